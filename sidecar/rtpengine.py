@@ -1,0 +1,289 @@
+"""Client of RTPengine's NG protocol: JSON in UDP datagrams, `cookie {"command": ...}`.
+
+What it promises its callers:
+
+- Commands of one call go out strictly one after the other; those of different calls are pipelined. RTPengine's
+  worker threads would otherwise let a delete overtake its offer.
+- A lost datagram is sent again with the same cookie. RTPengine answers a known cookie from its cache for 30 s
+  and does not execute it twice, so every command may be retransmitted.
+- Every wait is bounded by `NgTimeouts`, and by one timer for all commands, which runs only while one is unanswered.
+- A dead RTPengine (ICMP port unreachable) ends all waits at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+import socket
+from collections import deque
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+Fields = Mapping[str, Any]
+Reply = dict[str, Any]
+
+# A burst of replies must wait in the kernel, not be dropped by it, while the event loop is busy.
+_RECEIVE_BUFFER = 4 * 1024 * 1024
+_LARGEST_DATAGRAM = 65535
+
+
+@dataclass(frozen=True, slots=True)
+class NgTimeouts:
+    """Bounds of one command's wait, in seconds, counted from its first sending."""
+
+    retransmit_s: float = 0.25  # until the first retransmission; each further one waits twice as long
+    total_s: float = 3.0  # until NgTimeout; far below the 30 s for which RTPengine remembers a cookie
+    tick_s: float = 0.05  # how exactly the two above are kept
+
+
+class NgFailure(Exception):
+    """A command that was not carried out, for one of the reasons below."""
+
+
+class NgUnreachable(NgFailure):
+    """Nobody listens at RTPengine's address, or the client was closed."""
+
+
+class NgTimeout(NgUnreachable):
+    """No reply within `NgTimeouts.total_s`; the command may or may not have been executed."""
+
+
+class NgError(NgFailure):
+    """RTPengine answered that it failed; `reason` is its own text."""
+
+    def __init__(self, command: str, reason: str) -> None:
+        super().__init__(f"{command}: {reason}")
+        self.command = command
+        self.reason = reason
+
+
+class NgUnknownCall(NgError):
+    """RTPengine knows no such call: deleted, timed out, or RTPengine was restarted."""
+
+
+class NgOverloaded(NgError):
+    """RTPengine accepts no new call (`load limit`)."""
+
+
+@dataclass(slots=True)
+class NgCounters:
+    """What happened since the start, for the metrics endpoint."""
+
+    commands: int = 0
+    retransmissions: int = 0
+    errors: int = 0
+    timeouts: int = 0
+    refusals: int = 0  # times the operating system said that nobody listens
+
+
+@dataclass(slots=True, eq=False)
+class _Pending:
+    """One command, from `NgClient.command` to its reply."""
+
+    command: str
+    call_id: str | None
+    cookie: str
+    datagram: bytes
+    reply: asyncio.Future[Reply]
+    interval_s: float = 0.0
+    resend_at: float = 0.0
+    give_up_at: float = 0.0
+
+
+class NgClient:
+    """One UDP socket, connected to one RTPengine; for one event loop.
+
+    `open()` before the first command, `close()` at the end. host and port are those of RTPengine's `listen-ng`.
+    """
+
+    def __init__(self, host: str, port: int, timeouts: NgTimeouts | None = None) -> None:
+        self.address = (host, port)
+        self.timeouts = timeouts or NgTimeouts()
+        self.counters = NgCounters()
+        self._cookie_prefix = secrets.token_hex(6)
+        self._in_flight: dict[str, _Pending] = {}
+        self._queues: dict[str, deque[_Pending]] = {}  # by call; the first of each is in flight
+        self._timer: asyncio.TimerHandle | None = None
+        self._socket: socket.socket | None = None
+
+    def open(self) -> None:
+        """Make the socket. Raises OSError when the address cannot be used."""
+        self._loop = asyncio.get_running_loop()
+        family = socket.AF_INET6 if ":" in self.address[0] else socket.AF_INET
+        self._socket = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
+        self._socket.connect(self.address)
+        self._loop.add_reader(self._socket, self._on_readable)
+
+    def close(self) -> None:
+        """Give the socket back; whoever still waits gets NgUnreachable. Does nothing the second time."""
+        if self._socket is None:
+            return
+        self._loop.remove_reader(self._socket)
+        self._socket.close()
+        self._socket = None
+        self._fail_all("client closed")
+
+    @property
+    def waiting(self) -> int:
+        """Commands without a reply, sent or queued; 0 when idle."""
+        queued = sum(len(queue) - 1 for queue in self._queues.values())
+        return len(self._in_flight) + queued
+
+    async def command(self, command: str, call_id: str | None = None, fields: Fields | None = None) -> Reply:
+        """Carry out one NG command and return RTPengine's reply.
+
+        fields: the command's further keys, with RTPengine's own spelling ("from-tag"); JSON types.
+        Raises NgUnknownCall, NgOverloaded, NgError, NgTimeout, NgUnreachable. Cancelling the caller does not
+        take back a command that was sent, and the call's next one still waits for its reply.
+        """
+        if self._socket is None:
+            raise NgUnreachable("client closed")
+        self.counters.commands += 1
+        cookie = f"{self._cookie_prefix}{self.counters.commands:x}"
+        body: dict[str, Any] = {"command": command}
+        if call_id is not None:
+            body["call-id"] = call_id
+        if fields:
+            body.update(fields)
+        datagram = f"{cookie} {json.dumps(body)}".encode()
+        if len(datagram) > _LARGEST_DATAGRAM:
+            raise NgError(command, "command too large for a datagram")
+        pending = _Pending(command, call_id, cookie, datagram, self._loop.create_future())
+        if call_id is not None:
+            queue = self._queues.setdefault(call_id, deque())
+            queue.append(pending)
+            if len(queue) > 1:
+                return await pending.reply
+        self._start(pending)
+        return await pending.reply
+
+    async def ping(self) -> bool:
+        """Whether RTPengine answers now; never raises NgFailure."""
+        try:
+            reply = await self.command("ping")
+        except NgFailure:
+            return False
+        return reply.get("result") == "pong"
+
+    # -- sending
+
+    def _start(self, pending: _Pending) -> None:
+        now = self._loop.time()
+        pending.interval_s = self.timeouts.retransmit_s
+        pending.resend_at = now + pending.interval_s
+        pending.give_up_at = now + self.timeouts.total_s
+        self._in_flight[pending.cookie] = pending
+        if self._timer is None:
+            self._timer = self._loop.call_later(self.timeouts.tick_s, self._on_tick)
+        self._transmit(pending.datagram)
+
+    def _transmit(self, datagram: bytes) -> None:
+        assert self._socket is not None
+        try:
+            self._socket.send(datagram)
+        except ConnectionRefusedError:
+            # The kernel reports an earlier datagram's bounce and has not sent this one. Send it:
+            # if still nobody listens, its own bounce arrives as a readable event.
+            with suppress(OSError):
+                self._socket.send(datagram)
+        except OSError:
+            pass  # full buffers: as good as lost on the way, and the timer sends it again
+
+    def _on_tick(self) -> None:
+        self._timer = None
+        now = self._loop.time()
+        for pending in list(self._in_flight.values()):
+            if now >= pending.give_up_at:
+                self.counters.timeouts += 1
+                self._finish(pending, NgTimeout(f"{pending.command}: no reply in {self.timeouts.total_s} s"))
+            elif now >= pending.resend_at:
+                self.counters.retransmissions += 1
+                pending.interval_s *= 2
+                pending.resend_at = now + pending.interval_s
+                self._transmit(pending.datagram)
+        if self._in_flight and self._timer is None:
+            self._timer = self._loop.call_later(self.timeouts.tick_s, self._on_tick)
+
+    # -- receiving
+
+    def _on_readable(self) -> None:
+        while self._socket is not None:
+            try:
+                datagram = self._socket.recv(_LARGEST_DATAGRAM)
+            except BlockingIOError:
+                return
+            except ConnectionRefusedError:
+                self.counters.refusals += 1
+                self._fail_all(f"nobody listens at {self.address[0]}:{self.address[1]}")
+                return
+            except OSError:
+                return
+            self._on_datagram(datagram)
+
+    def _on_datagram(self, datagram: bytes) -> None:
+        cookie, _, body = datagram.partition(b" ")
+        pending = self._in_flight.get(cookie.decode("ascii", "replace"))
+        if pending is None:
+            return  # the second reply to a retransmitted command, or one that came after its timeout
+        try:
+            reply = json.loads(body)
+        except ValueError:
+            reply = None
+        if not isinstance(reply, dict):
+            self._finish(pending, NgError(pending.command, "reply is not a JSON object"))
+        else:
+            self._finish(pending, _failure(pending.command, reply) or reply)
+
+    # -- ending
+
+    def _finish(self, pending: _Pending, outcome: Reply | NgFailure) -> None:
+        """Hand the outcome to the caller and send the call's next command."""
+        del self._in_flight[pending.cookie]
+        self._resolve(pending, outcome)
+        if pending.call_id is None:
+            return
+        queue = self._queues[pending.call_id]
+        queue.popleft()
+        while queue and queue[0].reply.done():  # its caller was cancelled before it was sent
+            queue.popleft()
+        if queue:
+            self._start(queue[0])
+        else:
+            del self._queues[pending.call_id]
+
+    def _fail_all(self, reason: str) -> None:
+        waiting = {pending.cookie: pending for queue in self._queues.values() for pending in queue}
+        waiting.update(self._in_flight)
+        self._in_flight.clear()
+        self._queues.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        for pending in waiting.values():
+            self._resolve(pending, NgUnreachable(f"{pending.command}: {reason}"))
+
+    def _resolve(self, pending: _Pending, outcome: Reply | NgFailure) -> None:
+        failed = isinstance(outcome, NgFailure)
+        self.counters.errors += failed
+        if pending.reply.done():  # its caller was cancelled
+            return
+        if isinstance(outcome, NgFailure):
+            pending.reply.set_exception(outcome)
+        else:
+            pending.reply.set_result(outcome)
+
+
+def _failure(command: str, reply: Reply) -> NgError | None:
+    result = reply.get("result")
+    if result in ("ok", "pong"):
+        return None
+    reason = str(reply.get("error-reason") or reply.get("message") or result)
+    if result == "load limit":
+        return NgOverloaded(command, reason)
+    if "unknown call-id" in reason.casefold():  # its spelling differs between commands
+        return NgUnknownCall(command, reason)
+    return NgError(command, reason)
