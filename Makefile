@@ -1,0 +1,46 @@
+# `make help` lists what there is. Everything runs in .venv, which `make setup` keeps up to date.
+SHELL := /bin/bash
+BIN   := .venv/bin
+STAMP := .venv/.setup-stamp
+SITE  ?= examples/demo/site.yaml
+IVR   ?= examples/demo/ivr.yaml
+# Whole-stack tests mostly wait for sound and timers: more workers than cores pay off.
+WORKERS ?= 4
+
+.DEFAULT_GOAL := help
+.PHONY: help setup test unit e2e lint format demo run clean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP)  ## install Kamailio, RTPengine, SIPp and .venv (Debian 12; root or sudo)
+
+$(STAMP): pyproject.toml tools/setup
+	tools/setup
+
+test: unit e2e  ## every test; the shared core must be covered to the last branch
+
+unit: setup  ## tests with no daemon, seconds
+	$(BIN)/pytest tests --ignore=tests/e2e -n auto --cov=callinteractive --cov-branch \
+		--cov-report=term-missing:skip-covered --cov-fail-under=100
+
+e2e: setup  ## calls through real Kamailio, RTPengine and SIPp, minutes
+	$(BIN)/pytest tests/e2e -n $(WORKERS) --dist=loadgroup
+
+lint: setup  ## ruff and mypy --strict
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: setup  ## put the sources in their standard form
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+demo: setup  ## place a real call to the sample IVR and show what happens
+	@$(BIN)/python examples/demo/demo.py
+
+run: setup  ## run the sample IVR until Ctrl-C (SITE=… IVR=… for yours)
+	$(BIN)/callinteractive run --site $(SITE) --ivr $(IVR)
+
+clean:  ## remove .venv and caches
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

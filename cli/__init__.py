@@ -1,0 +1,1 @@
+"""The `callinteractive` command: run, serve, check and simulate."""

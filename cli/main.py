@@ -1,0 +1,132 @@
+"""The command line: each command's options and help; the work is in the module of the command's name."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+CONFIG = click.Path(exists=True, dir_okay=False, path_type=Path)
+SITE = click.option("--site", "site_path", type=CONFIG, required=True, help="site.yaml: where things are.")
+IVR = click.option("--ivr", "ivr_path", type=CONFIG, required=True, help="ivr.yaml: what callers hear.")
+LOG_FORMAT = click.option(
+    "--log-format",
+    type=click.Choice(["auto", "console", "json"]),
+    default="auto",
+    show_default=True,
+    help="How to log on stderr; auto: readable on a terminal, JSON elsewhere.",
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="callinteractive")
+def main() -> None:
+    """A programmable IVR: your web application says in XML what a phone call does next.
+
+    \b
+    Try a menu with no phone at all, then check it, then run it:
+      callinteractive simulate --ivr ivr.yaml
+      callinteractive check site.yaml ivr.yaml
+      callinteractive run --site site.yaml --ivr ivr.yaml
+    """
+
+
+@main.command()
+@SITE
+@IVR
+@LOG_FORMAT
+@click.option(
+    "--run-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Where the parts keep their files; default: a temporary directory, removed at the end.",
+)
+def run(site_path: Path, ivr_path: Path, log_format: str, run_dir: Path | None) -> None:
+    """Run Kamailio, RTPengine and the sidecars on this machine until Ctrl-C.
+
+    Prints "ready sip:HOST:PORT" on stdout once all of them answer. A part that dies is started again. Ctrl-C or
+    SIGTERM stops them in order; a second Ctrl-C at once.
+
+    \b
+      callinteractive run --site examples/demo/site.yaml --ivr examples/demo/ivr.yaml
+    """
+    from cli import run as command
+
+    sys.exit(command.run(site_path, ivr_path, log_format, run_dir))
+
+
+@main.command()
+@SITE
+@IVR
+@LOG_FORMAT
+@click.option("--index", type=click.IntRange(0, 9), required=True, help="Which sidecar of the site this is, from 0.")
+@click.option("--dtmf-fd", type=int, help="Inherited DTMF socket; default: opens its own (one sidecar a host).")
+def serve(site_path: Path, ivr_path: Path, log_format: str, index: int, dtmf_fd: int | None) -> None:
+    """Run one sidecar, for installations where Kamailio and RTPengine are services of their own.
+
+    \b
+      callinteractive serve --site site.yaml --ivr ivr.yaml --index 0
+    """
+    from cli.partlog import resolve_format
+    from sidecar import app
+
+    sys.exit(app.run(site_path, ivr_path, index, dtmf_fd, resolve_format(log_format)))
+
+
+@main.command()
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+def check(files: tuple[str, ...]) -> None:
+    """Check site.yaml, ivr.yaml and XML responses; "-" is stdin.
+
+    What a file is shows from its content. Each finding is one line, "file:line: path: reason"; the exit status is 1
+    when there is any. Given together, an ivr.yaml is also held against the site.yaml: its sounds, its transfers.
+
+    \b
+      callinteractive check site.yaml ivr.yaml
+      curl -s http://127.0.0.1:8000/menu | callinteractive check -
+    """
+    from cli import check as command
+
+    sys.exit(command.run(files))
+
+
+@main.command()
+@IVR
+@click.option("--site", "site_path", type=CONFIG, help="site.yaml, to be called by its trunks and extensions.")
+@click.option("--number", help="The number dialled; default: the first IVR's.")
+@click.option("--caller", default="+15550100", show_default=True, help="The caller's number; an extension's: internal.")
+@click.option("--name", "caller_name", default="", help="The caller's name.")
+@click.option("--digits", help="What the caller dials, one after the other whenever the IVR listens; then hangs up.")
+@click.option(
+    "--transfer",
+    type=click.Choice(["ask", "answered", "busy", "no_answer", "rejected", "failed"]),
+    default="ask",
+    show_default=True,
+    help="How every transfer ends; ask: you are asked (no terminal: answered).",
+)
+def simulate(
+    ivr_path: Path,
+    site_path: Path | None,
+    number: str | None,
+    caller: str,
+    caller_name: str,
+    digits: str | None,
+    transfer: str,
+) -> None:
+    """Call your IVR with no phone: the real script, your real web application, digits from the keyboard.
+
+    Prints what the caller would hear, every request and every action. Digits are read from stdin a line at a time;
+    an empty line lets the caller's time run out, the end of input (Ctrl-D) hangs up.
+
+    \b
+      callinteractive simulate --ivr ivr.yaml
+      callinteractive simulate --ivr ivr.yaml --caller "+15550123" --digits 1234# --transfer busy
+    """
+    from cli import simulate as command
+
+    call = command.Options(ivr_path, site_path, number, caller, caller_name, digits, transfer)
+    sys.exit(command.run(call))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,66 @@
+"""Are the ports of a site free? Asked before anything starts, because a daemon's own complaint names no remedy."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from callinteractive.config import Site
+
+
+@dataclass(frozen=True)
+class Port:
+    """A port that the stack will bind, and the key of site.yaml that chooses it."""
+
+    transport: str
+    host: str
+    port: int
+    chosen_by: str
+
+    def __str__(self) -> str:
+        return f"{self.transport} {self.host}:{self.port}"
+
+    def problem(self) -> str | None:
+        """Why it can't be bound, or None. Binds without SO_REUSEPORT, so a shared port counts as taken."""
+        family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
+        kind = socket.SOCK_STREAM if self.transport == "tcp" else socket.SOCK_DGRAM
+        with socket.socket(family, kind) as probe:
+            if self.transport == "tcp":
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # TIME_WAIT is no obstacle
+            try:
+                probe.bind((self.host, self.port))
+            except OSError as error:
+                return self._explain(error)
+        return None
+
+    def _explain(self, error: OSError) -> str:
+        if error.errno == errno.EADDRINUSE:
+            listing = "ss -lntp" if self.transport == "tcp" else "ss -lnup"
+            return (
+                f"{self} ({self.chosen_by}) is in use by another program. `{listing} 'sport = {self.port}'` names it: "
+                f"stop it, or choose another port in site.yaml."
+            )
+        if error.errno == errno.EADDRNOTAVAIL:
+            return f"{self} ({self.chosen_by}): this machine has no address {self.host}."
+        if error.errno == errno.EACCES:
+            return f"{self} ({self.chosen_by}): ports below 1024 need root; choose a higher one in site.yaml."
+        return f"{self} ({self.chosen_by}): {error.strerror}"
+
+
+def ports_of(site: Site) -> Iterator[Port]:
+    """Every port that Kamailio, the sidecars and RTPengine's control interfaces will bind."""
+    for listen in site.listen:
+        yield Port(listen.transport, listen.host, listen.port, "sip.listen")
+    for host, port in site.sidecars.addresses:
+        yield Port("udp", host, port, "sidecars.base_port")
+    engine = site.rtpengine
+    yield Port("udp", engine.ng.host, engine.ng.port, "rtpengine.ng")
+    yield Port("udp", engine.ng.host, engine.dtmf_port, "rtpengine.dtmf_port")
+    yield Port("tcp", engine.ng.host, engine.http_port, "rtpengine.http_port")
+
+
+def problems(site: Site) -> list[str]:
+    """One line a port that is not free; empty when the stack may start."""
+    return [text for port in ports_of(site) if (text := port.problem()) is not None]

@@ -1,0 +1,54 @@
+"""Does a SIP element answer? One OPTIONS over UDP (RFC 3261 section 11)."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+
+
+async def answers_options(host: str, port: int) -> bool:
+    """Whether the element at `host`:`port` answers an OPTIONS with a 2xx within half a second. Raises nothing."""
+    loop = asyncio.get_running_loop()
+    probe = _Probe(loop.create_future())
+    try:
+        transport, _ = await loop.create_datagram_endpoint(lambda: probe, remote_addr=(host, port))
+    except OSError:
+        return False
+    try:
+        transport.sendto(_options(host, port, transport.get_extra_info("sockname")))
+        async with asyncio.timeout(0.5):
+            return (await probe.status).startswith(b"SIP/2.0 2")
+    except TimeoutError:
+        return False
+    finally:
+        transport.close()
+
+
+class _Probe(asyncio.DatagramProtocol):
+    def __init__(self, status: asyncio.Future[bytes]) -> None:
+        self.status = status
+
+    def datagram_received(self, data: bytes, _addr: tuple[str | int, ...]) -> None:
+        if not self.status.done():
+            self.status.set_result(data)
+
+    def error_received(self, _exc: OSError) -> None:  # ICMP: nothing listens there yet
+        if not self.status.done():
+            self.status.set_result(b"")
+
+
+def _options(host: str, port: int, local: tuple[str, int]) -> bytes:
+    token = uuid.uuid4().hex
+    source = f"{local[0]}:{local[1]}"
+    lines = (
+        f"OPTIONS sip:{host}:{port} SIP/2.0",
+        f"Via: SIP/2.0/UDP {source};branch=z9hG4bK{token};rport",
+        "Max-Forwards: 5",
+        f"From: <sip:ready@{source}>;tag={token[:8]}",
+        f"To: <sip:{host}:{port}>",
+        f"Call-ID: {token}",
+        "CSeq: 1 OPTIONS",
+        f"Contact: <sip:ready@{source}>",
+        "Content-Length: 0",
+    )
+    return "\r\n".join((*lines, "", "")).encode()

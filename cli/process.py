@@ -1,0 +1,158 @@
+"""One supervised process: what to start, whether it is ready, what it said, how it ends.
+
+A child is started through ``setpriv --pdeathsig TERM`` so that it can't outlive its supervisor, however that dies,
+and in a process group of its own, so that Ctrl-C on the terminal reaches only the supervisor, which then stops
+its children in order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+PROBE_PAUSE_S = 0.05
+PROBE_TIMEOUT_S = 1.0
+TAIL_LINES = 15
+LONGEST_LINE_BYTES = 256 * 1024
+
+LineSink = Callable[[str, str], None]
+"""Takes a part's name and one line that it wrote."""
+
+
+class StackError(Exception):
+    """Why the stack can't run, in words for the person who started it."""
+
+
+@dataclass(frozen=True)
+class ProcessSpec:
+    """A process to start.
+
+    Attributes:
+        name: what logs and messages call it, such as ``sidecar-0``.
+        argv: the program and its arguments.
+        env: its whole environment.
+        ready: one probe of at most a second that tells whether it serves; raises nothing.
+        pass_fds: descriptors it inherits under the same numbers.
+        cwd: its working directory; None is the supervisor's.
+    """
+
+    name: str
+    argv: tuple[str, ...]
+    env: Mapping[str, str]
+    ready: Callable[[], Awaitable[bool]]
+    pass_fds: tuple[int, ...] = ()
+    cwd: Path | None = None
+
+
+class Process:
+    """A started ProcessSpec. Make one with ``await Process.start(spec, log)``."""
+
+    def __init__(self, spec: ProcessSpec, child: asyncio.subprocess.Process, log: LineSink) -> None:
+        self.spec = spec
+        self.pid = child.pid
+        self.tail: deque[str] = deque(maxlen=TAIL_LINES)
+        self._child = child
+        self._log = log
+        self._reader = asyncio.create_task(self._read_lines())
+
+    @classmethod
+    async def start(cls, spec: ProcessSpec, log: LineSink) -> Process:
+        """Start it; every line it writes goes to `log`. Raises StackError when its program is not there."""
+        program = shutil.which(spec.argv[0], path=spec.env.get("PATH"))
+        if program is None:
+            raise StackError(f"{spec.name}: {spec.argv[0]} is not installed. `make setup` installs it.")
+        child = await asyncio.create_subprocess_exec(
+            *("/usr/bin/setpriv", "--pdeathsig", "TERM", "--", program, *spec.argv[1:]),
+            env=dict(spec.env),
+            cwd=spec.cwd,
+            pass_fds=spec.pass_fds,
+            process_group=0,
+            limit=LONGEST_LINE_BYTES,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        return cls(spec, child, log)
+
+    async def wait_ready(self, timeout_s: float) -> None:
+        """Return once its probe says yes. Raises StackError, with its last lines, when it ends or takes too long."""
+        ended = asyncio.create_task(self._child.wait())
+        try:
+            async with asyncio.timeout(timeout_s):
+                while not await self._probe():
+                    await asyncio.wait([ended], timeout=PROBE_PAUSE_S)
+                    if ended.done():
+                        raise StackError(await self._failure(f"ended at once ({describe_exit(ended.result())})"))
+        except TimeoutError:
+            raise StackError(await self._failure(f"is not ready after {timeout_s:g} s")) from None
+        finally:
+            ended.cancel()
+
+    async def wait(self) -> int:
+        """Wait for its end; clears away what is left of its process group. Returns the exit status, negative a signal."""
+        status = await self._child.wait()
+        # Kamailio's workers survive a parent that was killed outright, and would keep its port.
+        self.kill()
+        await self._drain()
+        return status
+
+    async def stop(self, grace_s: float) -> int:
+        """Ask it to end, insist after `grace_s`. Returns its exit status. Safe on a process that has ended."""
+        with suppress(ProcessLookupError):
+            self._child.terminate()
+        try:
+            async with asyncio.timeout(grace_s):
+                await self._child.wait()
+        except TimeoutError:
+            self._log(self.spec.name, f"still running {grace_s:g} s after SIGTERM: killed")
+            self.kill()
+        return await self.wait()
+
+    def kill(self) -> None:
+        """End it and its children at once."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+
+    async def _probe(self) -> bool:
+        try:
+            async with asyncio.timeout(PROBE_TIMEOUT_S):
+                return await self.spec.ready()
+        except TimeoutError:
+            return False
+
+    async def _failure(self, what: str) -> str:
+        """One message: what went wrong and the last lines, so that nobody has to look for a log."""
+        if self._child.returncode is not None:
+            await self._drain()
+        lines = [f"{self.spec.name} {what}. Its last lines:", *self.tail] if self.tail else [f"{self.spec.name} {what}."]
+        return "\n    ".join(lines)
+
+    async def _drain(self) -> None:
+        """Read what it still has to say; bounded, since a stray grandchild may hold the pipe."""
+        await asyncio.wait([self._reader], timeout=PROBE_TIMEOUT_S)
+        self._reader.cancel()
+
+    async def _read_lines(self) -> None:
+        assert self._child.stdout is not None
+        while True:
+            try:
+                line = await self._child.stdout.readline()
+            except ValueError:  # longer than LONGEST_LINE_BYTES: asyncio dropped it
+                line = b"(a line too long to show)\n"
+            if not line:
+                return
+            text = line.decode("utf-8", "replace").rstrip()
+            self.tail.append(text)
+            self._log(self.spec.name, text)
+
+
+def describe_exit(status: int) -> str:
+    """An exit status in words: ``exit 1`` or ``SIGKILL``."""
+    return f"exit {status}" if status >= 0 else signal.Signals(-status).name

@@ -1,0 +1,47 @@
+"""`callinteractive run`: reads the configuration, gives the stack a place, and says what stops it from starting."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+
+import click
+
+from callinteractive.config import Site
+from cli.files import read_ivr_file, read_site
+from cli.partlog import PartLog, resolve_format
+from cli.process import StackError
+from cli.stack import Stack
+from cli.stack import run as run_stack
+
+
+def run(site_path: Path, ivr_path: Path, log_format: str, run_dir: Path | None) -> int:
+    """The exit status: 0 after a clean stop, 1 when the configuration is wrong or a part can't start."""
+    site, findings = read_site(site_path)
+    findings += read_ivr_file(ivr_path)[1]
+    if site is None or findings:
+        for finding in findings:
+            click.echo(str(finding), err=True)
+        return 1
+    with ExitStack() as cleanup:
+        if run_dir is None:
+            run_dir = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="callinteractive-")))
+        run_dir.mkdir(parents=True, exist_ok=True)
+        log = PartLog(sys.stderr, resolve_format(log_format))
+        # Daemons are started elsewhere than here: their paths must not depend on where this was called.
+        stack = Stack(site, site_path.resolve(), ivr_path.resolve(), run_dir.resolve(), log)
+        try:
+            asyncio.run(run_stack(stack, lambda: _announce(site)))
+        except StackError as error:
+            click.echo(f"callinteractive can't run:\n{error}", err=True)
+            return 1
+    return 0
+
+
+def _announce(site: Site) -> None:
+    listen = site.listen[0]
+    transport = "" if listen.transport == "udp" else f";transport={listen.transport}"
+    print(f"ready sip:{listen.host}:{listen.port}{transport}", flush=True)

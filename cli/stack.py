@@ -1,0 +1,152 @@
+"""A whole IVR on one machine: Kamailio, RTPengine and the sidecars, started, watched and stopped together."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from callinteractive.config import Site
+from cli import ports
+from cli.kamailio import kamailio_spec
+from cli.partlog import PartLog
+from cli.process import Process, ProcessSpec, StackError, describe_exit
+from cli.rtpengine import rtpengine_spec
+from cli.sidecar import sidecar_spec
+from sidecar.dtmf import open_dtmf_sockets
+
+OWN_NAME = "callinteractive"
+READY_TIMEOUT_S = 20.0
+STOP_GRACE_S = 10.0
+FIRST_BACKOFF_S = 0.1
+LONGEST_BACKOFF_S = 30.0
+STABLE_AFTER_S = 60.0
+
+
+class Stack:
+    """The processes of one site: ``start``, then ``watch``, then ``close``, which is right after any failure too.
+
+    RTPengine and the sidecars start first, so that the first call that Kamailio accepts finds somebody to serve it. The
+    sidecars stop first, since the BYEs of their calls still go through Kamailio and their sound through RTPengine.
+    """
+
+    def __init__(self, site: Site, site_path: Path, ivr_path: Path, run_dir: Path, log: PartLog) -> None:
+        self._site = site
+        self._site_path = site_path
+        self._ivr_path = ivr_path
+        self._run_dir = run_dir
+        self._log = log
+        self._dtmf_sockets: Sequence[socket.socket] = ()
+        self._sidecars: dict[str, Process] = {}
+        self._daemons: dict[str, Process] = {}
+
+    async def start(self) -> None:
+        """Start every part and return when each answers. Raises StackError, whose text is for the operator."""
+        taken = ports.problems(self._site)
+        if taken:
+            raise StackError("\n".join(taken))
+        # Opened here, in order, and kept: the kernel shares out RTPengine's digit events by a socket's place in its
+        # SO_REUSEPORT group, so a sidecar that is restarted must get the very same socket again.
+        engine = self._site.rtpengine
+        self._dtmf_sockets = open_dtmf_sockets(engine.ng.host, engine.dtmf_port, self._site.sidecars.count)
+        sidecars = (
+            sidecar_spec(self._site, self._site_path, self._ivr_path, index, dtmf_socket.fileno(), self._log.format)
+            for index, dtmf_socket in enumerate(self._dtmf_sockets)
+        )
+        await self._start_all([rtpengine_spec(self._site, self._run_dir), *sidecars])
+        await self._start_all([kamailio_spec(self._site, self._site_path, self._ivr_path, self._run_dir)])
+
+    async def watch(self) -> None:
+        """Restart whatever dies, until cancelled."""
+        async with asyncio.TaskGroup() as keepers:
+            for process in self._everything():
+                keepers.create_task(self._keep(process))
+
+    async def close(self) -> None:
+        """Stop every part in order and release the sockets. Takes at most three times STOP_GRACE_S."""
+        await asyncio.gather(*(process.stop(STOP_GRACE_S) for process in self._sidecars.values()))
+        for process in reversed(self._daemons.values()):
+            await process.stop(STOP_GRACE_S)
+        for dtmf_socket in self._dtmf_sockets:
+            dtmf_socket.close()
+
+    def kill(self) -> None:
+        """End everything at once: for the person who presses Ctrl-C a second time."""
+        for process in self._everything():
+            process.kill()
+
+    def _everything(self) -> list[Process]:
+        return [*self._sidecars.values(), *self._daemons.values()]
+
+    async def _start_all(self, specs: Iterable[ProcessSpec]) -> None:
+        try:
+            async with asyncio.TaskGroup() as starting:
+                for spec in specs:
+                    starting.create_task(self._start_one(spec))
+        except ExceptionGroup as group:
+            raise group.exceptions[0] from None
+
+    async def _start_one(self, spec: ProcessSpec) -> Process:
+        process = await Process.start(spec, self._log)
+        # Known before it is ready, so that close() ends it also when it never gets ready.
+        (self._sidecars if spec.name.startswith("sidecar") else self._daemons)[spec.name] = process
+        await process.wait_ready(READY_TIMEOUT_S)
+        self._log(OWN_NAME, f"{spec.name} is ready (pid {process.pid})")
+        return process
+
+    async def _keep(self, process: Process) -> None:
+        spec = process.spec
+        backoff_s = FIRST_BACKOFF_S
+        while True:
+            started = time.monotonic()
+            status = await process.wait()
+            if time.monotonic() - started > STABLE_AFTER_S:
+                backoff_s = FIRST_BACKOFF_S
+            self._log(OWN_NAME, f"{spec.name} ended ({describe_exit(status)}); starting it again in {backoff_s:g} s")
+            await asyncio.sleep(backoff_s)
+            backoff_s = min(2 * backoff_s, LONGEST_BACKOFF_S)
+            process = await self._restart(spec)
+
+    async def _restart(self, spec: ProcessSpec) -> Process:
+        """Start it anew; one that doesn't get ready is stopped, and counts as ended."""
+        try:
+            return await self._start_one(spec)
+        except StackError as error:
+            self._log(OWN_NAME, str(error))
+            process = (self._sidecars | self._daemons)[spec.name]
+            await process.stop(STOP_GRACE_S)
+            return process
+
+
+async def run(stack: Stack, on_ready: Callable[[], None]) -> None:
+    """Start the stack, say so, watch it until SIGINT or SIGTERM, stop it. Raises StackError when it can't start."""
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+
+    def end() -> None:
+        if stop.is_set():
+            stack.kill()
+        stop.set()
+
+    for signal_number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(signal_number, end)
+    work = asyncio.create_task(_start_and_watch(stack, on_ready))
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({work, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if work.done():
+            work.result()
+    finally:
+        work.cancel()
+        stopping.cancel()
+        await asyncio.gather(work, stopping, return_exceptions=True)
+        await stack.close()
+
+
+async def _start_and_watch(stack: Stack, on_ready: Callable[[], None]) -> None:
+    await stack.start()
+    on_ready()
+    await stack.watch()
