@@ -1,0 +1,29 @@
+"""What follows the last rule of an option: the caller has the context's `timeout` to begin dialling (C3).
+
+Never written by anybody; the script runs it when the rules are used up.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from callinteractive.actions.base import Action, Done
+from callinteractive.actions.dialling import MenuChoice, begin_dialling, go_on_dialling
+from callinteractive.commands import Command
+from callinteractive.events import Event
+
+if TYPE_CHECKING:
+    from callinteractive.script import CallScript
+
+
+@dataclass(frozen=True, slots=True)
+class AwaitChoice(Action):
+    NAME = "AwaitChoice"
+    IN_RESPONSE = False
+
+    def begin(self, call: CallScript) -> Command | None:
+        return begin_dialling(call, MenuChoice(), None)
+
+    def on_event(self, call: CallScript, event: Event) -> Command | Done | None:
+        return go_on_dialling(call, MenuChoice(), event)

@@ -1,0 +1,85 @@
+"""A number being dialled, digit by digit: when it is complete, and what becomes of it (C3, A8, A9).
+
+The digits so far are `CallScript.dialled`; this module decides, the script keeps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from callinteractive.actions.base import DONE, Done
+from callinteractive.commands import Collect, Command, Play
+from callinteractive.events import Dialled, Event, Waited
+from callinteractive.model import INVALID, TIMEOUT, Context
+
+if TYPE_CHECKING:
+    from callinteractive.script import CallScript
+
+MAX_DIGITS = 64
+DIGITS = frozenset("0123456789*#ABCD")
+
+
+@dataclass(frozen=True, slots=True)
+class IntoVariable:
+    """The number goes into a variable. It ends by ``#`` (not part of it), by length, or by silence."""
+
+    variable: str
+    max_digits: int | None = None
+
+    def is_complete(self, digits: str, context: Context) -> bool:
+        longest = self.max_digits or context.digit_len or MAX_DIGITS
+        return digits.endswith("#") or len(digits) >= longest
+
+    def deliver(self, call: CallScript, digits: str) -> Command | None:
+        call.set_variable(self.variable, digits.removesuffix("#"))
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class MenuChoice:
+    """The number chooses an option of the current context; the rest of what runs is left."""
+
+    def is_complete(self, digits: str, context: Context) -> bool:
+        if digits.endswith("#") and not _hash_begins_an_option(context):
+            return True
+        longest = context.digit_len or MAX_DIGITS
+        can_grow = any(option.startswith(digits) and option != digits for option in context.options)
+        return not can_grow or len(digits) >= longest
+
+    def deliver(self, call: CallScript, digits: str) -> Command | None:
+        if not digits:
+            return call.enter(call.context.id, TIMEOUT)
+        if len(digits) > 1 and not _hash_begins_an_option(call.context):
+            digits = digits.removesuffix("#")
+        return call.enter(call.context.id, digits if digits in call.context.options else INVALID)
+
+
+Purpose = IntoVariable | MenuChoice
+
+
+def begin_dialling(call: CallScript, purpose: Purpose, prompt: str | None) -> Command | None:
+    """Use up the digits dialled ahead; then play `prompt` or wait. None when the number is complete and used."""
+    call.dialled = ""
+    while digit := call.next_kept_digit():
+        call.dialled += digit
+        if purpose.is_complete(call.dialled, call.context):
+            return purpose.deliver(call, call.dialled)
+    if call.dialled:
+        return Collect(call.context.inter_digit_timeout_ms)
+    return Play(prompt) if prompt else Collect(call.context.timeout_ms)
+
+
+def go_on_dialling(call: CallScript, purpose: Purpose, event: Event) -> Command | Done | None:
+    """Take a digit, the end of the prompt or the end of a wait."""
+    if isinstance(event, Dialled):
+        call.dialled += event.digit
+        if not purpose.is_complete(call.dialled, call.context):
+            return Collect(call.context.inter_digit_timeout_ms)
+    elif not isinstance(event, Waited):  # the prompt has ended or could not be played
+        return Collect(call.context.timeout_ms)
+    return purpose.deliver(call, call.dialled) or DONE
+
+
+def _hash_begins_an_option(context: Context) -> bool:
+    return any(option.startswith("#") for option in context.options)

@@ -1,0 +1,36 @@
+"""``<Pause length="15"/>`` — silence (A2). Digits dialled meanwhile are kept for what follows.
+
+| attribute | meaning | default |
+|---|---|---|
+| length | seconds, 0 to 3600 | 10 |
+
+YAML: ``- pause: {length: 15}``, ``- pause``
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+from callinteractive.actions.base import Action
+from callinteractive.commands import Command, Wait
+
+if TYPE_CHECKING:
+    from callinteractive.form import Form
+    from callinteractive.script import CallScript
+
+DEFAULT_S = 10
+LONGEST_S = 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Pause(Action):
+    NAME = "Pause"
+    length_s: int
+
+    @classmethod
+    def read(cls, form: Form) -> Self:
+        return cls(form.integer("length", DEFAULT_S, LONGEST_S))
+
+    def begin(self, call: CallScript) -> Command | None:  # noqa: ARG002
+        return Wait(self.length_s * 1000) if self.length_s else None

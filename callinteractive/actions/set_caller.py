@@ -1,0 +1,43 @@
+"""``<SetCaller name="…" number="…"/>`` — the caller's name and number from here on (A5).
+
+| attribute | meaning | default |
+|---|---|---|
+| name | the display name | stays |
+| number | the number | stays |
+
+One of the two is required. ``SetCallerId`` is the same element: the source's heading names it so.
+
+YAML: ``- set_caller: {name: "…", number: "…"}``
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+from callinteractive.actions.base import Action
+from callinteractive.commands import Command
+from callinteractive.errors import InvalidActionError
+
+if TYPE_CHECKING:
+    from callinteractive.form import Form
+    from callinteractive.script import CallScript
+
+
+@dataclass(frozen=True, slots=True)
+class SetCaller(Action):
+    NAME = "SetCaller"
+    ALIASES = ("SetCallerId",)
+    name: str | None
+    number: str | None
+
+    @classmethod
+    def read(cls, form: Form) -> Self:
+        name, number = form.attribute("name"), form.attribute("number")
+        if name is None and number is None:
+            raise InvalidActionError("name or number is missing")
+        return cls(name, number)
+
+    def begin(self, call: CallScript) -> Command | None:
+        call.set_caller(self.name, self.number)
+        return None

@@ -1,0 +1,52 @@
+"""``<SetVar name="x">value</SetVar>`` — set a variable of the call (A3).
+
+| attribute | meaning |
+|---|---|
+| name | ``[A-Za-z_][A-Za-z0-9_]*``, required |
+| text | the value, up to 4096 characters |
+
+YAML: ``- set_var: {name: x, value: "text"}``
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+from callinteractive.actions.base import Action
+from callinteractive.commands import Command
+from callinteractive.errors import InvalidActionError
+from callinteractive.request import VARIABLE_NAME
+
+if TYPE_CHECKING:
+    from callinteractive.form import Form
+    from callinteractive.script import CallScript
+
+LONGEST_NAME = 64
+LONGEST_VALUE = 4096
+
+
+def variable_name(text: str) -> str:
+    """Check the name of a variable (R4). Raises InvalidActionError."""
+    if not VARIABLE_NAME.fullmatch(text) or len(text) > LONGEST_NAME:
+        raise InvalidActionError(f"{text[:40]!r} is no variable name: letters, digits and _, not a digit first")
+    return text
+
+
+@dataclass(frozen=True, slots=True)
+class SetVar(Action):
+    NAME = "SetVar"
+    TEXT_KEY = "value"
+    name: str
+    value: str
+
+    @classmethod
+    def read(cls, form: Form) -> Self:
+        value = form.text()
+        if len(value) > LONGEST_VALUE:
+            raise InvalidActionError(f"the value has {len(value)} characters, {LONGEST_VALUE} are allowed")
+        return cls(variable_name(form.required("name")), value)
+
+    def begin(self, call: CallScript) -> Command | None:
+        call.set_variable(self.name, self.value)
+        return None

@@ -1,0 +1,91 @@
+"""``<SimpleTransfer final="no" timeout="20" early_media="True">NUM1,NUM2</SimpleTransfer>`` (A10-A14).
+
+| attribute | meaning | default |
+|---|---|---|
+| text | 1 to 30 numbers, commas, no spaces: all ring at once; required | |
+| timeout | seconds to wait for an answer; anything but a positive integer counts as not given | the system timeout |
+| final | only ``no`` is not final: if nobody answers the next action runs | yes |
+| early_media | exactly ``True``: the caller hears the callee's early media | a ringback tone |
+
+After a failed one that is not final ``TRANSFER_STATUS`` (busy, no_answer, rejected, failed) and
+``TRANSFER_CODE`` (SIP code) are set (A13).
+
+YAML: ``- simple_transfer: {to: ["000*306"], timeout: 20, final: no, early_media: True}``
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+from callinteractive.actions.base import DONE, Action, Done
+from callinteractive.commands import Command, Transfer
+from callinteractive.dialled import is_dialled_number
+from callinteractive.errors import InvalidActionError
+from callinteractive.events import Event, TransferFailed
+
+if TYPE_CHECKING:
+    from callinteractive.form import Form
+    from callinteractive.script import CallScript
+
+MOST_NUMBERS = 30
+LONGEST_TIMEOUT_S = 3600
+"""More is cut to this: no phone rings for longer than a call may last."""
+
+
+@dataclass(frozen=True, slots=True)
+class SimpleTransfer(Action):
+    NAME = "SimpleTransfer"
+    TEXT_KEY = "to"
+    numbers: tuple[str, ...]
+    timeout_s: int | None = None
+    final: bool = True
+    early_media: bool = False
+
+    @classmethod
+    def read(cls, form: Form) -> Self:
+        numbers = form.items()
+        if len(numbers) > MOST_NUMBERS:
+            raise InvalidActionError(f"{len(numbers)} numbers, at most {MOST_NUMBERS} can ring at once")
+        for number in numbers:
+            if not is_dialled_number(number):
+                raise InvalidActionError(f"{number[:40]!r} is no number; write NUM1,NUM2 without spaces")
+        return cls(numbers, _timeout_s(form), _is_final(form), _has_early_media(form))
+
+    def begin(self, call: CallScript) -> Command | None:
+        return Transfer(
+            self.numbers, self.timeout_s, self.early_media, self.final, call.caller_name, call.caller_number
+        )
+
+    def on_event(self, call: CallScript, event: Event) -> Command | Done | None:
+        if not isinstance(event, TransferFailed):
+            return Action.on_event(self, call, event)
+        if self.final:
+            return call.hang_up(f"nobody answered the transfer: {event.status} {event.code}", event.code)
+        call.set_variable("TRANSFER_STATUS", event.status)
+        call.set_variable("TRANSFER_CODE", str(event.code))
+        return DONE
+
+
+def _timeout_s(form: Form) -> int | None:
+    text = form.attribute("timeout")
+    if text is None:
+        return None
+    if text.isascii() and text.isdigit() and int(text[:10]) > 0:
+        return min(int(text[:10]), LONGEST_TIMEOUT_S)
+    form.warnings.append(f"timeout {text[:40]!r} is no positive integer: the system timeout is used (A11)")
+    return None
+
+
+def _is_final(form: Form) -> bool:
+    value = form.value("final")
+    if value not in (None, True, False, "yes", "no"):
+        form.warnings.append('only final="no" is not final: this transfer is (A13)')
+    return value not in (False, "no")
+
+
+def _has_early_media(form: Form) -> bool:
+    value = form.value("early_media")
+    if value not in (None, True, False, "True", "False"):
+        form.warnings.append('only early_media="True", exactly so, lets early media through (A12)')
+    return value in (True, "True")

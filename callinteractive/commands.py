@@ -1,0 +1,72 @@
+"""What a call script asks to be done next. Imperative, plain data; exactly one command is outstanding.
+
+A new command replaces the one before it: a sound that still plays stops, a wait is forgotten.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from callinteractive.request import HttpRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """Send this HTTP request; answered by `Fetched` or `FetchFailed`. A silent wait: digits are still taken."""
+
+    request: HttpRequest
+    needs_media: ClassVar[bool] = False
+
+
+@dataclass(frozen=True, slots=True)
+class Play:
+    """Play this sound of the library once; answered by `Played` at its end, or `PlayFailed`."""
+
+    sound: str
+    needs_media: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, slots=True)
+class Collect:
+    """Be silent and take digits; answered by `Waited` when `timeout_ms` have passed."""
+
+    timeout_ms: int
+    needs_media: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Be silent (Pause, A2); answered by `Waited` when `pause_ms` have passed."""
+
+    pause_ms: int
+    needs_media: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """Ring all `numbers` at once (A10); answered by `TransferAnswered` or `TransferFailed`.
+
+    `timeout_s` None means the system timeout (A11). The caller is shown as `caller_name`, `caller_number`.
+    """
+
+    numbers: tuple[str, ...]
+    timeout_s: int | None
+    early_media: bool
+    final: bool
+    caller_name: str
+    caller_number: str
+    needs_media: ClassVar[bool] = False
+
+
+@dataclass(frozen=True, slots=True)
+class Hangup:
+    """End the call. `cause` is for the log; `code` is the failure of a final transfer (A13), to be sent as the
+    final reply where the call was never answered."""
+
+    cause: str
+    code: int | None = None
+    needs_media: ClassVar[bool] = False
+
+
+Command = Fetch | Play | Collect | Wait | Transfer | Hangup

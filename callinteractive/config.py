@@ -1,0 +1,311 @@
+"""site.yaml and ivr.yaml: from text to validated, frozen data, or to findings with file, line and reason (C1-C6)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from ipaddress import IPv4Network, IPv6Network, ip_network
+
+from callinteractive.actions import BY_YAML_KEY, Action
+from callinteractive.actions.jump import Jump
+from callinteractive.actions.play_sound import is_sound_name
+from callinteractive.dialled import is_dialled_number
+from callinteractive.document import Document, Value
+from callinteractive.errors import InvalidActionError
+from callinteractive.form import Form
+from callinteractive.form import Value as FormValue
+from callinteractive.model import (
+    INVALID,
+    START,
+    TIMEOUT,
+    Address,
+    Context,
+    Defaults,
+    Extension,
+    Ivr,
+    IvrFile,
+    Listen,
+    RtpEngine,
+    SidecarPool,
+    Site,
+    Trunk,
+)
+
+MAX_SIDECARS = 10
+"""RTPengine's digit events find their sidecar by one decimal digit."""
+_EXTENDED = re.compile(r"[0-9]{1,10}\*[0-9]{1,10}", re.ASCII)
+_DID = re.compile(r"\+?[0-9]{1,20}", re.ASCII)
+_OPTION = re.compile(r"[0-9*#A-D]{1,32}", re.ASCII)
+_ID = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
+_HOST = r"(?:[0-9A-Za-z.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])"
+_ADDRESS = re.compile(rf"({_HOST}):([0-9]{{1,5}})", re.ASCII)
+_LISTEN = re.compile(rf"(udp|tcp):({_HOST}):([0-9]{{1,5}})", re.ASCII)
+_SIP_URI = re.compile(
+    rf"sip:(?:[0-9A-Za-z*#._~+-]{{1,64}}@)?({_HOST})(?::([0-9]{{1,5}}))?(?:;transport=(?:udp|tcp))?", re.ASCII
+)
+
+
+def load_site(text: str, filename: str) -> Site:
+    """Read site.yaml. Raises ConfigError with all findings."""
+    document = Document(text, filename)
+    root = document.root.section()
+    sip = root["sip"].section()
+    site = Site(
+        node=root["node"].integer(None, 0, 2**63),
+        listen=_listen(sip["listen"]),
+        trunks=tuple(_trunk(item) for item in root["trunks"].items()),
+        extensions=tuple(_extension(item) for item in root["extensions"].items()),
+        sidecars=_sidecars(root["sidecars"]),
+        rtpengine=_rtpengine(root["rtpengine"]),
+        sounds=root["sounds"].text("./sounds"),
+        defaults=_defaults(root["defaults"]),
+    )
+    sip.done()
+    root.done()
+    _unique(document.root, "trunk", (trunk.name for trunk in site.trunks))
+    _unique(document.root, "extension", (extension.number for extension in site.extensions))
+    _unique(document.root, "extension id", (str(extension.id) for extension in site.extensions))
+    document.finish()
+    return site
+
+
+def load_ivr_file(text: str, filename: str) -> IvrFile:
+    """Read ivr.yaml. Raises ConfigError with all findings."""
+    document = Document(text, filename)
+    root = document.root.section()
+    jumps: list[tuple[Value, Jump]] = []
+    contexts = {name: _context(name, value, jumps) for name, value in root["contexts"].entries().items()}
+    ivrs = tuple(_ivr(item, contexts) for item in root["ivrs"].items())
+    root.done()
+    if not ivrs:
+        document.root.wrong('no IVR is configured: ivrs: [{number: "000*332", id: 1, entry_context: 1}]')
+    for where, jump in jumps:
+        if jump.context not in contexts:
+            where.wrong(f"jumps to context {jump.context[:40]!r}, which is not configured (A4)")
+        elif jump.option not in contexts[jump.context].options:
+            where.wrong(f"jumps to option {jump.option[:40]!r}, which context {jump.context!r} has not (C2)")
+    _unique(document.root, "IVR", (ivr.number for ivr in ivrs))
+    _unique(document.root, "IVR id", (str(ivr.id) for ivr in ivrs))
+    _unique(document.root, "DID", (did.removeprefix("+") for ivr in ivrs for did in ivr.dids))
+    document.finish()
+    return IvrFile(ivrs, contexts)
+
+
+def _ivr(value: Value, contexts: Mapping[str, Context]) -> Ivr:
+    section = value.section()
+    entry = section["entry_context"]
+    ivr = Ivr(
+        number=section["number"].checked(_extended),
+        id=section["id"].integer(None, 0, 2**63),
+        entry_context=entry.text(),
+        dids=tuple(item.checked(_did) for item in section["dids"].items()),
+        answer="at_once" if section["answer"].choice("at_once", ("at_once", "on_media")) == "at_once" else "on_media",
+        lifetime_s=section["lifetime"].integer(3600, 1, 86_400),
+        connect_timeout_s=section["connect_timeout_s"].number(float, 2.0, 0.05, 60),
+        request_timeout_s=section["request_timeout_s"].number(float, 10.0, 0.05, 120),
+        follow_redirects=section["follow_redirects"].boolean(False),
+    )
+    section.done()
+    if ivr.entry_context and ivr.entry_context not in contexts:
+        entry.wrong(f"context {ivr.entry_context[:40]!r} is not configured")
+    return ivr
+
+
+def _context(name: str, value: Value, jumps: list[tuple[Value, Jump]]) -> Context:
+    if not _ID.fullmatch(name):
+        value.wrong("a context's ID is at most 64 letters, digits, _ and -")
+    section = value.section()
+    options: dict[str, tuple[Action, ...]] = {}
+    for option, rules in section["options"].entries().items():
+        if option not in (START, TIMEOUT, INVALID) and not _OPTION.fullmatch(option):
+            rules.wrong("an option is start, timeout, invalid, or what is dialled: 0-9 * # A-D")
+        options[option] = _rules(rules, jumps)
+    digit_len = section["digit_len"]
+    context = Context(
+        id=name,
+        name=section["name"].text(name),
+        options=options,
+        timeout_ms=section["timeout"].integer(5000, 1, 3_600_000),
+        inter_digit_timeout_ms=section["inter_digit_timeout"].integer(2000, 1, 60_000),
+        digit_len=None if digit_len.is_missing else digit_len.integer(None, 1, 32),
+    )
+    section.done()
+    return context
+
+
+def _rules(value: Value, jumps: list[tuple[Value, Jump]]) -> tuple[Action, ...]:
+    rules = []
+    for item in value.items():
+        action = _rule(item)
+        if isinstance(action, Jump):
+            jumps.append((item, action))
+        if action:
+            rules.append(action)
+    return tuple(rules)
+
+
+def _rule(item: Value) -> Action | None:
+    """One rule: a bare name, or a mapping of one name to its keys (C4)."""
+    entries = item.entries() if item.is_mapping else {}
+    if item.is_mapping and len(entries) != 1:
+        item.wrong("a rule is one action: - play_sound: {file: welcome.wav}")
+        return None
+    name, value = next(iter(entries.items())) if entries else (item.text(), None)
+    kind = BY_YAML_KEY.get(name)
+    if kind is None:
+        item.wrong(f"unknown rule {name[:40]!r}; known: {', '.join(BY_YAML_KEY)}")
+        return None
+    attributes = {key: _form_value(entry) for key, entry in (value.entries() if value else {}).items()}
+    text = attributes.pop(kind.TEXT_KEY, None) if kind.TEXT_KEY else None
+    form = Form(name, attributes, text, item.line)
+    try:
+        action = kind.read(form)
+    except InvalidActionError as error:
+        (value or item).wrong(str(error))
+        return None
+    for complaint in (*form.warnings, *form.not_understood()):
+        (value or item).wrong(complaint)
+    return action
+
+
+def _form_value(value: Value) -> FormValue:
+    return tuple(item.text() for item in value.items()) if value.is_list else value.scalar()
+
+
+def _listen(value: Value) -> tuple[Listen, ...]:
+    found = []
+    for item in value.items():
+        match = _LISTEN.fullmatch(item.text())
+        if match and 1 <= int(match[3]) <= 65535:
+            found.append(Listen("udp" if match[1] == "udp" else "tcp", match[2], int(match[3])))
+        else:
+            item.wrong('must be like "udp:127.0.0.1:5060" or "tcp:127.0.0.1:5060"')
+    if not any(listen.transport == "udp" for listen in found):
+        value.wrong("at least one UDP address is needed: Kamailio speaks UDP with the sidecars")
+    return tuple(found)
+
+
+def _trunk(value: Value) -> Trunk:
+    section = value.section()
+    trunk = Trunk(
+        name=section["name"].checked(_identifier),
+        sources=tuple(network for item in section["from"].items() if (network := _network(item))),
+        to=_sip_uri(section["to"])[0],
+    )
+    section.done()
+    return trunk
+
+
+def _extension(value: Value) -> Extension:
+    section = value.section()
+    contact, host = _sip_uri(section["contact"])
+    extension = Extension(
+        number=section["number"].checked(_extended),
+        id=section["id"].integer(None, 0, 2**63),
+        contact=contact,
+        password=section["password"].optional_text(),
+        contact_host=host,
+    )
+    section.done()
+    if extension.contact is None and extension.password is None:
+        value.wrong("needs a contact (a fixed phone) or a password (a phone that registers)")
+    return extension
+
+
+def _sidecars(value: Value) -> SidecarPool:
+    section, default = value.section(), SidecarPool()
+    pool = SidecarPool(
+        count=section["count"].integer(default.count, 1, MAX_SIDECARS),
+        host=section["host"].text(default.host),
+        base_port=section["base_port"].integer(default.base_port, 1, 65535 - MAX_SIDECARS),
+        metrics_port=section["metrics_port"].integer(default.metrics_port, 1, 65535 - MAX_SIDECARS),
+    )
+    section.done()
+    return pool
+
+
+def _rtpengine(value: Value) -> RtpEngine:
+    section, default = value.section(), RtpEngine()
+    ng = _address(section["ng"], default.ng)
+    default_ports = [default.port_min, default.port_max]
+    ports = [item.integer(None, 1024, 65535) for item in section["ports"].items()] or default_ports
+    if len(ports) != 2 or ports[0] >= ports[1]:
+        value.wrong("ports must be [first, last]")
+        ports = default_ports
+    engine = RtpEngine(
+        ng=ng,
+        interface=section["interface"].text(default.interface),
+        port_min=ports[0],
+        port_max=ports[1],
+        dtmf_port=section["dtmf_port"].integer(min(ng.port + 1, 65535), 1, 65535),
+        http_port=section["http_port"].integer(min(ng.port + 2, 65535), 1, 65535),
+        timeout_s=section["timeout_s"].integer(default.timeout_s, 10, 86_400),
+    )
+    section.done()
+    return engine
+
+
+def _defaults(value: Value) -> Defaults:
+    section, default = value.section(), Defaults()
+    defaults = Defaults(
+        transfer_timeout_s=section["transfer_timeout_s"].integer(default.transfer_timeout_s, 1, 3600),
+        ringback=_sound(section["ringback"]),
+    )
+    section.done()
+    return defaults
+
+
+def _address(value: Value, default: Address) -> Address:
+    match = _ADDRESS.fullmatch(value.text(str(default)))
+    if match and 1 <= int(match[2]) <= 65535:
+        return Address(match[1], int(match[2]))
+    value.wrong('must be like "127.0.0.1:22222"')
+    return default
+
+
+def _network(value: Value) -> IPv4Network | IPv6Network | None:
+    try:
+        return ip_network(value.text())
+    except ValueError as error:
+        value.wrong(f'must be an address or a network like "127.0.0.2/32": {error}')
+        return None
+
+
+def _sip_uri(value: Value) -> tuple[str | None, str | None]:
+    """The URI and its host."""
+    uri = value.optional_text()
+    if uri is None:
+        return None, None
+    match = _SIP_URI.fullmatch(uri)
+    if match and 1 <= int(match[2] or 5060) <= 65535:
+        return uri, match[1]
+    value.wrong(f'must be a SIP URI like "sip:306@127.0.0.3:5090", not {uri[:60]!r}')
+    return None, None
+
+
+def _sound(value: Value) -> str | None:
+    name = value.optional_text()
+    if name is None or is_sound_name(name):
+        return name
+    value.wrong("must be the name of a file in the sound library")
+    return None
+
+
+def _extended(text: str) -> str | None:
+    return None if _EXTENDED.fullmatch(text) else 'must be an extended number like "000*332" (C1)'
+
+
+def _did(text: str) -> str | None:
+    return None if _DID.fullmatch(text) and is_dialled_number(text) else 'must be a number like "+78123210001"'
+
+
+def _identifier(text: str) -> str | None:
+    return None if _ID.fullmatch(text) else "must be at most 64 letters, digits, _ and -"
+
+
+def _unique(where: Value, what: str, names: Iterable[str]) -> None:
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            where.wrong(f"{what} {name!r} is configured twice")
+        seen.add(name)

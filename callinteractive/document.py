@@ -1,0 +1,204 @@
+"""A YAML document read by hand: every value with its line, every complaint a `Finding`, nothing guessed.
+
+Built on PyYAML's node tree, since loaded objects have lost their lines and the spelling of scalars
+(``0123`` must stay four characters, ``no`` must be told from ``"no"``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+import yaml
+
+from callinteractive.errors import ConfigError, Finding
+
+MAX_CHARACTERS = 4 * 1024 * 1024
+MAX_DEPTH = 20
+_BOOLEAN = "tag:yaml.org,2002:bool"
+_NULL = "tag:yaml.org,2002:null"
+_TRUE = ("yes", "true", "on")
+_T = TypeVar("_T")
+
+
+class Value:
+    """One value of the document. Its readers return a default after noting a finding, so that one run finds all."""
+
+    def __init__(self, document: Document, node: yaml.Node | None, path: str, line: int) -> None:
+        self._document = document
+        self._node = node
+        self.path = path
+        self.line = line
+
+    @property
+    def is_missing(self) -> bool:
+        return self._node is None or self._node.tag == _NULL
+
+    @property
+    def is_mapping(self) -> bool:
+        return isinstance(self._node, yaml.MappingNode)
+
+    @property
+    def is_list(self) -> bool:
+        return isinstance(self._node, yaml.SequenceNode)
+
+    def wrong(self, reason: str) -> None:
+        """Note a finding here."""
+        self._document.findings.append(Finding(self._document.filename, self.line, self.path, reason))
+
+    def text(self, default: str | None = None) -> str:
+        """The scalar as it is spelled; missing without a `default` is a finding."""
+        if self.is_missing:
+            if default is None:
+                self.wrong("is missing")
+            return default or ""
+        if not isinstance(self._node, yaml.ScalarNode):
+            self.wrong("must be one value, not a list or a mapping")
+            return default or ""
+        return str(self._node.value)
+
+    def optional_text(self) -> str | None:
+        return None if self.is_missing else self.text()
+
+    def scalar(self) -> str | bool:
+        """The scalar; an unquoted YAML boolean as a bool."""
+        text = self.text()
+        if self._node is not None and self._node.tag == _BOOLEAN:
+            return text.lower() in _TRUE
+        return text
+
+    def boolean(self, default: bool) -> bool:
+        if self.is_missing:
+            return default
+        value = self.scalar()
+        if isinstance(value, bool):
+            return value
+        self.wrong(f"must be yes or no, not {value[:40]!r}")
+        return default
+
+    def number(self, kind: type[_T], default: _T | None, least: float, most: float) -> _T:
+        """An int or float in [least, most]; missing without a `default` is a finding."""
+        text = self.text(None if default is None else str(default))
+        try:
+            value = kind(text)  # type: ignore[call-arg]  # int and float both take a str
+            if text.isascii() and "_" not in text and least <= value <= most:  # type: ignore[operator]
+                return value
+        except ValueError:
+            pass
+        if text:
+            self.wrong(f"must be a number from {least:g} to {most:g}, not {text[:40]!r}")
+        return kind(least) if default is None else default  # type: ignore[call-arg]
+
+    def integer(self, default: int | None, least: int, most: int) -> int:
+        return self.number(int, default, least, most)
+
+    def choice(self, default: str, allowed: tuple[str, ...]) -> str:
+        value = self.text(default)
+        if value in allowed:
+            return value
+        self.wrong(f"must be one of {', '.join(allowed)}, not {value[:40]!r}")
+        return default
+
+    def checked(self, check: Callable[[str], str | None], default: str | None = None) -> str:
+        """A text that `check` finds nothing wrong with (it returns the reason, or None)."""
+        value = self.text(default)
+        if value and (reason := check(value)):
+            self.wrong(reason)
+        return value
+
+    def items(self) -> Iterator[Value]:
+        """The values of a list; missing is empty."""
+        if isinstance(self._node, yaml.SequenceNode):
+            for index, node in enumerate(self._node.value):
+                yield Value(self._document, node, f"{self.path}[{index}]", _line(node))
+        elif not self.is_missing:
+            self.wrong("must be a list: [ … ]")
+
+    def section(self) -> Section:
+        """The value as a mapping; missing is empty."""
+        return Section(self._document, self)
+
+    def entries(self) -> dict[str, Value]:
+        """Keys and values of a mapping, in their order; a key given twice is a finding."""
+        if not isinstance(self._node, yaml.MappingNode):
+            if not self.is_missing:
+                self.wrong("must be a mapping: {key: value}")
+            return {}
+        entries: dict[str, Value] = {}
+        for key, node in self._node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                self.wrong("a key must be one value; put it in quotes")
+                continue
+            name = str(key.value)
+            here = Value(self._document, node, f"{self.path}.{name}".lstrip("."), _line(key))
+            if name in entries:
+                here.wrong(f"{name[:40]!r} is given twice")
+            entries[name] = here
+        return entries
+
+
+class Section:
+    """A mapping with known keys. `done` complains of those that nobody has asked for."""
+
+    def __init__(self, document: Document, value: Value) -> None:
+        self._document = document
+        self._value = value
+        self._entries = value.entries()
+        self._known: list[str] = []
+
+    def __getitem__(self, key: str) -> Value:
+        self._known.append(key)
+        found = self._entries.pop(key, None)
+        path = f"{self._value.path}.{key}".lstrip(".")
+        return found or Value(self._document, None, path, self._value.line)
+
+    def done(self) -> None:
+        for name, value in self._entries.items():
+            value.wrong(f"unknown key {name[:40]!r}; known here: {', '.join(sorted(self._known))}")
+
+
+class Document:
+    """A parsed YAML text. Raises ConfigError when it is no YAML at all, or one that is not safe to walk."""
+
+    def __init__(self, text: str, filename: str) -> None:
+        self.filename = filename
+        self.findings: list[Finding] = []
+        if len(text) > MAX_CHARACTERS:
+            raise ConfigError([Finding(filename, 1, "", f"more than {MAX_CHARACTERS} characters")])
+        try:
+            node = yaml.compose(text, Loader=yaml.SafeLoader)
+        except yaml.MarkedYAMLError as error:
+            line = error.problem_mark.line + 1 if error.problem_mark else 1
+            raise ConfigError([Finding(filename, line, "", f"not YAML: {error.problem}")]) from None
+        except (yaml.YAMLError, RecursionError) as error:
+            raise ConfigError([Finding(filename, 1, "", f"not YAML: {type(error).__name__}: {error}")]) from None
+        if node is not None and (reason := _unsafe(node)):
+            raise ConfigError([Finding(filename, _line(node), "", reason)])
+        self.root = Value(self, node, "", 1)
+
+    def finish(self) -> None:
+        """Raise ConfigError if there are findings."""
+        if self.findings:
+            raise ConfigError(sorted(self.findings))
+
+
+def _unsafe(root: yaml.Node) -> str | None:
+    """Aliases make cycles and bombs; depth makes recursion. Neither has a use here."""
+    seen: set[int] = set()
+    to_visit = [(root, 1)]
+    while to_visit:
+        node, depth = to_visit.pop()
+        if depth > MAX_DEPTH:
+            return f"nested deeper than {MAX_DEPTH} levels"
+        if id(node) in seen:
+            return "aliases (*name) are not supported; repeat the value or jump to a shared context"
+        seen.add(id(node))
+        if isinstance(node, yaml.MappingNode):
+            to_visit += [(child, depth + 1) for pair in node.value for child in pair]
+        elif isinstance(node, yaml.SequenceNode):
+            to_visit += [(child, depth + 1) for child in node.value]
+    return None
+
+
+def _line(node: yaml.Node) -> int:
+    return int(node.start_mark.line) + 1

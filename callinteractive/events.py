@@ -1,0 +1,83 @@
+"""What a call script is told. Past tense, plain data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """The web application answered with this status and body (at most `response.MAX_BODY` octets)."""
+
+    status: int
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class FetchFailed:
+    """No answer of the web application. `outcome` is a word for the counters, `reason` a sentence for the log."""
+
+    outcome: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Played:
+    """The sound was heard to its end."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlayFailed:
+    """The sound could not be played."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Dialled:
+    """One digit was dialled: one of ``0-9 * # A-D``."""
+
+    digit: str
+
+
+@dataclass(frozen=True, slots=True)
+class Waited:
+    """The time of a `Collect` or `Wait` has passed."""
+
+
+@dataclass(frozen=True, slots=True)
+class TransferAnswered:
+    """A number of the transfer answered: the script is over, the call goes on (A13)."""
+
+
+@dataclass(frozen=True, slots=True)
+class TransferFailed:
+    """Nobody answered. `code` is the SIP code the transfer ended with."""
+
+    status: Literal["busy", "no_answer", "rejected", "failed"]
+    code: int
+
+
+@dataclass(frozen=True, slots=True)
+class HungUp:
+    """The caller is gone (A15)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Expired:
+    """`CallScript.expires_at` has come (C5)."""
+
+
+Event = (
+    Fetched
+    | FetchFailed
+    | Played
+    | PlayFailed
+    | Dialled
+    | Waited
+    | TransferAnswered
+    | TransferFailed
+    | HungUp
+    | Expired
+)

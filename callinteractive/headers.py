@@ -1,0 +1,117 @@
+"""The private X-CI-* headers between Kamailio and the sidecar: one frozen value a header, ``parse(str(x)) == x``.
+
+Each value is one ``application/x-www-form-urlencoded`` string: printable ASCII whatever it holds, so it can
+neither break a SIP header nor need quoting. Kamailio strips every header with `PREFIX` from what comes from
+outside and from what leaves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Self
+from urllib.parse import parse_qsl, urlencode
+
+from callinteractive.errors import HeaderError
+from callinteractive.request import CallFacts, facts_from_dict, facts_to_dict
+
+PREFIX = "X-CI-"
+MAX_LENGTH = 16_384
+"""Octets of one header's value; a UDP datagram holds four times this."""
+
+
+class _Header:
+    """A header whose value is a form; subclasses say which fields."""
+
+    NAME: ClassVar[str]
+
+    def __str__(self) -> str:
+        return urlencode(self._to_form())
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read a header's value. Raises HeaderError, naming the header."""
+        try:
+            if len(text) > MAX_LENGTH:
+                raise ValueError(f"longer than {MAX_LENGTH} octets")
+            pairs = parse_qsl(text, keep_blank_values=True, strict_parsing=True, errors="strict")
+            form = dict(pairs)
+            if len(form) != len(pairs):
+                raise ValueError("a field is given twice")
+            return cls._from_form(form)
+        except (ValueError, TypeError, KeyError) as error:
+            raise HeaderError(f"{cls.NAME}: {error}") from None
+
+    def _to_form(self) -> dict[str, str]:
+        raise NotImplementedError
+
+    @classmethod
+    def _from_form(cls, form: Mapping[str, str]) -> Self:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, slots=True)
+class CallHeader(_Header):
+    """The facts of the call (R2), from Kamailio to the sidecar on every INVITE of an IVR, and with every leg back."""
+
+    NAME: ClassVar[str] = "X-CI-Call"
+    facts: CallFacts
+
+    def _to_form(self) -> dict[str, str]:
+        return facts_to_dict(self.facts)
+
+    @classmethod
+    def _from_form(cls, form: Mapping[str, str]) -> Self:
+        return cls(facts_from_dict(form))
+
+
+@dataclass(frozen=True, slots=True)
+class EntryHeader(_Header):
+    """Where a call enters its IVR: the IVR's extended number, a context and an option. Kamailio to sidecar."""
+
+    NAME: ClassVar[str] = "X-CI-Entry"
+    ivr: str
+    context: str
+    option: str
+
+    def _to_form(self) -> dict[str, str]:
+        return {"ivr": self.ivr, "context": self.context, "option": self.option}
+
+    @classmethod
+    def _from_form(cls, form: Mapping[str, str]) -> Self:
+        return cls(**form)
+
+
+@dataclass(frozen=True, slots=True)
+class TransferHeader(_Header):
+    """A SimpleTransfer's plan (A10-A12), from the sidecar to Kamailio. `timeout_s` None is the system timeout."""
+
+    NAME: ClassVar[str] = "X-CI-Transfer"
+    numbers: tuple[str, ...]
+    timeout_s: int | None = None
+    early_media: bool = False
+
+    def _to_form(self) -> dict[str, str]:
+        timeout = {} if self.timeout_s is None else {"timeout": str(self.timeout_s)}
+        return {"to": ",".join(self.numbers), "early_media": str(int(self.early_media)), **timeout}
+
+    @classmethod
+    def _from_form(cls, form: Mapping[str, str]) -> Self:
+        timeout = form.get("timeout")
+        return cls(tuple(form["to"].split(",")), None if timeout is None else int(timeout), form["early_media"] == "1")
+
+
+@dataclass(frozen=True, slots=True)
+class CallerHeader(_Header):
+    """The caller to show (A5), from the sidecar to Kamailio, as SetCaller gave it: not yet safe for a header."""
+
+    NAME: ClassVar[str] = "X-CI-Caller"
+    name: str
+    number: str
+
+    def _to_form(self) -> dict[str, str]:
+        return {"name": self.name, "number": self.number}
+
+    @classmethod
+    def _from_form(cls, form: Mapping[str, str]) -> Self:
+        return cls(**form)

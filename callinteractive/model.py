@@ -1,0 +1,153 @@
+"""What a site and its IVRs consist of: frozen, validated data. `config` reads it from YAML."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from callinteractive.actions.base import Action
+
+START, TIMEOUT, INVALID = "start", "timeout", "invalid"
+"""The options of a context that nobody dials (C2)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """A menu: options by name, each a tuple of rules run in order (C2, C3). Times in milliseconds."""
+
+    id: str
+    name: str
+    options: Mapping[str, tuple[Action, ...]]
+    timeout_ms: int = 5000
+    inter_digit_timeout_ms: int = 2000
+    digit_len: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ivr:
+    """A number that runs a script (C1, C5, C6, R5). Times in seconds."""
+
+    number: str
+    id: int
+    entry_context: str
+    dids: tuple[str, ...] = ()
+    answer: Literal["at_once", "on_media"] = "at_once"
+    lifetime_s: int = 3600
+    connect_timeout_s: float = 2
+    request_timeout_s: float = 10
+    follow_redirects: bool = False
+
+    @property
+    def short_number(self) -> str:
+        return self.number.rpartition("*")[2]
+
+
+@dataclass(frozen=True, slots=True)
+class IvrFile:
+    """All of ivr.yaml. Contexts are shared by the IVRs."""
+
+    ivrs: tuple[Ivr, ...]
+    contexts: Mapping[str, Context]
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Host and port."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Listen:
+    """Where Kamailio listens."""
+
+    transport: Literal["udp", "tcp"]
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"{self.transport}:{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Trunk:
+    """A carrier: calls come from `sources`, external numbers go to `to` (a SIP URI), if it has one."""
+
+    name: str
+    sources: tuple[IPv4Network | IPv6Network, ...] = ()
+    to: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Extension:
+    """A phone: at a configured `contact` (a SIP URI), or registered with a `password`."""
+
+    number: str
+    id: int
+    contact: str | None = None
+    password: str | None = field(default=None, repr=False)
+    contact_host: str | None = None
+
+    @property
+    def short_number(self) -> str:
+        return self.number.rpartition("*")[2]
+
+    @property
+    def prefix(self) -> str:
+        return self.number.rpartition("*")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class SidecarPool:
+    """The sidecars of this host. Sidecar i listens on UDP `base_port` + i; its metrics on `metrics_port` + i."""
+
+    count: int = 2
+    host: str = "127.0.0.1"
+    base_port: int = 5070
+    metrics_port: int = 9170
+
+    @property
+    def addresses(self) -> tuple[Address, ...]:
+        return tuple(Address(self.host, self.base_port + index) for index in range(self.count))
+
+
+@dataclass(frozen=True, slots=True)
+class RtpEngine:
+    """The RTPengine of this host: its control port, its media interface and ports, where it reports digits."""
+
+    ng: Address = Address("127.0.0.1", 22222)
+    interface: str = "127.0.0.1"
+    port_min: int = 30000
+    port_max: int = 34999
+    dtmf_port: int = 22223
+    http_port: int = 22224
+    timeout_s: int = 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Defaults:
+    """The system-wide defaults: `transfer_timeout_s` of A11, `ringback` a sound of the library (A12)."""
+
+    transfer_timeout_s: int = 60
+    ringback: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """All of site.yaml: where things are."""
+
+    node: int
+    listen: tuple[Listen, ...]
+    trunks: tuple[Trunk, ...] = ()
+    extensions: tuple[Extension, ...] = ()
+    sidecars: SidecarPool = SidecarPool()
+    rtpengine: RtpEngine = RtpEngine()
+    sounds: str = "./sounds"
+    defaults: Defaults = Defaults()

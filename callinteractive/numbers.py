@@ -1,0 +1,74 @@
+"""Numbers and where they lead: extended ``yyyy*zzz``, short ``zzz`` and external ones (C1, A14)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import TypeVar
+
+from callinteractive.model import Extension, Ivr, IvrFile, Site, Trunk
+
+_Numbered = TypeVar("_Numbered", Ivr, Extension)
+
+
+@dataclass(frozen=True, slots=True)
+class FoundIvr:
+    """An IVR and, where it was reached by an external number, that number (CalledDID)."""
+
+    ivr: Ivr
+    did: str | None = None
+
+
+class Directory:
+    """Finds IVRs and extensions by what was dialled, and callers by where a request came from."""
+
+    def __init__(self, site: Site, ivr_file: IvrFile) -> None:
+        self._trunks = site.trunks
+        self._ivrs = {ivr.number: ivr for ivr in ivr_file.ivrs}
+        self._dids = {did: ivr for ivr in ivr_file.ivrs for did in ivr.dids}
+        self._extensions = {extension.number: extension for extension in site.extensions}
+        self._by_address: dict[str, list[Extension]] = {}
+        for extension in site.extensions:
+            if extension.contact_host:
+                self._by_address.setdefault(extension.contact_host, []).append(extension)
+
+    def find_ivr(self, dialled: str, caller: Extension | None = None) -> FoundIvr | None:
+        """The IVR that `dialled` leads to: by DID, by extended number, by short number."""
+        did = self._find_did(dialled)
+        if did is not None:
+            return FoundIvr(self._dids[did], did)
+        ivr = _lookup(self._ivrs, dialled, caller)
+        return FoundIvr(ivr) if ivr else None
+
+    def find_extension(self, dialled: str, caller: Extension | None = None) -> Extension | None:
+        """The extension that `dialled` leads to: by extended number or by short number."""
+        return _lookup(self._extensions, dialled, caller)
+
+    def find_caller(self, source_ip: str, from_user: str) -> Trunk | Extension | None:
+        """Who sends from `source_ip`: an extension by its configured address, or a trunk by its networks.
+
+        Several extensions at one address are told apart by `from_user`; one alone needs none.
+        """
+        here = self._by_address.get(source_ip, [])
+        if len(here) == 1:
+            return here[0]
+        for extension in here:
+            if from_user in (extension.number, extension.short_number):
+                return extension
+        address = ip_address(source_ip)
+        return next((trunk for trunk in self._trunks if any(address in net for net in trunk.sources)), None)
+
+    def _find_did(self, dialled: str) -> str | None:
+        """DIDs are the same with and without the leading + of an international number."""
+        alternatives = (dialled, dialled.removeprefix("+"), "+" + dialled)
+        return next((number for number in alternatives if number in self._dids), None)
+
+
+def _lookup(by_number: dict[str, _Numbered], dialled: str, caller: Extension | None) -> _Numbered | None:
+    """By extended number; else by short number, in the caller's own prefix first, then where only one has it."""
+    if dialled in by_number:
+        return by_number[dialled]
+    if caller and (found := by_number.get(f"{caller.prefix}*{dialled}")):
+        return found
+    same_short = [entry for entry in by_number.values() if entry.short_number == dialled]
+    return same_short[0] if len(same_short) == 1 else None

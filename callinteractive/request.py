@@ -1,0 +1,124 @@
+"""The request to the web application: call facts, variables and a configured URL make an `HttpRequest` (R1-R6)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from urllib.parse import quote, quote_plus, urlencode, urlsplit
+
+VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+_VARIABLE = re.compile(r"\$(" + VARIABLE_NAME.pattern + ")", re.ASCII)
+FORM = "application/x-www-form-urlencoded"
+
+
+@dataclass(frozen=True, slots=True)
+class CallFacts:
+    """What is known of a call when it reaches an IVR; made once by Kamailio, the same for the call's life (R2).
+
+    `called_did` is present when a DID was dialled, `caller_extension` and its ID only for an internal caller.
+    `called_number` is what the caller dialled, unchanged.
+    """
+
+    call_id: str
+    call_api_id: str
+    caller_number: str
+    caller_name: str
+    called_number: str
+    called_extension: str
+    called_extension_id: int
+    called_did: str | None = None
+    caller_extension: str | None = None
+    caller_extension_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HttpRequest:
+    """A request ready to be sent. Timeouts in seconds; `content_type` is set exactly when `body` is."""
+
+    method: str
+    url: str
+    body: bytes | None = None
+    content_type: str | None = None
+    connect_timeout_s: float = 2
+    timeout_s: float = 10
+    follow_redirects: bool = False
+
+
+def check_url(url: str) -> str | None:
+    """Say what is wrong with a configured URL, or None. Variables may stand in its query only (R4)."""
+    if not url.isascii() or any(char <= " " or char == "\x7f" for char in url):
+        return "a URL holds printable ASCII without spaces; percent-encode the rest"
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError as error:
+        return f"not a URL: {error}"
+    if parts.scheme not in ("http", "https") or not host:
+        return "must start with http:// or https:// and a host"
+    if "#" in url:
+        return "a fragment (#) is never sent to a web application; write %23 for a literal #"
+    if _VARIABLE.search(url.split("?", 1)[0]):
+        return "variables may stand in the query only (after ?), never in scheme, host, port or path (R4)"
+    return None
+
+
+def build(
+    url: str,
+    method: str,
+    parameters: Mapping[str, str],
+    variables: Mapping[str, str],
+) -> HttpRequest:
+    """Make the request of a Call Interactive rule, with default timeouts.
+
+    `url` is as configured and has passed `check_url`; `parameters` come from `call_parameters`.
+    GET adds them to the URL's query, POST sends them as its body (R1).
+    """
+    base, mark, query = url.partition("?")
+    # R4: a value is encoded so that it can neither end the parameter nor add another.
+    query = _VARIABLE.sub(lambda match: quote(variables.get(match[1], ""), safe=""), query)
+    encoded = urlencode(parameters, quote_via=quote_plus)
+    if method == "POST":
+        return HttpRequest(method, base + mark + query, encoded.encode("ascii"), FORM)
+    return HttpRequest(method, f"{base}?{query}&{encoded}" if query else f"{base}?{encoded}")
+
+
+def call_parameters(facts: CallFacts, caller_name: str, caller_number: str) -> dict[str, str]:
+    """The parameters of R2, in the order of the source's example; the caller as SetCaller left it (R6)."""
+    optional = {
+        "CalledDID": facts.called_did,
+        "CallerExtensionID": _text(facts.caller_extension_id),
+        "CallerExtension": facts.caller_extension,
+    }
+    return {
+        "EventType": "call_interactive",
+        "CalledExtensionID": str(facts.called_extension_id),
+        "CalledNumber": facts.called_number,
+        "CallID": facts.call_id,
+        "CallerIDNum": caller_number,
+        **{name: value for name, value in optional.items() if value is not None},
+        "CallFlow": "IN",
+        "CalledExtension": facts.called_extension,
+        "CallAPIID": facts.call_api_id,
+        "CallerIDName": caller_name,
+        "CallStatus": "ANSWER",
+    }
+
+
+def facts_to_dict(facts: CallFacts) -> dict[str, str]:
+    """The facts as text values, absent ones left out; `facts_from_dict` reads them back."""
+    values = ((field.name, getattr(facts, field.name)) for field in fields(CallFacts))
+    return {name: str(value) for name, value in values if value is not None}
+
+
+def facts_from_dict(values: Mapping[str, str]) -> CallFacts:
+    """Raise ValueError or TypeError where `values` are not those of `facts_to_dict`."""
+    known: dict[str, str | int] = dict(values)
+    for name in ("called_extension_id", "caller_extension_id"):
+        if name in known:
+            known[name] = int(known[name])
+    return CallFacts(**known)  # type: ignore[arg-type]  # names and count are checked by the constructor
+
+
+def _text(value: int | None) -> str | None:
+    return None if value is None else str(value)

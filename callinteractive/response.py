@@ -1,0 +1,86 @@
+"""The web application's answer: XML octets to actions, or an error with line and reason (X1-X4).
+
+Hostile input: no entity is expanded, no DOCTYPE accepted, nothing fetched, size and number bounded.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lxml import etree
+
+from callinteractive import actions
+from callinteractive.errors import InvalidActionError, ResponseError
+from callinteractive.form import Form
+
+MAX_BODY = 64 * 1024
+MAX_ACTIONS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """What an answer asks for, and what in it was not understood."""
+
+    actions: tuple[actions.Action, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def parse(body: bytes) -> Response:
+    """Read an answer's body; an empty one is an answer without actions (X1). Raises ResponseError (X3)."""
+    if len(body) > MAX_BODY:
+        raise ResponseError(f"the body is longer than {MAX_BODY} octets")
+    if not body.strip():
+        return Response()
+    root = _root(body)
+    children = list(root)
+    if len(children) > MAX_ACTIONS:
+        raise ResponseError(f"{len(children)} actions, at most {MAX_ACTIONS} are allowed", _line(children[MAX_ACTIONS]))
+    warnings = [f"line {_line(root)}: unknown attribute {str(name)[:40]!r}" for name in root.attrib]
+    read = tuple(_action(element, warnings) for element in children)
+    return Response(read, tuple(warnings))
+
+
+def _line(element: etree._Element) -> int:
+    line = element.sourceline  # None where lxml does not know; the stubs add an Ellipsis that it never gives
+    return line if isinstance(line, int) else 0
+
+
+def _root(body: bytes) -> etree._Element:
+    parser = etree.XMLParser(
+        resolve_entities=False,
+        no_network=True,
+        load_dtd=False,
+        dtd_validation=False,
+        huge_tree=False,
+        remove_comments=True,
+        remove_pis=True,
+    )
+    try:
+        root = etree.fromstring(body, parser)
+    except etree.XMLSyntaxError as error:
+        raise ResponseError(f"not XML: {error.msg}", int(error.lineno or 0)) from None
+    if root.getroottree().docinfo.doctype:  # type: ignore[union-attr]
+        raise ResponseError("a DOCTYPE is not allowed", 1)
+    if root.tag != "Response":
+        raise ResponseError(f"the root element must be <Response>, not <{root.tag[:40]}>", _line(root))
+    for text, element in [(root.text, root), *((child.tail, child) for child in root)]:
+        if text and text.strip():
+            raise ResponseError(f"text between the actions: {text.strip()[:40]!r}", _line(element))
+    return root
+
+
+def _action(element: etree._Element, warnings: list[str]) -> actions.Action:
+    line = _line(element)
+    kind = actions.BY_ELEMENT.get(str(element.tag))
+    if kind is None:
+        known = ", ".join(action.NAME for action in actions.ACTIONS if action.IN_RESPONSE)
+        raise ResponseError(f"unknown element <{str(element.tag)[:40]}>; known: {known}", line)
+    if len(element):
+        raise ResponseError(f"<{element.tag}> can't hold other elements", line)
+    form = Form(kind.NAME, {str(name): str(value) for name, value in element.attrib.items()}, element.text, line)
+    try:
+        action = kind.read(form)
+    except InvalidActionError as error:
+        raise ResponseError(f"<{element.tag}>: {error}", line) from None
+    warnings += [f"line {line}: <{element.tag}>: {text}" for text in (*form.warnings, *form.not_understood())]
+    return action

@@ -1,0 +1,273 @@
+"""CallScript: one call of an IVR, events in, commands out.
+
+The same object drives the sidecar, ``callinteractive simulate`` and the tests. It does no I/O and reads no clock:
+`now` is an argument, in seconds since the epoch. At most one command is outstanding; `handle` returns a new one,
+which replaces it, or None to carry on. `to_json` and `from_json` move a call to another sidecar.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from callinteractive import request
+from callinteractive.actions import DONE, Action, AwaitChoice, action_from_dict
+from callinteractive.commands import Command, Hangup
+from callinteractive.errors import ScriptStateError
+from callinteractive.events import Dialled, Event, Expired, HungUp, Played, TransferAnswered, TransferFailed, Waited
+from callinteractive.model import START, Context, Ivr, IvrFile
+from callinteractive.request import CallFacts, HttpRequest
+
+MAX_IDLE_STEPS = 100
+"""So many steps in a row in which the caller heard, dialled and waited for nothing are a loop (C5)."""
+MAX_VARIABLES = 200
+MAX_KEPT_DIGITS = 64
+HEARD_RINGING_S = 1.0
+"""A failed transfer that took at least this long was waited for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Something to log: `level` is info, warning or error, `what` a word, `fields` JSON-ready."""
+
+    level: str
+    what: str
+    fields: dict[str, Any]
+
+
+def _ignore(_note: Note) -> None:
+    """What observes a script unless somebody wants to."""
+
+
+@dataclass(slots=True)
+class _State:
+    """All that changes in a call; plain data."""
+
+    facts: CallFacts
+    caller_name: str
+    caller_number: str
+    expires_at: float = 0.0
+    context: str = ""
+    option: str = START
+    next_rule: int = 0
+    pending: list[Action] = field(default_factory=list)
+    step: Action | None = None
+    dialled: str = ""
+    kept_digits: str = ""
+    idle_steps: int = 0
+    began_at: float = 0.0
+    is_over: bool = False
+    variables: dict[str, str] = field(default_factory=dict)
+
+
+class CallScript:
+    """A call in `ivr`. Actions use the methods below the line; everybody else `start`, `handle`, `to_json`."""
+
+    def __init__(
+        self,
+        ivr_file: IvrFile,
+        ivr: Ivr,
+        facts: CallFacts,
+        *,
+        context: str | None = None,
+        option: str = START,
+        observe: Callable[[Note], None] = _ignore,
+    ) -> None:
+        self._contexts = ivr_file.contexts
+        self._ivr = ivr
+        self._observe = observe
+        self._state = _State(facts, facts.caller_name, facts.caller_number)
+        self._state.context = ivr.entry_context if context is None else context
+        self._state.option = option
+
+    @property
+    def expires_at(self) -> float:
+        """When the call must end, in seconds since the epoch (C5); known after `start`."""
+        return self._state.expires_at
+
+    @property
+    def is_over(self) -> bool:
+        """Nothing more will be asked for: hung up, or connected to somebody (A13)."""
+        return self._state.is_over
+
+    def start(self, now: float) -> Command:
+        """Enter the IVR; return the first command."""
+        self._state.expires_at = now + self._ivr.lifetime_s
+        return self._begun(self.enter(self._state.context, self._state.option) or self._advance(), now)
+
+    def handle(self, event: Event, now: float) -> Command | None:
+        """Take an event; return the command that replaces the outstanding one, or None to carry on."""
+        if self._state.is_over or self._state.step is None:
+            return None
+        if isinstance(event, HungUp | TransferAnswered):
+            self._state.is_over = True
+            return None
+        if isinstance(event, Expired) or now >= self._state.expires_at:
+            return self.hang_up(f"the call has lasted {self._ivr.lifetime_s} s, its IVR's lifetime (C5)")
+        if self._is_noticed(event, now):
+            self._state.idle_steps = 0
+        outcome = self._state.step.on_event(self, event)
+        if outcome is None:
+            return None
+        return self._begun(self._advance() if outcome is DONE else outcome, now)
+
+    def to_json(self) -> str:
+        """The whole call as JSON; may be taken at any time after `start`."""
+        state = self._state
+        return json.dumps(
+            asdict(state)
+            | {
+                "ivr": self._ivr.number,
+                "pending": [action.to_dict() for action in state.pending],
+                "step": state.step.to_dict() if state.step else None,
+            },
+            ensure_ascii=False,
+            separators=(",", ":"),
+        )
+
+    @classmethod
+    def from_json(cls, text: str, ivr_file: IvrFile, observe: Callable[[Note], None] = _ignore) -> CallScript:
+        """Resume where `to_json` left. Raises ScriptStateError if it can't be read or the IVR is gone."""
+        try:
+            values = json.loads(text)
+            number = values.pop("ivr")
+            ivr = next(ivr for ivr in ivr_file.ivrs if ivr.number == number)
+            script = cls(ivr_file, ivr, CallFacts(**values.pop("facts")), observe=observe)
+            step = values.pop("step")
+            script._state = _State(
+                facts=script._state.facts,
+                step=action_from_dict(step) if step else None,
+                pending=[action_from_dict(action) for action in values.pop("pending")],
+                **values,
+            )
+            return script
+        except StopIteration:
+            raise ScriptStateError(f"IVR {number!r} is not configured here") from None
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise ScriptStateError(f"not the state of a call: {type(error).__name__}: {error}") from None
+
+    # For the actions.
+
+    @property
+    def context(self) -> Context:
+        """The current context."""
+        return self._contexts[self._state.context]
+
+    @property
+    def caller_name(self) -> str:
+        return self._state.caller_name
+
+    @property
+    def caller_number(self) -> str:
+        return self._state.caller_number
+
+    @property
+    def variables(self) -> dict[str, str]:
+        return self._state.variables
+
+    @property
+    def dialled(self) -> str:
+        """The digits of the number being dialled."""
+        return self._state.dialled
+
+    @dialled.setter
+    def dialled(self, digits: str) -> None:
+        self._state.dialled = digits
+
+    def enter(self, context: str, option: str) -> Command | None:
+        """Leave everything and run `option` of `context` next. An unknown one hangs up (A4, C2)."""
+        if context not in self._contexts:
+            self.note("error", "jump", reason=f"context {context!r} is not configured (A4)")
+            return self.hang_up(f"no context {context!r}")
+        if option not in self._contexts[context].options:
+            return self.hang_up(f"context {context!r} has no option {option!r} (C2)")
+        state = self._state
+        state.context, state.option, state.next_rule, state.pending = context, option, 0, []
+        self.note("info", "option", context=context, option=option)
+        return None
+
+    def hang_up(self, cause: str, code: int | None = None) -> Hangup:
+        """End the call."""
+        self._state.is_over = True
+        self.note("info", "hangup", cause=cause)
+        return Hangup(cause, code)
+
+    def run_response(self, actions: Iterable[Action]) -> None:
+        """Run these before the option's next rule (X5)."""
+        self._state.pending = list(actions)
+
+    def request(self, url: str, method: str) -> HttpRequest:
+        """The request to the web application as things are now (R1-R6)."""
+        state = self._state
+        parameters = request.call_parameters(state.facts, state.caller_name, state.caller_number)
+        return replace(
+            request.build(url, method, parameters, state.variables),
+            connect_timeout_s=self._ivr.connect_timeout_s,
+            timeout_s=self._ivr.request_timeout_s,
+            follow_redirects=self._ivr.follow_redirects,
+        )
+
+    def set_variable(self, name: str, value: str) -> None:
+        """Set a variable of the call; past `MAX_VARIABLES` a new name is refused and logged."""
+        if name not in self._state.variables and len(self._state.variables) >= MAX_VARIABLES:
+            self.note("error", "variable", name=name, reason=f"a call has at most {MAX_VARIABLES} variables")
+            return
+        self._state.variables[name] = value
+
+    def set_caller(self, name: str | None, number: str | None) -> None:
+        """Change the caller's name, number or both from here on (A5, R6)."""
+        state = self._state
+        state.caller_name = state.caller_name if name is None else name
+        state.caller_number = state.caller_number if number is None else number
+
+    def keep_digit(self, digit: str) -> None:
+        """Keep a digit for what collects digits next (A2)."""
+        if len(self._state.kept_digits) < MAX_KEPT_DIGITS:
+            self._state.kept_digits += digit
+
+    def next_kept_digit(self) -> str:
+        """Take the oldest kept digit; the empty string if there is none."""
+        digit, self._state.kept_digits = self._state.kept_digits[:1], self._state.kept_digits[1:]
+        return digit
+
+    def note(self, level: str, what: str, **fields: Any) -> None:
+        """Tell the observer."""
+        self._observe(Note(level, what, fields))
+
+    # Inside.
+
+    def _advance(self) -> Command:
+        """Begin one step after the other until one of them needs something done."""
+        while True:
+            self._state.idle_steps += 1
+            if self._state.idle_steps > MAX_IDLE_STEPS:
+                reason = f"{MAX_IDLE_STEPS} steps without anything for the caller: a loop (C5)"
+                self.note("error", "loop", reason=reason)
+                return self.hang_up(reason)
+            self._state.step = self._next_step()
+            self.note("info", "action", **self._state.step.to_dict())
+            command = self._state.step.begin(self)
+            if command is not None:
+                return command
+
+    def _next_step(self) -> Action:
+        state = self._state
+        if state.pending:
+            return state.pending.pop(0)
+        rules = self.context.options[state.option]
+        if state.next_rule < len(rules):
+            state.next_rule += 1
+            return rules[state.next_rule - 1]
+        return AwaitChoice()
+
+    def _begun(self, command: Command, now: float) -> Command:
+        self._state.began_at = now
+        return command
+
+    def _is_noticed(self, event: Event, now: float) -> bool:
+        """Whether the caller heard, dialled or waited for something (C5)."""
+        if isinstance(event, TransferFailed):
+            return now - self._state.began_at >= HEARD_RINGING_S
+        return isinstance(event, Played | Dialled | Waited)
