@@ -1,0 +1,1 @@
+"""The sidecar: one asyncio process a core, running calls behind Kamailio."""

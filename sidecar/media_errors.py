@@ -1,0 +1,35 @@
+"""Why a call's media cannot do what was asked. Each error knows the SIP answer to the request that asked for it."""
+
+from __future__ import annotations
+
+
+class MediaError(Exception):
+    """The base of all of them; `sip_code` answers the SIP request."""
+
+    sip_code = 500
+
+
+class NoCommonCodec(MediaError):
+    """No audio line with a codec of ours: 488 Not Acceptable Here."""
+
+    sip_code = 488
+
+
+class MalformedSdp(MediaError):
+    """A description that cannot be understood, or is larger than any honest one."""
+
+    sip_code = 488
+
+
+class MediaUnavailable(MediaError):
+    """RTPengine does not answer, or accepts no more calls."""
+
+    sip_code = 503
+
+
+class MediaRefused(MediaError):
+    """RTPengine understood the command and refused it."""
+
+
+class MediaLost(MediaError):
+    """RTPengine has forgotten the call (restarted, or no RTP for its timeout): end the call."""

@@ -1,0 +1,32 @@
+"""The user agent's settings: the timers of RFC 3261 and the choices the RFCs leave open."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class UaConfig:
+    """Settings of a `UserAgent`; the defaults are the RFCs' own values.
+
+    t1_s, t2_s, t4_s: RFC 3261 table 4; timers A–M derive from them.
+    trying_delay_s: when to send 100 to an INVITE that has no other reply yet. 0 sends it as soon as `on_invite` has
+        returned without one: Kamailio's dispatcher takes a silent sidecar for dead after 300 ms.
+    timer_c_s: how long a callee may ring without any new provisional reply (RFC 3261 16.6 step 11).
+    reliable_provisionals: send 18x with a body reliably (RFC 3262) also to callers who only support it;
+        to callers who require it every 18x is sent so.
+    session_expires_s: session interval that we ask for (RFC 4028); None asks for none, but honours the peer's.
+    min_se_s: shortest session interval that we accept; less is answered 422.
+    """
+
+    t1_s: float = 0.5
+    t2_s: float = 4.0
+    t4_s: float = 5.0
+    trying_delay_s: float = 0.0
+    timer_c_s: float = 181.0
+    reliable_provisionals: bool = False
+    session_expires_s: int | None = 1800
+    min_se_s: int = 90
+
+    @property
+    def timeout_s(self) -> float:
+        """64*T1: the life of every transaction, and of a 200 that waits for its ACK."""
+        return 64 * self.t1_s

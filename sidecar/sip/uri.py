@@ -1,0 +1,71 @@
+"""Addresses and URIs (RFC 3261 19.1, 25.1): as much of them as a user agent must understand."""
+
+import re
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from sidecar.sip.errors import MalformedError
+
+DEFAULT_PORT = 5060
+
+
+class Address(NamedTuple):
+    """An IP address literal (IPv6 without brackets) and a UDP port; usable as a socket address."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Uri:
+    """A URI taken apart. For schemes other than sip and sips only `scheme` is filled in.
+
+    params and headers are the raw text behind ";" and "?"; nothing is unescaped.
+    """
+
+    scheme: str
+    user: str | None = None
+    host: str = ""
+    port: int | None = None
+    params: str = ""
+    headers: str = ""
+
+    @property
+    def address(self) -> Address:
+        """Where the URI points; the host may be a name, which only the proxy can resolve."""
+        return Address(self.host.strip("[]"), self.port or DEFAULT_PORT)
+
+
+HOST = r"[A-Za-z0-9._\-]++|\[[0-9A-Fa-f:.]++\]"
+_SIP = re.compile(
+    r"(?P<scheme>sips?):"
+    r"(?:(?P<user>(?:[A-Za-z0-9\-_.!~*'()&=+$,;?/:]|%[0-9A-Fa-f]{2})++)@)?"
+    rf"(?P<host>{HOST})(?::(?P<port>[0-9]{{1,5}}))?"
+    r"(?P<params>(?:;[^\s;?<>\"@]++)*+)(?:\?(?P<headers>[^\s<>\"]++))?",
+    re.IGNORECASE,
+)
+_ABSOLUTE = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*+):[^\s<>\"]++")
+
+
+def parse_uri(text: str) -> Uri:
+    """Take a URI apart. Raises MalformedError for anything that is not an absolute URI."""
+    match = _SIP.fullmatch(text)
+    if match is None:
+        other = _ABSOLUTE.fullmatch(text)
+        if other is None or other[1].lower() in ("sip", "sips"):
+            raise MalformedError(f"not a URI: {text[:80]!r}")
+        return Uri(other[1].lower())
+    port = match["port"]
+    if port is not None and not 0 < int(port) < 65536:
+        raise MalformedError(f"port out of range: {text[:80]!r}")
+    return Uri(
+        match["scheme"].lower(),
+        match["user"],
+        match["host"],
+        int(port) if port is not None else None,
+        match["params"],
+        match["headers"] or "",
+    )
