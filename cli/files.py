@@ -6,8 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from callinteractive.config import IvrFile, Site, load_ivr_file, load_site
+from callinteractive.config import load_ivr_file, load_site
 from callinteractive.errors import ConfigError, Finding
+from callinteractive.model import IvrFile, Site
 
 T = TypeVar("T")
 

@@ -7,7 +7,7 @@ import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from callinteractive.config import Site
+from callinteractive.model import Site
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,9 @@ def ports_of(site: Site) -> Iterator[Port]:
     """Every port that Kamailio, the sidecars and RTPengine's control interfaces will bind."""
     for listen in site.listen:
         yield Port(listen.transport, listen.host, listen.port, "sip.listen")
-    for host, port in site.sidecars.addresses:
-        yield Port("udp", host, port, "sidecars.base_port")
+    for index, address in enumerate(site.sidecars.addresses):
+        yield Port("udp", address.host, address.port, "sidecars.base_port")
+        yield Port("tcp", address.host, site.sidecars.metrics_port + index, "sidecars.metrics_port")
     engine = site.rtpengine
     yield Port("udp", engine.ng.host, engine.ng.port, "rtpengine.ng")
     yield Port("udp", engine.ng.host, engine.dtmf_port, "rtpengine.dtmf_port")

@@ -96,7 +96,7 @@ class Process:
             ended.cancel()
 
     async def wait(self) -> int:
-        """Wait for its end; clears away what is left of its process group. Returns the exit status, negative a signal."""
+        """Wait for its end and clear away what is left of its group. Returns the status, negative for a signal."""
         status = await self._child.wait()
         # Kamailio's workers survive a parent that was killed outright, and would keep its port.
         self.kill()
@@ -131,8 +131,7 @@ class Process:
         """One message: what went wrong and the last lines, so that nobody has to look for a log."""
         if self._child.returncode is not None:
             await self._drain()
-        lines = [f"{self.spec.name} {what}. Its last lines:", *self.tail] if self.tail else [f"{self.spec.name} {what}."]
-        return "\n    ".join(lines)
+        return "\n    ".join([f"{self.spec.name} {what}. Its last lines:", *(self.tail or ["(it said nothing)"])])
 
     async def _drain(self) -> None:
         """Read what it still has to say; bounded, since a stray grandchild may hold the pipe."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from callinteractive.config import Site
+from callinteractive.model import Site
 from cli.files import read_ivr_file, read_site
 from cli.partlog import PartLog, resolve_format
 from cli.process import StackError

@@ -7,22 +7,22 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from callinteractive.config import Site
+from callinteractive.model import Site
 from cli.partlog import LogFormat
 from cli.probe import answers_options
 from cli.process import ProcessSpec
 
 
 def sidecar_spec(
-    site: Site, site_path: Path, ivr_path: Path, index: int, dtmf_fd: int, log_format: LogFormat
+    site: Site, site_path: Path, ivr_path: Path, index: int, *, dtmf_fd: int, log_format: LogFormat
 ) -> ProcessSpec:
     """The process of sidecar `index`; `dtmf_fd` is its DTMF socket, kept open by the parent across restarts."""
-    host, port = site.sidecars.addresses[index]
+    address = site.sidecars.addresses[index]
     serve = ("serve", "--site", str(site_path), "--ivr", str(ivr_path), "--index", str(index))
     return ProcessSpec(
         name=f"sidecar-{index}",
         argv=(sys.executable, "-m", "cli.main", *serve, "--dtmf-fd", str(dtmf_fd), "--log-format", log_format),
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
-        ready=partial(answers_options, host, port),
+        ready=partial(answers_options, address.host, address.port),
         pass_fds=(dtmf_fd,),
     )

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from callinteractive.config import Site
+from callinteractive.model import Site
 from cli import ports
 from cli.kamailio import kamailio_spec
 from cli.partlog import PartLog
@@ -52,8 +52,9 @@ class Stack:
         # SO_REUSEPORT group, so a sidecar that is restarted must get the very same socket again.
         engine = self._site.rtpengine
         self._dtmf_sockets = open_dtmf_sockets(engine.ng.host, engine.dtmf_port, self._site.sidecars.count)
+        site, paths = self._site, (self._site_path, self._ivr_path)
         sidecars = (
-            sidecar_spec(self._site, self._site_path, self._ivr_path, index, dtmf_socket.fileno(), self._log.format)
+            sidecar_spec(site, *paths, index, dtmf_fd=dtmf_socket.fileno(), log_format=self._log.format)
             for index, dtmf_socket in enumerate(self._dtmf_sockets)
         )
         await self._start_all([rtpengine_spec(self._site, self._run_dir), *sidecars])

@@ -1,0 +1,140 @@
+"""`callinteractive check`: what is wrong with configuration files and responses, each finding with its line."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import click
+
+from callinteractive import response
+from callinteractive.actions import Action
+from callinteractive.actions.play_sound import PlaySound
+from callinteractive.actions.record_digits import RecordDigits
+from callinteractive.actions.simple_transfer import SimpleTransfer
+from callinteractive.config import load_ivr_file, load_site
+from callinteractive.document import Document, Value
+from callinteractive.errors import Finding, ResponseError
+from callinteractive.model import IvrFile, Site
+from callinteractive.numbers import Directory
+from cli.files import decode, load
+
+STDIN = "-"
+SITE_KEYS = {"node", "sip", "trunks", "extensions", "sidecars", "rtpengine", "sounds", "defaults"}
+
+
+@dataclass
+class _Checked:
+    """What the files turned out to be."""
+
+    findings: list[Finding] = field(default_factory=list)
+    summary: list[str] = field(default_factory=list)
+    site: tuple[Site, str] | None = None
+    ivr_files: list[tuple[IvrFile, str, str]] = field(default_factory=list)  # with name and text
+
+
+def run(files: Sequence[str]) -> int:
+    """Print the findings, or what the good files are. The exit status: 1 when there is any finding."""
+    checked = _Checked()
+    for name in files:
+        _check_file(name, checked)
+    if checked.site:
+        site, site_name = checked.site
+        for ivr_file, ivr_name, text in checked.ivr_files:
+            checked.findings += cross_check(site, Path(site_name).parent, ivr_file, ivr_name, text)
+    for finding in checked.findings:
+        click.echo(str(finding))
+    if not checked.findings:
+        for line in checked.summary:
+            click.echo(line)
+    return 1 if checked.findings else 0
+
+
+def cross_check(site: Site, site_dir: Path, ivr_file: IvrFile, filename: str, text: str) -> list[Finding]:
+    """What neither file shows alone: sounds that are not in the library, transfers that lead nowhere (A6, A14).
+
+    `text` is that of the ivr.yaml that `ivr_file` was read from; it gives the lines.
+    """
+    sounds = site_dir / site.sounds
+    directory = Directory(site, ivr_file)
+    has_trunk = any(trunk.to for trunk in site.trunks)
+    document = Document(text, filename)
+    for where, rule in _rules(document, ivr_file):
+        for sound in _sounds_of(rule):
+            if not (sounds / sound).is_file():
+                where.wrong(f"there is no {sound} in {sounds} (A6)")
+        for number in rule.numbers if isinstance(rule, SimpleTransfer) else ():
+            if not (has_trunk or directory.find_extension(number) or directory.find_ivr(number)):
+                where.wrong(f"{number} is no extension, no IVR, and no trunk has a `to` (A14)")
+    return document.findings
+
+
+def _check_file(name: str, checked: _Checked) -> None:
+    shown = "stdin" if name == STDIN else name
+    try:
+        data = sys.stdin.buffer.read() if name == STDIN else Path(name).read_bytes()
+    except OSError as error:
+        checked.findings.append(Finding(shown, 0, "file", error.strerror or str(error)))
+        return
+    # An empty answer is a response too: it means "go on" (X1).
+    if not data.strip() or data.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
+        _check_response(data, shown, checked)
+        return
+    text, findings = decode(data, shown)
+    checked.findings += findings
+    if text is not None:
+        _check_configuration(text, shown, checked)
+
+
+def _check_response(data: bytes, name: str, checked: _Checked) -> None:
+    try:
+        parsed = response.parse(data)
+    except ResponseError as error:
+        checked.findings.append(Finding(name, error.line, "Response", error.reason))
+        return
+    actions = ", ".join(action.NAME for action in parsed.actions) or "no action: the call goes on"
+    checked.summary.append(f"{name}: a response: {actions}")
+    for warning in parsed.warnings:
+        click.echo(f"{name}: warning: {warning}", err=True)
+
+
+def _check_configuration(text: str, name: str, checked: _Checked) -> None:
+    if _is_site(text):
+        site, findings = load(text, name, load_site)
+        if site:
+            checked.site = (site, name)
+            parts = (_count(site.trunks, "trunk"), _count(site.extensions, "extension"))
+            checked.summary.append(f"{name}: a site: {', '.join(parts)}")
+    else:  # also where the text is no YAML: the loader then says where and why
+        ivr_file, findings = load(text, name, load_ivr_file)
+        if ivr_file:
+            checked.ivr_files.append((ivr_file, name, text))
+            checked.summary.append(f"{name}: {_count(ivr_file.ivrs, 'IVR')}, {_count(ivr_file.contexts, 'context')}")
+    checked.findings += findings
+
+
+def _is_site(text: str) -> bool:
+    """By the spelling of the keys at the left margin, which a YAML error further down does not spoil."""
+    return any(line.partition(":")[0].strip("\"' ") in SITE_KEYS for line in text.splitlines())
+
+
+def _count(things: Sequence[object] | Mapping[str, object], name: str) -> str:
+    return f"{len(things)} {name}{'' if len(things) == 1 else 's'}"
+
+
+def _rules(document: Document, ivr_file: IvrFile) -> Iterator[tuple[Value, Action]]:
+    """Every rule with its place. The file is known to be valid, so written and read rules are the same in number."""
+    contexts = document.root.section()["contexts"].entries()
+    for name, context in contexts.items():
+        for option, written in context.section()["options"].entries().items():
+            yield from zip(written.items(), ivr_file.contexts[name].options[option], strict=True)
+
+
+def _sounds_of(rule: Action) -> tuple[str, ...]:
+    if isinstance(rule, PlaySound):
+        return (rule.file,)
+    if isinstance(rule, RecordDigits) and rule.prompt:
+        return (rule.prompt,)
+    return ()

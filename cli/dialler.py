@@ -1,0 +1,55 @@
+"""The person of a simulated call: what they dial, from the keyboard, from a pipe or from the command line."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+
+import click
+
+KEYS = frozenset("0123456789*#ABCD")
+SILENCE = ","
+
+
+class HangsUp(Exception):  # noqa: N818  # an end, not an error
+    """The person has nothing more to dial and hangs up."""
+
+
+class Dialler:
+    """Gives one key at a time. A line is dialled without a pause; its end, an empty line and a comma are silence."""
+
+    def __init__(self, digits: str | None) -> None:
+        """`digits` is all that is ever dialled; None reads lines from stdin."""
+        self._lines = iter([digits]) if digits is not None else _stdin_lines()
+        self._line = ""
+
+    def key(self, is_dialling: bool) -> str | None:
+        """The next key, or None for silence. `is_dialling`: a number has been begun, so the line's end ends it.
+
+        Raises HangsUp when there is nothing more to dial.
+        """
+        if not self._line:
+            if is_dialling:
+                return None
+            self._line = self._next_line() or SILENCE
+        key, self._line = self._line[0], self._line[1:]
+        return None if key == SILENCE else key
+
+    def _next_line(self) -> str:
+        for line in self._lines:
+            dialled = "".join(line.split()).upper()
+            unknown = set(dialled) - KEYS - {SILENCE}
+            if not unknown:
+                return dialled
+            click.echo(f"no such key: {' '.join(sorted(unknown))}; there are 0-9 * # A-D, and a comma for silence")
+        raise HangsUp
+
+
+def _stdin_lines() -> Iterator[str]:
+    while True:
+        if sys.stdin.isatty():
+            click.secho("   dial> ", nl=False, fg="cyan")
+        line = sys.stdin.readline()
+        if not line:
+            return
+        yield line

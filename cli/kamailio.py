@@ -1,0 +1,59 @@
+"""How Kamailio is started for a site: everything that kamailio.cfg leaves open."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sysconfig
+from functools import partial
+from pathlib import Path
+
+from callinteractive.model import Site
+from cli.probe import answers_options
+from cli.process import ProcessSpec
+
+ROOT = Path(__file__).resolve().parents[1]
+KAMAILIO = "/usr/sbin/kamailio"
+SHARED_MB = 256
+"""Memory for transactions, 12 KB a held call, over all workers."""
+PRIVATE_MB = 16
+SIDECARS = 1
+"""The sidecars' dispatcher group; `kemi.jump.GROUP`."""
+
+
+def kamailio_spec(site: Site, site_path: Path, ivr_path: Path, run_dir: Path) -> ProcessSpec:
+    """The process of a site's Kamailio. Writes the dispatcher's list into `run_dir`, which must exist."""
+    run_dir = run_dir.resolve()
+    (run_dir / "dispatcher.list").write_text(_dispatcher_list(site), encoding="ascii")
+    probe = next((listen for listen in site.listen if listen.transport == "udp"), site.listen[0])
+    return ProcessSpec(
+        name="kamailio",
+        argv=(
+            *(KAMAILIO, "-f", str(ROOT / "kamailio.cfg"), "-DD", "-E", "-Y", str(run_dir)),
+            *("-m", str(SHARED_MB), "-M", str(PRIVATE_MB), "-n", str(_workers()), "-N", str(_workers())),
+            *(argument for listen in site.listen for argument in ("-l", str(listen))),
+        ),
+        env={
+            # Debian's Python first: the first python3 in PATH decides which standard library libpython loads.
+            "PATH": "/usr/bin:/bin",
+            "LANG": "C.UTF-8",
+            "CALLINTERACTIVE_ROOT": str(ROOT),
+            "CALLINTERACTIVE_RUN_DIR": str(run_dir),
+            "CALLINTERACTIVE_SITE": str(site_path.resolve()),
+            "CALLINTERACTIVE_IVR": str(ivr_path.resolve()),
+            "CALLINTERACTIVE_PACKAGES": sysconfig.get_path("purelib"),
+            "CALLINTERACTIVE_ROUTE_KEY": secrets.token_hex(16),
+        },
+        ready=partial(answers_options, probe.host, probe.port),
+    )
+
+
+def _dispatcher_list(site: Site) -> str:
+    """Lines of `group uri`. Sidecars share the calls in turn."""
+    lines = [f"{SIDECARS} sip:{address}" for address in site.sidecars.addresses]
+    return "\n".join((*lines, ""))
+
+
+def _workers() -> int:
+    """Processes a listening address. They never block, so the cores are the measure."""
+    return max(2, min(8, os.cpu_count() or 2))

@@ -1,0 +1,210 @@
+"""`callinteractive simulate`: a call with no phone. The real CallScript asks the real web application; a person, or
+the words of a script, does the dialling; time is a number that waiting adds to, so nobody has to wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import parse_qsl
+
+import click
+from sidecar.webhook import Webhook
+
+from callinteractive.commands import Collect, Command, Fetch, Hangup, Play, Transfer, Wait
+from callinteractive.events import Dialled, Event, Fetched, HungUp, Played, TransferAnswered, TransferFailed, Waited
+from callinteractive.model import Extension, Ivr, IvrFile, Site
+from callinteractive.numbers import Directory
+from callinteractive.request import CallFacts, HttpRequest
+from callinteractive.script import CallScript, Note
+from cli.dialler import Dialler, HangsUp
+from cli.files import read_ivr_file, read_site
+
+FAILURES: dict[str, TransferFailed] = {
+    "busy": TransferFailed("busy", 486),
+    "no_answer": TransferFailed("no_answer", 408),
+    "rejected": TransferFailed("rejected", 603),
+    "failed": TransferFailed("failed", 404),
+}
+OUTCOMES = ("answered", *FAILURES)
+
+
+@dataclass(frozen=True)
+class Options:
+    """The command line's options."""
+
+    ivr_path: Path
+    site_path: Path | None
+    number: str | None
+    caller: str
+    caller_name: str
+    digits: str | None
+    transfer: str
+
+
+def run(options: Options) -> int:
+    """The exit status: 0 when the call went through to its end, 1 when it could not be placed."""
+    ivr_file, findings = read_ivr_file(options.ivr_path)
+    site, more = read_site(options.site_path) if options.site_path else (Site(node=0, listen=()), [])
+    if ivr_file is None or site is None:
+        for finding in findings + more:
+            click.echo(str(finding), err=True)
+        return 1
+    placed = _place(options, site, ivr_file)
+    if placed is None:
+        numbers = ", ".join(number for ivr in ivr_file.ivrs for number in (ivr.number, *ivr.dids))
+        click.echo(f"{options.number} leads to no IVR of {options.ivr_path}; there are: {numbers}", err=True)
+        return 1
+    ivr, facts = placed
+    kind = f"extension {facts.caller_extension}" if facts.caller_extension else "external"
+    click.secho(f"{facts.caller_number} ({kind}) calls {facts.called_number}", bold=True)
+    with asyncio.Runner() as runner:
+        dialler = Dialler(options.digits)
+        SimulatedCall(ivr_file, ivr, facts, dialler=dialler, transfer=options.transfer, runner=runner).run()
+    return 0
+
+
+def _place(options: Options, site: Site, ivr_file: IvrFile) -> tuple[Ivr, CallFacts] | None:
+    """Where the call enters and what is known of it, as Kamailio would make it."""
+    directory = Directory(site, ivr_file)
+    extension: Extension | None = directory.find_extension(options.caller)
+    dialled = options.number or ivr_file.ivrs[0].number
+    found = directory.find_ivr(dialled, extension)
+    if found is None:
+        return None
+    call_id = uuid.uuid4().hex
+    return found.ivr, CallFacts(
+        call_id=call_id,
+        call_api_id=f"{site.node}:{call_id}",
+        caller_number=options.caller,
+        caller_name=options.caller_name,
+        called_number=dialled,
+        called_did=found.did,
+        called_extension=found.ivr.number,
+        called_extension_id=found.ivr.id,
+        caller_extension=extension.number if extension else None,
+        caller_extension_id=extension.id if extension else None,
+    )
+
+
+class SimulatedCall:
+    """One call: carries out the script's commands in words, and feeds it what the person does."""
+
+    def __init__(
+        self, ivr_file: IvrFile, ivr: Ivr, facts: CallFacts, *, dialler: Dialler, transfer: str, runner: asyncio.Runner
+    ) -> None:
+        self._script = CallScript(ivr_file, ivr, facts, observe=self._on_note)
+        self._contexts = ivr_file.contexts
+        self._dialler = dialler
+        self._transfer = transfer
+        self._runner = runner
+        self._began = time.time()
+        self._elapsed_s = 0.0
+        self._takes_digits = False  # whether a digit stops the sound that plays
+
+    def run(self) -> None:
+        """Until somebody hangs up, or the transfer is answered."""
+        self._webhook = self._runner.run(_open_webhook())
+        try:
+            command = self._script.start(self._now)
+            while not isinstance(command, Hangup) and not self._script.is_over:
+                # None: the script carries on with what it asked for before.
+                command = self._script.handle(self._carry_out(command), self._now) or command
+        except HangsUp:
+            self._script.handle(HungUp(), self._now)
+            self._say("caller", "hangs up")
+        finally:
+            self._runner.run(self._webhook.close())
+
+    @property
+    def _now(self) -> float:
+        return self._began + self._elapsed_s
+
+    def _carry_out(self, command: Command) -> Event:
+        match command:
+            case Fetch(request=request):
+                return self._fetch(request)
+            case Play(sound=sound) if self._takes_digits:
+                self._say("hears", f"{sound}  (a digit stops it)")
+                return self._key() or Played()
+            case Play(sound=sound):
+                self._say("hears", sound)
+                return Played()
+            case Collect(timeout_ms=timeout_ms):
+                more = " more" if self._script.dialled else ""
+                return self._key() or self._wait(timeout_ms, f"dials nothing{more}")
+            case Wait(pause_ms=pause_ms):
+                return self._wait(pause_ms, "waits")
+            case Transfer():
+                return self._ring(command)
+        raise AssertionError(f"{command} is no command that waits for an event")
+
+    def _key(self) -> Dialled | None:
+        key = self._dialler.key(is_dialling=bool(self._script.dialled))
+        if key is None:
+            return None
+        self._say("caller", f"dials {key}")
+        return Dialled(key)
+
+    def _wait(self, milliseconds: int, what: str) -> Waited:
+        self._say("caller", f"{what} for {milliseconds / 1000:g} s")
+        self._elapsed_s += milliseconds / 1000
+        return Waited()
+
+    def _fetch(self, request: HttpRequest) -> Event:
+        self._say("request", f"{request.method} {request.url}")
+        for name, value in parse_qsl((request.body or b"").decode(), keep_blank_values=True):
+            self._say("", f"  {name}={value}")
+        began = time.monotonic()
+        event = self._runner.run(self._webhook.fetch(request))
+        self._elapsed_s += time.monotonic() - began
+        if isinstance(event, Fetched):
+            self._say("answer", f"{event.status}, {len(event.body)} bytes")
+        return event
+
+    def _ring(self, transfer: Transfer) -> Event:
+        limit = "" if transfer.timeout_s is None else f", for at most {transfer.timeout_s} s"
+        shown_as = f"{transfer.caller_name} <{transfer.caller_number}>".strip()
+        self._say("rings", f"{', '.join(transfer.numbers)} for {shown_as}{limit}")
+        outcome = self._outcome()
+        self._say("rings", outcome)
+        if outcome == "no_answer":
+            self._elapsed_s += transfer.timeout_s or 0
+        return FAILURES.get(outcome) or TransferAnswered()
+
+    def _outcome(self) -> str:
+        if self._transfer != "ask":
+            return self._transfer
+        if not sys.stdin.isatty():
+            return "answered"
+        return str(click.prompt("   how does it end?", default="answered", type=click.Choice(OUTCOMES)))
+
+    def _on_note(self, note: Note) -> None:
+        """What the script tells as it goes: options entered, actions begun, what went wrong."""
+        fields = dict(note.fields)
+        match note.what:
+            case "option":
+                self._say("menu", f"{self._contexts[fields['context']].name}: {fields['option']}", fg="cyan")
+            case "action":
+                self._on_action(fields.pop("action"), fields)
+            case "hangup":
+                self._say("call", f"hung up: {fields['cause']}", fg="cyan")
+            case _ if note.level != "info":
+                self._say(note.level, fields.get("reason", ""), fg="red")
+
+    def _on_action(self, name: str, fields: dict[str, object]) -> None:
+        self._takes_digits = name == "RecordDigits" or bool(fields.get("background"))
+        if name != "AwaitChoice":  # nobody wrote that one
+            shown = (f"{key}={value}" for key, value in fields.items() if value not in (None, False, ""))
+            self._say("action", " ".join((name, *shown)))
+
+    def _say(self, what: str, text: str, fg: str | None = None) -> None:
+        click.echo(f"{self._elapsed_s:7.1f} s  {click.style(f'{what:<8}', dim=True)} {click.style(text, fg=fg)}")
+
+
+async def _open_webhook() -> Webhook:
+    return Webhook()
