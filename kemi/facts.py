@@ -1,0 +1,73 @@
+"""What a SIP request says about its caller and the number called, as facts of the call (R2). Pure."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from urllib.parse import unquote
+
+from callinteractive.identity import Identity
+from callinteractive.model import Extension, Trunk
+from callinteractive.numbers import FoundIvr
+from callinteractive.request import CallFacts
+
+# RFC 3261 25.1 name-addr and addr-spec, as far as a display name and a user part go. A tel URI's number ends at ";".
+_ADDRESS = re.compile(
+    r"""\s*(?:"(?P<quoted>(?:[^"\\]|\\.)*)"\s*|(?P<token>[^"<,]*?)\s*)   # display name
+        <?\s*(?:sips?:(?:(?P<user>[^@<>]*)@)?|tel:(?P<tel>[^;<>]*))""",
+    re.VERBOSE | re.IGNORECASE | re.DOTALL,
+)
+
+
+class UnreadableError(Exception):
+    """The request can't be understood. Consequence: 400 with this text as its reason phrase."""
+
+
+def decode_user(text: str) -> str:
+    """A user part without its escapes, parameters (``;phone-context=``) and password.
+
+    Raises UnreadableError where the escapes are not UTF-8.
+    """
+    try:
+        return unquote(text.partition(";")[0].partition(":")[0], errors="strict")
+    except UnicodeDecodeError:
+        raise UnreadableError("User Part Is Not UTF-8") from None
+
+
+def parse_address(text: str) -> Identity:
+    """The display name and the user of a From or P-Asserted-Identity value, the first where there are several.
+
+    Raises UnreadableError where there is no SIP or tel URI in it.
+    """
+    match = _ADDRESS.match(text)
+    if not match:
+        raise UnreadableError("Unreadable Caller")
+    quoted = match["quoted"]
+    name = match["token"] if quoted is None else re.sub(r"\\(.)", r"\1", quoted, flags=re.DOTALL)
+    return Identity.of(name or "", decode_user(match["user"] or match["tel"] or ""))
+
+
+def find_identity(from_value: str, asserted_value: str) -> Identity:
+    """Who calls: as From says, or where From is anonymous as the network asserts (RFC 3325 9.1)."""
+    caller = parse_address(from_value)
+    if caller.is_anonymous and asserted_value:
+        return parse_address(asserted_value)
+    return caller
+
+
+def make_facts(node: int, found: FoundIvr, dialled: str, caller: Identity, source: Trunk | Extension) -> CallFacts:
+    """The facts of a new call (R2). Makes its CallID, so call it once a call."""
+    call_id = uuid.uuid4().hex
+    internal = source if isinstance(source, Extension) else None
+    return CallFacts(
+        call_id=call_id,
+        call_api_id=f"{node}:{call_id}",
+        caller_number=caller.number,
+        caller_name=caller.name,
+        called_number=dialled,
+        called_did=found.did,
+        called_extension=found.ivr.number,
+        called_extension_id=found.ivr.id,
+        caller_extension=internal.number if internal else None,
+        caller_extension_id=internal.id if internal else None,
+    )

@@ -1,0 +1,62 @@
+"""A call to a (context, option) of an IVR: which sidecar serves it, and the next one where that fails (A4, C1).
+
+Sidecars are one dispatcher group. A living one says 100 at once, so one that is silent for `PROVISIONAL_MS` is
+passed over before the caller notices; so is one that answers 503, being drained.
+"""
+
+from __future__ import annotations
+
+from callinteractive.headers import CallHeader, EntryHeader
+from callinteractive.model import START, Ivr
+from callinteractive.request import CallFacts
+from kemi import ksr
+from kemi.ksr import Route
+
+GROUP = 1
+"""The dispatcher group of the sidecars."""
+PROVISIONAL_MS = 300
+FINAL_MS = 60_000
+RETRY_AFTER = "Retry-After: 5\r\n"
+_HEADERS = "ci_headers"
+
+
+def enter(ivr: Ivr, facts: CallFacts) -> None:
+    """Send the INVITE at hand to a sidecar, into the entry context of `ivr`."""
+    entry = EntryHeader(ivr.number, ivr.entry_context, START)
+    _send(CallHeader(facts), entry)
+
+
+def _send(call: CallHeader, entry: EntryHeader) -> None:
+    # Added in the branch route, so that they stay off any other branch this INVITE may get.
+    ksr.remember(_HEADERS, f"{call.NAME}: {call}\r\n{entry.NAME}: {entry}\r\n")
+    if not ksr.select_destination(GROUP):
+        _reply_unavailable()
+        return
+    ksr.set_timers(FINAL_MS, PROVISIONAL_MS)
+    _relay()
+
+
+def on_branch() -> None:
+    """Branch route: the call's facts and its entry go to the sidecar only."""
+    ksr.append_headers(ksr.recall(_HEADERS))
+
+
+def on_failure() -> None:
+    """Failure route: the next sidecar, unless the caller has gone or the sidecar has decided."""
+    if ksr.is_cancelled() or not (ksr.branch_timed_out() or ksr.failure_code() == 503):
+        return
+    if ksr.next_destination():
+        _relay()
+    else:
+        _reply_unavailable()
+
+
+def _relay() -> None:
+    ksr.arm_branch(Route.TO_SIDECAR)
+    ksr.arm_failure(Route.SIDECAR_FAILED)
+    if not ksr.relay():
+        _reply_unavailable()
+
+
+def _reply_unavailable() -> None:
+    ksr.reply(503, "Service Unavailable", RETRY_AFTER)

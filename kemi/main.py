@@ -1,0 +1,101 @@
+"""The callbacks that Kamailio calls (KEMI). Every one is guarded: an exception becomes 500, never silence."""
+
+from __future__ import annotations
+
+import functools
+import os
+import secrets
+import site as python_site
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+# Kamailio puts this file's folder first on the path, where our modules would hide the standard library's.
+if sys.path[0] == str(ROOT / "kemi"):
+    sys.path[0] = str(ROOT)
+if "CALLINTERACTIVE_PACKAGES" in os.environ:
+    python_site.addsitedir(os.environ["CALLINTERACTIVE_PACKAGES"])
+
+from callinteractive.config import load_ivr_file, load_site  # noqa: E402
+from callinteractive.errors import ConfigError  # noqa: E402
+from callinteractive.numbers import Directory  # noqa: E402
+from kemi import ingress, jump, ksr  # noqa: E402
+from kemi.facts import UnreadableError  # noqa: E402
+
+EXIT_CONFIG = 78  # sysexits.h EX_CONFIG
+"""The process's exit status where the configuration is unusable."""
+
+
+def guarded(callback: Callable[[Callbacks], None]) -> Callable[[Callbacks, object], int]:
+    """Make a KEMI callback of a method: its exceptions are logged and answered."""
+
+    @functools.wraps(callback)
+    def guard(self: Callbacks, _message: object) -> int:
+        try:
+            callback(self)
+        except (UnicodeDecodeError, UnreadableError) as error:
+            _answer(functools.partial(ingress.reply_unreadable, error))
+        except Exception:
+            ksr.log_error(f"{callback.__name__}: {traceback.format_exc()}")
+            _answer(functools.partial(ksr.reply, 500, "Server Internal Error"))
+        return 1
+
+    return guard
+
+
+class Callbacks:
+    """One method a callback: Kamailio's own by their fixed names, those of `ksr.Route` by theirs."""
+
+    def __init__(self, ingress_: ingress.Ingress) -> None:
+        self._ingress = ingress_
+
+    def child_init(self, _rank: int) -> int:
+        return 0
+
+    @guarded
+    def ksr_request_route(self) -> None:
+        self._ingress.route()
+
+    @guarded
+    def ksr_reply_route(self) -> None:
+        ksr.remove_private_headers()
+
+    @guarded
+    def to_sidecar(self) -> None:
+        jump.on_branch()
+
+    @guarded
+    def sidecar_failed(self) -> None:
+        jump.on_failure()
+
+
+def mod_init() -> Callbacks:
+    """Called once, before Kamailio forks. Ends the process with clear findings where a file is unusable."""
+    try:
+        site = load_site(*_read("CALLINTERACTIVE_SITE"))
+        ivr_file = load_ivr_file(*_read("CALLINTERACTIVE_IVR"))
+    except (ConfigError, OSError, KeyError, UnicodeDecodeError) as error:
+        print(f"callinteractive: cannot start: {error}", file=sys.stderr, flush=True)
+        os._exit(EXIT_CONFIG)
+    missing = [route for route in ksr.Route if not hasattr(Callbacks, route)]
+    assert not missing, f"no callback for {missing}"
+    return Callbacks(ingress.Ingress(site, Directory(site, ivr_file), _route_key()))
+
+
+def _read(variable: str) -> tuple[str, str]:
+    path = os.environ[variable]
+    return Path(path).read_text(encoding="utf-8"), path
+
+
+def _route_key() -> bytes:
+    """From the environment, so that calls outlive a restart of Kamailio; without one, new at every start."""
+    return bytes.fromhex(os.environ.get("CALLINTERACTIVE_ROUTE_KEY", "")) or secrets.token_bytes(16)
+
+
+def _answer(reply: Callable[[], None]) -> None:
+    try:
+        reply()
+    except Exception:
+        ksr.log_error(f"no answer possible: {traceback.format_exc()}")

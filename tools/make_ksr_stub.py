@@ -1,0 +1,112 @@
+"""Write typings/KSR.pyi from the installed Kamailio's own list of what KEMI exports.
+
+Usage: .venv/bin/python tools/make_ksr_stub.py
+
+Starts Kamailio with the modules of kamailio.cfg and a script that asks app_python for its API list, then stops it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from collections import defaultdict
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+STUB = ROOT / "typings" / "KSR.pyi"
+KAMAILIO = "/usr/sbin/kamailio"
+
+# What Kamailio calls none, str, int, bool and xval, in Python. An xval is whatever the value happens to be.
+RETURNS = {"none": "None", "str": "str", "int": "int", "bool": "bool", "xval": "str | int | None"}
+PARAMETERS = {"str": "str", "int": "int"}
+
+CONFIG = """#!KAMAILIO
+log_stderror=yes
+children=1
+{modules}
+loadmodule "jsonrpcs.so"
+modparam("jsonrpcs", "transport", 1)
+modparam("pike", "reqs_density_per_unit", 16)
+modparam("dispatcher", "list_file", "{folder}/dispatcher.list")
+modparam("app_python3", "load", "{folder}/list_api.py")
+cfgengine "python"
+"""
+
+SCRIPT = """
+import os, signal
+import KSR
+
+class Callbacks:
+    def child_init(self, rank):
+        if rank == 1:
+            KSR.jsonrpcs.exec('{"jsonrpc": "2.0", "method": "app_python.api_list", "id": 1}')
+            with open(os.path.join(os.path.dirname(__file__), "api.json"), "w") as file:
+                file.write(KSR.pv.get("$jsonrpl(body)"))
+            os.kill(os.getppid(), signal.SIGTERM)
+        return 0
+
+    def ksr_request_route(self, msg):
+        return 1
+
+def mod_init():
+    return Callbacks()
+"""
+
+
+def main() -> int:
+    """Write the stub; exit status 1 when Kamailio gives no list."""
+    modules = re.findall(r'^loadmodule "[a-z0-9_]+\.so"$', (ROOT / "kamailio.cfg").read_text(), re.MULTILINE)
+    with tempfile.TemporaryDirectory() as folder:
+        api = _ask_kamailio(Path(folder), modules)
+    if not api:
+        print("Kamailio did not list its API", file=sys.stderr)
+        return 1
+    STUB.parent.mkdir(exist_ok=True)
+    STUB.write_text(_stub([method["func"] for method in api["result"]["methods"]]))
+    return 0
+
+
+def _ask_kamailio(folder: Path, modules: list[str]) -> dict[str, dict[str, list[dict[str, dict[str, str]]]]] | None:
+    config = folder / "kamailio.cfg"
+    config.write_text(CONFIG.format(modules="\n".join(modules), folder=folder))
+    (folder / "list_api.py").write_text(SCRIPT)
+    (folder / "dispatcher.list").write_text("1 sip:127.0.0.1:9\n")
+    # Port 9 (discard) of an address that nothing else uses: Kamailio insists on listening somewhere.
+    command = [KAMAILIO, "-f", str(config), "-DD", "-E", "-l", "udp:127.9.9.9:9", "-Y", str(folder), "-n", "1"]
+    done = subprocess.run(
+        command, env={"PATH": "/usr/bin:/bin"}, timeout=30, check=False, capture_output=True, text=True
+    )
+    listed = folder / "api.json"
+    if not listed.exists():
+        print(done.stderr, file=sys.stderr)
+        return None
+    api: dict[str, dict[str, list[dict[str, dict[str, str]]]]] = json.loads(listed.read_text())
+    return api
+
+
+def _stub(functions: list[dict[str, str]]) -> str:
+    by_module: dict[str, list[str]] = defaultdict(list)
+    for function in sorted(functions, key=lambda function: (function["module"], function["name"])):
+        by_module[function["module"]].append(_signature(function))
+    lines = ["# Made by tools/make_ksr_stub.py from Kamailio's app_python.api_list. Do not edit.", "# ruff: noqa", ""]
+    lines += [f"def {signature}" for signature in by_module.pop("")]
+    for module, signatures in by_module.items():
+        lines += ["", f"class _{module}:"]
+        for signature in signatures:
+            lines += ["    @staticmethod", f"    def {signature}"]
+        lines += ["", f"{module}: _{module}"]
+    return "\n".join(lines) + "\n"
+
+
+def _signature(function: dict[str, str]) -> str:
+    kinds = [] if function["params"] == "none" else function["params"].split(", ")
+    parameters = [f"_{index}: {PARAMETERS[kind]}" for index, kind in enumerate(kinds)]
+    marker = ["/"] if parameters else []
+    return f"{function['name']}({', '.join(parameters + marker)}) -> {RETURNS[function['ret']]}: ..."
+
+
+if __name__ == "__main__":
+    sys.exit(main())
