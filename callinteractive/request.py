@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from urllib.parse import quote, quote_plus, urlencode, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _VARIABLE = re.compile(r"\$(" + VARIABLE_NAME.pattern + ")", re.ASCII)
@@ -49,6 +49,10 @@ def check_url(url: str) -> str | None:
     """Say what is wrong with a configured URL, or None. Variables may stand in its query only (R4)."""
     if not url.isascii() or any(char <= " " or char == "\x7f" for char in url):
         return "a URL holds printable ASCII without spaces; percent-encode the rest"
+    if _VARIABLE.search(url.partition("?")[0]):
+        return "variables may stand in the query only (after ?), never in scheme, host, port or path (R4)"
+    if "#" in url:
+        return "a fragment (#) is never sent to a web application; write %23 for a literal #"
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
@@ -56,10 +60,6 @@ def check_url(url: str) -> str | None:
         return f"not a URL: {error}"
     if parts.scheme not in ("http", "https") or not host:
         return "must start with http:// or https:// and a host"
-    if "#" in url:
-        return "a fragment (#) is never sent to a web application; write %23 for a literal #"
-    if _VARIABLE.search(url.split("?", 1)[0]):
-        return "variables may stand in the query only (after ?), never in scheme, host, port or path (R4)"
     return None
 
 
@@ -75,9 +75,10 @@ def build(
     GET adds them to the URL's query, POST sends them as its body (R1).
     """
     base, mark, query = url.partition("?")
-    # R4: a value is encoded so that it can neither end the parameter nor add another.
-    query = _VARIABLE.sub(lambda match: quote(variables.get(match[1], ""), safe=""), query)
-    encoded = urlencode(parameters, quote_via=quote_plus)
+    # R4: a value is encoded so that it can neither end the parameter nor add another. Lone surrogates, which
+    # undecodable octets of a SIP header become, have no UTF-8: they are sent as "?".
+    query = _VARIABLE.sub(lambda match: quote(variables.get(match[1], ""), safe="", errors="replace"), query)
+    encoded = urlencode(parameters, errors="replace")
     if method == "POST":
         return HttpRequest(method, base + mark + query, encoded.encode("ascii"), FORM)
     return HttpRequest(method, f"{base}?{query}&{encoded}" if query else f"{base}?{encoded}")
