@@ -81,3 +81,16 @@ Event = (
     | HungUp
     | Expired
 )
+
+
+def transfer_failed(code: int) -> TransferFailed:
+    """What a transfer's final SIP code means to its script (A13)."""
+    match code:
+        case 486 | 600:
+            return TransferFailed("busy", code)
+        case 408 | 480 | 487:
+            return TransferFailed("no_answer", code)
+        case 403 | 603 | 607 | 608:
+            return TransferFailed("rejected", code)
+        case _:
+            return TransferFailed("failed", code)

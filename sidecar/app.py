@@ -1,0 +1,189 @@
+"""A sidecar process: put together, run until told to stop, taken apart."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import signal
+import socket
+import tempfile
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import structlog
+import uvloop
+
+from callinteractive.config import load_ivr_file, load_site
+from callinteractive.errors import HeaderError
+from callinteractive.headers import CallHeader, EntryHeader
+from callinteractive.model import Address, IvrFile, Site
+from sidecar import log, sip
+from sidecar.call import Call
+from sidecar.dtmf import DtmfReceiver, open_dtmf_sockets
+from sidecar.metrics import Metrics
+from sidecar.rtpengine import NgClient, purge
+from sidecar.services import Services
+from sidecar.sounds import SoundLibrary
+from sidecar.webhook import Webhook
+
+LOG = structlog.get_logger()
+RETRY_AFTER_S = 5
+STOP_S = 3.0
+"""How long a stopping sidecar waits for its calls' BYEs to be answered and their media released."""
+
+
+def run(site_path: Path, ivr_path: Path, index: int, dtmf_fd: int | None, log_format: log.LogFormat) -> int:
+    """Run sidecar `index` of a site until SIGTERM or SIGINT ends it, or SIGUSR1 and the end of its last call.
+
+    `dtmf_fd` is this sidecar's socket of the shared DTMF port; None opens the port for this one alone.
+    Returns the exit status. Raises ConfigError for bad configuration, OSError for a port that is taken.
+    """
+    log.set_up(log_format)
+    site = load_site(site_path.read_text("utf-8"), str(site_path))
+    ivr_file = load_ivr_file(ivr_path.read_text("utf-8"), str(ivr_path))
+    if not 0 <= index < site.sidecars.count:
+        LOG.error("start", reason=f"{site_path} has sidecars 0 to {site.sidecars.count - 1}, there is no {index}")
+        return 2
+    engine = site.rtpengine
+    receiving = (
+        open_dtmf_sockets(engine.ng.host, engine.dtmf_port, 1)[0] if dtmf_fd is None else socket.socket(fileno=dtmf_fd)
+    )
+    sounds = load_sounds(site, site_path)
+    # What is there now stays for good: the collector need not look at it again, nor so often at a call's few objects.
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(Sidecar(site, ivr_file, index).serve(receiving, sounds))
+    return 0
+
+
+def load_sounds(site: Site, site_path: Path) -> SoundLibrary:
+    """The site's sounds, each converted once into the cache; whatever is wrong with one is logged."""
+    library = SoundLibrary.load(site_path.parent / site.sounds, sound_cache())
+    for problem in library.findings:
+        LOG.warning("sound", file=problem.file, reason=problem.reason)
+    return library
+
+
+def sound_cache() -> Path:
+    """Where converted sounds live: systemd's CACHE_DIRECTORY if set, else the user's cache."""
+    if directory := os.environ.get("CACHE_DIRECTORY"):
+        return Path(directory) / "sounds"
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return Path(home if os.path.isabs(home) else tempfile.gettempdir()) / "callinteractive" / "sounds"
+
+
+class Sidecar:
+    """One process' calls and what they share."""
+
+    def __init__(self, site: Site, ivr_file: IvrFile, index: int) -> None:
+        self._site = site
+        self._ivrs = {ivr.number: ivr for ivr in ivr_file.ivrs}
+        self._ivr_file = ivr_file
+        self._index = index
+        self._calls: set[Call] = set()
+        self._stop = asyncio.Event()
+        self._is_draining = False
+
+    async def serve(self, receiving: socket.socket, sounds: SoundLibrary) -> None:
+        """Serve until stopped; then end what is left within `STOP_S`."""
+        async with AsyncExitStack() as stack:
+            self._services = await self._open(stack, receiving, sounds)
+            loop = asyncio.get_running_loop()
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.add_signal_handler(number, self._stop.set)
+            loop.add_signal_handler(signal.SIGUSR1, self._drain)
+            LOG.info("sidecar ready", index=self._index, sip=str(self._address))
+            await self._stop.wait()
+            self._services.agent.draining = True
+            LOG.info("sidecar stops", calls=len(self._calls))
+            tasks = [call.task for call in self._calls]
+            for call in list(self._calls):
+                call.hang_up()
+            if tasks:
+                await asyncio.wait(tasks, timeout=STOP_S)
+            await self._quiet_down()
+
+    @property
+    def _address(self) -> Address:
+        return self._site.sidecars.addresses[self._index]
+
+    async def _open(self, stack: AsyncExitStack, receiving: socket.socket, sounds: SoundLibrary) -> Services:
+        engine = self._site.rtpengine
+        ng = NgClient(engine.ng.host, engine.ng.port)
+        ng.open()
+        stack.callback(ng.close)
+        await purge(ng, str(self._index))
+        dtmf = DtmfReceiver(receiving)
+        dtmf.open()
+        stack.callback(dtmf.close)
+        webhook = await stack.enter_async_context(Webhook())
+        self._metrics = Metrics(self._gauges)
+        metrics_address = Address(self._site.sidecars.host, self._site.sidecars.metrics_port + self._index)
+        stack.push_async_callback((await self._metrics.serve(metrics_address)).cleanup)
+        transport = await sip.Transport.open(sip.Address(*self._address), self._on_invite, sip.UaConfig())
+        stack.callback(transport.close)
+        return Services(
+            index=self._index,
+            ivr_file=self._ivr_file,
+            agent=transport.agent,
+            proxy=next(Address(listen.host, listen.port) for listen in self._site.listen if listen.transport == "udp"),
+            ng=ng,
+            dtmf=dtmf,
+            sounds=sounds,
+            ringback=sounds.ringback(self._site.defaults.ringback),
+            webhook=webhook,
+            observe=self._metrics.observe,
+        )
+
+    def _on_invite(self, leg: sip.UasLeg, invite: sip.IncomingInvite) -> None:
+        """A call from Kamailio, with its facts and where it enters its IVR."""
+        try:
+            facts = CallHeader.parse(invite.header(CallHeader.NAME) or "").facts
+            entry = EntryHeader.parse(invite.header(EntryHeader.NAME) or "")
+        except HeaderError as error:
+            LOG.warning("refused", code=400, reason=str(error), source=str(invite.source))
+            leg.reject(400, "Missing Or Bad X-CI Header")
+            return
+        ivr = self._ivrs.get(entry.ivr)
+        if ivr is None:
+            LOG.error("refused", code=404, reason=f"no IVR {entry.ivr!r} here: Kamailio has another ivr.yaml")
+            leg.reject(404)
+            return
+        call = Call(self._services, leg, invite, facts, ivr, entry)
+        self._metrics.calls.inc()
+        self._calls.add(call)
+        call.task.add_done_callback(lambda _task: self._on_ended(call))
+
+    def _on_ended(self, call: Call) -> None:
+        self._calls.discard(call)
+        if self._is_draining and not self._calls:
+            self._stop.set()
+
+    def _drain(self) -> None:
+        """Take no new calls; stop when the last one has ended."""
+        LOG.info("sidecar drains", calls=len(self._calls))
+        self._is_draining = True
+        self._services.agent.draining = True
+        if not self._calls:
+            self._stop.set()
+
+    async def _quiet_down(self) -> None:
+        """Give our BYEs the time to be answered, so that no peer is left talking to nobody."""
+        for _ in range(20):
+            if self._services.agent.counters.legs == 0:
+                return
+            await asyncio.sleep(0.05)
+
+    def _gauges(self) -> dict[str, float]:
+        counters = self._services.agent.counters
+        return {
+            "calls": len(self._calls),
+            "legs": counters.legs,
+            "dialogs": counters.dialogs,
+            "transactions": counters.transactions,
+            "timers": counters.timers,
+            "media": self._services.dtmf.subscribers,
+            "ng_commands": self._services.ng.waiting,
+        }

@@ -1,0 +1,61 @@
+"""What a sidecar counts, in Prometheus' text format on its metrics port."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Mapping
+
+from aiohttp import web
+from prometheus_client import CollectorRegistry, Counter, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from callinteractive.model import Address
+from callinteractive.script import Note
+
+
+class Metrics:
+    """Counters fed by the calls' notes; gauges read when somebody asks."""
+
+    def __init__(self, gauges: Callable[[], Mapping[str, float]]) -> None:
+        self._registry = CollectorRegistry()
+        self._registry.register(_Gauges(gauges))
+        self.calls = Counter("callinteractive_calls", "Calls begun", registry=self._registry)
+        self._actions = Counter("callinteractive_actions", "Actions begun", ["action"], registry=self._registry)
+        self._webhooks = Counter(
+            "callinteractive_webhooks", "Requests to the web application", ["outcome"], registry=self._registry
+        )
+        self._errors = Counter("callinteractive_script_errors", "Errors of scripts", ["what"], registry=self._registry)
+
+    def observe(self, note: Note) -> None:
+        """Count what a call script reports."""
+        if note.what == "action":
+            self._actions.labels(note.fields["action"]).inc()
+        elif note.what == "webhook":
+            self._webhooks.labels(note.fields["outcome"]).inc()
+        elif note.level == "error":
+            self._errors.labels(note.what).inc()
+
+    async def serve(self, address: Address) -> web.AppRunner:
+        """Answer GET /metrics until the runner is cleaned up."""
+        app = web.Application()
+        app.router.add_get("/metrics", self._answer)
+        runner = web.AppRunner(app, access_log=None)
+        await runner.setup()
+        await web.TCPSite(runner, address.host, address.port).start()
+        return runner
+
+    async def _answer(self, _request: web.Request) -> web.Response:
+        return web.Response(body=generate_latest(self._registry), content_type="text/plain")
+
+
+class _Gauges(Collector):
+    """Values that are counted elsewhere; an asyncio task count comes with them."""
+
+    def __init__(self, read: Callable[[], Mapping[str, float]]) -> None:
+        self._read = read
+
+    def collect(self) -> Iterator[Metric]:
+        values = {**self._read(), "tasks": len(asyncio.all_tasks())}
+        for name, value in values.items():
+            yield GaugeMetricFamily(f"callinteractive_live_{name}", f"{name} alive now", value=value)

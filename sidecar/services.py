@@ -1,0 +1,34 @@
+"""What the calls of a sidecar share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from callinteractive.model import Address, IvrFile
+from callinteractive.script import Note
+from sidecar.dtmf import DtmfReceiver
+from sidecar.rtpengine import NgClient
+from sidecar.sip import UserAgent
+from sidecar.sounds import Sound, SoundLibrary
+from sidecar.webhook import Webhook
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Made once by `app`, used by every `Call`.
+
+    `proxy` is where Kamailio takes our own INVITEs; `index` is this sidecar's place among those of its host;
+    `ringback` is what a caller hears while numbers ring without early media (A12).
+    """
+
+    index: int
+    ivr_file: IvrFile
+    agent: UserAgent
+    proxy: Address
+    ng: NgClient
+    dtmf: DtmfReceiver
+    sounds: SoundLibrary
+    ringback: Sound
+    webhook: Webhook
+    observe: Callable[[Note], None]
