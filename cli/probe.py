@@ -32,7 +32,7 @@ class _Probe(asyncio.DatagramProtocol):
         if not self.status.done():
             self.status.set_result(data)
 
-    def error_received(self, _exc: OSError) -> None:  # ICMP: nothing listens there yet
+    def error_received(self, _exc: Exception) -> None:  # ICMP: nothing listens there yet
         if not self.status.done():
             self.status.set_result(b"")
 

@@ -13,16 +13,16 @@ from pathlib import Path
 from urllib.parse import parse_qsl
 
 import click
-from sidecar.webhook import Webhook
 
 from callinteractive.commands import Collect, Command, Fetch, Hangup, Play, Transfer, Wait
 from callinteractive.events import Dialled, Event, Fetched, HungUp, Played, TransferAnswered, TransferFailed, Waited
 from callinteractive.model import Extension, Ivr, IvrFile, Site
 from callinteractive.numbers import Directory
-from callinteractive.request import CallFacts, HttpRequest
+from callinteractive.request import CallFacts
 from callinteractive.script import CallScript, Note
 from cli.dialler import Dialler, HangsUp
 from cli.files import read_ivr_file, read_site
+from sidecar.webhook import Webhook
 
 FAILURES: dict[str, TransferFailed] = {
     "busy": TransferFailed("busy", 486),
@@ -62,9 +62,7 @@ def run(options: Options) -> int:
     ivr, facts = placed
     kind = f"extension {facts.caller_extension}" if facts.caller_extension else "external"
     click.secho(f"{facts.caller_number} ({kind}) calls {facts.called_number}", bold=True)
-    with asyncio.Runner() as runner:
-        dialler = Dialler(options.digits)
-        SimulatedCall(ivr_file, ivr, facts, dialler=dialler, transfer=options.transfer, runner=runner).run()
+    asyncio.run(SimulatedCall(ivr_file, ivr, facts, Dialler(options.digits), options.transfer).run())
     return 0
 
 
@@ -94,31 +92,29 @@ def _place(options: Options, site: Site, ivr_file: IvrFile) -> tuple[Ivr, CallFa
 class SimulatedCall:
     """One call: carries out the script's commands in words, and feeds it what the person does."""
 
-    def __init__(
-        self, ivr_file: IvrFile, ivr: Ivr, facts: CallFacts, *, dialler: Dialler, transfer: str, runner: asyncio.Runner
-    ) -> None:
+    def __init__(self, ivr_file: IvrFile, ivr: Ivr, facts: CallFacts, dialler: Dialler, transfer: str) -> None:
         self._script = CallScript(ivr_file, ivr, facts, observe=self._on_note)
         self._contexts = ivr_file.contexts
         self._dialler = dialler
         self._transfer = transfer
-        self._runner = runner
         self._began = time.time()
         self._elapsed_s = 0.0
         self._takes_digits = False  # whether a digit stops the sound that plays
 
-    def run(self) -> None:
+    async def run(self) -> None:
         """Until somebody hangs up, or the transfer is answered."""
-        self._webhook = self._runner.run(_open_webhook())
-        try:
-            command = self._script.start(self._now)
-            while not isinstance(command, Hangup) and not self._script.is_over:
-                # None: the script carries on with what it asked for before.
-                command = self._script.handle(self._carry_out(command), self._now) or command
-        except HangsUp:
-            self._script.handle(HungUp(), self._now)
-            self._say("caller", "hangs up")
-        finally:
-            self._runner.run(self._webhook.close())
+        async with Webhook() as webhook:
+            try:
+                command = self._script.start(self._now)
+                while not isinstance(command, Hangup) and not self._script.is_over:
+                    event = (
+                        await self._fetch(webhook, command) if isinstance(command, Fetch) else self._carry_out(command)
+                    )
+                    # None: the script carries on with what it asked for before.
+                    command = self._script.handle(event, self._now) or command
+            except HangsUp:
+                self._script.handle(HungUp(), self._now)
+                self._say("caller", "hangs up")
 
     @property
     def _now(self) -> float:
@@ -126,8 +122,6 @@ class SimulatedCall:
 
     def _carry_out(self, command: Command) -> Event:
         match command:
-            case Fetch(request=request):
-                return self._fetch(request)
             case Play(sound=sound) if self._takes_digits:
                 self._say("hears", f"{sound}  (a digit stops it)")
                 return self._key() or Played()
@@ -155,12 +149,13 @@ class SimulatedCall:
         self._elapsed_s += milliseconds / 1000
         return Waited()
 
-    def _fetch(self, request: HttpRequest) -> Event:
+    async def _fetch(self, webhook: Webhook, fetch: Fetch) -> Event:
+        request = fetch.request
         self._say("request", f"{request.method} {request.url}")
         for name, value in parse_qsl((request.body or b"").decode(), keep_blank_values=True):
             self._say("", f"  {name}={value}")
         began = time.monotonic()
-        event = self._runner.run(self._webhook.fetch(request))
+        event = await webhook.fetch(request)
         self._elapsed_s += time.monotonic() - began
         if isinstance(event, Fetched):
             self._say("answer", f"{event.status}, {len(event.body)} bytes")
@@ -204,7 +199,3 @@ class SimulatedCall:
 
     def _say(self, what: str, text: str, fg: str | None = None) -> None:
         click.echo(f"{self._elapsed_s:7.1f} s  {click.style(f'{what:<8}', dim=True)} {click.style(text, fg=fg)}")
-
-
-async def _open_webhook() -> Webhook:
-    return Webhook()

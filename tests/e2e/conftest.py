@@ -1,0 +1,93 @@
+"""Fixtures for tests with real daemons: one stack and one web application a worker, each on a net of its own."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.ivr import IVR
+from tests.support.leftovers import assert_idle
+from tests.support.phone import EXTENSION, Phone
+from tests.support.stack import Net, RunningStack
+from tests.support.webapp import FakeWebApp
+
+BASE_PORT = 23000
+PRIVATE = 100  # nets of stacks that a test has to itself
+
+PlaceCall = Callable[..., Phone]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """One event loop for the session: the stack and the web application live in it."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.asyncio(loop_scope="session"))
+
+
+def _worker() -> int:
+    return int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+
+
+def _ivr_yaml(web: FakeWebApp) -> str:
+    return IVR.format(web=web.url, closed=web.closed_url)
+
+
+@pytest.fixture(scope="session")
+def net() -> Net:
+    return Net(f"127.13.{_worker()}", BASE_PORT)
+
+
+@pytest.fixture(scope="session")
+async def web(net: Net) -> AsyncIterator[FakeWebApp]:
+    async with FakeWebApp(net.web, net.web_port) as app:
+        yield app
+
+
+@pytest.fixture(scope="session")
+async def shared_stack(
+    net: Net, web: FakeWebApp, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[RunningStack]:
+    async with RunningStack(net, tmp_path_factory.mktemp("stack"), _ivr_yaml(web)) as stack:
+        yield stack
+
+
+@pytest.fixture
+async def stack(shared_stack: RunningStack, request: pytest.FixtureRequest) -> AsyncIterator[RunningStack]:
+    """The worker's stack. After each test nothing of its calls may be left in it."""
+    since = len(shared_stack.log)
+    yield shared_stack
+    request.node.add_report_section("call", "stack", "\n".join(shared_stack.log[since:]))
+    await assert_idle(shared_stack)
+
+
+@pytest.fixture
+def private_stack(net: Net, web: FakeWebApp, tmp_path: Path) -> RunningStack:
+    """A stack that the test starts, breaks and stops itself; its IVRs ask the worker's web application."""
+    private_net = Net(f"127.13.{PRIVATE + _worker()}", BASE_PORT)
+    return RunningStack(private_net, tmp_path / "stack", _ivr_yaml(web))
+
+
+@pytest.fixture(scope="session")
+def _numbers() -> Iterator[int]:
+    return itertools.count(1)
+
+
+@pytest.fixture
+def caller(_numbers: Iterator[int]) -> str:
+    """An external number that no other test calls from: it selects the web application's answers."""
+    return f"+1555{next(_numbers):07d}"
+
+
+@pytest.fixture
+def call(stack: RunningStack, caller: str) -> PlaceCall:
+    """``call(number, **options)``: a Phone that calls the IVR from `caller`; see Phone for the options."""
+
+    def place(number: str, **options: object) -> Phone:
+        chosen = {"caller": EXTENSION.rpartition("*")[2] if options.get("is_internal") else caller} | options
+        return Phone(stack.net, number, **chosen)  # type: ignore[arg-type]
+
+    return place

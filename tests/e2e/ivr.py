@@ -1,0 +1,82 @@
+"""The IVRs that the end-to-end tests call. The web application's answers, chosen by the caller, say what happens."""
+
+SCRIPTED_GET = "000*100"
+SCRIPTED_POST = "000*101"
+MENU = "000*102"
+DOWN = "000*103"
+RECORDER = "000*105"
+SHORT_LIVED = "000*106"
+LOOP = "000*107"
+DID = "+15550199"
+
+NEXT_RULE_HZ = 660
+"""Heard when an option's next rule runs after a request."""
+OTHER_OPTION_HZ = 880
+"""Heard in option "0" of the scripted IVR."""
+MENU_HZ = 440
+MENU_TIMEOUT_S = 1.5
+INTER_DIGIT_TIMEOUT_S = 0.8
+LIFETIME_S = 3
+REQUEST_TIMEOUT_S = 1
+
+IVR = """\
+ivrs:
+  - {{number: "000*100", id: 200, entry_context: get, dids: ["+15550199"], request_timeout_s: 1}}
+  - {{number: "000*101", id: 201, entry_context: post, request_timeout_s: 1}}
+  - {{number: "000*102", id: 202, entry_context: menu}}
+  - {{number: "000*103", id: 203, entry_context: down}}
+  - {{number: "000*105", id: 205, entry_context: recorder}}
+  - {{number: "000*106", id: 206, entry_context: get, lifetime: 3}}
+  - {{number: "000*107", id: 207, entry_context: loop}}
+
+contexts:
+  get:
+    timeout: 1500
+    inter_digit_timeout: 800
+    options:
+      start:
+        - call_interactive: {{url: "{web}/get?own=a%20b", method: GET}}
+        - play_sound: {{file: tone-660-400.wav}}
+        - call_interactive: {{url: "{web}/again?lang=$lang&digits=$digits&unset=$unset", method: GET}}
+        - hangup
+      "0":
+        - play_sound: {{file: tone-880-400.wav}}
+        - hangup
+      "5":
+        - call_interactive: {{url: "{web}/five", method: POST}}
+        - hangup
+  post:
+    options:
+      start:
+        - call_interactive: {{url: "{web}/post?own=a%20b&lang=$lang", method: POST}}
+        - play_sound: {{file: tone-660-400.wav}}
+        - hangup
+  menu:
+    timeout: 1500
+    inter_digit_timeout: 800
+    options:
+      start: [{{play_sound: {{file: tone-440-3000.wav, where: background}}}}]
+      "1": [{{call_interactive: {{url: "{web}/option?is=1", method: POST}}}}, hangup]
+      "*": [{{call_interactive: {{url: "{web}/option?is=star", method: POST}}}}, hangup]
+      "20": [{{call_interactive: {{url: "{web}/option?is=20", method: POST}}}}, hangup]
+      "201": [{{call_interactive: {{url: "{web}/option?is=201", method: POST}}}}, hangup]
+      invalid: [{{call_interactive: {{url: "{web}/option?is=invalid", method: POST}}}}, hangup]
+      timeout: [{{call_interactive: {{url: "{web}/option?is=timeout", method: POST}}}}, hangup]
+  down:
+    options:
+      start:
+        - call_interactive: {{url: "{closed}/nobody", method: POST}}
+        - play_sound: {{file: tone-660-400.wav}}
+        - hangup
+  recorder:
+    timeout: 1500
+    inter_digit_timeout: 800
+    options:
+      start:
+        - record_digits: {{prompt: tone-440-3000.wav, variable: code, max: 4}}
+        - call_interactive: {{url: "{web}/recorded?code=$code", method: GET}}
+        - hangup
+  loop:
+    options:
+      start: [{{jump: {{context: loop}}}}]
+"""

@@ -1,0 +1,63 @@
+"""Menus: choice, invalid, timeout, longer numbers, and digits recorded into a variable (C2-C4)."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.e2e.conftest import PlaceCall
+from tests.e2e.ivr import INTER_DIGIT_TIMEOUT_S, MENU, MENU_HZ, MENU_TIMEOUT_S, RECORDER
+from tests.support.webapp import FakeWebApp, Reply
+
+
+@pytest.mark.parametrize(
+    ("dialled", "option"),
+    [("1", "1"), ("*", "star"), ("201", "201"), ("20#", "20"), ("9", "invalid"), ("#", "invalid"), ("21", "invalid")],
+)
+async def test_a_number_chooses_its_option_at_once(
+    call: PlaceCall, web: FakeWebApp, caller: str, dialled: str, option: str
+) -> None:
+    web.on(caller, Reply(status=204))
+    async with call(MENU) as phone:
+        await phone.answered()
+        await phone.sound.hear_tone(MENU_HZ)
+        await phone.sound.send_digits(dialled)
+        request = await web.request(caller, within_s=INTER_DIGIT_TIMEOUT_S / 2)
+        await phone.hung_up()
+    assert request.query["is"] == option
+    assert phone.sound.tone_duration(MENU_HZ) < 2  # of 3 s: the first digit stopped it
+
+
+async def test_a_number_that_could_be_longer_waits_for_the_inter_digit_timeout(
+    call: PlaceCall, web: FakeWebApp, caller: str
+) -> None:
+    web.on(caller, Reply(status=204))
+    async with call(MENU) as phone:
+        await phone.answered()
+        await phone.sound.hear_tone(MENU_HZ)
+        await phone.sound.send_digits("20")
+        request = await web.request(caller, within_s=INTER_DIGIT_TIMEOUT_S + 0.5)
+        await phone.hung_up()
+    assert request.query["is"] == "20"
+
+
+async def test_nobody_dials_and_timeout_runs(call: PlaceCall, web: FakeWebApp, caller: str) -> None:
+    web.on(caller, Reply(status=204))
+    async with call(MENU) as phone:
+        answer = await phone.answered()
+        request = await web.request(caller, within_s=3 + MENU_TIMEOUT_S + 1)
+        await phone.hung_up()
+    assert request.query["is"] == "timeout"
+    assert request.at_s - answer.at_s == pytest.approx(3 + MENU_TIMEOUT_S, abs=0.4)
+    assert phone.sound.tone_duration(MENU_HZ) == pytest.approx(3, abs=0.06)
+
+
+@pytest.mark.parametrize(("dialled", "recorded"), [("12345", "1234"), ("12#", "12"), ("7", "7"), ("", "")])
+async def test_c4_record_digits(call: PlaceCall, web: FakeWebApp, caller: str, dialled: str, recorded: str) -> None:
+    web.on(caller, Reply(status=204))
+    async with call(RECORDER) as phone:
+        await phone.answered()
+        await phone.sound.hear_tone(440)
+        await phone.sound.send_digits(dialled)
+        request = await web.request(caller, within_s=6)
+        await phone.hung_up()
+    assert request.query["code"] == recorded

@@ -1,0 +1,70 @@
+"""The web application is down, slow or answers rubbish: one clear error, and the next rule runs (X3, R5)."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.e2e.conftest import PlaceCall
+from tests.e2e.ivr import DOWN, NEXT_RULE_HZ, REQUEST_TIMEOUT_S, SCRIPTED_GET, SCRIPTED_POST
+from tests.support.stack import RunningStack
+from tests.support.webapp import XML, FakeWebApp, Reply, actions
+
+NEXT_RULE_S = 0.4
+ELEVEN = XML.format('<SetVar name="lang">never</SetVar>' * 11)
+
+
+async def test_down(call: PlaceCall, stack: RunningStack) -> None:
+    since = len(stack.log)
+    async with call(DOWN) as phone:
+        await phone.answered()
+        await phone.hung_up()
+    assert phone.sound.tone_duration(NEXT_RULE_HZ) == pytest.approx(NEXT_RULE_S, abs=0.05)
+    assert (await stack.logged(since=since, event="webhook"))["outcome"] == "unreachable"
+
+
+@pytest.mark.parametrize("number", [SCRIPTED_GET, SCRIPTED_POST])
+async def test_slow(call: PlaceCall, web: FakeWebApp, caller: str, stack: RunningStack, number: str) -> None:
+    since = len(stack.log)
+    web.on(caller, Reply(XML.format("<Hangup/>"), delay_s=20), actions("<Hangup/>"))
+    async with call(number) as phone:
+        answer = await phone.answered()
+        await phone.sound.hear_tone(NEXT_RULE_HZ, within_s=REQUEST_TIMEOUT_S + 2)
+        bye = await phone.hung_up()
+    assert bye.at_s - answer.at_s == pytest.approx(REQUEST_TIMEOUT_S + NEXT_RULE_S, abs=0.4)
+    assert (await stack.logged(since=since, event="webhook"))["outcome"] == "timeout"
+
+
+@pytest.mark.parametrize(
+    ("rubbish", "outcome"),
+    [
+        (Reply("<Response><Hangup></Response>"), "invalid"),
+        (Reply("<html><body>It works!</body></html>"), "invalid"),
+        (Reply(XML.format('<Hangup/><Dial number="1"/>')), "invalid"),
+        (Reply(XML.format('<Pause length="soon"/>')), "invalid"),
+        (Reply(ELEVEN), "invalid"),
+        (
+            Reply('<!DOCTYPE Response [<!ENTITY e "x">]><Response><SetVar name="lang">&e;</SetVar></Response>'),
+            "invalid",
+        ),
+        (Reply(b"\xff\xfe\x00\x01" * 100), "invalid"),
+        (Reply(XML.format(" " * 66_000)), "too_large"),
+        (Reply(XML.format("<Hangup/>"), status=500), "status"),
+        (Reply(XML.format("<Hangup/>"), status=302, headers={"Location": "/elsewhere"}), "status"),
+        (Reply(breaks=True), "unreachable"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+async def test_rubbish(
+    call: PlaceCall, web: FakeWebApp, caller: str, stack: RunningStack, rubbish: Reply, outcome: str
+) -> None:
+    since = len(stack.log)
+    web.on(caller, rubbish, actions("<Hangup/>"))
+    async with call(SCRIPTED_GET) as phone:
+        await phone.answered()
+        again = await web.request(caller, nth=2)
+        await phone.hung_up()
+    assert again.query["lang"] == ""  # nothing of it ran
+    assert phone.sound.tone_duration(NEXT_RULE_HZ) == pytest.approx(NEXT_RULE_S, abs=0.05)
+    entry = await stack.logged(since=since, event="webhook", level="error")
+    assert entry["outcome"] == outcome
+    assert entry["reason"]

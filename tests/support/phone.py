@@ -1,0 +1,78 @@
+"""A person on a phone: SIPp for the signalling, an RtpEndpoint for the sound.
+
+async with Phone(stack.net, "000*100", caller="+15550123") as phone:
+    await phone.answered()
+    await phone.sound.hear_tone(440)
+    await phone.sound.send_digits("1")
+    await phone.hung_up()          # by the IVR; or: await phone.hang_up()
+"""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from types import TracebackType
+
+from tests.support.rtp import RtpEndpoint
+from tests.support.sipp import SipMessage, Sipp
+from tests.support.stack import Net
+
+EXTENSION = "000*306"
+
+
+class Phone:
+    """One call from the carrier (a number) or from our extension 000*306. Media comes from the caller's own address."""
+
+    def __init__(
+        self,
+        net: Net,
+        called: str,
+        *,
+        caller: str,
+        name: str = "",
+        is_internal: bool = False,
+        sound: RtpEndpoint | None = None,
+        codecs: tuple[str, ...] = (),
+        scenario: str = "caller",
+        arguments: tuple[str, ...] = (),
+        sdp: str | None = None,
+    ) -> None:
+        host = net.phone if is_internal else net.carrier
+        self.sound = sound or RtpEndpoint(host)
+        shown = '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '" ' if name else ""
+        self.sipp = Sipp(
+            scenario,
+            local=host,
+            target=net.sip,
+            service=called,
+            from_=f"{shown}<sip:{caller}@{host}>",
+            sdp=self.sound.sdp(codecs=codecs or None) if sdp is None else sdp,
+            arguments=arguments,
+        )
+        self._resources = AsyncExitStack()
+
+    async def __aenter__(self) -> Phone:
+        await self._resources.enter_async_context(self.sound)
+        await self._resources.enter_async_context(self.sipp)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._resources.__aexit__(kind, error, trace)
+
+    async def answered(self, within_s: float = 3.0) -> SipMessage:
+        """Wait for the 200; from then on the phone sends its RTP where the answer says."""
+        answer = await self.sipp.wait_for(200, within_s)
+        self.sound.send_to(answer.body)
+        return answer
+
+    async def hung_up(self, within_s: float = 5.0) -> SipMessage:
+        """Wait until the IVR has hung up, and the phone has said 200 to its BYE; returns the BYE."""
+        bye = await self.sipp.wait_for("BYE", within_s)
+        await self.sipp.finished(within_s=2)
+        return bye
+
+    async def hang_up(self) -> None:
+        """Put the receiver down; the BYE must be answered."""
+        self.sipp.nudge()
+        await self.sipp.finished(within_s=3)

@@ -1,0 +1,226 @@
+"""SIPp as a test's caller: starts a scenario, shows what was on the wire, and ends by pid.
+
+async with Sipp("caller", local="127.13.0.2", target=("127.13.0.1", 23060), service="000*100") as sipp:
+    answer = await sipp.wait_for(200, within_s=2)
+    sipp.nudge()                       # the scenario's next step, where it waits for a MESSAGE
+    await sipp.finished(within_s=5)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import socket
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import count
+from pathlib import Path
+from types import TracebackType
+
+SCENARIOS = Path(__file__).parents[2] / "sipp-scenarios"
+POLL_S = 0.01
+_ENTRY = re.compile(
+    rb"^-{10,} (?P<time>\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{6})\n"
+    rb"(?:UDP|TCP) message (?P<way>sent|received) [\[(](?P<size>\d+)[\]) a-z]*:\n\n",
+    re.MULTILINE,
+)
+_SDP = re.compile(r"^ *v=0\n.*?\n(?= *\]\]>)", re.MULTILINE | re.DOTALL)
+
+
+@dataclass(frozen=True)
+class SipMessage:
+    """A message as SIPp traced it. at_s is in seconds since the epoch; sent tells SIPp's own from the peer's."""
+
+    at_s: float
+    sent: bool
+    text: str
+
+    @property
+    def start_line(self) -> str:
+        return self.text.partition("\r\n")[0]
+
+    @property
+    def status(self) -> int | None:
+        match = re.match(r"SIP/2\.0 (\d{3}) ", self.text)
+        return int(match[1]) if match else None
+
+    @property
+    def method(self) -> str:
+        """A request's method, or that of the request a response is for."""
+        return self.header("CSeq").split()[-1]
+
+    def header(self, name: str) -> str:
+        """The first value of a header, "" when it is not there."""
+        return next(iter(self.headers(name)), "")
+
+    def headers(self, name: str) -> list[str]:
+        head = self.text.partition("\r\n\r\n")[0]
+        return re.findall(rf"^{name}\s*:\s*(.*?)\s*$", head, re.MULTILINE | re.IGNORECASE)
+
+    @property
+    def body(self) -> str:
+        return self.text.partition("\r\n\r\n")[2]
+
+    def is_response(self, status: int, method: str = "INVITE") -> bool:
+        """Whether it is this response of the peer."""
+        return not self.sent and self.status == status and self.method == method
+
+    def is_request(self, method: str) -> bool:
+        """Whether it is such a request of the peer."""
+        return not self.sent and self.status is None and self.method == method
+
+
+class Sipp:
+    """One SIPp process with its scenario; an async context manager that leaves no process behind."""
+
+    _numbers = count(1)
+
+    def __init__(
+        self,
+        scenario: str,
+        *,
+        local: str,
+        target: tuple[str, int],
+        service: str,
+        from_: str = "<sip:sipp@localhost>",
+        sdp: str | None = None,
+        keys: Mapping[str, str] | None = None,
+        arguments: tuple[str, ...] = (),
+        replace: Mapping[str, str] | None = None,
+    ) -> None:
+        """`scenario` is a name in sipp-scenarios/. `sdp` stands in for every session description of the scenario,
+        `replace` exchanges further pieces of its text. `keys` become [name]."""
+        self.local = (local, free_udp_port(local))
+        self.call_id = f"{next(self._numbers)}-{time.time_ns()}"
+        self._target = target
+        self._service = service
+        self._from = from_
+        self._keys = dict(keys or {})
+        self._arguments = arguments
+        self._text = _edited((SCENARIOS / f"{scenario}.xml").read_text(), sdp, replace or {})
+        self._directory = tempfile.TemporaryDirectory(prefix="sipp-")
+        self._path = Path(self._directory.name)
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def __aenter__(self) -> Sipp:
+        (self._path / "scenario.xml").write_text(self._text)
+        keys = [part for name, value in self._keys.items() for part in ("-key", name, value)]
+        self._process = await asyncio.create_subprocess_exec(
+            "sipp",
+            *("-sf", "scenario.xml", "-i", self.local[0], "-p", str(self.local[1]), "-s", self._service),
+            *("-key", "from", self._from, "-cid_str", f"%u-{self.call_id}", "-m", "1", "-nostdin"),
+            *("-trace_msg", "-message_file", "messages.log", "-trace_err", "-error_file", "errors.log"),
+            *keys,
+            *self._arguments,
+            f"{self._target[0]}:{self._target[1]}",
+            cwd=self._path,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._process is not None
+        if self._process.returncode is None:
+            self._process.kill()
+            await self._process.wait()
+        if error is not None:
+            error.add_note(self.report())
+        self._directory.cleanup()
+
+    @property
+    def has_ended(self) -> bool:
+        assert self._process is not None
+        return self._process.returncode is not None
+
+    def messages(self) -> list[SipMessage]:
+        """What was sent and received so far, in order."""
+        path = self._path / "messages.log"
+        return list(_parse_trace(path.read_bytes())) if path.exists() else []
+
+    async def wait_for(
+        self, wanted: int | str | Callable[[SipMessage], bool], within_s: float, nth: int = 1
+    ) -> SipMessage:
+        """The `nth` message of the peer that is a response to INVITE (a status), a request (a method), or matches."""
+        if isinstance(wanted, int):
+            matches: Callable[[SipMessage], bool] = lambda message: message.is_response(wanted)  # noqa: E731
+        elif isinstance(wanted, str):
+            matches = lambda message: message.is_request(wanted)  # noqa: E731
+        else:
+            matches = wanted
+        deadline = time.monotonic() + within_s
+        while True:
+            ended = self.has_ended  # asked before reading: what it wrote last counts
+            found = [message for message in self.messages() if matches(message)]
+            if len(found) >= nth:
+                return found[nth - 1]
+            assert time.monotonic() < deadline, f"no {wanted} within {within_s} s"
+            assert not ended, f"SIPp ended without {wanted}"
+            await asyncio.sleep(POLL_S)
+
+    def nudge(self) -> None:
+        """Let a scenario that waits for a MESSAGE go on. The MESSAGE is the test's own, not the peer's."""
+        call_id = f"1-{self.call_id}"
+        lines = (
+            "MESSAGE sip:nudge SIP/2.0",
+            f"Via: SIP/2.0/UDP {self.local[0]}:9;branch=z9hG4bK{time.time_ns()}",
+            "From: <sip:test@localhost>;tag=nudge",
+            "To: <sip:sipp@localhost>",
+            f"Call-ID: {call_id}",
+            f"CSeq: {next(self._numbers)} MESSAGE",
+            "Content-Length: 0",
+        )
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            sender.bind((self.local[0], 0))
+            sender.sendto("\r\n".join((*lines, "", "")).encode(), self.local)
+
+    async def finished(self, within_s: float) -> None:
+        """Wait for the scenario's end; fails unless every call of it went as written."""
+        assert self._process is not None
+        try:
+            async with asyncio.timeout(within_s):
+                status = await self._process.wait()
+        except TimeoutError:
+            raise AssertionError(f"the scenario is still running after {within_s} s") from None
+        assert status == 0, f"SIPp's exit status is {status}"
+
+    def report(self) -> str:
+        """The dialog and SIPp's complaints, for a failed test."""
+        lines = [
+            f"{message.at_s:.3f} {'>' if message.sent else '<'} {message.start_line}" for message in self.messages()
+        ]
+        errors = self._path / "errors.log"
+        complaints = errors.read_text(errors="replace")[-2000:] if errors.exists() else ""
+        return "\n".join(("SIPp:", *lines, complaints))
+
+
+def free_udp_port(host: str) -> int:
+    """A port that was free a moment ago. SIPp can't tell which one it chose itself."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])
+
+
+def _edited(text: str, sdp: str | None, replace: Mapping[str, str]) -> str:
+    for old, new in replace.items():
+        assert old in text, f"{old!r} is not in the scenario"
+        text = text.replace(old, new)
+    if sdp is None:
+        return text
+    body = "".join(f"      {line}\n" for line in sdp.splitlines())
+    return _SDP.sub(lambda _: body + "\n", text)
+
+
+def _parse_trace(data: bytes) -> list[SipMessage]:
+    messages = []
+    for entry in _ENTRY.finditer(data):
+        text = data[entry.end() : entry.end() + int(entry["size"])]
+        at = datetime.strptime(entry["time"].decode(), "%Y-%m-%d %H:%M:%S.%f").timestamp()
+        messages.append(SipMessage(at, entry["way"] == b"sent", text.decode("utf-8", "replace")))
+    return messages

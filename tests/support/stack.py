@@ -1,0 +1,235 @@
+"""A real stack for tests: `callinteractive run` as an operator runs it, on a loopback net of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import signal
+import sys
+import time
+import wave
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import aiohttp
+from prometheus_client.parser import text_string_to_metric_families
+
+from callinteractive.config import load_site
+from callinteractive.model import Site
+from tests.support.audio import tone
+
+READY_TIMEOUT_S = 30
+STOP_TIMEOUT_S = 30
+POLL_S = 0.05
+SAMPLE_RATE = 8000
+
+SITE = """\
+node: 3584705175
+sip: {{listen: ["udp:{net}.1:{port}", "tcp:{net}.1:{port}"]}}
+trunks:
+  - {{name: carrier, from: ["{net}.2/32"], to: "sip:{net}.2:{carrier_port}"}}
+extensions:
+  - {{number: "000*306", id: 134, contact: "sip:306@{net}.3:{phone_port}"}}
+  - {{number: "000*307", id: 135, contact: "sip:307@{net}.4:{phone_port}"}}
+sidecars: {{count: {sidecars}, host: {net}.1, base_port: {sidecar_port}, metrics_port: {metrics_port}}}
+rtpengine: {{ng: "{net}.1:{ng_port}", interface: {net}.1, ports: [{rtp_first}, {rtp_last}]}}
+sounds: ./sounds
+"""
+
+
+@dataclass(frozen=True)
+class Net:
+    """A /24 of loopback for one stack: .1 the stack, .2 the carrier, .3 and .4 phones, .5 a stranger, .9 the web."""
+
+    prefix: str
+    base_port: int
+
+    @property
+    def stack(self) -> str:
+        return f"{self.prefix}.1"
+
+    @property
+    def carrier(self) -> str:
+        return f"{self.prefix}.2"
+
+    @property
+    def phone(self) -> str:
+        return f"{self.prefix}.3"
+
+    @property
+    def second_phone(self) -> str:
+        return f"{self.prefix}.4"
+
+    @property
+    def stranger(self) -> str:
+        return f"{self.prefix}.5"
+
+    @property
+    def web(self) -> str:
+        return f"{self.prefix}.9"
+
+    @property
+    def sip(self) -> tuple[str, int]:
+        return self.stack, self.base_port + 60
+
+    @property
+    def web_port(self) -> int:
+        return self.base_port + 80
+
+    def site_yaml(self, sidecars: int) -> str:
+        return SITE.format(
+            net=self.prefix,
+            port=self.base_port + 60,
+            carrier_port=self.base_port + 61,
+            phone_port=self.base_port + 62,
+            sidecar_port=self.base_port + 70,
+            ng_port=self.base_port + 50,
+            metrics_port=self.base_port + 90,
+            rtp_first=self.base_port + 200,
+            rtp_last=self.base_port + 899,
+            sidecars=sidecars,
+        )
+
+
+class RunningStack:
+    """``async with RunningStack(net, directory, ivr_yaml) as stack``: ready inside, gone with all its ports after."""
+
+    def __init__(self, net: Net, directory: Path, ivr_yaml: str, *, sidecars: int = 2) -> None:
+        self.net = net
+        self.site_path = directory / "site.yaml"
+        self.ivr_path = directory / "ivr.yaml"
+        directory.mkdir(parents=True, exist_ok=True)
+        self.site_path.write_text(net.site_yaml(sidecars))
+        self.ivr_path.write_text(ivr_yaml)
+        write_tones(directory / "sounds")
+        self.site: Site = load_site(self.site_path.read_text(), str(self.site_path))
+        self.log: list[str] = []
+
+    async def __aenter__(self) -> RunningStack:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None:
+            error.add_note("\n".join(self.log[-80:]))
+        if self.process.returncode is None:
+            await self.stop()
+
+    async def start(self) -> None:
+        """Return when it has printed that it is ready; fails with its log otherwise."""
+        self.process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "cli.main", "run", "--log-format", "json"),
+            *("--site", str(self.site_path), "--ivr", str(self.ivr_path)),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            limit=1024 * 1024,
+        )
+        self._reader = asyncio.create_task(self._read_log())
+        assert self.process.stdout is not None
+        try:
+            async with asyncio.timeout(READY_TIMEOUT_S):
+                line = (await self.process.stdout.readline()).decode()
+        except TimeoutError:
+            line = "nothing"
+        expected = f"ready sip:{self.net.sip[0]}:{self.net.sip[1]}\n"
+        if line != expected:
+            await self.stop()
+            raise AssertionError(f"expected {expected!r}, got {line!r}\n" + "\n".join(self.log[-60:]))
+
+    async def stop(self, with_signal: signal.Signals = signal.SIGTERM) -> int:
+        """Stop it as an operator does; returns the exit status."""
+        if self.process.returncode is None:
+            self.process.send_signal(with_signal)
+        try:
+            async with asyncio.timeout(STOP_TIMEOUT_S):
+                status = await self.process.wait()
+                await self._reader
+        except TimeoutError:
+            self.process.kill()
+            await self.process.wait()
+            raise AssertionError(f"still running {STOP_TIMEOUT_S} s after {with_signal.name}") from None
+        return status
+
+    def pid(self, part: str) -> int:
+        """The process id of a part as it was last started."""
+        found = re.findall(rf"{part} is ready \(pid (\d+)\)", "\n".join(self.log))
+        assert found, f"no {part} in the log"
+        return int(found[-1])
+
+    def starts(self, part: str) -> int:
+        """How often a part got ready."""
+        return len(re.findall(rf"{part} is ready ", "\n".join(self.log)))
+
+    def entries(self, since: int = 0, **fields: str) -> list[dict[str, Any]]:
+        """The log's entries that have these fields, from line `since` on."""
+        entries = [json.loads(line) for line in self.log[since:]]
+        return [entry for entry in entries if fields.items() <= entry.items()]
+
+    async def logged(self, within_s: float = 3.0, since: int = 0, **fields: str) -> dict[str, Any]:
+        """The first such entry, waited for."""
+        await until(lambda: bool(self.entries(since, **fields)), within_s, f"log entry with {fields}")
+        return self.entries(since, **fields)[0]
+
+    async def metrics(self, index: int) -> dict[str, float]:
+        """The gauges and counters of a sidecar that have no labels."""
+        url = f"http://{self.site.sidecars.host}:{self.site.sidecars.metrics_port + index}/metrics"
+        async with aiohttp.ClientSession() as session, session.get(url) as response:
+            text = await response.text()
+        samples = (sample for family in text_string_to_metric_families(text) for sample in family.samples)
+        return {sample.name: sample.value for sample in samples if not sample.labels}
+
+    async def media_calls(self) -> list[str]:
+        """The calls that RTPengine holds."""
+        reply = await self.ng({"command": "list", "limit": "1000"})
+        return [str(call_id) for call_id in reply["calls"]]
+
+    async def ng(self, command: dict[str, Any]) -> dict[str, Any]:
+        """One command over RTPengine's NG protocol; its reply."""
+        loop = asyncio.get_running_loop()
+        reply: asyncio.Future[bytes] = loop.create_future()
+
+        class _Client(asyncio.DatagramProtocol):
+            def datagram_received(self, data: bytes, _addr: Any) -> None:
+                if not reply.done():
+                    reply.set_result(data)
+
+        ng = self.site.rtpengine.ng
+        transport, _ = await loop.create_datagram_endpoint(_Client, remote_addr=(ng.host, ng.port))
+        try:
+            transport.sendto(f"test{time.time_ns()} ".encode() + json.dumps(command).encode())
+            async with asyncio.timeout(3):
+                return dict(json.loads((await reply).partition(b" ")[2]))
+        finally:
+            transport.close()
+
+    async def _read_log(self) -> None:
+        assert self.process.stderr is not None
+        while line := await self.process.stderr.readline():
+            self.log.append(line.decode("utf-8", "replace").rstrip())
+
+
+async def until(condition: Callable[[], bool], within_s: float, what: str) -> None:
+    """Look every 50 ms; fail when it hasn't come true in time."""
+    deadline = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < deadline, f"{what}: not within {within_s} s"
+        await asyncio.sleep(POLL_S)
+
+
+def write_tones(directory: Path) -> None:
+    """The tests' sound library: ``tone-<Hz>-<ms>.wav``, so that a test knows what to hear, and for how long."""
+    directory.mkdir(parents=True, exist_ok=True)
+    for frequency in (440, 660, 880, 1100):
+        for duration_ms in (400, 1000, 3000):
+            with wave.open(str(directory / f"tone-{frequency}-{duration_ms}.wav"), "wb") as file:
+                file.setnchannels(1)
+                file.setsampwidth(2)
+                file.setframerate(SAMPLE_RATE)
+                file.writeframes(tone((frequency,), duration_ms / 1000, SAMPLE_RATE).tobytes())
