@@ -15,24 +15,21 @@ from kemi.ksr import Route
 GROUP = 1
 """The dispatcher group of the sidecars."""
 PROVISIONAL_MS = 300
-FINAL_MS = 60_000
+ANSWER_MS = {"at_once": 4_000, "on_media": 60_000}
+"""How long a sidecar that has said 100 may take to answer, by `Ivr.answer` (C6)."""
 RETRY_AFTER = "Retry-After: 5\r\n"
 _HEADERS = "ci_headers"
 
 
 def enter(ivr: Ivr, facts: CallFacts) -> None:
     """Send the INVITE at hand to a sidecar, into the entry context of `ivr`."""
-    entry = EntryHeader(ivr.number, ivr.entry_context, START)
-    _send(CallHeader(facts), entry)
-
-
-def _send(call: CallHeader, entry: EntryHeader) -> None:
+    call, entry = CallHeader(facts), EntryHeader(ivr.number, ivr.entry_context, START)
     # Added in the branch route, so that they stay off any other branch this INVITE may get.
     ksr.remember(_HEADERS, f"{call.NAME}: {call}\r\n{entry.NAME}: {entry}\r\n")
     if not ksr.select_destination(GROUP):
         _reply_unavailable()
         return
-    ksr.set_timers(FINAL_MS, PROVISIONAL_MS)
+    ksr.set_timers(ANSWER_MS[ivr.answer], PROVISIONAL_MS)
     _relay()
 
 
@@ -43,7 +40,11 @@ def on_branch() -> None:
 
 def on_failure() -> None:
     """Failure route: the next sidecar, unless the caller has gone or the sidecar has decided."""
-    if ksr.is_cancelled() or not (ksr.branch_timed_out() or ksr.failure_code() == 503):
+    if ksr.is_cancelled():
+        return
+    if ksr.branch_timed_out():
+        ksr.mark_silent()
+    elif ksr.failure_code() != 503:
         return
     if ksr.next_destination():
         _relay()

@@ -5,7 +5,7 @@ Reading functions raise UnicodeDecodeError where the message's octets are not UT
 
 from __future__ import annotations
 
-from enum import StrEnum
+from enum import Enum, StrEnum, auto
 
 import KSR
 
@@ -57,7 +57,8 @@ def call_id() -> str:
     return _text(KSR.kx.get_callid())
 
 
-def is_in_dialog() -> bool:
+def has_to_tag() -> bool:
+    """Whether the request says that it belongs to a dialog."""
     return KSR.siputils.has_totag() > 0
 
 
@@ -99,7 +100,12 @@ def append_headers(lines: str) -> None:
 
 
 def reply(code: int, reason: str, headers: str = "") -> None:
-    """Answer the request: by its transaction if it has one, else statelessly. `headers` are whole lines."""
+    """Answer the request: by its transaction if it has one, else statelessly. `headers` are whole lines.
+
+    An ACK is never answered (RFC 3261 17.1.1.3).
+    """
+    if KSR.is_ACK():
+        return
     if headers:
         KSR.hdr.append_to_reply(headers)
     KSR.sl.send_reply(code, reason)
@@ -108,14 +114,21 @@ def reply(code: int, reason: str, headers: str = "") -> None:
 # --- Transactions
 
 
-def is_absorbed_retransmission() -> bool:
-    """True for a request of a transaction that exists: tm has dealt with it."""
-    return KSR.tm.t_check_trans() == 0
+class Match(Enum):
+    """What tm knows of a request."""
+
+    NEW = auto()
+    ABSORBED = auto()
+    """A retransmission, or the ACK of a failure: tm has dealt with it, leave it alone."""
+    FOUND = auto()
+    """A CANCEL's INVITE, or the ACK of a reply of our own."""
 
 
-def cancels_something() -> bool:
-    """For CANCEL: whether there is an INVITE to cancel."""
-    return KSR.tm.t_lookup_cancel() > 0
+def match_transaction() -> Match:
+    result = KSR.tm.t_check_trans()
+    if result == 0:
+        return Match.ABSORBED
+    return Match.FOUND if result > 0 else Match.NEW
 
 
 def relay() -> bool:
@@ -178,16 +191,22 @@ def select_destination(group: int) -> bool:
     return KSR.dispatcher.ds_select_domain(group, 4) > 0
 
 
+def mark_silent() -> None:
+    """In a failure route: count the destination's silence; the second without an answer between takes it out."""
+    KSR.dispatcher.ds_mark_dst_state("tp")
+
+
 def next_destination() -> bool:
     """In a failure route: the next member of the group that was selected from. False when all were tried."""
     return KSR.dispatcher.ds_next_domain() > 0
 
 
-# --- Logging
+# --- Logging and ending
 
 
-def log_info(text: str) -> None:
-    KSR.info(text + "\n")
+def drop() -> None:
+    """In a branch route: do not send this branch."""
+    KSR.set_drop()
 
 
 def log_error(text: str) -> None:

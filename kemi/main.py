@@ -28,21 +28,52 @@ EXIT_CONFIG = 78  # sysexits.h EX_CONFIG
 """The process's exit status where the configuration is unusable."""
 
 
-def guarded(callback: Callable[[Callbacks], None]) -> Callable[[Callbacks, object], int]:
-    """Make a KEMI callback of a method: its exceptions are logged and answered."""
+Method = Callable[["Callbacks"], None]
+Callback = Callable[["Callbacks", object], int]
 
-    @functools.wraps(callback)
-    def guard(self: Callbacks, _message: object) -> int:
-        try:
-            callback(self)
-        except (UnicodeDecodeError, UnreadableError) as error:
-            _answer(functools.partial(ingress.reply_unreadable, error))
-        except Exception:
-            ksr.log_error(f"{callback.__name__}: {traceback.format_exc()}")
-            _answer(functools.partial(ksr.reply, 500, "Server Internal Error"))
-        return 1
 
-    return guard
+def guarded(otherwise: Callable[[Exception], None]) -> Callable[[Method], Callback]:
+    """Make a KEMI callback of a method: after an exception, `otherwise` sees to the message."""
+
+    def decorate(method: Method) -> Callback:
+        @functools.wraps(method)
+        def guard(self: Callbacks, _message: object) -> int:
+            try:
+                method(self)
+            except Exception as error:
+                _attempt(otherwise, error)
+            return 1
+
+        return guard
+
+    return decorate
+
+
+def answer(error: Exception) -> None:
+    """The sender's fault is told to the sender, ours is logged; both are answered."""
+    if isinstance(error, UnreadableError):
+        ksr.reply(400, str(error))
+    elif isinstance(error, UnicodeDecodeError):
+        ksr.reply(400, "Not UTF-8")
+    else:
+        log(error)
+        ksr.reply(500, "Server Internal Error")
+
+
+def drop_branch(error: Exception) -> None:
+    log(error)
+    ksr.drop()
+
+
+def log(error: Exception) -> None:
+    ksr.log_error("".join(traceback.format_exception(error)))
+
+
+def _attempt(otherwise: Callable[[Exception], None], error: Exception) -> None:
+    try:
+        otherwise(error)
+    except Exception as second:
+        log(second)
 
 
 class Callbacks:
@@ -54,19 +85,19 @@ class Callbacks:
     def child_init(self, _rank: int) -> int:
         return 0
 
-    @guarded
+    @guarded(answer)
     def ksr_request_route(self) -> None:
         self._ingress.route()
 
-    @guarded
+    @guarded(log)
     def ksr_reply_route(self) -> None:
         ksr.remove_private_headers()
 
-    @guarded
+    @guarded(drop_branch)
     def to_sidecar(self) -> None:
         jump.on_branch()
 
-    @guarded
+    @guarded(answer)
     def sidecar_failed(self) -> None:
         jump.on_failure()
 
@@ -92,10 +123,3 @@ def _read(variable: str) -> tuple[str, str]:
 def _route_key() -> bytes:
     """From the environment, so that calls outlive a restart of Kamailio; without one, new at every start."""
     return bytes.fromhex(os.environ.get("CALLINTERACTIVE_ROUTE_KEY", "")) or secrets.token_bytes(16)
-
-
-def _answer(reply: Callable[[], None]) -> None:
-    try:
-        reply()
-    except Exception:
-        ksr.log_error(f"no answer possible: {traceback.format_exc()}")

@@ -67,7 +67,7 @@ class Message:
 
     @classmethod
     def parse(cls, data: bytes) -> Message:
-        head, _, body = data.decode().partition("\r\n\r\n")
+        head, _, body = data.decode("utf-8", "surrogateescape").partition("\r\n\r\n")
         start, *lines = head.split("\r\n")
         headers = [(name.strip(), value.strip()) for name, _, value in (line.partition(":") for line in lines)]
         return cls(start, headers, body)
