@@ -1,0 +1,181 @@
+"""The webhook client against real HTTP servers on loopback, well-behaved and not (R1, R3, R5, X3)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+from aiohttp import web
+
+from callinteractive.events import Fetched, FetchFailed
+from callinteractive.request import FORM, HttpRequest
+from sidecar.webhook import Webhook
+
+HOST = "127.9.0.1"
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@pytest.fixture
+async def webhook() -> AsyncIterator[Webhook]:
+    async with Webhook() as client:
+        yield client
+
+
+@pytest.fixture
+async def serve() -> AsyncIterator[Callable[[Handler], Awaitable[str]]]:
+    """Start an HTTP server for a handler; returns its base URL."""
+    runners = []
+
+    async def start(handler: Handler) -> str:
+        app = web.Application()
+        app.router.add_route("*", "/{path:.*}", handler)
+        runner = web.AppRunner(app, shutdown_timeout=0.1)
+        runners.append(runner)
+        await runner.setup()
+        await web.TCPSite(runner, HOST, 0).start()
+        return f"http://{HOST}:{runner.addresses[0][1]}"
+
+    yield start
+    for runner in runners:
+        await runner.cleanup()
+
+
+@pytest.fixture
+async def speak() -> AsyncIterator[Callable[[bytes], Awaitable[str]]]:
+    """Start a server that answers these octets to whatever comes, then closes."""
+    servers = []
+
+    async def start(octets: bytes) -> str:
+        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.read(10)
+            writer.write(octets)
+            writer.close()
+
+        server = await asyncio.start_server(answer, HOST, 0)
+        servers.append(server)
+        return f"http://{HOST}:{server.sockets[0].getsockname()[1]}/"
+
+    yield start
+    for server in servers:
+        server.close()
+
+
+async def test_R3_query_and_body_are_sent_octet_by_octet(webhook, serve):
+    seen = []
+
+    async def answer(request: web.Request) -> web.Response:
+        seen.append((request.method, request.raw_path, await request.read(), request.headers.get("Content-Type")))
+        return web.Response(text="<Response/>")
+
+    url = await serve(answer)
+    path = "/x?a=000%2A306&b=1%3A5&c=a+b%26%3D&d=%D0%98"
+    assert await webhook.fetch(HttpRequest("GET", url + path)) == Fetched(200, b"<Response/>")
+    assert await webhook.fetch(HttpRequest("POST", url + path, b"CallID=1%3A2", FORM)) == Fetched(200, b"<Response/>")
+    assert seen == [("GET", path, b"", None), ("POST", path, b"CallID=1%3A2", FORM)]
+
+
+async def test_the_connection_is_kept_and_cookies_are_not(webhook, serve):
+    peers, cookies = set(), []
+
+    async def answer(request: web.Request) -> web.Response:
+        peers.add(request.transport.get_extra_info("peername"))
+        cookies.append(request.headers.get("Cookie"))
+        return web.Response(headers={"Set-Cookie": "caller=1"})
+
+    url = await serve(answer)
+    for _ in range(3):
+        await webhook.fetch(HttpRequest("GET", url))
+    assert len(peers) == 1
+    assert cookies == [None] * 3
+
+
+async def test_R5_a_slow_answer_ends_at_the_timeout(webhook, serve):
+    async def never(_request: web.Request) -> web.Response:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    failed = await webhook.fetch(HttpRequest("GET", await serve(never), timeout_s=0.1))
+    assert failed == FetchFailed("timeout", "no answer within 0.1 s")
+
+
+async def test_R5_a_body_that_trickles_ends_at_the_timeout(webhook, serve):
+    async def trickle(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        while True:
+            await response.write(b" ")
+            await asyncio.sleep(0.02)
+
+    failed = await webhook.fetch(HttpRequest("GET", await serve(trickle), timeout_s=0.2))
+    assert isinstance(failed, FetchFailed)
+    assert failed.outcome == "timeout"
+
+
+@pytest.mark.parametrize(("length", "outcome"), [(64 * 1024, None), (64 * 1024 + 1, "too_large")])
+async def test_R5_a_body_over_64_KiB_is_refused(webhook, serve, length, outcome):
+    async def answer(_request: web.Request) -> web.Response:
+        return web.Response(body=b"x" * length)
+
+    answered = await webhook.fetch(HttpRequest("GET", await serve(answer)))
+    assert getattr(answered, "outcome", None) == outcome
+
+
+async def test_R5_redirects_are_followed_only_when_configured(webhook, serve):
+    async def answer(request: web.Request) -> web.Response:
+        if request.path == "/there":
+            return web.Response(text="arrived")
+        raise web.HTTPFound("/there")
+
+    url = await serve(answer)
+    assert (await webhook.fetch(HttpRequest("GET", url))).status == 302
+    assert await webhook.fetch(HttpRequest("GET", url, follow_redirects=True)) == Fetched(200, b"arrived")
+
+
+async def test_a_redirect_loop_ends(webhook, serve):
+    async def answer(_request: web.Request) -> web.Response:
+        raise web.HTTPFound("/again")
+
+    failed = await webhook.fetch(HttpRequest("GET", await serve(answer), follow_redirects=True))
+    assert failed.outcome == "redirect"
+
+
+@pytest.mark.parametrize(
+    ("octets", "outcome"),
+    [
+        (b"", "unreachable"),
+        (b"garbage\r\n\r\n", "protocol"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nshort", "protocol"),
+        (b"HTTP/1.1 200 OK\r\n" + b"X: y" * 50_000 + b"\r\n\r\n", "protocol"),
+        (b"HTTP/1.1 302 Found\r\nLocation: file:///etc/passwd\r\nContent-Length: 0\r\n\r\n", "protocol"),
+        (b"HTTP/1.1 302 Found\r\nLocation: http://[::\r\nContent-Length: 0\r\n\r\n", "protocol"),
+    ],
+)
+async def test_X3_whatever_a_server_does_is_an_outcome(webhook, speak, octets, outcome):
+    failed = await webhook.fetch(HttpRequest("GET", await speak(octets), follow_redirects=True, timeout_s=5))
+    assert failed.outcome == outcome
+
+
+@pytest.mark.parametrize("url", ["http://127.9.0.1:1/", "http://no-such-host.invalid/", "https://127.9.0.1:1/"])
+async def test_X3_nobody_there(webhook, url):
+    assert (await webhook.fetch(HttpRequest("GET", url))).outcome == "unreachable"
+
+
+async def test_A15_cancelling_a_request_closes_its_connection(webhook, serve):
+    began, ended = asyncio.Event(), asyncio.Event()
+
+    async def answer(_request: web.Request) -> web.Response:
+        began.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+        raise AssertionError
+
+    runner_url = await serve(answer)
+    task = asyncio.create_task(webhook.fetch(HttpRequest("GET", runner_url)))
+    await began.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert not webhook._client._transport._session.connector._acquired
