@@ -38,10 +38,11 @@ _DID = re.compile(r"\+?[0-9]{1,20}", re.ASCII)
 _OPTION = re.compile(r"[0-9*#A-D]{1,32}", re.ASCII)
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 _HOST = r"(?:[0-9A-Za-z.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])"
+_INTERFACE = re.compile(r"[0-9A-Za-z._:/!\[\]-]{1,253}", re.ASCII)
 _ADDRESS = re.compile(rf"({_HOST}):([0-9]{{1,5}})", re.ASCII)
 _LISTEN = re.compile(rf"(udp|tcp):({_HOST}):([0-9]{{1,5}})", re.ASCII)
 _SIP_URI = re.compile(
-    rf"sip:(?:[0-9A-Za-z*#._~+-]{{1,64}}@)?({_HOST})(?::([0-9]{{1,5}}))?(?:;transport=(?:udp|tcp))?", re.ASCII
+    rf"sip:(?:[0-9A-Za-z*._~+-]{{1,64}}@)?({_HOST})(?::([0-9]{{1,5}}))?(?:;transport=(?:udp|tcp))?", re.ASCII
 )
 
 
@@ -50,11 +51,13 @@ def load_site(text: str, filename: str) -> Site:
     document = Document(text, filename)
     root = document.root.section()
     sip = root["sip"].section()
+    trunks = [(item, _trunk(item)) for item in root["trunks"].items()]
+    extensions = [(item, _extension(item)) for item in root["extensions"].items()]
     site = Site(
         node=root["node"].integer(None, 0, 2**63),
         listen=_listen(sip["listen"]),
-        trunks=tuple(_trunk(item) for item in root["trunks"].items()),
-        extensions=tuple(_extension(item) for item in root["extensions"].items()),
+        trunks=tuple(trunk for _, trunk in trunks),
+        extensions=tuple(extension for _, extension in extensions),
         sidecars=_sidecars(root["sidecars"]),
         rtpengine=_rtpengine(root["rtpengine"]),
         sounds=root["sounds"].text("./sounds"),
@@ -62,9 +65,9 @@ def load_site(text: str, filename: str) -> Site:
     )
     sip.done()
     root.done()
-    _unique(document.root, "trunk", (trunk.name for trunk in site.trunks))
-    _unique(document.root, "extension", (extension.number for extension in site.extensions))
-    _unique(document.root, "extension id", (str(extension.id) for extension in site.extensions))
+    _unique("trunk", ((item, trunk.name) for item, trunk in trunks))
+    _unique("extension", ((item, extension.number) for item, extension in extensions))
+    _unique("extension id", ((item, str(extension.id)) for item, extension in extensions))
     document.finish()
     return site
 
@@ -75,20 +78,20 @@ def load_ivr_file(text: str, filename: str) -> IvrFile:
     root = document.root.section()
     jumps: list[tuple[Value, Jump]] = []
     contexts = {name: _context(name, value, jumps) for name, value in root["contexts"].entries().items()}
-    ivrs = tuple(_ivr(item, contexts) for item in root["ivrs"].items())
+    ivrs = [(item, _ivr(item, contexts)) for item in root["ivrs"].items()]
     root.done()
     if not ivrs:
-        document.root.wrong('no IVR is configured: ivrs: [{number: "000*332", id: 1, entry_context: 1}]')
+        document.root.wrong('no IVR is configured; write ivrs: [{number: "000*332", id: 1, entry_context: 1}]')
     for where, jump in jumps:
         if jump.context not in contexts:
             where.wrong(f"jumps to context {jump.context[:40]!r}, which is not configured (A4)")
         elif jump.option not in contexts[jump.context].options:
             where.wrong(f"jumps to option {jump.option[:40]!r}, which context {jump.context!r} has not (C2)")
-    _unique(document.root, "IVR", (ivr.number for ivr in ivrs))
-    _unique(document.root, "IVR id", (str(ivr.id) for ivr in ivrs))
-    _unique(document.root, "DID", (did.removeprefix("+") for ivr in ivrs for did in ivr.dids))
+    _unique("IVR", ((item, ivr.number) for item, ivr in ivrs))
+    _unique("IVR id", ((item, str(ivr.id)) for item, ivr in ivrs))
+    _unique("DID", ((item, did.removeprefix("+")) for item, ivr in ivrs for did in ivr.dids))
     document.finish()
-    return IvrFile(ivrs, contexts)
+    return IvrFile(tuple(ivr for _, ivr in ivrs), contexts)
 
 
 def _ivr(value: Value, contexts: Mapping[str, Context]) -> Ivr:
@@ -107,7 +110,9 @@ def _ivr(value: Value, contexts: Mapping[str, Context]) -> Ivr:
     )
     section.done()
     if ivr.entry_context and ivr.entry_context not in contexts:
-        entry.wrong(f"context {ivr.entry_context[:40]!r} is not configured")
+        entry.wrong(f"context {ivr.entry_context[:40]!r} is not configured; known: {', '.join(contexts)[:200]}")
+    elif ivr.entry_context and START not in contexts[ivr.entry_context].options:
+        entry.wrong(f"context {ivr.entry_context!r} has no option start: every caller would be hung up on (C2)")
     return ivr
 
 
@@ -115,11 +120,8 @@ def _context(name: str, value: Value, jumps: list[tuple[Value, Jump]]) -> Contex
     if not _ID.fullmatch(name):
         value.wrong("a context's ID is at most 64 letters, digits, _ and -")
     section = value.section()
-    options: dict[str, tuple[Action, ...]] = {}
-    for option, rules in section["options"].entries().items():
-        if option not in (START, TIMEOUT, INVALID) and not _OPTION.fullmatch(option):
-            rules.wrong("an option is start, timeout, invalid, or what is dialled: 0-9 * # A-D")
-        options[option] = _rules(rules, jumps)
+    written = section["options"].entries()
+    options = {option: _rules(rules, jumps) for option, rules in written.items()}
     digit_len = section["digit_len"]
     context = Context(
         id=name,
@@ -130,7 +132,21 @@ def _context(name: str, value: Value, jumps: list[tuple[Value, Jump]]) -> Contex
         digit_len=None if digit_len.is_missing else digit_len.integer(None, 1, 32),
     )
     section.done()
+    for option in written.keys() - {START, TIMEOUT, INVALID}:
+        if reason := _undiallable(option, context):
+            written[option].wrong(reason)
     return context
+
+
+def _undiallable(option: str, context: Context) -> str | None:
+    """Why nobody can dial this option, or None (C3)."""
+    if not _OPTION.fullmatch(option):
+        return "an option is start, timeout, invalid, or what is dialled: 0-9 * # A-D"
+    if len(option) > (context.digit_len or len(option)):
+        return f"can never be dialled: digit_len ends the number after {context.digit_len} (C3)"
+    if "#" in option and not context.has_hash_option:
+        return "can never be dialled: # ends the number unless an option starts with # (C3)"
+    return None
 
 
 def _rules(value: Value, jumps: list[tuple[Value, Jump]]) -> tuple[Action, ...]:
@@ -150,7 +166,7 @@ def _rule(item: Value) -> Action | None:
     if item.is_mapping and len(entries) != 1:
         item.wrong("a rule is one action: - play_sound: {file: welcome.wav}")
         return None
-    name, value = next(iter(entries.items())) if entries else (item.text(), None)
+    name, value = next(iter(entries.items())) if entries else (item.text(""), None)
     kind = BY_YAML_KEY.get(name)
     if kind is None:
         item.wrong(f"unknown rule {name[:40]!r}; known: {', '.join(BY_YAML_KEY)}")
@@ -193,6 +209,8 @@ def _trunk(value: Value) -> Trunk:
         to=_sip_uri(section["to"])[0],
     )
     section.done()
+    if not trunk.sources and not trunk.to:
+        value.wrong('needs from (["127.0.0.2/32"], whose calls are accepted), to ("sip:127.0.0.2:5080"), or both')
     return trunk
 
 
@@ -216,7 +234,7 @@ def _sidecars(value: Value) -> SidecarPool:
     section, default = value.section(), SidecarPool()
     pool = SidecarPool(
         count=section["count"].integer(default.count, 1, MAX_SIDECARS),
-        host=section["host"].text(default.host),
+        host=section["host"].checked(_host, default.host),
         base_port=section["base_port"].integer(default.base_port, 1, 65535 - MAX_SIDECARS),
         metrics_port=section["metrics_port"].integer(default.metrics_port, 1, 65535 - MAX_SIDECARS),
     )
@@ -234,7 +252,7 @@ def _rtpengine(value: Value) -> RtpEngine:
         ports = default_ports
     engine = RtpEngine(
         ng=ng,
-        interface=section["interface"].text(default.interface),
+        interface=section["interface"].checked(_interface, default.interface),
         port_min=ports[0],
         port_max=ports[1],
         dtmf_port=section["dtmf_port"].integer(min(ng.port + 1, 65535), 1, 65535),
@@ -303,9 +321,18 @@ def _identifier(text: str) -> str | None:
     return None if _ID.fullmatch(text) else "must be at most 64 letters, digits, _ and -"
 
 
-def _unique(where: Value, what: str, names: Iterable[str]) -> None:
-    seen: set[str] = set()
-    for name in names:
-        if name in seen:
-            where.wrong(f"{what} {name!r} is configured twice")
-        seen.add(name)
+def _host(text: str) -> str | None:
+    return None if re.fullmatch(_HOST, text, re.ASCII) else "must be an address like 127.0.0.1"
+
+
+def _interface(text: str) -> str | None:
+    return None if _INTERFACE.fullmatch(text) else "must be an address of this machine, like 127.0.0.1"
+
+
+def _unique(what: str, names: Iterable[tuple[Value, str]]) -> None:
+    first: dict[str, int] = {}
+    for where, name in names:
+        if name in first:
+            where.wrong(f"{what} {name!r} is configured twice, first in line {first[name]}")
+        elif name:
+            first[name] = where.line

@@ -6,8 +6,9 @@ Built on PyYAML's node tree, since loaded objects have lost their lines and the 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
-from typing import TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import yaml
 
@@ -15,6 +16,7 @@ from callinteractive.errors import ConfigError, Finding
 
 MAX_CHARACTERS = 4 * 1024 * 1024
 MAX_DEPTH = 20
+_NO_TEXT = re.compile("[\0\ud800-\udfff]")
 _BOOLEAN = "tag:yaml.org,2002:bool"
 _NULL = "tag:yaml.org,2002:null"
 _TRUE = ("yes", "true", "on")
@@ -86,7 +88,7 @@ class Value:
         except ValueError:
             pass
         if text:
-            self.wrong(f"must be a number from {least:g} to {most:g}, not {text[:40]!r}")
+            self.wrong(f"must be a number from {least} to {most}, not {text[:40]!r}")
         return kind(least) if default is None else default  # type: ignore[call-arg]
 
     def integer(self, default: int | None, least: int, most: int) -> int:
@@ -164,40 +166,57 @@ class Document:
         self.filename = filename
         self.findings: list[Finding] = []
         if len(text) > MAX_CHARACTERS:
-            raise ConfigError([Finding(filename, 1, "", f"more than {MAX_CHARACTERS} characters")])
-        try:
-            node = yaml.compose(text, Loader=yaml.SafeLoader)
-        except yaml.MarkedYAMLError as error:
-            line = error.problem_mark.line + 1 if error.problem_mark else 1
-            raise ConfigError([Finding(filename, line, "", f"not YAML: {error.problem}")]) from None
-        except (yaml.YAMLError, RecursionError) as error:
-            raise ConfigError([Finding(filename, 1, "", f"not YAML: {type(error).__name__}: {error}")]) from None
-        if node is not None and (reason := _unsafe(node)):
-            raise ConfigError([Finding(filename, _line(node), "", reason)])
-        self.root = Value(self, node, "", 1)
+            self._refuse(1, f"more than {MAX_CHARACTERS} characters")
+        self.root = Value(self, self._compose(text), "", 1)
 
     def finish(self) -> None:
         """Raise ConfigError if there are findings."""
         if self.findings:
             raise ConfigError(sorted(self.findings))
 
+    def _compose(self, text: str) -> yaml.Node | None:
+        try:
+            loader = _Loader(text)
+        except yaml.reader.ReaderError as error:
+            self._refuse(text.count("\n", 0, error.position) + 1, f"not text: it holds {chr(error.character)!r}")
+        try:
+            return loader.get_single_node()
+        except yaml.MarkedYAMLError as error:
+            mark = error.problem_mark or error.context_mark
+            reason = ", ".join(filter(None, (error.context, error.problem)))
+            hint = '; put "*" in quotes' if "an alias" in reason else ""
+            self._refuse(mark.line + 1 if mark else 1, f"not YAML: {reason}{hint}")
+        except (ValueError, OverflowError):  # PyYAML's, of "\UFFFFFFFF" and of a %YAML with a very long number
+            self._refuse(loader.line + 1, "not YAML: an escape or a version that can't be read")
 
-def _unsafe(root: yaml.Node) -> str | None:
-    """Aliases make cycles and bombs; depth makes recursion. Neither has a use here."""
-    seen: set[int] = set()
-    to_visit = [(root, 1)]
-    while to_visit:
-        node, depth = to_visit.pop()
-        if depth > MAX_DEPTH:
-            return f"nested deeper than {MAX_DEPTH} levels"
-        if id(node) in seen:
-            return "aliases (*name) are not supported; repeat the value or jump to a shared context"
-        seen.add(id(node))
-        if isinstance(node, yaml.MappingNode):
-            to_visit += [(child, depth + 1) for pair in node.value for child in pair]
-        elif isinstance(node, yaml.SequenceNode):
-            to_visit += [(child, depth + 1) for child in node.value]
-    return None
+    def _refuse(self, line: int, reason: str) -> NoReturn:
+        raise ConfigError([Finding(self.filename, line, "", reason)]) from None
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses what has no use here and could harm: aliases (cycles, bombs), tags, deep nesting, what is no text."""
+
+    depth = 0
+
+    def get_event(self) -> Any:
+        event = super().get_event()  # type: ignore[no-untyped-call]
+        if reason := self._refusal(event):
+            raise yaml.composer.ComposerError(None, None, reason, event.start_mark)
+        return event
+
+    def _refusal(self, event: yaml.Event) -> str | None:
+        if isinstance(event, yaml.AliasEvent):
+            return 'aliases are not supported; repeat the value, jump to a shared context, or put "*" in quotes'
+        if isinstance(event, yaml.CollectionEndEvent):
+            self.depth -= 1
+        if not isinstance(event, yaml.ScalarEvent | yaml.CollectionStartEvent):
+            return None
+        if event.tag is not None:
+            return f"tags ({event.tag[:40]}) are not supported; put a text that begins with ! in quotes"
+        if isinstance(event, yaml.ScalarEvent):
+            return "a NUL or half a surrogate pair is no text; leave it out" if _NO_TEXT.search(event.value) else None
+        self.depth += 1
+        return f"nested deeper than {MAX_DEPTH} levels" if self.depth > MAX_DEPTH else None
 
 
 def _line(node: yaml.Node) -> int:

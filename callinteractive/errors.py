@@ -22,7 +22,8 @@ class Finding:
     reason: str
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}: {self.path}: {self.reason}"
+        where = f"{self.file}:{self.line}:"
+        return f"{where} {self.path}: {self.reason}" if self.path else f"{where} {self.reason}"
 
 
 class ConfigError(CallInteractiveError):

@@ -34,9 +34,12 @@ class PlayFailed:
     reason: str
 
 
+DIGITS = frozenset("0123456789*#ABCD")
+
+
 @dataclass(frozen=True, slots=True)
 class Dialled:
-    """One digit was dialled: one of ``0-9 * # A-D``."""
+    """One digit was dialled: one of `DIGITS`."""
 
     digit: str
 

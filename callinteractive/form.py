@@ -37,13 +37,22 @@ class Form:
             raise InvalidActionError(f"{name} is missing")
         return value
 
-    def integer(self, name: str, default: int, largest: int) -> int:
-        """An attribute that is a non-negative integer up to `largest`."""
+    def choice(self, name: str, allowed: tuple[str, ...]) -> str:
+        """An attribute that is one of `allowed`, the first of them where it is not given."""
         text = self.attribute(name)
         if text is None:
-            return default
-        if not _INTEGER.fullmatch(text) or int(text) > largest:
-            raise InvalidActionError(f"{name} must be a whole number from 0 to {largest}, not {text[:40]!r}")
+            return allowed[0]
+        if text not in allowed:
+            raise InvalidActionError(f"{name} must be {' or '.join(allowed)}, not {text[:40]!r}")
+        return text
+
+    def optional_integer(self, name: str, least: int, most: int) -> int | None:
+        """An optional attribute that is a whole number from `least`, at least 0, to `most`."""
+        text = self.attribute(name)
+        if text is None:
+            return None
+        if not _INTEGER.fullmatch(text) or not least <= int(text) <= most:
+            raise InvalidActionError(f"{name} must be a whole number from {least} to {most}, not {text[:40]!r}")
         return int(text)
 
     def value(self, name: str) -> Value | None:

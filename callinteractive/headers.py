@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Self
 from urllib.parse import parse_qsl, urlencode
 
+from callinteractive.dialled import is_dialled_number
 from callinteractive.errors import HeaderError
 from callinteractive.request import CallFacts, facts_from_dict, facts_to_dict
 
@@ -26,7 +27,7 @@ class _Header:
     NAME: ClassVar[str]
 
     def __str__(self) -> str:
-        return urlencode(self._to_form())
+        return urlencode(self._to_form(), errors="replace")  # lone surrogates: see request.build
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -39,7 +40,9 @@ class _Header:
             if len(form) != len(pairs):
                 raise ValueError("a field is given twice")
             return cls._from_form(form)
-        except (ValueError, TypeError, KeyError) as error:
+        except KeyError as error:
+            raise HeaderError(f"{cls.NAME}: {error} is missing") from None
+        except (ValueError, TypeError) as error:
             raise HeaderError(f"{cls.NAME}: {error}") from None
 
     def _to_form(self) -> dict[str, str]:
@@ -97,8 +100,10 @@ class TransferHeader(_Header):
 
     @classmethod
     def _from_form(cls, form: Mapping[str, str]) -> Self:
-        timeout = form.get("timeout")
-        return cls(tuple(form["to"].split(",")), None if timeout is None else int(timeout), form["early_media"] == "1")
+        numbers, timeout = tuple(form["to"].split(",")), form.get("timeout")
+        if not all(map(is_dialled_number, numbers)):
+            raise ValueError("to holds what is no number")
+        return cls(numbers, None if timeout is None else int(timeout), form["early_media"] == "1")
 
 
 @dataclass(frozen=True, slots=True)

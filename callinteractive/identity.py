@@ -21,7 +21,7 @@ _USER = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ012345678
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """A caller, cleaned: no control characters, no surrounding white space, bounded."""
+    """A caller, cleaned by `of`: no control characters, no surrounding white space, bounded."""
 
     name: str
     number: str
@@ -33,7 +33,7 @@ class Identity:
 
     @property
     def is_anonymous(self) -> bool:
-        """No number to show, or the number or the name's caller asks not to be shown (RFC 3323 4.1)."""
+        """No number to show, or the number says that the caller asks not to be shown (RFC 3323 4.1)."""
         return not self.number or self.number.lower() in (ANONYMOUS, "unavailable")
 
     @property
@@ -45,8 +45,11 @@ class Identity:
 
     @property
     def user(self) -> str:
-        """The number as the user part of a SIP URI (RFC 3261 25.1), everything else percent-escaped."""
-        octets = self.number.encode("utf-8")
+        """The number as the user part of a SIP URI (RFC 3261 25.1), everything else percent-escaped.
+
+        Without a number `ANONYMOUS`, as RFC 3323 4.1 has it: the user part can't be empty.
+        """
+        octets = (self.number or ANONYMOUS).encode("utf-8")
         return "".join(chr(o) if chr(o) in _USER else f"%{o:02X}" for o in octets)
 
 

@@ -25,6 +25,11 @@ class Context:
     inter_digit_timeout_ms: int = 2000
     digit_len: int | None = None
 
+    @property
+    def has_hash_option(self) -> bool:
+        """Whether an option starts with ``#``, so that it doesn't end a number here (C3)."""
+        return any(option.startswith("#") for option in self.options)
+
 
 @dataclass(frozen=True, slots=True)
 class Ivr:
@@ -121,7 +126,7 @@ class SidecarPool:
 class RtpEngine:
     """The RTPengine of this host: its control port, its media interface and ports, where it reports digits."""
 
-    ng: Address = Address("127.0.0.1", 22222)
+    ng: Address = field(default=Address("127.0.0.1", 22222))
     interface: str = "127.0.0.1"
     port_min: int = 30000
     port_max: int = 34999

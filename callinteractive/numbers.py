@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import TypeVar
 
 from callinteractive.model import Extension, Ivr, IvrFile, Site, Trunk
@@ -27,10 +27,10 @@ class Directory:
         self._ivrs = {ivr.number: ivr for ivr in ivr_file.ivrs}
         self._dids = {did: ivr for ivr in ivr_file.ivrs for did in ivr.dids}
         self._extensions = {extension.number: extension for extension in site.extensions}
-        self._by_address: dict[str, list[Extension]] = {}
+        self._by_address: dict[IPv4Address | IPv6Address, list[Extension]] = {}
         for extension in site.extensions:
-            if extension.contact_host:
-                self._by_address.setdefault(extension.contact_host, []).append(extension)
+            if address := _address(extension.contact_host or ""):
+                self._by_address.setdefault(address, []).append(extension)
 
     def find_ivr(self, dialled: str, caller: Extension | None = None) -> FoundIvr | None:
         """The IVR that `dialled` leads to: by DID, by extended number, by short number."""
@@ -49,19 +49,29 @@ class Directory:
 
         Several extensions at one address are told apart by `from_user`; one alone needs none.
         """
-        here = self._by_address.get(source_ip, [])
+        address = _address(source_ip)
+        if address is None:
+            return None
+        here = self._by_address.get(address, [])
         if len(here) == 1:
             return here[0]
         for extension in here:
             if from_user in (extension.number, extension.short_number):
                 return extension
-        address = ip_address(source_ip)
         return next((trunk for trunk in self._trunks if any(address in net for net in trunk.sources)), None)
 
     def _find_did(self, dialled: str) -> str | None:
         """DIDs are the same with and without the leading + of an international number."""
         alternatives = (dialled, dialled.removeprefix("+"), "+" + dialled)
         return next((number for number in alternatives if number in self._dids), None)
+
+
+def _address(text: str) -> IPv4Address | IPv6Address | None:
+    """The IP address, an IPv6 one perhaps in brackets; None for a host's name."""
+    try:
+        return ip_address(text.strip("[]"))
+    except ValueError:
+        return None
 
 
 def _lookup(by_number: dict[str, _Numbered], dialled: str, caller: Extension | None) -> _Numbered | None:

@@ -15,6 +15,7 @@ from callinteractive.form import Form
 
 MAX_BODY = 64 * 1024
 MAX_ACTIONS = 10
+MAX_WARNINGS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,7 @@ def parse(body: bytes) -> Response:
         raise ResponseError(f"{len(children)} actions, at most {MAX_ACTIONS} are allowed", _line(children[MAX_ACTIONS]))
     warnings = [f"line {_line(root)}: unknown attribute {str(name)[:40]!r}" for name in root.attrib]
     read = tuple(_action(element, warnings) for element in children)
-    return Response(read, tuple(warnings))
+    return Response(read, tuple(warnings[:MAX_WARNINGS]))
 
 
 def _line(element: etree._Element) -> int:
@@ -58,7 +59,8 @@ def _root(body: bytes) -> etree._Element:
     try:
         root = etree.fromstring(body, parser)
     except etree.XMLSyntaxError as error:
-        raise ResponseError(f"not XML: {error.msg}", int(error.lineno or 0)) from None
+        reason = str(error.msg).partition(", line ")[0].strip()
+        raise ResponseError(f"not XML: {reason}", int(error.lineno or 0)) from None
     if root.getroottree().docinfo.doctype:  # type: ignore[union-attr]
         raise ResponseError("a DOCTYPE is not allowed", 1)
     if root.tag != "Response":

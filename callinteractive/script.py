@@ -12,11 +12,21 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from callinteractive import request
+from callinteractive import plain, request
 from callinteractive.actions import DONE, Action, AwaitChoice, action_from_dict
 from callinteractive.commands import Command, Hangup
 from callinteractive.errors import ScriptStateError
-from callinteractive.events import Dialled, Event, Expired, HungUp, Played, TransferAnswered, TransferFailed, Waited
+from callinteractive.events import (
+    DIGITS,
+    Dialled,
+    Event,
+    Expired,
+    HungUp,
+    Played,
+    TransferAnswered,
+    TransferFailed,
+    Waited,
+)
 from callinteractive.model import START, Context, Ivr, IvrFile
 from callinteractive.request import CallFacts, HttpRequest
 
@@ -99,10 +109,11 @@ class CallScript:
 
     def handle(self, event: Event, now: float) -> Command | None:
         """Take an event; return the command that replaces the outstanding one, or None to carry on."""
-        if self._state.is_over or self._state.step is None:
-            return None
         if isinstance(event, HungUp | TransferAnswered):
             self._state.is_over = True
+        if self._state.is_over or self._state.step is None:
+            return None
+        if isinstance(event, Dialled) and event.digit not in DIGITS:
             return None
         if isinstance(event, Expired) or now >= self._state.expires_at:
             return self.hang_up(f"the call has lasted {self._ivr.lifetime_s} s, its IVR's lifetime (C5)")
@@ -132,21 +143,19 @@ class CallScript:
         """Resume where `to_json` left. Raises ScriptStateError if it can't be read or the IVR is gone."""
         try:
             values = json.loads(text)
-            number = values.pop("ivr")
-            ivr = next(ivr for ivr in ivr_file.ivrs if ivr.number == number)
-            script = cls(ivr_file, ivr, CallFacts(**values.pop("facts")), observe=observe)
-            step = values.pop("step")
-            script._state = _State(
-                facts=script._state.facts,
-                step=action_from_dict(step) if step else None,
-                pending=[action_from_dict(action) for action in values.pop("pending")],
-                **values,
-            )
-            return script
-        except StopIteration:
-            raise ScriptStateError(f"IVR {number!r} is not configured here") from None
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            number, step = values.pop("ivr"), values.pop("step")
+            pending = [action_from_dict(action) for action in values.pop("pending")]
+            state = plain.read(_State, values, pending=pending, step=None if step is None else action_from_dict(step))
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise ScriptStateError(f"not the state of a call: {type(error).__name__}: {error}") from None
+        ivr = next((ivr for ivr in ivr_file.ivrs if ivr.number == number), None)
+        context = ivr_file.contexts.get(state.context)
+        if ivr is None or context is None or state.option not in context.options or state.next_rule < 0:
+            where = f"IVR {number!r}, context {state.context!r}, option {state.option!r}, rule {state.next_rule}"
+            raise ScriptStateError(f"not configured here: {where}")
+        script = cls(ivr_file, ivr, state.facts, observe=observe)
+        script._state = state
+        return script
 
     # For the actions.
 
@@ -232,7 +241,7 @@ class CallScript:
         digit, self._state.kept_digits = self._state.kept_digits[:1], self._state.kept_digits[1:]
         return digit
 
-    def note(self, level: str, what: str, **fields: Any) -> None:
+    def note(self, level: str, what: str, /, **fields: Any) -> None:
         """Tell the observer."""
         self._observe(Note(level, what, fields))
 

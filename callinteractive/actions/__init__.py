@@ -37,7 +37,7 @@ _BY_NAME: dict[str, type[Action]] = {AwaitChoice.NAME: AwaitChoice, **{action.NA
 
 
 def action_from_dict(values: dict[str, Any]) -> Action:
-    """The reverse of `Action.to_dict`. Raises KeyError or TypeError for what is no action."""
+    """The reverse of `Action.to_dict`. Raises KeyError, ValueError or TypeError for what is no action."""
     fields = dict(values)
     return _BY_NAME[fields.pop("action")].from_dict(fields)
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+from callinteractive import plain
 from callinteractive.commands import Command
 from callinteractive.events import Dialled, Event
 
@@ -25,7 +27,7 @@ DONE = Done.DONE
 
 
 @dataclass(frozen=True, slots=True)
-class Action:
+class Action(ABC):
     """Base of the actions. Frozen data; whatever changes while it runs belongs to the `CallScript`."""
 
     NAME: ClassVar[str]
@@ -38,20 +40,22 @@ class Action:
     """Whether the web application may send it; False for rules of ivr.yaml only."""
 
     @classmethod
-    def read(cls, form: Form) -> Self:
+    def read(cls, form: Form) -> Self:  # noqa: ARG003  # most actions have something to read
         """Make the action from what was written. Raises InvalidActionError."""
-        raise NotImplementedError
+        return cls()
 
+    @abstractmethod
     def begin(self, call: CallScript) -> Command | None:
         """Start: return what must be done, or None when the action is over at once."""
-        raise NotImplementedError
 
     def on_event(self, call: CallScript, event: Event) -> Command | Done | None:
-        """Go on: DONE, a new command, or None to carry on. Digits are kept for what follows unless overridden."""
+        """Go on: DONE, a new command, or None to carry on, also when `event` answers no command of this action.
+
+        Digits are kept for what follows unless overridden.
+        """
         if isinstance(event, Dialled):
             call.keep_digit(event.digit)
-            return None
-        return DONE
+        return None
 
     @classmethod
     def yaml_key(cls) -> str:
@@ -63,5 +67,5 @@ class Action:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
-        """The reverse of `to_dict`, less the name. Raises TypeError for fields that are not this action's."""
-        return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
+        """The reverse of `to_dict`, less the name. Raises ValueError or TypeError for what is not this action's."""
+        return plain.read(cls, values)

@@ -35,9 +35,7 @@ class CallInteractive(Action):
 
     @classmethod
     def read(cls, form: Form) -> Self:
-        url, method = form.required("url"), form.attribute("method") or "GET"
-        if method not in ("GET", "POST"):
-            raise InvalidActionError(f"method must be GET or POST, not {method[:40]!r}")
+        url, method = form.required("url"), form.choice("method", ("GET", "POST"))
         if wrong := request.check_url(url):
             raise InvalidActionError(f"url: {wrong}")
         return cls(url, method)

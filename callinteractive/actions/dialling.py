@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING
 
 from callinteractive.actions.base import DONE, Done
 from callinteractive.commands import Collect, Command, Play
-from callinteractive.events import Dialled, Event, Waited
+from callinteractive.events import Dialled, Event, Played, PlayFailed, Waited
 from callinteractive.model import INVALID, TIMEOUT, Context
 
 if TYPE_CHECKING:
     from callinteractive.script import CallScript
 
 MAX_DIGITS = 64
-DIGITS = frozenset("0123456789*#ABCD")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +40,7 @@ class MenuChoice:
     """The number chooses an option of the current context; the rest of what runs is left."""
 
     def is_complete(self, digits: str, context: Context) -> bool:
-        if digits.endswith("#") and not _hash_begins_an_option(context):
+        if digits.endswith("#") and not context.has_hash_option:
             return True
         longest = context.digit_len or MAX_DIGITS
         can_grow = any(option.startswith(digits) and option != digits for option in context.options)
@@ -50,7 +49,7 @@ class MenuChoice:
     def deliver(self, call: CallScript, digits: str) -> Command | None:
         if not digits:
             return call.enter(call.context.id, TIMEOUT)
-        if len(digits) > 1 and not _hash_begins_an_option(call.context):
+        if len(digits) > 1 and not call.context.has_hash_option:
             digits = digits.removesuffix("#")
         return call.enter(call.context.id, digits if digits in call.context.options else INVALID)
 
@@ -76,10 +75,8 @@ def go_on_dialling(call: CallScript, purpose: Purpose, event: Event) -> Command 
         call.dialled += event.digit
         if not purpose.is_complete(call.dialled, call.context):
             return Collect(call.context.inter_digit_timeout_ms)
-    elif not isinstance(event, Waited):  # the prompt has ended or could not be played
+    elif isinstance(event, Played | PlayFailed) and not call.dialled:
         return Collect(call.context.timeout_ms)
+    elif not isinstance(event, Waited):
+        return None
     return purpose.deliver(call, call.dialled) or DONE
-
-
-def _hash_begins_an_option(context: Context) -> bool:
-    return any(option.startswith("#") for option in context.options)

@@ -10,23 +10,18 @@ YAML: ``- hangup``
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from callinteractive.actions.base import Action
 from callinteractive.commands import Command
 
 if TYPE_CHECKING:
-    from callinteractive.form import Form
     from callinteractive.script import CallScript
 
 
 @dataclass(frozen=True, slots=True)
 class Hangup(Action):
     NAME = "Hangup"
-
-    @classmethod
-    def read(cls, form: Form) -> Self:  # noqa: ARG003  # nothing to read
-        return cls()
 
     def begin(self, call: CallScript) -> Command | None:
         return call.hang_up("the script says so")

@@ -12,8 +12,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
-from callinteractive.actions.base import Action
+from callinteractive.actions.base import DONE, Action, Done
 from callinteractive.commands import Command, Wait
+from callinteractive.events import Event, Waited
 
 if TYPE_CHECKING:
     from callinteractive.form import Form
@@ -30,7 +31,11 @@ class Pause(Action):
 
     @classmethod
     def read(cls, form: Form) -> Self:
-        return cls(form.integer("length", DEFAULT_S, LONGEST_S))
+        length_s = form.optional_integer("length", 0, LONGEST_S)
+        return cls(DEFAULT_S if length_s is None else length_s)
 
     def begin(self, call: CallScript) -> Command | None:  # noqa: ARG002
         return Wait(self.length_s * 1000) if self.length_s else None
+
+    def on_event(self, call: CallScript, event: Event) -> Command | Done | None:
+        return DONE if isinstance(event, Waited) else Action.on_event(self, call, event)

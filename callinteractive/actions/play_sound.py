@@ -20,7 +20,7 @@ from callinteractive.actions.dialling import IntoVariable, MenuChoice, Purpose, 
 from callinteractive.actions.set_var import variable_name
 from callinteractive.commands import Command, Play
 from callinteractive.errors import InvalidActionError
-from callinteractive.events import Dialled, Event, Played
+from callinteractive.events import Event, Played, PlayFailed
 
 if TYPE_CHECKING:
     from callinteractive.form import Form
@@ -55,9 +55,7 @@ class PlaySound(Action):
 
     @classmethod
     def read(cls, form: Form) -> Self:
-        where = form.attribute("where") or "foreground"
-        if where not in ("foreground", "background"):
-            raise InvalidActionError(f"where must be foreground or background, not {where[:40]!r}")
+        where = form.choice("where", ("foreground", "background"))
         digitvar = form.attribute("digitvar")
         if digitvar is not None:
             variable_name(digitvar)
@@ -71,9 +69,10 @@ class PlaySound(Action):
         return begin_dialling(call, self._purpose(), self.file)
 
     def on_event(self, call: CallScript, event: Event) -> Command | Done | None:
+        has_ended = isinstance(event, Played | PlayFailed)
         if not self.background:
-            return None if isinstance(event, Dialled) else DONE
-        if self.digitvar is None and isinstance(event, Played) and not call.dialled:
+            return DONE if has_ended else None  # A7: digits are dropped
+        if self.digitvar is None and has_ended and not call.dialled:
             return DONE  # A9: nothing dialled, the next action runs at the end of the sound
         return go_on_dialling(call, self._purpose(), event)
 

@@ -39,7 +39,7 @@ class RecordDigits(Action):
     @classmethod
     def read(cls, form: Form) -> Self:
         prompt = form.attribute("prompt")
-        max_digits = form.integer("max", 0, MAX_DIGITS) or None
+        max_digits = form.optional_integer("max", 1, MAX_DIGITS)
         return cls(variable_name(form.required("variable")), None if prompt is None else sound_name(prompt), max_digits)
 
     def begin(self, call: CallScript) -> Command | None:

@@ -5,7 +5,8 @@
 | name | the display name | stays |
 | number | the number | stays |
 
-One of the two is required. ``SetCallerId`` is the same element: the source's heading names it so.
+One of the two is required; each has at most 1024 characters. ``SetCallerId`` is the same element: the source's
+heading names it so.
 
 YAML: ``- set_caller: {name: "…", number: "…"}``
 """
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from callinteractive.script import CallScript
 
 
+LONGEST = 1024
+
+
 @dataclass(frozen=True, slots=True)
 class SetCaller(Action):
     NAME = "SetCaller"
@@ -36,6 +40,8 @@ class SetCaller(Action):
         name, number = form.attribute("name"), form.attribute("number")
         if name is None and number is None:
             raise InvalidActionError("name or number is missing")
+        if max(len(name or ""), len(number or "")) > LONGEST:
+            raise InvalidActionError(f"name and number have at most {LONGEST} characters")
         return cls(name, number)
 
     def begin(self, call: CallScript) -> Command | None:

@@ -29,7 +29,8 @@ LONGEST_VALUE = 4096
 def variable_name(text: str) -> str:
     """Check the name of a variable (R4). Raises InvalidActionError."""
     if not VARIABLE_NAME.fullmatch(text) or len(text) > LONGEST_NAME:
-        raise InvalidActionError(f"{text[:40]!r} is no variable name: letters, digits and _, not a digit first")
+        allowed = f"at most {LONGEST_NAME} letters, digits and _, no digit first"
+        raise InvalidActionError(f"{text[:40]!r} is no variable name: {allowed}")
     return text
 
 

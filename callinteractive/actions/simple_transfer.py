@@ -45,8 +45,8 @@ class SimpleTransfer(Action):
     @classmethod
     def read(cls, form: Form) -> Self:
         numbers = form.items()
-        if len(numbers) > MOST_NUMBERS:
-            raise InvalidActionError(f"{len(numbers)} numbers, at most {MOST_NUMBERS} can ring at once")
+        if not 1 <= len(numbers) <= MOST_NUMBERS:
+            raise InvalidActionError(f"{len(numbers)} numbers; 1 to {MOST_NUMBERS} can ring at once")
         for number in numbers:
             if not is_dialled_number(number):
                 raise InvalidActionError(f"{number[:40]!r} is no number; write NUM1,NUM2 without spaces")
@@ -71,8 +71,9 @@ def _timeout_s(form: Form) -> int | None:
     text = form.attribute("timeout")
     if text is None:
         return None
-    if text.isascii() and text.isdigit() and int(text[:10]) > 0:
-        return min(int(text[:10]), LONGEST_TIMEOUT_S)
+    digits = text.lstrip("0")
+    if digits.isascii() and digits.isdigit():
+        return min(int(digits[:10]), LONGEST_TIMEOUT_S)
     form.warnings.append(f"timeout {text[:40]!r} is no positive integer: the system timeout is used (A11)")
     return None
 

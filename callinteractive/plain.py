@@ -1,0 +1,43 @@
+"""Plain JSON data to dataclasses, every type checked: how a saved call is read back."""
+
+from __future__ import annotations
+
+from dataclasses import is_dataclass
+from types import UnionType
+from typing import Any, TypeVar, get_args, get_type_hints
+
+_T = TypeVar("_T")
+_LARGEST_FLOAT = 1e15
+"""Far beyond any time in seconds; neither infinity nor NaN is below it."""
+
+
+def read(kind: type[_T], values: object, **made: object) -> _T:
+    """Make a `kind`, a dataclass, of a JSON object of its fields; those in `made` are ready already.
+
+    A field may be a str, int, float, bool, None, tuple[str, ...], dict[str, str], a dataclass, or a union of these.
+    Raises ValueError or TypeError, naming the field.
+    """
+    if not isinstance(values, dict):
+        raise ValueError(f"{kind.__name__} must be an object")
+    types = get_type_hints(kind)
+    checked = {name: _checked(name, types.get(name), value) for name, value in values.items()}
+    return kind(**checked, **made)
+
+
+def _checked(name: str, declared: Any, value: Any) -> object:
+    for kind in get_args(declared) if isinstance(declared, UnionType) else (declared,):
+        if isinstance(kind, type) and is_dataclass(kind):
+            return read(kind, value)
+        if kind == tuple[str, ...] and isinstance(value, list) and _are_texts(value):
+            return tuple(value)
+        if kind == dict[str, str] and isinstance(value, dict) and _are_texts(value.values()):
+            return value
+        if kind is float and type(value) in (int, float) and abs(value) < _LARGEST_FLOAT:
+            return float(value)
+        if type(value) is kind:
+            return value
+    raise ValueError(f"{name} must be {declared}, not {type(value).__name__}")
+
+
+def _are_texts(values: Any) -> bool:
+    return all(isinstance(value, str) for value in values)
