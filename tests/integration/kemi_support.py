@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+import sysconfig
 import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -27,6 +28,8 @@ EXTENSION = f"{NET}.65"
 STRANGER = f"{NET}.99"
 SIDECAR = f"{NET}.9"
 SIDECARS = ((SIDECAR, 22070), (SIDECAR, 22071))
+
+PACKAGES = sysconfig.get_path("purelib")
 
 SITE = f"""
 node: 3584705175
@@ -122,11 +125,15 @@ class Endpoint(asyncio.DatagramProtocol):
         try:
             yield endpoint
         finally:
-            transport.close()
+            endpoint.close()
 
     _transport: asyncio.DatagramTransport
     host: str
     port: int
+
+    def close(self) -> None:
+        """Leave the port, as a process that dies."""
+        self._transport.close()
 
     def datagram_received(self, data: bytes, addr: tuple[str | int, ...]) -> None:
         message = Message.parse(data)
@@ -268,7 +275,7 @@ class RunningKamailio:
     async def until(self, *command: str, shows: Callable[[str], bool], timeout_s: float = 5) -> str:
         """Ask until the answer is as wanted."""
         async with asyncio.timeout(timeout_s):
-            while not shows(out := await self.rpc(*command)):  # noqa: ASYNC110 - kamcmd offers nothing to wait on
+            while not shows(out := await self.rpc(*command)):
                 await asyncio.sleep(0.05)
         return out
 

@@ -32,13 +32,13 @@ async def sidecar(kamailio: RunningKamailio) -> AsyncIterator[Endpoint]:
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def trunk(sidecar: Endpoint) -> AsyncIterator[Endpoint]:  # noqa: ARG001 - a caller needs somebody to answer
+async def trunk(sidecar: Endpoint) -> AsyncIterator[Endpoint]:
     async with Endpoint.at(*sip.TRUNK_GATEWAYS[0]) as endpoint:
         yield endpoint
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def phone(sidecar: Endpoint) -> AsyncIterator[Endpoint]:  # noqa: ARG001
+async def phone(sidecar: Endpoint) -> AsyncIterator[Endpoint]:
     async with Endpoint.at(sip.EXTENSION, 22090) as endpoint:
         yield endpoint
 
@@ -77,9 +77,7 @@ async def refusal(caller: Endpoint, request: Message | bytes) -> Message:
         ("+78123210001", "+78123210001;phone-context=x", "+78123210001"),
     ],
 )
-async def test_external_caller_r2(
-    trunk: Endpoint, sidecar: Endpoint, dialled: str, user: str, did: str | None
-) -> None:
+async def test_external_caller_r2(trunk: Endpoint, sidecar: Endpoint, dialled: str, user: str, did: str | None) -> None:
     invite = trunk.invite(user, From=f'"Ivan" <sip:+79031234567@{sip.TRUNK}>;tag=1')
     got, facts = await entered(trunk, sidecar, invite)
     assert facts == CallFacts(
@@ -262,7 +260,7 @@ async def test_tcp_caller(sidecar: Endpoint) -> None:
     got = await sidecar.receive("INVITE")
     sidecar.send(sip.reply(got, "200 OK", tag="t", Contact=f"<sip:s@{sidecar.host}:{sidecar.port}>"))
     async with asyncio.timeout(3):
-        while not (answer := await read_message(reader)).status == 200:
+        while (answer := await read_message(reader)).status != 200:
             pass
         dialog = sip.Dialog.of_caller(form, invite, answer)
         assert len(dialog.routes) == 2  # RFC 5658: one for each transport

@@ -1,0 +1,230 @@
+"""A sidecar that fails is passed over before the caller notices; the caller may give up at any moment."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from callinteractive.headers import CallHeader
+from tests.integration import kemi_support as sip
+from tests.integration.kemi_support import Endpoint, Message, RunningKamailio
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def kamailio(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningKamailio]:
+    async with sip.running_kamailio(tmp_path_factory.mktemp("kamailio")) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def sidecars(kamailio: RunningKamailio) -> AsyncIterator[list[Endpoint]]:
+    async with Endpoint.at(*sip.SIDECARS[0]) as first, Endpoint.at(*sip.SIDECARS[1]) as second:
+        await all_alive(kamailio)
+        yield [first, second]
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def caller(kamailio: RunningKamailio) -> AsyncIterator[Endpoint]:
+    async with Endpoint.at(*sip.TRUNK_GATEWAYS[0]) as endpoint:
+        yield endpoint
+
+
+async def all_alive(kamailio: RunningKamailio) -> None:
+    await kamailio.until("dispatcher.list", shows=lambda out: out.count("FLAGS: AP") == 2, timeout_s=15)
+
+
+async def answer(sidecar: Endpoint, invite: Message) -> None:
+    sidecar.send(sip.reply(invite, "100 Trying"))
+    contact = f"<sip:s@{sidecar.host}:{sidecar.port}>"
+    sidecar.send(sip.reply(invite, "200 OK", tag=f"t{sidecar.port}", Contact=contact, body=sip.SDP))
+
+
+async def invite_first(caller: Endpoint, first: Endpoint, other: Endpoint) -> tuple[Message, Message]:
+    """Call until `first` is the one that is asked first; `other` answers the calls that it gets before.
+
+    Returns the caller's INVITE and what `first` got.
+    """
+    for _ in range(3):
+        invite = caller.invite("332")
+        caller.send(invite)
+        try:
+            return invite, await first.receive("INVITE", timeout_s=0.2)
+        except TimeoutError:
+            await answer(other, await other.receive("INVITE"))
+            await caller.receive(200)
+    raise AssertionError("never asked")
+
+
+async def test_silent_sidecar_is_passed_over(caller: Endpoint, sidecars: list[Endpoint]) -> None:
+    silent, alive = sidecars
+    _, unanswered = await invite_first(caller, silent, alive)
+    began = time.monotonic()
+    got = await alive.receive("INVITE")
+    assert 0.15 < time.monotonic() - began < 0.5
+    assert got.get(CallHeader.NAME) == unanswered.get(CallHeader.NAME)  # R2: the same CallID
+    assert got.uri.endswith(f":{alive.port}")
+    assert len(got.private()) == 2
+    await answer(alive, got)
+    await caller.receive(200)
+
+
+async def test_dead_sidecar_is_passed_over_and_then_left_out(caller: Endpoint, sidecars: list[Endpoint]) -> None:
+    """Its port is closed, as after SIGKILL: ICMP tells Kamailio nothing, so the call must not depend on it."""
+    dead, alive = sidecars
+    dead.close()
+    durations = []
+    for _ in range(8):
+        began = time.monotonic()
+        caller.send(caller.invite("332"))
+        await answer(alive, await alive.receive("INVITE"))
+        await caller.receive(200)
+        durations.append(time.monotonic() - began)
+    assert max(durations) < 0.6
+    assert sum(duration > 0.15 for duration in durations) == 2  # ds_probing_threshold
+    assert max(durations[-3:]) < 0.1
+
+
+async def test_draining_sidecar_is_passed_over_at_once(caller: Endpoint, sidecars: list[Endpoint]) -> None:
+    draining, alive = sidecars
+    _, got = await invite_first(caller, draining, alive)
+    began = time.monotonic()
+    draining.send(sip.reply(got, "503 Service Unavailable", tag="d"))
+    await answer(alive, await alive.receive("INVITE"))
+    answered = await caller.receive()
+    while answered.status == 100:
+        answered = await caller.receive()
+    assert answered.status == 200
+    assert time.monotonic() - began < 0.15
+
+
+async def test_sidecar_killed_after_its_100_is_passed_over(caller: Endpoint, sidecars: list[Endpoint]) -> None:
+    dying, alive = sidecars
+    _, got = await invite_first(caller, dying, alive)
+    dying.send(sip.reply(got, "100 Trying"))
+    await answer(alive, await alive.receive("INVITE", timeout_s=5))
+    await caller.receive(200)
+
+
+async def test_refusal_of_a_sidecar_is_final(caller: Endpoint, sidecars: list[Endpoint]) -> None:
+    first, other = sidecars
+    invite, got = await invite_first(caller, first, other)
+    first.send(sip.reply(got, "488 Not Acceptable Here", tag="t"))
+    caller.send(sip.ack_of_failure(invite, await caller.receive(488)))
+    await other.expect_silence(0.2)
+
+
+async def test_no_sidecar_gives_503_with_retry_after(caller: Endpoint, sidecars: list[Endpoint]) -> None:
+    for sidecar in sidecars:
+        sidecar.options_status = "503 Draining"
+    first, second = sidecars
+    invite, got = await invite_first(caller, first, second)
+    first.send(sip.reply(got, "503 Service Unavailable", tag="d"))
+    second.send(sip.reply(await second.receive("INVITE"), "503 Service Unavailable", tag="d"))
+    refused = await caller.receive(503)
+    caller.send(sip.ack_of_failure(invite, refused))
+    assert refused.get("Retry-After") == "5"
+
+
+async def test_none_left_alive_gives_503_at_once(
+    kamailio: RunningKamailio, caller: Endpoint, sidecars: list[Endpoint]
+) -> None:
+    for sidecar in sidecars:
+        sidecar.options_status = "503 Draining"
+    await kamailio.until("dispatcher.list", shows=lambda out: out.count("FLAGS: IP") == 2)
+    invite = caller.invite("332")
+    caller.send(invite)
+    refused = await caller.receive(503)
+    caller.send(sip.ack_of_failure(invite, refused))
+    assert refused.get("Retry-After") == "5"
+
+
+async def test_cancel_before_any_answer(caller: Endpoint, sidecars: list[Endpoint]) -> None:
+    """No CANCEL may go to a sidecar that has said nothing (RFC 3261 9.1); nor may the call go to the next."""
+    silent, other = sidecars
+    invite, got = await invite_first(caller, silent, other)
+    caller.send(sip.cancel_of(invite))
+    statuses = {(await caller.receive()).status for _ in range(3)}
+    assert statuses == {100, 200, 487}
+    silent.send(sip.reply(got, "100 Trying"))
+    await silent.receive("CANCEL")
+    await other.expect_silence(0.4)
+
+
+@pytest.mark.parametrize("provisional", ["100 Trying", "180 Ringing"])
+async def test_cancel_after_a_provisional_reply(caller: Endpoint, sidecars: list[Endpoint], provisional: str) -> None:
+    first, other = sidecars
+    invite, got = await invite_first(caller, first, other)
+    first.send(sip.reply(got, provisional, tag="" if provisional.startswith("100") else "t"))
+    if provisional.startswith("180"):
+        await caller.receive(180)
+    caller.send(sip.cancel_of(invite))
+    cancel = await first.receive_only("CANCEL")
+    assert cancel.get("Via") == got.get("Via")
+    assert not cancel.private()
+    first.send(sip.reply(cancel, "200 OK", tag="t"))
+    first.send(sip.reply(got, "487 Request Terminated", tag="t"))
+    await first.receive_only("ACK")
+    caller.send(sip.ack_of_failure(invite, await caller.receive(487)))
+    await other.expect_silence(0.2)
+
+
+async def test_cancel_between_two_sidecars(caller: Endpoint, sidecars: list[Endpoint]) -> None:
+    silent, other = sidecars
+    invite, _ = await invite_first(caller, silent, other)
+    got = await other.receive("INVITE")
+    other.send(sip.reply(got, "180 Ringing", tag="t"))
+    await caller.receive(180)
+    caller.send(sip.cancel_of(invite))
+    await other.receive_only("CANCEL")
+    other.send(sip.reply(got, "487 Request Terminated", tag="t"))
+    caller.send(sip.ack_of_failure(invite, await caller.receive(487)))
+
+
+async def test_cancel_after_the_answer_changes_nothing(caller: Endpoint, sidecars: list[Endpoint]) -> None:
+    first, other = sidecars
+    invite, got = await invite_first(caller, first, other)
+    await answer(first, got)
+    await caller.receive(200)
+    caller.send(sip.cancel_of(invite))
+    assert (await caller.receive()).get("CSeq").endswith("CANCEL")
+    await first.expect_silence(0.2)
+
+
+async def test_cancel_of_nothing_gets_481(caller: Endpoint) -> None:
+    caller.send(sip.cancel_of(caller.invite("332")))
+    assert (await caller.receive()).status == 481
+
+
+async def test_exception_in_a_callback_is_500_and_logged(tmp_path: Path) -> None:
+    """`entry` fails for one number only, by a .pth in the folder of packages."""
+    (tmp_path / "broken.py").write_text(
+        "import kemi.jump\n"
+        "enter = kemi.jump.enter\n"
+        "def fail(ivr, facts):\n"
+        "    if facts.called_did: raise RuntimeError('boom')\n"
+        "    enter(ivr, facts)\n"
+        "kemi.jump.enter = fail\n"
+    )
+    packages = sip.PACKAGES
+    (tmp_path / "broken.pth").write_text(f"{packages}\nimport broken\n")
+    other_net = {"KAMAILIO": (f"{sip.NET}.2", sip.KAMAILIO[1])}
+    site = sip.SITE.replace(sip.KAMAILIO[0], other_net["KAMAILIO"][0])
+    async with (
+        sip.running_kamailio(tmp_path, site, CALLINTERACTIVE_PACKAGES=str(tmp_path)) as kamailio,
+        Endpoint.at(*sip.TRUNK_GATEWAYS[0]) as caller,
+        Endpoint.at(*sip.SIDECARS[0]) as first,
+        Endpoint.at(*sip.SIDECARS[1]),
+    ):
+        invite = caller.invite("+78123210001")
+        caller.send(invite, other_net["KAMAILIO"])
+        caller.send(sip.ack_of_failure(invite, await caller.receive(500)), other_net["KAMAILIO"])
+        for _ in range(2):  # the worker is none the worse for it
+            caller.send(caller.invite("332"), other_net["KAMAILIO"])
+        await first.receive("INVITE")
+        assert any("RuntimeError: boom" in line for line in kamailio.log)

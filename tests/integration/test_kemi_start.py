@@ -1,0 +1,50 @@
+"""Starting and ending: clear refusal of bad files, several stacks at once, nothing left behind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from callinteractive.config import load_site
+from cli.kamailio import kamailio_spec
+from cli.process import Process, StackError
+from tests.integration import kemi_support as sip
+
+
+async def test_bad_configuration_is_told_and_nothing_starts(tmp_path: Path) -> None:
+    site_path, ivr_path = tmp_path / "site.yaml", tmp_path / "ivr.yaml"
+    site_path.write_text(sip.SITE)
+    ivr_path.write_text(sip.IVR.replace("entry_context: 1", "entry_context: 9"))
+    log: list[str] = []
+    spec = kamailio_spec(load_site(sip.SITE, "site.yaml"), site_path, ivr_path, tmp_path)
+    process = await Process.start(spec, lambda _name, line: log.append(line))
+    with pytest.raises(StackError, match="exit 78"):
+        await process.wait_ready(10)
+    await process.wait()
+    assert any(f"cannot start: {ivr_path}:" in line for line in log)
+
+
+async def test_several_stacks_run_at_once(tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.mkdir()
+    second.mkdir()
+    other = sip.SITE.replace(f"{sip.KAMAILIO[0]}:", f"{sip.NET}.2:")
+    async with sip.running_kamailio(first) as one, sip.running_kamailio(second, site=other) as two:
+        for running, host in ((one, sip.KAMAILIO[0]), (two, f"{sip.NET}.2")):
+            assert host in await running.rpc("corex.list_sockets")
+
+
+async def test_end_leaves_no_process(tmp_path: Path) -> None:
+    async with sip.running_kamailio(tmp_path) as running:
+        children = children_of(running.process.pid)
+        assert len(children) >= 5
+    assert not any(is_running(child) for child in children)
+
+
+def children_of(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def is_running(pid: int) -> bool:
+    return Path(f"/proc/{pid}").exists()

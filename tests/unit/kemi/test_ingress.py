@@ -1,0 +1,138 @@
+"""Which request is followed, answered, refused or left alone."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+
+from callinteractive.config import load_ivr_file, load_site
+from callinteractive.headers import CallHeader
+from callinteractive.numbers import Directory
+from kemi.ingress import Ingress
+from tests.unit.kemi.fake_ksr import FakeKsr
+
+SITE = """
+node: 1
+sip: {listen: ["udp:127.0.0.1:5060"]}
+trunks: [{name: carrier, from: ["127.0.0.2/32"]}]
+extensions: [{number: "000*306", id: 134, contact: "sip:306@127.0.0.3:5090"}]
+"""
+IVR = """
+ivrs: [{number: "000*332", id: 145, dids: ["+78123210001"], entry_context: 1}]
+contexts: {1: {name: main, options: {start: [hangup]}}}
+"""
+KEY = b"0123456789abcdef"
+MARK = hashlib.blake2s(b"some-call-id", key=KEY, digest_size=8).hexdigest()
+
+
+@pytest.fixture
+def ingress() -> Ingress:
+    site = load_site(SITE, "site.yaml")
+    return Ingress(site, Directory(site, load_ivr_file(IVR, "ivr.yaml")), KEY)
+
+
+def test_invite_goes_to_a_sidecar(ingress: Ingress, ksr: FakeKsr) -> None:
+    ingress.route()
+    assert ksr.replies == []
+    assert ksr.called("rr.add_rr_param") == [(f";ci={MARK}",)]
+    names = [name for name, _ in ksr.calls]
+    assert names.index("textops.remove_hf_re") < names.index("tm.t_relay")
+    assert CallHeader.NAME in ksr.memory["ci_headers"]
+
+
+@pytest.mark.parametrize("method", ["INVITE", "ACK", "CANCEL", "BYE", "OPTIONS"])
+def test_what_tm_has_dealt_with_is_left_alone(ingress: Ingress, ksr: FakeKsr, method: str) -> None:
+    ksr.message(method)
+    ksr.results["tm.t_check_trans"] = 0
+    ingress.route()
+    assert [name for name, _ in ksr.calls] == ["tm.t_check_trans"]
+
+
+@pytest.mark.parametrize(
+    ("method", "source", "status"),
+    [
+        ("INVITE", "127.0.0.9", 403),
+        ("OPTIONS", "127.0.0.9", 200),
+        ("OPTIONS", "127.0.0.2", 200),
+        ("MESSAGE", "127.0.0.2", 405),
+        ("MESSAGE", "127.0.0.9", 403),
+        ("CANCEL", "127.0.0.2", 481),
+    ],
+)
+def test_answers(ingress: Ingress, ksr: FakeKsr, method: str, source: str, status: int) -> None:
+    ksr.message(method, "332", (source, 5060))
+    ingress.route()
+    assert ksr.replies == [status]
+    assert not ksr.called("tm.t_relay")
+
+
+def test_cancel_of_an_invite_is_relayed(ingress: Ingress, ksr: FakeKsr) -> None:
+    ksr.message("CANCEL")
+    ksr.results["tm.t_check_trans"] = 1
+    ingress.route()
+    assert (ksr.replies, len(ksr.called("tm.t_relay"))) == ([], 1)
+
+
+@pytest.mark.parametrize("dialled", ["999", "", "x%20y", "000*306", "%0D%0A332"])
+def test_unknown_number_is_404(ingress: Ingress, ksr: FakeKsr, dialled: str) -> None:
+    ksr.message("INVITE", dialled)
+    ingress.route()
+    assert ksr.replies == [404]
+
+
+def test_flooding_stranger_gets_silence_and_a_trunk_is_not_counted(ingress: Ingress, ksr: FakeKsr) -> None:
+    ksr.results["pike.pike_check_req"] = -1
+    ksr.message("INVITE", "332", ("127.0.0.9", 5060))
+    ingress.route()
+    assert ksr.replies == []
+    assert len(ksr.called("pike.pike_check_req")) == 1
+    ksr.message("INVITE", "332")
+    ingress.route()
+    assert len(ksr.called("pike.pike_check_req")) == 1
+    assert len(ksr.called("tm.t_relay")) == 1
+
+
+def test_max_forwards_and_sanity(ingress: Ingress, ksr: FakeKsr) -> None:
+    ksr.results["maxfwd.process_maxfwd"] = -1
+    ingress.route()
+    assert ksr.replies == [483]
+    ksr.results.update({"maxfwd.process_maxfwd": 1, "sanity.sanity_check": -1})
+    ingress.route()
+    assert ksr.replies == [483]  # sanity answers by itself
+    assert not ksr.called("tm.t_relay")
+
+
+def in_dialog(ksr: FakeKsr, method: str, mark: str) -> None:
+    ksr.message(method)
+    ksr.results["siputils.has_totag"] = 1
+    ksr.headers["Route"] = f"<sip:127.0.0.1:5060;lr=on;ci={mark}>"
+
+
+@pytest.mark.parametrize("method", ["ACK", "BYE", "INVITE", "INFO"])
+def test_in_dialog_request_of_ours_is_followed(ingress: Ingress, ksr: FakeKsr, method: str) -> None:
+    in_dialog(ksr, method, MARK)
+    ingress.route()
+    assert (ksr.replies, len(ksr.called("tm.t_relay"))) == ([], 1)
+    assert ksr.called("textops.remove_hf_re")
+
+
+@pytest.mark.parametrize(("method", "replies"), [("ACK", []), ("BYE", [481]), ("INVITE", [481])])
+@pytest.mark.parametrize("mark", ["", "0" * 16, MARK[:-1]])
+def test_forged_dialog_is_not_followed(
+    ingress: Ingress, ksr: FakeKsr, method: str, replies: list[int], mark: str
+) -> None:
+    in_dialog(ksr, method, mark)
+    ingress.route()
+    assert ksr.replies == replies
+    assert not ksr.called("rr.loose_route")
+    assert not ksr.called("tm.t_relay")
+
+
+def test_dialog_that_leads_nowhere_is_answered(ingress: Ingress, ksr: FakeKsr) -> None:
+    in_dialog(ksr, "BYE", MARK)
+    ksr.results["tm.t_relay"] = -1
+    ingress.route()
+    ksr.results["rr.loose_route"] = -1
+    ingress.route()
+    assert ksr.replies == [503, 481]
