@@ -1,29 +1,36 @@
-"""The user agent: the composition of the sans-IO core."""
+"""The user agent: takes datagrams apart, finds whose they are, and refuses what the RFCs say must be refused."""
 
+import hashlib
+import logging
+import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any
 
+from sidecar.sip.check import answerable, check_response, find_fault
 from sidecar.sip.config import UaConfig
+from sidecar.sip.core import ACCEPT_SDP, ALLOW, SUPPORTED, Core, Wire, checked, new_tag
+from sidecar.sip.dialog import DialogId, is_literal
+from sidecar.sip.errors import MalformedError
 from sidecar.sip.events import Listener
+from sidecar.sip.headers import parse_name_addr
 from sidecar.sip.leg import Leg, ignore
-from sidecar.sip.message import Headers
-from sidecar.sip.uac import UacLeg
+from sidecar.sip.message import Headers, Request, Response, parse
+from sidecar.sip.refusals import find_refusal
+from sidecar.sip.server import InviteServer, NonInviteServer, ServerTransaction
+from sidecar.sip.session import refuse
+from sidecar.sip.transaction import Input, State
+from sidecar.sip.uac import OutgoingInvite, UacLeg
 from sidecar.sip.uas import IncomingInvite, UasLeg
-from sidecar.sip.uri import Address
+from sidecar.sip.uri import Address, parse_uri
 
+__all__ = ["Counters", "OnInvite", "UserAgent", "Wire"]
 
-class Wire(Protocol):
-    """What the core needs of the world; `transport.Transport` is the real one, tests have an artificial one."""
+log = logging.getLogger(__name__)
 
-    def now(self) -> float:
-        """Seconds of a monotonic clock."""
+OnInvite = Callable[[UasLeg, IncomingInvite], None]
 
-    def send(self, data: bytes, destination: Address) -> None:
-        """Send one datagram; never blocks, never raises for the network's sake."""
-
-    def wake_at(self, when: float) -> None:
-        """Call `UserAgent.tick` at that time or later; an earlier time replaces the one before."""
+_DRAINING_RETRY_S = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +43,10 @@ class Counters:
     timers: int
 
 
+def _admit_all() -> int | None:
+    return None
+
+
 class UserAgent:
     """Answers INVITEs (each goes to on_invite) and sends them (`invite`).
 
@@ -44,17 +55,17 @@ class UserAgent:
     on_invite raising an exception answers 500.
     """
 
-    draining: bool
-    admit: Callable[[], int | None]
-
-    def __init__(
-        self, local: Address, on_invite: Callable[[UasLeg, IncomingInvite], None], config: UaConfig, wire: Wire
-    ) -> None:
-        raise NotImplementedError
+    def __init__(self, local: Address, on_invite: OnInvite, config: UaConfig, wire: Wire) -> None:
+        self.draining = False
+        self.admit: Callable[[], int | None] = _admit_all
+        self._on_invite = on_invite
+        self._core = Core(local, config, wire)
+        self._secret = secrets.token_bytes(16)
 
     @property
     def counters(self) -> Counters:
-        raise NotImplementedError
+        core = self._core
+        return Counters(len(core.legs), len(core.sessions), len(core.transactions), core.timers.live)
 
     def invite(
         self, uri: str, sdp: bytes, listener: Listener = ignore, *, from_: str | None = None, to: str | None = None,
@@ -65,26 +76,169 @@ class UserAgent:
         from_, to: whole name-addr values without tag, e.g. '"Name" <sip:7812@host>'; default: our own address, uri.
         route: the proxy's URI, e.g. "sip:127.0.0.1:5060;lr"; without it the INVITE goes to uri's own host.
         max_forwards: for a B2BUA one less than the incoming call's; below 0 the leg is rejected with 483.
-        Raises MalformedError for an unusable uri or route, ValueError for CR or LF in a header.
+        Raises MalformedError for an unusable uri, route, from_ or to, ValueError for CR or LF in any of them.
         """
-        raise NotImplementedError
+        local = self._core.local
+        from_, to = from_ or f"<sip:{local}>", to or f"<{uri}>"
+        checked([("From", from_), ("To", to), ("Request-URI", uri), ("Route", route or ""), *headers])
+        parse_name_addr(from_)
+        parse_name_addr(to)
+        parse_uri(uri)
+        destination = parse_uri(route or uri).address
+        if not is_literal(destination.host):
+            raise MalformedError(f"{destination.host} is not an IP address")
+        invite = OutgoingInvite(
+            uri, f"{from_};tag={new_tag()}", to, f"{secrets.token_hex(12)}@{local.host}", sdp, headers, route,
+            destination, max_forwards,
+        )
+        return UacLeg(self._core, invite, listener)
 
-    def adopt(self, data: Mapping[str, object], listener: Listener = ignore) -> Leg:
-        """Take over an answered leg that another sidecar wrote down with `Leg.to_dict`."""
-        raise NotImplementedError
+    def adopt(self, data: Mapping[str, Any], listener: Listener = ignore) -> Leg:
+        """Take over an answered leg that another sidecar wrote down with `Leg.to_dict`.
+
+        Raises KeyError or TypeError for anything else.
+        """
+        return Leg.from_dict(self._core, data, listener)
 
     def receive(self, data: bytes, source: Address) -> None:
         """A datagram has come. Never raises."""
-        raise NotImplementedError
+        try:
+            message = parse(data)
+            if isinstance(message, Response):
+                self._receive_response(message)
+            else:
+                self._receive_request(message, source)
+        except MalformedError as fault:
+            log.debug("dropped from %s: %s", source, fault.reason)
+        except Exception:
+            log.exception("failed on a message from %s", source)
 
     def unreachable(self, destination: Address) -> None:
         """ICMP says that nobody listens there: client transactions under way to it fail with 503."""
-        raise NotImplementedError
+        self._core.transactions.unreachable(destination)
 
     def next_timer(self) -> float | None:
         """When `tick` is next wanted; None: no timer runs."""
-        raise NotImplementedError
+        return self._core.timers.next_due()
 
     def tick(self) -> None:
         """Fire every timer that is due."""
-        raise NotImplementedError
+        self._core.timers.run_due()
+
+    def _receive_response(self, response: Response) -> None:
+        check_response(response, self._core.local)
+        transaction = self._core.transactions.find_client(response)
+        if transaction is None:
+            raise MalformedError(f"{response.status} for no transaction of ours")
+        transaction.receive(response)
+
+    def _receive_request(self, request: Request, source: Address) -> None:
+        fault = find_fault(request)
+        if fault is not None:
+            self._refuse_malformed(request, source, fault)
+            return
+        request.received_from(source)
+        method = request.method
+        if method == "ACK":
+            self._receive_ack(request)
+            return
+        transaction = self._core.transactions.find_server(request, method)
+        if transaction is not None:
+            transaction.receive()
+        elif method == "CANCEL":
+            self._receive_cancel(request)
+        elif method == "INVITE":
+            if not self._turned_away(request):
+                self._receive_new(InviteServer(self._core.transactions, request), request)
+        else:
+            self._receive_new(NonInviteServer(self._core.transactions, request), request)
+
+    def _refuse_malformed(self, request: Request, source: Address, fault: MalformedError) -> None:
+        """Statelessly (8.2.7): garbage is worth no transaction."""
+        if not answerable(request):
+            raise fault
+        log.debug("refused %d from %s: %s", fault.status, source, fault.reason)
+        request.received_from(source)
+        self._refuse_statelessly(request, fault.status)
+
+    def _refuse_statelessly(self, request: Request, status: int, headers: Headers = ()) -> None:
+        """8.2.7: a repeated request gets the same tag without our remembering it."""
+        key = f"{request.via.branch} {request.call_id}".encode("utf-8", "surrogateescape")
+        tag = hashlib.blake2b(key, key=self._secret, digest_size=6).hexdigest()
+        try:
+            response = request.reply(status, None, tag, headers)
+        except MalformedError:  # a To that cannot be read is copied as it is
+            response = request.reply(status, None, None, headers)
+        self._core.wire.send(response.serialise(), request.reply_to)
+
+    def _turned_away(self, request: Request) -> bool:
+        """Overload and draining refuse new calls before they cost anything; 503 lets the proxy try another sidecar."""
+        if request.to.tag is not None:
+            return False
+        retry_after = _DRAINING_RETRY_S if self.draining else self.admit()
+        if retry_after is None:
+            return False
+        self._refuse_statelessly(request, 503, [("Retry-After", str(retry_after))])
+        return True
+
+    def _receive_ack(self, request: Request) -> None:
+        """Of a refusal: the transaction's. Of a 2xx: the dialog's, whatever its branch (17.2.3, RFC 6026 7.1)."""
+        transaction = self._core.transactions.find_server(request, "INVITE")
+        if transaction is not None and transaction.state is not State.ACCEPTED:
+            transaction.step(Input.ACK)
+            return
+        session = self._core.sessions.get(_dialog_id(request))
+        if session is None:
+            raise MalformedError("ACK for nothing of ours")
+        session.receive_ack(request)
+
+    def _receive_cancel(self, request: Request) -> None:
+        """9.2: CANCEL has a transaction of its own; it does nothing to an INVITE that has its final response."""
+        invite = self._core.transactions.find_server(request, "INVITE")
+        cancel = NonInviteServer(self._core.transactions, request)
+        if invite is None:
+            refuse(cancel, request, 481)
+            return
+        cancel.respond(request.reply(200, None, new_tag()))
+        if invite.on_cancel is not None:
+            invite.on_cancel(request)
+
+    def _receive_new(self, transaction: ServerTransaction, request: Request) -> None:
+        refusal = find_refusal(transaction, request, self._core.config)
+        if refusal is not None:
+            status, headers = refusal
+            transaction.respond(request.reply(status, None, new_tag(), headers))
+        elif request.to.tag is not None:
+            session = self._core.sessions.get(_dialog_id(request))
+            if session is None:
+                refuse(transaction, request, 481)
+            else:
+                session.receive(transaction, request)
+        elif isinstance(transaction, InviteServer):
+            self._new_call(transaction, request)
+        elif request.method == "OPTIONS":
+            self._answer_options(transaction, request)
+        else:
+            transaction.respond(request.reply(481, None, new_tag()))
+
+    def _new_call(self, transaction: InviteServer, request: Request) -> None:
+        leg = UasLeg(self._core, transaction, request)
+        try:
+            self._on_invite(leg, IncomingInvite(request))
+        except Exception:
+            log.exception("on_invite failed on %s", request.call_id)
+            if transaction.state is State.PROCEEDING:
+                leg.reject(500)
+        transaction.trying()
+
+    def _answer_options(self, transaction: ServerTransaction, request: Request) -> None:
+        """11.2: what an INVITE would be answered, as far as it is known without one."""
+        headers: list[tuple[str, str]] = [ALLOW, ACCEPT_SDP, SUPPORTED, ("Accept-Encoding", "identity")]
+        if self.draining:
+            headers.append(("Retry-After", str(_DRAINING_RETRY_S)))
+        status = 503 if self.draining else 200
+        transaction.respond(request.reply(status, None, new_tag(), headers))
+
+
+def _dialog_id(request: Request) -> DialogId:
+    return DialogId(request.call_id, request.to.tag or "", request.from_.tag or "")

@@ -1,4 +1,4 @@
-"""What can go wrong in the SIP layer: the peer's mistakes carry the status that answers them, ours are LegStateError."""
+"""Errors of the SIP layer: the peer's mistakes carry the status that answers them, ours are LegStateErrors."""
 
 
 class SipError(Exception):

@@ -8,7 +8,16 @@ import re
 from collections.abc import Sequence
 
 from sidecar.sip.errors import MalformedError
-from sidecar.sip.headers import NameAddr, Via, is_token, parse_cseq, parse_name_addr, parse_number, parse_via, split_values
+from sidecar.sip.headers import (
+    NameAddr,
+    Via,
+    is_token,
+    parse_cseq,
+    parse_name_addr,
+    parse_number,
+    parse_via,
+    split_values,
+)
 from sidecar.sip.phrases import PHRASES
 from sidecar.sip.uri import DEFAULT_PORT, Address
 

@@ -1,25 +1,130 @@
-"""The only socket: UDP, one event loop."""
+"""The only socket and the only clock: UDP on one asyncio loop.
 
-from collections.abc import Callable
+The socket is read with `add_reader` rather than through a DatagramProtocol: one wake-up reads many datagrams, sending
+is one system call, and the error queue (who was unreachable) is ours to read; asyncio and uvloop keep it to themselves.
+"""
 
-from sidecar.sip.agent import UserAgent
+import asyncio
+import logging
+import socket
+from contextlib import suppress
+
+from sidecar.sip.agent import OnInvite, UserAgent
 from sidecar.sip.config import UaConfig
-from sidecar.sip.uas import IncomingInvite, UasLeg
 from sidecar.sip.uri import Address
+
+log = logging.getLogger(__name__)
+
+RECEIVE_BUFFER = 4 << 20  # at the default 208 KB datagrams are lost from 1000 calls/s on
+_MAX_DATAGRAM = 65535
+_BATCH = 64  # datagrams read before timers and other sockets have their turn
+_SO_RCVBUFFORCE = 33
+_IP_RECVERR = 11
+_IPV6_RECVERR = 25
 
 
 class Transport:
-    """Owns the socket and the clock of one UserAgent."""
+    """Owns the socket and the clock of one `UserAgent`; is its `Wire`."""
 
     agent: UserAgent
 
+    def __init__(self, sock: socket.socket, loop: asyncio.AbstractEventLoop) -> None:
+        self._socket = sock
+        self._loop = loop
+        self._timer: asyncio.TimerHandle | None = None
+
     @classmethod
-    async def open(
-        cls, local: Address, on_invite: Callable[[UasLeg, IncomingInvite], None], config: UaConfig
-    ) -> "Transport":
-        """Bind and serve. Raises OSError when the address cannot be bound."""
-        raise NotImplementedError
+    async def open(cls, local: Address, on_invite: OnInvite, config: UaConfig) -> "Transport":
+        """Bind and serve; port 0 takes a free one (`transport.address`). Raises OSError when it can't be bound."""
+        loop = asyncio.get_running_loop()
+        transport = cls(_bind(local), loop)
+        transport.agent = UserAgent(transport.address, on_invite, config, transport)
+        loop.add_reader(transport._socket.fileno(), transport._readable)
+        return transport
+
+    @property
+    def address(self) -> Address:
+        return Address(*self._socket.getsockname()[:2])
 
     def close(self) -> None:
-        """Stop reading and close the socket; calls under way are forgotten, not ended."""
-        raise NotImplementedError
+        """Stop reading and close the socket; calls under way are forgotten, not ended. May be called twice."""
+        if self._socket.fileno() >= 0:
+            self._loop.remove_reader(self._socket.fileno())
+            self._socket.close()
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def now(self) -> float:
+        return self._loop.time()
+
+    def send(self, data: bytes, destination: Address) -> None:
+        """What the kernel does not take is lost, as on any network; transactions repeat it."""
+        try:
+            self._socket.sendto(data, destination)
+        except BlockingIOError:
+            log.debug("send buffer full, dropped %d bytes to %s", len(data), destination)
+        except OSError as error:
+            # With IP_RECVERR the error may be that of an earlier datagram, and this one has not been sent.
+            self._loop.call_soon(self._read_errors)
+            log.debug("sending to %s: %s", destination, error)
+            with suppress(OSError):
+                self._socket.sendto(data, destination)
+
+    def wake_at(self, when: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_at(when, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        self.agent.tick()
+
+    def _readable(self) -> None:
+        receive, agent = self._socket.recvfrom, self.agent
+        for _ in range(_BATCH):
+            try:
+                data, source = receive(_MAX_DATAGRAM)
+            except BlockingIOError:
+                return
+            except OSError:
+                self._read_errors()
+                continue
+            agent.receive(data, Address(source[0], source[1]))
+            if self._socket.fileno() < 0:
+                return  # closed by the transaction user meanwhile
+
+    def _read_errors(self) -> None:
+        """The error queue names the destination of each datagram that met ICMP "port unreachable" and the like."""
+        unreachable = set()
+        with suppress(OSError):
+            while True:
+                address = self._socket.recvmsg(0, 512, socket.MSG_ERRQUEUE)[3]
+                unreachable.add(Address(address[0], address[1]))
+        for destination in unreachable:
+            log.debug("unreachable: %s", destination)
+            self.agent.unreachable(destination)
+
+
+def _bind(local: Address) -> socket.socket:
+    six = ":" in local.host
+    sock = socket.socket(socket.AF_INET6 if six else socket.AF_INET, socket.SOCK_DGRAM)
+    try:
+        sock.setblocking(False)
+        sock.setsockopt(*((socket.IPPROTO_IPV6, _IPV6_RECVERR, 1) if six else (socket.IPPROTO_IP, _IP_RECVERR, 1)))
+        _enlarge_buffer(sock)
+        sock.bind(local)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def _enlarge_buffer(sock: socket.socket) -> None:
+    """Beyond net.core.rmem_max only with CAP_NET_ADMIN; without it the operator should know."""
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, RECEIVE_BUFFER)
+    except PermissionError:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+    granted = sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // 2  # Linux tells twice what is usable
+    if granted < RECEIVE_BUFFER:
+        log.warning("receive buffer is %d bytes, wanted %d: raise net.core.rmem_max", granted, RECEIVE_BUFFER)

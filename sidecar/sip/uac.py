@@ -1,12 +1,220 @@
-"""The calling side of a call."""
+"""The calling side of a call (RFC 3261 13.2)."""
 
+from dataclasses import dataclass
+
+from sidecar.sip.client import InviteClient
+from sidecar.sip.core import ALLOW, SDP_TYPE, SUPPORTED, Core, checked
+from sidecar.sip.dialog import Dialog
+from sidecar.sip.errors import LegStateError, MalformedError
+from sidecar.sip.events import Answered, Listener, Progressed, Rejected
+from sidecar.sip.headers import parse_number
 from sidecar.sip.leg import Leg
+from sidecar.sip.message import Headers, Request, Response
+from sidecar.sip.session import Session, SessionState
+from sidecar.sip.session_timer import MIN_SE_S, agreed_in, min_se, refresh_headers
+from sidecar.sip.timers import Timer
+from sidecar.sip.uri import Address
+
+
+@dataclass(frozen=True, slots=True)
+class OutgoingInvite:
+    """What an INVITE is made of. from_, to: name-addr values, from_ with its tag. destination: its first hop."""
+
+    uri: str
+    from_: str
+    to: str
+    call_id: str
+    sdp: bytes
+    headers: Headers
+    route: str | None
+    destination: Address
+    max_forwards: int
+
+
+class Fork:
+    """One callee of a forked INVITE: an early dialog, known by its To tag (12.1.2)."""
+
+    __slots__ = ("rseq", "sdp", "session")
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.sdp: bytes | None = None  # of its last 18x
+        self.rseq: int | None = None   # of its last reliable 18x
 
 
 class UacLeg(Leg):
     """An outgoing call, made by `UserAgent.invite`."""
 
-    def cancel(self, headers: tuple[tuple[str, str], ...] = ()) -> None:
+    __slots__ = ("_cancel", "_cseq", "_floor_s", "_forks", "_invite", "_limit", "_provisional", "_request",
+                 "_transaction")
+
+    def __init__(self, core: Core, invite: OutgoingInvite, listener: Listener) -> None:
+        super().__init__(core, invite.call_id, listener)
+        self._invite = invite
+        self._cseq = 1
+        self._floor_s = MIN_SE_S
+        self._forks: dict[str, Fork] = {}
+        self._cancel: Headers | None = None  # given up: the CANCEL's headers
+        self._provisional = False            # one has come, so CANCEL may go (9.1)
+        self._limit: Timer | None = None     # timer C, or how long a CANCEL may take
+        self._request = self._build()
+        self._transaction: InviteClient | None = None
+        if invite.max_forwards < 0:  # RFC 7332: the caller's hops are used up
+            core.timers.start(0, self._on_failure, self._local(483))
+        else:
+            self._send()
+
+    def bye(self, headers: Headers = ()) -> None:
+        """Hang up; an unanswered call is given up."""
+        if self.session is None:
+            self.cancel(headers)
+        else:
+            super().bye(headers)
+
+    def cancel(self, headers: Headers = ()) -> None:
         """Give up: CANCEL as soon as a provisional reply allows it (RFC 3261 9.1). A 200 that crosses it gets ACK
         and BYE. The leg ends without an event. Raises LegStateError once answered: that takes `bye`."""
-        raise NotImplementedError
+        if self.ended:
+            return
+        if self.session is not None:
+            raise LegStateError("cancel after the leg is answered")
+        self._give_up(checked(headers))
+        self._end()
+
+    def _build(self) -> Request:
+        invite, core = self._invite, self.core
+        timer = refresh_headers(None, False, core.config, self._floor_s)
+        route = [("Route", f"<{invite.route}>")] if invite.route else []
+        return Request("INVITE", invite.uri, [
+            ("Via", core.via()), ("Max-Forwards", str(max(invite.max_forwards, 0))), *route,
+            ("From", invite.from_), ("To", invite.to), ("Call-ID", invite.call_id), ("CSeq", f"{self._cseq} INVITE"),
+            core.contact, ALLOW, SUPPORTED, *timer, *invite.headers, SDP_TYPE,
+        ], invite.sdp)
+
+    def _send(self) -> None:
+        core = self.core
+        self._limit = core.timers.start(core.config.timer_c_s, self._rang_too_long)
+        self._transaction = core.send_invite(
+            self._request, self._invite.destination, self._on_response, self._forget_forks
+        )
+
+    def _on_response(self, response: Response) -> None:
+        if response.status < 200:
+            self._on_provisional(response)
+        elif response.status < 300:
+            self._on_success(response)
+        elif response.status != 422 or not self._retry_longer(response):
+            self._on_failure(response)
+
+    def _on_provisional(self, response: Response) -> None:
+        first, self._provisional = not self._provisional, True
+        if self._cancel is not None:
+            if first:
+                self._send_cancel()
+            return
+        if response.status == 100 or not response.to.tag:
+            return
+        timers = self.core.timers
+        timers.stop(self._limit)  # 16.7 step 2: timer C starts anew
+        self._limit = timers.start(self.core.config.timer_c_s, self._rang_too_long)
+        fork = self._fork(response)
+        if "100rel" in response.tokens("require") and not self._acknowledge(fork, response):
+            return
+        if response.sdp is not None:
+            fork.sdp = response.sdp
+        self.emit(Progressed(response.status, response.reason, response.sdp, response))
+
+    def _acknowledge(self, fork: Fork, response: Response) -> bool:
+        """PRACK, in order and once; what comes again or too early is dropped (RFC 3262 4)."""
+        try:
+            rseq = parse_number(response.required("rseq"), "RSeq", 2**32 - 1)
+        except MalformedError:
+            return False
+        if fork.rseq is not None and rseq != fork.rseq + 1:
+            return False
+        fork.rseq = rseq
+        if response.sdp is not None:
+            fork.session.negotiated = True
+        fork.session.prack(f"{rseq} {response.cseq[0]} INVITE")
+        return True
+
+    def _on_success(self, response: Response) -> None:
+        """13.2.2.4: the first 2xx is the call; one from another fork, or after we gave up, gets ACK and BYE."""
+        fork = self._fork(response)
+        session = fork.session
+        if session.state is not SessionState.EARLY:
+            session.acknowledge(response)  # it repeats itself: our ACK was lost
+            return
+        session.confirm(response)
+        if self.session is not None or self._cancel is not None:
+            session.bye()
+            return
+        self.session = session
+        self.core.timers.stop(self._limit)
+        self._close_early()
+        session.dialog.local_sdp = self._invite.sdp.decode("utf-8", "surrogateescape")
+        session.timer.settle(agreed_in(response, self.core.config), "uac")
+        self.emit(Answered(response.sdp or fork.sdp, response))
+
+    def _on_failure(self, response: Response) -> None:
+        self.core.timers.stop(self._limit)
+        self._forget_forks()
+        self.emit(Rejected(response.status, response.reason, response))
+        self._end()
+
+    def _retry_longer(self, response: Response) -> bool:
+        """RFC 4028 7.3: the same call once more with the session interval that 422 asks for."""
+        floor_s = min_se(response)
+        if floor_s <= self._floor_s or self._cancel is not None or self._transaction is None:
+            return False
+        self._floor_s = floor_s
+        self._cseq += 1
+        self.core.timers.stop(self._limit)
+        self._forget_forks()
+        self._transaction.on_end = None
+        self._provisional = False
+        self._request = self._build()
+        self._send()
+        return True
+
+    def _give_up(self, headers: Headers) -> None:
+        self._cancel = headers
+        self.core.timers.stop(self._limit)
+        if self._provisional:
+            self._send_cancel()
+
+    def _send_cancel(self) -> None:
+        """9.1: without a final response 64*T1 after CANCEL the transaction counts as cancelled."""
+        if self._transaction is not None and self._cancel is not None:
+            self._transaction.cancel(self._cancel)
+            self._limit = self.core.timers.start(self.core.config.timeout_s, self._transaction.abandon)
+
+    def _rang_too_long(self) -> None:
+        """Timer C: given up as if cancelled, and told as 408 (16.8)."""
+        self._give_up(())
+        self.emit(Rejected(408, "Request Timeout", self._local(408)))
+        self._end()
+
+    def _local(self, status: int) -> Response:
+        response = self._request.reply(status)
+        response.local = True
+        return response
+
+    def _fork(self, response: Response) -> Fork:
+        tag = response.to.tag or ""
+        fork = self._forks.get(tag)
+        if fork is None:
+            dialog = Dialog.calling(self._request, response, self._invite.destination)
+            fork = self._forks[tag] = Fork(Session(self.core, dialog, self))
+        return fork
+
+    def _close_early(self) -> None:
+        for tag, fork in list(self._forks.items()):
+            if fork.session.state is SessionState.EARLY:
+                fork.session.close()
+                del self._forks[tag]
+
+    def _forget_forks(self) -> None:
+        """No more 2xx can come: those who ring are gone, and no repeated 2xx needs its ACK again."""
+        self._close_early()
+        self._forks.clear()

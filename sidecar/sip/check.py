@@ -1,0 +1,85 @@
+"""Is a message fit to be acted on? Each fault names its reason and the status that answers it (RFC 3261 8.1.1, 8.2)."""
+
+from sidecar.sip.errors import MalformedError
+from sidecar.sip.headers import parse_name_addr, parse_number
+from sidecar.sip.message import Request, Response
+from sidecar.sip.session_timer import min_se, parse_session_expires
+from sidecar.sip.uri import Address, parse_uri
+
+ALLOWED = ("INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "UPDATE", "INFO", "PRACK")
+KNOWN = (*ALLOWED, "REGISTER", "SUBSCRIBE", "NOTIFY", "MESSAGE", "REFER", "PUBLISH")  # 405 rather than 501
+EXTENSIONS = ("100rel", "timer")
+_ONCE = ("from", "to", "call-id", "cseq", "max-forwards", "content-length", "content-type", "session-expires", "min-se")
+_MAKES_DIALOG = ("INVITE", "UPDATE")
+
+
+def find_fault(request: Request) -> MalformedError | None:
+    """Why a request must be refused for its form; None for a well-formed one."""
+    if request.fault is not None:
+        return request.fault
+    try:
+        _check_once(request)
+        _check_addressing(request)
+        if request.method in _MAKES_DIALOG:
+            _check_dialog_headers(request)
+            parse_session_expires(request)
+            min_se(request)
+    except MalformedError as fault:
+        return fault
+    return None
+
+
+def answerable(request: Request) -> bool:
+    """Has it what a response must copy (8.2.6.2)? A top Via that can be read, From, To, Call-ID and CSeq."""
+    try:
+        _ = request.via
+    except MalformedError:
+        return False
+    return request.method != "ACK" and all(request.header(name) for name in ("from", "to", "call-id", "cseq"))
+
+
+def check_response(response: Response, local: Address) -> None:
+    """Raises MalformedError for a response that is broken or not for us (8.1.3.3, 18.1.2)."""
+    _check_once(response)
+    if len(response.values("via")) != 1:
+        raise MalformedError("response with more than one Via")
+    if response.via.sent_by != local:
+        raise MalformedError(f"response to a request of {response.via.sent_by}")
+    _ = response.cseq, response.to, response.from_
+    if response.cseq[1] == "INVITE" and 101 <= response.status < 300 and response.headers("contact"):
+        _check_dialog_headers(response)
+
+
+def _check_once(message: Request | Response) -> None:
+    index = message.index
+    for name in _ONCE:
+        lines = index.get(name)
+        if lines is not None and len(lines) > 1:
+            raise MalformedError(f"{len(lines)} {name} headers")
+
+
+def _check_addressing(request: Request) -> None:
+    _ = request.via
+    method = request.cseq[1]
+    if method != request.method:
+        raise MalformedError(f"CSeq of {method} in {request.method}")
+    call_id = request.call_id
+    if not call_id or " " in call_id or "\t" in call_id:
+        raise MalformedError(f"not a Call-ID: {call_id[:80]!r}")
+    _ = request.from_, request.to
+    hops = request.header("max-forwards")
+    if hops is not None:
+        parse_number(hops, "Max-Forwards", 255)
+    uri = parse_uri(request.uri)
+    if uri.headers:
+        raise MalformedError("headers in the Request-URI")  # 19.1.1 table 1
+
+
+def _check_dialog_headers(message: Request | Response) -> None:
+    """What a dialog is made of must be usable before it's made (12.1)."""
+    contacts = message.values("contact")
+    if len(contacts) != 1:
+        raise MalformedError(f"{len(contacts)} Contact values")
+    parse_uri(parse_name_addr(contacts[0]).uri)
+    for value in message.values("record-route"):
+        parse_uri(parse_name_addr(value).uri)
