@@ -1,14 +1,15 @@
 """Digits: RTPengine's digit events, shared by the sidecars of one host, and the rule that no digit counts twice.
 
 RTPengine has one destination for all its digit events (`--dtmf-log-dest`), a UDP port, and reports each digit once,
-at its end, whether it came as RFC 4733 event or as tones. The sidecars of one host share that port: each has a socket of
-one SO_REUSEPORT group, and a classic BPF program picks the socket by the first character of the event's call-id,
+at its end, whether it came as RFC 4733 event or as tones. The sidecars of one host share that port: each has a socket
+of one SO_REUSEPORT group, and a classic BPF program picks the socket by the first character of the event's call-id,
 which is the sidecar's index (`media_id` starts with it).
 """
 
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import json
 import socket
 import struct
@@ -18,6 +19,8 @@ from enum import Enum
 from typing import Any
 
 DIGITS = "0123456789*#ABCD"  # by event code, RFC 4733 section 3.2
+
+CALLER_TAG = "caller"  # RTPengine's name for the caller's leg of every call; only its digits count
 
 MAX_SIDECARS = 10  # one decimal character tells them apart
 
@@ -69,14 +72,14 @@ class DigitFilter:
 
 
 def parse_event(datagram: bytes) -> tuple[str, DigitEvent] | None:
-    """The call's media id and its digit, or None for anything but a digit event of RTPengine. Never raises."""
+    """The call's media id and its digit, or None for anything but a caller's digit. Never raises."""
     if len(datagram) > _LARGEST_EVENT:
         return None
     try:
         event: Any = json.loads(datagram)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(event, dict) or event.get("type") != "DTMF":
+    if not isinstance(event, dict) or event.get("type") != "DTMF" or event.get("source_tag") != CALLER_TAG:
         return None
     media_id, code, duration = event.get("callid"), event.get("event"), event.get("duration")
     if type(media_id) is not str or type(code) is not int or not 0 <= code < len(DIGITS):
@@ -113,8 +116,6 @@ def open_dtmf_sockets(host: str, port: int, count: int) -> list[socket.socket]:
 
 
 def _attach_filter(group_member: socket.socket) -> None:
-    import ctypes
-
     instructions = b"".join(struct.pack("=HBBI", *step) for step in _BPF_PROGRAM)
     buffer = ctypes.create_string_buffer(instructions)
     # struct sock_fprog: unsigned short len; struct sock_filter *filter (aligned as the machine aligns it)

@@ -1,67 +1,318 @@
-"""The sound of one call: what its caller hears, and the bridge to a callee."""
+"""The sound of one call in RTPengine: what its caller hears, and the bridge to a callee.
+
+RTPengine knows parties by tags. The caller is one; the IVR, a fabricated one, stands for us, so that the caller has
+an answer before there is a callee. The first codec of the IVR's description is what plays. A bridge replaces the
+IVR by a callee, and back again, while the caller's port stays, so the caller never gets a re-INVITE. An offer of
+either party while bridged is answered here; RTPengine transcodes where the two now differ.
+"""
 
 from __future__ import annotations
 
-from sidecar.rtpengine import NgClient
+import asyncio
+import logging
+from collections.abc import Iterable
+from typing import Any
+
+from sidecar import sdp
+from sidecar.dtmf import CALLER_TAG
+from sidecar.media_errors import MediaLost, MediaRefused, MediaUnavailable
+from sidecar.rtpengine import NgClient, NgError, NgFailure, NgOverloaded, NgUnknownCall, Reply
 from sidecar.sounds import Sound
 
+IVR_TAG = "ivr"
 
-class MediaError(Exception):
-    """Something the call's media cannot do; `sip_code` is the answer to the SIP request that asked for it."""
+_log = logging.getLogger(__name__)
 
-    sip_code = 500
+_IVR_ADDRESS = "127.0.0.1"
+_IVR_PORT = 9  # discard: what the caller says may be sent there, and nobody listens
+_OFFERED = (sdp.PCMU, sdp.PCMA, sdp.G722, sdp.EVENTS)  # to a caller whose INVITE has no offer
+_TRANSCODED = ("PCMU", "PCMA")  # offered to every callee besides the caller's own codec: each phone has one
 
-
-class NoCommonCodec(MediaError):
-    """The offer has no audio line with a codec of ours."""
-
-    sip_code = 488
-
-
-class MalformedSdp(MediaError):
-    """The session description cannot be understood, or is larger than anything honest."""
-
-    sip_code = 488
+# A party's port stays where it is, whoever is at the other end.
+_PORT_STAYS = ("port-latching",)
+# Without it RTPengine 12.4 and later would block or unblock every party of the call.
+_THIS_PARTY_ONLY = ("directional",)
 
 
-class MediaUnavailable(MediaError):
-    """RTPengine does not answer, or takes no more calls."""
+class _Party:
+    """The caller or a callee: what it last told us, our end of its stream, and how we describe that to it."""
 
-    sip_code = 503
+    def __init__(self, tag: str) -> None:
+        self.tag = tag
+        self.audio: sdp.Audio | None = None  # None before its first description
+        self._local: sdp.LocalAudio | None = None
+        self._origin = sdp.Origin()
 
+    @property
+    def agreed(self) -> sdp.Audio:
+        """What it last told us."""
+        if self.audio is None:
+            raise MediaRefused(f"nothing agreed with {self.tag} yet")
+        return self.audio
 
-class MediaRefused(MediaError):
-    """RTPengine understood the command and said no."""
+    @property
+    def described(self) -> bool:
+        """Whether it was told our end of its stream."""
+        return self._local is not None
 
-    sip_code = 500
+    def learn(self, reply: Reply) -> None:
+        """Take our end of its stream from a reply of RTPengine whose SDP is meant for this party."""
+        local = sdp.read_local(str(reply.get("sdp")))
+        # RTPengine mirrors the other party's hold in the c= line; our address is the one it told first.
+        self._local = sdp.LocalAudio(self._local.address, local.section) if self._local else local
 
-
-class MediaLost(MediaError):
-    """RTPengine has forgotten the call (restart, or its timeout): nothing can be heard any more."""
-
-    sip_code = 500
+    def describe(self, direction: str = "sendrecv") -> str:
+        """Our end, for this party."""
+        if self._local is None:
+            raise MediaRefused(f"no media for {self.tag} yet")
+        if self.audio is None:
+            return self._origin.describe(self._local, direction)
+        return self._origin.describe(self._local, direction, self.audio.lines, self.audio.position)
 
 
 class CallMedia:
-    """One call in RTPengine; all SDP is text, sdp in and sdp out, for the SIP side."""
+    """One call's media. SDP goes in and out as text, for the SIP side.
 
-    def __init__(self, ng: NgClient, media_id: str) -> None: ...
+    Methods may be called concurrently: each is carried out as a whole, in the order of the calls; `delete` alone
+    overtakes what waits. All but `delete` raise MediaUnavailable (RTPengine does not answer or is full), MediaLost
+    (it has forgotten the call) and MediaRefused (it said no); those that take a description raise MalformedSdp
+    and NoCommonCodec, before anything has changed.
+    """
+
+    def __init__(self, ng: NgClient, media_id: str) -> None:
+        """media_id: unique among the calls of this RTPengine; its first character is the sidecar's index."""
+        self.media_id = media_id
+        self.detects_inband = False  # whether RTPengine listens for DTMF tones in the caller's audio
+        self._ng = ng
+        self._turn = asyncio.Lock()
+        self._begun = False
+        self._over = False
+        self._caller = _Party(CALLER_TAG)
+        self._legs: dict[str, _Party] = {}
+        self._peer: _Party | None = None  # whom the caller is connected with; None: the IVR
+        self._sound: tuple[Sound, int] | None = None  # with its repetitions
+        self._sound_ends_at: float | None = None
+
+    # -- the caller
+
+    async def answer(self, offer: str) -> str:
+        """Answer the caller's first offer; from now on sounds can be played and digits arrive."""
+        audio = sdp.find_audio(sdp.parse(offer))
+        async with self._turn:
+            return await self._answer_caller(audio)
+
+    async def offer(self) -> str:
+        """What to offer a caller whose INVITE has no offer, or who asks again by a re-INVITE without one."""
+        async with self._turn:
+            if not self._caller.described:
+                ours = sdp.describe(_OFFERED, _IVR_ADDRESS, _IVR_PORT)
+                self._caller.learn(await self._command("offer", {"from-tag": IVR_TAG, "sdp": ours}))
+            return self._caller.describe()
+
+    async def accept(self, answer: str) -> None:
+        """Take the caller's answer to our `offer`."""
+        audio = sdp.find_audio(sdp.parse(answer))
+        async with self._turn:
+            if self._caller.audio is not None:
+                await self._answer_caller(audio)
+                return
+            await self._command("answer", {"from-tag": IVR_TAG, "to-tag": CALLER_TAG, **_described(audio)})
+            self._caller.audio = audio
+            await self._detect_inband()
+
+    async def reoffer(self, offer: str) -> str:
+        """Answer a later offer of the caller (re-INVITE, UPDATE): hold and resume, a new address, another codec.
+
+        On hold nothing is sent to the caller, while its sound runs on unheard. The codec stays if the offer still
+        has it; if not, a sound that plays starts again, in the new one.
+        """
+        return await self.answer(offer)
+
+    async def play(self, sound: Sound, repeat: int = 1) -> None:
+        """Start a sound instead of the one that plays; returns when it has started, see `sound_ends_at`."""
+        async with self._turn:
+            await self._play(sound, repeat)
 
     @property
-    def detects_inband(self) -> bool: ...
+    def sound_ends_at(self) -> float | None:
+        """When the sound is at its end, by the event loop's clock; None when none was started or it was stopped.
 
-    # the caller's leg
-    async def answer(self, offer: str) -> str: ...
-    async def offer(self) -> str: ...
-    async def accept(self, answer: str) -> None: ...
-    async def reoffer(self, offer: str) -> str: ...
-    async def play(self, sound: Sound, repeat: int = 1) -> None: ...
-    async def stop(self) -> None: ...
-    async def delete(self) -> None: ...
+        `reoffer` may move it to a later time.
+        """
+        return self._sound_ends_at
 
-    # the bridge; b_tag names one attempt, not one fork
-    async def offer_leg(self, b_tag: str) -> str: ...
-    async def early(self, b_tag: str, sdp: str) -> None: ...
-    async def bridge(self, b_tag: str, sdp: str) -> None: ...
-    async def unbridge(self, b_tag: str) -> None: ...
-    async def reoffer_leg(self, b_tag: str, offer: str) -> str: ...
+    async def stop(self) -> None:
+        """Stop the sound; does nothing when there is none."""
+        async with self._turn:
+            await self._stop()
+
+    async def delete(self) -> None:
+        """Give the call's ports back. Never raises; does nothing the second time, or when nothing was begun."""
+        begun, self._begun, self._over = self._begun, False, True
+        if not begun:
+            return
+        try:
+            await self._ng.command("delete", self.media_id, {"delete-delay": 0})
+        except NgFailure as failure:
+            _log.warning("%s: call not deleted in RTPengine: %s", self.media_id, failure)
+
+    # -- the bridge
+
+    async def offer_leg(self, b_tag: str) -> str:
+        """What to offer a callee. Nothing of what it sends is heard before `early` or `bridge`.
+
+        b_tag: a new name for each attempt, shared by all forks of its INVITE.
+        """
+        async with self._turn:
+            leg = _Party(b_tag)
+            leg.learn(await self._offer(CALLER_TAG, b_tag, self._caller.agreed, _TRANSCODED))
+            self._legs[b_tag] = leg
+            await self._command("block media", {"from-tag": b_tag, "flags": _THIS_PARTY_ONLY})
+            return leg.describe()
+
+    async def early(self, b_tag: str, answer: str) -> None:
+        """Let the caller hear the callee before it has answered (A12); a sound stops. Each further fork: again."""
+        await self.bridge(b_tag, answer)
+
+    async def bridge(self, b_tag: str, answer: str) -> None:
+        """Connect caller and callee in both directions; a sound stops.
+
+        answer: the callee's answer to `offer_leg`, of the fork that is to be heard.
+        """
+        audio = sdp.find_audio(sdp.parse(answer))
+        async with self._turn:
+            leg = self._leg(b_tag)
+            self._caller.learn(await self._answer(CALLER_TAG, b_tag, _described(audio)))
+            leg.audio = audio
+            await self._stop()
+            if self._peer is not leg:
+                await self._command("unblock media", {"from-tag": b_tag, "flags": _THIS_PARTY_ONLY})
+                self._peer = leg
+
+    async def unbridge(self, b_tag: str) -> None:
+        """Take the callee away, answered or not: the caller is with the IVR again, and sounds and digits work."""
+        async with self._turn:
+            if self._legs.pop(b_tag, None) is None:
+                return
+            self._peer = None
+            # In this order: deleting the callee first would cut off the caller's player and digits.
+            await self._exchange(self._caller, self._caller.agreed)
+            await self._command(
+                "delete", {"from-tag": CALLER_TAG, "to-tag": b_tag, "delete-delay": 0, "delete delay": 0}
+            )
+
+    async def reoffer_leg(self, b_tag: str, offer: str | None) -> str:
+        """Answer a later offer of the callee (UPDATE, re-INVITE), as `reoffer` does the caller's.
+
+        None, a re-INVITE without an offer: offer again what was agreed; the answer to it goes to `accept_leg`.
+        """
+        if offer is None:
+            return self._leg(b_tag).describe()
+        audio = sdp.find_audio(sdp.parse(offer))
+        async with self._turn:
+            leg = self._leg(b_tag)
+            await self._exchange(leg, audio := audio.keeping(leg.audio))
+            leg.audio = audio
+            return leg.describe(audio.line.answer_direction)
+
+    async def accept_leg(self, b_tag: str, answer: str) -> None:
+        """Take the callee's answer to our later offer."""
+        await self.reoffer_leg(b_tag, answer)
+
+    def _leg(self, b_tag: str) -> _Party:
+        if b_tag not in self._legs:
+            raise MediaRefused(f"no leg {b_tag}")
+        return self._legs[b_tag]
+
+    # -- descriptions
+
+    async def _answer_caller(self, audio: sdp.Audio) -> str:
+        caller = self._caller
+        audio, before = audio.keeping(caller.audio), caller.audio
+        await self._exchange(caller, audio)
+        caller.audio = audio
+        await self._detect_inband()
+        if before and before.codec.encoding != audio.codec.encoding:
+            await self._restart_sound()
+        return caller.describe(audio.line.answer_direction)
+
+    async def _exchange(self, party: _Party, audio: sdp.Audio) -> None:
+        """Offer what the party says to the one it talks to, and give it that one's answer."""
+        other = self._caller if party is not self._caller else self._peer
+        if other is None:
+            reply = await self._exchange_with_ivr(audio)
+        else:
+            await self._offer(party.tag, other.tag, audio, (other.agreed.codec.name,))
+            reply = await self._answer(party.tag, other.tag, _described(other.agreed))
+        party.learn(reply)
+
+    async def _exchange_with_ivr(self, audio: sdp.Audio) -> Reply:
+        await self._offer(CALLER_TAG, IVR_TAG, audio)
+        ours = sdp.describe(audio.answer_formats, _IVR_ADDRESS, _IVR_PORT)
+        return await self._answer(CALLER_TAG, IVR_TAG, {"sdp": ours})
+
+    async def _offer(self, from_tag: str, to_tag: str, audio: sdp.Audio, transcoded: Iterable[str] = ()) -> Reply:
+        fields = {"from-tag": from_tag, "to-tag": to_tag, "flags": _PORT_STAYS, **_described(audio)}
+        # Keys in SDP or none at all towards the other side; the caller's side keeps what it offered.
+        fields["transport-protocol"] = "RTP/AVP" if to_tag != CALLER_TAG else self._caller.agreed.line.protocol
+        if transcoded:
+            fields["codec"] = {"transcode": transcoded}
+        return await self._command("offer", fields)
+
+    async def _answer(self, from_tag: str, to_tag: str, description: dict[str, Any]) -> Reply:
+        fields = {"from-tag": from_tag, "to-tag": to_tag, "flags": _PORT_STAYS, **description}
+        return await self._command("answer", fields)
+
+    # -- sounds and digits
+
+    async def _play(self, sound: Sound, repeat: int) -> None:
+        fields: dict[str, Any] = {"from-tag": CALLER_TAG, "file": str(sound.path)}
+        if repeat > 1:
+            fields["repeat-times"] = repeat
+        self._sound = self._sound_ends_at = None  # a play that fails has stopped the one before
+        await self._command("play media", fields)
+        self._sound = sound, repeat
+        self._sound_ends_at = asyncio.get_running_loop().time() + sound.duration_ms * repeat / 1000
+
+    async def _stop(self) -> None:
+        if self._sound is None:
+            return
+        self._sound = self._sound_ends_at = None
+        await self._command("stop media", {"from-tag": CALLER_TAG})
+
+    async def _restart_sound(self) -> None:
+        """RTPengine's player stays with the codec it was started with."""
+        if self._sound and self._sound_ends_at and asyncio.get_running_loop().time() < self._sound_ends_at:
+            await self._play(*self._sound)
+
+    async def _detect_inband(self) -> None:
+        if self.detects_inband or self._caller.agreed.events is not None:
+            return
+        fields = {"from-tag": CALLER_TAG, "flags": ("detect-DTMF", "directional"), "delay-buffer": 0}
+        await self._command("unblock DTMF", fields)
+        self.detects_inband = True
+
+    # -- RTPengine
+
+    async def _command(self, command: str, fields: dict[str, Any]) -> Reply:
+        if self._over:
+            raise MediaLost(f"{command}: the call's media was deleted")
+        if "sdp" in fields:
+            fields["ICE"] = "remove"
+        self._begun = True
+        try:
+            return await self._ng.command(command, self.media_id, fields)
+        except NgUnknownCall as failure:
+            raise MediaLost(str(failure)) from failure
+        except NgOverloaded as failure:
+            raise MediaUnavailable(str(failure)) from failure
+        except NgError as failure:
+            raise MediaRefused(str(failure)) from failure
+        except NgFailure as failure:
+            raise MediaUnavailable(str(failure)) from failure
+
+
+def _described(audio: sdp.Audio) -> dict[str, Any]:
+    """The keys that tell RTPengine about a party. Its address is learned from its packets (NAT), except on hold."""
+    learning = "heuristic" if audio.line.hears else "off"
+    return {"sdp": sdp.describe_party(audio), "endpoint-learning": (learning,)}

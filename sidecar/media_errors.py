@@ -1,5 +1,7 @@
 """Why a call's media cannot do what was asked. Each error knows the SIP answer to the request that asked for it."""
 
+# ruff: noqa: N818  each name says what is the matter, and is read as `except MediaLost`
+
 from __future__ import annotations
 
 

@@ -1,15 +1,16 @@
 """Session descriptions (RFC 8866) in the offer/answer model (RFC 3264), as far as one audio stream needs them.
 
-What a stranger sent is parsed strictly, in bounds, into values; what RTPengine gets is written anew from those values, so
-nothing that was not understood reaches it. Only IP literals are accepted as addresses: a name would make
-RTPengine ask a DNS server that the caller chose.
+What a stranger sent is parsed strictly, in bounds, into values; what RTPengine gets is written anew from those values,
+so nothing that was not understood reaches it. Only IP literals are accepted as addresses: a name would make RTPengine
+ask a DNS server that the caller chose.
 """
 
 from __future__ import annotations
 
 import re
+import secrets
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 
 from sidecar.media_errors import MalformedSdp, NoCommonCodec
@@ -29,7 +30,7 @@ _DIRECTIONS = ("sendrecv", "sendonly", "recvonly", "inactive")
 _REVERSED = {"sendrecv": "sendrecv", "sendonly": "recvonly", "recvonly": "sendonly", "inactive": "inactive"}
 # RTP and SRTP with keys in the SDP (RFC 4568). DTLS-SRTP is not offered by anybody behind a proxy without ICE.
 _PROTOCOLS = ("RTP/AVP", "RTP/AVPF", "RTP/SAVP", "RTP/SAVPF")
-_NOWHERE = ("0.0.0.0", "::")  # hold in the manner of RFC 2543
+_NOWHERE = ("0.0.0.0", "::")  # hold in the manner of RFC 2543, and what makes RTPengine send nothing
 
 _LINE = re.compile(r"([a-z])=([^\x00-\x08\x0a-\x1f\x7f]*)")
 _MEDIA = re.compile(r"([A-Za-z0-9.+-]{1,32}) ([0-9]{1,5})(?:/[0-9]{1,3})? ([A-Za-z0-9/.+-]{1,64}) ([!-~][ -~]*)")
@@ -119,11 +120,19 @@ class Audio:
     def formats(self) -> tuple[Format, ...]:
         return (self.codec, self.events) if self.events else (self.codec,)
 
-    def kept(self, codec: Format) -> Audio:
+    @property
+    def answer_formats(self) -> tuple[Format, ...]:
+        """What to answer with. opus parameters tell what their own sender can receive (RFC 7587), so ours are none."""
+        codec = replace(self.codec, parameters="") if self.codec.name.lower() == "opus" else self.codec
+        return (codec, self.events) if self.events else (codec,)
+
+    def keeping(self, before: Audio | None) -> Audio:
         """The same stream with the codec of an earlier exchange, where the description still has it."""
-        for candidate in self.line.formats:
-            if candidate.encoding == codec.encoding:
-                return replace(self, codec=candidate, events=_events_for(candidate, self.line.formats))
+        if before is None or before.codec.encoding == self.codec.encoding:
+            return self
+        for codec in self.line.formats:
+            if codec.encoding == before.codec.encoding:
+                return replace(self, codec=codec, events=_events_for(codec, self.line.formats))
         return self
 
 
@@ -188,9 +197,12 @@ def describe(
 
 
 def describe_party(audio: Audio) -> str:
-    """The party's description, reduced to the negotiated codec; one on hold is described as nowhere."""
+    """The party's description, reduced to the negotiated codec.
+
+    One that does not want to receive is described as being nowhere: RTPengine sends to it in spite of a=sendonly.
+    """
     line = audio.line
-    nowhere = "::" if ":" in line.address else "0.0.0.0"
+    nowhere = _NOWHERE[":" in line.address]
     return describe(
         audio.formats,
         line.address if line.hears else nowhere,
@@ -201,9 +213,7 @@ def describe_party(audio: Audio) -> str:
     )
 
 
-def _connection_and_direction(
-    section: list[tuple[str, str]], address: str, direction: str
-) -> tuple[str, str]:
+def _connection_and_direction(section: list[tuple[str, str]], address: str, direction: str) -> tuple[str, str]:
     for kind, value in section:
         if kind == "c":
             address = _address(value)
@@ -274,10 +284,54 @@ def _formats(text: str, section: list[tuple[str, str]]) -> tuple[Format, ...]:
 
 
 def _events_for(codec: Format, formats: tuple[Format, ...]) -> Format | None:
-    """telephone-event of the codec's clock rate (RFC 4733 section 2.1); of 8000 Hz, as old phones offer it, otherwise."""
+    """telephone-event of the codec's clock rate (RFC 4733 section 2.1), else of 8000 Hz as old phones offer it."""
     events = [each for each in formats if each.name.lower() == TELEPHONE_EVENT]
     for clock in (codec.clock, 8000):
         for each in events:
             if each.clock == clock:
                 return each
     return None
+
+
+# -- what RTPengine wrote, for the party it is meant for
+
+
+@dataclass(frozen=True, slots=True)
+class LocalAudio:
+    """Our end of one party's audio stream, as RTPengine described it: address, and the m= section without direction."""
+
+    address: str
+    section: str
+
+
+_LOCAL_ADDRESS = re.compile(r"^c=IN IP[46] (\S+)", re.M)
+_LOCAL_SECTION = re.compile(r"^(m=audio [1-9].*?)(?=^m=|\Z)", re.M | re.S)
+_LOCAL_DIRECTION = re.compile(r"^a=(?:sendrecv|sendonly|recvonly|inactive)\r?\n", re.M)
+
+
+def read_local(reply: str) -> LocalAudio:
+    """Our end from RTPengine's reply. Raises MalformedSdp for a reply without an audio stream."""
+    address, section = _LOCAL_ADDRESS.search(reply), _LOCAL_SECTION.search(reply)
+    if address is None or section is None:
+        raise MalformedSdp("RTPengine's reply has no audio stream")
+    return LocalAudio(address[1], _LOCAL_DIRECTION.sub("", section[1]))
+
+
+@dataclass(slots=True)
+class Origin:
+    """The o= line of what we tell one party. Its version counts up exactly when the rest changes (RFC 3264 8)."""
+
+    session_id: int = field(default_factory=lambda: secrets.randbits(31))
+    version: int = 0
+    last_body: str = ""
+
+    def describe(self, local: LocalAudio, direction: str, others: tuple[MediaLine, ...] = (), position: int = 0) -> str:
+        """The description for the party, whose own m= lines are `others`: audio at `position`, the rest rejected."""
+        family = "IP6" if ":" in local.address else "IP4"
+        sections = [f"{line.rejected}\r\n" for line in others] or [""]
+        sections[position] = f"{local.section}a={direction}\r\n"
+        body = f"s=-\r\nc=IN {family} {local.address}\r\nt=0 0\r\n{''.join(sections)}"
+        if body != self.last_body:
+            self.version += 1
+            self.last_body = body
+        return f"v=0\r\no=- {self.session_id} {self.version} IN {family} {local.address}\r\n{body}"

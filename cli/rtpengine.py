@@ -1,0 +1,51 @@
+"""How RTPengine is started for a site."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from pathlib import Path
+
+from callinteractive.model import Site
+from cli.process import ProcessSpec
+from sidecar.rtpengine import NgClient, NgTimeouts
+
+RTPENGINE = "/usr/bin/rtpengine"
+LOG_LEVEL = 5
+"""Notices and worse (syslog's numbers): from 6 on it writes several lines for every command."""
+PROBE = NgTimeouts(retransmit_s=0.1, total_s=0.5)
+
+
+def rtpengine_spec(site: Site, run_dir: Path) -> ProcessSpec:
+    """The process of a site's RTPengine, in user space, needing no root; `run_dir` becomes its working directory."""
+    engine = site.rtpengine
+    return ProcessSpec(
+        name="rtpengine",
+        argv=(
+            *(RTPENGINE, "--config-file=none", "--foreground", "--log-stderr", f"--log-level={LOG_LEVEL}"),
+            "--table=-1",  # no kernel module
+            f"--interface={engine.interface}",
+            f"--listen-ng={engine.ng}",
+            f"--listen-http={engine.ng.host}:{engine.http_port}",
+            f"--dtmf-log-dest={engine.ng.host}:{engine.dtmf_port}",
+            *(f"--port-min={engine.port_min}", f"--port-max={engine.port_max}"),
+            "--delete-delay=0",  # ports are free again at once, not after 30 s
+            f"--timeout={engine.timeout_s}",  # for a caller who sends nothing, even while a sound plays to it
+            f"--num-threads={max(2, os.cpu_count() or 2)}",
+        ),
+        env={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"},
+        ready=partial(answers_ping, engine.ng.host, engine.ng.port),
+        cwd=run_dir.resolve(),
+    )
+
+
+async def answers_ping(host: str, port: int) -> bool:
+    """Whether an RTPengine at `host`:`port` answers a ping within half a second. Raises nothing."""
+    client = NgClient(host, port, PROBE)
+    try:
+        client.open()
+        return await client.ping()
+    except OSError:
+        return False
+    finally:
+        client.close()

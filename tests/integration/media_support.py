@@ -1,0 +1,119 @@
+"""What every media test needs: a real RTPengine with NG client and digit receiver, phones, calls and sounds.
+
+Each test worker has its own ports of 127.11.0.0/16, so that tests can run side by side.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+from contextlib import AsyncExitStack
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+
+from callinteractive.model import Address, RtpEngine
+from sidecar.dtmf import DigitEvent, DtmfReceiver, open_dtmf_sockets
+from sidecar.media import CallMedia
+from sidecar.rtpengine import NgClient, NgTimeouts
+from sidecar.sounds import AU_HEADER, Sound
+from tests.support.audio import CODECS, Encoder, silence, tone
+from tests.support.rtp import RtpEndpoint
+from tests.support.rtpengine import RunningRtpEngine
+
+WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 8
+HOST = f"127.11.{WORKER}.1"
+PHONES = f"127.11.{WORKER}.11"
+ENGINE = RtpEngine(
+    ng=Address(HOST, 21000 + 10 * WORKER),
+    interface=HOST,
+    port_min=36000 + 120 * WORKER,
+    port_max=36119 + 120 * WORKER,
+    dtmf_port=21001 + 10 * WORKER,
+    http_port=21002 + 10 * WORKER,
+)
+
+
+class TestedCall:
+    """A call's media and the digits that arrived for it."""
+
+    def __init__(self, studio: Studio, media_id: str) -> None:
+        self.media = CallMedia(studio.ng, media_id)
+        self.digits: list[DigitEvent] = []
+        self._news = asyncio.Event()
+        studio.receiver.subscribe(media_id, self._on_digit)
+
+    def _on_digit(self, digit: DigitEvent) -> None:
+        self.digits.append(digit)
+        self._news.set()
+
+    @property
+    def dialled(self) -> str:
+        return "".join(digit.digit for digit in self.digits)
+
+    async def expect_digits(self, expected: str, within_s: float = 1.0) -> None:
+        """Wait for these digits, then a moment for those that should not be there."""
+        try:
+            async with asyncio.timeout(within_s):
+                while len(self.digits) < len(expected):
+                    self._news.clear()
+                    await self._news.wait()
+        except TimeoutError:
+            pass
+        await asyncio.sleep(0.1)
+        assert self.dialled == expected
+        self.digits.clear()
+
+
+class Studio:
+    """`async with Studio(tmp_path) as studio`."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.engine = RunningRtpEngine(ENGINE, directory)
+        self.ng = NgClient(*ENGINE.ng, timeouts=NgTimeouts(total_s=2.0))
+        self._numbers = itertools.count(1)
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Studio:
+        await self._stack.enter_async_context(self.engine)
+        self.ng.open()
+        self._stack.callback(self.ng.close)
+        self.receiver = DtmfReceiver(open_dtmf_sockets(HOST, ENGINE.dtmf_port, 1)[0])
+        self.receiver.open()
+        self._stack.callback(self.receiver.close)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stack.aclose()
+
+    async def phone(self, codec: str = "PCMU", telephone_event: int | None = 101, quiet: bool = False) -> RtpEndpoint:
+        """A phone that hangs up at the end of the test."""
+        endpoint = RtpEndpoint(PHONES, codec=codec, telephone_event=telephone_event, quiet=quiet)
+        return await self._stack.enter_async_context(endpoint)
+
+    def call(self) -> TestedCall:
+        return TestedCall(self, f"0call{next(self._numbers)}")
+
+    async def answered(self, phone: RtpEndpoint, sdp: str | None = None) -> TestedCall:
+        """A call whose caller is this phone, answered."""
+        call = self.call()
+        phone.send_to(await call.media.answer(sdp or phone.sdp()))
+        return call
+
+    def sound(self, frequency: float, duration_s: float) -> Sound:
+        """A tone, as the sound library would have converted it; frequency 0 is silence."""
+        path = self.directory / f"{frequency}-{duration_s}.au"
+        samples = tone((frequency,), duration_s, 8000) if frequency else silence(duration_s, 8000)
+        encoder = Encoder(CODECS["PCMU"])
+        data = b"".join(encoder.encode(part) for part in np.split(samples, range(160, len(samples), 160)))
+        path.write_bytes(AU_HEADER.pack(b".snd", AU_HEADER.size, len(data), 1, 8000, 1) + data)
+        return Sound(path.name, path, round(duration_s * 1000))
+
+    async def calls(self) -> int:
+        """How many calls RTPengine has."""
+        return len((await self.ng.command("list", fields={"limit": 1000}))["calls"])
