@@ -34,7 +34,7 @@ def _checked(name: str, declared: Any, value: Any) -> object:
             return value
         if kind is float and type(value) in (int, float) and abs(value) < _LARGEST_FLOAT:
             return float(value)
-        if type(value) is kind:
+        if type(value) is kind and kind is not float:
             return value
     raise ValueError(f"{name} must be {declared}, not {type(value).__name__}")
 
