@@ -37,9 +37,11 @@ _THIS_PARTY_ONLY = ("directional",)
 class _Party:
     """The caller or a callee: what it last told us, our end of its stream, and how we describe that to it."""
 
-    def __init__(self, tag: str) -> None:
+    def __init__(self, tag: str, our_address: str | None = None) -> None:
         self.tag = tag
         self.audio: sdp.Audio | None = None  # None before its first description
+        # RTPengine mirrors the other party's hold in the c= line, so ours is the one that it told first.
+        self.our_address = our_address
         self._local: sdp.LocalAudio | None = None
         self._origin = sdp.Origin()
 
@@ -58,8 +60,8 @@ class _Party:
     def learn(self, reply: Reply) -> None:
         """Take our end of its stream from a reply of RTPengine whose SDP is meant for this party."""
         local = sdp.read_local(str(reply.get("sdp")))
-        # RTPengine mirrors the other party's hold in the c= line; our address is the one it told first.
-        self._local = sdp.LocalAudio(self._local.address, local.section) if self._local else local
+        self.our_address = self.our_address or local.address
+        self._local = sdp.LocalAudio(self.our_address, local.section)
 
     def describe(self, direction: str = "sendrecv") -> str:
         """Our end, for this party."""
@@ -164,7 +166,7 @@ class CallMedia:
         b_tag: a new name for each attempt, shared by all forks of its INVITE.
         """
         async with self._turn:
-            leg = _Party(b_tag)
+            leg = _Party(b_tag, self._caller.our_address)
             leg.learn(await self._offer(CALLER_TAG, b_tag, self._caller.agreed, _TRANSCODED))
             self._legs[b_tag] = leg
             await self._command("block media", {"from-tag": b_tag, "flags": _THIS_PARTY_ONLY})
@@ -182,7 +184,10 @@ class CallMedia:
         audio = sdp.find_audio(sdp.parse(answer))
         async with self._turn:
             leg = self._leg(b_tag)
-            self._caller.learn(await self._answer(CALLER_TAG, b_tag, _described(audio)))
+            if leg.audio is None:
+                await self._answer(CALLER_TAG, b_tag, _described(audio))
+            elif audio != leg.audio:  # another fork: RTPengine takes a new codec only from an offer
+                await self._exchange(leg, audio)
             leg.audio = audio
             await self._stop()
             if self._peer is not leg:

@@ -36,7 +36,7 @@ ENGINE = RtpEngine(
 )
 
 
-class TestedCall:
+class StudioCall:
     """A call's media and the digits that arrived for it."""
 
     def __init__(self, studio: Studio, media_id: str) -> None:
@@ -96,10 +96,10 @@ class Studio:
         endpoint = RtpEndpoint(PHONES, codec=codec, telephone_event=telephone_event, quiet=quiet)
         return await self._stack.enter_async_context(endpoint)
 
-    def call(self) -> TestedCall:
-        return TestedCall(self, f"0call{next(self._numbers)}")
+    def call(self) -> StudioCall:
+        return StudioCall(self, f"0call{next(self._numbers)}")
 
-    async def answered(self, phone: RtpEndpoint, sdp: str | None = None) -> TestedCall:
+    async def answered(self, phone: RtpEndpoint, sdp: str | None = None) -> StudioCall:
         """A call whose caller is this phone, answered."""
         call = self.call()
         phone.send_to(await call.media.answer(sdp or phone.sdp()))
