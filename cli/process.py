@@ -61,6 +61,7 @@ class Process:
         self._child = child
         self._log = log
         self._reader = asyncio.create_task(self._read_lines())
+        self._exit = asyncio.create_task(_wait_exit(child))
 
     @classmethod
     async def start(cls, spec: ProcessSpec, log: LineSink) -> Process:
@@ -83,34 +84,36 @@ class Process:
 
     async def wait_ready(self, timeout_s: float) -> None:
         """Return once its probe says yes. Raises StackError, with its last lines, when it ends or takes too long."""
-        ended = asyncio.create_task(self._child.wait())
         try:
             async with asyncio.timeout(timeout_s):
                 while not await self._probe():
-                    await asyncio.wait([ended], timeout=PROBE_PAUSE_S)
-                    if ended.done():
-                        raise StackError(await self._failure(f"ended at once ({describe_exit(ended.result())})"))
+                    await asyncio.wait([self._exit], timeout=PROBE_PAUSE_S)
+                    if self._exit.done():
+                        raise StackError(self._failure(f"ended at once ({describe_exit(await self.wait())})"))
         except TimeoutError:
-            raise StackError(await self._failure(f"is not ready after {timeout_s:g} s")) from None
-        finally:
-            ended.cancel()
+            raise StackError(self._failure(f"is not ready after {timeout_s:g} s")) from None
 
     async def wait(self) -> int:
         """Wait for its end and clear away what is left of its group. Returns the status, negative for a signal."""
-        status = await self._child.wait()
+        await asyncio.shield(self._exit)
         # Kamailio's workers survive a parent that was killed outright, and would keep its port.
         self.kill()
-        await self._drain()
+        # Read what it still had to say; bounded, since a process outside the group may hold the pipe.
+        await asyncio.wait([self._reader], timeout=PROBE_TIMEOUT_S)
+        self._reader.cancel()
+        # Not child.wait(), for the same reason. It has ended, so asyncio is about to take its status.
+        while (status := self._child.returncode) is None:  # noqa: ASYNC110
+            await asyncio.sleep(PROBE_PAUSE_S)
         return status
 
     async def stop(self, grace_s: float) -> int:
         """Ask it to end, insist after `grace_s`. Returns its exit status. Safe on a process that has ended."""
-        with suppress(ProcessLookupError):
-            self._child.terminate()
-        try:
-            async with asyncio.timeout(grace_s):
-                await self._child.wait()
-        except TimeoutError:
+        if not self._exit.done():
+            # Not Popen.terminate(): that polls, and so may take the exit status from asyncio's own waiting.
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGTERM)
+        await asyncio.wait([self._exit], timeout=grace_s)
+        if not self._exit.done():
             self._log(self.spec.name, f"still running {grace_s:g} s after SIGTERM: killed")
             self.kill()
         return await self.wait()
@@ -127,16 +130,9 @@ class Process:
         except TimeoutError:
             return False
 
-    async def _failure(self, what: str) -> str:
+    def _failure(self, what: str) -> str:
         """One message: what went wrong and the last lines, so that nobody has to look for a log."""
-        if self._child.returncode is not None:
-            await self._drain()
         return "\n    ".join([f"{self.spec.name} {what}. Its last lines:", *(self.tail or ["(it said nothing)"])])
-
-    async def _drain(self) -> None:
-        """Read what it still has to say; bounded, since a stray grandchild may hold the pipe."""
-        await asyncio.wait([self._reader], timeout=PROBE_TIMEOUT_S)
-        self._reader.cancel()
 
     async def _read_lines(self) -> None:
         assert self._child.stdout is not None
@@ -150,6 +146,22 @@ class Process:
             text = line.decode("utf-8", "replace").rstrip()
             self.tail.append(text)
             self._log(self.spec.name, text)
+
+
+async def _wait_exit(child: asyncio.subprocess.Process) -> None:
+    """Wait for the end of the process itself; ``child.wait()`` also waits for its pipes, which children may hold."""
+    try:
+        pidfd = os.pidfd_open(child.pid)
+    except ProcessLookupError:
+        return  # ended, and its status has been taken
+    loop = asyncio.get_running_loop()
+    exited = asyncio.Event()
+    loop.add_reader(pidfd, exited.set)
+    try:
+        await exited.wait()
+    finally:
+        loop.remove_reader(pidfd)
+        os.close(pidfd)
 
 
 def describe_exit(status: int) -> str:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
 from tests.e2e.ivr import IVR
 from tests.support.leftovers import assert_idle
@@ -18,6 +19,8 @@ from tests.support.webapp import FakeWebApp
 BASE_PORT = 23000
 PRIVATE = 100  # nets of stacks that a test has to itself
 
+LOG = pytest.StashKey[tuple[RunningStack, int]]()
+
 PlaceCall = Callable[..., Phone]
 
 
@@ -25,7 +28,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """One event loop for the session: the stack and the web application live in it."""
     for item in items:
         if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.asyncio(loop_scope="session"))
+            item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A failed test shows what the stack logged during it."""
+    report = yield
+    if report.failed and LOG in item.stash:
+        stack, since = item.stash[LOG]
+        report.sections.append(("The stack's log", "\n".join(stack.log[since:])))
+    return report
 
 
 def _worker() -> int:
@@ -41,13 +54,13 @@ def net() -> Net:
     return Net(f"127.13.{_worker()}", BASE_PORT)
 
 
-@pytest.fixture(scope="session")
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def web(net: Net) -> AsyncIterator[FakeWebApp]:
     async with FakeWebApp(net.web, net.web_port) as app:
         yield app
 
 
-@pytest.fixture(scope="session")
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def shared_stack(
     net: Net, web: FakeWebApp, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[RunningStack]:
@@ -55,17 +68,16 @@ async def shared_stack(
         yield stack
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def stack(shared_stack: RunningStack, request: pytest.FixtureRequest) -> AsyncIterator[RunningStack]:
     """The worker's stack. After each test nothing of its calls may be left in it."""
-    since = len(shared_stack.log)
+    request.node.stash[LOG] = (shared_stack, len(shared_stack.log))
     yield shared_stack
-    request.node.add_report_section("call", "stack", "\n".join(shared_stack.log[since:]))
     await assert_idle(shared_stack)
 
 
 @pytest.fixture
-def private_stack(net: Net, web: FakeWebApp, tmp_path: Path) -> RunningStack:
+def private_stack(web: FakeWebApp, tmp_path: Path) -> RunningStack:
     """A stack that the test starts, breaks and stops itself; its IVRs ask the worker's web application."""
     private_net = Net(f"127.13.{PRIVATE + _worker()}", BASE_PORT)
     return RunningStack(private_net, tmp_path / "stack", _ivr_yaml(web))

@@ -12,6 +12,8 @@ from tests.support.webapp import XML, FakeWebApp, Reply, actions
 NEXT_RULE_S = 0.4
 ELEVEN = XML.format('<SetVar name="lang">never</SetVar>' * 11)
 
+ENTITY = '<!DOCTYPE Response [<!ENTITY e "x">]><Response><SetVar name="lang">&e;</SetVar></Response>'
+
 
 async def test_down(call: PlaceCall, stack: RunningStack) -> None:
     since = len(stack.log)
@@ -42,10 +44,7 @@ async def test_slow(call: PlaceCall, web: FakeWebApp, caller: str, stack: Runnin
         (Reply(XML.format('<Hangup/><Dial number="1"/>')), "invalid"),
         (Reply(XML.format('<Pause length="soon"/>')), "invalid"),
         (Reply(ELEVEN), "invalid"),
-        (
-            Reply('<!DOCTYPE Response [<!ENTITY e "x">]><Response><SetVar name="lang">&e;</SetVar></Response>'),
-            "invalid",
-        ),
+        (Reply(ENTITY), "invalid"),
         (Reply(b"\xff\xfe\x00\x01" * 100), "invalid"),
         (Reply(XML.format(" " * 66_000)), "too_large"),
         (Reply(XML.format("<Hangup/>"), status=500), "status"),

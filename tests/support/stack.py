@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 import signal
 import sys
@@ -142,11 +143,14 @@ class RunningStack:
         if line != expected:
             await self.stop()
             raise AssertionError(f"expected {expected!r}, got {line!r}\n" + "\n".join(self.log[-60:]))
+        # What each sidecar's gauges say before the first call: a serving process has a few tasks and timers of its own.
+        self.idle = [await self.metrics(index) for index in range(self.site.sidecars.count)]
 
     async def stop(self, with_signal: signal.Signals = signal.SIGTERM) -> int:
         """Stop it as an operator does; returns the exit status."""
         if self.process.returncode is None:
-            self.process.send_signal(with_signal)
+            # Not send_signal(): that polls, and so may take the exit status from asyncio's own waiting.
+            os.kill(self.process.pid, with_signal)
         try:
             async with asyncio.timeout(STOP_TIMEOUT_S):
                 status = await self.process.wait()

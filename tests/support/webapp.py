@@ -55,7 +55,7 @@ def actions(xml: str) -> Reply:
 
 
 class FakeWebApp:
-    """``async with FakeWebApp(host, port) as app``, then ``app.on(caller, reply, …)``, ``await app.request(caller)``."""
+    """``async with FakeWebApp(host, port) as app``: ``app.on(caller, reply, …)``, ``await app.request(caller)``."""
 
     def __init__(self, host: str, port: int) -> None:
         self.url = f"http://{host}:{port}"

@@ -1,0 +1,46 @@
+"""A thousand calls: none fails, nothing is left, and memory stays level."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.e2e.ivr import SCRIPTED_POST
+from tests.support.leftovers import UNTIL_TIMERS_END, assert_idle
+from tests.support.sipp import Sipp
+from tests.support.stack import RunningStack
+from tests.support.webapp import FakeWebApp, actions
+
+CALLS = 1000
+WARM_UP = 300
+RATE = 20
+GROWTH_KB = 4096
+TRANSACTIONS_END_S = 40  # timers B, F, H and J of RFC 3261 last 32 s
+
+
+def memory_kb(pid: int) -> int:
+    """Anonymous memory of a process and its children, which is what a leak would fill."""
+    text = Path(f"/proc/{pid}/status").read_text()
+    own = int(next(line for line in text.splitlines() if line.startswith("RssAnon:")).split()[1])
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return own + sum(memory_kb(int(child)) for child in children)
+
+
+async def call_many(stack: RunningStack, caller: str, calls: int) -> None:
+    many = ("-m", str(calls), "-r", str(RATE), "-l", "100")
+    from_ = f"<sip:{caller}@carrier>"
+    target, local = stack.net.sip, stack.net.carrier
+    async with Sipp("caller", local=local, target=target, service=SCRIPTED_POST, from_=from_, arguments=many) as sipp:
+        await sipp.finished(within_s=calls / RATE + 30)
+
+
+async def test_a_thousand_calls(stack: RunningStack, web: FakeWebApp, caller: str) -> None:
+    web.on(caller, actions("<PlaySound>tone-440-400.wav</PlaySound><Hangup/>"))
+    parts = ("rtpengine", "kamailio", "sidecar-0", "sidecar-1")
+    await call_many(stack, caller, WARM_UP)
+    before = {part: memory_kb(stack.pid(part)) for part in parts}
+    await call_many(stack, caller, CALLS - WARM_UP)
+    grown = {part: memory_kb(stack.pid(part)) - before[part] for part in parts}
+    assert len(web.requests[caller]) == CALLS
+    assert max(grown.values()) < GROWTH_KB, grown
+    await assert_idle(stack)
+    await assert_idle(stack, TRANSACTIONS_END_S, UNTIL_TIMERS_END)

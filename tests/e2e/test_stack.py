@@ -1,0 +1,176 @@
+"""`callinteractive run`: a clean start and stop, parts that die, and what stops it from starting."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import socket
+import time
+from pathlib import Path
+
+import pytest
+
+from cli import ports
+from tests.e2e.ivr import SCRIPTED_GET
+from tests.support.phone import Phone
+from tests.support.stack import RunningStack, until
+from tests.support.webapp import FakeWebApp, actions
+
+PARTS = ("rtpengine", "sidecar-0", "sidecar-1", "kamailio")
+MENU = '<PlaySound where="background" digitvar="digits">tone-440-3000.wav</PlaySound>'
+
+
+async def one_call(stack: RunningStack, web: FakeWebApp, caller: str) -> str:
+    """A whole call with sound and a digit; returns which sidecar served it."""
+    since = len(stack.log)
+    seen = len(web.requests[caller])
+    web.on(caller, actions(MENU), actions("<Hangup/>"))
+    async with Phone(stack.net, SCRIPTED_GET, caller=caller) as phone:
+        await phone.answered()
+        await phone.sound.hear_tone(440)
+        await phone.sound.send_digits("5#")
+        again = await web.request(caller, nth=seen + 2)
+        await phone.hung_up()
+    assert again.query["digits"] == "5"
+    entry = await stack.logged(since=since, event="webhook")
+    return str(entry["part"])
+
+
+def is_running(pid: int) -> bool:
+    """Whether the process exists and is no zombie."""
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
+
+
+def descendants(pid: int) -> list[int]:
+    """The process and everything below it."""
+    found = [pid]
+    for parent in found:
+        children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+        found += [int(child) for child in children]
+    return found
+
+
+async def assert_all_gone(stack: RunningStack, pids: list[int], within_s: float) -> None:
+    await until(lambda: not any(map(is_running, pids)), within_s, "end of every process")
+    assert ports.problems(stack.site) == []
+
+
+@pytest.mark.parametrize("with_signal", [signal.SIGTERM, signal.SIGINT])
+async def test_stop_leaves_nothing_behind_even_with_a_call_in_progress(
+    private_stack: RunningStack,
+    web: FakeWebApp,
+    caller: str,
+    with_signal: signal.Signals,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
+    (tmp_path / "tmp").mkdir()
+    web.on(caller, actions('<Pause length="60"/>'))
+    async with private_stack as stack, Phone(stack.net, SCRIPTED_GET, caller=caller) as phone:
+        pids = descendants(stack.process.pid)
+        assert len(pids) > len(PARTS)
+        await phone.answered()
+        await web.request(caller)
+        assert await stack.stop(with_signal) == 0
+        await phone.hung_up()  # the caller is told, not left in silence
+    await assert_all_gone(private_stack, pids, within_s=1)
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+
+async def test_start_again_at_once_on_the_same_ports(private_stack: RunningStack, web: FakeWebApp, caller: str) -> None:
+    async with private_stack as stack:
+        await one_call(stack, web, caller)
+        await stack.stop()
+        await stack.start()
+        await one_call(stack, web, caller)
+        assert await stack.media_calls() == []
+
+
+async def test_nothing_outlives_a_killed_supervisor(private_stack: RunningStack) -> None:
+    async with private_stack as stack:
+        pids = descendants(stack.process.pid)
+        stack.process.kill()
+        await stack.process.wait()
+        await assert_all_gone(stack, pids, within_s=10)
+
+
+async def test_killed_sidecar_the_next_call_is_answered_by_the_other_one(
+    private_stack: RunningStack, web: FakeWebApp, caller: str
+) -> None:
+    """Failover by Kamailio, then the restarted sidecar serves calls, digits included."""
+    async with private_stack as stack:
+        assert {await one_call(stack, web, caller) for _ in range(2)} == {"sidecar-0", "sidecar-1"}
+        os.kill(stack.pid("sidecar-0"), signal.SIGSTOP)  # dead to the network, so that it isn't back too soon
+        for _ in range(3):
+            assert await one_call(stack, web, caller) == "sidecar-1"
+        os.kill(stack.pid("sidecar-0"), signal.SIGKILL)
+        await until(lambda: stack.starts("sidecar-0") == 2, 10, "second start of sidecar-0")
+        await _until_it_serves(stack, web, caller, "sidecar-0")
+
+
+async def _until_it_serves(stack: RunningStack, web: FakeWebApp, caller: str, part: str) -> None:
+    """Call until this sidecar answers: Kamailio takes it back after a ping."""
+    async with asyncio.timeout(30):
+        while await one_call(stack, web, caller) != part:
+            pass
+
+
+async def test_sigkilled_sidecars_never_lose_a_new_call(
+    private_stack: RunningStack, web: FakeWebApp, caller: str
+) -> None:
+    async with private_stack as stack:
+        for victim in ("sidecar-0", "sidecar-1"):
+            starts = stack.starts(victim)
+            os.kill(stack.pid(victim), signal.SIGKILL)
+            await one_call(stack, web, caller)
+            await until(lambda: stack.starts(victim) == starts + 1, 10, f"restart of {victim}")  # noqa: B023
+            await _until_it_serves(stack, web, caller, victim)
+
+
+@pytest.mark.parametrize("part", ["rtpengine", "kamailio"])
+async def test_killed_daemon_is_started_again(
+    private_stack: RunningStack, web: FakeWebApp, caller: str, part: str
+) -> None:
+    async with private_stack as stack:
+        await one_call(stack, web, caller)
+        os.kill(stack.pid(part), signal.SIGKILL)
+        await until(lambda: stack.starts(part) == 2, 15, f"restart of {part}")
+        await one_call(stack, web, caller)
+
+
+async def test_taken_port_is_named_with_a_remedy(private_stack: RunningStack) -> None:
+    taken = private_stack.net.sip
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        other.bind(taken)
+        with pytest.raises(AssertionError, match="expected 'ready"):
+            await private_stack.start()
+        assert private_stack.process.returncode == 1
+        text = "\n".join(private_stack.log)
+        assert f"udp {taken[0]}:{taken[1]} (sip.listen) is in use" in text
+        assert "site.yaml" in text
+
+
+async def test_unreadable_configuration_is_told_by_line(private_stack: RunningStack) -> None:
+    private_stack.ivr_path.write_text('ivrs:\n  - {number: "000*1", id: 1, entry_context: 1}\ncontexts: {1: [}\n')
+    with pytest.raises(AssertionError):
+        await private_stack.start()
+    assert private_stack.process.returncode == 1
+    assert re.search(r"ivr\.yaml:3: .*not YAML", "\n".join(private_stack.log))
+
+
+async def test_part_that_cannot_start_shows_its_own_last_words(private_stack: RunningStack) -> None:
+    """An address that the port check can't see: RTPengine's media interface."""
+    site = private_stack.site_path.read_text()
+    private_stack.site_path.write_text(re.sub(r"interface: [0-9.]+", "interface: 203.0.113.1", site))
+    began = time.monotonic()
+    with pytest.raises(AssertionError):
+        await private_stack.start()
+    assert time.monotonic() - began < 15
+    assert private_stack.process.returncode == 1
+    assert "rtpengine ended at once" in "\n".join(private_stack.log)

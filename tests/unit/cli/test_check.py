@@ -1,0 +1,120 @@
+"""`callinteractive check`: what a file is, what is wrong with it and where."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from cli.main import main
+
+DEMO = Path(__file__).parents[3] / "examples" / "demo"
+
+SITE = """\
+node: 1
+sip: {listen: ["udp:127.0.0.1:5060"]}
+extensions: [{number: "000*306", id: 134, contact: "sip:306@127.0.0.3:5090"}]
+"""
+IVR = """\
+ivrs: [{number: "000*332", id: 145, entry_context: 1}]
+contexts:
+  1:
+    options:
+      start:
+        - play_sound: {file: here.wav}
+        - simple_transfer: {to: ["000*306", "306", "332"]}
+"""
+
+
+@pytest.fixture
+def check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sounds").mkdir()
+    (tmp_path / "sounds" / "here.wav").touch()
+
+    def run(*files: str, stdin: bytes = b"", **texts: str) -> Result:
+        for name, text in texts.items():
+            (tmp_path / f"{name}.yaml").write_text(text)
+        return CliRunner().invoke(main, ["check", *(files or [f"{name}.yaml" for name in texts])], input=stdin)
+
+    return run
+
+
+def test_the_demo_is_in_order(check) -> None:
+    result = check(str(DEMO / "site.yaml"), str(DEMO / "ivr.yaml"))
+    assert (result.exit_code, result.stdout.count("\n")) == (0, 2)
+    assert "1 IVR, 1 context" in result.stdout
+
+
+def test_good_files_are_named(check) -> None:
+    result = check(site=SITE, ivr=IVR)
+    assert result.exit_code == 0
+    assert result.stdout == "site.yaml: a site: 0 trunks, 1 extension\nivr.yaml: 1 IVR, 1 context\n"
+
+
+def test_a_missing_sound_and_a_transfer_to_nowhere_show_only_together(check) -> None:
+    ivr = IVR.replace("here.wav", "gone.wav").replace('"332"', '"+4912"')
+    assert check(ivr=ivr).exit_code == 0
+    result = check(site=SITE, ivr=ivr)
+    assert result.exit_code == 1
+    sound, number = result.stdout.splitlines()
+    assert sound.startswith("ivr.yaml:6: contexts.1.options.start[0]: there is no gone.wav in sounds")
+    assert number == (
+        "ivr.yaml:7: contexts.1.options.start[1]: +4912 is no extension, no IVR, and no trunk has a `to` (A14)"
+    )
+
+
+def test_a_trunk_takes_every_other_number(check) -> None:
+    site = SITE + 'trunks: [{name: carrier, from: ["127.0.0.2/32"], to: "sip:127.0.0.2"}]\n'
+    assert check(site=site, ivr=IVR.replace('"332"', '"+4912"')).exit_code == 0
+
+
+def test_a_prompt_is_a_sound_too(check) -> None:
+    ivr = IVR.replace("play_sound: {file: here.wav}", "record_digits: {prompt: gone.wav, variable: x}")
+    assert "no gone.wav" in check(site=SITE, ivr=ivr).stdout
+
+
+def test_every_finding_has_its_line(check) -> None:
+    result = check(ivr=IVR.replace("play_sound", "sing").replace("entry_context: 1", "entry_context: 2"))
+    assert result.exit_code == 1
+    assert [line.split(": ")[0] for line in result.stdout.splitlines()] == ["ivr.yaml:1", "ivr.yaml:6"]
+
+
+def test_broken_yaml_is_told_apart_by_its_first_keys(check) -> None:
+    assert "site.yaml:4: " in check(site=SITE + "trunks: [").stdout.replace("site.yaml:5: ", "site.yaml:4: ")
+    assert check(site=SITE.replace("node: 1", "node: x")).stdout.startswith("site.yaml:1: node: ")
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "shown"),
+    [
+        (b"<Response><Hangup/></Response>", 0, "stdin: a response: Hangup\n"),
+        (b"", 0, "stdin: a response: no action: the call goes on\n"),
+        (b"\xef\xbb\xbf<Response/>", 0, "stdin: a response: no action: the call goes on\n"),
+        (b"<Response>\n<Foo/></Response>", 1, "stdin:2: Response: unknown element <Foo>"),
+        (b"<Response>\n<Hangup>", 1, "stdin:2: Response: not XML"),
+    ],
+)
+def test_a_response_on_stdin(check, body: bytes, status: int, shown: str) -> None:
+    result = check("-", stdin=body)
+    assert result.exit_code == status
+    assert result.stdout.startswith(shown)
+
+
+def test_what_is_not_understood_in_a_response_is_a_warning(check) -> None:
+    result = check("-", stdin=b'<Response><Hangup now="yes"/></Response>')
+    assert result.exit_code == 0
+    assert "stdin: warning: line 1: <Hangup>" in result.stderr
+
+
+@pytest.mark.parametrize(("content", "line"), [(b"node: 1\n# \xff\n", 2), (b"ivrs: \xff", 1)])
+def test_a_file_that_is_no_utf8(check, tmp_path: Path, content: bytes, line: int) -> None:
+    (tmp_path / "bad.yaml").write_bytes(content)
+    result = check("bad.yaml")
+    assert (result.exit_code, result.stdout) == (1, f"bad.yaml:{line}: file: not UTF-8: byte 0xff\n")
+
+
+def test_a_file_that_is_not_there(check) -> None:
+    result = check("nowhere.yaml")
+    assert (result.exit_code, result.stdout) == (1, "nowhere.yaml:0: file: No such file or directory\n")

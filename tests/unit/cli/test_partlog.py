@@ -1,0 +1,52 @@
+"""One stream of logs from all parts."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import pytest
+
+from cli.partlog import LogFormat, PartLog, resolve_format
+
+
+def written(log_format: LogFormat, part: str, line: str) -> str:
+    stream = io.StringIO()
+    PartLog(stream, log_format)(part, line)
+    return stream.getvalue()
+
+
+def test_a_person_gets_prefixed_lines() -> None:
+    assert written("console", "kamailio", "INFO: hello") == "kamailio        | INFO: hello\n"
+
+
+def test_a_daemons_line_becomes_the_event_of_an_object() -> None:
+    assert json.loads(written("json", "kamailio", 'said "hi"')) == {"part": "kamailio", "event": 'said "hi"'}
+
+
+def test_a_sidecars_object_only_gains_its_part() -> None:
+    line = '{"event": "webhook", "level": "error"}'
+    assert json.loads(written("json", "sidecar-0", line)) == {"part": "sidecar-0", **json.loads(line)}
+
+
+@pytest.mark.parametrize("line", ["1", "[1]", "null", "{", ""])
+def test_json_that_is_no_object_stays_text(line: str) -> None:
+    assert json.loads(written("json", "rtpengine", line)) == {"part": "rtpengine", "event": line}
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("wanted", "stream", "resolved"),
+    [
+        ("auto", Terminal(), "console"),
+        ("auto", io.StringIO(), "json"),
+        ("console", io.StringIO(), "console"),
+        ("json", Terminal(), "json"),
+    ],
+)
+def test_auto_is_readable_on_a_terminal_only(wanted: str, stream: io.StringIO, resolved: str) -> None:
+    assert resolve_format(wanted, stream) == resolved

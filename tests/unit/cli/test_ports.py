@@ -1,0 +1,56 @@
+"""Ports that are taken are named before anything starts."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+from callinteractive.model import Address, Listen, RtpEngine, SidecarPool, Site
+from cli import ports
+from cli.ports import Port
+
+HOST = "127.13.201.1"
+
+
+def site(**changes: object) -> Site:
+    values: dict[str, object] = {
+        "node": 1,
+        "listen": (Listen("udp", HOST, 23901), Listen("tcp", HOST, 23901)),
+        "sidecars": SidecarPool(2, HOST, 23910, 23920),
+        "rtpengine": RtpEngine(Address(HOST, 23930), dtmf_port=23931, http_port=23932),
+    }
+    return Site(**(values | changes))  # type: ignore[arg-type]
+
+
+def test_every_port_of_a_site_is_asked_for() -> None:
+    wanted = {str(port) for port in ports.ports_of(site())}
+    numbers = {"udp": (23901, 23910, 23911, 23930, 23931), "tcp": (23901, 23920, 23921, 23932)}
+    assert wanted == {f"{kind} {HOST}:{number}" for kind, found in numbers.items() for number in found}
+    assert ports.problems(site()) == []
+
+
+@pytest.mark.parametrize("kind", ["udp", "tcp"])
+def test_a_taken_port_is_named_with_its_key_and_a_remedy(kind: str) -> None:
+    types = {"udp": socket.SOCK_DGRAM, "tcp": socket.SOCK_STREAM}
+    with socket.socket(socket.AF_INET, types[kind]) as other:
+        other.bind((HOST, 23901))
+        if kind == "tcp":
+            other.listen()
+        (problem,) = ports.problems(site())
+    assert problem.startswith(f"{kind} {HOST}:23901 (sip.listen) is in use by another program.")
+    assert "site.yaml" in problem
+
+
+def test_a_port_shared_by_reuseport_counts_as_taken() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        other.bind((HOST, 23931))
+        (problem,) = ports.problems(site())
+    assert "rtpengine.dtmf_port" in problem
+
+
+def test_an_address_of_another_machine() -> None:
+    assert Port("udp", "203.0.113.1", 5060, "sip.listen").problem() == (
+        "udp 203.0.113.1:5060 (sip.listen): this machine has no address 203.0.113.1."
+    )

@@ -1,0 +1,151 @@
+"""A supervised process, with real small children."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from cli.process import Process, ProcessSpec, StackError, describe_exit
+
+Lines = list[tuple[str, str]]
+
+
+async def never() -> bool:
+    return False
+
+
+def python(code: str, ready: Callable[[], Awaitable[bool]] = never, pass_fds: tuple[int, ...] = ()) -> ProcessSpec:
+    return ProcessSpec("child", (sys.executable, "-uc", code), dict(os.environ), ready, pass_fds)
+
+
+@pytest.fixture
+def lines() -> Lines:
+    return []
+
+
+@pytest.fixture
+def log(lines: Lines) -> Callable[[str, str], None]:
+    return lambda part, line: lines.append((part, line))
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
+    except OSError:
+        return False
+
+
+async def line_of(lines: Lines, start: str) -> str:
+    async with asyncio.timeout(5):
+        while not (found := [line for _, line in lines if line.startswith(start)]):
+            await asyncio.sleep(0.01)
+    return found[0]
+
+
+async def test_ready_as_soon_as_the_probe_says_so(lines: Lines, log: Callable[[str, str], None]) -> None:
+    async def said_up() -> bool:
+        return ("child", "up") in lines
+
+    process = await Process.start(python("print('up'); import time; time.sleep(60)", said_up), log)
+    await process.wait_ready(5)
+    assert await process.stop(5) == -signal.SIGTERM
+    assert not is_alive(process.pid)
+
+
+async def test_one_that_ends_at_once_shows_its_last_lines(log: Callable[[str, str], None]) -> None:
+    process = await Process.start(python("print('no such\\ndevice'); raise SystemExit(3)"), log)
+    with pytest.raises(StackError, match=r"child ended at once \(exit 3\).*\n    no such\n    device"):
+        await process.wait_ready(5)
+
+
+async def test_one_that_never_gets_ready_is_given_up(log: Callable[[str, str], None]) -> None:
+    process = await Process.start(python("import time; time.sleep(60)"), log)
+    with pytest.raises(StackError, match=r"not ready after 0.2 s.*\n    \(it said nothing\)"):
+        await process.wait_ready(0.2)
+    await process.stop(5)
+
+
+async def test_a_probe_that_hangs_counts_as_not_ready(log: Callable[[str, str], None]) -> None:
+    async def hangs() -> bool:
+        await asyncio.sleep(60)
+        return True
+
+    process = await Process.start(python("import time; time.sleep(60)", hangs), log)
+    with pytest.raises(StackError, match="not ready"):
+        await process.wait_ready(0.2)
+    await process.stop(5)
+
+
+async def test_a_missing_program_says_how_to_get_it(log: Callable[[str, str], None]) -> None:
+    spec = ProcessSpec("kamailio", ("no-such-program",), dict(os.environ), never)
+    with pytest.raises(StackError, match=r"kamailio: no-such-program is not installed. `make setup`"):
+        await Process.start(spec, log)
+
+
+async def test_one_that_ignores_sigterm_is_killed(lines: Lines, log: Callable[[str, str], None]) -> None:
+    code = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up'); time.sleep(60)"
+    process = await Process.start(python(code), log)
+    await line_of(lines, "up")
+    assert await process.stop(0.2) == -signal.SIGKILL
+    assert any("killed" in line for _, line in lines)
+
+
+async def test_what_a_killed_child_leaves_of_its_group_is_cleared_away(
+    lines: Lines, log: Callable[[str, str], None]
+) -> None:
+    code = "import os, time; os.fork() or print('worker', os.getpid()); time.sleep(60)"
+    process = await Process.start(python(code), log)
+    worker = int((await line_of(lines, "worker")).split()[1])
+    os.kill(process.pid, signal.SIGKILL)
+    assert await process.wait() == -signal.SIGKILL
+    async with asyncio.timeout(5):
+        while is_alive(worker):
+            await asyncio.sleep(0.01)
+
+
+async def test_no_child_outlives_its_supervisor(lines: Lines, log: Callable[[str, str], None]) -> None:
+    supervisor = (
+        "import asyncio, os\n"
+        "from tests.unit.cli.test_process import python\n"
+        "from cli.process import Process\n"
+        "async def main():\n"
+        "    child = await Process.start(python('import time; time.sleep(60)'), lambda *_: None)\n"
+        "    print('child', child.pid)\n"
+        "    await asyncio.sleep(60)\n"
+        "asyncio.run(main())\n"
+    )
+    process = await Process.start(python(supervisor), log)
+    child = int((await line_of(lines, "child")).split()[1])
+    os.kill(process.pid, signal.SIGKILL)
+    await process.wait()
+    async with asyncio.timeout(5):
+        while is_alive(child):
+            await asyncio.sleep(0.01)
+
+
+async def test_descriptors_are_handed_down(lines: Lines, log: Callable[[str, str], None]) -> None:
+    reading, writing = os.pipe()
+    process = await Process.start(python(f"import os; os.write({writing}, b'hello')", pass_fds=(writing,)), log)
+    assert await process.wait() == 0
+    assert os.read(reading, 10) == b"hello"
+    os.close(reading)
+    os.close(writing)
+
+
+async def test_long_and_undecodable_lines_do_not_stop_the_log(lines: Lines, log: Callable[[str, str], None]) -> None:
+    code = "import sys; sys.stdout.buffer.write(b'x' * 300_000 + b'\\n' + b'\\xff\\n' + b'end\\n')"
+    process = await Process.start(python(code), log)
+    await process.wait()
+    assert [line for _, line in lines][-2:] == ["�", "end"]
+    assert all(len(line) < 1000 for _, line in lines)
+
+
+@pytest.mark.parametrize(("status", "words"), [(0, "exit 0"), (1, "exit 1"), (-9, "SIGKILL"), (-15, "SIGTERM")])
+def test_describe_exit(status: int, words: str) -> None:
+    assert describe_exit(status) == words

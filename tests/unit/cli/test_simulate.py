@@ -1,0 +1,131 @@
+"""`callinteractive simulate` against a real web application."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Iterator
+from http.server import ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from cli.main import main
+from examples.demo.webapp import PizzaLine
+
+DEMO = Path(__file__).parents[3] / "examples" / "demo"
+HOST = "127.13.202.1"
+
+
+@pytest.fixture
+def ivr(tmp_path: Path) -> Iterator[Path]:
+    """The demo's ivr.yaml, with a transfer added, asking the demo's web application on a port of the test's own."""
+    with ThreadingHTTPServer((HOST, 0), PizzaLine) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        text = (DEMO / "ivr.yaml").read_text().replace("127.0.0.1:18000", f"{HOST}:{server.server_port}")
+        transfer = (
+            '      "0":\n        - simple_transfer: {to: ["000*306"], timeout: 20, final: no}\n        - hangup\n'
+        )
+        path = tmp_path / "ivr.yaml"
+        path.write_text(text.replace("      invalid:\n", transfer + "      invalid:\n"))
+        yield path
+        server.shutdown()
+        thread.join()
+
+
+def simulate(ivr: Path, *arguments: str, stdin: str | None = None) -> Result:
+    return CliRunner().invoke(main, ["simulate", "--ivr", str(ivr), *arguments], input=stdin)
+
+
+def story(result: Result) -> list[str]:
+    """Each line less its time."""
+    assert result.exit_code == 0, result.output
+    return [re.sub(r" +", " ", line.partition(" s  ")[2]) for line in result.stdout.splitlines()[1:]]
+
+
+def test_a_whole_call_by_digits_on_the_command_line(ivr: Path) -> None:
+    told = story(simulate(ivr, "--digits", "11234#"))
+    heard = [line for line in told if line.startswith("hears")]
+    assert heard == [
+        "hears welcome.wav (a digit stops it)",
+        "hears enter-order.wav (a digit stops it)",
+        "hears order-in-the-oven.wav",
+        "hears goodbye.wav",
+    ]
+    assert any(re.fullmatch(r"request POST http://\S+/order\?number=1234", line) for line in told)
+    assert any(line.startswith("answer 200") for line in told)
+    assert told[-1].startswith("call hung up")
+
+
+def test_lines_of_stdin_are_dialled_and_its_end_hangs_up(ivr: Path) -> None:
+    told = story(simulate(ivr, stdin="9\n"))
+    assert "hears try-again.wav" in told
+    assert told[-1] == "caller hangs up"
+
+
+def test_an_empty_line_lets_the_time_run_out(ivr: Path) -> None:
+    result = simulate(ivr, stdin="\n\n")
+    assert "caller dials nothing for 4 s" in story(result)
+    assert "menu main menu: timeout" in story(result)
+    assert "    4.0 s  " in result.stdout  # nobody had to wait for them
+
+
+def test_a_number_ends_where_its_line_ends(ivr: Path) -> None:
+    told = story(simulate(ivr, stdin="1\n12\n"))
+    assert "caller dials nothing more for 2 s" in told
+    assert any(line.endswith("/order?number=12") for line in told)
+
+
+def test_keys_that_no_phone_has_are_refused_kindly(ivr: Path) -> None:
+    assert "no such key: X" in simulate(ivr, stdin="1x\n2\n").stdout
+
+
+@pytest.mark.parametrize(
+    ("outcome", "ends"), [("busy", "call hung up"), ("no_answer", "call hung up"), ("answered", "rings answered")]
+)
+def test_a_transfer_ends_as_told(ivr: Path, outcome: str, ends: str) -> None:
+    told = story(simulate(ivr, "--digits", "0", "--transfer", outcome))
+    assert "rings 000*306 for <+15550100>, for at most 20 s" in told
+    assert told[-1].startswith(ends)
+
+
+def test_nobody_to_ask_about_a_transfer_means_answered(ivr: Path) -> None:
+    assert story(simulate(ivr, stdin="0\n"))[-1] == "rings answered"
+
+
+def test_an_internal_caller_by_the_site(ivr: Path) -> None:
+    result = simulate(
+        ivr, "--site", str(DEMO / "site.yaml"), "--caller", "000*306", "--number", "332", "--digits", "11#"
+    )
+    told = [line.strip() for line in story(result)]
+    assert "CallerExtension=000*306" in told
+    assert "CallerExtensionID=134" in told
+    assert "CalledNumber=332" in told
+
+
+def test_a_did_is_told_as_such(ivr: Path) -> None:
+    told = [line.strip() for line in story(simulate(ivr, "--number", "+15550199", "--digits", "11#"))]
+    assert "CalledDID=+15550199" in told
+
+
+def test_a_web_application_that_is_down_is_said_and_the_call_goes_on(ivr: Path) -> None:
+    ivr.write_text(re.sub(r"http://[0-9.]+:\d+", f"http://{HOST}:9", ivr.read_text()))
+    told = story(simulate(ivr, "--digits", "11234#"))
+    assert any(line.startswith("error ") for line in told)
+    assert "hears sorry.wav" in told
+
+
+def test_a_number_that_leads_nowhere(ivr: Path) -> None:
+    result = simulate(ivr, "--number", "999", "--digits", "1")
+    assert result.exit_code == 1
+    assert "999 leads to no IVR" in result.stderr
+    assert "000*332, +15550199" in result.stderr
+
+
+def test_a_broken_configuration(tmp_path: Path) -> None:
+    (tmp_path / "ivr.yaml").write_text("ivrs: 1\n")
+    result = simulate(tmp_path / "ivr.yaml")
+    assert result.exit_code == 1
+    assert "ivr.yaml:1:" in result.stderr
