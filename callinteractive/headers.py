@@ -100,10 +100,13 @@ class TransferHeader(_Header):
 
     @classmethod
     def _from_form(cls, form: Mapping[str, str]) -> Self:
-        numbers, timeout = tuple(form["to"].split(",")), form.get("timeout")
+        numbers = tuple(form["to"].split(","))
         if not all(map(is_dialled_number, numbers)):
             raise ValueError("to holds what is no number")
-        return cls(numbers, None if timeout is None else int(timeout), form["early_media"] == "1")
+        timeout_s = int(form["timeout"]) if "timeout" in form else None
+        if timeout_s is not None and timeout_s < 1:
+            raise ValueError("timeout is not positive")
+        return cls(numbers, timeout_s, form["early_media"] == "1")
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,7 +59,7 @@ def _root(body: bytes) -> etree._Element:
     try:
         root = etree.fromstring(body, parser)
     except etree.XMLSyntaxError as error:
-        reason = str(error.msg).partition(", line ")[0].strip()
+        reason = str(error.msg).splitlines()[0].partition(", line ")[0]  # the rest may quote the body
         raise ResponseError(f"not XML: {reason}", int(error.lineno or 0)) from None
     if root.getroottree().docinfo.doctype:  # type: ignore[union-attr]
         raise ResponseError("a DOCTYPE is not allowed", 1)

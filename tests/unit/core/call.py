@@ -28,7 +28,7 @@ ASK = '- call_interactive: {url: "http://127.0.0.1:8000/menu"}'
 
 
 def ivr_file(contexts: str, ivr: str = "") -> IvrFile:
-    """An ivr.yaml with one IVR, entering context 1; `ivr` holds more of its keys, `contexts` the YAML below `contexts`."""
+    """An ivr.yaml with one IVR that enters context 1; `contexts` is the YAML below that key, `ivr` more keys of it."""
     more = f", {ivr}" if ivr else ""
     head = f'ivrs: [{{number: "000*332", id: 145, entry_context: 1{more}}}]\ncontexts:\n'
     return load_ivr_file(head + textwrap.indent(textwrap.dedent(contexts).strip("\n"), "  "), "ivr.yaml")

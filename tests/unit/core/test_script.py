@@ -1,4 +1,4 @@
-"""CallScript: contexts, options, rules and their order; loops, lifetime; saved and resumed anywhere (C1-C5, X5, A15)."""
+"""CallScript: contexts, options, rules, in order; loops, lifetime; saved and resumed anywhere (C1-C5, X5, A15)."""
 
 from __future__ import annotations
 
@@ -341,7 +341,7 @@ ANSWERS = [
     b"rubbish",
     b"<Response/>",
     b"<Response><Hangup/></Response>",
-    b'<Response><Pause length="0"/><SetVar name="a">b</SetVar><PlaySound where="background">c.wav</PlaySound></Response>',
+    b'<Response><Pause length="0"/><SetVar name="a">b</SetVar><PlaySound where="background">c</PlaySound></Response>',
     b'<Response><SetCaller name="n"/><SimpleTransfer final="no">1,2</SimpleTransfer><Jump context="2"/></Response>',
     b'<Response><Jump context="9"/></Response>',
     b'<Response><PlaySound digitvar="d" where="background">c.wav</PlaySound><Pause/></Response>',
@@ -448,8 +448,7 @@ def test_a_state_with_anything_changed_is_refused_or_runs(data: st.DataObject):
         place[key] = data.draw(JSON)
     try:
         resumed = CallScript.from_json(json.dumps(state), RICH)
-    except ScriptStateError as error:
-        assert str(error)
+    except ScriptStateError:
         return
     for event in (Dialled("1"), Played(), Waited(), Fetched(200, ANSWERS[4]), TransferFailed("busy", 486), HungUp()):
         resumed.handle(event, call.now)

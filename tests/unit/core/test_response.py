@@ -1,0 +1,214 @@
+"""The web application's answer: octets to actions, or an error with line and reason (X1-X4)."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from callinteractive.actions.hangup import Hangup
+from callinteractive.actions.play_sound import PlaySound
+from callinteractive.actions.set_caller import SetCaller
+from callinteractive.actions.set_var import SetVar
+from callinteractive.actions.simple_transfer import SimpleTransfer
+from callinteractive.errors import ResponseError
+from callinteractive.response import MAX_ACTIONS, MAX_BODY, MAX_WARNINGS, Response, parse
+
+PROLOGUE = b'<?xml version="1.0" encoding="UTF-8"?>\n'
+
+
+@pytest.mark.parametrize("body", [b"", b" \r\n\t", b"<Response/>", PROLOGUE + b"<Response>\n</Response>\n"])
+def test_X1_an_answer_without_actions_is_fine(body: bytes):
+    assert parse(body) == Response()
+
+
+def test_X2_actions_are_read_in_order():
+    body = (
+        PROLOGUE
+        + b"""<Response>
+        <SetVar name="transferDestination">09897987</SetVar>
+        <SetCaller name="callerName" number="92992"/>
+        <!-- a comment, and <?php nothing ?> -->
+        <SimpleTransfer final="no" timeout="20">NUM1,NUM2</SimpleTransfer>
+        <Hangup/>
+    </Response>"""
+    )
+    assert parse(body).actions == (
+        SetVar("transferDestination", "09897987"),
+        SetCaller("callerName", "92992"),
+        SimpleTransfer(("NUM1", "NUM2"), 20, final=False),
+        Hangup(),
+    )
+
+
+def test_X2_ten_actions_and_no_more():
+    assert len(parse(b"<Response>" + b"<Hangup/>" * MAX_ACTIONS + b"</Response>").actions) == MAX_ACTIONS == 10
+    with pytest.raises(ResponseError, match="line 2: 11 actions, at most 10 are allowed"):
+        parse(b"<Response>" + b"<Hangup/>" * 10 + b"\n<Hangup/></Response>")
+
+
+def test_X2_any_encoding_that_xml_knows():
+    text = '<Response><SetVar name="a">Иван</SetVar></Response>'
+    expected = (SetVar("a", "Иван"),)
+    assert parse(b"\xef\xbb\xbf" + text.encode()).actions == expected
+    assert parse(text.encode("utf-16")).actions == expected
+    assert parse(b'<?xml version="1.0" encoding="windows-1251"?>' + text.encode("cp1251")).actions == expected
+
+
+def test_text_may_be_escaped_in_cdata_and_around_comments():
+    body = b'<Response><SetVar name="x">a<!-- c -->&amp;<?pi x?>&#1078;<![CDATA[<d>]]></SetVar></Response>'
+    assert parse(body).actions == (SetVar("x", "a&ж<d>"),)
+
+
+@pytest.mark.parametrize(
+    ("body", "line", "reason"),
+    [
+        (b"not xml", 1, "not XML: Start tag expected, '<' not found"),
+        (b"<Response>\n<Hangup>\n</Response>", 3, "not XML: Opening and ending tag mismatch"),
+        (b"<Response/><Response/>", 1, "not XML: Extra content at the end of the document"),
+        (b"<Response>\xff</Response>", 1, "not XML"),
+        (b"<Response>\n\x00</Response>", 2, "not XML"),
+        (b'<?xml version="1.0" encoding="no-such"?><Response/>', 1, "not XML: Unsupported encoding"),
+        (b"\n<response/>", 2, "the root element must be <Response>, not <response>"),
+        (b"<html/>", 1, "the root element must be <Response>, not <html>"),
+        (b'<Response xmlns="urn:x"/>', 1, "the root element must be <Response>"),
+        (
+            b"<Response>\n<Nothing/></Response>",
+            2,
+            "unknown element <Nothing>; known: Hangup, Pause, SetVar, Jump, SetCaller",
+        ),
+        (b"<Response>\n<hangup/></Response>", 2, "unknown element <hangup>"),
+        (b'<Response xmlns:a="u"><a:Hangup/></Response>', 1, "unknown element <{u}Hangup>"),
+        (b"<Response>\n\n<Pause><Hangup/></Pause></Response>", 3, "<Pause> can't hold other elements"),
+        (b"<Response>\n<Jump/></Response>", 2, "<Jump>: context is missing"),
+        (b"<Response>hello<Hangup/></Response>", 1, "text between the actions: 'hello'"),
+        (b"<Response>\n<Hangup/>hello</Response>", 2, "text between the actions: 'hello'"),
+        (b"<Response>&nbsp;</Response>", 1, "not XML: Entity 'nbsp' not defined"),
+    ],
+)
+def test_X3_what_is_invalid_is_told_with_its_line(body: bytes, line: int, reason: str):
+    with pytest.raises(ResponseError) as caught:
+        parse(body)
+    assert caught.value.line == line
+    assert caught.value.reason.startswith(reason)
+    assert str(caught.value) == f"line {line}: {caught.value.reason}"
+
+
+def test_X3_one_bad_action_and_nothing_of_the_response_runs():
+    with pytest.raises(ResponseError):
+        parse(b"<Response><PlaySound>a.wav</PlaySound><Pause length='x'/></Response>")
+
+
+LAUGHS = b"".join(b'<!ENTITY a%d "%s">' % (i, b"&a%d;" % (i - 1) * 10) for i in range(1, 20))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"<!DOCTYPE Response><Response/>",
+        b'<!DOCTYPE Response SYSTEM "file:///etc/passwd"><Response/>',
+        b'<!DOCTYPE Response [<!ENTITY a "x">]><Response>&a;</Response>',
+        b'<!DOCTYPE R [<!ENTITY a SYSTEM "file:///etc/passwd">]><Response><SetVar name="a">&a;</SetVar></Response>',
+        b'<!DOCTYPE R [<!ENTITY % a SYSTEM "http://127.0.0.1:9/">%a;]><Response/>',
+    ],
+)
+def test_X3_a_doctype_is_not_allowed(body: bytes):
+    with pytest.raises(ResponseError, match="line 1: a DOCTYPE is not allowed"):
+        parse(body)
+
+
+@pytest.mark.timeout(5)
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'<!DOCTYPE R [<!ENTITY a0 "ha">' + LAUGHS + b"]><Response>&a19;</Response>",
+        b'<!DOCTYPE R [<!ENTITY a0 "ha">' + LAUGHS + b']><Response a="&a19;"/>',
+        b'<!DOCTYPE R [<!ENTITY a "' + b"x" * 30_000 + b'">]><Response a="' + b"&a;" * 9_000 + b'"/>',
+        b"<a>" * 16_000,
+        b"<Response>" + b"<Pause>" * 5_000,
+    ],
+)
+def test_X3_no_document_is_a_bomb(body: bytes):
+    with pytest.raises(ResponseError):
+        parse(body)
+
+
+def test_X3_a_body_has_at_most_64_KiB():
+    whole = b"<Response>" + b" " * (MAX_BODY - 21) + b"</Response>"
+    assert len(whole) == MAX_BODY == 65_536
+    assert parse(whole) == Response()
+    with pytest.raises(ResponseError, match="longer than 65536 octets") as caught:
+        parse(whole + b"\n")
+    assert caught.value.line == 0
+
+
+def test_X4_unknown_attributes_are_warnings():
+    response = parse(b'<Response version="2">\n<Hangup reason="busy"/>\n<Pause>text</Pause></Response>')
+    assert len(response.actions) == 2
+    assert response.warnings == (
+        "line 1: unknown attribute 'version'",
+        "line 2: <Hangup>: unknown attribute 'reason'",
+        "line 3: <Pause>: takes no text",
+    )
+
+
+def test_X4_a_name_in_another_case_is_another_name():
+    assert parse(b'<Response><Pause Length="1"/></Response>').warnings == (
+        "line 1: <Pause>: unknown attribute 'Length'",
+    )
+
+
+def test_X4_white_space_around_text_is_trimmed():
+    assert parse(b"<Response><PlaySound>\n  a.wav\t</PlaySound></Response>").actions == (PlaySound("a.wav"),)
+
+
+def test_X4_variables_are_not_expanded():
+    assert parse(b'<Response><SetVar name="a">$b</SetVar></Response>').actions == (SetVar("a", "$b"),)
+
+
+def test_warnings_cannot_flood_the_log():
+    attributes = " ".join(f'a{index}=""' for index in range(1000))
+    assert len(parse(f"<Response {attributes}/>".encode()).warnings) == MAX_WARNINGS
+
+
+def parses_or_says_why(body: bytes) -> None:
+    try:
+        parse(body)
+    except ResponseError as error:
+        reason = error.reason
+    else:
+        reason = "fine"
+    assert reason
+    assert reason.isprintable()
+
+
+@given(st.binary(max_size=300) | st.binary(max_size=60).map(lambda inside: b"<Response>" + inside + b"</Response>"))
+@example(b"\xef\xbb\xbf")
+@example(b"<?xml version='1.0' encoding='EBCDIC-US'?><Response/>")
+@settings(max_examples=200)
+def test_X3_random_octets_are_parsed_or_told_why_not(body: bytes):
+    parses_or_says_why(body)
+
+
+WELL_FORMED = (
+    PROLOGUE + b'<Response><Pause length="15"/><SetVar name="a">b&amp;</SetVar><Jump context="3" option="start"/>'
+    b'<SetCaller name="n" number="1"/><PlaySound where="background" digitvar="v">a.wav</PlaySound>'
+    b'<SimpleTransfer final="no" timeout="20" early_media="True">1,2</SimpleTransfer><Hangup/></Response>'
+)
+PIECES = [b"<", b">", b'"', b"&", b"&#0;", b"&a;", b"<!--", b"]]>", b"<![CDATA[", b"<?x?>", b"<!DOCTYPE a>", b"\0"]
+CHANGE = st.tuples(st.integers(0, len(WELL_FORMED)), st.integers(0, 6), st.sampled_from(PIECES) | st.binary(max_size=3))
+
+
+@given(st.lists(CHANGE, max_size=4))
+@settings(max_examples=300)
+def test_X3_a_spoilt_document_is_parsed_or_told_why_not(changes: list[tuple[int, int, bytes]]):
+    body = WELL_FORMED
+    for place, cut, piece in changes:
+        body = body[:place] + piece + body[place + cut :]
+    parses_or_says_why(body)
+
+
+@given(st.text(st.characters(exclude_categories=("Cs", "Cc"), exclude_characters="<&\ufffe\uffff"), max_size=50))
+def test_any_text_is_a_value(text: str):
+    body = f'<Response><SetVar name="a">{text.replace("]]>", "")}</SetVar></Response>'.encode()
+    assert parse(body).actions == (SetVar("a", text.replace("]]>", "").strip()),)
