@@ -8,8 +8,9 @@ from urllib.parse import unquote
 from callinteractive.dialled import is_dialled_number
 from callinteractive.model import Extension, Site, Trunk
 from callinteractive.numbers import Directory
-from kemi import jump, ksr
+from kemi import ksr
 from kemi.facts import decode_user, find_identity, make_facts
+from kemi.jump import Sidecars
 from kemi.ksr import Match
 
 ALLOW = "Allow: INVITE, ACK, CANCEL, BYE, OPTIONS, UPDATE, PRACK, INFO, REFER\r\n"
@@ -24,6 +25,7 @@ class Ingress:
         self._node = site.node
         self._directory = directory
         self._route_key = route_key
+        self._sidecars = Sidecars(site.sidecars)
 
     def route(self) -> None:
         """The request route."""
@@ -81,7 +83,7 @@ class Ingress:
         ksr.remove_private_headers()
         ksr.remove_header("Route")  # a phone's outbound-proxy route leads here; we go where the number says
         ksr.record_route(f";{_MARK}={self._mark()}")
-        jump.enter(found.ivr, facts)
+        self._sidecars.enter(found.ivr, facts)
 
     @staticmethod
     def _passes_checks() -> bool:

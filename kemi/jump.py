@@ -6,8 +6,10 @@ passed over before the caller notices; so is one that answers 503, being drained
 
 from __future__ import annotations
 
+import random
+
 from callinteractive.headers import CallHeader, EntryHeader
-from callinteractive.model import START, Ivr
+from callinteractive.model import START, Ivr, SidecarPool
 from callinteractive.request import CallFacts
 from kemi import ksr
 from kemi.ksr import Route
@@ -21,16 +23,22 @@ RETRY_AFTER = "Retry-After: 5\r\n"
 _HEADERS = "ci_headers"
 
 
-def enter(ivr: Ivr, facts: CallFacts) -> None:
-    """Send the INVITE at hand to a sidecar, into the entry context of `ivr`."""
-    call, entry = CallHeader(facts), EntryHeader(ivr.number, ivr.entry_context, START)
-    # Added in the branch route, so that they stay off any other branch this INVITE may get.
-    ksr.remember(_HEADERS, f"{call.NAME}: {call}\r\n{entry.NAME}: {entry}\r\n")
-    if not ksr.select_destination(GROUP):
-        _reply_unavailable()
-        return
-    ksr.set_timers(ANSWER_MS[ivr.answer], PROVISIONAL_MS)
-    _relay()
+class Sidecars:
+    """The pool that calls enter by."""
+
+    def __init__(self, pool: SidecarPool) -> None:
+        self._addresses = pool.addresses
+
+    def enter(self, ivr: Ivr, facts: CallFacts) -> None:
+        """Send the INVITE at hand to a sidecar, into the entry context of `ivr`."""
+        call, entry = CallHeader(facts), EntryHeader(ivr.number, ivr.entry_context, START)
+        # Added in the branch route, so that they stay off any other branch this INVITE may get.
+        ksr.remember(_HEADERS, f"{call.NAME}: {call}\r\n{entry.NAME}: {entry}\r\n")
+        if not ksr.select_destination(GROUP):
+            # All are out: more likely a machine that was busy for a moment than a pool that is dead.
+            ksr.set_request_uri(f"sip:{ksr.request_user()}@{random.choice(self._addresses)}")
+        ksr.set_timers(ANSWER_MS[ivr.answer], PROVISIONAL_MS)
+        _relay()
 
 
 def on_branch() -> None:

@@ -70,24 +70,25 @@ async def test_silent_sidecar_is_passed_over(caller: Endpoint, sidecars: list[En
     assert got.get(CallHeader.NAME) == unanswered.get(CallHeader.NAME)  # R2: the same CallID
     assert got.uri.endswith(f":{alive.port}")
     assert len(got.private()) == 2
+    silent.send(sip.reply(unanswered, "100 Trying"))  # it was only slow
+    await silent.receive("CANCEL")
     await answer(alive, got)
     await caller.receive(200)
 
 
-async def test_dead_sidecar_is_passed_over_and_then_left_out(caller: Endpoint, sidecars: list[Endpoint]) -> None:
+async def test_dead_sidecar_is_passed_over_and_then_left_out(
+    kamailio: RunningKamailio, caller: Endpoint, sidecars: list[Endpoint]
+) -> None:
     """Its port is closed, as after SIGKILL: ICMP tells Kamailio nothing, so the call must not depend on it."""
     dead, alive = sidecars
     dead.close()
-    durations = []
-    for _ in range(8):
+    for _ in range(4):
         began = time.monotonic()
         caller.send(caller.invite("332"))
         await answer(alive, await alive.receive("INVITE"))
         await caller.receive(200)
-        durations.append(time.monotonic() - began)
-    assert max(durations) < 0.6
-    assert sum(duration > 0.15 for duration in durations) == 2  # ds_probing_threshold
-    assert max(durations[-3:]) < 0.1
+        assert time.monotonic() - began < 1
+    assert (await kamailio.rpc("dispatcher.list")).count("FLAGS: IP") == 1  # two calls told
 
 
 async def test_draining_sidecar_is_passed_over_at_once(caller: Endpoint, sidecars: list[Endpoint]) -> None:
@@ -131,14 +132,20 @@ async def test_no_sidecar_gives_503_with_retry_after(caller: Endpoint, sidecars:
     assert refused.get("Retry-After") == "5"
 
 
-async def test_none_left_alive_gives_503_at_once(
+async def test_when_all_are_out_one_is_asked_all_the_same(
     kamailio: RunningKamailio, caller: Endpoint, sidecars: list[Endpoint]
 ) -> None:
+    """A machine too busy to answer OPTIONS for a moment must not refuse its calls."""
     for sidecar in sidecars:
         sidecar.options_status = "503 Draining"
+    sidecars[1].inbox = sidecars[0].inbox
     await kamailio.until("dispatcher.list", shows=lambda out: out.count("FLAGS: IP") == 2)
+    caller.send(caller.invite("332"))
+    await answer(sidecars[0], await sidecars[0].receive("INVITE"))
+    await caller.receive(200)
     invite = caller.invite("332")
     caller.send(invite)
+    sidecars[0].send(sip.reply(await sidecars[0].receive("INVITE"), "503 Service Unavailable", tag="d"))
     refused = await caller.receive(503)
     caller.send(sip.ack_of_failure(invite, refused))
     assert refused.get("Retry-After") == "5"
@@ -204,12 +211,12 @@ async def test_cancel_of_nothing_gets_481(caller: Endpoint) -> None:
 async def test_exception_in_a_callback_is_500_and_logged(tmp_path: Path) -> None:
     """`entry` fails for one number only, by a .pth in the folder of packages."""
     (tmp_path / "broken.py").write_text(
-        "import kemi.jump\n"
-        "enter = kemi.jump.enter\n"
-        "def fail(ivr, facts):\n"
+        "from kemi.jump import Sidecars\n"
+        "enter = Sidecars.enter\n"
+        "def fail(self, ivr, facts):\n"
         "    if facts.called_did: raise RuntimeError('boom')\n"
-        "    enter(ivr, facts)\n"
-        "kemi.jump.enter = fail\n"
+        "    enter(self, ivr, facts)\n"
+        "Sidecars.enter = fail\n"
     )
     packages = sip.PACKAGES
     (tmp_path / "broken.pth").write_text(f"{packages}\nimport broken\n")

@@ -40,7 +40,7 @@ class FakeKsr:
         self.headers["From"] = "<sip:7@h>;tag=1"
 
     def __getattr__(self, module: str) -> Any:
-        if module in ("is_ACK", "set_drop", "err"):
+        if module in ("is_ACK", "set_drop", "err", "seturi"):
             return lambda *arguments: self._call(module, *arguments)
         return _Module(self, module)
 

@@ -35,10 +35,19 @@ def ingress() -> Ingress:
 def test_invite_goes_to_a_sidecar(ingress: Ingress, ksr: FakeKsr) -> None:
     ingress.route()
     assert ksr.replies == []
-    assert ksr.called("rr.add_rr_param") == [(f";ci={MARK}",)]
+    assert ksr.called("rr.record_route_params") == [(f";ci={MARK}",)]
+    assert not ksr.called("textops.remove_hf_re")
+    assert CallHeader.NAME in ksr.memory["ci_headers"]
+
+
+@pytest.mark.parametrize("message", ["INVITE ...\r\nx-Ci-call: 1\r\n", UnicodeDecodeError("utf-8", b"\xff", 0, 1, "")])
+def test_private_headers_of_outsiders_are_removed(
+    ingress: Ingress, ksr: FakeKsr, message: str | UnicodeDecodeError
+) -> None:
+    ksr.results["kx.get_msgbuf"] = message
+    ingress.route()
     names = [name for name, _ in ksr.calls]
     assert names.index("textops.remove_hf_re") < names.index("tm.t_relay")
-    assert CallHeader.NAME in ksr.memory["ci_headers"]
 
 
 @pytest.mark.parametrize("method", ["INVITE", "ACK", "CANCEL", "BYE", "OPTIONS"])
@@ -114,7 +123,6 @@ def test_in_dialog_request_of_ours_is_followed(ingress: Ingress, ksr: FakeKsr, m
     in_dialog(ksr, method, MARK)
     ingress.route()
     assert (ksr.replies, len(ksr.called("tm.t_relay"))) == ([], 1)
-    assert ksr.called("textops.remove_hf_re")
 
 
 @pytest.mark.parametrize(("method", "replies"), [("ACK", []), ("BYE", [481]), ("INVITE", [481])])

@@ -5,17 +5,19 @@ from __future__ import annotations
 import pytest
 
 from callinteractive.headers import CallHeader, EntryHeader
-from callinteractive.model import Ivr
+from callinteractive.model import Ivr, SidecarPool
 from callinteractive.request import CallFacts
 from kemi import jump
+from kemi.jump import Sidecars
 from tests.unit.kemi.fake_ksr import FakeKsr
 
+POOL = SidecarPool(2, "127.0.0.1", 5070)
 IVR = Ivr("000*332", 145, "3")
 FACTS = CallFacts("c" * 32, "1:" + "c" * 32, "7", "N", "332", "000*332", 145)
 
 
 def test_headers_are_the_branch_s_only(ksr: FakeKsr) -> None:
-    jump.enter(IVR, FACTS)
+    Sidecars(POOL).enter(IVR, FACTS)
     assert not ksr.called("hdr.append")
     jump.on_branch()
     [(lines,)] = ksr.called("hdr.append")
@@ -25,16 +27,17 @@ def test_headers_are_the_branch_s_only(ksr: FakeKsr) -> None:
     assert end == ""
 
 
-def test_no_sidecar_alive(ksr: FakeKsr) -> None:
+def test_none_alive_asks_one_all_the_same(ksr: FakeKsr) -> None:
     ksr.results["dispatcher.ds_select_domain"] = -1
-    jump.enter(IVR, FACTS)
-    assert ksr.replies == [503]
-    assert ksr.called("hdr.append_to_reply") == [("Retry-After: 5\r\n",)]
+    Sidecars(POOL).enter(IVR, FACTS)
+    [(uri,)] = ksr.called("seturi")
+    assert uri in ("sip:332@127.0.0.1:5070", "sip:332@127.0.0.1:5071")
+    assert ksr.called("tm.t_relay")
 
 
 def test_nothing_could_be_sent(ksr: FakeKsr) -> None:
     ksr.results["tm.t_relay"] = -1
-    jump.enter(IVR, FACTS)
+    Sidecars(POOL).enter(IVR, FACTS)
     assert ksr.replies == [503]
 
 
@@ -67,3 +70,4 @@ def test_all_were_tried(ksr: FakeKsr) -> None:
     ksr.results.update({"tm.t_get_status_code": 503, "dispatcher.ds_next_domain": -1})
     jump.on_failure()
     assert ksr.replies == [503]
+    assert ksr.called("hdr.append_to_reply") == [("Retry-After: 5\r\n",)]

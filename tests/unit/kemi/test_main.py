@@ -37,7 +37,7 @@ def test_exception_while_answering_is_logged(ksr: FakeKsr) -> None:
 
 
 def test_exception_in_the_reply_route_lets_the_reply_pass(ksr: FakeKsr) -> None:
-    ksr.results["textops.remove_hf_re"] = RuntimeError("boom")
+    ksr.results["kx.get_msgbuf"] = RuntimeError("boom")
     assert Callbacks(Mock()).ksr_reply_route(None) == 1
     assert ksr.replies == []
     assert len(ksr.called("err")) == 1
