@@ -109,9 +109,11 @@ def _ivr(value: Value, contexts: Mapping[str, Context]) -> Ivr:
         follow_redirects=section["follow_redirects"].boolean(False),
     )
     section.done()
-    if ivr.entry_context and ivr.entry_context not in contexts:
+    if entry.is_missing:
+        return ivr
+    if ivr.entry_context not in contexts:
         entry.wrong(f"context {ivr.entry_context[:40]!r} is not configured; known: {', '.join(contexts)[:200]}")
-    elif ivr.entry_context and START not in contexts[ivr.entry_context].options:
+    elif START not in contexts[ivr.entry_context].options:
         entry.wrong(f"context {ivr.entry_context!r} has no option start: every caller would be hung up on (C2)")
     return ivr
 
@@ -221,7 +223,7 @@ def _extension(value: Value) -> Extension:
         number=section["number"].checked(_extended),
         id=section["id"].integer(None, 0, 2**63),
         contact=contact,
-        password=section["password"].optional_text(),
+        password=section["password"].optional_text() or None,
         contact_host=host,
     )
     section.done()

@@ -37,6 +37,10 @@ class Value:
         return self._node is None or self._node.tag == _NULL
 
     @property
+    def _is_text(self) -> bool:
+        return isinstance(self._node, yaml.ScalarNode) and not self.is_missing
+
+    @property
     def is_mapping(self) -> bool:
         return isinstance(self._node, yaml.MappingNode)
 
@@ -87,7 +91,7 @@ class Value:
                 return value
         except ValueError:
             pass
-        if text:
+        if self._is_text:
             self.wrong(f"must be a number from {least} to {most}, not {text[:40]!r}")
         return kind(least) if default is None else default  # type: ignore[call-arg]
 
@@ -104,7 +108,7 @@ class Value:
     def checked(self, check: Callable[[str], str | None], default: str | None = None) -> str:
         """A text that `check` finds nothing wrong with (it returns the reason, or None)."""
         value = self.text(default)
-        if value and (reason := check(value)):
+        if self._is_text and (reason := check(value)):
             self.wrong(reason)
         return value
 

@@ -7,6 +7,7 @@ outside and from what leaves.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Self
@@ -21,7 +22,7 @@ MAX_LENGTH = 16_384
 """Octets of one header's value; a UDP datagram holds four times this."""
 
 
-class _Header:
+class _Header(ABC):
     """A header whose value is a form; subclasses say which fields."""
 
     NAME: ClassVar[str]
@@ -45,12 +46,14 @@ class _Header:
         except (ValueError, TypeError) as error:
             raise HeaderError(f"{cls.NAME}: {error}") from None
 
+    @abstractmethod
     def _to_form(self) -> dict[str, str]:
-        raise NotImplementedError
+        """The fields as texts."""
 
     @classmethod
+    @abstractmethod
     def _from_form(cls, form: Mapping[str, str]) -> Self:
-        raise NotImplementedError
+        """The reverse of `_to_form`. Raises ValueError, TypeError or KeyError."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,14 +11,12 @@ _LARGEST_FLOAT = 1e15
 """Far beyond any time in seconds; neither infinity nor NaN is below it."""
 
 
-def read(kind: type[_T], values: object, **made: object) -> _T:
+def read(kind: type[_T], values: dict[str, Any], **made: object) -> _T:
     """Make a `kind`, a dataclass, of a JSON object of its fields; those in `made` are ready already.
 
     A field may be a str, int, float, bool, None, tuple[str, ...], dict[str, str], a dataclass, or a union of these.
     Raises ValueError or TypeError, naming the field.
     """
-    if not isinstance(values, dict):
-        raise ValueError(f"{kind.__name__} must be an object")
     types = get_type_hints(kind)
     checked = {name: _checked(name, types.get(name), value) for name, value in values.items()}
     return kind(**checked, **made)
@@ -26,7 +24,7 @@ def read(kind: type[_T], values: object, **made: object) -> _T:
 
 def _checked(name: str, declared: Any, value: Any) -> object:
     for kind in get_args(declared) if isinstance(declared, UnionType) else (declared,):
-        if isinstance(kind, type) and is_dataclass(kind):
+        if isinstance(kind, type) and is_dataclass(kind) and isinstance(value, dict):
             return read(kind, value)
         if kind == tuple[str, ...] and isinstance(value, list) and _are_texts(value):
             return tuple(value)

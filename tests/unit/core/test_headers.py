@@ -33,7 +33,7 @@ KINDS = [CallHeader, EntryHeader, TransferHeader, CallerHeader]
 
 
 @given(HEADERS)
-@settings(max_examples=200)
+@settings(max_examples=100)
 def test_what_is_written_is_read_back(header: Any):
     text = str(header)
     assert re.fullmatch(r"[\x21-\x7e]+", text)

@@ -200,7 +200,7 @@ CHANGE = st.tuples(st.integers(0, len(WELL_FORMED)), st.integers(0, 6), st.sampl
 
 
 @given(st.lists(CHANGE, max_size=4))
-@settings(max_examples=300)
+@settings(max_examples=150)
 def test_X3_a_spoilt_document_is_parsed_or_told_why_not(changes: list[tuple[int, int, bytes]]):
     body = WELL_FORMED
     for place, cut, piece in changes:

@@ -1,0 +1,407 @@
+"""site.yaml and ivr.yaml: from text to data, or to findings with file, line and reason (C1-C6)."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from ipaddress import ip_network
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from callinteractive.actions.call_interactive import CallInteractive
+from callinteractive.actions.hangup import Hangup
+from callinteractive.actions.jump import Jump
+from callinteractive.actions.pause import Pause
+from callinteractive.actions.play_sound import PlaySound
+from callinteractive.actions.record_digits import RecordDigits
+from callinteractive.actions.set_caller import SetCaller
+from callinteractive.actions.set_var import SetVar
+from callinteractive.actions.simple_transfer import SimpleTransfer
+from callinteractive.config import load_ivr_file, load_site
+from callinteractive.errors import ConfigError
+from callinteractive.model import Address, Context, Extension, Ivr, Listen, RtpEngine, SidecarPool, Trunk
+
+SITE = """\
+node: 3584705175                     # the number before ":" in CallAPIID
+sip: {listen: ["udp:127.0.0.1:5060", "tcp:127.0.0.1:5060"]}
+trunks:     [{name: carrier, from: ["127.0.0.2/32"], to: "sip:127.0.0.2:5080"}]
+extensions: [{number: "000*306", id: 134, contact: "sip:306@127.0.0.3:5090"}]
+sidecars: {count: 2, base_port: 5070}
+rtpengine: {ng: "127.0.0.1:22222", interface: 127.0.0.1, ports: [30000, 34999]}
+sounds: ./sounds
+defaults: {transfer_timeout_s: 60}
+"""
+IVR = """\
+ivrs: [{number: "000*332", id: 145, dids: ["+78123210001"], entry_context: 1, answer: at_once}]
+contexts:
+  1:
+    name: main menu
+    options:
+      start:
+        - play_sound: {file: welcome.wav, where: background}
+        - call_interactive: {url: "http://127.0.0.1:8000/menu?lang=$lang", method: POST}
+      "1": [{simple_transfer: {to: ["000*306"], timeout: 20, final: no}}]
+      invalid: [{jump: {context: 1}}]
+"""
+
+
+def findings(load: Callable[[str, str], object], text: str) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        load(text, "f.yaml")
+    assert str(caught.value).splitlines() == [str(finding) for finding in caught.value.findings]
+    return [str(finding) for finding in caught.value.findings]
+
+
+# site.yaml
+
+
+def test_the_site_of_the_documentation():
+    site = load_site(SITE, "site.yaml")
+    assert site.node == 3584705175
+    assert site.listen == (Listen("udp", "127.0.0.1", 5060), Listen("tcp", "127.0.0.1", 5060))
+    assert [str(listen) for listen in site.listen] == ["udp:127.0.0.1:5060", "tcp:127.0.0.1:5060"]
+    assert site.trunks == (Trunk("carrier", (ip_network("127.0.0.2/32"),), "sip:127.0.0.2:5080"),)
+    phone = Extension("000*306", 134, "sip:306@127.0.0.3:5090", contact_host="127.0.0.3")
+    assert site.extensions == (phone,)
+    assert (phone.short_number, phone.prefix) == ("306", "000")
+    assert site.sidecars == SidecarPool(2, "127.0.0.1", 5070)
+    assert [str(address) for address in site.sidecars.addresses] == ["127.0.0.1:5070", "127.0.0.1:5071"]
+    assert site.rtpengine == RtpEngine(Address("127.0.0.1", 22222), "127.0.0.1", 30000, 34999, 22223, 22224)
+    assert site.sounds == "./sounds"
+    assert site.defaults.transfer_timeout_s == 60
+
+
+def test_a_small_site_has_defaults():
+    site = load_site("node: 1\nsip: {listen: ['udp:127.0.0.1:5060']}", "site.yaml")
+    assert (site.trunks, site.extensions, site.sidecars, site.rtpengine) == ((), (), SidecarPool(), RtpEngine())
+
+
+def test_everything_that_a_site_can_say():
+    site = load_site(
+        """
+node: 0
+sip: {listen: ["udp:[::1]:5060"]}
+trunks: [{name: in-only, from: ["10.0.0.0/8", "fd00::/8"]}, {name: out-only, to: "sip:gw.example.org;transport=tcp"}]
+extensions:
+  - {number: 000*307, id: 0, password: s3cret}
+  - {number: 000*308, id: 1, contact: "sip:308@[::1]:5090;transport=udp"}
+sidecars: {count: 10, host: 127.0.0.7, base_port: 6000, metrics_port: 9000}
+rtpengine: {ng: "127.0.0.1:100", interface: "pub/10.0.0.1!1.2.3.4", dtmf_port: 1, http_port: 2, timeout_s: 10}
+defaults: {ringback: ring.wav}
+""",
+        "site.yaml",
+    )
+    assert [trunk.to for trunk in site.trunks] == [None, "sip:gw.example.org;transport=tcp"]
+    assert site.extensions[0].contact is None
+    assert "s3cret" not in repr(site)
+    assert site.extensions[1].contact_host == "[::1]"
+    assert (site.rtpengine.dtmf_port, site.rtpengine.http_port, site.rtpengine.timeout_s) == (1, 2, 10)
+    assert site.defaults.ringback == "ring.wav"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "reason"),
+    [
+        ("node: 3584705175", "nod: 1", 1, "node: is missing"),
+        (
+            "node: 3584705175",
+            "nod: 1",
+            1,
+            "unknown key 'nod'; known here: defaults, extensions, node, rtpengine, sidecars",
+        ),
+        ("3584705175", "-1", 1, "node: must be a number from 0 to"),
+        ("udp:127.0.0.1:5060", "udp:127.0.0.1:0", 2, 'sip.listen[0]: must be like "udp:127.0.0.1:5060"'),
+        ("udp:127.0.0.1:5060", "udp:127.0.0.1:65536", 2, "sip.listen[0]: must be like"),
+        ("udp:127.0.0.1:5060", "tls:127.0.0.1:5060", 2, "at least one UDP address is needed"),
+        ("udp:127.0.0.1:5060", "udp:127.0.0.1", 2, "sip.listen[0]: must be like"),
+        ("{listen", "{listens", 2, "unknown key 'listens'; known here: listen"),
+        ('["127.0.0.2/32"]', "127.0.0.2/32", 3, "trunks[0].from: must be a list"),
+        ("127.0.0.2/32", "127.0.0.2/24", 3, "trunks[0].from[0]: must be an address or a network"),
+        ("127.0.0.2/32", "carrier.example.org", 3, "trunks[0].from[0]: must be an address or a network"),
+        ("sip:127.0.0.2:5080", "127.0.0.2:5080", 3, 'trunks[0].to: must be a SIP URI like "sip:306@127.0.0.3:5090"'),
+        ("sip:127.0.0.2:5080", "sip:127.0.0.2:99999", 3, "trunks[0].to: must be a SIP URI"),
+        ("sip:127.0.0.2:5080", "sip:127.0.0.2:5080\\r\\nX: y", 3, "trunks[0].to: must be a SIP URI"),
+        ("name: carrier", 'name: "a b"', 3, "trunks[0].name: must be at most 64 letters"),
+        (', from: ["127.0.0.2/32"], to: "sip:127.0.0.2:5080"', "", 3, "trunks[0]: needs from"),
+        ("000*306", "306", 4, 'extensions[0].number: must be an extended number like "000*332" (C1)'),
+        ("id: 134", "id: x", 4, "extensions[0].id: must be a number"),
+        (', contact: "sip:306@127.0.0.3:5090"', "", 4, "extensions[0]: needs a contact (a fixed phone) or a password"),
+        ('contact: "sip:306@127.0.0.3:5090"', 'password: ""', 4, "extensions[0]: needs a contact"),
+        ("sip:306@", "sip:30#6@", 4, "extensions[0].contact: must be a SIP URI"),
+        ("count: 2", "count: 11", 5, "sidecars.count: must be a number from 1 to 10, not '11'"),
+        ("{count: 2", '{host: "a b", count: 2', 5, "sidecars.host: must be an address like 127.0.0.1"),
+        ("interface: 127.0.0.1", 'interface: "a b"', 6, "rtpengine.interface: must be an address"),
+        ("[30000, 34999]", "[34999, 30000]", 6, "rtpengine: ports must be [first, last]"),
+        ("[30000, 34999]", "[30000]", 6, "rtpengine: ports must be [first, last]"),
+        ("[30000, 34999]", "30000-34999", 6, "rtpengine.ports: must be a list"),
+        ('"127.0.0.1:22222"', "22222", 6, 'rtpengine.ng: must be like "127.0.0.1:22222"'),
+        ("transfer_timeout_s: 60", "transfer_timeout_s: 0", 8, "defaults.transfer_timeout_s: must be a number from 1"),
+        ("transfer_timeout_s: 60", "ringback: ../ring.wav", 8, "defaults.ringback: must be the name of a file"),
+    ],
+)
+def test_what_is_wrong_with_a_site_is_told_with_its_line(old: str, new: str, line: int, reason: str):
+    assert old in SITE
+    told = findings(load_site, SITE.replace(old, new, 1))
+    assert any(finding.startswith(f"f.yaml:{line}: ") and reason in finding for finding in told), told
+
+
+def test_names_and_numbers_are_there_once():
+    text = SITE.replace(
+        'trunks:     [{name: carrier, from: ["127.0.0.2/32"], to: "sip:127.0.0.2:5080"}]',
+        'trunks:\n  - {name: a, to: "sip:h"}\n  - {name: a, to: "sip:i"}',
+    ).replace(
+        'extensions: [{number: "000*306", id: 134, contact: "sip:306@127.0.0.3:5090"}]',
+        'extensions:\n  - {number: "0*1", id: 1, password: x}\n  - {number: "0*1", id: 2, password: x}\n'
+        '  - {number: "0*2", id: 1, password: x}\n  - {id: 4, password: x}\n  - {id: 5, password: x}',
+    )
+    assert findings(load_site, text) == [
+        "f.yaml:5: trunks[1]: trunk 'a' is configured twice, first in line 4",
+        "f.yaml:8: extensions[1]: extension '0*1' is configured twice, first in line 7",
+        "f.yaml:9: extensions[2]: extension id '1' is configured twice, first in line 7",
+        "f.yaml:10: extensions[3].number: is missing",
+        "f.yaml:11: extensions[4].number: is missing",
+    ]
+
+
+# ivr.yaml
+
+
+def test_the_ivr_of_the_documentation():
+    file = load_ivr_file(IVR, "ivr.yaml")
+    assert file.ivrs == (Ivr("000*332", 145, "1", ("+78123210001",), "at_once", 3600, 2.0, 10.0, False),)
+    assert file.ivrs[0].short_number == "332"
+    assert file.contexts == {
+        "1": Context(
+            "1",
+            "main menu",
+            {
+                "start": (
+                    PlaySound("welcome.wav", background=True),
+                    CallInteractive("http://127.0.0.1:8000/menu?lang=$lang", "POST"),
+                ),
+                "1": (SimpleTransfer(("000*306",), 20, final=False),),
+                "invalid": (Jump("1", "start"),),
+            },
+            timeout_ms=5000,
+            inter_digit_timeout_ms=2000,
+            digit_len=None,
+        )
+    }
+
+
+def test_C1_C5_C6_R5_everything_that_an_ivr_can_say():
+    file = load_ivr_file(
+        """
+ivrs:
+  - {number: 000*332, id: 0, dids: [+78123210001, 5550199], entry_context: a_1, answer: on_media, lifetime: 60,
+     connect_timeout_s: 0.5, request_timeout_s: 3, follow_redirects: yes}
+contexts: {a_1: {timeout: 1000, inter_digit_timeout: 500, digit_len: 4, options: {start: }}}
+""",
+        "ivr.yaml",
+    )
+    dids = ("+78123210001", "5550199")
+    assert file.ivrs == (Ivr("000*332", 0, "a_1", dids, "on_media", 60, 0.5, 3.0, True),)
+    assert file.contexts["a_1"] == Context("a_1", "a_1", {"start": ()}, 1000, 500, 4)
+
+
+def test_C4_every_rule_by_its_yaml_name():
+    file = load_ivr_file(
+        """
+ivrs: [{number: "000*332", id: 145, entry_context: 1}]
+contexts:
+  1:
+    options:
+      start:
+        - hangup
+        - pause: {length: 15}
+        - pause
+        - set_var: {name: x, value: "текст"}
+        - jump: {context: 1, option: "#"}
+        - set_caller: {name: callerName, number: 92992}
+        - play_sound: {file: a.wav, where: background, digitvar: v}
+        - simple_transfer: {to: [000*306, 307], timeout: 20, final: no, early_media: True}
+        - call_interactive: {url: "http://h/"}
+        - record_digits: {prompt: a.wav, variable: v, max: 4}
+      "#": []
+""",
+        "ivr.yaml",
+    )
+    assert file.contexts["1"].options["start"] == (
+        Hangup(),
+        Pause(15),
+        Pause(10),
+        SetVar("x", "текст"),
+        Jump("1", "#"),
+        SetCaller("callerName", "92992"),
+        PlaySound("a.wav", background=True, digitvar="v"),
+        SimpleTransfer(("000*306", "307"), 20, final=False, early_media=True),
+        CallInteractive("http://h/", "GET"),
+        RecordDigits("v", "a.wav", 4),
+    )
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "reason"),
+    [
+        ("ivrs: ", "ivr: ", 1, 'no IVR is configured; write ivrs: [{number: "000*332"'),
+        ("ivrs: ", "ivr: ", 1, "unknown key 'ivr'; known here: contexts, ivrs"),
+        ('"000*332"', '""', 1, "ivrs[0].number: must be an extended number"),
+        ("entry_context: 1", 'entry_context: ""', 1, "ivrs[0].entry_context: context '' is not configured"),
+        ("entry_context: 1", "entry_context: [1]", 1, "ivrs[0].entry_context: must be one value"),
+        ("000*332", "332", 1, "ivrs[0].number: must be an extended number"),
+        ("id: 145, ", "", 1, "ivrs[0].id: is missing"),
+        ("+78123210001", "+7 812", 1, 'ivrs[0].dids[0]: must be a number like "+78123210001"'),
+        ("entry_context: 1", "entry_context: 2", 1, "ivrs[0].entry_context: context '2' is not configured; known: 1"),
+        ("entry_context: 1, ", "", 1, "ivrs[0].entry_context: is missing"),
+        ("at_once", "later", 1, "ivrs[0].answer: must be one of at_once, on_media, not 'later'"),
+        ("answer: at_once", "lifetime: 0", 1, "ivrs[0].lifetime: must be a number from 1 to 86400, not '0'"),
+        ("answer: at_once", "ansver: at_once", 1, "unknown key 'ansver'; known here: answer, connect_timeout_s"),
+        ("start:", "strat:", 1, "context '1' has no option start: every caller would be hung up on (C2)"),
+        ("start:", "strat:", 6, "contexts.1.options.strat: an option is start, timeout, invalid, or what is dialled"),
+        ("\n  1:", '\n  "1 2":', 3, "a context's ID is at most 64 letters, digits, _ and -"),
+        ("name: main menu", "timeout: 0", 4, "contexts.1.timeout: must be a number from 1 to 3600000, not '0'"),
+        ("name: main menu", "digit_len: 0", 4, "contexts.1.digit_len: must be a number from 1 to 32"),
+        (
+            "name: main menu",
+            "nam: x",
+            4,
+            "unknown key 'nam'; known here: digit_len, inter_digit_timeout, name, options",
+        ),
+        ("play_sound:", "play_sounds:", 7, "start[0]: unknown rule 'play_sounds'; known: hangup, pause, set_var"),
+        ("play_sound:", "PlaySound:", 7, "unknown rule 'PlaySound'"),
+        ("{file: welcome.wav, where: background}", "welcome.wav", 7, "must be a mapping: {key: value}"),
+        ("welcome.wav", "a/b.wav", 7, "is no name in the sound library"),
+        ("where: background", "were: background", 7, "unknown attribute 'were'"),
+        ("where: background", "where: ", 7, "start[0].play_sound.where: is missing"),
+        (
+            "- play_sound: {file: welcome.wav, where: background}",
+            "- [hangup]",
+            7,
+            "start[0]: must be one value, not a list",
+        ),
+        ("- play_sound: {file: welcome.wav, where: background}", "-", 7, "start[0]: unknown rule ''"),
+        ("- play_sound: {file: welcome.wav, where: background}", "- {}", 7, "a rule is one action"),
+        ("- play_sound: {file: welcome.wav, where: background}", "- {hangup: , pause: }", 7, "a rule is one action"),
+        ("- play_sound: {file: welcome.wav, where: background}", "- hangup: now", 7, "must be a mapping: {key: value}"),
+        ("http://127", "$x://127", 8, "url: variables may stand in the query only"),
+        ('"1":', '"1x":', 9, "an option is start, timeout, invalid, or what is dialled: 0-9 * # A-D"),
+        ('"1":', '"1#":', 9, "can never be dialled: # ends the number unless an option starts with # (C3)"),
+        ("final: no", "final: maybe", 9, 'only final="no" is not final'),
+        ("invalid: [{jump: {context: 1}}]", "invalid: [{jump: {context: 7}}]", 10, "jumps to context '7'"),
+        ("invalid: [{jump: {context: 1}}]", "invalid: hangup", 10, "must be a list"),
+        ("invalid: [{jump: {context: 1}}]", "start: [hangup]", 10, "'start' is given twice"),
+    ],
+)
+def test_what_is_wrong_with_an_ivr_is_told_with_its_line(old: str, new: str, line: int, reason: str):
+    assert old in IVR
+    told = findings(load_ivr_file, IVR.replace(old, new, 1))
+    assert any(finding.startswith(f"f.yaml:{line}: ") and reason in finding for finding in told), told
+
+
+def test_C3_an_option_longer_than_digit_len_is_a_finding():
+    text = IVR.replace("name: main menu", "digit_len: 2").replace('"1":', '"123":')
+    assert findings(load_ivr_file, text) == [
+        "f.yaml:9: contexts.1.options.123: can never be dialled: digit_len ends the number after 2 (C3)"
+    ]
+
+
+def test_C3_an_option_with_a_hash_is_fine_where_one_starts_with_it():
+    text = IVR.replace('"1":', '"1#":').replace("invalid:", '"#": [hangup]\n      invalid:')
+    assert "1#" in load_ivr_file(text, "f").contexts["1"].options
+
+
+def test_C1_numbers_ids_and_dids_are_there_once():
+    one = 'number: "000*1", id: 1, entry_context: 1, dids: ["+7001", "7001"]'
+    two = 'number: "000*1", id: 1, entry_context: 1, dids: ["7001"]'
+    text = f"ivrs:\n  - {{{one}}}\n  - {{{two}}}\n" + IVR.partition("\n")[2]
+    assert findings(load_ivr_file, text) == [
+        "f.yaml:2: ivrs[0]: DID '7001' is configured twice, first in line 2",
+        "f.yaml:3: ivrs[1]: DID '7001' is configured twice, first in line 2",
+        "f.yaml:3: ivrs[1]: IVR '000*1' is configured twice, first in line 2",
+        "f.yaml:3: ivrs[1]: IVR id '1' is configured twice, first in line 2",
+    ]
+
+
+def test_all_findings_are_told_at_once_in_their_order():
+    text = IVR.replace("id: 145", "id: x").replace("welcome.wav", "a/b").replace("20", "0").replace("POST", "PUT")
+    assert [finding.split(": ")[0] for finding in findings(load_ivr_file, text)] == [
+        "f.yaml:1",
+        "f.yaml:7",
+        "f.yaml:8",
+        "f.yaml:9",
+    ]
+
+
+# Anything at all.
+
+
+def loads_or_says_why(load: Callable[[str, str], object], text: str) -> None:
+    try:
+        load(text, "f.yaml")
+    except ConfigError as error:
+        lines = [finding.line for finding in error.findings]
+    else:
+        lines = [1]
+    assert lines
+    assert min(lines) >= 1
+
+
+LOADERS = st.sampled_from([load_site, load_ivr_file])
+YAML_PIECES = [
+    "- ",
+    ": ",
+    "{",
+    "}",
+    "[",
+    "]",
+    '"',
+    "'",
+    "\n",
+    "\n  ",
+    "#",
+    "*a",
+    "&a ",
+    "!!str ",
+    "!x ",
+    "|",
+    ">",
+    "? ",
+    "---",
+]
+YAML_WORDS = [
+    "~",
+    "yes",
+    "no",
+    ".nan",
+    "0x10",
+    "9" * 30,
+    "-1",
+    "<<",
+    "=",
+    "\\",
+    "\t",
+    "\x00",
+    "\ud800",
+    '"\\uD800"',
+    "%YAML",
+]
+
+
+@given(LOADERS, st.text(max_size=60) | st.lists(st.sampled_from(YAML_PIECES + YAML_WORDS), max_size=25).map("".join))
+@settings(max_examples=200, deadline=None)
+def test_random_text_is_loaded_or_told_why_not(load: Callable[[str, str], object], text: str):
+    loads_or_says_why(load, text)
+
+
+@given(LOADERS, st.randoms(use_true_random=False), st.integers(1, 4))
+@settings(max_examples=150, deadline=None)
+def test_a_spoilt_document_is_loaded_or_told_why_not(
+    load: Callable[[str, str], object], dice: random.Random, changes: int
+):
+    text = SITE if load is load_site else IVR
+    for _ in range(changes):
+        place, cut = dice.randrange(len(text)), dice.randrange(12)
+        text = text[:place] + dice.choice([*YAML_PIECES, *YAML_WORDS, ""]) + text[place + cut :]
+    loads_or_says_why(load, text)
