@@ -1,7 +1,7 @@
 """Is a message fit to be acted on? Each fault names its reason and the status that answers it (RFC 3261 8.1.1, 8.2)."""
 
 from sidecar.sip.errors import MalformedError
-from sidecar.sip.headers import parse_name_addr, parse_number
+from sidecar.sip.headers import parse_name_addr, parse_number, parse_via, split_values
 from sidecar.sip.message import Request, Response
 from sidecar.sip.session_timer import min_se, parse_session_expires
 from sidecar.sip.uri import Address, parse_uri
@@ -60,6 +60,9 @@ def _check_once(message: Request | Response) -> None:
 
 def _check_addressing(request: Request) -> None:
     _ = request.via
+    vias = [value for line in request.headers("via") for value in split_values(line)]
+    for value in vias[1:]:  # our reply carries them on to the proxies
+        parse_via(value)
     method = request.cseq[1]
     if method != request.method:
         raise MalformedError(f"CSeq of {method} in {request.method}")

@@ -49,9 +49,9 @@ class Leg:
         A UAC leg that is not answered yet is cancelled. Raises LegStateError for an unanswered UAS leg.
         """
         if not self.ended:
-            session = self._answered_session("bye")
+            session, headers = self._answered_session("bye"), checked(headers)
             self._end()
-            session.bye(checked(headers))
+            session.bye(headers)
 
     def reinvite(self, sdp: bytes) -> None:
         """Offer a changed session by re-INVITE: ReAnswered or ReOfferRejected follows. Waits while another

@@ -34,11 +34,13 @@ class ReliableProvisionals:
     def send(self, response: Response) -> None:
         """Send it, as soon as those before it have been acknowledged."""
         self._queue.append(response)
-        if len(self._queue) == 1:
-            self._send_first()
+        self.proceed()
 
     def acknowledge(self, rack: str | None, invite_cseq: int) -> Response | None:
-        """The response that this RAck acknowledges (7.2); None: nothing of ours. Raises MalformedError."""
+        """The response that this RAck acknowledges (7.2); None: nothing of ours. Raises MalformedError.
+
+        The caller answers the PRACK, then calls `proceed`.
+        """
         words = (rack or "").split()
         if len(words) != 3:
             raise MalformedError(f"not a RAck: {rack!r}")
@@ -48,9 +50,12 @@ class ReliableProvisionals:
         self._stop_timers()
         response = self._queue.popleft()
         self._rseq += 1
-        if self._queue:
-            self._send_first()
         return response
+
+    def proceed(self) -> None:
+        """Send the next one."""
+        if self._queue and self._retry is None:
+            self._send_first()
 
     def stop(self) -> None:
         """A final response makes the rest moot."""
@@ -79,3 +84,4 @@ class ReliableProvisionals:
     def _stop_timers(self) -> None:
         self._timers.stop(self._retry)
         self._timers.stop(self._limit)
+        self._retry = self._limit = None

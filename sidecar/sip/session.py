@@ -217,15 +217,15 @@ class Session:
     def confirm(self, response: Response) -> None:
         """The 2xx to our INVITE: its route set and target count from now on (13.2.2.4); it gets its ACK."""
         self.dialog.set_routes(response)
-        self.dialog.refresh_target(response)
         self.state = SessionState.CONFIRMED
         self.negotiated = True
         self.acknowledge(response)
 
     def acknowledge(self, response: Response) -> None:
-        """ACK a 2xx; the same bytes again when it is repeated (13.2.2.4)."""
+        """ACK a 2xx, at the target that it names; the same bytes again when it is repeated (13.2.2.4)."""
         cseq = response.cseq[0]
         if self._last_ack is None or self._last_ack[0] != cseq:
+            self.dialog.refresh_target(response)
             ack = self.dialog.request("ACK", self.core.via(), cseq)
             self._last_ack = cseq, ack.serialise()
         self.core.wire.send(self._last_ack[1], self.dialog.next_hop)

@@ -78,8 +78,9 @@ class UacLeg(Leg):
             return
         if self.session is not None:
             raise LegStateError("cancel after the leg is answered")
-        self._give_up(checked(headers))
+        headers = checked(headers)
         self._end()
+        self._give_up(headers)
 
     def _build(self) -> Request:
         invite, core = self._invite, self.core

@@ -83,18 +83,20 @@ class UasLeg(Leg):
         if self.ended:
             return
         request = self._unanswered("answer")
+        headers = checked(headers)
         if self._reliable is not None and self._reliable.carries_sdp:
-            self._answer = sdp, checked(headers)  # RFC 3262 3: the 2xx waits for the PRACK
+            self._answer = sdp, headers  # RFC 3262 3: the 2xx waits for the PRACK
             return
         self._stop_ringing()
         self._request = None
         body = b"" if self.session.negotiated else sdp
-        self.session.accept(self._transaction, request, body, checked(headers), initial=True)
+        self.session.accept(self._transaction, request, body, headers, initial=True)
 
     def reject(self, status: int, reason: str | None = None, headers: Headers = ()) -> None:
         """A final 3xx–6xx reply, e.g. reject(503, headers=[("Retry-After", "5")]). The leg ends without an event."""
         if not self.ended:
-            self._refuse(self._unanswered("reject"), status, reason, checked(headers))
+            checked([("reason phrase", reason or ""), *headers])
+            self._refuse(self._unanswered("reject"), status, reason, headers)
             self._end()
 
     def redirect(self, contacts: Sequence[str], headers: Headers = (), status: int = 302) -> None:
@@ -113,26 +115,25 @@ class UasLeg(Leg):
         self._cancelled(request)
 
     def prack(self, transaction: ServerTransaction, request: Request) -> None:
-        """RFC 3262 3: the reliable 18x has arrived. Its body is the answer to our offer, or an offer (5)."""
+        """RFC 3262 3: the reliable 18x has arrived. The PRACK's body is the answer to our offer, or an offer (5)."""
+        reliable, invite = self._reliable, self._request
         try:
-            acknowledged = self._reliable and self._reliable.acknowledge(
-                request.header("rack"), self._transaction_cseq(request)
-            )
+            acknowledged = reliable and invite and reliable.acknowledge(request.header("rack"), invite.cseq[0])
         except MalformedError:
             refuse(transaction, request, 400)
             return
-        if not acknowledged:
+        if not acknowledged or reliable is None:
             refuse(transaction, request, 481)
             return
-        was_offer = acknowledged.body and not self.session.negotiated and self._offerless
+        is_answer = bool(acknowledged.body) and not self.session.negotiated and self._offerless
         if acknowledged.body:
             self.session.negotiated = True
-        if request.sdp is not None and not was_offer:
+        if request.sdp is not None and not is_answer:
             self.session.receive_offer(transaction, request)
-            self.emit(Pracked(None))
-            return
-        transaction.respond(request.reply(200))
-        self.emit(Pracked(request.sdp))
+        else:
+            transaction.respond(request.reply(200))
+        reliable.proceed()
+        self.emit(Pracked(request.sdp if is_answer else None))
 
     def _provisional(self, status: int, sdp: bytes, headers: Headers) -> None:
         request = self._unanswered("a provisional reply")
@@ -191,9 +192,6 @@ class UasLeg(Leg):
     @property
     def _offerless(self) -> bool:
         return self._request is not None and self._request.sdp is None
-
-    def _transaction_cseq(self, prack: Request) -> int:
-        return self._request.cseq[0] if self._request is not None else prack.cseq[0]
 
     def _unanswered(self, action: str) -> Request:
         if self._request is None or self.session.state is not SessionState.EARLY:

@@ -1,0 +1,431 @@
+"""The answering side: from INVITE to the ACK, and the ways a call does not come about (RFC 3261 13.3, 9.2, 15)."""
+
+import pytest
+
+from sidecar.sip import (
+    Acked,
+    Cancelled,
+    Ended,
+    EndReason,
+    LegStateError,
+    UaConfig,
+    UasLeg,
+)
+from tests.unit.sip.world import NO_SESSION_TIMER, OUR_SDP, SDP, Caller, World
+
+ROUTES = ["<sip:127.10.0.2;r2=on;lr>, <sip:127.10.0.2;transport=tcp;r2=on;lr>", '"P, Q" <sip:127.10.0.8:5070;lr>']
+
+
+def ringing_call(world: World | None = None) -> tuple[World, Caller, UasLeg]:
+    world = world or World()
+    caller = Caller(world)
+    caller.invite()
+    leg = world.calls[0][0]
+    leg.ringing()
+    caller.to_tag = world.take()[-1].to_tag
+    return world, caller, leg
+
+
+def test_the_invite_is_told_as_it_came() -> None:
+    world = World()
+    Caller(world).invite(headers=[("X-CI-Call", "a=%2A"), ("X-CI-Entry", "1"), ("X-CI-Entry", "2")])
+    leg, invite = world.calls[0]
+    assert (invite.sdp, invite.source, invite.max_forwards) == (SDP, ("127.10.0.2", 5060), 69)
+    assert invite.request_uri == "sip:332@127.10.0.1:20000"
+    assert (invite.header("x-ci-call"), invite.headers("X-CI-Entry")) == ("a=%2A", ["1", "2"])
+    assert leg.call_id == invite.header("call-id")
+
+
+def test_12_1_1_the_200_and_18x_copy_record_route_and_tell_contact_and_tag() -> None:
+    world = World()
+    caller = Caller(world, ROUTES)
+    caller.invite()
+    leg = world.calls[0][0]
+    leg.ringing()
+    leg.progress(OUR_SDP)
+    leg.answer(OUR_SDP, [("X-CI-Plan", "p")])
+    trying, *replies = world.take()
+    assert ";tag=" not in trying.get("To")
+    assert [reply.status for reply in replies] == [180, 183, 200]
+    assert len({reply.to_tag for reply in replies}) == 1
+    for reply in replies:
+        assert reply.all("Record-Route") == ROUTES
+        assert reply.get("Contact") == "<sip:127.10.0.1:20000>"
+        assert "UPDATE" in reply.get("Allow")
+        assert reply.get("Supported") == "100rel, timer"
+    assert [reply.body for reply in replies] == [b"", OUR_SDP, OUR_SDP]
+    assert replies[2].get("X-CI-Plan") == "p"
+
+
+def test_12_2_1_1_requests_of_the_uas_take_the_routes_in_order() -> None:
+    world = World()
+    world.plan = lambda leg, _: leg.answer(OUR_SDP)
+    caller = Caller(world, ROUTES)
+    caller.invite()
+    caller.ack()
+    world.take()
+    world.calls[0][0].bye()
+    (bye,) = world.take()
+    assert bye.start == "BYE sip:caller@127.10.0.3:5062 SIP/2.0"
+    assert bye.destination == ("127.10.0.2", 5060)
+    assert bye.all("Route") == [
+        "<sip:127.10.0.2;r2=on;lr>", "<sip:127.10.0.2;transport=tcp;r2=on;lr>", '"P, Q" <sip:127.10.0.8:5070;lr>',
+    ]
+
+
+def test_a_route_that_names_a_host_leads_back_to_whom_the_dialog_came_from() -> None:
+    world = World()
+    world.plan = lambda leg, _: leg.answer(OUR_SDP)
+    caller = Caller(world, ["<sip:proxy.example.com;lr>"])
+    caller.invite()
+    caller.ack()
+    world.calls[0][0].bye()
+    assert world.sent[-1].destination == ("127.10.0.2", 5060)
+
+
+# The 200 and its ACK, 13.3.1.4
+
+
+def test_13_3_1_4_the_200_is_repeated_from_t1_to_t2_until_the_ack() -> None:
+    world, caller, leg = ringing_call()
+    start = world.time
+    leg.answer(OUR_SDP)
+    world.advance(8)
+    assert [seen.at - start for seen in world.take()] == [0, 0.5, 1.5, 3.5, 7.5]
+    caller.ack()
+    assert world.events == [Acked(None)]
+    world.advance(100)
+    assert world.sent == []
+    caller.ack()
+    assert len(world.events) == 1
+
+
+def test_13_3_1_4_without_ack_the_call_ends_with_bye_after_64_t1() -> None:
+    world, caller, leg = ringing_call()
+    leg.answer(OUR_SDP)
+    world.advance(31.9)
+    assert not leg.ended
+    assert all(seen.status == 200 for seen in world.take())
+    world.advance(0.2)
+    (bye,) = world.take()
+    assert bye.method == "BYE"
+    assert world.events == [Ended(EndReason.NO_ACK)]
+    assert leg.ended
+    caller.reply(bye, 200)
+    world.assert_nothing_left()
+
+
+def test_an_ack_of_another_cseq_is_not_the_ack() -> None:
+    world, caller, leg = ringing_call()
+    leg.answer(OUR_SDP)
+    caller.ack(cseq=7)
+    assert world.events == []
+
+
+def test_15_bye_waits_for_the_ack() -> None:
+    world, caller, leg = ringing_call()
+    leg.answer(OUR_SDP)
+    world.take()
+    leg.bye([("Reason", "Q.850;cause=16")])
+    assert leg.ended
+    assert world.take() == []
+    (bye,) = caller.ack()
+    assert (bye.method, bye.get("Reason")) == ("BYE", "Q.850;cause=16")
+    assert world.events == []
+    caller.reply(bye, 200)
+    world.assert_nothing_left()
+
+
+def test_15_bye_waits_for_the_ack_but_not_for_ever() -> None:
+    world, caller, leg = ringing_call()
+    leg.answer(OUR_SDP)
+    leg.bye()
+    world.advance(32.1)
+    bye = world.take()[-1]
+    assert bye.method == "BYE"
+    caller.reply(bye, 200)
+    assert world.events == []
+    world.assert_nothing_left()
+
+
+def test_bye_crossing_the_ack_is_answered_and_ends_the_200() -> None:
+    world, caller, leg = ringing_call()
+    leg.answer(OUR_SDP)
+    world.take()
+    (answer,) = caller.send("BYE", headers=[("Reason", 'SIP;cause=200;text="x"')])
+    assert answer.status == 200
+    assert world.events == [Ended(EndReason.BYE, 'SIP;cause=200;text="x"')]
+    world.take()
+    world.advance(40)
+    assert world.take() == []
+    world.assert_nothing_left()
+
+
+def test_bye_of_both_sides_crossing_is_answered() -> None:
+    world, caller, leg = ringing_call()
+    leg.answer(OUR_SDP)
+    caller.ack()
+    leg.bye()
+    bye = world.take()[-1]
+    (answer,) = caller.send("BYE")
+    assert answer.status == 200
+    (late,) = caller.send("INFO")
+    assert late.status == 481
+    caller.reply(bye, 481)
+    assert world.events == [Acked(None)]
+    world.assert_nothing_left()
+
+
+# Offerless INVITE, 13.2.1
+
+
+def test_13_2_1_an_offerless_invite_gets_the_offer_in_the_200_and_answers_in_the_ack() -> None:
+    world = World()
+    caller = Caller(world)
+    caller.invite(sdp=b"")
+    leg, invite = world.calls[0]
+    assert invite.sdp is None
+    leg.progress(OUR_SDP)
+    leg.answer(OUR_SDP)
+    _, progress, ok = world.take()
+    caller.to_tag = ok.to_tag
+    assert (progress.body, ok.body) == (b"", OUR_SDP)
+    caller.ack(sdp=SDP)
+    assert world.events == [Acked(SDP)]
+
+
+def test_13_2_2_4_an_ack_that_leaves_the_offer_unanswered_ends_the_call() -> None:
+    world = World()
+    world.plan = lambda leg, _: leg.answer(OUR_SDP)
+    caller = Caller(world)
+    caller.invite(sdp=b"")
+    (bye,) = caller.ack()
+    assert bye.method == "BYE"
+    assert world.events == [Ended(EndReason.FAILED)]
+    caller.reply(bye, 200)
+    world.assert_nothing_left()
+
+
+# Refusing
+
+
+def test_reject_and_redirect_end_the_leg_without_an_event() -> None:
+    world = World()
+    Caller(world).invite()
+    Caller(world).invite()
+    world.calls[0][0].reject(503, "Busy", [("Retry-After", "5")])
+    world.calls[1][0].redirect(["<sip:a@127.0.0.1>", "<sip:b@127.0.0.1>"], [("X-CI-Plan", "p")])
+    refusal, redirection = world.take()[-2:]
+    assert (refusal.start, refusal.get("Retry-After")) == ("SIP/2.0 503 Busy", "5")
+    assert redirection.start == "SIP/2.0 302 Moved Temporarily"
+    assert redirection.all("Contact") == ["<sip:a@127.0.0.1>", "<sip:b@127.0.0.1>"]
+    assert refusal.to_tag
+    assert all(leg.ended for leg, _ in world.calls)
+    assert world.alive[:2] == (0, 0)
+    world.assert_nothing_left()
+    assert world.events == []
+
+
+@pytest.mark.parametrize("evil", ["a\r\nX: y", "a\nb", "a\0"])
+def test_a_header_cannot_smuggle_in_another(evil: str) -> None:
+    world, _, leg = ringing_call()
+    for send in (leg.ringing, leg.answer, leg.reject):
+        with pytest.raises(ValueError, match="control character"):
+            send(*((OUR_SDP,) if send == leg.answer else (480,)), headers=[("Reason", evil)])
+    with pytest.raises(ValueError, match="control character"):
+        leg.reject(480, evil)
+    leg.answer(OUR_SDP)
+    assert world.sent[-1].status == 200
+
+
+def test_an_exception_in_on_invite_is_answered_500() -> None:
+    world = World()
+    world.plan = lambda leg, invite: 1 / 0
+    (answer,) = Caller(world).invite()
+    assert answer.status == 500
+    world.assert_nothing_left()
+
+
+def test_an_exception_in_a_listener_does_not_stop_the_protocol() -> None:
+    world, caller, leg = ringing_call()
+    leg.listener = lambda event: 1 / 0
+    leg.answer(OUR_SDP)
+    caller.ack()
+    assert [seen.status for seen in caller.send("BYE")] == [200]
+    world.assert_nothing_left()
+
+
+def test_actions_out_of_order_are_errors_on_a_live_leg_and_nothing_on_an_ended_one() -> None:
+    world, caller, leg = ringing_call()
+    for early in (leg.bye, lambda: leg.reinvite(SDP), lambda: leg.update(SDP), lambda: leg.info("a/b", b""), leg.to_dict):
+        with pytest.raises(LegStateError):
+            early()
+    assert not leg.answered
+    leg.answer(OUR_SDP)
+    assert leg.answered
+    for late in (lambda: leg.answer(OUR_SDP), leg.ringing, lambda: leg.progress(OUR_SDP), lambda: leg.reject(486)):
+        with pytest.raises(LegStateError):
+            late()
+    caller.send("BYE")
+    assert leg.ended
+    assert not leg.answered
+    world.take()
+    leg.answer(OUR_SDP)
+    leg.ringing()
+    leg.progress(OUR_SDP)
+    leg.reject(486)
+    leg.redirect(["<sip:a>"])
+    leg.bye()
+    leg.reinvite(SDP)
+    leg.update(SDP)
+    leg.info("a/b", b"")
+    assert world.take() == []
+
+
+# CANCEL, 9.2
+
+
+def test_9_2_cancel_gets_200_and_the_invite_487() -> None:
+    world, caller, leg = ringing_call()
+    ok, terminated = caller.send(
+        "CANCEL", cseq=1, branch=caller.branch, to_tag="", headers=[("Reason", "SIP;cause=200")]
+    )
+    assert (ok.status, ok.get("CSeq")) == (200, "1 CANCEL")
+    assert (terminated.status, terminated.get("CSeq")) == (487, "1 INVITE")
+    assert terminated.to_tag == caller.to_tag
+    assert world.events == [Cancelled("SIP;cause=200")]
+    assert leg.ended
+    leg.answer(OUR_SDP)
+    world.assert_nothing_left()
+
+
+def test_9_2_cancel_before_any_reply_of_the_user() -> None:
+    world = World(UaConfig(trying_delay_s=0.2))
+    caller = Caller(world)
+    caller.invite()
+    caller.send("CANCEL", cseq=1, branch=caller.branch)
+    assert world.statuses() == [200, 487]
+    world.assert_nothing_left()
+
+
+def test_9_2_cancel_after_the_200_changes_nothing() -> None:
+    world, caller, leg = ringing_call()
+    branch = caller.branch
+    leg.answer(OUR_SDP)
+    (ok,) = caller.send("CANCEL", cseq=1, branch=branch, to_tag="")
+    assert ok.status == 200
+    caller.ack()
+    assert world.events == [Acked(None)]
+    assert leg.answered
+
+
+def test_9_2_a_repeated_cancel_gets_the_same_200() -> None:
+    world, caller, _ = ringing_call()
+    branch = caller.branch
+    first, _ = caller.send("CANCEL", cseq=1, branch=branch, to_tag="")
+    (again,) = caller.send("CANCEL", cseq=1, branch=branch, to_tag="")
+    assert first.data == again.data
+
+
+def test_15_1_2_bye_in_the_early_dialog_cancels() -> None:
+    world, caller, _ = ringing_call()
+    ok, terminated = caller.send("BYE")
+    assert (ok.status, terminated.status) == (200, 487)
+    assert [type(event) for event in world.events] == [Cancelled]
+    world.assert_nothing_left()
+
+
+# Merged requests, overload, draining, OPTIONS
+
+
+def test_8_2_2_2_the_same_invite_by_another_path_gets_482() -> None:
+    world = World()
+    caller = Caller(world)
+    caller.invite()
+    (merged,) = caller.invite(cseq=1)
+    assert merged.status == 482
+    assert len(world.calls) == 1
+    world.calls[0][0].answer(OUR_SDP)
+    assert [seen.status for seen in caller.invite(cseq=1, to_tag="")] == [482]
+
+
+def test_a_redirected_invite_may_come_again_under_its_call_id_and_cseq() -> None:
+    world = World()
+    world.plan = lambda leg, _: leg.redirect(["<sip:a@127.0.0.1>"])
+    caller = Caller(world)
+    assert [seen.status for seen in caller.invite()] == [302]
+    assert [seen.status for seen in caller.invite(cseq=1)] == [302]
+    assert len(world.calls) == 2
+    world.assert_nothing_left()
+    assert not world.agent._core.transactions.claims
+
+
+def test_the_admission_hook_refuses_with_503_and_costs_nothing() -> None:
+    world = World()
+    world.agent.admit = lambda: 7
+    (answer,) = Caller(world).invite()
+    assert (answer.status, answer.get("Retry-After")) == (503, "7")
+    assert world.alive == (0, 0, 0, 0)
+    assert world.calls == []
+    world.agent.admit = lambda: None
+    assert [seen.status for seen in Caller(world).invite()] == [100]
+
+
+def test_draining_refuses_new_calls_and_keeps_those_under_way() -> None:
+    world, caller, leg = ringing_call()
+    world.agent.draining = True
+    assert [seen.status for seen in Caller(world).invite()] == [503]
+    (options,) = Caller(world).send("OPTIONS")
+    assert (options.status, options.get("Retry-After")) == (503, "30")
+    leg.answer(OUR_SDP)
+    caller.ack()
+    assert [seen.status for seen in caller.send("BYE")] == [200]
+
+
+def test_11_2_options_tells_what_we_can() -> None:
+    (answer,) = Caller(World()).send("OPTIONS")
+    assert answer.status == 200
+    assert set(answer.get("Allow").split(", ")) == {
+        "INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "UPDATE", "INFO", "PRACK",
+    }
+    assert (answer.get("Accept"), answer.get("Supported")) == ("application/sdp", "100rel, timer")
+    assert answer.to_tag
+
+
+@pytest.mark.parametrize(("method", "status"), [
+    ("REGISTER", 405), ("SUBSCRIBE", 405), ("MESSAGE", 405), ("REFER", 405), ("NOTIFY", 405), ("PUBLISH", 405),
+    ("BREW", 501), ("BYE", 481), ("UPDATE", 481), ("INFO", 481), ("PRACK", 481),
+])
+def test_8_2_1_requests_that_start_nothing(method: str, status: int) -> None:
+    world = World()
+    (answer,) = Caller(world).send(method)
+    assert answer.status == status
+    if status in (405, 501):
+        assert "INVITE" in answer.get("Allow")
+    world.assert_nothing_left()
+
+
+def test_12_2_2_a_request_of_an_unknown_dialog_gets_481() -> None:
+    world, caller, _ = ringing_call()
+    for method in ("INVITE", "BYE", "OPTIONS"):
+        (answer,) = caller.send(method, to_tag="unknown")
+        assert answer.status == 481
+    assert len(world.calls) == 1
+
+
+def test_13_3_1_1_an_unanswered_call_is_kept_alive_every_minute() -> None:
+    world, _, leg = ringing_call()
+    start = world.time
+    world.advance(130)
+    assert [(seen.status, seen.at - start) for seen in world.take()] == [(180, 60), (180, 120)]
+    leg.answer(OUR_SDP)
+    assert world.statuses() == [200]
+
+
+def test_a_leg_without_a_listener_is_still_a_good_citizen() -> None:
+    world = World()
+    world.plan = lambda leg, _: setattr(leg, "listener", lambda event: None)
+    caller = Caller(world)
+    caller.invite()
+    assert [seen.status for seen in caller.send("CANCEL", cseq=1, branch=caller.branch)] == [200, 487]
+    assert NO_SESSION_TIMER.session_expires_s is None
