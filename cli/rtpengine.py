@@ -43,7 +43,7 @@ async def answers_ping(host: str, port: int) -> bool:
     """Whether an RTPengine at `host`:`port` answers a ping within half a second. Raises nothing."""
     client = NgClient(host, port, PROBE)
     try:
-        client.open()
+        await client.open()
         return await client.ping()
     except OSError:
         return False

@@ -112,7 +112,7 @@ class Sidecar:
     async def _open(self, stack: AsyncExitStack, receiving: socket.socket, sounds: SoundLibrary) -> Services:
         engine = self._site.rtpengine
         ng = NgClient(engine.ng.host, engine.ng.port)
-        ng.open()
+        await ng.open()
         stack.callback(ng.close)
         await purge(ng, str(self._index))
         dtmf = DtmfReceiver(receiving)

@@ -20,7 +20,6 @@ import secrets
 import socket
 from collections import deque
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +30,7 @@ Reply = dict[str, Any]
 _RECEIVE_BUFFER = 4 * 1024 * 1024
 _LARGEST_DATAGRAM = 65507
 _LIST_LIMIT = 1500  # calls that a reply in one datagram can name
+_DELETED_AT_ONCE = 50  # fewer than RTPengine's socket has room for
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,24 +110,22 @@ class NgClient:
         self._in_flight: dict[str, _Pending] = {}
         self._queues: dict[str, deque[_Pending]] = {}  # by call; the first of each is in flight
         self._timer: asyncio.TimerHandle | None = None
-        self._socket: socket.socket | None = None
+        self._transport: asyncio.DatagramTransport | None = None
 
-    def open(self) -> None:
+    async def open(self) -> None:
         """Make the socket. Raises OSError when the address cannot be used."""
         self._loop = asyncio.get_running_loop()
-        family = socket.AF_INET6 if ":" in self.address[0] else socket.AF_INET
-        self._socket = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
-        self._socket.connect(self.address)
-        self._loop.add_reader(self._socket, self._on_readable)
+        # A transport and not a reader on a socket of ours: uvloop stops calling a reader after its first ICMP error.
+        transport, _ = await self._loop.create_datagram_endpoint(lambda: _Reader(self), remote_addr=self.address)
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
+        self._transport = transport
 
     def close(self) -> None:
         """Give the socket back; whoever still waits gets NgUnreachable. Does nothing the second time."""
-        if self._socket is None:
+        if self._transport is None:
             return
-        self._loop.remove_reader(self._socket)
-        self._socket.close()
-        self._socket = None
+        self._transport.close()
+        self._transport = None
         self._fail_all("client closed")
 
     @property
@@ -143,7 +141,7 @@ class NgClient:
         Raises NgUnknownCall, NgOverloaded, NgError, NgTimeout, NgUnreachable. Cancelling the caller does not
         take back a command that was sent, and the call's next one still waits for its reply.
         """
-        if self._socket is None:
+        if self._transport is None:
             raise NgUnreachable("client closed")
         self.counters.commands += 1
         cookie = f"{self._cookie_prefix}{self.counters.commands:x}"
@@ -185,21 +183,15 @@ class NgClient:
         self._transmit(pending.datagram)
 
     def _transmit(self, datagram: bytes) -> None:
-        assert self._socket is not None
-        try:
-            self._socket.send(datagram)
-        except ConnectionRefusedError:
-            # The kernel reports an earlier datagram's bounce and has not sent this one. Send it:
-            # if still nobody listens, its own bounce arrives as a readable event.
-            with suppress(OSError):
-                self._socket.send(datagram)
-        except OSError:
-            pass  # full buffers: as good as lost on the way, and the timer sends it again
+        if self._transport is not None:
+            self._transport.sendto(datagram)
 
     def _on_tick(self) -> None:
         self._timer = None
         now = self._loop.time()
         for pending in list(self._in_flight.values()):
+            if pending.cookie not in self._in_flight:
+                return  # sending another one again has found that nobody listens: all have failed
             if now >= pending.give_up_at:
                 self.counters.timeouts += 1
                 self._finish(pending, NgTimeout(f"{pending.command}: no reply in {self.timeouts.total_s} s"))
@@ -213,21 +205,13 @@ class NgClient:
 
     # -- receiving
 
-    def _on_readable(self) -> None:
-        while self._socket is not None:
-            try:
-                datagram = self._socket.recv(_LARGEST_DATAGRAM)
-            except BlockingIOError:
-                return
-            except ConnectionRefusedError:
-                self.counters.refusals += 1
-                self._fail_all(f"nobody listens at {self.address[0]}:{self.address[1]}")
-                return
-            except OSError:
-                return
-            self._on_datagram(datagram)
+    def on_refused(self) -> None:
+        """The kernel says that nobody listens."""
+        self.counters.refusals += 1
+        self._fail_all(f"nobody listens at {self.address[0]}:{self.address[1]}")
 
-    def _on_datagram(self, datagram: bytes) -> None:
+    def on_datagram(self, datagram: bytes) -> None:
+        """Take one reply."""
         cookie, _, body = datagram.partition(b" ")
         pending = self._in_flight.get(cookie.decode("ascii", "replace"))
         if pending is None:
@@ -280,6 +264,19 @@ class NgClient:
             pending.reply.set_result(outcome)
 
 
+class _Reader(asyncio.DatagramProtocol):
+    def __init__(self, client: NgClient) -> None:
+        self._client = client
+
+    def datagram_received(self, data: bytes, _addr: object) -> None:
+        self._client.on_datagram(data)
+
+    def error_received(self, exc: Exception) -> None:
+        if isinstance(exc, ConnectionRefusedError):
+            self._client.on_refused()
+        # Anything else, full buffers for one, is as good as a datagram lost: the timer sends it again.
+
+
 async def purge(ng: NgClient, prefix: str) -> int:
     """Delete the calls whose id starts with `prefix`, left behind by a sidecar that died; returns how many.
 
@@ -290,11 +287,13 @@ async def purge(ng: NgClient, prefix: str) -> int:
     while True:
         reply = await ng.command("list", fields={"limit": _LIST_LIMIT})
         calls = [str(call) for call in reply.get("calls") or ()]
-        found = {call for call in calls if call.startswith(prefix)} - deleted
+        found = [call for call in calls if call.startswith(prefix) and call not in deleted]
         if not found:
             return len(deleted)
-        await asyncio.gather(*(ng.command("delete", call, {"delete-delay": 0}) for call in found))
-        deleted |= found
+        for start in range(0, len(found), _DELETED_AT_ONCE):
+            batch = found[start : start + _DELETED_AT_ONCE]
+            await asyncio.gather(*(ng.command("delete", call, {"delete-delay": 0}) for call in batch))
+        deleted.update(found)
 
 
 def _failure(command: str, reply: Reply) -> NgError | None:

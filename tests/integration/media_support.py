@@ -79,7 +79,7 @@ class Studio:
 
     async def __aenter__(self) -> Studio:
         await self._stack.enter_async_context(self.engine)
-        self.ng.open()
+        await self.ng.open()
         self._stack.callback(self.ng.close)
         self.receiver = DtmfReceiver(open_dtmf_sockets(HOST, ENGINE.dtmf_port, 1)[0])
         self.receiver.open()

@@ -1,0 +1,276 @@
+"""The NG client against a scripted RTPengine: order, retransmission, bounds, errors."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+import pytest_asyncio
+import uvloop
+
+from sidecar.rtpengine import (
+    NgClient,
+    NgError,
+    NgOverloaded,
+    NgTimeout,
+    NgTimeouts,
+    NgUnknownCall,
+    NgUnreachable,
+    purge,
+)
+
+HOST = "127.11.201.1"
+QUICK = NgTimeouts(retransmit_s=0.05, total_s=0.3, tick_s=0.01)
+
+Answer = Callable[[dict[str, Any]], dict[str, Any] | None]
+
+
+class FakeRtpEngine(asyncio.DatagramProtocol):
+    """Answers every command by `answer`; None is silence."""
+
+    def __init__(self) -> None:
+        self.answer: Answer = lambda command: {"result": "ok"}  # noqa: ARG005
+        self.seen: list[tuple[str, dict[str, Any]]] = []
+        self.held: list[tuple[str, Any]] = []
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        cookie, _, body = data.decode().partition(" ")
+        command = json.loads(body)
+        self.seen.append((cookie, command))
+        reply = self.answer(command)
+        if reply is None:
+            self.held.append((cookie, addr))
+        else:
+            self.reply(cookie, addr, json.dumps(reply))
+
+    def reply(self, cookie: str, addr: Any, text: str) -> None:
+        self.transport.sendto(f"{cookie} {text}".encode(), addr)
+
+    @property
+    def commands(self) -> list[str]:
+        return [f"{command.get('call-id')}:{command['command']}" for _, command in self.seen]
+
+
+@pytest_asyncio.fixture
+async def engine() -> AsyncIterator[FakeRtpEngine]:
+    loop = asyncio.get_running_loop()
+    transport, fake = await loop.create_datagram_endpoint(FakeRtpEngine, local_addr=(HOST, 0))
+    yield fake
+    transport.close()
+
+
+@pytest_asyncio.fixture
+async def ng(engine: FakeRtpEngine) -> AsyncIterator[NgClient]:
+    client = NgClient(*engine.transport.get_extra_info("sockname"), timeouts=QUICK)
+    await client.open()
+    yield client
+    client.close()
+    assert client.waiting == 0
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(2):
+        while not condition():
+            await asyncio.sleep(0.002)
+
+
+async def test_a_command_and_its_reply(engine: FakeRtpEngine, ng: NgClient) -> None:
+    engine.answer = lambda command: {"result": "ok", "sdp": command["sdp"].upper()}
+    assert (await ng.command("offer", "c", {"sdp": "é", "from-tag": "a"}))["sdp"] == "É"
+    assert engine.seen[0][1] == {"command": "offer", "call-id": "c", "sdp": "é", "from-tag": "a"}
+
+
+async def test_one_call_in_order_and_others_beside_it(engine: FakeRtpEngine, ng: NgClient) -> None:
+    engine.answer = lambda command: None if command["call-id"] == "slow" else {"result": "ok"}
+    slow = [asyncio.create_task(ng.command(name, "slow")) for name in ("offer", "answer", "delete")]
+    await until(lambda: bool(engine.held))
+    await asyncio.gather(*(ng.command("offer", f"other{n}") for n in range(50)))
+    assert engine.commands.count("slow:answer") == 0
+    assert ng.waiting == 3
+    engine.answer = lambda command: {"result": "ok"}  # noqa: ARG005
+    engine.reply(*engine.held[0], '{"result": "ok"}')
+    await asyncio.gather(*slow)
+    order = list(dict.fromkeys(command for command in engine.commands if command.startswith("slow")))
+    assert order == ["slow:offer", "slow:answer", "slow:delete"]
+
+
+async def test_a_lost_datagram_is_sent_again_with_the_same_cookie(engine: FakeRtpEngine, ng: NgClient) -> None:
+    engine.answer = lambda command: {"result": "ok"} if len(engine.seen) == 3 else None  # noqa: ARG005
+    await ng.command("offer", "c")
+    assert len(engine.seen) == 3
+    assert len({cookie for cookie, _ in engine.seen}) == 1
+    assert ng.counters.retransmissions == 2
+
+
+async def test_a_second_reply_is_nobodys(engine: FakeRtpEngine, ng: NgClient) -> None:
+    engine.answer = lambda command: None  # noqa: ARG005
+    waiting = asyncio.create_task(ng.command("offer", "c"))
+    await until(lambda: bool(engine.held))
+    engine.reply(*engine.held[0], '{"result": "ok"}')
+    engine.reply(*engine.held[0], '{"result": "error"}')
+    assert await waiting == {"result": "ok"}
+    engine.answer = lambda command: {"result": "ok"}  # noqa: ARG005
+    await ng.command("answer", "c")
+
+
+async def test_silence_ends_in_a_timeout_and_the_next_command_goes_out(engine: FakeRtpEngine, ng: NgClient) -> None:
+    engine.answer = lambda command: None if command["command"] == "offer" else {"result": "ok"}
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+    offering = asyncio.create_task(ng.command("offer", "c"))
+    await asyncio.sleep(0)
+    assert await ng.command("delete", "c") == {"result": "ok"}
+    assert 0.25 < loop.time() - started < 0.6
+    with pytest.raises(NgTimeout):
+        await offering
+    assert ng.counters.timeouts == 1
+
+
+async def test_one_timer_for_all_and_none_when_idle(engine: FakeRtpEngine, ng: NgClient) -> None:
+    await asyncio.gather(*(ng.command("offer", f"c{n}") for n in range(100)))
+    assert ng.waiting == 0
+    await asyncio.sleep(3 * QUICK.tick_s)
+    assert ng._timer is None
+    assert not ng._queues
+
+
+@pytest.mark.parametrize(
+    ("reply", "error"),
+    [
+        ({"result": "error", "error-reason": "Unknown call-id"}, NgUnknownCall),
+        ({"result": "error", "error-reason": "Unknown call-ID"}, NgUnknownCall),
+        ({"result": "error", "error-reason": "Failed to parse SDP"}, NgError),
+        ({"result": "load limit", "message": "Parallel session limit reached"}, NgOverloaded),
+        ({"result": "strange"}, NgError),
+        ({}, NgError),
+    ],
+)
+async def test_errors_by_kind(engine: FakeRtpEngine, ng: NgClient, reply: dict[str, Any], error: type) -> None:
+    engine.answer = lambda command: reply  # noqa: ARG005
+    with pytest.raises(NgError) as raised:
+        await ng.command("play media", "c")
+    assert type(raised.value) is error
+    assert raised.value.command == "play media"
+    assert ng.counters.errors == 1
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "7", "\x00", '"x"'])
+async def test_a_reply_that_is_none_is_an_error(engine: FakeRtpEngine, ng: NgClient, text: str) -> None:
+    engine.answer = lambda command: None  # noqa: ARG005
+    waiting = asyncio.create_task(ng.command("offer", "c"))
+    await until(lambda: bool(engine.held))
+    engine.reply(*engine.held[0], text)
+    with pytest.raises(NgError, match="not a JSON object"):
+        await waiting
+
+
+async def test_a_cancelled_wait_keeps_the_order(engine: FakeRtpEngine, ng: NgClient) -> None:
+    engine.answer = lambda command: None if command["command"] == "offer" else {"result": "ok"}
+    tasks = [asyncio.create_task(ng.command(name, "c")) for name in ("offer", "play media", "delete")]
+    await until(lambda: bool(engine.held))
+    tasks[0].cancel()
+    tasks[1].cancel()
+    await asyncio.sleep(0.01)
+    assert engine.commands.count("c:delete") == 0  # the offer is still on its way
+    engine.reply(*engine.held[0], '{"result": "ok"}')
+    assert await tasks[2] == {"result": "ok"}
+    assert "c:play media" not in engine.commands
+
+
+async def test_closing_ends_every_wait(engine: FakeRtpEngine, ng: NgClient) -> None:
+    engine.answer = lambda command: None  # noqa: ARG005
+    tasks = [asyncio.create_task(ng.command("offer", call)) for call in ("a", "a", "b")]
+    await until(lambda: len(engine.held) == 2)
+    ng.close()
+    ng.close()
+    assert all(isinstance(r, NgUnreachable) for r in await asyncio.gather(*tasks, return_exceptions=True))
+    with pytest.raises(NgUnreachable):
+        await ng.command("offer", "c")
+
+
+async def test_a_command_too_large_for_a_datagram(engine: FakeRtpEngine, ng: NgClient) -> None:
+    with pytest.raises(NgError, match="too large"):
+        await ng.command("offer", "c", {"sdp": "x" * 70_000})
+    await ng.command("offer", "c")
+    assert len(engine.seen) == 1
+
+
+async def test_ping(engine: FakeRtpEngine, ng: NgClient) -> None:
+    engine.answer = lambda command: {"result": "pong"} if command == {"command": "ping"} else None
+    assert await ng.ping()
+    engine.answer = lambda command: None  # noqa: ARG005
+    assert not await ng.ping()
+
+
+def unused_port() -> int:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind((HOST, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+async def _nobody_listens() -> None:
+    loop = asyncio.get_running_loop()
+    client = NgClient(HOST, unused_port())
+    await client.open()
+    for _ in range(3):
+        started = loop.time()
+        tasks = [client.command("offer", call) for call in ("a", "a", "b")]
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        assert all(isinstance(result, NgUnreachable) for result in results)
+        assert loop.time() - started < 0.1
+    assert client.waiting == 0
+    assert client.counters.refusals >= 1
+    client.close()
+
+
+def test_a_dead_engine_ends_the_wait_at_once_on_both_event_loops() -> None:
+    asyncio.run(_nobody_listens())
+    uvloop.run(_nobody_listens())
+
+
+async def test_an_engine_that_dies_under_many_waits_ends_them_all(engine: FakeRtpEngine, ng: NgClient) -> None:
+    engine.answer = lambda command: None  # noqa: ARG005
+    tasks = [asyncio.create_task(ng.command("offer", f"c{n}")) for n in range(20)]
+    await until(lambda: len(engine.held) == 20)
+    engine.transport.abort()
+    loop = asyncio.get_running_loop()
+    died = loop.time()
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert all(type(result) is NgUnreachable for result in results)
+    assert loop.time() - died < 2 * QUICK.retransmit_s  # at the first retransmission
+
+
+async def test_an_engine_that_comes_back_is_used_at_once() -> None:
+    port = unused_port()
+    client = NgClient(HOST, port, QUICK)
+    await client.open()
+    assert not await client.ping()
+    loop = asyncio.get_running_loop()
+    transport, fake = await loop.create_datagram_endpoint(FakeRtpEngine, local_addr=(HOST, port))
+    assert await client.command("offer", "c") == {"result": "ok"}
+    assert len(fake.seen) == 1
+    transport.close()
+    client.close()
+
+
+async def test_purge_deletes_the_calls_of_its_own_index_only(engine: FakeRtpEngine, ng: NgClient) -> None:
+    calls = [f"{index}call{n}" for index in range(3) for n in range(700)]
+
+    def answer(command: dict[str, Any]) -> dict[str, Any]:
+        if command["command"] == "list":
+            return {"result": "ok", "calls": calls[: command["limit"]]}
+        calls.remove(command["call-id"])
+        return {"result": "ok"}
+
+    engine.answer = answer
+    assert await purge(ng, "1") == 700
+    assert sorted({call[0] for call in calls}) == ["0", "2"]
+    assert await purge(ng, "1") == 0

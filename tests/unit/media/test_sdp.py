@@ -1,0 +1,203 @@
+"""Session descriptions: the good, the old, the hostile."""
+
+from __future__ import annotations
+
+import string
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from sidecar import sdp
+from sidecar.media_errors import MalformedSdp, MediaError, NoCommonCodec
+
+HEAD = "v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\n"
+PLAIN = HEAD + "m=audio 4000 RTP/AVP 0 8 101\r\na=rtpmap:101 telephone-event/8000\r\na=fmtp:101 0-16\r\n"
+
+
+def audio_of(text: str) -> sdp.Audio:
+    return sdp.find_audio(sdp.parse(text))
+
+
+def test_a_plain_offer() -> None:
+    audio = audio_of(PLAIN)
+    assert audio.codec == sdp.Format(0, "PCMU", 8000)
+    assert audio.events == sdp.Format(101, "telephone-event", 8000, parameters="0-16")
+    assert (audio.line.address, audio.line.port, audio.line.direction) == ("192.0.2.1", 4000, "sendrecv")
+    assert audio.line.hears
+
+
+@pytest.mark.parametrize("ending", ["\n", "\r\n"])
+def test_line_ends_of_either_kind(ending: str) -> None:
+    assert audio_of(PLAIN.replace("\r\n", ending)) == audio_of(PLAIN)
+
+
+@pytest.mark.parametrize(
+    ("formats", "expected"),
+    [
+        ("3 8 0", "PCMA/8000"),
+        ("96 0\r\na=rtpmap:96 opus/48000/2", "opus/48000/2"),
+        ("96 0\r\na=rtpmap:96 OPUS/16000", "PCMU/8000"),
+        ("9", "G722/8000"),
+        ("18", "G729/8000"),
+        ("97 98\r\na=rtpmap:97 iLBC/8000\r\na=rtpmap:98 pcmu/8000", "pcmu/8000"),
+        ("0 8\r\na=rtpmap:0 L16/8000", "PCMA/8000"),
+    ],
+)
+def test_the_callers_first_codec_of_ours(formats: str, expected: str) -> None:
+    assert str(audio_of(f"{HEAD}m=audio 4000 RTP/AVP {formats}\r\n").codec) == expected
+
+
+@pytest.mark.parametrize(
+    "media",
+    [
+        "",
+        "m=audio 4000 RTP/AVP 3 4\r\n",
+        "m=audio 0 RTP/AVP 0\r\n",
+        "m=video 4000 RTP/AVP 0\r\n",
+        "m=audio 4000 UDP/TLS/RTP/SAVPF 0\r\na=fingerprint:sha-256 00\r\n",
+        "m=audio 4000 RTP/SAVP 0\r\n",
+        "m=audio 4000 RTP/AVP 101\r\na=rtpmap:101 telephone-event/8000\r\n",
+        "m=audio 4000 TCP/MSRP *\r\n",
+    ],
+)
+def test_no_audio_for_us(media: str) -> None:
+    with pytest.raises(NoCommonCodec):
+        audio_of(HEAD + media)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "bananas",
+        "v=1\r\n",
+        "v=0\r\nm\r\n",
+        "v=0\r\nX=1\r\n",
+        PLAIN.replace("c=IN IP4 192.0.2.1\r\n", ""),
+        PLAIN.replace("c=IN IP4 192.0.2.1", "c=IN IP4 phone.example.com"),
+        PLAIN.replace("c=IN IP4 192.0.2.1", "c=IN IP4 224.0.0.1"),
+        PLAIN.replace("c=IN IP4 192.0.2.1", "c=IN IP4 2001:db8::1"),
+        PLAIN.replace("c=IN IP4 192.0.2.1", "c=IN IP4 192.0.2.999"),
+        PLAIN.replace("4000", "70000"),
+        PLAIN.replace("RTP/AVP 0", "RTP/AVP zero"),
+        PLAIN.replace("4000", "-1"),
+        PLAIN.replace("s=-", "s=\x00"),
+        PLAIN + "a=x" * 20_000,
+        HEAD + "m=audio 4000 RTP/AVP 0\r\n" * 17,
+        HEAD + "m=audio 4000 RTP/AVP " + "0 " * 65 + "\r\n",
+    ],
+)
+def test_malformed(text: str) -> None:
+    with pytest.raises(MalformedSdp) as malformed:
+        audio_of(text)
+    assert malformed.value.sip_code == 488
+
+
+def test_the_media_lines_own_address_and_direction_win() -> None:
+    line = audio_of(
+        "v=0\r\nc=IN IP4 192.0.2.1\r\na=inactive\r\nm=audio 1 RTP/AVP 0\r\nc=IN IP6 2001:db8::1\r\na=sendonly"
+    ).line
+    assert (line.address, line.direction, line.answer_direction) == ("2001:db8::1", "sendonly", "recvonly")
+
+
+@pytest.mark.parametrize(
+    ("direction", "address", "hears"),
+    [
+        ("sendrecv", "192.0.2.1", True),
+        ("recvonly", "192.0.2.1", True),
+        ("sendonly", "192.0.2.1", False),
+        ("inactive", "192.0.2.1", False),
+        ("sendrecv", "0.0.0.0", False),
+    ],
+)
+def test_who_does_not_want_to_hear_is_described_as_nowhere(direction: str, address: str, hears: bool) -> None:
+    audio = audio_of(PLAIN.replace("c=IN IP4 192.0.2.1", f"c=IN IP4 {address}") + f"a={direction}\r\n")
+    assert audio.line.hears is hears
+    assert ("c=IN IP4 192.0.2.1" in sdp.describe_party(audio)) is hears
+    assert ("c=IN IP4 0.0.0.0" in sdp.describe_party(audio)) is not hears
+    assert "a=sendrecv" in sdp.describe_party(audio)
+
+
+def test_events_match_the_codecs_clock_and_fall_back_to_8000() -> None:
+    both = "111 0 101 110\r\na=rtpmap:111 opus/48000/2\r\na=rtpmap:101 telephone-event/8000\r\n"
+    both += "a=rtpmap:110 TELEPHONE-EVENT/48000\r\n"
+    matching = audio_of(f"{HEAD}m=audio 4000 RTP/AVP {both}").events
+    assert matching is not None
+    assert matching.payload_type == 110
+    fallback = audio_of(f"{HEAD}m=audio 4000 RTP/AVP {both.replace('/48000' + chr(13), '/96000' + chr(13))}").events
+    assert fallback is not None
+    assert fallback.payload_type == 101
+
+
+def test_a_codec_once_agreed_is_kept_under_its_new_number() -> None:
+    before = audio_of(f"{HEAD}m=audio 4000 RTP/AVP 96\r\na=rtpmap:96 opus/48000/2\r\na=fmtp:96 useinbandfec=1\r\n")
+    later = audio_of(f"{HEAD}m=audio 4000 RTP/AVP 0 97\r\na=rtpmap:97 OPUS/48000/2\r\n")
+    assert later.codec.name == "PCMU"
+    assert later.keeping(before).codec.payload_type == 97
+    assert audio_of(PLAIN).keeping(before).codec.name == "PCMU"
+    assert audio_of(PLAIN).keeping(None) == audio_of(PLAIN)
+    assert before.answer_formats[0].parameters == ""
+
+
+def test_srtp_keys_are_handed_on_and_odd_ones_are_not() -> None:
+    key = "1 AES_CM_128_HMAC_SHA1_80 inline:d0RmdmcmVCspeEc3QGZiNWpVLFJhQX1cfHAwJSoj|2^20|1:32".replace("^", "")
+    keys = f"a=crypto:{key}\r\na=crypto:2 X inline:%%%\r\n"
+    audio = audio_of(f"{HEAD}m=audio 4000 RTP/SAVP 0\r\n{keys}a=rtcp-mux\r\n")
+    described = sdp.describe_party(audio)
+    assert f"a=crypto:{key}\r\n" in described
+    assert "%" not in described
+    assert "m=audio 4000 RTP/SAVP 0\r\n" in described
+    assert "a=rtcp-mux\r\n" in described
+
+
+def test_our_description_takes_the_place_of_theirs_and_rejects_the_rest() -> None:
+    lines = sdp.parse(HEAD + "m=video 9 RTP/AVP 96\r\nm=audio 4000 RTP/AVP 0\r\nm=image 9 udptl t38\r\n")
+    reply = "v=0\r\no=- 1 1 IN IP4 0\r\ns=-\r\nc=IN IP4 198.51.100.7\r\nt=0 0\r\n"
+    reply += "m=audio 30000 RTP/AVP 0\r\na=sendrecv\r\na=rtcp:30001\r\n"
+    local = sdp.read_local(reply)
+    origin = sdp.Origin(session_id=7)
+    text = origin.describe(local, "recvonly", lines, 1)
+    assert text == (
+        "v=0\r\no=- 7 1 IN IP4 198.51.100.7\r\ns=-\r\nc=IN IP4 198.51.100.7\r\nt=0 0\r\n"
+        "m=video 0 RTP/AVP 96\r\nm=audio 30000 RTP/AVP 0\r\na=rtcp:30001\r\na=recvonly\r\nm=image 0 udptl t38\r\n"
+    )
+    assert origin.describe(local, "recvonly", lines, 1) == text
+    assert "o=- 7 2 " in origin.describe(local, "sendrecv", lines, 1)
+
+
+def test_a_reply_without_audio() -> None:
+    for reply in ("", "None", "v=0\r\nc=IN IP4 192.0.2.1\r\nm=audio 0 RTP/AVP 0\r\n"):
+        with pytest.raises(MalformedSdp):
+            sdp.read_local(reply)
+
+
+# Pieces that make a parser's branches meet in odd orders.
+PIECES = st.sampled_from(
+    [
+        *("v=0", "m=audio 4000 RTP/AVP 0 8", "m=audio 1 RTP/SAVP 96 0", "m=video 9 RTP/AVP 31", "m=audio"),
+        *("c=IN IP4 192.0.2.1", "c=IN IP6 ::", "c=IN IP4", "a=sendonly", "a=rtpmap:96 opus/48000/2", "a=rtpmap:"),
+        *("a=rtpmap:999 PCMU/8000", "a=fmtp:0 x", "a=crypto:1 A inline:b", "a=rtcp-mux", "a=", "=", "", "\x00", "é=é"),
+    ]
+)
+ODD_TEXT = st.one_of(
+    st.text(max_size=200),
+    st.text(alphabet=string.printable, max_size=200).map(lambda text: PLAIN + text),
+    st.lists(PIECES, max_size=30).map(lambda lines: "v=0\r\n" + "\r\n".join(lines)),
+)
+
+
+@given(ODD_TEXT)
+@example("v=0\nm=audio 4000 RTP/AVP ²\nc=IN IP4 192.0.2.1")
+@example("v=0\nc=IN IP4 192.0.2.1\nm=audio 4000 RTP/AVP 0\na=rtpmap:٠ PCMU/8000")
+def test_anything_is_understood_or_refused_and_what_is_handed_on_is_clean(text: str) -> None:
+    try:
+        audio = audio_of(text)
+    except MediaError:
+        return
+    described = sdp.describe_party(audio)
+    assert described.isascii()
+    assert described.isprintable() or set(described) - set(string.printable[:95]) == {"\r", "\n"}
+    again = audio_of(described)
+    assert (again.codec, again.events) == (audio.codec, audio.events)
+    assert len(described) < 10 * sdp.MAX_SDP_CHARS
