@@ -9,7 +9,6 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from callinteractive.actions import BY_YAML_KEY, Action
 from callinteractive.actions.jump import Jump
 from callinteractive.actions.play_sound import is_sound_name
-from callinteractive.dialled import is_dialled_number
 from callinteractive.document import Document, Value
 from callinteractive.errors import InvalidActionError
 from callinteractive.form import Form
@@ -316,7 +315,7 @@ def _extended(text: str) -> str | None:
 
 
 def _did(text: str) -> str | None:
-    return None if _DID.fullmatch(text) and is_dialled_number(text) else 'must be a number like "+78123210001"'
+    return None if _DID.fullmatch(text) else 'must be a number like "+78123210001"'
 
 
 def _identifier(text: str) -> str | None:

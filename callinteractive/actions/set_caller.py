@@ -5,7 +5,7 @@
 | name | the display name | stays |
 | number | the number | stays |
 
-One of the two is required; each has at most 1024 characters. ``SetCallerId`` is the same element: the source's
+One of the two is required; each has at most 512 characters. ``SetCallerId`` is the same element: the source's
 heading names it so.
 
 YAML: ``- set_caller: {name: "…", number: "…"}``
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from callinteractive.script import CallScript
 
 
-LONGEST = 1024
+LONGEST = 512
+"""Characters: both in full fit into `CallerHeader`, whatever they are."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,10 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from callinteractive.actions.set_caller import SetCaller
+from callinteractive.actions.set_caller import LONGEST, SetCaller
 from callinteractive.commands import Fetch, Transfer
 from callinteractive.errors import ResponseError
+from callinteractive.headers import CallerHeader
 from callinteractive.response import parse
 from tests.unit.core.call import ASK, asked, started
 
@@ -53,10 +54,10 @@ def test_A5_one_of_the_two_is_required():
 
 
 def test_A5_each_is_bounded():
-    assert read(f'<SetCaller name="{"Ж" * 1024}"/>') == (SetCaller("Ж" * 1024, None),)
+    assert read(f'<SetCaller name="{"Ж" * 512}"/>') == (SetCaller("Ж" * 512, None),)
     for attribute in ("name", "number"):
-        with pytest.raises(ResponseError, match="at most 1024 characters"):
-            read(f'<SetCaller {attribute}="{"1" * 1025}"/>')
+        with pytest.raises(ResponseError, match="at most 512 characters"):
+            read(f'<SetCaller {attribute}="{"1" * 513}"/>')
 
 
 def test_R6_later_requests_have_the_changed_caller():
@@ -67,3 +68,8 @@ def test_R6_later_requests_have_the_changed_caller():
     assert (sent["CallerIDName"], sent["CallerIDNum"]) == (["Иван"], ["92992"])
     assert sent["CallerExtension"] == ["000*306"]
     assert first.caller_name == "Иван"
+
+
+def test_A5_the_longest_caller_fits_into_its_header():
+    longest = "\U0001f355" * LONGEST
+    assert CallerHeader.parse(str(CallerHeader(longest, longest))).name == longest
