@@ -36,7 +36,7 @@ format: setup  ## put the sources in their standard form
 	$(BIN)/ruff format .
 
 demo: setup  ## place a real call to the sample IVR and show what happens
-	@$(BIN)/python examples/demo/demo.py
+	@$(BIN)/python -m examples.demo.demo
 
 run: setup  ## run the sample IVR until Ctrl-C (SITE=… IVR=… for yours)
 	$(BIN)/callinteractive run --site $(SITE) --ivr $(IVR)

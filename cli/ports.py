@@ -20,7 +20,7 @@ class Port:
     chosen_by: str
 
     def __str__(self) -> str:
-        return f"{self.transport} {self.host}:{self.port}"
+        return f"{self.transport} {self.host}:{self.port}" if self.port else self.host
 
     def problem(self) -> str | None:
         """Why it can't be bound, or None. Binds without SO_REUSEPORT, so a shared port counts as taken."""
@@ -50,7 +50,7 @@ class Port:
 
 
 def ports_of(site: Site) -> Iterator[Port]:
-    """Every port that Kamailio, the sidecars and RTPengine's control interfaces will bind."""
+    """Every port that Kamailio, the sidecars and RTPengine's control interfaces will bind; 0 is any port."""
     for listen in site.listen:
         yield Port(listen.transport, listen.host, listen.port, "sip.listen")
     for index, address in enumerate(site.sidecars.addresses):
@@ -60,6 +60,8 @@ def ports_of(site: Site) -> Iterator[Port]:
     yield Port("udp", engine.ng.host, engine.ng.port, "rtpengine.ng")
     yield Port("udp", engine.ng.host, engine.dtmf_port, "rtpengine.dtmf_port")
     yield Port("tcp", engine.ng.host, engine.http_port, "rtpengine.http_port")
+    # RTPengine starts with an address that is not there, and then has no port for any call.
+    yield Port("udp", engine.interface, 0, "rtpengine.interface")
 
 
 def problems(site: Site) -> list[str]:

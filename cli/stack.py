@@ -29,8 +29,8 @@ STABLE_AFTER_S = 60.0
 class Stack:
     """The processes of one site: ``start``, then ``watch``, then ``close``, which is right after any failure too.
 
-    RTPengine and the sidecars start first, so that the first call that Kamailio accepts finds somebody to serve it. The
-    sidecars stop first, since the BYEs of their calls still go through Kamailio and their sound through RTPengine.
+    RTPengine starts first and Kamailio last, so that the first call that is accepted finds all it needs. The sidecars
+    stop first, since the BYEs of their calls still go through Kamailio and their sound through RTPengine.
     """
 
     def __init__(self, site: Site, site_path: Path, ivr_path: Path, run_dir: Path, log: PartLog) -> None:
@@ -57,7 +57,8 @@ class Stack:
             sidecar_spec(site, *paths, index, dtmf_fd=dtmf_socket.fileno(), log_format=self._log.format)
             for index, dtmf_socket in enumerate(self._dtmf_sockets)
         )
-        await self._start_all([rtpengine_spec(self._site, self._run_dir), *sidecars])
+        await self._start_all([rtpengine_spec(self._site, self._run_dir)])
+        await self._start_all(sidecars)
         await self._start_all([kamailio_spec(self._site, self._site_path, self._ivr_path, self._run_dir)])
 
     async def watch(self) -> None:

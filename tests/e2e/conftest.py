@@ -12,14 +12,17 @@ import pytest_asyncio
 
 from tests.e2e.ivr import IVR
 from tests.support.leftovers import assert_idle
-from tests.support.phone import EXTENSION, Phone
+from tests.support.phone import Phone
 from tests.support.stack import Net, RunningStack
 from tests.support.webapp import FakeWebApp
 
 BASE_PORT = 23000
+EXTENSION = "306"
 PRIVATE = 100  # nets of stacks that a test has to itself
 
 LOG = pytest.StashKey[tuple[RunningStack, int]]()
+
+MOST_LINES = 200
 
 PlaceCall = Callable[..., Phone]
 
@@ -37,7 +40,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     report = yield
     if report.failed and LOG in item.stash:
         stack, since = item.stash[LOG]
-        report.sections.append(("The stack's log", "\n".join(stack.log[since:])))
+        report.sections.append(("The stack's log", "\n".join(stack.log[since:][-MOST_LINES:])))
     return report
 
 
@@ -96,10 +99,13 @@ def caller(_numbers: Iterator[int]) -> str:
 
 @pytest.fixture
 def call(stack: RunningStack, caller: str) -> PlaceCall:
-    """``call(number, **options)``: a Phone that calls the IVR from `caller`; see Phone for the options."""
+    """``call(number, **options)``: a Phone that calls the IVR, for the carrier from `caller`.
 
-    def place(number: str, **options: object) -> Phone:
-        chosen = {"caller": EXTENSION.rpartition("*")[2] if options.get("is_internal") else caller} | options
-        return Phone(stack.net, number, **chosen)  # type: ignore[arg-type]
+    With ``is_internal=True`` it is our extension 000*306. For the other options see Phone.
+    """
+
+    def place(number: str, *, is_internal: bool = False, **options: object) -> Phone:
+        where, who = (stack.net.phone, EXTENSION) if is_internal else (stack.net.carrier, caller)
+        return Phone(stack.net.sip, number, **({"host": where, "caller": who} | options))  # type: ignore[arg-type]
 
     return place

@@ -14,35 +14,31 @@ from types import TracebackType
 
 from tests.support.rtp import RtpEndpoint
 from tests.support.sipp import SipMessage, Sipp
-from tests.support.stack import Net
-
-EXTENSION = "000*306"
 
 
 class Phone:
-    """One call from the carrier (a number) or from our extension 000*306. Media comes from the caller's own address."""
+    """One call; signalling and sound come from `host`, whose address says who calls."""
 
     def __init__(
         self,
-        net: Net,
+        target: tuple[str, int],
         called: str,
         *,
+        host: str,
         caller: str,
         name: str = "",
-        is_internal: bool = False,
         sound: RtpEndpoint | None = None,
         codecs: tuple[str, ...] = (),
         scenario: str = "caller",
         arguments: tuple[str, ...] = (),
         sdp: str | None = None,
     ) -> None:
-        host = net.phone if is_internal else net.carrier
         self.sound = sound or RtpEndpoint(host)
         shown = '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '" ' if name else ""
         self.sipp = Sipp(
             scenario,
             local=host,
-            target=net.sip,
+            target=target,
             service=called,
             from_=f"{shown}<sip:{caller}@{host}>",
             sdp=self.sound.sdp(codecs=codecs or None) if sdp is None else sdp,

@@ -18,7 +18,7 @@ def site(**changes: object) -> Site:
         "node": 1,
         "listen": (Listen("udp", HOST, 23901), Listen("tcp", HOST, 23901)),
         "sidecars": SidecarPool(2, HOST, 23910, 23920),
-        "rtpengine": RtpEngine(Address(HOST, 23930), dtmf_port=23931, http_port=23932),
+        "rtpengine": RtpEngine(Address(HOST, 23930), HOST, dtmf_port=23931, http_port=23932),
     }
     return Site(**(values | changes))  # type: ignore[arg-type]
 
@@ -26,7 +26,7 @@ def site(**changes: object) -> Site:
 def test_every_port_of_a_site_is_asked_for() -> None:
     wanted = {str(port) for port in ports.ports_of(site())}
     numbers = {"udp": (23901, 23910, 23911, 23930, 23931), "tcp": (23901, 23920, 23921, 23932)}
-    assert wanted == {f"{kind} {HOST}:{number}" for kind, found in numbers.items() for number in found}
+    assert wanted == {HOST} | {f"{kind} {HOST}:{number}" for kind, found in numbers.items() for number in found}
     assert ports.problems(site()) == []
 
 

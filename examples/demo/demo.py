@@ -1,0 +1,193 @@
+"""`make demo`: the sample IVR, its web application and one real call, told as a timeline.
+
+The stack is `callinteractive run`, the caller is SIPp with the tests' phone for the sound: it listens, presses keys
+as RFC 4733 digits, and measures what it hears. The exit status is 0 only when everything went as it should.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import click
+
+from cli.ports import Port
+from cli.process import Process, ProcessSpec, StackError
+from examples.demo import webapp
+from tests.support.audio import level
+from tests.support.phone import Phone
+from tests.support.rtp import AUDIBLE, RtpEndpoint
+
+HERE = Path(__file__).parent
+IVR = ("127.0.0.1", 15060)
+CARRIER = "127.0.0.2"
+DIALLED, CALLER = "+15550199", "+15550123"
+ORDER = "1234"
+BREATH_S = 0.5  # silence this long ends a stretch of speech
+COLOURS = {"SIP": "cyan", "HTTP": "yellow", "action": "green", "digit": "magenta", "sound": "blue"}
+
+
+@dataclass(frozen=True, order=True)
+class Moment:
+    """One line of the timeline; at_s is in seconds since the epoch."""
+
+    at_s: float
+    kind: str
+    text: str
+
+
+class Log:
+    """What the stack and the web application say, with the time of arrival."""
+
+    def __init__(self) -> None:
+        self.lines: list[tuple[float, str, str]] = []
+
+    def __call__(self, part: str, line: str) -> None:
+        self.lines.append((time.time(), part, line))
+
+    async def has(self, part: str, start: str) -> bool:
+        return any(line.startswith(start) for _, source, line in self.lines if source == part)
+
+    def moments(self) -> Iterator[Moment]:
+        for at_s, part, line in self.lines:
+            if part == "web application" and "asks for" in line:
+                yield Moment(at_s, "HTTP", f"the web application is asked: {line}")
+            elif line.startswith("{"):
+                yield from _of_sidecar(json.loads(line))
+
+
+def main() -> int:
+    """The exit status."""
+    try:
+        return asyncio.run(demonstrate())
+    except (StackError, AssertionError) as error:
+        click.secho("The demo did not work out:", fg="red", err=True)
+        click.echo("\n".join([str(error), *getattr(error, "__notes__", ())]), err=True)
+        return 1
+
+
+async def demonstrate() -> int:
+    """Start everything, call, stop everything, tell."""
+    problem = Port("tcp", *webapp.ADDRESS, "ADDRESS in examples/demo/webapp.py").problem()
+    if problem:
+        raise StackError(problem)
+    log = Log()
+    serve = (sys.executable, "-m", "cli.main", "run", "--log-format", "json")
+    files = ("--site", str(HERE / "site.yaml"), "--ivr", str(HERE / "ivr.yaml"))
+    click.echo("Starting the web application, Kamailio, RTPengine and two sidecars …")
+    started: list[Process] = []
+    try:
+        for name, argv, ready in (
+            ("web application", (sys.executable, str(HERE / "webapp.py")), "Pizza Line"),
+            ("stack", (*serve, *files), "ready sip:"),
+        ):
+            spec = _spec(name, argv, log, ready)
+            started.append(await Process.start(spec, log))
+            await started[-1].wait_ready(timeout_s=30)
+        click.echo(f"Calling {DIALLED} from {CALLER}; the call takes about ten seconds …\n")
+        moments, heard_s = await call()
+    finally:
+        statuses = [await process.stop(grace_s=30) for process in reversed(started)]
+    moments += log.moments()
+    tell(sorted(moments))
+    return judge(log, moments, heard_s, statuses)
+
+
+async def call() -> tuple[list[Moment], float]:
+    """A caller who presses 1 during the menu, then an order number; and how many seconds of speech were heard."""
+    to_epoch = time.time() - asyncio.get_running_loop().time()
+    moments: list[Moment] = []
+    async with Phone(IVR, DIALLED, host=CARRIER, caller=CALLER, name="Anna") as phone:
+        await phone.answered()
+        for keys, listens_s in (("1", 2.0), (f"{ORDER}#", 1.5)):
+            already_s = heard_s = _heard_s(phone.sound)
+            await phone.sound.wait_until(
+                lambda: _heard_s(phone.sound) >= already_s + listens_s,  # noqa: B023
+                within_s=10,
+                what="speech",
+            )
+            moments.append(Moment(time.time(), "digit", f"the caller presses {' '.join(keys)}"))
+            await phone.sound.send_digits(keys)
+        await phone.hung_up(within_s=15)
+        heard_s = _heard_s(phone.sound)
+        for start_s, duration_s in _speech(phone.sound):
+            moments.append(Moment(start_s + to_epoch, "sound", f"the caller hears {duration_s:.1f} s of speech"))
+        for message in phone.sipp.messages():
+            arrow = "caller → IVR" if message.sent else "caller ← IVR"
+            moments.append(Moment(message.at_s, "SIP", f"{arrow}  {message.start_line}"))
+    return moments, heard_s
+
+
+def tell(moments: list[Moment]) -> None:
+    """Print the timeline, from the INVITE on."""
+    began_s = moments[0].at_s
+    for moment in moments:
+        kind = click.style(f"{moment.kind:<7}", fg=COLOURS.get(moment.kind))
+        click.echo(f"{moment.at_s - began_s:8.3f} s  {kind} {moment.text}")
+
+
+def judge(log: Log, moments: list[Moment], heard_s: float, statuses: list[int]) -> int:
+    """Say whether all went well; the exit status."""
+    checks = {
+        f"the web application was asked for order {ORDER}": any(
+            f"asks for order {ORDER}" in moment.text for moment in moments
+        ),
+        "the answer's prompts were heard": heard_s >= 5,
+        "no error was logged": not [line for _, _, line in log.lines if '"level": "error"' in line],
+        "everything stopped cleanly": statuses[0] == 0,
+    }
+    click.echo()
+    for what, is_so in checks.items():
+        click.secho(f"  {'✓' if is_so else '✗'} {what}", fg="green" if is_so else "red")
+    if not all(checks.values()):
+        click.echo("\n".join(line for _, _, line in log.lines[-60:]), err=True)
+        return 1
+    click.echo("\nNow change examples/demo/ivr.yaml or webapp.py, and run it again; `make run` keeps it running.")
+    return 0
+
+
+def _of_sidecar(entry: dict[str, object]) -> Iterator[Moment]:
+    """The entries of a sidecar's log that belong to the call's story."""
+    at_s = datetime.fromisoformat(str(entry["timestamp"])).timestamp() if "timestamp" in entry else 0.0
+    match entry.get("event"):
+        case "option":
+            yield Moment(at_s, "action", f"enters option {entry['option']!r} of context {entry['context']}")
+        case "action" if entry["action"] != "AwaitChoice":
+            shown = {"file", "variable", "prompt", "context", "method", "url", "length"} & entry.keys()
+            details = " ".join(f"{name}={entry[name]}" for name in sorted(shown) if entry[name] is not None)
+            yield Moment(at_s, "action", f"{entry['action']} {details}".strip())
+        case "webhook":
+            actions = f", {entry['actions']} actions" if "actions" in entry else f": {entry.get('reason')}"
+            yield Moment(at_s, "HTTP", f"the answer is {entry['outcome']}{actions}")
+
+
+def _spec(name: str, argv: tuple[str, ...], log: Log, ready: str) -> ProcessSpec:
+    return ProcessSpec(name, argv, {**os.environ, "PYTHONUNBUFFERED": "1"}, lambda: log.has(name, ready))
+
+
+def _heard_s(sound: RtpEndpoint) -> float:
+    return sum(duration_s for _, duration_s in _speech(sound))
+
+
+def _speech(sound: RtpEndpoint) -> list[tuple[float, float]]:
+    """Stretches of audible sound: start on the loop's clock and length in seconds."""
+    stretches: list[tuple[float, float]] = []
+    for packet, samples, _rate in sound.audio():
+        if level(samples) <= AUDIBLE:
+            continue
+        if stretches and packet.arrived_s - sum(stretches[-1]) < BREATH_S:
+            stretches[-1] = (stretches[-1][0], packet.arrived_s - stretches[-1][0])
+        else:
+            stretches.append((packet.arrived_s, 0.0))
+    return stretches
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,52 @@
+"""`make demo` is what newcomers run first: it must work."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+
+import pytest
+
+from examples.demo import webapp
+from examples.demo.demo import IVR
+
+# Its ports are fixed, so two of these tests can't run at once.
+pytestmark = pytest.mark.xdist_group("demo")
+
+
+async def run_demo() -> tuple[int, str]:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "examples.demo.demo"),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    try:
+        async with asyncio.timeout(60):
+            output, _ = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+    return process.returncode or 0, output.decode()
+
+
+async def test_the_demo_tells_a_whole_call() -> None:
+    status, output = await run_demo()
+    assert status == 0, output
+    parts = ("INVITE sip:+15550199@", "presses 1 2 3 4 #", "asks for order 1234", "s of speech", "BYE sip:")
+    positions = [output.find(part) for part in parts]
+    assert -1 not in positions, output
+    assert output.count("✓") == 4
+
+
+@pytest.mark.parametrize(("address", "kind"), [(webapp.ADDRESS, socket.SOCK_STREAM), (IVR, socket.SOCK_DGRAM)])
+async def test_a_taken_port_is_named(address: tuple[str, int], kind: socket.SocketKind) -> None:
+    with socket.socket(socket.AF_INET, kind) as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # TIME_WAIT of the test before
+        other.bind(address)
+        if kind == socket.SOCK_STREAM:
+            other.listen()
+        status, output = await run_demo()
+    assert status == 1
+    assert f"{address[0]}:{address[1]}" in output
+    assert "is in use by another program" in output
