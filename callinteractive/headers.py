@@ -7,6 +7,8 @@ outside and from what leaves.
 
 from __future__ import annotations
 
+import base64
+import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,6 +22,8 @@ from callinteractive.request import CallFacts, facts_from_dict, facts_to_dict
 PREFIX = "X-CI-"
 MAX_LENGTH = 16_384
 """Octets of one header's value; a UDP datagram holds four times this."""
+MAX_STATE = 1024 * 1024
+"""Octets of a script's state as JSON: 200 variables of 4096 characters each, and what else there is."""
 
 
 class _Header(ABC):
@@ -126,3 +130,49 @@ class CallerHeader(_Header):
     @classmethod
     def _from_form(cls, form: Mapping[str, str]) -> Self:
         return cls(**form)
+
+
+@dataclass(frozen=True, slots=True)
+class StateHeader(_Header):
+    """A call script that waits for its transfer (`CallScript.to_json`), in a 302 to Kamailio and back to any sidecar."""
+
+    NAME: ClassVar[str] = "X-CI-State"
+    script: str
+
+    @property
+    def is_too_long(self) -> bool:
+        """Whether this does not fit into a header; the call must then be answered and bridged instead."""
+        return len(str(self)) > MAX_LENGTH
+
+    def _to_form(self) -> dict[str, str]:
+        packed = zlib.compress(self.script.encode("utf-8", "surrogatepass"))
+        return {"zlib": base64.urlsafe_b64encode(packed).decode("ascii")}
+
+    @classmethod
+    def _from_form(cls, form: Mapping[str, str]) -> Self:
+        unpacking = zlib.decompressobj()
+        try:
+            script = unpacking.decompress(base64.urlsafe_b64decode(form["zlib"]), MAX_STATE)
+        except zlib.error as error:
+            raise ValueError(str(error)) from None
+        if not unpacking.eof:
+            raise ValueError(f"cut off, or unpacks to more than {MAX_STATE} octets")
+        return cls(script.decode("utf-8", "surrogatepass"))
+
+
+@dataclass(frozen=True, slots=True)
+class ResultHeader(_Header):
+    """With which SIP code a transfer's numbers failed, from Kamailio to the sidecar together with `StateHeader`."""
+
+    NAME: ClassVar[str] = "X-CI-Result"
+    code: int
+
+    def _to_form(self) -> dict[str, str]:
+        return {"code": str(self.code)}
+
+    @classmethod
+    def _from_form(cls, form: Mapping[str, str]) -> Self:
+        code = int(form["code"])
+        if not 300 <= code <= 699:
+            raise ValueError(f"{code} is no failure")
+        return cls(code)

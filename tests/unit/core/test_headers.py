@@ -12,10 +12,13 @@ from hypothesis import strategies as st
 from callinteractive.errors import HeaderError
 from callinteractive.headers import (
     MAX_LENGTH,
+    MAX_STATE,
     PREFIX,
     CallerHeader,
     CallHeader,
     EntryHeader,
+    ResultHeader,
+    StateHeader,
     TransferHeader,
 )
 from tests.unit.core.call import FACTS
@@ -28,8 +31,10 @@ HEADERS: st.SearchStrategy[Any] = st.one_of(
     st.builds(EntryHeader, TEXT, TEXT, TEXT),
     st.builds(TransferHeader, NUMBERS, st.none() | st.integers(1, 3600), st.booleans()),
     st.builds(CallerHeader, TEXT, TEXT),
+    st.builds(StateHeader, st.text(st.characters(exclude_categories=()), max_size=500)),
+    st.builds(ResultHeader, st.integers(300, 699)),
 )
-KINDS = [CallHeader, EntryHeader, TransferHeader, CallerHeader]
+KINDS = [CallHeader, EntryHeader, TransferHeader, CallerHeader, StateHeader, ResultHeader]
 
 
 @given(HEADERS)
@@ -87,8 +92,19 @@ def test_the_headers_as_they_are_on_the_wire():
         (TransferHeader, "to=1&early_media=1&timeout=-5", "timeout"),
         (CallHeader, "call_id=1", "missing"),
         (CallerHeader, "name=" + "a" * MAX_LENGTH, "longer than 16384 octets"),
+        (StateHeader, "zlib=eJw=", "cut off"),
+        (StateHeader, "zlib=AAAA", "incorrect header check"),
+        (StateHeader, "zlib=A", "base64"),
+        (StateHeader, str(StateHeader("a" * (MAX_STATE + 1))), "unpacks to more than 1048576 octets"),
+        (ResultHeader, "code=200", "200 is no failure"),
+        (ResultHeader, "code=x", "invalid literal"),
     ],
 )
 def test_what_is_wrong_is_told(kind: Any, text: str, reason: str):
     with pytest.raises(HeaderError, match=reason):
         kind.parse(text)
+
+
+def test_a_state_that_does_not_fit_into_a_header_is_known_before_it_is_sent():
+    assert not StateHeader("a" * 100_000).is_too_long
+    assert StateHeader("".join(str(number) for number in range(20_000))).is_too_long
