@@ -257,6 +257,9 @@ class CallMedia:
         return await self._answer(CALLER_TAG, IVR_TAG, {"sdp": ours})
 
     async def _offer(self, from_tag: str, to_tag: str, audio: sdp.Audio, transcoded: Iterable[str] = ()) -> Reply:
+        if self._caller.audio is not None:
+            # An offer of a call that RTPengine has forgotten would make it anew, on other ports: ask first.
+            await self._command("query", {"from-tag": CALLER_TAG})
         fields = {"from-tag": from_tag, "to-tag": to_tag, "flags": _PORT_STAYS, **_described(audio)}
         # Keys in SDP or none at all towards the other side; the caller's side keeps what it offered.
         fields["transport-protocol"] = "RTP/AVP" if to_tag != CALLER_TAG else self._caller.agreed.line.protocol
