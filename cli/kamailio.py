@@ -17,8 +17,8 @@ KAMAILIO = "/usr/sbin/kamailio"
 SHARED_MB = 256
 """Memory for transactions, 12 KB a held call, over all workers."""
 PRIVATE_MB = 16
-SIDECARS = 1
-"""The sidecars' dispatcher group; `kemi.jump.GROUP`."""
+SIDECARS, TRUNKS = 1, 2
+"""Dispatcher groups: `kemi.jump.GROUP` and `kemi.transfer.TRUNKS`."""
 
 
 def kamailio_spec(site: Site, site_path: Path, ivr_path: Path, run_dir: Path) -> ProcessSpec:
@@ -49,8 +49,9 @@ def kamailio_spec(site: Site, site_path: Path, ivr_path: Path, run_dir: Path) ->
 
 
 def _dispatcher_list(site: Site) -> str:
-    """Lines of `group uri`. Sidecars share the calls in turn."""
+    """Lines of `group uri`. Sidecars share the calls in turn; trunks are tried in the order of the site file."""
     lines = [f"{SIDECARS} sip:{address}" for address in site.sidecars.addresses]
+    lines += [f"{TRUNKS} {trunk.to}" for trunk in site.trunks if trunk.to]
     return "\n".join((*lines, ""))
 
 

@@ -46,7 +46,13 @@ def main() -> None:
     type=click.Path(file_okay=False, path_type=Path),
     help="Where the parts keep their files; default: a temporary directory, removed at the end.",
 )
-def run(site_path: Path, ivr_path: Path, log_format: str, run_dir: Path | None) -> None:
+@click.option(
+    "--only",
+    type=click.Choice(["rtpengine", "sidecars", "kamailio"]),
+    multiple=True,
+    help="Run only this part, where each is a service of its own; may be given several times.",
+)
+def run(site_path: Path, ivr_path: Path, log_format: str, run_dir: Path | None, only: tuple[str, ...]) -> None:
     """Run Kamailio, RTPengine and the sidecars on this machine until Ctrl-C.
 
     Prints "ready sip:HOST:PORT" on stdout once all of them answer. A part that dies is started again. Ctrl-C or
@@ -54,10 +60,11 @@ def run(site_path: Path, ivr_path: Path, log_format: str, run_dir: Path | None) 
 
     \b
       callinteractive run --site examples/demo/site.yaml --ivr examples/demo/ivr.yaml
+      callinteractive run --only sidecars --site site.yaml --ivr ivr.yaml
     """
     from cli import run as command
 
-    sys.exit(command.run(site_path, ivr_path, log_format, run_dir))
+    sys.exit(command.run(site_path, ivr_path, log_format, run_dir, only))
 
 
 @main.command()

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import errno
 import socket
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from callinteractive.model import Site
+
+PARTS = ("rtpengine", "sidecars", "kamailio")
+"""The parts of a stack, in the order in which they start."""
 
 
 @dataclass(frozen=True)
@@ -49,21 +52,24 @@ class Port:
         return f"{self} ({self.chosen_by}): {error.strerror}"
 
 
-def ports_of(site: Site) -> Iterator[Port]:
-    """Every port that Kamailio, the sidecars and RTPengine's control interfaces will bind; 0 is any port."""
-    for listen in site.listen:
-        yield Port(listen.transport, listen.host, listen.port, "sip.listen")
-    for index, address in enumerate(site.sidecars.addresses):
-        yield Port("udp", address.host, address.port, "sidecars.base_port")
-        yield Port("tcp", address.host, site.sidecars.metrics_port + index, "sidecars.metrics_port")
+def ports_of(site: Site, parts: Collection[str] = PARTS) -> Iterator[Port]:
+    """Every port that these parts will bind, less RTPengine's for sound. Port 0 stands for any port of an address."""
+    if "kamailio" in parts:
+        for listen in site.listen:
+            yield Port(listen.transport, listen.host, listen.port, "sip.listen")
     engine = site.rtpengine
-    yield Port("udp", engine.ng.host, engine.ng.port, "rtpengine.ng")
-    yield Port("udp", engine.ng.host, engine.dtmf_port, "rtpengine.dtmf_port")
-    yield Port("tcp", engine.ng.host, engine.http_port, "rtpengine.http_port")
-    # RTPengine starts with an address that is not there, and then has no port for any call.
-    yield Port("udp", engine.interface, 0, "rtpengine.interface")
+    if "sidecars" in parts:
+        for index, address in enumerate(site.sidecars.addresses):
+            yield Port("udp", address.host, address.port, "sidecars.base_port")
+            yield Port("tcp", address.host, site.sidecars.metrics_port + index, "sidecars.metrics_port")
+        yield Port("udp", engine.ng.host, engine.dtmf_port, "rtpengine.dtmf_port")
+    if "rtpengine" in parts:
+        yield Port("udp", engine.ng.host, engine.ng.port, "rtpengine.ng")
+        yield Port("tcp", engine.ng.host, engine.http_port, "rtpengine.http_port")
+        # RTPengine starts with an address that is not there, and then has no port for any call.
+        yield Port("udp", engine.interface, 0, "rtpengine.interface")
 
 
-def problems(site: Site) -> list[str]:
-    """One line a port that is not free; empty when the stack may start."""
-    return [text for port in ports_of(site) if (text := port.problem()) is not None]
+def problems(site: Site, parts: Collection[str] = PARTS) -> list[str]:
+    """One line a port that is not free; empty when these parts may start."""
+    return [text for port in ports_of(site, parts) if (text := port.problem()) is not None]

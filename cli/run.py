@@ -13,12 +13,13 @@ import click
 from callinteractive.model import Site
 from cli.files import read_ivr_file, read_site
 from cli.partlog import PartLog, resolve_format
+from cli.ports import PARTS
 from cli.process import StackError
 from cli.stack import Stack
 from cli.stack import run as run_stack
 
 
-def run(site_path: Path, ivr_path: Path, log_format: str, run_dir: Path | None) -> int:
+def run(site_path: Path, ivr_path: Path, log_format: str, run_dir: Path | None, only: tuple[str, ...]) -> int:
     """The exit status: 0 after a clean stop, 1 when the configuration is wrong or a part can't start."""
     site, findings = read_site(site_path)
     findings += read_ivr_file(ivr_path)[1]
@@ -32,16 +33,18 @@ def run(site_path: Path, ivr_path: Path, log_format: str, run_dir: Path | None) 
         run_dir.mkdir(parents=True, exist_ok=True)
         log = PartLog(sys.stderr, resolve_format(log_format))
         # Daemons are started elsewhere than here: their paths must not depend on where this was called.
-        stack = Stack(site, site_path.resolve(), ivr_path.resolve(), run_dir.resolve(), log)
+        paths = (site_path.resolve(), ivr_path.resolve())
+        parts = only or PARTS
+        stack = Stack(site, *paths, run_dir=run_dir.resolve(), parts=parts, log=log)
         try:
-            asyncio.run(run_stack(stack, lambda: _announce(site)))
+            asyncio.run(run_stack(stack, lambda: _announce(site, parts)))
         except StackError as error:
             click.echo(f"callinteractive can't run:\n{error}", err=True)
             return 1
     return 0
 
 
-def _announce(site: Site) -> None:
+def _announce(site: Site, parts: tuple[str, ...]) -> None:
     listen = site.listen[0]
     transport = "" if listen.transport == "udp" else f";transport={listen.transport}"
-    print(f"ready sip:{listen.host}:{listen.port}{transport}", flush=True)
+    print(f"ready sip:{listen.host}:{listen.port}{transport}" if "kamailio" in parts else "ready", flush=True)

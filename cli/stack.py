@@ -6,7 +6,7 @@ import asyncio
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from callinteractive.model import Site
@@ -33,8 +33,12 @@ class Stack:
     stop first, since the BYEs of their calls still go through Kamailio and their sound through RTPengine.
     """
 
-    def __init__(self, site: Site, site_path: Path, ivr_path: Path, run_dir: Path, log: PartLog) -> None:
+    def __init__(
+        self, site: Site, site_path: Path, ivr_path: Path, *, run_dir: Path, parts: Collection[str], log: PartLog
+    ) -> None:
+        """`parts` are those of `ports.PARTS` to run here; the others run elsewhere."""
         self._site = site
+        self._parts = parts
         self._site_path = site_path
         self._ivr_path = ivr_path
         self._run_dir = run_dir
@@ -45,21 +49,24 @@ class Stack:
 
     async def start(self) -> None:
         """Start every part and return when each answers. Raises StackError, whose text is for the operator."""
-        taken = ports.problems(self._site)
+        taken = ports.problems(self._site, self._parts)
         if taken:
             raise StackError("\n".join(taken))
+        if "rtpengine" in self._parts:
+            await self._start_all([rtpengine_spec(self._site, self._run_dir)])
+        if "sidecars" in self._parts:
+            await self._start_all(self._sidecar_specs())
+        if "kamailio" in self._parts:
+            await self._start_all([kamailio_spec(self._site, self._site_path, self._ivr_path, self._run_dir)])
+
+    def _sidecar_specs(self) -> Iterator[ProcessSpec]:
         # Opened here, in order, and kept: the kernel shares out RTPengine's digit events by a socket's place in its
         # SO_REUSEPORT group, so a sidecar that is restarted must get the very same socket again.
-        engine = self._site.rtpengine
-        self._dtmf_sockets = open_dtmf_sockets(engine.ng.host, engine.dtmf_port, self._site.sidecars.count)
-        site, paths = self._site, (self._site_path, self._ivr_path)
-        sidecars = (
-            sidecar_spec(site, *paths, index, dtmf_fd=dtmf_socket.fileno(), log_format=self._log.format)
-            for index, dtmf_socket in enumerate(self._dtmf_sockets)
-        )
-        await self._start_all([rtpengine_spec(self._site, self._run_dir)])
-        await self._start_all(sidecars)
-        await self._start_all([kamailio_spec(self._site, self._site_path, self._ivr_path, self._run_dir)])
+        engine, pool = self._site.rtpengine, self._site.sidecars
+        self._dtmf_sockets = open_dtmf_sockets(engine.ng.host, engine.dtmf_port, pool.count)
+        paths = (self._site_path, self._ivr_path)
+        for index, dtmf_socket in enumerate(self._dtmf_sockets):
+            yield sidecar_spec(self._site, *paths, index, dtmf_fd=dtmf_socket.fileno(), log_format=self._log.format)
 
     async def watch(self) -> None:
         """Restart whatever dies, until cancelled."""
