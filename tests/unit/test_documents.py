@@ -1,0 +1,72 @@
+"""What the documents show is what the code takes."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from callinteractive import response
+from callinteractive.config import load_ivr_file, load_site
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = ("README.md", "docs/configuration.md", "examples/deploy/README.md", "CONTRIBUTING.md")
+
+
+def blocks(language: str) -> list[tuple[str, str]]:
+    """Every fenced block of this language, with its document."""
+    return [
+        (name, block)
+        for name in DOCUMENTS
+        for block in re.findall(rf"^```{language}\n(.*?)^```", (ROOT / name).read_text(), re.MULTILINE | re.DOTALL)
+    ]
+
+
+@pytest.mark.parametrize(("document", "text"), blocks("yaml"))
+def test_yaml_examples_load(document: str, text: str) -> None:
+    load = load_ivr_file if "ivrs:" in text else load_site
+    load(text, document)
+
+
+@pytest.mark.parametrize(("document", "text"), blocks("xml"))
+def test_xml_examples_parse(document: str, text: str) -> None:
+    parsed = response.parse(text.encode())
+    assert parsed.actions, document
+    assert parsed.warnings == ()
+
+
+def test_every_action_of_the_readmes_table_parses_without_a_warning() -> None:
+    table = re.findall(r"^\| `(<.*>)` \|", (ROOT / "README.md").read_text(), re.MULTILINE)
+    parsed = response.parse(f"<Response>{''.join(table)}</Response>".encode())
+    assert len(parsed.actions) == len(table) == 7
+    assert parsed.warnings == ()
+
+
+def test_the_configuration_reference_names_every_key() -> None:
+    """A key that is not known makes the loaders name those that are."""
+    reference = (ROOT / "docs/configuration.md").read_text()
+    site = {"node": 1, "x": 1, "sip": {"x": 1}, "sidecars": {"x": 1}, "rtpengine": {"x": 1}, "defaults": {"x": 1}}
+    site |= {"trunks": [{"x": 1}], "extensions": [{"x": 1}]}
+    ivr = {"ivrs": [{"x": 1}], "contexts": {"1": {"x": 1}}}
+    known: set[str] = set()
+    for load, document in ((load_site, site), (load_ivr_file, ivr)):
+        with pytest.raises(Exception, match="unknown key") as error:
+            load(yaml.safe_dump(document), "file")
+        for names in re.findall(r"known here: (.*)", str(error.value)):
+            known.update(names.split(", "))
+    assert len(known) > 20
+    missing = {key for key in known if not re.search(rf"\b{key}\b", reference)}
+    assert missing == set()
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_links_lead_somewhere(document: str) -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#]+)\)", (ROOT / document).read_text())
+    assert [link for link in links if not ((ROOT / document).parent / link).exists()] == []
+
+
+def test_the_compose_file_is_yaml() -> None:
+    services = yaml.safe_load((ROOT / "examples/deploy/compose.yaml").read_text())["services"]
+    assert list(services) == ["rtpengine", "sidecars", "kamailio"]
