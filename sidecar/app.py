@@ -15,11 +15,11 @@ import structlog
 import uvloop
 
 from callinteractive.config import load_ivr_file, load_site
-from callinteractive.errors import HeaderError
-from callinteractive.headers import CallHeader, EntryHeader
+from callinteractive.errors import HeaderError, ScriptStateError
+from callinteractive.headers import CallHeader, EntryHeader, ResultHeader, StateHeader
 from callinteractive.model import Address, IvrFile, Site
 from sidecar import log, sip
-from sidecar.call import Call
+from sidecar.call import Call, Resumption
 from sidecar.dtmf import DtmfReceiver, open_dtmf_sockets
 from sidecar.metrics import Metrics
 from sidecar.rtpengine import NgClient, purge
@@ -72,6 +72,14 @@ def sound_cache() -> Path:
         return Path(directory) / "sounds"
     home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     return Path(home if os.path.isabs(home) else tempfile.gettempdir()) / "callinteractive" / "sounds"
+
+
+def _resumption(invite: sip.IncomingInvite) -> Resumption | None:
+    """The script that comes back with this INVITE, if one does. Raises HeaderError."""
+    state = invite.header(StateHeader.NAME)
+    if state is None:
+        return None
+    return Resumption(StateHeader.parse(state), ResultHeader.parse(invite.header(ResultHeader.NAME) or ""))
 
 
 class Sidecar:
@@ -142,6 +150,7 @@ class Sidecar:
         try:
             facts = CallHeader.parse(invite.header(CallHeader.NAME) or "").facts
             entry = EntryHeader.parse(invite.header(EntryHeader.NAME) or "")
+            resumption = _resumption(invite)
         except HeaderError as error:
             LOG.warning("refused", code=400, reason=str(error), source=str(invite.source))
             leg.reject(400, "Missing Or Bad X-CI Header")
@@ -151,7 +160,12 @@ class Sidecar:
             LOG.error("refused", code=404, reason=f"no IVR {entry.ivr!r} here: Kamailio has another ivr.yaml")
             leg.reject(404)
             return
-        call = Call(self._services, leg, invite, facts, ivr, entry)
+        try:
+            call = Call(self._services, leg, invite, facts, ivr, resumption or entry)
+        except ScriptStateError as error:
+            LOG.error("refused", code=500, reason=str(error))
+            leg.reject(500)
+            return
         self._metrics.calls.inc()
         self._calls.add(call)
         call.task.add_done_callback(lambda _task: self._on_ended(call))

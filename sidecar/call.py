@@ -13,13 +13,23 @@ from dataclasses import dataclass
 import structlog
 
 from callinteractive import commands
-from callinteractive.events import Dialled, Event, Expired, HungUp, Played, PlayFailed, Waited, transfer_failed
-from callinteractive.headers import EntryHeader
+from callinteractive.events import (
+    Dialled,
+    Event,
+    Expired,
+    HungUp,
+    Played,
+    PlayFailed,
+    TransferFailed,
+    Waited,
+    transfer_failed,
+)
+from callinteractive.headers import EntryHeader, ResultHeader, StateHeader
 from callinteractive.model import Ivr
 from callinteractive.request import CallFacts, HttpRequest
 from callinteractive.script import CallScript, Note
 from sidecar import sip
-from sidecar.callee import Callee, FromCallee, relay_digit, text_of
+from sidecar.callee import Callee, FromCallee, relay_digit, text_of, transfer_headers
 from sidecar.dtmf import DigitEvent, DigitFilter, DigitSource
 from sidecar.media import CallMedia
 from sidecar.media_errors import MediaError
@@ -27,6 +37,8 @@ from sidecar.services import Services
 
 PLAYOUT_MARGIN_S = 0.04
 """A sound counts as heard this long after its duration: RTPengine sends packets of 20 ms, the caller buffers some."""
+NORMAL_CLEARING, DECLINE = 200, 603
+"""What a Hangup is told with, after and before the answer: in BYE's Reason (RFC 3326), and as the final reply."""
 LOG = structlog.get_logger()
 
 
@@ -41,8 +53,20 @@ class _TimeIsUp:
 _Item = Event | sip.Event | FromCallee | _TimeIsUp
 
 
+@dataclass(frozen=True, slots=True)
+class Resumption:
+    """A script that comes back from an unanswered call's transfer that nobody answered (A13)."""
+
+    state: StateHeader
+    result: ResultHeader
+
+
 class Call:
-    """A call answered on entry: its caller's leg, its media, its script, and the callee while there is one."""
+    """A call: its caller's leg, its script, and, once it is answered, its media and perhaps a callee.
+
+    It is answered on entry, or when a command first needs media (C6). Until then it has nothing but its script, and
+    a transfer sends the caller's own INVITE back to Kamailio with the plan (302), which ends the call here.
+    """
 
     def __init__(
         self,
@@ -51,16 +75,23 @@ class Call:
         invite: sip.IncomingInvite,
         facts: CallFacts,
         ivr: Ivr,
-        entry: EntryHeader,
+        entry: EntryHeader | Resumption,
     ) -> None:
+        """Raises ScriptStateError where `entry` can't be resumed here."""
         self._services = services
         self._leg = leg
         self._invite = invite
         self._facts = facts
+        self._ivr = ivr
         self._log = LOG.bind(call_id=facts.call_id, call_api_id=facts.call_api_id)
-        self._script = CallScript(
-            services.ivr_file, ivr, facts, context=entry.context, option=entry.option, observe=self._observe
-        )
+        self._result: TransferFailed | None = None
+        if isinstance(entry, Resumption):
+            self._script = CallScript.from_json(entry.state.script, services.ivr_file, self._observe)
+            self._result = transfer_failed(entry.result.code)
+        else:
+            self._script = CallScript(
+                services.ivr_file, ivr, facts, context=entry.context, option=entry.option, observe=self._observe
+            )
         self._inbox: asyncio.Queue[_Item] = asyncio.Queue()
         self._media_id = f"{services.index}{facts.call_id}"
         self._media = CallMedia(services.ng, self._media_id)
@@ -84,7 +115,8 @@ class Call:
     async def _run(self) -> None:
         self._log.info("call", caller=self._facts.caller_number, called=self._facts.called_number)
         try:
-            await self._answer()
+            if self._ivr.answer == "at_once":
+                await self._answer()
             await self._follow_script()
         except asyncio.CancelledError:
             self._end(503, "the sidecar stops")  # does nothing where the caller has hung up
@@ -121,10 +153,14 @@ class Call:
         came_early: list[_Item] = []
         while not isinstance(item := await self._inbox.get(), sip.Acked):
             came_early.append(item)
-        if offer is None:
-            await self._media.accept(text_of(item.sdp or b""))
+        await self._on_acked(item)
         for early in came_early:
             self._inbox.put_nowait(early)
+
+    async def _on_acked(self, event: sip.Acked) -> None:
+        """An ACK carries the caller's answer where the offer was ours (RFC 3261 13.2.1)."""
+        if event.sdp is not None:
+            await self._media.accept(text_of(event.sdp))
 
     def _end(self, code: int, cause: str) -> None:
         """Refuse the call, or hang up with the reason (RFC 3326)."""
@@ -141,7 +177,8 @@ class Call:
 
     async def _follow_script(self) -> None:
         """Do what the script asks for until it is over; then stay with a connected call until that ends."""
-        command: commands.Command | None = self._script.start(time.time())
+        now = time.time()
+        command = self._script.start(now) if self._result is None else self._script.handle(self._result, now)
         self._set_timer("lifetime", self._script.expires_at - time.time(), Expired())
         while True:
             if command is not None:
@@ -157,8 +194,7 @@ class Call:
             case _TimeIsUp(command, event):
                 if command is not self._command:
                     return None
-                self._is_playing = False
-                return event
+                return self._on_time(event)
             case FromCallee(callee, event):
                 return await self._on_callee(callee, event) if callee is self._callee else None
             case sip.DigitReceived():
@@ -166,9 +202,11 @@ class Call:
             case sip.ReOffered():
                 await self._on_caller_reoffered(item)
                 return None
+            case sip.Acked():
+                await self._on_acked(item)
+                return None
             case (
-                sip.Acked()
-                | sip.Pracked()
+                sip.Pracked()
                 | sip.ReAnswered()
                 | sip.ReOfferRejected()
                 | sip.Progressed()
@@ -177,7 +215,7 @@ class Call:
                 | sip.Cancelled()
                 | sip.Ended()
             ):
-                return None  # the ACK of a re-INVITE; the others don't come here
+                return None  # nothing that a call offers of its own, or does before it is answered
             case _:
                 return item
 
@@ -185,6 +223,8 @@ class Call:
         """A new command takes the place of the one before it."""
         if timer := self._timers.pop("command", None):
             timer.cancel()
+        if command.needs_media and not self._leg.answered:
+            await self._answer()
         if self._is_playing and not isinstance(command, commands.Play | commands.Hangup):
             await self._media.stop()
         self._is_playing = False
@@ -199,7 +239,7 @@ class Call:
             case commands.Transfer():
                 await self._transfer(command)
             case commands.Hangup(cause, code):
-                self._end(code or 200, cause)
+                self._end(code or (NORMAL_CLEARING if self._leg.answered else DECLINE), cause)
 
     def _set_timer(self, name: str, delay_s: float, item: _Item) -> None:
         self._timers[name] = asyncio.get_running_loop().call_later(delay_s, self._inbox.put_nowait, item)
@@ -215,8 +255,20 @@ class Call:
             return
         await self._media.play(sound)
         self._is_playing = True
+        self._set_sound_timer(sound.duration_ms / 1000)
+
+    def _on_time(self, event: Event) -> Event | None:
+        """A sound that a re-offer has started anew goes on for that much longer."""
+        loop_now, ends_at = asyncio.get_running_loop().time(), self._media.sound_ends_at
+        if isinstance(event, Played) and ends_at is not None and ends_at > loop_now:
+            self._set_sound_timer(ends_at - loop_now)
+            return None
+        self._is_playing = False
+        return event
+
+    def _set_sound_timer(self, delay_s: float) -> None:
         assert self._command is not None
-        self._set_timer("command", sound.duration_ms / 1000 + PLAYOUT_MARGIN_S, _TimeIsUp(self._command, Played()))
+        self._set_timer("command", delay_s + PLAYOUT_MARGIN_S, _TimeIsUp(self._command, Played()))
 
     def _on_info_digit(self, digit: sip.DigitReceived) -> Event | None:
         if self._callee is not None and self._callee.is_answered:
@@ -238,6 +290,12 @@ class Call:
     # The callee.
 
     async def _transfer(self, command: commands.Transfer) -> None:
+        if not self._leg.answered:
+            state = StateHeader(self._script.to_json())
+            if not state.is_too_long:
+                self._redirect(command, state)
+                return
+            await self._answer()
         self._transfers += 1
         self._callee = Callee(self._services, self._media, f"b{self._transfers}", self._inbox.put_nowait)
         try:
@@ -245,6 +303,13 @@ class Call:
         except MediaError as error:
             self._log.error("media", reason=str(error))
             self._inbox.put_nowait(transfer_failed(error.sip_code))
+
+    def _redirect(self, command: commands.Transfer, state: StateHeader) -> None:
+        """Leave the caller's INVITE to Kamailio, which rings the numbers; a script that goes on travels along."""
+        headers = [*transfer_headers(command), *([] if command.final else [(state.NAME, str(state))])]
+        self._is_over = True
+        self._leg.redirect([f"<sip:transfer@{self._services.proxy}>"], headers)
+        self._log.info("transfer left to Kamailio", numbers=command.numbers)
 
     async def _on_callee(self, callee: Callee, event: sip.Event) -> Event | None:
         match event:
@@ -259,6 +324,8 @@ class Call:
                 await callee.reoffered(event)
             case sip.DigitReceived():
                 relay_digit(self._leg, event)
+            case sip.Acked():
+                await callee.acked(event)
             case sip.Ended(_, reason_header):
                 self._log.info("callee hung up")
                 self._is_over = True

@@ -46,13 +46,11 @@ class Callee:
         """Offer the caller's media to the numbers. Raises MediaError."""
         self._early_media = command.early_media
         offer = await self._media.offer_leg(self._b_tag)
-        plan = TransferHeader(command.numbers, command.timeout_s, command.early_media)
-        caller = CallerHeader(command.caller_name, command.caller_number)
         self._leg = self._services.agent.invite(
             f"sip:transfer@{self._services.proxy}",
             offer.encode(),
             lambda event: self._post(FromCallee(self, event)),
-            headers=[(header.NAME, str(header)) for header in (CallHeader(facts), plan, caller)],
+            headers=[(CallHeader.NAME, str(CallHeader(facts))), *transfer_headers(command)],
             max_forwards=max_forwards,
         )
 
@@ -89,6 +87,11 @@ class Callee:
         else:
             event.respond.answer(sdp.encode())
 
+    async def acked(self, event: sip.Acked) -> None:
+        """The ACK carries the callee's answer where the offer was ours (RFC 3261 13.2.1). Raises MediaError."""
+        if event.sdp is not None:
+            await self._media.accept_leg(self._b_tag, text_of(event.sdp))
+
     def send_digit(self, digit: sip.DigitReceived) -> None:
         """Pass on what the caller dialled by INFO."""
         if self._leg is not None:
@@ -98,6 +101,13 @@ class Callee:
         """Hang up, or stop ringing."""
         if self._leg is not None and not self._leg.ended:
             self._leg.bye([("Reason", reason_header)] if reason_header else ())
+
+
+def transfer_headers(command: Transfer) -> list[tuple[str, str]]:
+    """What Kamailio must know of a transfer: whom to ring and how, and the caller to show (A5, A10-A12)."""
+    plan = TransferHeader(command.numbers, command.timeout_s, command.early_media)
+    caller = CallerHeader(command.caller_name, command.caller_number)
+    return [(plan.NAME, str(plan)), (caller.NAME, str(caller))]
 
 
 def relay_digit(leg: sip.Leg, digit: sip.DigitReceived) -> None:

@@ -15,12 +15,12 @@ import pytest
 
 from callinteractive.config import load_ivr_file
 from callinteractive.events import Fetched, FetchFailed
-from callinteractive.headers import EntryHeader, TransferHeader
+from callinteractive.headers import EntryHeader, ResultHeader, StateHeader, TransferHeader
 from callinteractive.model import Address
 from callinteractive.request import CallFacts
 from sidecar import call as call_module
 from sidecar import sip
-from sidecar.call import Call
+from sidecar.call import Call, Resumption
 from sidecar.dtmf import DigitEvent
 from sidecar.media_errors import MediaUnavailable, NoCommonCodec
 from sidecar.sounds import Sound
@@ -47,6 +47,8 @@ class Recorder:
 
 
 class FakeMedia(Recorder):
+    sound_ends_at = None
+
     def __getattr__(self, name: str) -> Callable[..., Any]:
         method = super().__getattr__(name)
 
@@ -66,6 +68,10 @@ class FakeLeg(Recorder):
         self._log.append(f"{self._prefix}.answer")
         self.answered = True
 
+    def redirect(self, _contacts: Any, headers: Any) -> None:
+        self._log.append(f"{self._prefix}.redirect")
+        self.redirected = dict(headers)
+
     def bye(self, headers: Any = ()) -> None:
         self._log.append(f"{self._prefix}.bye" + "".join(f"({value})" for _, value in headers))
         self.ended = True
@@ -74,9 +80,16 @@ class FakeLeg(Recorder):
 class Harness:
     """A call in an IVR whose `start` option has the given rules."""
 
-    def __init__(self, rules: str, monkeypatch: pytest.MonkeyPatch, **results: Any) -> None:
+    def __init__(
+        self,
+        rules: str,
+        monkeypatch: pytest.MonkeyPatch,
+        answer_at: str = "at_once",
+        resumed: Any = None,
+        **results: Any,
+    ) -> None:
         text = f"""
-ivrs: [{{number: "000*332", id: 145, entry_context: 1}}]
+ivrs: [{{number: "000*332", id: 145, entry_context: 1, answer: {answer_at}}}]
 contexts:
   1: {{options: {{start: {rules}, "1": [play_sound: {{file: one.wav}}], "12": [hangup]}}, inter_digit_timeout: 60}}
 """
@@ -96,7 +109,7 @@ contexts:
         )  # fmt: skip
         self.leg = FakeLeg(self.log, "a", {})
         invite = SimpleNamespace(sdp=results.get("invite_sdp", b"offer"), max_forwards=70)
-        entry = EntryHeader("000*332", "1", "start")
+        entry = resumed or EntryHeader("000*332", "1", "start")
         self.call = Call(services, self.leg, invite, FACTS, ivr_file.ivrs[0], entry)  # type: ignore[arg-type]
 
     def _subscribe(self, _id: str, listener: Any) -> None:
@@ -341,3 +354,52 @@ async def test_A13_a_failed_transfer_gives_the_media_back_and_goes_on(make):
         await asyncio.sleep(0.001)
     h.b_leg.listener(sip.Rejected(408, "Request Timeout", None))
     assert any(entry.startswith("a.bye(SIP ;cause=408") for entry in await h.over())
+
+
+ROUTING = '[call_interactive: {url: "http://h/"}, simple_transfer: {to: ["1"], final: no}, hangup]'
+
+
+async def test_C6_an_unanswered_call_is_redirected_with_its_script(make):
+    h = make(ROUTING, answer_at="on_media")
+    h.fetched.put_nowait(Fetched(200, b""))
+    assert await h.over() == ["fetch", "a.redirect", "unsubscribed", "media.delete"]
+    assert TransferHeader.parse(h.leg.redirected["X-CI-Transfer"]) == TransferHeader(("1",))
+    state = StateHeader.parse(h.leg.redirected["X-CI-State"])
+
+    resumed = make(ROUTING, answer_at="on_media", resumed=Resumption(state, ResultHeader(486)))
+    assert "a.reject(603)" in await resumed.over()
+    assert resumed.call._script.variables["TRANSFER_STATUS"] == "busy"
+
+
+async def test_C6_a_final_transfer_leaves_no_script_behind(make):
+    h = make('[simple_transfer: {to: ["1"]}]', answer_at="on_media")
+    await h.over()
+    assert "X-CI-State" not in h.leg.redirected
+
+
+async def test_C6_the_first_action_that_needs_media_answers(make):
+    h = make('[call_interactive: {url: "http://h/"}, play_sound: {file: a.wav}, hangup]', answer_at="on_media")
+    h.fetched.put_nowait(Fetched(200, b""))
+    await h.answered()
+    assert (await h.over())[:4] == ["fetch", "media.answer(offer)", "a.answer", "media.play(a.wav)"]
+
+
+async def test_C6_a_script_too_long_for_a_header_is_answered_and_bridged(make, monkeypatch):
+    monkeypatch.setattr(StateHeader, "is_too_long", True)
+    h = make('[simple_transfer: {to: ["1"], final: no}]', answer_at="on_media")
+    await h.answered()
+    await h.until("invite(max_forwards 69)")
+    h.call.hang_up()
+    assert "a.redirect" not in await h.over()
+
+
+async def test_C6_hangup_refuses_an_unanswered_call(make):
+    h = make("[hangup]", answer_at="on_media")
+    assert "a.reject(603)" in await h.over()
+
+
+async def test_C6_the_caller_cancels_in_the_dip(make):
+    h = make(ROUTING, answer_at="on_media")
+    await h.until("fetch")
+    h.leg.listener(sip.Cancelled(None))
+    assert "a.redirect" not in await h.over()
