@@ -136,6 +136,8 @@ defaults: {ringback: ring.wav}
         ("[30000, 34999]", "[34999, 30000]", 6, "rtpengine: ports must be [first, last]"),
         ("[30000, 34999]", "[30000]", 6, "rtpengine: ports must be [first, last]"),
         ("[30000, 34999]", "30000-34999", 6, "rtpengine.ports: must be a list"),
+        ("127.0.0.1:22222", "127.0.0.1:65536", 6, "rtpengine.ng: must be like"),
+        ("127.0.0.1:22222", "127.0.0.1:0", 6, "rtpengine.ng: must be like"),
         ('"127.0.0.1:22222"', "22222", 6, 'rtpengine.ng: must be like "127.0.0.1:22222"'),
         ("transfer_timeout_s: 60", "transfer_timeout_s: 0", 8, "defaults.transfer_timeout_s: must be a number from 1"),
         ("transfer_timeout_s: 60", "ringback: ../ring.wav", 8, "defaults.ringback: must be the name of a file"),
@@ -390,13 +392,13 @@ YAML_WORDS = [
 
 
 @given(LOADERS, st.text(max_size=60) | st.lists(st.sampled_from(YAML_PIECES + YAML_WORDS), max_size=25).map("".join))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_random_text_is_loaded_or_told_why_not(load: Callable[[str, str], object], text: str):
     loads_or_says_why(load, text)
 
 
 @given(LOADERS, st.randoms(use_true_random=False), st.integers(1, 4))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_a_spoilt_document_is_loaded_or_told_why_not(
     load: Callable[[str, str], object], dice: random.Random, changes: int
 ):

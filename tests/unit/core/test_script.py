@@ -359,7 +359,7 @@ STORIES = st.lists(st.tuples(EVENTS, st.sampled_from([0.0, 0.1, 2.0])), max_size
 
 
 @given(STORIES, st.sampled_from([HungUp(), Expired()]))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_no_story_breaks_a_call_and_every_call_ends(story: list[tuple[Event, float]], end: Event):
     call = Call(RICH)
     call.start()
@@ -372,7 +372,7 @@ def test_no_story_breaks_a_call_and_every_call_ends(story: list[tuple[Event, flo
 
 
 @given(STORIES, st.data())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_a_call_goes_on_in_another_sidecar_as_if_nothing_had_happened(
     story: list[tuple[Event, float]], data: st.DataObject
 ):
@@ -428,7 +428,7 @@ def test_garbage_is_no_state_of_a_call(text: str):
 
 
 @given(st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_a_state_with_anything_changed_is_refused_or_runs(data: st.DataObject):
     call = Call(RICH)
     call.start()
@@ -506,6 +506,14 @@ def test_a_state_says_what_is_wrong_with_it(field: str, value: object, reason: s
     call, state = saved()
     with pytest.raises(ScriptStateError, match=reason):
         CallScript.from_json(json.dumps(state | {field: value}), call.file)
+
+
+def test_a_call_waits_for_a_choice_in_another_sidecar():
+    call = at_menu()
+    call.move()
+    assert call.dial("1") == Collect(2000)
+    call.move()
+    assert call.dial("2") == Play("twelve.wav")
 
 
 def test_a_whole_number_of_seconds_is_a_time_too():
