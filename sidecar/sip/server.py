@@ -38,11 +38,6 @@ class ServerTransaction(Transaction):
         """The request again."""
         self.step(Input.REQUEST)
 
-    @property
-    def final(self) -> bool:
-        """A final response has been sent."""
-        return self.state not in (State.TRYING, State.PROCEEDING)
-
 
 class InviteServer(ServerTransaction):
     """Also repeats the 2xx on behalf of the dialog (`repeat`), which owns the schedule (13.3.1.4)."""

@@ -85,21 +85,28 @@ class Transport:
             try:
                 data, source = receive(_MAX_DATAGRAM)
             except BlockingIOError:
-                return
+                break
             except OSError:
-                self._read_errors()
-                continue
+                continue  # what it's about is in the error queue
             agent.receive(data, Address(source[0], source[1]))
             if self._socket.fileno() < 0:
                 return  # closed by the transaction user meanwhile
+        self._read_errors()
 
     def _read_errors(self) -> None:
-        """The error queue names the destination of each datagram that met ICMP "port unreachable" and the like."""
+        """The error queue names the destination of each datagram that met ICMP "port unreachable" and the like.
+
+        libuv, under uvloop, stops watching a descriptor that reports an error, whatever there is to read from it: so
+        the queue is looked at after every wake-up, and the reader is set again.
+        """
         unreachable = set()
         with suppress(OSError):
             while True:
                 address = self._socket.recvmsg(0, 512, socket.MSG_ERRQUEUE)[3]
                 unreachable.add(Address(address[0], address[1]))
+        if unreachable:
+            self._loop.remove_reader(self._socket.fileno())
+            self._loop.add_reader(self._socket.fileno(), self._readable)
         for destination in unreachable:
             log.debug("unreachable: %s", destination)
             self.agent.unreachable(destination)

@@ -1,5 +1,7 @@
 """The parser's properties and the details of RFC 3261 7, 18.2 and RFC 3581."""
 
+from contextlib import suppress
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -35,10 +37,8 @@ def request(data: bytes) -> Request:
 
 @given(st.binary(max_size=400))
 def test_any_bytes_parse_or_raise_malformed_error(data: bytes) -> None:
-    try:
+    with suppress(MalformedError):
         parse(data)
-    except MalformedError:
-        pass
 
 
 @given(st.sampled_from(EVERYTHING), st.data())
@@ -46,12 +46,10 @@ def test_any_mutation_of_a_message_parses_or_raises_malformed_error(data: bytes,
     at = choose.draw(st.integers(0, len(data)))
     cut = choose.draw(st.integers(0, 8))
     mutated = data[:at] + choose.draw(st.binary(max_size=8)) + data[at + cut :]
-    try:
+    with suppress(MalformedError):
         message = parse(mutated)
         for read in ("via", "cseq", "from_", "to", "call_id"):
             getattr(message, read)
-    except MalformedError:
-        pass
 
 
 @given(
@@ -130,7 +128,8 @@ def test_name_addr(value: str, display: str, uri: str, params: dict[str, str | N
 
 
 @pytest.mark.parametrize("value", [
-    "", "a@b", '"a <sip:b>', "< sip:b>", "<sip:b", "a, b <sip:c>", "<sip:b>;;", "<sip:b>;=1", "<sip:b> x", "sip:a@b?x=1",
+    "", "a@b", '"a <sip:b>', "< sip:b>", "<sip:b", "a, b <sip:c>", "<sip:b>;;", "<sip:b>;=1", "<sip:b> x",
+    "sip:a@b?x=1",
 ])
 def test_not_a_name_addr(value: str) -> None:
     with pytest.raises(MalformedError):
@@ -152,7 +151,9 @@ def test_uri_address(text: str, address: tuple[str, int]) -> None:
     assert parse_uri(text).address == address
 
 
-@pytest.mark.parametrize("text", ["", "a@b", "sip:", "sip:a@", "sip:a b@c", "sip:a@b:0", "sip:a@b:99999", "sip:a@b@c", "sip:%4@b"])
+@pytest.mark.parametrize("text", [
+    "", "a@b", "sip:", "sip:a@", "sip:a b@c", "sip:a@b:0", "sip:a@b:99999", "sip:a@b@c", "sip:%4@b",
+])
 def test_not_a_uri(text: str) -> None:
     with pytest.raises(MalformedError):
         parse_uri(text)
@@ -163,7 +164,9 @@ def test_an_address_prints_ipv6_in_brackets() -> None:
     assert str(Address("1.2.3.4", 5)) == "1.2.3.4:5"
 
 
-@pytest.mark.parametrize("value", ["1", "INVITE", "x INVITE", "4294967296 INVITE", "-1 INVITE", "1 IN VITE", "٣ INVITE"])
+@pytest.mark.parametrize("value", [
+    "1", "INVITE", "x INVITE", "4294967296 INVITE", "-1 INVITE", "1 IN VITE", "٣ INVITE",
+])
 def test_not_a_cseq(value: str) -> None:
     with pytest.raises(MalformedError):
         parse_cseq(value)

@@ -9,7 +9,9 @@ REQUIRE = [("Require", "100rel")]
 SUPPORTED = [("Supported", "100rel")]
 
 
-def call(headers: list[tuple[str, str]], sdp: bytes = SDP, config: UaConfig = NO_SESSION_TIMER) -> tuple[World, Caller, UasLeg]:
+def call(
+    headers: list[tuple[str, str]], sdp: bytes = SDP, config: UaConfig = NO_SESSION_TIMER
+) -> tuple[World, Caller, UasLeg]:
     world = World(config)
     caller = Caller(world)
     caller.invite(sdp=sdp, headers=headers)

@@ -95,7 +95,6 @@ def test_14_2_an_offerless_reinvite_asks_for_our_offer(call: Call) -> None:
 
 
 def test_14_2_a_refused_reinvite_leaves_the_session_as_it_was(call: Call) -> None:
-    call.world.plan = lambda leg, invite: None
     call.peer.invite(sdp=HOLD)
     call.world.take()
     call.events[0].respond.reject(488)

@@ -78,7 +78,8 @@ def test_rfc_4028_9_the_peers_refresh_starts_the_interval_anew(method: str) -> N
     world, caller, _ = answered([TIMER, ("Session-Expires", "90;refresher=uac")])
     for _ in range(5):
         world.advance(45)
-        caller.send(method, headers=[TIMER, ("Session-Expires", "90;refresher=uac")], sdp=SDP if method == "INVITE" else b"")
+        sdp = SDP if method == "INVITE" else b""
+        caller.send(method, headers=[TIMER, ("Session-Expires", "90;refresher=uac")], sdp=sdp)
         if method == "INVITE":
             offered = world.events[-1]
             assert isinstance(offered, ReOffered)

@@ -13,7 +13,7 @@ CONTACT = f"Contact: {CALLER_CONTACT}"
 
 def lines(start: str, *headers: str, body: bytes = b"", **replaced: str | None) -> bytes:
     """A sound message, with headers added, replaced by name (Content_Length=...), or left out (None)."""
-    method = start.split(" ")[0]
+    method = start.split(" ", maxsplit=1)[0]
     fields: dict[str, str | None] = {
         "Via": VIA, "From": "From: <sip:a@example.org>;tag=f1", "To": "To: <sip:b@example.com>",
         "Call-ID": "Call-ID: torture@example.org", "CSeq": f"CSeq: 1 {method}", "Max-Forwards": "Max-Forwards: 70",
@@ -33,30 +33,30 @@ INVITE = "INVITE sip:b@127.10.0.1:20000 SIP/2.0"
 REGISTER = "REGISTER sip:example.com SIP/2.0"
 
 TORTUOUS = (
-    "INVITE sip:vivekg@chair-dnrc.example.com;unknownparam SIP/2.0\r\n"
-    "TO :\r\n sip:vivekg@chair-dnrc.example.com ;   tag    = 1918181833n\r\n"
-    'from   : "J Rosenberg \\\\\\""       <sip:jdrosen@example.com>\r\n  ;\r\n  tag = 98asjd8\r\n'
-    "MaX-fOrWaRdS: 0068\r\n"
-    "Call-ID: wsinv.ndaksdj@192.0.2.1\r\n"
-    "Content-Length   : 0\r\n"
-    "cseq: 0009\r\n  INVITE\r\n"
-    "Via  : SIP  /   2.0\r\n /UDP\r\n    192.0.2.2;branch=390skdjuw\r\n"
-    "s :\r\n"
-    "NewFangledHeader:   newfangled value\r\n continued newfangled value\r\n"
-    "UnknownHeaderWithUnusualValue: ;;,,;;,;\r\n"
-    "Route:\r\n <sip:services.example.com;lr;unknownwith=value;unknown-no-value>\r\n"
-    "v:  SIP  / 2.0  / TCP     spindle.example.com   ;\r\n  branch  =   z9hG4bK9ikj8  ,\r\n"
-    " SIP  /    2.0   / UDP  192.168.255.111   ; branch=\r\n z9hG4bK30239\r\n"
-    'm:"Quoted string \\"\\"" <sip:jdrosen@example.com> ; newparam =\r\n      newvalue ;\r\n  secondparam ; q = 0.33\r\n'
-    "\r\n"
-).encode()
+    b"INVITE sip:vivekg@chair-dnrc.example.com;unknownparam SIP/2.0\r\n"
+    b"TO :\r\n sip:vivekg@chair-dnrc.example.com ;   tag    = 1918181833n\r\n"
+    b'from   : "J Rosenberg \\\\\\""       <sip:jdrosen@example.com>\r\n  ;\r\n  tag = 98asjd8\r\n'
+    b"MaX-fOrWaRdS: 0068\r\n"
+    b"Call-ID: wsinv.ndaksdj@192.0.2.1\r\n"
+    b"Content-Length   : 0\r\n"
+    b"cseq: 0009\r\n  INVITE\r\n"
+    b"Via  : SIP  /   2.0\r\n /UDP\r\n    192.0.2.2;branch=390skdjuw\r\n"
+    b"s :\r\n"
+    b"NewFangledHeader:   newfangled value\r\n continued newfangled value\r\n"
+    b"UnknownHeaderWithUnusualValue: ;;,,;;,;\r\n"
+    b"Route:\r\n <sip:services.example.com;lr;unknownwith=value;unknown-no-value>\r\n"
+    b"v:  SIP  / 2.0  / TCP     spindle.example.com   ;\r\n  branch  =   z9hG4bK9ikj8  ,\r\n"
+    b" SIP  /    2.0   / UDP  192.168.255.111   ; branch=\r\n z9hG4bK30239\r\n"
+    b'm:"Quoted string \\"\\"" <sip:jdrosen@example.com> ; newparam =\r\n   newvalue ;\r\n secondparam ; q = 0.33\r\n'
+    b"\r\n"
+)
 
 ANSWERED = {
     # 3.1.1 valid messages
     "3.1.1.1 wsinv: folding, spaces, compact forms; its dialog is unknown": (TORTUOUS, 481),
     "3.1.1.2 intmeth: a method of every token character": (
-        lines("!interesting-Method0123456789_*+`.%indeed'~ sip:1_unusual.URI~(to-be!sure)&isn't+it$/crazy?,/;;*:&it+has=1"
-              ",weird!*pas$wo~d_too.(doesn't-it)@example.com SIP/2.0",
+        lines("!interesting-Method0123456789_*+`.%indeed'~ sip:1_unusual.URI~(to-be!sure)&isn't+it$/crazy?,/;;*:&it+has"
+              "=1,weird!*pas$wo~d_too.(doesn't-it)@example.com SIP/2.0",
               From='From: "BEL:\\\x07 NUL:\\\x00 DEL:\\\x7f" <sip:1_unusual.URI@example.com>;tag=938'), 501),
     "3.1.1.4 escnull: %00 in URIs": (
         lines(REGISTER, From="From: sip:null-%00-null@example.com;tag=839923423",
@@ -68,12 +68,13 @@ ANSWERED = {
     "3.1.1.9 semiuri: semicolons in the user part": (
         lines("OPTIONS sip:user;par=u%40example.net@example.com SIP/2.0"), 200),
     "3.1.1.10 transports: Vias of any transport": (
-        lines(OPTIONS, "Via: SIP/2.0/TLS t3.example.com;branch=z9hG4bKy", "Via: SIP/2.0/UNKNOWN t4.example.com;branch=z9h",
+        lines(OPTIONS, "Via: SIP/2.0/TLS t3.example.com;branch=z9hG4bKy",
+              "Via: SIP/2.0/UNKNOWN t4.example.com;branch=z9h",
               "Via: SIP/2.0/SCTP t5.example.com;branch=z9hG4bKk"), 200),
     "3.1.1.11 mpart01: MESSAGE with a multipart body": (
-        lines("MESSAGE sip:kumiko@example.org SIP/2.0", Content_Type="Content-Type: multipart/mixed;boundary=7a9"), 405),
+        lines("MESSAGE sip:kumiko@example.org SIP/2.0", Content_Type="Content-Type: multipart/mixed;boundary=7"), 405),
     # 3.1.2 invalid messages
-    "3.1.2.1 badinv01: separators without parameters": (lines(INVITE, Contact='Contact: "Joe" <sip:joe@e.org>;;;;'), 400),
+    "3.1.2.1 badinv01: separators without parameters": (lines(INVITE, Contact='Contact: "J" <sip:j@e.org>;;;;'), 400),
     "3.1.2.1 badinv01: in a Via below the top": (lines(INVITE, "Via: SIP/2.0/UDP 192.0.2.15;;,;,,"), 400),
     "3.1.2.2 clerr: body shorter than Content-Length": (
         lines(INVITE, body=SDP, Content_Length="Content-Length: 9999"), 400),
@@ -89,7 +90,7 @@ ANSWERED = {
         lines("INVITE sip:user@example.com?Route=%3Csip:example.com%3E SIP/2.0"), 400),
     "3.1.2.13 regbadct: a Contact with ? needs <>": (
         lines(INVITE, Contact="Contact: sip:user@example.com?Route=%3Csip:sip.example.com%3E"), 400),
-    "3.1.2.14 badaspec: spaces within <>": (lines(OPTIONS, To='To: "Watson, Thomas" < sip:t.watson@example.org >'), 400),
+    "3.1.2.14 badaspec: spaces within <>": (lines(OPTIONS, To='To: "Watson, Thomas" < sip:t@example.org >'), 400),
     "3.1.2.15 baddn: comma in a display name without quotes": (
         lines(OPTIONS, From="From: Bell, Alexander <sip:a.g.bell@example.com>;tag=43"), 400),
     "3.1.2.16 badvers: unknown version": (lines("OPTIONS sip:t.watson@example.org SIP/7.0"), 505),
@@ -140,8 +141,8 @@ ACCEPTED = {
         To=f'To: "I have a user name of {"extreme" * 30} proportion"<sip:user@example.com:6000;{"u" * 90}=2;q>'),
     "3.1.2.12 baddate: a Date that is not in GMT": lines(INVITE, "Date: Fri, 01 Jan 2010 16:00:00 EST", body=SDP),
     "3.4.1 inv2543: no branch, no From tag, no Max-Forwards": lines(
-        INVITE, body=SDP, Via="Via: SIP/2.0/UDP iftgw.example.com", From="From: <sip:+13035551111@ift.client.com;user=phone>",
-        Max_Forwards=None),
+        INVITE, body=SDP, Via="Via: SIP/2.0/UDP iftgw.example.com", Max_Forwards=None,
+        From="From: <sip:+13035551111@ift.client.com;user=phone>"),
     "offerless": lines(INVITE),
     "tel Request-URI": lines("INVITE tel:+78123210001 SIP/2.0", body=SDP),
     "a display name in bare UTF-8": lines(INVITE, body=SDP, From="From: Иван Петров <sip:ivan@example.org>;tag=1"),

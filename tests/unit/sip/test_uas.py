@@ -11,7 +11,8 @@ from sidecar.sip import (
     UaConfig,
     UasLeg,
 )
-from tests.unit.sip.world import NO_SESSION_TIMER, OUR_SDP, SDP, Caller, World
+from sidecar.sip.leg import ignore
+from tests.unit.sip.world import OUR_SDP, SDP, Caller, World
 
 ROUTES = ["<sip:127.10.0.2;r2=on;lr>, <sip:127.10.0.2;transport=tcp;r2=on;lr>", '"P, Q" <sip:127.10.0.8:5070;lr>']
 
@@ -240,7 +241,7 @@ def test_a_header_cannot_smuggle_in_another(evil: str) -> None:
 
 def test_an_exception_in_on_invite_is_answered_500() -> None:
     world = World()
-    world.plan = lambda leg, invite: 1 / 0
+    world.plan = lambda _leg, _invite: 1 / 0
     (answer,) = Caller(world).invite()
     assert answer.status == 500
     world.assert_nothing_left()
@@ -248,7 +249,7 @@ def test_an_exception_in_on_invite_is_answered_500() -> None:
 
 def test_an_exception_in_a_listener_does_not_stop_the_protocol() -> None:
     world, caller, leg = ringing_call()
-    leg.listener = lambda event: 1 / 0
+    leg.listener = lambda _event: 1 / 0
     leg.answer(OUR_SDP)
     caller.ack()
     assert [seen.status for seen in caller.send("BYE")] == [200]
@@ -257,7 +258,9 @@ def test_an_exception_in_a_listener_does_not_stop_the_protocol() -> None:
 
 def test_actions_out_of_order_are_errors_on_a_live_leg_and_nothing_on_an_ended_one() -> None:
     world, caller, leg = ringing_call()
-    for early in (leg.bye, lambda: leg.reinvite(SDP), lambda: leg.update(SDP), lambda: leg.info("a/b", b""), leg.to_dict):
+    for early in (
+        leg.bye, lambda: leg.reinvite(SDP), lambda: leg.update(SDP), lambda: leg.info("a/b", b""), leg.to_dict,
+    ):
         with pytest.raises(LegStateError):
             early()
     assert not leg.answered
@@ -320,7 +323,7 @@ def test_9_2_cancel_after_the_200_changes_nothing() -> None:
 
 
 def test_9_2_a_repeated_cancel_gets_the_same_200() -> None:
-    world, caller, _ = ringing_call()
+    _, caller, _ = ringing_call()
     branch = caller.branch
     first, _ = caller.send("CANCEL", cseq=1, branch=branch, to_tag="")
     (again,) = caller.send("CANCEL", cseq=1, branch=branch, to_tag="")
@@ -424,8 +427,7 @@ def test_13_3_1_1_an_unanswered_call_is_kept_alive_every_minute() -> None:
 
 def test_a_leg_without_a_listener_is_still_a_good_citizen() -> None:
     world = World()
-    world.plan = lambda leg, _: setattr(leg, "listener", lambda event: None)
+    world.plan = lambda leg, _: setattr(leg, "listener", ignore)
     caller = Caller(world)
     caller.invite()
     assert [seen.status for seen in caller.send("CANCEL", cseq=1, branch=caller.branch)] == [200, 487]
-    assert NO_SESSION_TIMER.session_expires_s is None

@@ -9,7 +9,7 @@ import itertools
 import re
 from collections.abc import Sequence
 
-from sidecar.sip import Address, Event, IncomingInvite, UaConfig, UacLeg, UasLeg, UserAgent
+from sidecar.sip import Address, Event, IncomingInvite, UacLeg, UaConfig, UasLeg, UserAgent
 
 LOCAL = Address("127.10.0.1", 20000)
 PROXY = Address("127.10.0.2", 5060)
@@ -62,7 +62,7 @@ class World:
         self.config = config
         self.calls: list[tuple[UasLeg, IncomingInvite]] = []
         self.events: list[Event] = []
-        self.plan = lambda leg, invite: None
+        self.plan = lambda _leg, _invite: None
         self.agent = UserAgent(LOCAL, self._on_invite, config, self)
 
     def _on_invite(self, leg: UasLeg, invite: IncomingInvite) -> None:
@@ -133,8 +133,8 @@ class Caller:
         self.target = f"sip:332@{LOCAL}"
 
     def request(
-        self, method: str, *, cseq: int | None = None, branch: str | None = None, headers: Sequence[tuple[str, str]] = (),
-        sdp: bytes = b"", body: bytes = b"", to_tag: str | None = None,
+        self, method: str, *, cseq: int | None = None, branch: str | None = None, to_tag: str | None = None,
+        headers: Sequence[tuple[str, str]] = (), sdp: bytes = b"", body: bytes = b"",
     ) -> bytes:
         if cseq is None:
             self.cseq += 1
@@ -172,7 +172,9 @@ class Caller:
     def ack_refusal(self, branch: str, to_tag: str) -> list[Seen]:
         return self.send("ACK", cseq=self.cseq, branch=branch, to_tag=to_tag)
 
-    def reply(self, request: Seen, status: int, headers: Sequence[tuple[str, str]] = (), sdp: bytes = b"") -> list[Seen]:
+    def reply(
+        self, request: Seen, status: int, headers: Sequence[tuple[str, str]] = (), sdp: bytes = b""
+    ) -> list[Seen]:
         """Answer a request that the user agent sent within the dialog."""
         return self.world.receive(respond(request, status, "", headers, sdp))
 
