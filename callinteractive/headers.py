@@ -23,7 +23,7 @@ PREFIX = "X-CI-"
 MAX_LENGTH = 16_384
 """Octets of one header's value; a UDP datagram holds four times this."""
 MAX_STATE = 1024 * 1024
-"""Octets of a script's state as JSON: 200 variables of 4096 characters each, and what else there is."""
+"""Octets of a script's state as JSON: 200 variables of 4096 ASCII characters each, and what else there is."""
 
 
 class _Header(ABC):
@@ -134,7 +134,7 @@ class CallerHeader(_Header):
 
 @dataclass(frozen=True, slots=True)
 class StateHeader(_Header):
-    """A call script that waits for its transfer (`CallScript.to_json`), in a 302 to Kamailio and back to any sidecar."""
+    """A script that waits for its transfer (`CallScript.to_json`), in a 302 to Kamailio and back to any sidecar."""
 
     NAME: ClassVar[str] = "X-CI-State"
     script: str
@@ -142,10 +142,14 @@ class StateHeader(_Header):
     @property
     def is_too_long(self) -> bool:
         """Whether this does not fit into a header; the call must then be answered and bridged instead."""
-        return len(str(self)) > MAX_LENGTH
+        return len(self._octets) > MAX_STATE or len(str(self)) > MAX_LENGTH
+
+    @property
+    def _octets(self) -> bytes:
+        return self.script.encode("utf-8", "surrogatepass")
 
     def _to_form(self) -> dict[str, str]:
-        packed = zlib.compress(self.script.encode("utf-8", "surrogatepass"))
+        packed = zlib.compress(self._octets)
         return {"zlib": base64.urlsafe_b64encode(packed).decode("ascii")}
 
     @classmethod
