@@ -55,9 +55,14 @@ def find_identity(from_value: str, asserted_value: str) -> Identity:
     return caller
 
 
+def new_call_id() -> str:
+    """32 lower-case hex digits (R2)."""
+    return uuid.uuid4().hex
+
+
 def make_facts(node: int, found: FoundIvr, dialled: str, caller: Identity, source: Trunk | Extension) -> CallFacts:
     """The facts of a new call (R2). Makes its CallID, so call it once a call."""
-    call_id = uuid.uuid4().hex
+    call_id = new_call_id()
     internal = source if isinstance(source, Extension) else None
     return CallFacts(
         call_id=call_id,

@@ -8,10 +8,12 @@ from urllib.parse import unquote
 from callinteractive.dialled import is_dialled_number
 from callinteractive.model import Extension, Site, Trunk
 from callinteractive.numbers import Directory
-from kemi import ksr
+from kemi import caller, ksr
 from kemi.facts import decode_user, find_identity, make_facts
 from kemi.jump import Sidecars
 from kemi.ksr import Match
+from kemi.registrar import Registrar
+from kemi.transfer import Transfer
 
 ALLOW = "Allow: INVITE, ACK, CANCEL, BYE, OPTIONS, UPDATE, PRACK, INFO, REFER\r\n"
 _MARK = "ci"
@@ -23,9 +25,12 @@ class Ingress:
 
     def __init__(self, site: Site, directory: Directory, route_key: bytes) -> None:
         self._node = site.node
+        self._sidecar_addresses = {(address.host, address.port) for address in site.sidecars.addresses}
         self._directory = directory
         self._route_key = route_key
         self._sidecars = Sidecars(site.sidecars)
+        self._registrar = Registrar(directory)
+        self._transfer = Transfer(site, directory, self._sidecars, self._registrar.contacts_of)
 
     def route(self) -> None:
         """The request route."""
@@ -48,6 +53,7 @@ class Ingress:
         if not self._passes_checks():
             return
         ksr.remove_private_headers()
+        caller.keep_callee_s_view()
         if not ksr.follow_route():
             ksr.reply(481, "Call/Transaction Does Not Exist")
         elif not ksr.relay():
@@ -55,8 +61,10 @@ class Ingress:
 
     def _outside(self, method: str) -> None:
         """A request of no dialog or transaction of ours. Anybody may ask with OPTIONS whether we are here."""
-        sender = self._directory.find_caller(ksr.source()[0], unquote(ksr.from_user()))
-        if sender is None and ksr.is_flooding():
+        source = ksr.source()
+        from_sidecar = source in self._sidecar_addresses
+        sender = None if from_sidecar else self._directory.find_caller(source[0], unquote(ksr.from_user()))
+        if sender is None and not from_sidecar and ksr.is_flooding():
             return
         if not self._passes_checks():
             return
@@ -64,26 +72,33 @@ class Ingress:
             ksr.reply(481, "Call/Transaction Does Not Exist")
         elif method == "OPTIONS":
             ksr.reply(200, "OK", ALLOW)
-        elif sender is None:
-            ksr.reply(403, "Forbidden")
-        elif method == "INVITE":
-            self._invite(sender)
-        else:
+        elif method == "REGISTER":
+            self._registrar.register()
+        elif method != "INVITE":
             ksr.reply(405, "Method Not Allowed", ALLOW)
+        elif from_sidecar:
+            self._record_route()
+            self._transfer.start()
+        elif sender := sender or self._registrar.find_caller():
+            self._enter(sender)
 
-    def _invite(self, sender: Trunk | Extension) -> None:
-        caller_extension = sender if isinstance(sender, Extension) else None
+    def _enter(self, sender: Trunk | Extension) -> None:
+        """A new call to an IVR."""
         dialled = decode_user(ksr.request_user())
+        caller_extension = sender if isinstance(sender, Extension) else None
         found = self._directory.find_ivr(dialled, caller_extension) if is_dialled_number(dialled) else None
         if found is None:
             ksr.reply(404, "Not Found")
             return
-        caller = find_identity(ksr.header("From"), ksr.header("P-Asserted-Identity"))
-        facts = make_facts(self._node, found, dialled, caller, sender)
+        identity = find_identity(ksr.header("From"), ksr.header("P-Asserted-Identity"))
+        facts = make_facts(self._node, found, dialled, identity, sender)
         ksr.remove_private_headers()
         ksr.remove_header("Route")  # a phone's outbound-proxy route leads here; we go where the number says
-        ksr.record_route(f";{_MARK}={self._mark()}")
+        self._record_route()
         self._sidecars.enter(found.ivr, facts)
+
+    def _record_route(self) -> None:
+        ksr.record_route(f";{_MARK}={self._mark()}")
 
     @staticmethod
     def _passes_checks() -> bool:

@@ -29,14 +29,24 @@ class Sidecars:
     def __init__(self, pool: SidecarPool) -> None:
         self._addresses = pool.addresses
 
+    def uris(self, user: str) -> tuple[str, ...]:
+        """Each sidecar's URI for `user`, in an order of chance."""
+        shuffled = random.sample(self._addresses, len(self._addresses))
+        return tuple(f"sip:{user}@{address}" for address in shuffled)
+
+    @staticmethod
+    def headers(ivr: Ivr, facts: CallFacts) -> str:
+        """The header lines that bring a call into the entry context of `ivr`."""
+        call, entry = CallHeader(facts), EntryHeader(ivr.number, ivr.entry_context, START)
+        return f"{call.NAME}: {call}\r\n{entry.NAME}: {entry}\r\n"
+
     def enter(self, ivr: Ivr, facts: CallFacts) -> None:
         """Send the INVITE at hand to a sidecar, into the entry context of `ivr`."""
-        call, entry = CallHeader(facts), EntryHeader(ivr.number, ivr.entry_context, START)
         # Added in the branch route, so that they stay off any other branch this INVITE may get.
-        ksr.remember(_HEADERS, f"{call.NAME}: {call}\r\n{entry.NAME}: {entry}\r\n")
+        ksr.remember(_HEADERS, self.headers(ivr, facts))
         if not ksr.select_destination(GROUP):
             # All are out: more likely a machine that was busy for a moment than a pool that is dead.
-            ksr.set_request_uri(f"sip:{ksr.request_user()}@{random.choice(self._addresses)}")
+            ksr.set_request_uri(self.uris(ksr.request_user())[0])
         ksr.set_timers(ANSWER_MS[ivr.answer], PROVISIONAL_MS)
         _relay()
 

@@ -23,6 +23,11 @@ class Route(StrEnum):
 
     TO_SIDECAR = "to_sidecar"
     SIDECAR_FAILED = "sidecar_failed"
+    TO_TARGET = "to_target"
+    TARGET_REPLIED = "target_replied"
+    TARGET_FAILED = "target_failed"
+    TRANSFER_FAILED = "transfer_failed"
+    IN_DIALOG_REPLIED = "in_dialog_replied"
 
 
 # --- The message at hand
@@ -39,6 +44,11 @@ def source() -> tuple[str, int]:
     return _text(KSR.kx.get_srcip()), port
 
 
+def request_uri() -> str:
+    """The Request-URI as it stands; in a branch route, that of the branch."""
+    return _text(KSR.kx.get_ruri())
+
+
 def request_user() -> str:
     """The user part of the Request-URI, escapes as they came; empty without one."""
     return _text(KSR.kx.get_ruser())
@@ -49,6 +59,11 @@ def from_user() -> str:
     return _text(KSR.kx.get_fuser())
 
 
+def to_user() -> str:
+    """The user part of To's URI, escapes as they came; empty without one."""
+    return _text(KSR.kx.get_tuser())
+
+
 def header(name: str) -> str:
     """The value of the first header of that name, also in its compact form; empty without one."""
     return _text(KSR.hdr.get(name))
@@ -56,6 +71,20 @@ def header(name: str) -> str:
 
 def call_id() -> str:
     return _text(KSR.kx.get_callid())
+
+
+def received_at() -> str:
+    """The address that the message was sent to: ours, as its sender knows it."""
+    return _text(KSR.kx.get_rcvip())
+
+
+def status() -> int:
+    """Of a reply."""
+    return KSR.kx.get_status()
+
+
+def has_body() -> bool:
+    return KSR.textops.has_body() > 0
 
 
 def has_to_tag() -> bool:
@@ -102,9 +131,34 @@ def remove_header(name: str) -> None:
     KSR.hdr.remove(name)
 
 
+def replace_header(name: str, value: str) -> None:
+    KSR.hdr.rmappend(name, f"{name}: {value}\r\n")
+
+
 def append_headers(lines: str) -> None:
     """Add header lines, each ended by CRLF, to the branch in a branch route, else to every branch."""
     KSR.hdr.append(lines)
+
+
+def remove_option_tag(header_name: str, tag: str) -> None:
+    """Take one token out of a header that lists them."""
+    KSR.textopsx.exclude_hf_value(header_name, tag)
+
+
+def replace_from(display_name: str, uri: str) -> None:
+    """Show another caller. Towards the request's sender the dialog keeps the old one.
+
+    `display_name` is quoted already, empty for none. Cleans nothing.
+    """
+    KSR.dialog.dlg_manage()  # uac keeps both in the dialog; its other way, in Record-Route, shows the old one to all
+    KSR.uac.uac_replace_from(display_name, uri)
+
+
+def turn_into_ringing() -> None:
+    """In a reply route: make a 18x with SDP a plain 180."""
+    KSR.textopsx.remove_body()
+    KSR.hdr.remove("Content-Type")
+    KSR.textopsx.change_reply_status(180, "Ringing")
 
 
 # --- Answering
@@ -155,23 +209,50 @@ def arm_failure(route: Route) -> None:
     KSR.tm.t_on_failure(route)
 
 
+def arm_reply(route: Route) -> None:
+    KSR.tm.t_on_reply(route)
+
+
+def arm_branch_failure(route: Route) -> None:
+    KSR.tm.t_on_branch_failure(route)
+
+
 def is_cancelled() -> bool:
     return KSR.tm.t_is_canceled() > 0
 
 
 def branch_timed_out() -> bool:
-    """In a failure route: whether the winning branch failed by our timer, not by an answer."""
+    """In a failure route: whether the branch failed by our timer, not by an answer."""
     return KSR.tm.t_branch_timeout() > 0
 
 
+def branch_replied() -> bool:
+    """In a failure route: whether the branch has sent anything at all."""
+    return KSR.tm.t_branch_replied() > 0
+
+
+def branch_index() -> int:
+    return KSR.tm.t_get_branch_index()
+
+
 def failure_code() -> int:
-    """In a failure route: the status that the caller would get."""
+    """The branch's status in its failure route; in the INVITE's, the status that the caller would get."""
     return KSR.tm.t_get_status_code()
+
+
+def append_branch(uri: str) -> None:
+    """Fork to one more address."""
+    KSR.corex.append_branch_uri(uri)
 
 
 def set_timers(until_final_ms: int, until_provisional_ms: int) -> None:
     """tm's fr_inv_timer and fr_timer for the branches to come."""
     KSR.tm.t_set_fr(until_final_ms, until_provisional_ms)
+
+
+def set_lifetime(lifetime_ms: int) -> None:
+    """The most that the INVITE may take, whatever its branches do; fr_inv_timer starts anew at a 183 after a 180."""
+    KSR.tm.t_set_max_lifetime(lifetime_ms, 0)
 
 
 def remember(name: str, value: str) -> None:
@@ -213,6 +294,43 @@ def mark_silent() -> None:
 def next_destination() -> bool:
     """In a failure route: the next member of the group that was selected from. False when all were tried."""
     return KSR.dispatcher.ds_next_domain() > 0
+
+
+def is_alive(group: int, uri: str) -> bool:
+    """Whether that member of the dispatcher group answers its probes."""
+    return KSR.dispatcher.ds_is_active_uri(group, uri) > 0
+
+
+# --- Registered phones
+
+
+def has_digest_of(realm: str, password: str) -> bool:
+    """Whether the request carries good credentials of the user that From (of REGISTER: To) names."""
+    return KSR.auth.pv_auth_check(realm, password, 0, 1) > 0
+
+
+def challenge(realm: str) -> None:
+    """Answer 401 to a REGISTER, 407 to anything else, with qop=auth."""
+    KSR.auth.auth_challenge(realm, 1)
+
+
+def remove_credentials() -> None:
+    KSR.auth.consume_credentials()
+
+
+def save_contacts(table: str, address_of_record: str) -> None:
+    """Do what the REGISTER says, and answer it."""
+    KSR.registrar.save_uri(table, 0, address_of_record)
+
+
+def contacts_of(table: str, address_of_record: str) -> list[str]:
+    """The URIs registered for it."""
+    if KSR.registrar.reg_fetch_contacts(table, address_of_record, "ci") < 0:
+        return []
+    count = KSR.pv.get("$(ulc(ci=>count))")
+    uris = [_text(KSR.pv.get(f"$(ulc(ci=>addr)[{index}])")) for index in range(count if isinstance(count, int) else 0)]
+    KSR.registrar.reg_free_contacts("ci")
+    return uris
 
 
 # --- Logging and ending

@@ -19,10 +19,11 @@ if "CALLINTERACTIVE_PACKAGES" in os.environ:
     python_site.addsitedir(os.environ["CALLINTERACTIVE_PACKAGES"])
 
 from callinteractive.config import load_ivr_file, load_site  # noqa: E402
-from callinteractive.errors import ConfigError  # noqa: E402
+from callinteractive.errors import ConfigError, HeaderError  # noqa: E402
 from callinteractive.numbers import Directory  # noqa: E402
-from kemi import ingress, jump, ksr  # noqa: E402
+from kemi import caller, jump, ksr, transfer  # noqa: E402
 from kemi.facts import UnreadableError  # noqa: E402
+from kemi.ingress import Ingress  # noqa: E402
 
 EXIT_CONFIG = 78  # sysexits.h EX_CONFIG
 """The process's exit status where the configuration is unusable."""
@@ -51,7 +52,7 @@ def guarded(otherwise: Callable[[Exception], None]) -> Callable[[Method], Callba
 
 def answer(error: Exception) -> None:
     """The sender's fault is told to the sender, ours is logged; both are answered."""
-    if isinstance(error, UnreadableError):
+    if isinstance(error, (UnreadableError, HeaderError)):
         ksr.reply(400, str(error))
     elif isinstance(error, UnicodeDecodeError):
         ksr.reply(400, "Not UTF-8")
@@ -79,8 +80,8 @@ def _attempt(otherwise: Callable[[Exception], None], error: Exception) -> None:
 class Callbacks:
     """One method a callback: Kamailio's own by their fixed names, those of `ksr.Route` by theirs."""
 
-    def __init__(self, ingress_: ingress.Ingress) -> None:
-        self._ingress = ingress_
+    def __init__(self, ingress: Ingress) -> None:
+        self._ingress = ingress
 
     def child_init(self, _rank: int) -> int:
         return 0
@@ -101,6 +102,26 @@ class Callbacks:
     def sidecar_failed(self) -> None:
         jump.on_failure()
 
+    @guarded(log)
+    def in_dialog_replied(self) -> None:
+        caller.on_in_dialog_reply()
+
+    @guarded(drop_branch)
+    def to_target(self) -> None:
+        transfer.on_branch()
+
+    @guarded(log)
+    def target_replied(self) -> None:
+        transfer.on_reply()
+
+    @guarded(log)
+    def target_failed(self) -> None:
+        transfer.on_branch_failure()
+
+    @guarded(answer)
+    def transfer_failed(self) -> None:
+        transfer.on_failure()
+
 
 def mod_init() -> Callbacks:
     """Called once, before Kamailio forks. Ends the process with clear findings where a file is unusable."""
@@ -112,7 +133,7 @@ def mod_init() -> Callbacks:
         os._exit(EXIT_CONFIG)
     missing = [route for route in ksr.Route if not hasattr(Callbacks, route)]
     assert not missing, f"no callback for {missing}"
-    return Callbacks(ingress.Ingress(site, Directory(site, ivr_file), _route_key()))
+    return Callbacks(Ingress(site, Directory(site, ivr_file), _route_key()))
 
 
 def _read(variable: str) -> tuple[str, str]:

@@ -28,7 +28,9 @@ log_stderror=yes
 children=1
 {modules}
 loadmodule "jsonrpcs.so"
-modparam("jsonrpcs", "transport", 1)
+modparam("jsonrpcs", "transport", 4)
+modparam("jsonrpcs", "dgram_socket", "{folder}/rpc.sock")
+modparam("uac", "restore_mode", "none")
 modparam("pike", "reqs_density_per_unit", 16)
 modparam("dispatcher", "list_file", "{folder}/dispatcher.list")
 modparam("app_python3", "load", "{folder}/list_api.py")

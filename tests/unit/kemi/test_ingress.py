@@ -65,7 +65,7 @@ def test_what_tm_has_dealt_with_is_left_alone(ingress: Ingress, ksr: FakeKsr, me
         ("OPTIONS", "127.0.0.9", 200),
         ("OPTIONS", "127.0.0.2", 200),
         ("MESSAGE", "127.0.0.2", 405),
-        ("MESSAGE", "127.0.0.9", 403),
+        ("MESSAGE", "127.0.0.9", 405),
         ("CANCEL", "127.0.0.2", 481),
     ],
 )

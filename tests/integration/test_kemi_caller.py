@@ -1,0 +1,97 @@
+"""Who a callee sees calling (A5), and that both sides keep seeing whom they saw first."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from callinteractive.headers import CallerHeader
+from tests.integration import kemi_support as sip
+from tests.integration.kemi_support import Dialog, RunningKamailio
+from tests.integration.kemi_world import SITE, World, pick_up, refuse, ring, world_around
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+HOST = sip.KAMAILIO[0]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def kamailio(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningKamailio]:
+    async with sip.running_kamailio(tmp_path_factory.mktemp("kamailio"), SITE) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def world(kamailio: RunningKamailio) -> AsyncIterator[World]:
+    async with world_around(kamailio) as made:
+        yield made
+
+
+@pytest.mark.parametrize(
+    ("name", "number", "shown"),
+    [
+        ("Ivan", "+7903", f'"Ivan" <sip:+7903@{HOST}>'),
+        ("", "+7903", f"<sip:+7903@{HOST}>"),
+        ('Иван "X"', "000*306", f'"Иван \\"X\\"" <sip:000*306@{HOST}>'),
+        ("N" * 500, "1", f'"{"N" * 128}" <sip:1@{HOST}>'),
+        ("a\r\nX-Evil: 1\r\n\r\nb", "1\r\nX-Evil: 1", f'"a X-Evil: 1 b" <sip:1%20X-Evil%3A%201@{HOST}>'),
+        ("back\\slash", 'a"b>;c', f'"back\\\\slash" <sip:a%22b%3E%3Bc@{HOST}>'),
+    ],
+)
+async def test_callee_sees_the_caller(world: World, name: str, number: str, shown: str) -> None:
+    claimed = {"P_Asserted_Identity": "<sip:old@old>", "Remote_Party_ID": "<sip:old@old>", "Privacy": "none"}
+    invite = world.invite("300", caller=CallerHeader(name, number), headers=claimed)
+    got = await world.phones[0].receive_only("INVITE")
+    assert got.get("From").rpartition(";tag=")[0] == shown
+    assert got.all("P-Asserted-Identity") == [shown]
+    assert not got.get("X-Evil")
+    assert not got.get("Remote-Party-ID")
+    assert not got.get("Privacy")
+    assert "old" not in bytes(got).decode()
+    await refuse(world.phones[0], got)
+    final = await world.refused(invite)
+    assert final.get("From") == invite.get("From")
+
+
+@pytest.mark.parametrize("number", ["", "anonymous"])
+async def test_anonymous_caller(world: World, number: str) -> None:
+    invite = world.invite("300", caller=CallerHeader("Secret Name", number))
+    got = await world.phones[0].receive_only("INVITE")
+    assert got.get("From").rpartition(";tag=")[0] == '"Anonymous" <sip:anonymous@anonymous.invalid>'
+    assert got.get("Privacy") == "id"
+    assert not got.get("P-Asserted-Identity")
+    assert "Secret" not in bytes(got).decode()
+    await refuse(world.phones[0], got)
+    await world.refused(invite)
+
+
+async def test_both_sides_stay_consistent(kamailio: RunningKamailio, world: World) -> None:
+    own = {"From": '"Own Name" <sip:ivr@own.host>;tag=own'}
+    invite = world.invite("300", caller=CallerHeader("Shown", "+7812"), headers=own)
+    phone, sidecar = world.phones[0], world.sidecar
+    got = await phone.receive_only("INVITE")
+    ring(phone, got)
+    assert (await sidecar.receive(180)).get("From") == invite.get("From")
+    answer = pick_up(phone, got)
+    final = await sidecar.receive(200)
+    assert final.get("From") == invite.get("From")
+    ours, theirs = Dialog.of_caller(sidecar, invite, final), Dialog.of_callee(phone, got, answer)
+    sidecar.send(ours.request("ACK"))
+    assert (await phone.receive_only("ACK")).get("From") == got.get("From")
+    for sender, receiver in ((ours, theirs), (theirs, ours)):
+        for method in ("INFO", "INVITE"):
+            request = sender.request(method)
+            sender.endpoint.send(request)
+            received = await receiver.endpoint.receive(method)
+            assert (received.get("From"), received.get("To")) == (receiver.remote, receiver.local), request
+            receiver.endpoint.send(sip.reply(received, "200 OK", Contact=f"<{sender.target}>"))
+            replied = await sender.endpoint.receive(200)
+            assert (replied.get("From"), replied.get("To")) == (sender.local, sender.remote)
+            if method == "INVITE":
+                sender.endpoint.send(sender.request("ACK", CSeq=request.get("CSeq").replace("INVITE", "ACK")))
+                await receiver.endpoint.receive("ACK")
+    phone.send(theirs.request("BYE"))
+    sidecar.send(sip.reply(await sidecar.receive("BYE"), "200 OK"))
+    await phone.receive(200)
+    await kamailio.until("dlg.stats_active", shows=lambda out: out.count(": 0") == out.count(":"), timeout_s=15)
