@@ -16,6 +16,7 @@ from typing import Any
 from sidecar import sdp
 from sidecar.dtmf import CALLER_TAG
 from sidecar.media_errors import MediaLost, MediaRefused, MediaUnavailable
+from sidecar.party import Party
 from sidecar.rtpengine import NgClient, NgError, NgFailure, NgOverloaded, NgUnknownCall, Reply
 from sidecar.sounds import Sound
 
@@ -32,44 +33,6 @@ _TRANSCODED = ("PCMU", "PCMA")  # offered to every callee besides the caller's o
 _PORT_STAYS = ("port-latching",)
 # Without it RTPengine 12.4 and later would block or unblock every party of the call.
 _THIS_PARTY_ONLY = ("directional",)
-
-
-class _Party:
-    """The caller or a callee: what it last told us, our end of its stream, and how we describe that to it."""
-
-    def __init__(self, tag: str, our_address: str | None = None) -> None:
-        self.tag = tag
-        self.audio: sdp.Audio | None = None  # None before its first description
-        # RTPengine mirrors the other party's hold in the c= line, so ours is the one that it told first.
-        self.our_address = our_address
-        self._local: sdp.LocalAudio | None = None
-        self._origin = sdp.Origin()
-
-    @property
-    def agreed(self) -> sdp.Audio:
-        """What it last told us."""
-        if self.audio is None:
-            raise MediaRefused(f"nothing agreed with {self.tag} yet")
-        return self.audio
-
-    @property
-    def described(self) -> bool:
-        """Whether it was told our end of its stream."""
-        return self._local is not None
-
-    def learn(self, reply: Reply) -> None:
-        """Take our end of its stream from a reply of RTPengine whose SDP is meant for this party."""
-        local = sdp.read_local(str(reply.get("sdp")))
-        self.our_address = self.our_address or local.address
-        self._local = sdp.LocalAudio(self.our_address, local.section)
-
-    def describe(self, direction: str = "sendrecv") -> str:
-        """Our end, for this party."""
-        if self._local is None:
-            raise MediaRefused(f"no media for {self.tag} yet")
-        if self.audio is None:
-            return self._origin.describe(self._local, direction)
-        return self._origin.describe(self._local, direction, self.audio.lines, self.audio.position)
 
 
 class CallMedia:
@@ -89,9 +52,9 @@ class CallMedia:
         self._turn = asyncio.Lock()
         self._begun = False
         self._over = False
-        self._caller = _Party(CALLER_TAG)
-        self._legs: dict[str, _Party] = {}
-        self._peer: _Party | None = None  # whom the caller is connected with; None: the IVR
+        self._caller = Party(CALLER_TAG)
+        self._legs: dict[str, Party] = {}
+        self._peer: Party | None = None  # whom the caller is connected with; None: the IVR
         self._sound: tuple[Sound, int] | None = None  # with its repetitions
         self._sound_ends_at: float | None = None
 
@@ -108,7 +71,8 @@ class CallMedia:
         async with self._turn:
             if not self._caller.described:
                 ours = sdp.describe(_OFFERED, _IVR_ADDRESS, _IVR_PORT)
-                self._caller.learn(await self._command("offer", {"from-tag": IVR_TAG, "sdp": ours}))
+                reply = await self._command("offer", {"from-tag": IVR_TAG, "sdp": ours})
+                self._caller.learn(_written(reply))
             return self._caller.describe()
 
     async def accept(self, answer: str) -> None:
@@ -166,7 +130,7 @@ class CallMedia:
         b_tag: a new name for each attempt, shared by all forks of its INVITE.
         """
         async with self._turn:
-            leg = _Party(b_tag, self._caller.our_address)
+            leg = Party(b_tag, self._caller.our_address)
             leg.learn(await self._offer(CALLER_TAG, b_tag, self._caller.agreed, _TRANSCODED))
             self._legs[b_tag] = leg
             await self._command("block media", {"from-tag": b_tag, "flags": _THIS_PARTY_ONLY})
@@ -202,9 +166,7 @@ class CallMedia:
             self._peer = None
             # In this order: deleting the callee first would cut off the caller's player and digits.
             await self._exchange(self._caller, self._caller.agreed)
-            await self._command(
-                "delete", {"from-tag": CALLER_TAG, "to-tag": b_tag, "delete-delay": 0, "delete delay": 0}
-            )
+            await self._command("delete", {"from-tag": CALLER_TAG, "to-tag": b_tag, "delete-delay": 0})
 
     async def reoffer_leg(self, b_tag: str, offer: str | None) -> str:
         """Answer a later offer of the callee (UPDATE, re-INVITE), as `reoffer` does the caller's.
@@ -224,7 +186,7 @@ class CallMedia:
         """Take the callee's answer to our later offer."""
         await self.reoffer_leg(b_tag, answer)
 
-    def _leg(self, b_tag: str) -> _Party:
+    def _leg(self, b_tag: str) -> Party:
         if b_tag not in self._legs:
             raise MediaRefused(f"no leg {b_tag}")
         return self._legs[b_tag]
@@ -237,26 +199,25 @@ class CallMedia:
         await self._exchange(caller, audio)
         caller.audio = audio
         await self._detect_inband()
-        if before and before.codec.encoding != audio.codec.encoding:
+        if before and not before.codec.same_packets(audio.codec):
             await self._restart_sound()
         return caller.describe(audio.line.answer_direction)
 
-    async def _exchange(self, party: _Party, audio: sdp.Audio) -> None:
+    async def _exchange(self, party: Party, audio: sdp.Audio) -> None:
         """Offer what the party says to the one it talks to, and give it that one's answer."""
         other = self._caller if party is not self._caller else self._peer
         if other is None:
-            reply = await self._exchange_with_ivr(audio)
+            party.learn(await self._exchange_with_ivr(audio))
         else:
             await self._offer(party.tag, other.tag, audio, (other.agreed.codec.name,))
-            reply = await self._answer(party.tag, other.tag, _described(other.agreed))
-        party.learn(reply)
+            party.learn(await self._answer(party.tag, other.tag, _described(other.agreed)))
 
-    async def _exchange_with_ivr(self, audio: sdp.Audio) -> Reply:
+    async def _exchange_with_ivr(self, audio: sdp.Audio) -> str:
         await self._offer(CALLER_TAG, IVR_TAG, audio)
         ours = sdp.describe(audio.answer_formats, _IVR_ADDRESS, _IVR_PORT)
         return await self._answer(CALLER_TAG, IVR_TAG, {"sdp": ours})
 
-    async def _offer(self, from_tag: str, to_tag: str, audio: sdp.Audio, transcoded: Iterable[str] = ()) -> Reply:
+    async def _offer(self, from_tag: str, to_tag: str, audio: sdp.Audio, transcoded: Iterable[str] = ()) -> str:
         if self._caller.audio is not None:
             # An offer of a call that RTPengine has forgotten would make it anew, on other ports: ask first.
             await self._command("query", {"from-tag": CALLER_TAG})
@@ -265,11 +226,11 @@ class CallMedia:
         fields["transport-protocol"] = "RTP/AVP" if to_tag != CALLER_TAG else self._caller.agreed.line.protocol
         if transcoded:
             fields["codec"] = {"transcode": transcoded}
-        return await self._command("offer", fields)
+        return _written(await self._command("offer", fields))
 
-    async def _answer(self, from_tag: str, to_tag: str, description: dict[str, Any]) -> Reply:
+    async def _answer(self, from_tag: str, to_tag: str, description: dict[str, Any]) -> str:
         fields = {"from-tag": from_tag, "to-tag": to_tag, "flags": _PORT_STAYS, **description}
-        return await self._command("answer", fields)
+        return _written(await self._command("answer", fields))
 
     # -- sounds and digits
 
@@ -318,6 +279,11 @@ class CallMedia:
             raise MediaRefused(str(failure)) from failure
         except NgFailure as failure:
             raise MediaUnavailable(str(failure)) from failure
+
+
+def _written(reply: Reply) -> str:
+    """The description that RTPengine wrote, for the other party than the one the command described."""
+    return str(reply.get("sdp", ""))
 
 
 def _described(audio: sdp.Audio) -> dict[str, Any]:

@@ -8,10 +8,10 @@ ask a DNS server that the caller chose.
 from __future__ import annotations
 
 import re
-import secrets
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from ipaddress import ip_address
+from typing import NamedTuple
 
 from sidecar.media_errors import MalformedSdp, NoCommonCodec
 
@@ -23,25 +23,25 @@ MAX_CRYPTOS = 16
 TELEPHONE_EVENT = "telephone-event"
 
 # RFC 3551 table 4: what these numbers mean without an rtpmap. G.722's clock is 8000 by that RFC's own admission.
-_STATIC_FORMATS = {0: ("PCMU", 8000), 8: ("PCMA", 8000), 9: ("G722", 8000), 18: ("G729", 8000)}
+_STATIC_FORMATS = {0: ("PCMU", 8000, 1), 8: ("PCMA", 8000, 1), 9: ("G722", 8000, 1), 18: ("G729", 8000, 1)}
 _OURS = {"PCMU": 8000, "PCMA": 8000, "G722": 8000, "OPUS": 48000, "G729": 8000}
 
-_DIRECTIONS = ("sendrecv", "sendonly", "recvonly", "inactive")
 _REVERSED = {"sendrecv": "sendrecv", "sendonly": "recvonly", "recvonly": "sendonly", "inactive": "inactive"}
 # RTP and SRTP with keys in the SDP (RFC 4568). DTLS-SRTP is not offered by anybody behind a proxy without ICE.
 _PROTOCOLS = ("RTP/AVP", "RTP/AVPF", "RTP/SAVP", "RTP/SAVPF")
 _NOWHERE = ("0.0.0.0", "::")  # hold in the manner of RFC 2543, and what makes RTPengine send nothing
 
-_LINE = re.compile(r"([a-z])=([^\x00-\x08\x0a-\x1f\x7f]*)")
+_LINES = re.compile(r"(?:[a-z]=[^\x00-\x08\x0a-\x1f\x7f]*(?:\n|\Z))+")
+_DIRECTION_LINES = {f"a={direction}": direction for direction in _REVERSED}
 _MEDIA = re.compile(r"([A-Za-z0-9.+-]{1,32}) ([0-9]{1,5})(?:/[0-9]{1,3})? ([A-Za-z0-9/.+-]{1,64}) ([!-~][ -~]*)")
+_PAYLOAD_TYPE = re.compile(r"[0-9]{1,3}")
 _CONNECTION = re.compile(r"IN (IP4|IP6) ([0-9A-Fa-f.:]{2,45})(?:/[0-9/]{1,8})?")
 _RTPMAP = re.compile(r"([0-9]{1,3}) ([A-Za-z0-9._-]{1,32})/([0-9]{1,6})(?:/([0-9]{1,2}))?")
 _FMTP = re.compile(r"([0-9]{1,3}) ([!-~][ -~]{0,255})")
 _CRYPTO = re.compile(r"[0-9]{1,9} [A-Za-z0-9_]{1,40} inline:[A-Za-z0-9+/=|:;. _-]{1,400}")
 
 
-@dataclass(frozen=True, slots=True)
-class Format:
+class Format(NamedTuple):
     """One payload type of an audio line and what it means. clock in Hz; parameters is the text of its fmtp."""
 
     payload_type: int
@@ -54,6 +54,10 @@ class Format:
     def encoding(self) -> tuple[str, int, int]:
         """What makes two formats the same, whatever their numbers (names are case-insensitive, RFC 8866 6.6)."""
         return self.name.upper(), self.clock, self.channels
+
+    def same_packets(self, other: Format) -> bool:
+        """Whether RTP packets of either are packets of both."""
+        return self.payload_type == other.payload_type and self.encoding == other.encoding
 
     @property
     def playable(self) -> bool:
@@ -73,8 +77,7 @@ EVENTS = Format(101, TELEPHONE_EVENT, 8000, parameters="0-15")
 EVENTS_48K = Format(102, TELEPHONE_EVENT, 48000, parameters="0-15")
 
 
-@dataclass(frozen=True, slots=True)
-class MediaLine:
+class MediaLine(NamedTuple):
     """One m= line with what belongs to it. formats are payload types, in the sender's order of preference."""
 
     kind: str
@@ -123,7 +126,7 @@ class Audio:
     @property
     def answer_formats(self) -> tuple[Format, ...]:
         """What to answer with. opus parameters tell what their own sender can receive (RFC 7587), so ours are none."""
-        codec = replace(self.codec, parameters="") if self.codec.name.lower() == "opus" else self.codec
+        codec = self.codec._replace(parameters="") if self.codec.name.lower() == "opus" else self.codec
         return (codec, self.events) if self.events else (codec,)
 
     def keeping(self, before: Audio | None) -> Audio:
@@ -140,21 +143,16 @@ def parse(text: str) -> tuple[MediaLine, ...]:
     """The m= lines of a description. Raises MalformedSdp, and nothing else, whatever the text."""
     if len(text) > MAX_SDP_CHARS:
         raise MalformedSdp(f"longer than {MAX_SDP_CHARS} characters")
-    lines = text.replace("\r\n", "\n").rstrip("\n").split("\n")
-    if lines[0] != "v=0":
+    text = text.replace("\r\n", "\n").rstrip("\n")
+    if not _LINES.fullmatch(text):
+        raise MalformedSdp("a line is not of the form x=value")
+    session, *media = (section.split("\n") for section in text.split("\nm="))
+    if session[0] != "v=0":
         raise MalformedSdp("does not start with v=0")
-    sections: list[list[tuple[str, str]]] = [[]]
-    for number, line in enumerate(lines, 1):
-        match = _LINE.fullmatch(line)
-        if match is None:
-            raise MalformedSdp(f"line {number} is not of the form x=value")
-        if match[1] == "m":
-            sections.append([])
-        sections[-1].append((match[1], match[2]))
-    if len(sections) - 1 > MAX_MEDIA_LINES:
+    if len(media) > MAX_MEDIA_LINES:
         raise MalformedSdp(f"more than {MAX_MEDIA_LINES} media lines")
-    session = _connection_and_direction(sections[0], "", "sendrecv")
-    return tuple(_media_line(section, *session) for section in sections[1:])
+    address, direction = _connection_and_direction(session, "", "sendrecv")
+    return tuple(_media_line(lines, address, direction) for lines in media)
 
 
 def find_audio(lines: tuple[MediaLine, ...]) -> Audio:
@@ -213,12 +211,12 @@ def describe_party(audio: Audio) -> str:
     )
 
 
-def _connection_and_direction(section: list[tuple[str, str]], address: str, direction: str) -> tuple[str, str]:
-    for kind, value in section:
-        if kind == "c":
-            address = _address(value)
-        elif kind == "a" and value in _DIRECTIONS:
-            direction = value
+def _connection_and_direction(lines: list[str], address: str, direction: str) -> tuple[str, str]:
+    for line in lines:
+        if line.startswith("c="):
+            address = _address(line[2:])
+        else:
+            direction = _DIRECTION_LINES.get(line, direction)
     return address, direction
 
 
@@ -235,50 +233,43 @@ def _address(value: str) -> str:
     return str(address)
 
 
-def _media_line(section: list[tuple[str, str]], address: str, direction: str) -> MediaLine:
-    match = _MEDIA.fullmatch(section[0][1])
+def _media_line(lines: list[str], address: str, direction: str) -> MediaLine:
+    """A section: its first line is the value of m=, the others are whole."""
+    match = _MEDIA.fullmatch(lines[0])
     if match is None or int(match[2]) > 65535:
         raise MalformedSdp("m= line is not of the form media port protocol formats")
     kind, port, protocol, formats = match[1].lower(), int(match[2]), match[3], match[4].rstrip()
-    line = MediaLine(kind, port, protocol, formats)
-    if kind != "audio" or port == 0 or protocol not in _PROTOCOLS:
-        return line  # to be rejected; what else it says does not matter
-    address, direction = _connection_and_direction(section, address, direction)
+    encrypted = "SAVP" in protocol
+    cryptos = _cryptos(lines) if encrypted else ()
+    if kind != "audio" or port == 0 or protocol not in _PROTOCOLS or (encrypted and not cryptos):
+        return MediaLine(kind, port, protocol, formats)  # to be rejected; what else it says does not matter
+    address, direction = _connection_and_direction(lines, address, direction)
     if not address:
         raise MalformedSdp("audio without a connection address")
-    cryptos = _cryptos(section) if "SAVP" in protocol else ()
-    if "SAVP" in protocol and not cryptos:
-        return line  # keys by DTLS only
-    return replace(
-        line,
-        address=address,
-        direction=direction,
-        formats=_formats(formats, section),
-        cryptos=cryptos,
-        rtcp_mux=("a", "rtcp-mux") in section,
-    )
+    mux = "a=rtcp-mux" in lines
+    return MediaLine(kind, port, protocol, formats, address, direction, _formats(formats, lines), cryptos, mux)
 
 
-def _cryptos(section: list[tuple[str, str]]) -> tuple[str, ...]:
-    values = [value[7:] for kind, value in section if kind == "a" and value.startswith("crypto:")]
+def _cryptos(lines: list[str]) -> tuple[str, ...]:
+    values = [line[9:] for line in lines if line.startswith("a=crypto:")]
     return tuple(value for value in values[:MAX_CRYPTOS] if _CRYPTO.fullmatch(value))
 
 
-def _formats(text: str, section: list[tuple[str, str]]) -> tuple[Format, ...]:
+def _formats(text: str, lines: list[str]) -> tuple[Format, ...]:
     numbers = text.split()
-    if len(numbers) > MAX_FORMATS or not all(n.isascii() and n.isdigit() and len(n) <= 3 for n in numbers):
+    if len(numbers) > MAX_FORMATS or not all(_PAYLOAD_TYPE.fullmatch(number) for number in numbers):
         raise MalformedSdp("audio formats are not payload types")
-    names = {number: (name, clock, 1) for number, (name, clock) in _STATIC_FORMATS.items()}
+    names = dict(_STATIC_FORMATS)
     parameters: dict[int, str] = {}
-    for kind, value in section:
-        if kind == "a" and value.startswith("rtpmap:") and (match := _RTPMAP.fullmatch(value[7:].rstrip())):
-            names[int(match[1])] = (match[2], int(match[3]), int(match[4] or 1))
-        elif kind == "a" and value.startswith("fmtp:") and (match := _FMTP.fullmatch(value[5:].rstrip())):
+    for line in lines:
+        if line.startswith("a=rtpmap:"):
+            if match := _RTPMAP.fullmatch(line[9:].rstrip()):
+                names[int(match[1])] = (match[2], int(match[3]), int(match[4] or 1))
+        elif line.startswith("a=fmtp:") and (match := _FMTP.fullmatch(line[7:].rstrip())):
             parameters[int(match[1])] = match[2]
-    payload_types = [int(number) for number in dict.fromkeys(numbers)]
     return tuple(
         Format(number, *names[number], parameters.get(number, ""))
-        for number in payload_types
+        for number in map(int, dict.fromkeys(numbers))
         if number <= 127 and number in names
     )
 
@@ -291,47 +282,3 @@ def _events_for(codec: Format, formats: tuple[Format, ...]) -> Format | None:
             if each.clock == clock:
                 return each
     return None
-
-
-# -- what RTPengine wrote, for the party it is meant for
-
-
-@dataclass(frozen=True, slots=True)
-class LocalAudio:
-    """Our end of one party's audio stream, as RTPengine described it: address, and the m= section without direction."""
-
-    address: str
-    section: str
-
-
-_LOCAL_ADDRESS = re.compile(r"^c=IN IP[46] (\S+)", re.M)
-_LOCAL_SECTION = re.compile(r"^(m=audio [1-9].*?)(?=^m=|\Z)", re.M | re.S)
-_LOCAL_DIRECTION = re.compile(r"^a=(?:sendrecv|sendonly|recvonly|inactive)\r?\n", re.M)
-
-
-def read_local(reply: str) -> LocalAudio:
-    """Our end from RTPengine's reply. Raises MalformedSdp for a reply without an audio stream."""
-    address, section = _LOCAL_ADDRESS.search(reply), _LOCAL_SECTION.search(reply)
-    if address is None or section is None:
-        raise MalformedSdp("RTPengine's reply has no audio stream")
-    return LocalAudio(address[1], _LOCAL_DIRECTION.sub("", section[1]))
-
-
-@dataclass(slots=True)
-class Origin:
-    """The o= line of what we tell one party. Its version counts up exactly when the rest changes (RFC 3264 8)."""
-
-    session_id: int = field(default_factory=lambda: secrets.randbits(31))
-    version: int = 0
-    last_body: str = ""
-
-    def describe(self, local: LocalAudio, direction: str, others: tuple[MediaLine, ...] = (), position: int = 0) -> str:
-        """The description for the party, whose own m= lines are `others`: audio at `position`, the rest rejected."""
-        family = "IP6" if ":" in local.address else "IP4"
-        sections = [f"{line.rejected}\r\n" for line in others] or [""]
-        sections[position] = f"{local.section}a={direction}\r\n"
-        body = f"s=-\r\nc=IN {family} {local.address}\r\nt=0 0\r\n{''.join(sections)}"
-        if body != self.last_body:
-            self.version += 1
-            self.last_body = body
-        return f"v=0\r\no=- {self.session_id} {self.version} IN {family} {local.address}\r\n{body}"

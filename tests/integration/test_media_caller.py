@@ -232,6 +232,19 @@ async def test_a_change_of_codec_starts_the_sound_again(studio: Studio) -> None:
     assert call.media.sound_ends_at > ended_at + 0.4
 
 
+async def test_the_same_codec_under_another_number_is_a_change_too(studio: Studio) -> None:
+    phone = await studio.phone("opus")
+    call = await studio.answered(phone)
+    await call.media.play(studio.sound(700, 5))
+    await phone.hear_tone(700)
+    phone.quiet = True
+    await call.media.reoffer(phone.sdp().replace("111", "120"))
+    await asyncio.sleep(0.1)
+    phone.forget()
+    await phone.wait_until(lambda: len(phone.packets) > 10, 1, "packets")
+    assert {packet.payload_type for packet in phone.packets} == {120}
+
+
 async def test_a_caller_behind_nat_is_heard_and_hears(studio: Studio) -> None:
     phone = await studio.phone()
     call = await studio.answered(phone, phone.sdp(connection="192.0.2.7"))

@@ -151,27 +151,6 @@ def test_srtp_keys_are_handed_on_and_odd_ones_are_not() -> None:
     assert "a=rtcp-mux\r\n" in described
 
 
-def test_our_description_takes_the_place_of_theirs_and_rejects_the_rest() -> None:
-    lines = sdp.parse(HEAD + "m=video 9 RTP/AVP 96\r\nm=audio 4000 RTP/AVP 0\r\nm=image 9 udptl t38\r\n")
-    reply = "v=0\r\no=- 1 1 IN IP4 0\r\ns=-\r\nc=IN IP4 198.51.100.7\r\nt=0 0\r\n"
-    reply += "m=audio 30000 RTP/AVP 0\r\na=sendrecv\r\na=rtcp:30001\r\n"
-    local = sdp.read_local(reply)
-    origin = sdp.Origin(session_id=7)
-    text = origin.describe(local, "recvonly", lines, 1)
-    assert text == (
-        "v=0\r\no=- 7 1 IN IP4 198.51.100.7\r\ns=-\r\nc=IN IP4 198.51.100.7\r\nt=0 0\r\n"
-        "m=video 0 RTP/AVP 96\r\nm=audio 30000 RTP/AVP 0\r\na=rtcp:30001\r\na=recvonly\r\nm=image 0 udptl t38\r\n"
-    )
-    assert origin.describe(local, "recvonly", lines, 1) == text
-    assert "o=- 7 2 " in origin.describe(local, "sendrecv", lines, 1)
-
-
-def test_a_reply_without_audio() -> None:
-    for reply in ("", "None", "v=0\r\nc=IN IP4 192.0.2.1\r\nm=audio 0 RTP/AVP 0\r\n"):
-        with pytest.raises(MalformedSdp):
-            sdp.read_local(reply)
-
-
 # Pieces that make a parser's branches meet in odd orders.
 PIECES = st.sampled_from(
     [
