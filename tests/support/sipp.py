@@ -91,8 +91,8 @@ class Sipp:
         arguments: tuple[str, ...] = (),
         replace: Mapping[str, str] | None = None,
     ) -> None:
-        """`scenario` is a name in sipp-scenarios/. `sdp` stands in for every session description of the scenario,
-        `replace` exchanges further pieces of its text. `keys` become [name]."""
+        """`scenario` is a name in sipp-scenarios/. `sdp` stands in for its session descriptions, which keep version and
+        direction; `replace` exchanges further pieces of its text; `keys` become [name]."""
         self.local = (local, free_udp_port(local))
         self.call_id = f"{next(self._numbers)}-{time.time_ns()}"
         self._target = target
@@ -211,10 +211,16 @@ def _edited(text: str, sdp: str | None, replace: Mapping[str, str]) -> str:
     for old, new in replace.items():
         assert old in text, f"{old!r} is not in the scenario"
         text = text.replace(old, new)
-    if sdp is None:
-        return text
-    body = "".join(f"      {line}\n" for line in sdp.splitlines())
-    return _SDP.sub(lambda _: body + "\n", text)
+    return text if sdp is None else _SDP.sub(lambda written: _in_place_of(written[0], sdp), text)
+
+
+def _in_place_of(written: str, sdp: str) -> str:
+    """The phone's own session description, with the version and the direction of the scenario's."""
+    for line in (r"^ *o=\S+ \S+ (\d+)", r"^ *(a=(?:sendrecv|sendonly|recvonly|inactive))"):
+        if scenario := re.search(line, written, re.MULTILINE):
+            own = re.search(line, sdp, re.MULTILINE)
+            sdp = sdp[: own.start(1)] + scenario[1] + sdp[own.end(1) :] if own else sdp
+    return "".join(f"      {line}\n" for line in sdp.splitlines()) + "\n"
 
 
 def _parse_trace(data: bytes) -> list[SipMessage]:

@@ -11,6 +11,7 @@ import sys
 import time
 import wave
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -150,7 +151,8 @@ class RunningStack:
         """Stop it as an operator does; returns the exit status."""
         if self.process.returncode is None:
             # Not send_signal(): that polls, and so may take the exit status from asyncio's own waiting.
-            os.kill(self.process.pid, with_signal)
+            with suppress(ProcessLookupError):
+                os.kill(self.process.pid, with_signal)
         try:
             async with asyncio.timeout(STOP_TIMEOUT_S):
                 status = await self.process.wait()
