@@ -14,6 +14,7 @@ from callinteractive.errors import InvalidActionError
 from callinteractive.form import Form
 from callinteractive.form import Value as FormValue
 from callinteractive.model import (
+    DEFAULT_IDENTITY,
     INVALID,
     START,
     TIMEOUT,
@@ -21,6 +22,7 @@ from callinteractive.model import (
     Context,
     Defaults,
     Extension,
+    IdentityHeader,
     Ivr,
     IvrFile,
     Listen,
@@ -131,6 +133,7 @@ def _context(name: str, value: Value, jumps: list[tuple[Value, Jump]]) -> Contex
         timeout_ms=section["timeout"].integer(5000, 1, 3_600_000),
         inter_digit_timeout_ms=section["inter_digit_timeout"].integer(2000, 1, 60_000),
         digit_len=None if digit_len.is_missing else digit_len.integer(None, 1, 32),
+        pool=section["pool"].optional_text(),
     )
     section.done()
     for option in written.keys() - {START, TIMEOUT, INVALID}:
@@ -208,6 +211,9 @@ def _trunk(value: Value) -> Trunk:
         name=section["name"].checked(_identifier),
         sources=tuple(network for item in section["from"].items() if (network := _network(item))),
         to=_sip_uri(section["to"])[0],
+        identity=_identity(section["identity"]),
+        anchor_media=section["anchor_media"].boolean(False),
+        is_trusted=section["trusted"].boolean(False),
     )
     section.done()
     if not trunk.sources and not trunk.to:
@@ -224,6 +230,7 @@ def _extension(value: Value) -> Extension:
         contact=contact,
         password=section["password"].optional_text() or None,
         contact_host=host,
+        anchor_media=section["anchor_media"].boolean(False),
     )
     section.done()
     if extension.contact is None and extension.password is None:
@@ -233,14 +240,36 @@ def _extension(value: Value) -> Extension:
 
 def _sidecars(value: Value) -> SidecarPool:
     section, default = value.section(), SidecarPool()
+    count = section["count"].integer(default.count, 1, MAX_SIDECARS)
     pool = SidecarPool(
-        count=section["count"].integer(default.count, 1, MAX_SIDECARS),
+        count=count,
         host=section["host"].checked(_host, default.host),
         base_port=section["base_port"].integer(default.base_port, 1, 65535 - MAX_SIDECARS),
         metrics_port=section["metrics_port"].integer(default.metrics_port, 1, 65535 - MAX_SIDECARS),
+        pools={
+            name: tuple(index.integer(None, 0, count - 1) for index in indexes.items())
+            for name, indexes in section["pools"].entries().items()
+        },
     )
     section.done()
+    members = [index for indexes in pool.pools.values() for index in indexes]
+    if len(set(members)) != len(members):
+        value.wrong("a sidecar can be in one pool only")
+    for name, indexes in pool.pools.items():
+        if not indexes or not _ID.fullmatch(name):
+            value.wrong(f"pool {name[:40]!r} needs a plain name and at least one sidecar: pools: {{vip: [1]}}")
+    if not pool.members(None):
+        value.wrong("at least one sidecar must be in no pool, for the contexts that name none")
     return pool
+
+
+def _identity(value: Value) -> tuple[IdentityHeader, ...]:
+    """Which headers tell a trunk the caller's number."""
+    if value.is_missing:
+        return DEFAULT_IDENTITY
+    known: dict[str, IdentityHeader] = {"from": "from", "pai": "pai", "rpid": "rpid"}
+    named = [item.choice("from", tuple(known)) for item in value.items()]
+    return tuple(known[name] for name in named)
 
 
 def _rtpengine(value: Value) -> RtpEngine:

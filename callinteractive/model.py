@@ -10,13 +10,19 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 if TYPE_CHECKING:
     from callinteractive.actions.base import Action
 
+IdentityHeader = Literal["from", "pai", "rpid"]
+"""Where a carrier looks for the caller's number: From, P-Asserted-Identity, Remote-Party-ID."""
+DEFAULT_IDENTITY: tuple[IdentityHeader, ...] = ("from", "pai")
 START, TIMEOUT, INVALID = "start", "timeout", "invalid"
 """The options of a context that nobody dials (C2)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """A menu: options by name, each a tuple of rules run in order (C2, C3). Times in milliseconds."""
+    """A menu: options by name, each a tuple of rules run in order (C2, C3). Times in milliseconds.
+
+    `pool` names the sidecars that calls enter it at, by their entry or by a Jump before they are answered.
+    """
 
     id: str
     name: str
@@ -24,6 +30,7 @@ class Context:
     timeout_ms: int = 5000
     inter_digit_timeout_ms: int = 2000
     digit_len: int | None = None
+    pool: str | None = None
 
     @property
     def has_hash_option(self) -> bool:
@@ -82,22 +89,34 @@ class Listen:
 
 @dataclass(frozen=True, slots=True)
 class Trunk:
-    """A carrier: calls come from `sources`, external numbers go to `to` (a SIP URI), if it has one."""
+    """A carrier: calls come from `sources`, external numbers go to `to` (a SIP URI), if it has one.
+
+    `identity` says which headers tell it the caller's number (A5); where From is not among them it is anonymous.
+    `anchor_media` takes the media of a proxied call through RTPengine. `is_trusted` lets its callers choose the
+    context and option they enter.
+    """
 
     name: str
     sources: tuple[IPv4Network | IPv6Network, ...] = ()
     to: str | None = None
+    identity: tuple[IdentityHeader, ...] = DEFAULT_IDENTITY
+    anchor_media: bool = False
+    is_trusted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Extension:
-    """A phone: at a configured `contact` (a SIP URI), or registered with a `password`."""
+    """A phone: at a configured `contact` (a SIP URI), or registered with a `password`.
+
+    `anchor_media` takes the media of a proxied call through RTPengine.
+    """
 
     number: str
     id: int
     contact: str | None = None
     password: str | None = field(default=None, repr=False)
     contact_host: str | None = None
+    anchor_media: bool = False
 
     @property
     def short_number(self) -> str:
@@ -110,16 +129,27 @@ class Extension:
 
 @dataclass(frozen=True, slots=True)
 class SidecarPool:
-    """The sidecars of this host. Sidecar i listens on UDP `base_port` + i; its metrics on `metrics_port` + i."""
+    """The sidecars of this host. Sidecar i listens on UDP `base_port` + i; its metrics on `metrics_port` + i.
+
+    `pools` gives sidecars, by index, to the contexts that name a pool; the others serve all other contexts.
+    """
 
     count: int = 2
     host: str = "127.0.0.1"
     base_port: int = 5070
     metrics_port: int = 9170
+    pools: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     @property
     def addresses(self) -> tuple[Address, ...]:
         return tuple(Address(self.host, self.base_port + index) for index in range(self.count))
+
+    def members(self, pool: str | None) -> tuple[int, ...]:
+        """The indexes of a pool's sidecars; None is those that are in no pool. Raises KeyError."""
+        if pool is not None:
+            return self.pools[pool]
+        taken = {index for indexes in self.pools.values() for index in indexes}
+        return tuple(index for index in range(self.count) if index not in taken)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable
 from ipaddress import ip_network
 
@@ -408,3 +409,39 @@ def test_a_spoilt_document_is_loaded_or_told_why_not(
         place, cut = dice.randrange(len(text)), dice.randrange(12)
         text = text[:place] + dice.choice([*YAML_PIECES, *YAML_WORDS, ""]) + text[place + cut :]
     loads_or_says_why(load, text)
+
+
+def test_A5_a_trunk_says_where_it_looks_for_the_caller():
+    site = load_site(SITE.replace("name: carrier,", "name: carrier, identity: [rpid, from],"), "f.yaml")
+    assert site.trunks[0].identity == ("rpid", "from")
+    assert load_site(SITE, "f.yaml").trunks[0].identity == ("from", "pai")
+
+
+def test_media_is_anchored_and_trust_given_only_where_asked_for():
+    text = SITE.replace("name: carrier,", "name: carrier, anchor_media: yes, trusted: yes,").replace(
+        "id: 134,", "id: 134, anchor_media: yes,"
+    )
+    asked, default = load_site(text, "f.yaml"), load_site(SITE, "f.yaml")
+    assert (asked.trunks[0].anchor_media, asked.trunks[0].is_trusted, asked.extensions[0].anchor_media) == (True,) * 3
+    assert not (default.trunks[0].anchor_media or default.trunks[0].is_trusted or default.extensions[0].anchor_media)
+
+
+def test_sidecars_are_in_one_pool_or_in_none():
+    pool = load_site(SITE.replace("count: 2,", "count: 4, pools: {vip: [3], slow: [1]},"), "f.yaml").sidecars
+    assert (pool.members("vip"), pool.members("slow"), pool.members(None)) == ((3,), (1,), (0, 2))
+    assert load_site(SITE, "f.yaml").sidecars.members(None) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("pools", "reason"),
+    [
+        ("{vip: [0], slow: [0]}", "a sidecar can be in one pool only"),
+        ("{vip: [0, 1]}", "at least one sidecar must be in no pool"),
+        ("{vip: []}", "pool 'vip' needs a plain name and at least one sidecar"),
+        ('{"a b": [1]}', "pool 'a b' needs a plain name"),
+        ("{vip: [2]}", "sidecars.pools.vip[0]: must be a number from 0 to 1"),
+    ],
+)
+def test_pools_that_cannot_be(pools: str, reason: str):
+    with pytest.raises(ConfigError, match=re.escape(reason)):
+        load_site(SITE.replace("count: 2,", f"count: 2, pools: {pools},"), "f.yaml")
