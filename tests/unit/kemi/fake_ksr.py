@@ -9,6 +9,8 @@ from typing import Any
 class FakeKsr:
     """A message and its transaction. Set `results["module.function"]` to what a call returns; default 1.
 
+    A result may be an exception to raise, or a function of the arguments.
+
     `calls` holds (name, arguments) of every call that is not a plain reading one.
     """
 
@@ -57,6 +59,8 @@ class FakeKsr:
         result = self.results.get(name, 1)
         if isinstance(result, Exception):
             raise result
+        if callable(result):
+            return result(*arguments)
         return result
 
     def called(self, name: str) -> list[tuple[Any, ...]]:

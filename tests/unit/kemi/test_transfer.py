@@ -1,0 +1,220 @@
+"""Where the numbers of a plan lead, what happens to a branch that fails, which code tells it (A10-A14)."""
+
+from __future__ import annotations
+
+import pytest
+
+from callinteractive.config import load_ivr_file, load_site
+from callinteractive.errors import HeaderError
+from callinteractive.headers import CallerHeader, CallHeader, TransferHeader
+from callinteractive.model import Extension
+from callinteractive.numbers import Directory
+from callinteractive.request import CallFacts
+from kemi import transfer
+from kemi.jump import Sidecars
+from kemi.ksr import Route
+from kemi.transfer import Transfer
+from tests.unit.kemi.fake_ksr import FakeKsr
+from tests.unit.kemi.test_ingress import IVR
+
+SITE = """
+node: 1
+sip: {listen: ["udp:127.0.0.1:5060"]}
+trunks:
+  - {name: first, to: "sip:127.0.0.2:5080"}
+  - {name: incoming_only, from: ["127.0.0.9/32"]}
+  - {name: second, to: "sip:gw@127.0.0.3:5080;transport=tcp"}
+extensions:
+  - {number: "000*306", id: 1, contact: "sip:306@127.0.0.4:5090"}
+  - {number: "001*306", id: 2, contact: "sip:306@127.0.0.5:5090"}
+  - {number: "000*307", id: 3, password: secret}
+"""
+FACTS = CallFacts("a" * 32, "1:" + "a" * 32, "7", "Ivan", "332", "000*332", 145)
+CALLER = CallerHeader("Petr", "8")
+
+
+def fork(
+    ksr: FakeKsr,
+    *numbers: str,
+    site: str = SITE,
+    contacts: tuple[str, ...] = (),
+    timeout_s: int | None = None,
+    early_media: bool = False,
+) -> list[str]:
+    """Start a transfer. Returns the URIs of its branches."""
+    loaded = load_site(site, "site.yaml")
+    directory = Directory(loaded, load_ivr_file(IVR, "ivr.yaml"))
+
+    def contacts_of(extension: Extension) -> list[str]:
+        return list(contacts) if extension.password else []
+
+    for header in (CallHeader(FACTS), CALLER, TransferHeader(numbers, timeout_s, early_media)):
+        ksr.headers[header.NAME] = str(header)
+    Transfer(loaded, directory, Sidecars(loaded.sidecars), contacts_of).start()
+    return [uri for (uri,) in ksr.called("seturi") + ksr.called("corex.append_branch_uri")]
+
+
+@pytest.mark.parametrize(
+    ("number", "uri"),
+    [
+        ("000*306", "sip:306@127.0.0.4:5090"),
+        ("306", "sip:306@127.0.0.4:5090"),  # the IVR's own prefix before the other
+        ("001*306", "sip:306@127.0.0.5:5090"),
+        ("+7495", "sip:+7495@127.0.0.2:5080"),
+        ("#31#", "sip:%2331%23@127.0.0.2:5080"),
+    ],
+)
+def test_number_leads_to(ksr: FakeKsr, number: str, uri: str) -> None:
+    assert fork(ksr, number) == [uri]
+    assert ksr.replies == []
+
+
+def test_all_numbers_ring_at_once_each_target_once(ksr: FakeKsr) -> None:
+    uris = fork(ksr, "306", "+7495", "307", "000*306", contacts=("sip:a@h", "sip:b@h"))
+    assert uris == ["sip:306@127.0.0.4:5090", "sip:+7495@127.0.0.2:5080", "sip:a@h", "sip:b@h"]
+    assert len(ksr.called("tm.t_relay")) == 1
+
+
+def test_no_route_is_404(ksr: FakeKsr) -> None:
+    assert fork(ksr, "307") == []
+    assert fork(ksr, "+7495", site=SITE.partition("trunks:")[0]) == []
+    assert ksr.replies == [404, 404]
+    assert not ksr.called("tm.t_relay")
+
+
+@pytest.mark.parametrize(("timeout_s", "milliseconds"), [(None, 60_000), (7, 7_000)])
+def test_time_to_answer(ksr: FakeKsr, timeout_s: int | None, milliseconds: int) -> None:
+    fork(ksr, "306", timeout_s=timeout_s)
+    assert ksr.called("tm.t_set_fr") == [(milliseconds, transfer.SILENT_MS)]
+    assert ksr.called("tm.t_set_max_lifetime") == [(milliseconds, 0)]
+
+
+def test_more_targets_than_tm_can_fork_to(ksr: FakeKsr) -> None:
+    assert len(fork(ksr, "307", contacts=tuple(f"sip:{n}@h" for n in range(40)))) == 30
+    with pytest.raises(HeaderError):
+        fork(ksr, *(str(1000 + n) for n in range(31)))
+
+
+def enter_branch(ksr: FakeKsr, index: int, uri: str) -> list[tuple[str]]:
+    """Run the branch route; returns what it appended."""
+    before = len(ksr.called("hdr.append"))
+    ksr.results.update({"tm.t_get_branch_index": index, "kx.get_ruri": uri})
+    transfer.on_branch()
+    return ksr.called("hdr.append")[before:]
+
+
+def test_ivr_s_headers_are_its_branch_s_only(ksr: FakeKsr) -> None:
+    phone, ivr = fork(ksr, "306", "332")
+    assert enter_branch(ksr, 0, phone) == []
+    [(lines,)] = enter_branch(ksr, 1, ivr)
+    facts = CallHeader.parse(lines.split("\r\n")[0].removeprefix("X-CI-Call: ")).facts
+    assert (facts.call_api_id, facts.caller_number, facts.called_number) == (FACTS.call_api_id, "8", "332")
+    assert facts.call_id != FACTS.call_id
+
+
+def fail_branch(ksr: FakeKsr, index: int, code: int, timed_out: bool = False, replied: bool = True) -> list[str]:
+    """Run a branch's failure route; returns the URIs that are tried next."""
+    before = len(ksr.called("seturi"))
+    ksr.results.update(
+        {
+            "tm.t_get_branch_index": index,
+            "tm.t_get_status_code": code,
+            "tm.t_branch_timeout": 1 if timed_out else -1,
+            "tm.t_branch_replied": 1 if replied else -1,
+        }
+    )
+    transfer.on_branch_failure()
+    return [uri for (uri,) in ksr.called("seturi")[before:]]
+
+
+@pytest.mark.parametrize(
+    ("code", "timed_out", "replied", "next_trunk"),
+    [
+        (503, False, True, True),
+        (500, False, True, True),
+        (408, True, False, True),
+        (408, True, True, False),
+        (408, False, True, False),
+        (486, False, True, False),
+        (404, False, True, False),
+        (603, False, True, False),
+    ],
+)
+def test_failing_trunk(ksr: FakeKsr, code: int, timed_out: bool, replied: bool, next_trunk: bool) -> None:
+    phone, external = fork(ksr, "306", "+7495")
+    enter_branch(ksr, 0, phone)
+    enter_branch(ksr, 1, external)
+    tried = fail_branch(ksr, 1, code, timed_out, replied)
+    assert tried == (["sip:+7495@127.0.0.3:5080;transport=tcp"] if next_trunk else [])
+    if next_trunk:
+        assert ksr.called("tm.t_on_branch_failure")[-1] == (Route.TARGET_FAILED,)
+        enter_branch(ksr, 2, tried[0])
+        assert fail_branch(ksr, 2, code, timed_out, replied) == []  # that was the last
+    assert fail_branch(ksr, 0, 503) == []  # a phone has nobody to stand in
+
+
+def test_nothing_is_tried_for_a_caller_who_has_gone(ksr: FakeKsr) -> None:
+    [uri] = fork(ksr, "+7495")
+    enter_branch(ksr, 0, uri)
+    ksr.results["tm.t_is_canceled"] = 1
+    assert fail_branch(ksr, 0, 503) == []
+
+
+def test_dead_trunk_comes_not_first(ksr: FakeKsr) -> None:
+    ksr.results["dispatcher.ds_is_active_uri"] = lambda _group, uri: 1 if "127.0.0.3" in uri else -1
+    assert fork(ksr, "+7495") == ["sip:+7495@127.0.0.3:5080;transport=tcp"]
+    ksr.results["dispatcher.ds_is_active_uri"] = -1
+    ksr.calls.clear()
+    assert fork(ksr, "+7495") == ["sip:+7495@127.0.0.2:5080"]  # none answers probes: some carriers never do
+
+
+def reply(ksr: FakeKsr, index: int, status: int, body: bool = False) -> None:
+    ksr.results.update({"tm.t_get_branch_index": index, "kx.get_status": status, "textops.has_body": 1 if body else -1})
+    transfer.on_reply()
+
+
+@pytest.mark.parametrize("early_media", [True, False])
+def test_early_media(ksr: FakeKsr, early_media: bool) -> None:
+    fork(ksr, "306", early_media=early_media)
+    reply(ksr, 0, 183, body=True)
+    assert bool(ksr.called("textopsx.remove_body")) is not early_media
+    assert bool(ksr.called("textopsx.exclude_hf_value")) is not early_media
+
+
+@pytest.mark.parametrize(("status", "body"), [(180, False), (200, True), (100, False)])
+def test_other_replies_pass_as_they_are(ksr: FakeKsr, status: int, body: bool) -> None:
+    fork(ksr, "306")
+    reply(ksr, 0, status, body)
+    assert not ksr.called("textopsx.change_reply_status")
+
+
+@pytest.mark.parametrize(
+    ("replies", "picked", "told"),
+    [
+        ([(0, 486), (1, 404)], 404, [486]),
+        ([(0, 486), (1, 486)], 486, []),
+        ([(0, 180), (1, 486)], 486, [408]),
+        ([(0, 180), (1, 180)], 408, []),
+        ([(0, 180), (0, 486), (1, 404)], 404, [486]),
+        ([(0, 180), (1, 180), (0, 486)], 486, [408]),
+        ([(0, 302)], 302, [480]),
+        ([(0, 302), (1, 486)], 302, [486]),
+        ([(0, 180), (1, 603)], 603, []),
+        ([(0, 404)], 404, []),
+    ],
+)
+def test_final_code(ksr: FakeKsr, replies: list[tuple[int, int]], picked: int, told: list[int]) -> None:
+    fork(ksr, "306", "001*306")
+    for index, status in replies:
+        reply(ksr, index, status)
+    ksr.results["tm.t_get_status_code"] = picked
+    transfer.on_failure()
+    assert ksr.replies == told
+
+
+def test_cancelled_transfer_is_tm_s_business(ksr: FakeKsr) -> None:
+    fork(ksr, "306")
+    reply(ksr, 0, 180)
+    ksr.results.update({"tm.t_get_status_code": 487, "tm.t_is_canceled": 1})
+    transfer.on_failure()
+    assert ksr.replies == []
