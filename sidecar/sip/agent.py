@@ -204,6 +204,17 @@ class UserAgent:
             invite.on_cancel(request)
 
     def _receive_new(self, transaction: ServerTransaction, request: Request) -> None:
+        """Every request gets its answer, whatever goes wrong with it here."""
+        try:
+            self._act_on(transaction, request)
+        except MalformedError as fault:
+            log.debug("refused from %s: %s", request.source, fault.reason)
+            refuse(transaction, request, fault.status)
+        except Exception:
+            log.exception("failed on %s of %s", request.method, request.call_id)
+            refuse(transaction, request, 500)
+
+    def _act_on(self, transaction: ServerTransaction, request: Request) -> None:
         refusal = find_refusal(transaction, request, self._core.config)
         if refusal is not None:
             status, headers = refusal

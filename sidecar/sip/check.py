@@ -1,7 +1,7 @@
 """Is a message fit to be acted on? Each fault names its reason and the status that answers it (RFC 3261 8.1.1, 8.2)."""
 
 from sidecar.sip.errors import MalformedError
-from sidecar.sip.headers import parse_name_addr, parse_number, parse_via, split_values
+from sidecar.sip.headers import is_via, parse_name_addr, parse_number, split_values
 from sidecar.sip.message import Request, Response
 from sidecar.sip.session_timer import min_se, parse_session_expires
 from sidecar.sip.uri import Address, parse_uri
@@ -9,7 +9,6 @@ from sidecar.sip.uri import Address, parse_uri
 ALLOWED = ("INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "UPDATE", "INFO", "PRACK")
 KNOWN = (*ALLOWED, "REGISTER", "SUBSCRIBE", "NOTIFY", "MESSAGE", "REFER", "PUBLISH")  # 405 rather than 501
 EXTENSIONS = ("100rel", "timer")
-_ONCE = ("from", "to", "call-id", "cseq", "max-forwards", "content-length", "content-type", "session-expires", "min-se")
 _MAKES_DIALOG = ("INVITE", "UPDATE")
 
 
@@ -18,7 +17,6 @@ def find_fault(request: Request) -> MalformedError | None:
     if request.fault is not None:
         return request.fault
     try:
-        _check_once(request)
         _check_addressing(request)
         if request.method in _MAKES_DIALOG:
             _check_dialog_headers(request)
@@ -40,29 +38,24 @@ def answerable(request: Request) -> bool:
 
 def check_response(response: Response, local: Address) -> None:
     """Raises MalformedError for a response that is broken or not for us (8.1.3.3, 18.1.2)."""
-    _check_once(response)
     if len(response.values("via")) != 1:
         raise MalformedError("response with more than one Via")
     if response.via.sent_by != local:
         raise MalformedError(f"response to a request of {response.via.sent_by}")
     _ = response.cseq, response.to, response.from_
-    if response.cseq[1] == "INVITE" and 101 <= response.status < 300 and response.headers("contact"):
-        _check_dialog_headers(response)
-
-
-def _check_once(message: Request | Response) -> None:
-    index = message.index
-    for name in _ONCE:
-        lines = index.get(name)
-        if lines is not None and len(lines) > 1:
-            raise MalformedError(f"{len(lines)} {name} headers")
+    if response.cseq[1] in _MAKES_DIALOG:
+        if 101 <= response.status < 300 and response.headers("contact"):
+            _check_dialog_headers(response)
+        parse_session_expires(response)
+        min_se(response)
 
 
 def _check_addressing(request: Request) -> None:
     _ = request.via
-    vias = [value for line in request.headers("via") for value in split_values(line)]
+    vias = [value for line in request.index["via"] for value in split_values(line)]
     for value in vias[1:]:  # our reply carries them on to the proxies
-        parse_via(value)
+        if not is_via(value):
+            raise MalformedError(f"not a Via: {value[:80]!r}")
     method = request.cseq[1]
     if method != request.method:
         raise MalformedError(f"CSeq of {method} in {request.method}")

@@ -4,12 +4,16 @@ The patterns use possessive quantifiers: each value is read once, whatever it co
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from sidecar.sip.errors import MalformedError
 from sidecar.sip.uri import DEFAULT_PORT, HOST, Address
 
-Params = dict[str, str | None]
+Params = Mapping[str, str | None]
+
+_CACHED = 1024  # From, Contact and the like come again with each message of a dialog
 
 TOKEN = r"[A-Za-z0-9\-.!%*_+`'~]++"
 _QUOTED = r'"(?:[^"\\]|\\.)*+"'
@@ -84,12 +88,13 @@ def split_values(line: str) -> list[str]:
 
 def parse_params(text: str) -> Params:
     """`;a=b;c` as {"a": "b", "c": None}; names in lower case, quotes kept, the first of equal names counts."""
-    params: Params = {}
+    params: dict[str, str | None] = {}
     for name, value in _PARAM.findall(text):
         params.setdefault(name.lower(), value or None)
     return params
 
 
+@lru_cache(_CACHED)
 def parse_name_addr(value: str) -> NameAddr:
     """One From, To, Contact or route value. Raises MalformedError."""
     match = _NAME_ADDR.fullmatch(value)
@@ -101,6 +106,10 @@ def parse_name_addr(value: str) -> NameAddr:
     return NameAddr("", match["uri"], parse_params(match["params"]))
 
 
+def is_via(value: str) -> bool:
+    return _VIA.fullmatch(value) is not None
+
+
 def parse_via(value: str) -> Via:
     """One Via value. Raises MalformedError."""
     match = _VIA.fullmatch(value)
@@ -110,6 +119,7 @@ def parse_via(value: str) -> Via:
     return Via(match["host"], port, parse_params(match["params"]))
 
 
+@lru_cache(_CACHED)
 def parse_cseq(value: str) -> tuple[int, str]:
     """(number, method). Raises MalformedError, also for numbers of 2**31 and more (RFC 3261 8.1.1.5)."""
     match = _CSEQ.fullmatch(value)
@@ -120,6 +130,6 @@ def parse_cseq(value: str) -> tuple[int, str]:
 
 def parse_number(text: str, what: str, limit: int = 2**31 - 1) -> int:
     """A decimal number within 0..limit. Raises MalformedError."""
-    if not (text.isascii() and text.isdigit()) or len(text) > 20 or int(text) > limit:
+    if not (text.isascii() and text.isdigit() and len(text) <= 20 and int(text) <= limit):
         raise MalformedError(f"{what} is not a number up to {limit}: {text[:40]!r}")
     return int(text)

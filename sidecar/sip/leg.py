@@ -85,11 +85,12 @@ class Leg:
     def from_dict(cls, core: Core, data: Mapping[str, Any], listener: Listener) -> "Leg":
         """See `UserAgent.adopt`. Raises KeyError or TypeError for what `to_dict` did not write."""
         dialog = Dialog.from_dict(data["dialog"])
+        interval_s, we_refresh = data["session_interval_s"], data["we_refresh"]
         leg = Leg(core, dialog.call_id, listener)
         session = leg.session = Session(core, dialog, leg)
         session.state = SessionState.CONFIRMED
         session.negotiated = True
-        session.timer.restart(data["session_interval_s"], data["we_refresh"])
+        session.timer.restart(interval_s, we_refresh)
         return leg
 
     def emit(self, event: Event) -> None:

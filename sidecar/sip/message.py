@@ -39,32 +39,42 @@ _CANONICAL = {
 }  # the names of nearly every line, looked up without lower() or a check of their characters
 
 
-class Message:
-    """What requests and responses share: header fields in order, and a body."""
+_ONCE = frozenset((
+    "from", "to", "call-id", "cseq", "max-forwards", "content-length", "content-type", "session-expires", "min-se",
+))
 
-    __slots__ = ("_cseq", "_from", "_index", "_to", "_via", "body", "fields")
+
+class Message:
+    """What requests and responses share: header fields in order, and a body.
+
+    Content-Length is the framing of `body`: `index` has it as received, `fields` leaves it out.
+    """
+
+    __slots__ = ("_cseq", "_from", "_to", "_via", "body", "fields", "index")
+
+    index: dict[str, list[str]]  # header lines by lower-case long name
 
     def __init__(self, fields: list[tuple[str, str]], body: bytes = b"") -> None:
         self.fields = fields
         self.body = body
-        self._index: dict[str, list[str]] | None = None
         self._via: Via | None = None
         self._from: NameAddr | None = None
         self._to: NameAddr | None = None
         self._cseq: tuple[int, str] | None = None
 
-    @property
-    def index(self) -> dict[str, list[str]]:
-        """Header lines by lower-case long name."""
-        if self._index is None:
-            self._index = {}
-            for name, value in self.fields:
-                self._index.setdefault(canonical(name), []).append(value)
-        return self._index
+    def __getattr__(self, name: str) -> dict[str, list[str]]:
+        """`index` of a message of our own is made when first asked for; a parsed message has it from the start."""
+        if name != "index":
+            raise AttributeError(name)
+        index: dict[str, list[str]] = {}
+        for field, value in self.fields:
+            index.setdefault(canonical(field), []).append(value)
+        self.index = index
+        return index
 
     def header(self, name: str) -> str | None:
         """The first line of that name, raw; None without one."""
-        lines = self.index.get(name.lower())
+        lines = self.index.get(name) or self.index.get(name.lower())
         return lines[0] if lines else None
 
     def headers(self, name: str) -> list[str]:
@@ -81,10 +91,10 @@ class Message:
 
     def required(self, name: str) -> str:
         """The line of a mandatory header. Raises MalformedError without it."""
-        value = self.header(name)
-        if value is None:
+        lines = self.index.get(name)
+        if lines is None:
             raise MalformedError(f"no {name}")
-        return value
+        return lines[0]
 
     @property
     def call_id(self) -> str:
@@ -127,11 +137,10 @@ class Message:
         return self.body if self.content_type == "application/sdp" else None
 
     def _serialise(self, start: str) -> bytes:
-        lines = [start, *[f"{name}: {value}" for name, value in self.fields]]
-        if self._index is None or "content-length" not in self._index:
-            lines.append(f"Content-Length: {len(self.body)}")
-        lines.append("\r\n")
-        return "\r\n".join(lines).encode("utf-8", "surrogateescape") + self.body
+        fields = "".join([f"{name}: {value}\r\n" for name, value in self.fields])
+        head = f"{start}\r\n{fields}Content-Length: {len(self.body)}\r\n\r\n"
+        return head.encode("utf-8", "surrogateescape") + self.body
+
 
 
 class Response(Message):
@@ -267,6 +276,9 @@ def _parse_status_line(line: str) -> Response:
 
 def _parse_request_line(line: str) -> tuple[Request, MalformedError | None]:
     """7.1: method, URI and version with one space between. What has a method and a version can be answered."""
+    words = line.split(" ")
+    if len(words) == 3 and words[2] == "SIP/2.0" and words[1] and "\t" not in words[1] and is_token(words[0]):
+        return Request(words[0], words[1], []), None
     method, _, rest = line.partition(" ")
     uri, _, version = rest.rpartition(" ")
     if not is_token(method) or "SIP/" not in rest.upper():
@@ -281,7 +293,8 @@ def _parse_request_line(line: str) -> tuple[Request, MalformedError | None]:
 
 
 def _parse_fields(message: Message, lines: list[str]) -> MalformedError | None:
-    fields, index = message.fields, message.index
+    fields = message.fields
+    message.index = index = {}
     fault = None
     for line in lines:
         name, colon, value = line.partition(":")
@@ -293,12 +306,14 @@ def _parse_fields(message: Message, lines: list[str]) -> MalformedError | None:
                 continue
             key = canonical(name)
         value = value.strip(" \t")
-        fields.append((name, value))
-        lines_of_key = index.get(key)
-        if lines_of_key is None:
+        if key != "content-length":
+            fields.append((name, value))
+        if key not in index:
             index[key] = [value]
+        elif key in _ONCE:
+            fault = MalformedError(f"more than one {key}")
         else:
-            lines_of_key.append(value)
+            index[key].append(value)
     return fault
 
 

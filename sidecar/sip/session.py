@@ -130,7 +130,8 @@ class Session:
 
     def receive_offer(self, transaction: ServerTransaction, request: Request) -> None:
         """The transaction user decides; CANCEL or the session's end may come first."""
-        self.dialog.refresh_target(request)
+        if request.method != "PRACK":  # no target refresh request
+            self.dialog.refresh_target(request)
         self.pending = PendingOffer(self, transaction, request)
         transaction.on_cancel = self._on_cancel
         self.emit(ReOffered(request.sdp, self.pending))

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 from sidecar.sip.errors import MalformedError
@@ -50,6 +51,7 @@ _SIP = re.compile(
 _ABSOLUTE = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*+):[^\s<>\"]++")
 
 
+@lru_cache(1024)
 def parse_uri(text: str) -> Uri:
     """Take a URI apart. Raises MalformedError for anything that is not an absolute URI."""
     match = _SIP.fullmatch(text)

@@ -16,6 +16,7 @@ from sidecar.sip import (
     UaConfig,
     dtmf_relay,
 )
+from sidecar.sip.session import _HANDLERS
 from tests.unit.sip.world import LOCAL, NO_SESSION_TIMER, OUR_SDP, SDP, Callee, Caller, Seen, World
 
 HOLD = SDP + b"a=sendonly\r\n"
@@ -399,6 +400,7 @@ def test_digits_by_info(kind: str, body: bytes, digit: str, duration_ms: int | N
     ([("Content-Type", "text/plain")], b"5", 415),
     ([("Info-Package", "foo"), ("Content-Type", "application/dtmf")], b"5", 469),
     ([], b"", 200),
+    ([("Require", "x")], b"", 420),
 ])
 def test_other_info_rfc_6086_4_2_2(headers: list[tuple[str, str]], body: bytes, status: int) -> None:
     call = Call()
@@ -440,6 +442,13 @@ def test_an_answered_leg_can_be_written_down_and_taken_over_by_another_sidecar()
     assert (bye.start, bye.get("CSeq")) == ("BYE sip:caller@127.10.0.3:5062 SIP/2.0", "1 BYE")
     call.peer.reply(bye, 200)
     world.assert_nothing_left()
+
+
+def test_an_exception_within_a_dialog_is_answered_500_and_does_not_leak(monkeypatch: pytest.MonkeyPatch) -> None:
+    call = Call()
+    monkeypatch.setitem(_HANDLERS, "OPTIONS", lambda *_: 1 / 0)
+    assert [seen.status for seen in call.peer.send("OPTIONS")] == [500]
+    call.end()
 
 
 @pytest.mark.parametrize("data", [{}, {"dialog": {}}, {"dialog": None}])

@@ -12,7 +12,7 @@ from sidecar.sip import (
     Rejected,
     UaConfig,
 )
-from tests.unit.sip.world import OUR_SDP, PROXY, SDP, Callee, Caller, World
+from tests.unit.sip.world import OUR_SDP, PROXY, SDP, Callee, Caller, World, respond
 
 
 @pytest.fixture
@@ -255,6 +255,21 @@ def test_16_8_100_does_not_restart_timer_c() -> None:
     callee.reply(100)
     world.advance(11)
     assert names(callee) == ["Progressed", "Rejected"]
+
+
+@pytest.mark.parametrize(("status", "header"), [
+    (200, ("Session-Expires", "soon")), (422, ("Min-SE", "x")), (200, ("Record-Route", "<nonsense")),
+    (200, ("Contact", "<")),
+])
+def test_a_response_that_cannot_be_used_is_dropped_before_it_changes_anything(
+    callee: Callee, status: int, header: tuple[str, str]
+) -> None:
+    leg = callee.call()
+    contact = [] if header[0] == "Contact" else [("Contact", "<sip:a@127.10.0.9>")]
+    assert callee.world.receive(respond(callee.invite, status, "a", [*contact, header], SDP)) == []
+    assert callee.events == []
+    callee.reply(200, "a", sdp=SDP)
+    assert leg.answered
 
 
 # The rest of the call
