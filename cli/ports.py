@@ -15,7 +15,7 @@ PARTS = ("rtpengine", "sidecars", "kamailio")
 
 @dataclass(frozen=True)
 class Port:
-    """A port that the stack will bind, and the key of site.yaml that chooses it."""
+    """A port that the stack will bind, and what chooses it."""
 
     transport: str
     host: str
@@ -42,32 +42,32 @@ class Port:
         if error.errno == errno.EADDRINUSE:
             listing = "ss -lntp" if self.transport == "tcp" else "ss -lnup"
             return (
-                f"{self} ({self.chosen_by}) is in use by another program. `{listing} 'sport = {self.port}'` names it: "
-                f"stop it, or choose another port in site.yaml."
+                f"{self} is in use by another program. `{listing} 'sport = {self.port}'` names it: "
+                f"stop it, or change {self.chosen_by}."
             )
         if error.errno == errno.EADDRNOTAVAIL:
-            return f"{self} ({self.chosen_by}): this machine has no address {self.host}."
+            return f"this machine has no address {self.host}: change {self.chosen_by}."
         if error.errno == errno.EACCES:
-            return f"{self} ({self.chosen_by}): ports below 1024 need root; choose a higher one in site.yaml."
-        return f"{self} ({self.chosen_by}): {error.strerror}"
+            return f"{self}: ports below 1024 need root: change {self.chosen_by}."
+        return f"{self}: {error.strerror}: change {self.chosen_by}."
 
 
 def ports_of(site: Site, parts: Collection[str] = PARTS) -> Iterator[Port]:
     """Every port that these parts will bind, less RTPengine's for sound. Port 0 stands for any port of an address."""
     if "kamailio" in parts:
         for listen in site.listen:
-            yield Port(listen.transport, listen.host, listen.port, "sip.listen")
+            yield Port(listen.transport, listen.host, listen.port, "sip.listen in site.yaml")
     engine = site.rtpengine
     if "sidecars" in parts:
         for index, address in enumerate(site.sidecars.addresses):
-            yield Port("udp", address.host, address.port, "sidecars.base_port")
-            yield Port("tcp", address.host, site.sidecars.metrics_port + index, "sidecars.metrics_port")
-        yield Port("udp", engine.ng.host, engine.dtmf_port, "rtpengine.dtmf_port")
+            yield Port("udp", address.host, address.port, "sidecars.base_port in site.yaml")
+            yield Port("tcp", address.host, site.sidecars.metrics_port + index, "sidecars.metrics_port in site.yaml")
+        yield Port("udp", engine.ng.host, engine.dtmf_port, "rtpengine.dtmf_port in site.yaml")
     if "rtpengine" in parts:
-        yield Port("udp", engine.ng.host, engine.ng.port, "rtpengine.ng")
-        yield Port("tcp", engine.ng.host, engine.http_port, "rtpengine.http_port")
+        yield Port("udp", engine.ng.host, engine.ng.port, "rtpengine.ng in site.yaml")
+        yield Port("tcp", engine.ng.host, engine.http_port, "rtpengine.http_port in site.yaml")
         # RTPengine starts with an address that is not there, and then has no port for any call.
-        yield Port("udp", engine.interface, 0, "rtpengine.interface")
+        yield Port("udp", engine.interface, 0, "rtpengine.interface in site.yaml")
 
 
 def problems(site: Site, parts: Collection[str] = PARTS) -> list[str]:

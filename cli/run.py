@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import tempfile
 from contextlib import ExitStack
@@ -17,6 +18,9 @@ from cli.ports import PARTS
 from cli.process import StackError
 from cli.stack import Stack
 from cli.stack import run as run_stack
+
+LONGEST_RUN_DIR = 90
+"""Octets. A Unix socket's whole name has at most 107."""
 
 
 def run(site_path: Path, ivr_path: Path, log_format: str, run_dir: Path | None, only: tuple[str, ...]) -> int:
@@ -33,6 +37,11 @@ def run(site_path: Path, ivr_path: Path, log_format: str, run_dir: Path | None, 
         run_dir.mkdir(parents=True, exist_ok=True)
         log = PartLog(sys.stderr, resolve_format(log_format))
         # Daemons are started elsewhere than here: their paths must not depend on where this was called.
+        if len(os.fsencode(run_dir.resolve())) > LONGEST_RUN_DIR:
+            click.echo(
+                f"{run_dir} is too long a name: Kamailio keeps a socket there. Give a shorter --run-dir.", err=True
+            )
+            return 1
         paths = (site_path.resolve(), ivr_path.resolve())
         parts = only or PARTS
         stack = Stack(site, *paths, run_dir=run_dir.resolve(), parts=parts, log=log)

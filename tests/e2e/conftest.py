@@ -79,11 +79,13 @@ async def stack(shared_stack: RunningStack, request: pytest.FixtureRequest) -> A
     await assert_idle(shared_stack)
 
 
-@pytest.fixture
-def private_stack(web: FakeWebApp, tmp_path: Path) -> RunningStack:
+@pytest_asyncio.fixture(loop_scope="session")
+async def private_stack(web: FakeWebApp, tmp_path: Path) -> AsyncIterator[RunningStack]:
     """A stack that the test starts, breaks and stops itself; its IVRs ask the worker's web application."""
     private_net = Net(f"127.13.{PRIVATE + _worker()}", BASE_PORT)
-    return RunningStack(private_net, tmp_path / "stack", _ivr_yaml(web))
+    stack = RunningStack(private_net, tmp_path / "stack", _ivr_yaml(web))
+    yield stack
+    await stack.stop()
 
 
 @pytest.fixture(scope="session")

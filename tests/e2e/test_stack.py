@@ -7,6 +7,8 @@ import os
 import re
 import signal
 import socket
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,7 +29,6 @@ def a_call(stack: RunningStack, caller: str) -> Phone:
 
 async def one_call(stack: RunningStack, web: FakeWebApp, caller: str) -> str:
     """A whole call with sound and a digit; returns which sidecar served it."""
-    since = len(stack.log)
     seen = len(web.requests[caller])
     web.on(caller, actions(MENU), actions("<Hangup/>"))
     async with a_call(stack, caller) as phone:
@@ -37,7 +38,7 @@ async def one_call(stack: RunningStack, web: FakeWebApp, caller: str) -> str:
         again = await web.request(caller, nth=seen + 2)
         await phone.hung_up()
     assert again.query["digits"] == "5"
-    entry = await stack.logged(since=since, event="webhook")
+    entry = await stack.logged(event="webhook", call_id=again.query["CallID"])
     return str(entry["part"])
 
 
@@ -63,17 +64,23 @@ async def assert_all_gone(stack: RunningStack, pids: list[int], within_s: float)
     assert ports.problems(stack.site) == []
 
 
+@pytest.fixture
+def short_tmp() -> Iterator[str]:
+    """A directory whose name leaves room for a Unix socket's, which pytest's own don't."""
+    with tempfile.TemporaryDirectory() as directory:
+        yield directory
+
+
 @pytest.mark.parametrize("with_signal", [signal.SIGTERM, signal.SIGINT])
 async def test_stop_leaves_nothing_behind_even_with_a_call_in_progress(
     private_stack: RunningStack,
     web: FakeWebApp,
     caller: str,
     with_signal: signal.Signals,
-    tmp_path: Path,
+    short_tmp: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
-    (tmp_path / "tmp").mkdir()
+    monkeypatch.setenv("TMPDIR", short_tmp)
     web.on(caller, actions('<Pause length="60"/>'))
     async with (
         private_stack as stack,
@@ -86,7 +93,7 @@ async def test_stop_leaves_nothing_behind_even_with_a_call_in_progress(
         assert await stack.stop(with_signal) == 0
         await phone.hung_up()  # the caller is told, not left in silence
     await assert_all_gone(private_stack, pids, within_s=1)
-    assert list((tmp_path / "tmp").iterdir()) == []
+    assert os.listdir(short_tmp) == []
 
 
 async def test_start_again_at_once_on_the_same_ports(private_stack: RunningStack, web: FakeWebApp, caller: str) -> None:
@@ -158,8 +165,8 @@ async def test_taken_port_is_named_with_a_remedy(private_stack: RunningStack) ->
             await private_stack.start()
         assert private_stack.process.returncode == 1
         text = "\n".join(private_stack.log)
-        assert f"udp {taken[0]}:{taken[1]} (sip.listen) is in use" in text
-        assert "site.yaml" in text
+        assert f"udp {taken[0]}:{taken[1]} is in use" in text
+        assert "change sip.listen in site.yaml" in text
 
 
 async def test_unreadable_configuration_is_told_by_line(private_stack: RunningStack) -> None:
@@ -177,4 +184,17 @@ async def test_address_of_another_machine_is_told(private_stack: RunningStack) -
     with pytest.raises(AssertionError, match="expected 'ready"):
         await private_stack.start()
     assert private_stack.process.returncode == 1
-    assert "(rtpengine.interface): this machine has no address 203.0.113.1" in "\n".join(private_stack.log)
+    assert "this machine has no address 203.0.113.1: change rtpengine.interface in site.yaml" in "\n".join(
+        private_stack.log
+    )
+
+
+async def test_run_dir_too_long_for_a_socket_is_told(
+    private_stack: RunningStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deep = private_stack.site_path.parent / ("x" * 100)
+    deep.mkdir()
+    monkeypatch.setenv("TMPDIR", str(deep))
+    with pytest.raises(AssertionError, match="expected 'ready"):
+        await private_stack.start()
+    assert "--run-dir" in "\n".join(private_stack.log)

@@ -110,6 +110,7 @@ class RunningStack:
         write_tones(directory / "sounds")
         self.site: Site = load_site(self.site_path.read_text(), str(self.site_path))
         self.log: list[str] = []
+        self._process: asyncio.subprocess.Process | None = None
 
     async def __aenter__(self) -> RunningStack:
         await self.start()
@@ -120,13 +121,12 @@ class RunningStack:
     ) -> None:
         if error is not None:
             error.add_note("\n".join(self.log[-80:]))
-        if self.process.returncode is None:
-            await self.stop()
+        await self.stop()
 
     async def start(self) -> None:
         """Return when it has printed that it is ready; fails with its log otherwise."""
-        self.process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "cli.main", "run", "--log-format", "json"),
+        self._process = await asyncio.create_subprocess_exec(
+            *("setpriv", "--pdeathsig", "TERM", "--", sys.executable, "-m", "cli.main", "run", "--log-format", "json"),
             *("--site", str(self.site_path), "--ivr", str(self.ivr_path)),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
@@ -148,7 +148,9 @@ class RunningStack:
         self.idle = [await self.metrics(index) for index in range(self.site.sidecars.count)]
 
     async def stop(self, with_signal: signal.Signals = signal.SIGTERM) -> int:
-        """Stop it as an operator does; returns the exit status."""
+        """Stop it as an operator does; returns the exit status. Does nothing to one that has ended or never begun."""
+        if self._process is None:
+            return 0
         if self.process.returncode is None:
             # Not send_signal(): that polls, and so may take the exit status from asyncio's own waiting.
             with suppress(ProcessLookupError):
@@ -162,6 +164,12 @@ class RunningStack:
             await self.process.wait()
             raise AssertionError(f"still running {STOP_TIMEOUT_S} s after {with_signal.name}") from None
         return status
+
+    @property
+    def process(self) -> asyncio.subprocess.Process:
+        """The supervisor."""
+        assert self._process is not None, "not started"
+        return self._process
 
     def pid(self, part: str) -> int:
         """The process id of a part as it was last started."""
