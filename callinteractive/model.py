@@ -144,6 +144,10 @@ class SidecarPool:
     def addresses(self) -> tuple[Address, ...]:
         return tuple(Address(self.host, self.base_port + index) for index in range(self.count))
 
+    def pool_of(self, index: int) -> str | None:
+        """The pool that sidecar `index` is in."""
+        return next((name for name, indexes in self.pools.items() if index in indexes), None)
+
     def members(self, pool: str | None) -> tuple[int, ...]:
         """The indexes of a pool's sidecars; None is those that are in no pool. Raises KeyError."""
         if pool is not None:

@@ -124,6 +124,12 @@ class CallScript:
             return None
         return self._begun(self._advance() if outcome is DONE else outcome, now)
 
+    def begin_again(self, now: float) -> Command:
+        """Begin the outstanding step anew, where a call that was saved before it goes on."""
+        if self._state.step is None:
+            return self.start(now)
+        return self._begun(self._state.step.begin(self) or self._advance(), now)
+
     def to_json(self) -> str:
         """The whole call as JSON; may be taken at any time after `start`."""
         state = self._state
@@ -163,6 +169,11 @@ class CallScript:
     def context(self) -> Context:
         """The current context."""
         return self._contexts[self._state.context]
+
+    @property
+    def option(self) -> str:
+        """The option of it that runs."""
+        return self._state.option
 
     @property
     def caller_name(self) -> str:

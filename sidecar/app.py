@@ -79,7 +79,8 @@ def _resumption(invite: sip.IncomingInvite) -> Resumption | None:
     state = invite.header(StateHeader.NAME)
     if state is None:
         return None
-    return Resumption(StateHeader.parse(state), ResultHeader.parse(invite.header(ResultHeader.NAME) or ""))
+    result = invite.header(ResultHeader.NAME)
+    return Resumption(StateHeader.parse(state), None if result is None else ResultHeader.parse(result))
 
 
 class Sidecar:
@@ -134,6 +135,7 @@ class Sidecar:
         stack.callback(transport.close)
         return Services(
             index=self._index,
+            pool=self._site.sidecars.pool_of(self._index),
             ivr_file=self._ivr_file,
             agent=transport.agent,
             proxy=next(Address(listen.host, listen.port) for listen in self._site.listen if listen.transport == "udp"),

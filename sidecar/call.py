@@ -20,7 +20,6 @@ from callinteractive.events import (
     HungUp,
     Played,
     PlayFailed,
-    TransferFailed,
     Waited,
     transfer_failed,
 )
@@ -55,10 +54,11 @@ _Item = Event | sip.Event | FromCallee | _TimeIsUp
 
 @dataclass(frozen=True, slots=True)
 class Resumption:
-    """A script that comes back from an unanswered call's transfer that nobody answered (A13)."""
+    """A script that another sidecar has begun: it comes from a transfer that nobody answered (A13), `result`, or by a
+    Jump into a context of this sidecar's pool."""
 
     state: StateHeader
-    result: ResultHeader
+    result: ResultHeader | None
 
 
 class Call:
@@ -84,10 +84,9 @@ class Call:
         self._facts = facts
         self._ivr = ivr
         self._log = LOG.bind(call_id=facts.call_id, call_api_id=facts.call_api_id)
-        self._result: TransferFailed | None = None
+        self._entry = entry
         if isinstance(entry, Resumption):
             self._script = CallScript.from_json(entry.state.script, services.ivr_file, self._observe)
-            self._result = transfer_failed(entry.result.code)
         else:
             self._script = CallScript(
                 services.ivr_file, ivr, facts, context=entry.context, option=entry.option, observe=self._observe
@@ -177,8 +176,7 @@ class Call:
 
     async def _follow_script(self) -> None:
         """Do what the script asks for until it is over; then stay with a connected call until that ends."""
-        now = time.time()
-        command = self._script.start(now) if self._result is None else self._script.handle(self._result, now)
+        command = self._first_command(time.time())
         self._set_timer("lifetime", self._script.expires_at - time.time(), Expired())
         while True:
             if command is not None:
@@ -187,6 +185,13 @@ class Call:
                 return
             event = await self._to_event(await self._inbox.get())
             command = None if event is None else self._script.handle(event, time.time())
+
+    def _first_command(self, now: float) -> commands.Command | None:
+        if not isinstance(self._entry, Resumption):
+            return self._script.start(now)
+        if self._entry.result is None:
+            return self._script.begin_again(now)
+        return self._script.handle(transfer_failed(self._entry.result.code), now)
 
     async def _to_event(self, item: _Item) -> Event | None:
         """What an item of the inbox means to the script; what only concerns legs and media is done here."""
@@ -229,6 +234,8 @@ class Call:
             await self._media.stop()
         self._is_playing = False
         self._command = command
+        if self._belongs_elsewhere(command) and self._redirect([], keep_script=True):
+            return
         match command:
             case commands.Fetch(request):
                 self._fetching = asyncio.create_task(self._fetch(request))
@@ -291,9 +298,7 @@ class Call:
 
     async def _transfer(self, command: commands.Transfer) -> None:
         if not self._leg.answered:
-            state = StateHeader(self._script.to_json())
-            if not state.is_too_long:
-                self._redirect(command, state)
+            if self._redirect(transfer_headers(command), keep_script=not command.final):
                 return
             await self._answer()
         self._transfers += 1
@@ -304,12 +309,26 @@ class Call:
             self._log.error("media", reason=str(error))
             self._inbox.put_nowait(transfer_failed(error.sip_code))
 
-    def _redirect(self, command: commands.Transfer, state: StateHeader) -> None:
-        """Leave the caller's INVITE to Kamailio, which rings the numbers; a script that goes on travels along."""
-        headers = [*transfer_headers(command), *([] if command.final else [(state.NAME, str(state))])]
+    def _belongs_elsewhere(self, command: commands.Command) -> bool:
+        """Whether an unanswered call has jumped into a context of another pool; an answered one runs where it is."""
+        if self._leg.answered or isinstance(command, commands.Hangup):
+            return False
+        return self._script.context.pool != self._services.pool
+
+    def _redirect(self, headers: list[tuple[str, str]], *, keep_script: bool) -> bool:
+        """Give the caller's INVITE back to Kamailio, with the script if that goes on. False if it is too long for that.
+
+        Kamailio does the rest: it rings the numbers of a transfer, or finds a sidecar of the script's context.
+        """
+        state = StateHeader(self._script.to_json())
+        if keep_script and state.is_too_long:
+            return False
+        entry = EntryHeader(self._ivr.number, self._script.context.id, self._script.option)
+        script = [(state.NAME, str(state)), (entry.NAME, str(entry))] if keep_script else []
         self._is_over = True
-        self._leg.redirect([f"<sip:transfer@{self._services.proxy}>"], headers)
-        self._log.info("transfer left to Kamailio", numbers=command.numbers)
+        self._leg.redirect([f"<sip:plan@{self._services.proxy}>"], [*headers, *script])
+        self._log.info("left to Kamailio", headers=[name for name, _ in headers] or "jump")
+        return True
 
     async def _on_callee(self, callee: Callee, event: sip.Event) -> Event | None:
         match event:

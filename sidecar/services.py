@@ -18,11 +18,13 @@ from sidecar.webhook import Webhook
 class Services:
     """Made once by `app`, used by every `Call`.
 
-    `proxy` is where Kamailio takes our own INVITEs; `index` is this sidecar's place among those of its host;
+    `proxy` is where Kamailio takes our own INVITEs; `index` is this sidecar's place among those of its host and
+    `pool` the pool it is in;
     `ringback` is what a caller hears while numbers ring without early media (A12).
     """
 
     index: int
+    pool: str | None
     ivr_file: IvrFile
     agent: UserAgent
     proxy: Address

@@ -423,12 +423,15 @@ def test_media_is_anchored_and_trust_given_only_where_asked_for():
     )
     asked, default = load_site(text, "f.yaml"), load_site(SITE, "f.yaml")
     assert (asked.trunks[0].anchor_media, asked.trunks[0].is_trusted, asked.extensions[0].anchor_media) == (True,) * 3
-    assert not (default.trunks[0].anchor_media or default.trunks[0].is_trusted or default.extensions[0].anchor_media)
+    assert not (default.trunks[0].anchor_media)
+    assert not (default.trunks[0].is_trusted)
+    assert not (default.extensions[0].anchor_media)
 
 
 def test_sidecars_are_in_one_pool_or_in_none():
     pool = load_site(SITE.replace("count: 2,", "count: 4, pools: {vip: [3], slow: [1]},"), "f.yaml").sidecars
     assert (pool.members("vip"), pool.members("slow"), pool.members(None)) == ((3,), (1,), (0, 2))
+    assert [pool.pool_of(index) for index in range(4)] == [None, "slow", None, "vip"]
     assert load_site(SITE, "f.yaml").sidecars.members(None) == (0, 1)
 
 

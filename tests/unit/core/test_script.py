@@ -526,3 +526,16 @@ def test_rules_that_were_removed_since_are_not_missed():
     call, state = saved("- pause\n- pause\n- pause")
     resumed = CallScript.from_json(json.dumps(state | {"next_rule": 3}), menu("- pause"))
     assert resumed.handle(Waited(), call.now) == Collect(5000)
+
+
+def test_A4_a_step_is_begun_again_where_its_call_goes_on():
+    call, _ = saved("- pause\n- hangup")
+    resumed = CallScript.from_json(call.script.to_json(), call.file)
+    assert resumed.begin_again(call.now) == Wait(10_000)
+    assert (resumed.context.id, resumed.option) == ("1", "start")
+
+
+def test_A4_a_script_that_has_not_begun_starts():
+    file = menu("- pause")
+    script = CallScript(file, file.ivrs[0], FACTS)
+    assert CallScript.from_json(script.to_json(), file).begin_again(1000.0) == Wait(10_000)

@@ -86,6 +86,7 @@ class Harness:
         monkeypatch: pytest.MonkeyPatch,
         answer_at: str = "at_once",
         resumed: Any = None,
+        pool: str | None = None,
         **results: Any,
     ) -> None:
         text = f"""
@@ -101,7 +102,8 @@ contexts:
         ivr_file = load_ivr_file(text, "ivr.yaml")
         self.digits: Any = None
         services = SimpleNamespace(
-            index=0, ivr_file=ivr_file, ng=None, proxy=Address("127.9.0.1", 5060), observe=lambda _note: None,
+            index=0, pool=pool, ivr_file=ivr_file, ng=None, proxy=Address("127.9.0.1", 5060),
+            observe=lambda _note: None,
             agent=SimpleNamespace(invite=self._invite),
             dtmf=SimpleNamespace(subscribe=self._subscribe, unsubscribe=lambda _id: self.log.append("unsubscribed")),
             sounds=SimpleNamespace(find=self._find), ringback=Sound("ringback", Path("r"), 5000),
@@ -403,3 +405,22 @@ async def test_C6_the_caller_cancels_in_the_dip(make):
     await h.until("fetch")
     h.leg.listener(sip.Cancelled(None))
     assert "a.redirect" not in await h.over()
+
+
+async def test_A4_an_unanswered_jump_to_another_pool_is_left_to_Kamailio(make):
+    """The script goes along, and its first command is begun there, not here."""
+    h = make(ROUTING, answer_at="on_media", pool="vip")
+    assert await h.over() == ["a.redirect", "unsubscribed", "media.delete"]
+    assert set(h.leg.redirected) == {"X-CI-State", "X-CI-Entry"}
+    state = StateHeader.parse(h.leg.redirected["X-CI-State"])
+
+    there = make(ROUTING, answer_at="on_media", resumed=Resumption(state, None))
+    await there.until("fetch")
+    there.call.hang_up()
+    await there.over()
+
+
+async def test_A4_an_answered_call_runs_a_foreign_context_where_it_is(make):
+    h = make("[play_sound: {file: a.wav}, hangup]", pool="vip")
+    await h.answered()
+    assert "media.play(a.wav)" in await h.over()
