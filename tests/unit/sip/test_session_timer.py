@@ -200,7 +200,8 @@ def test_rfc_4028_7_3_a_call_refused_422_is_made_again_with_the_interval_asked_f
     assert again.get("Call-ID") == callee.invite.get("Call-ID")
     assert (again.get("From"), again.body) == (callee.invite.get("From"), SDP)
     callee.reply(180, "b", request=again)
-    world.advance(33)  # the first transaction is over: the second goes on
+    world.advance(33)  # the first transaction is over: the second goes on, with its early dialog
+    assert world.alive[1] == 1
     callee.reply(200, "b", sdp=SDP, request=again)
     assert leg.answered
     leg.bye()

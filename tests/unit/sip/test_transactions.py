@@ -114,13 +114,14 @@ def test_rfc_6026_7_1_an_ack_of_a_2xx_that_reuses_the_branch_still_reaches_the_d
     assert len(world.events) == 1
 
 
-def test_17_2_3_without_the_magic_cookie_other_fields_tell_requests_apart() -> None:
+@pytest.mark.parametrize("branch", ["1", "z9hG4bK"])
+def test_17_2_3_without_a_unique_branch_other_fields_tell_requests_apart(branch: str) -> None:
     world = World()
     one, two = Caller(world), Caller(world)
-    one.invite(branch="1")
-    two.invite(branch="1")
+    one.invite(branch=branch)
+    two.invite(branch=branch)
     assert len(world.calls) == 2
-    one.invite(branch="1", cseq=1)
+    one.invite(branch=branch, cseq=1)
     assert len(world.calls) == 2
 
 
