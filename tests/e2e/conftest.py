@@ -11,11 +11,14 @@ import pytest
 import pytest_asyncio
 
 from tests.e2e.ivr import IVR
+from tests.e2e.transfers import CalledPhones
 from tests.support.leftovers import assert_idle
 from tests.support.phone import Phone
 from tests.support.stack import Net, RunningStack
 from tests.support.webapp import FakeWebApp
 
+NET = os.environ.get("CALLINTERACTIVE_TEST_NET", "127.13")
+"""The loopback /16 of this run; another one lets two runs share a machine."""
 BASE_PORT = 23000
 EXTENSION = "306"
 PRIVATE = 100  # nets of stacks that a test has to itself
@@ -54,7 +57,7 @@ def _ivr_yaml(web: FakeWebApp) -> str:
 
 @pytest.fixture(scope="session")
 def net() -> Net:
-    return Net(f"127.13.{_worker()}", BASE_PORT)
+    return Net(f"{NET}.{_worker()}", BASE_PORT)
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
@@ -82,7 +85,7 @@ async def stack(shared_stack: RunningStack, request: pytest.FixtureRequest) -> A
 @pytest_asyncio.fixture(loop_scope="session")
 async def private_stack(web: FakeWebApp, tmp_path: Path) -> AsyncIterator[RunningStack]:
     """A stack that the test starts, breaks and stops itself; its IVRs ask the worker's web application."""
-    private_net = Net(f"127.13.{PRIVATE + _worker()}", BASE_PORT)
+    private_net = Net(f"{NET}.{PRIVATE + _worker()}", BASE_PORT)
     stack = RunningStack(private_net, tmp_path / "stack", _ivr_yaml(web))
     yield stack
     await stack.stop()
@@ -111,3 +114,9 @@ def call(stack: RunningStack, caller: str) -> PlaceCall:
         return Phone(stack.net.sip, number, **({"host": where, "caller": who} | options))  # type: ignore[arg-type]
 
     return place
+
+
+@pytest.fixture
+def callees(stack: RunningStack) -> CalledPhones:
+    """The phones that a call can be transferred to."""
+    return CalledPhones(stack)

@@ -7,6 +7,7 @@ DOWN = "000*103"
 RECORDER = "000*105"
 SHORT_LIVED = "000*106"
 LOOP = "000*107"
+TRANSFER = "000*110"
 DID = "+15550199"
 
 NEXT_RULE_HZ = 660
@@ -28,6 +29,7 @@ ivrs:
   - {{number: "000*105", id: 205, entry_context: recorder}}
   - {{number: "000*106", id: 206, entry_context: get, lifetime: 3}}
   - {{number: "000*107", id: 207, entry_context: loop}}
+  - {{number: "000*110", id: 210, entry_context: transfer}}
 
 contexts:
   get:
@@ -79,4 +81,13 @@ contexts:
   loop:
     options:
       start: [{{jump: {{context: loop}}}}]
+  transfer:
+    timeout: 1500
+    inter_digit_timeout: 800
+    options:
+      start:
+        - call_interactive: {{url: "{web}/plan", method: POST}}
+        - call_interactive: {{url: "{web}/after?status=$TRANSFER_STATUS&code=$TRANSFER_CODE", method: GET}}
+        - call_interactive: {{url: "{web}/again?status=$TRANSFER_STATUS&digits=$digits", method: GET}}
+        - hangup
 """

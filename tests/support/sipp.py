@@ -1,4 +1,4 @@
-"""SIPp as a test's caller: starts a scenario, shows what was on the wire, and ends by pid.
+"""SIPp as a test's phone: starts a scenario, shows what was on the wire, and ends by pid.
 
 async with Sipp("caller", local="127.13.0.2", target=("127.13.0.1", 23060), service="000*100") as sipp:
     answer = await sipp.wait_for(200, within_s=2)
@@ -85,15 +85,17 @@ class Sipp:
         local: str,
         target: tuple[str, int],
         service: str,
+        port: int | None = None,
         from_: str = "<sip:sipp@localhost>",
         sdp: str | None = None,
         keys: Mapping[str, str] | None = None,
         arguments: tuple[str, ...] = (),
         replace: Mapping[str, str] | None = None,
     ) -> None:
-        """`scenario` is a name in sipp-scenarios/. `sdp` stands in for its session descriptions, which keep version and
-        direction; `replace` exchanges further pieces of its text; `keys` become [name]."""
-        self.local = (local, free_udp_port(local))
+        """`scenario` is a name in sipp-scenarios/. `port` is any free one where not given. `sdp` stands in for its session
+        descriptions, which keep version and direction; `replace` exchanges further pieces of its text; `keys` become
+        [name]."""
+        self.local = (local, port or free_udp_port(local))
         self.call_id = f"{next(self._numbers)}-{time.time_ns()}"
         self._target = target
         self._service = service
@@ -164,9 +166,12 @@ class Sipp:
             assert not ended, f"SIPp ended without {wanted}"
             await asyncio.sleep(POLL_S)
 
-    def nudge(self) -> None:
-        """Let a scenario that waits for a MESSAGE go on. The MESSAGE is the test's own, not the peer's."""
-        call_id = f"1-{self.call_id}"
+    def nudge(self, call_id: str = "") -> None:
+        """Let a scenario that waits for a MESSAGE go on. The MESSAGE is the test's own, not the peer's.
+
+        A phone that was called has its call's `call_id` from the peer.
+        """
+        call_id = call_id or f"1-{self.call_id}"
         lines = (
             "MESSAGE sip:nudge SIP/2.0",
             f"Via: SIP/2.0/UDP {self.local[0]}:9;branch=z9hG4bK{time.time_ns()}",

@@ -34,9 +34,11 @@ node: 3584705175
 sip: {{listen: ["udp:{net}.1:{port}", "tcp:{net}.1:{port}"]}}
 trunks:
   - {{name: carrier, from: ["{net}.2/32"], to: "sip:{net}.2:{carrier_port}"}}
+  - {{name: second, from: ["{net}.6/32"], to: "sip:{net}.6:{carrier_port}"}}
 extensions:
   - {{number: "000*306", id: 134, contact: "sip:306@{net}.3:{phone_port}"}}
   - {{number: "000*307", id: 135, contact: "sip:307@{net}.4:{phone_port}"}}
+  - {{number: "000*308", id: 136, password: secret}}
 sidecars: {{count: {sidecars}, host: {net}.1, base_port: {sidecar_port}, metrics_port: {metrics_port}}}
 rtpengine: {{ng: "{net}.1:{ng_port}", interface: {net}.1, ports: [{rtp_first}, {rtp_last}]}}
 sounds: ./sounds
@@ -45,7 +47,7 @@ sounds: ./sounds
 
 @dataclass(frozen=True)
 class Net:
-    """A /24 of loopback for one stack: .1 the stack, .2 the carrier, .3 and .4 phones, .5 a stranger, .9 the web."""
+    """A /24 of loopback for one stack: .1 the stack, .2 and .6 carriers, .3 and .4 phones, .5 a stranger, .9 the web."""
 
     prefix: str
     base_port: int
@@ -71,12 +73,26 @@ class Net:
         return f"{self.prefix}.5"
 
     @property
+    def second_carrier(self) -> str:
+        return f"{self.prefix}.6"
+
+    @property
     def web(self) -> str:
         return f"{self.prefix}.9"
 
     @property
     def sip(self) -> tuple[str, int]:
         return self.stack, self.base_port + 60
+
+    @property
+    def carrier_port(self) -> int:
+        """Where calls to both carriers go."""
+        return self.base_port + 61
+
+    @property
+    def phone_port(self) -> int:
+        """Where calls to both phones go."""
+        return self.base_port + 62
 
     @property
     def web_port(self) -> int:
@@ -86,8 +102,8 @@ class Net:
         return SITE.format(
             net=self.prefix,
             port=self.base_port + 60,
-            carrier_port=self.base_port + 61,
-            phone_port=self.base_port + 62,
+            carrier_port=self.carrier_port,
+            phone_port=self.phone_port,
             sidecar_port=self.base_port + 70,
             ng_port=self.base_port + 50,
             metrics_port=self.base_port + 90,

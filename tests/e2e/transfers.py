@@ -1,0 +1,33 @@
+"""What the tests of transfers share: the phones that can be called, and the web application's plans."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.support.callee import Callee
+from tests.support.stack import RunningStack
+from tests.support.webapp import Reply, actions
+
+FIRST, SECOND, REGISTERED = "000*306", "000*307", "000*308"
+BOTH = f"{FIRST},{SECOND}"
+
+
+class CalledPhones:
+    """The phones of the stack's extensions; each is a Callee, whose options these take."""
+
+    def __init__(self, stack: RunningStack) -> None:
+        self._net = stack.net
+
+    def first(self, scenario: str = "callee", **options: Any) -> Callee:
+        """That of extension 000*306."""
+        return Callee(self._net.sip, (self._net.phone, self._net.phone_port), scenario, **options)
+
+    def second(self, scenario: str = "callee", **options: Any) -> Callee:
+        """That of extension 000*307."""
+        return Callee(self._net.sip, (self._net.second_phone, self._net.phone_port), scenario, **options)
+
+
+def transfer(numbers: str, before: str = "", after: str = "", **attributes: str) -> Reply:
+    """A web application's answer with a SimpleTransfer, and what comes before and after it in the same answer."""
+    given = "".join(f' {name}="{value}"' for name, value in attributes.items())
+    return actions(f"{before}<SimpleTransfer{given}>{numbers}</SimpleTransfer>{after}")

@@ -1,0 +1,102 @@
+"""A person who is called: SIPp for the signalling, an RtpEndpoint for the sound.
+
+async with Callee(stack.net.sip, (stack.net.phone, stack.net.phone_port)) as callee:
+    ...                                # somebody transfers a call to it
+    await callee.rings()
+    await callee.picks_up()
+    await callee.sound.hear_tone(440)
+    await callee.hangs_up()            # or: await callee.hung_up()
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from pathlib import Path
+from types import TracebackType
+
+from tests.support.rtp import RtpEndpoint
+from tests.support.sipp import SipMessage, Sipp
+from tests.support.stack import until
+
+
+class Callee:
+    """One phone at a fixed address. `scenario` says what it does when it is called; one of sipp-scenarios/callee*.xml."""
+
+    def __init__(
+        self,
+        target: tuple[str, int],
+        address: tuple[str, int],
+        scenario: str = "callee",
+        *,
+        status: str = "",
+        sound: RtpEndpoint | None = None,
+        arguments: tuple[str, ...] = (),
+        replace: Mapping[str, str] | None = None,
+    ) -> None:
+        """`target` is where the stack listens, `status` what a phone that refuses says, e.g. "486 Busy Here"."""
+        self.sound = sound or RtpEndpoint(address[0])
+        self.sipp = Sipp(
+            scenario,
+            local=address[0],
+            port=address[1],
+            target=target,
+            service="callee",
+            sdp=self.sound.sdp(),
+            keys={"status": status} if status else None,
+            arguments=arguments,
+            replace=replace,
+        )
+        self._call_id = ""
+        self._resources = AsyncExitStack()
+
+    async def __aenter__(self) -> Callee:
+        """Return when the phone can be called."""
+        await self._resources.enter_async_context(self.sound)
+        await self._resources.enter_async_context(self.sipp)
+        await until(lambda: _is_bound(self.sipp.local), 5, f"SIPp at {self.sipp.local}")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._resources.__aexit__(kind, error, trace)
+
+    async def rings(self, within_s: float = 3.0) -> SipMessage:
+        """Wait for the INVITE. From then on the phone's sound goes where it says."""
+        invite = await self.sipp.wait_for("INVITE", within_s)
+        self._call_id = invite.header("Call-ID")
+        self.sound.send_to(invite.body)
+        return invite
+
+    async def picks_up(self) -> SipMessage:
+        """Answer; returns the ACK."""
+        self.nudge()
+        return await self.sipp.wait_for("ACK", within_s=2)
+
+    def nudge(self) -> None:
+        """The scenario's next step."""
+        self.sipp.nudge(self._call_id)
+
+    async def stops_ringing(self, within_s: float = 3.0) -> SipMessage:
+        """Wait for the CANCEL, until it is dealt with."""
+        cancel = await self.sipp.wait_for("CANCEL", within_s)
+        await self.sipp.finished(within_s=3)
+        return cancel
+
+    async def hung_up(self, within_s: float = 5.0) -> SipMessage:
+        """Wait until the other side has hung up; returns its BYE."""
+        bye = await self.sipp.wait_for("BYE", within_s)
+        await self.sipp.finished(within_s=2)
+        return bye
+
+    async def hangs_up(self) -> None:
+        """Put the receiver down; the BYE must be answered."""
+        self.nudge()
+        await self.sipp.finished(within_s=3)
+
+
+def _is_bound(address: tuple[str, int]) -> bool:
+    host, port = address
+    wanted = "".join(f"{int(octet):02X}" for octet in reversed(host.split("."))) + f":{port:04X}"
+    return any(line.split()[1] == wanted for line in Path("/proc/net/udp").read_text().splitlines()[1:])
