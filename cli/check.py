@@ -53,7 +53,7 @@ def run(files: Sequence[str]) -> int:
 
 
 def cross_check(site: Site, site_dir: Path, ivr_file: IvrFile, filename: str, text: str) -> list[Finding]:
-    """What neither file shows alone: sounds that are not in the library, transfers that lead nowhere (A6, A14).
+    """What neither file shows alone: sounds and pools that are not there, transfers that lead nowhere (A6, A14).
 
     `text` is that of the ivr.yaml that `ivr_file` was read from; it gives the lines.
     """
@@ -68,6 +68,10 @@ def cross_check(site: Site, site_dir: Path, ivr_file: IvrFile, filename: str, te
         for number in rule.numbers if isinstance(rule, SimpleTransfer) else ():
             if not (has_trunk or directory.find_extension(number) or directory.find_ivr(number)):
                 where.wrong(f"{number} is no extension, no IVR, and no trunk has a `to` (A14)")
+    for name, context in document.root.section()["contexts"].entries().items():
+        pool = ivr_file.contexts[name].pool
+        if pool is not None and pool not in site.sidecars.pools:
+            context.wrong(f"the site has no pool {pool!r} of sidecars")
     return document.findings
 
 

@@ -22,7 +22,10 @@ SIDECARS, TRUNKS = 1, 2
 
 
 def kamailio_spec(site: Site, site_path: Path, ivr_path: Path, run_dir: Path) -> ProcessSpec:
-    """The process of a site's Kamailio. Writes the dispatcher's list into `run_dir`, which must exist."""
+    """The process of a site's Kamailio. Writes the dispatcher's list into `run_dir`, which must exist.
+
+    Started again from the same spec, after a crash, it still knows the dialogs from before.
+    """
     run_dir = run_dir.resolve()
     (run_dir / "dispatcher.list").write_text(_dispatcher_list(site), encoding="ascii")
     probe = next((listen for listen in site.listen if listen.transport == "udp"), site.listen[0])

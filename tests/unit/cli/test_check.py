@@ -75,6 +75,12 @@ def test_a_prompt_is_a_sound_too(check) -> None:
     assert "no gone.wav" in check(site=SITE, ivr=ivr).stdout
 
 
+def test_a_pool_must_be_one_of_the_sites(check) -> None:
+    ivr = IVR.replace("    options:\n", "    pool: vip\n    options:\n")
+    assert check(site=SITE, ivr=ivr).stdout == "ivr.yaml:3: contexts.1: the site has no pool 'vip' of sidecars\n"
+    assert check(site=SITE + "sidecars: {pools: {vip: [1]}}\n", ivr=ivr).exit_code == 0
+
+
 def test_every_finding_has_its_line(check) -> None:
     result = check(ivr=IVR.replace("play_sound", "sing").replace("entry_context: 1", "entry_context: 2"))
     assert result.exit_code == 1

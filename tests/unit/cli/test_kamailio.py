@@ -1,0 +1,37 @@
+"""What kamailio.cfg leaves open is given on the command line, in the environment and in the dispatcher's list."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from callinteractive.config import load_site
+from cli.kamailio import kamailio_spec
+
+SITE = """
+node: 1
+sip: {listen: ["tcp:127.0.0.1:5060", "udp:127.0.0.1:5061"]}
+trunks:
+  - {name: first, to: "sip:127.0.0.2:5080"}
+  - {name: incoming, from: ["127.0.0.9/32"]}
+sidecars: {count: 2, host: 127.0.0.7, base_port: 5070}
+"""
+
+
+def test_spec(tmp_path: Path) -> None:
+    spec = kamailio_spec(load_site(SITE, "site.yaml"), tmp_path / "site.yaml", tmp_path / "ivr.yaml", tmp_path)
+    text = " ".join(spec.argv)
+    assert "-l tcp:127.0.0.1:5060 -l udp:127.0.0.1:5061" in text
+    assert f"-Y {tmp_path}" in text
+    assert spec.env["PATH"] == "/usr/bin:/bin"
+    assert spec.env["CALLINTERACTIVE_IVR"] == str(tmp_path / "ivr.yaml")
+    assert (tmp_path / "dispatcher.list").read_text().splitlines() == [
+        "1 sip:127.0.0.7:5070",
+        "1 sip:127.0.0.7:5071",
+        "2 sip:127.0.0.2:5080",
+    ]
+
+
+def test_every_start_of_a_stack_has_its_own_key(tmp_path: Path) -> None:
+    site, path = load_site(SITE, "site.yaml"), tmp_path / "x.yaml"
+    keys = {kamailio_spec(site, path, path, tmp_path).env["CALLINTERACTIVE_ROUTE_KEY"] for _ in range(2)}
+    assert len(keys) == 2
