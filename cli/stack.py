@@ -19,7 +19,7 @@ from cli.sidecar import sidecar_spec
 from sidecar.dtmf import open_dtmf_sockets
 
 OWN_NAME = "callinteractive"
-READY_TIMEOUT_S = 20.0
+READY_TIMEOUT_S = 30.0
 STOP_GRACE_S = 10.0
 FIRST_BACKOFF_S = 0.1
 LONGEST_BACKOFF_S = 30.0

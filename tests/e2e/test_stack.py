@@ -123,7 +123,7 @@ async def test_killed_sidecar_the_next_call_is_answered_by_the_other_one(
         for _ in range(3):
             assert await one_call(stack, web, caller) == "sidecar-1"
         os.kill(stack.pid("sidecar-0"), signal.SIGKILL)
-        await until(lambda: stack.starts("sidecar-0") == 2, 10, "second start of sidecar-0")
+        await until(lambda: stack.starts("sidecar-0") == 2, 30, "second start of sidecar-0")
         await _until_it_serves(stack, web, caller, "sidecar-0")
 
 
@@ -142,7 +142,7 @@ async def test_sigkilled_sidecars_never_lose_a_new_call(
             starts = stack.starts(victim)
             os.kill(stack.pid(victim), signal.SIGKILL)
             await one_call(stack, web, caller)
-            await until(lambda: stack.starts(victim) == starts + 1, 10, f"restart of {victim}")  # noqa: B023
+            await until(lambda: stack.starts(victim) == starts + 1, 30, f"restart of {victim}")  # noqa: B023
             await _until_it_serves(stack, web, caller, victim)
 
 
@@ -153,7 +153,7 @@ async def test_killed_daemon_is_started_again(
     async with private_stack as stack:
         await one_call(stack, web, caller)
         os.kill(stack.pid(part), signal.SIGKILL)
-        await until(lambda: stack.starts(part) == 2, 15, f"restart of {part}")
+        await until(lambda: stack.starts(part) == 2, 30, f"restart of {part}")
         await one_call(stack, web, caller)
 
 

@@ -24,7 +24,7 @@ from callinteractive.config import load_site
 from callinteractive.model import Site
 from tests.support.audio import tone
 
-READY_TIMEOUT_S = 30
+READY_TIMEOUT_S = 60
 STOP_TIMEOUT_S = 30
 POLL_S = 0.05
 SAMPLE_RATE = 8000
