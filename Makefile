@@ -21,11 +21,11 @@ $(STAMP): pyproject.toml tools/setup
 test: unit e2e  ## every test; the shared core must be covered to the last branch
 
 unit: setup  ## tests with no daemon, seconds
-	$(BIN)/pytest tests --ignore=tests/e2e -n auto --cov=callinteractive --cov-branch \
+	$(BIN)/pytest tests/unit -n auto --cov=callinteractive --cov-branch \
 		--cov-report=term-missing:skip-covered --cov-fail-under=100
 
 e2e: setup  ## calls through real Kamailio, RTPengine and SIPp, minutes
-	$(BIN)/pytest tests/e2e -n $(WORKERS) --dist=loadgroup
+	$(BIN)/pytest tests/integration tests/e2e -n $(WORKERS) --dist=loadgroup
 
 lint: setup  ## ruff and mypy --strict
 	$(BIN)/ruff check .
