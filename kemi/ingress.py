@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from urllib.parse import unquote
 
-from callinteractive.dialled import is_dialled_number
 from callinteractive.model import Extension, Site, Trunk
 from callinteractive.numbers import Directory
 from kemi import caller, ksr
@@ -86,7 +85,7 @@ class Ingress:
         """A new call to an IVR."""
         dialled = decode_user(ksr.request_user())
         caller_extension = sender if isinstance(sender, Extension) else None
-        found = self._directory.find_ivr(dialled, caller_extension) if is_dialled_number(dialled) else None
+        found = self._directory.find_ivr(dialled, caller_extension)
         if found is None:
             ksr.reply(404, "Not Found")
             return

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+import re
 import sysconfig
 import uuid
 from collections.abc import AsyncIterator, Callable
@@ -271,6 +272,13 @@ class RunningKamailio:
         async with asyncio.timeout(5):
             out, _ = await child.communicate()
         return out.decode()
+
+    async def until_flagged(self, flags: str, *addresses: tuple[str, int]) -> None:
+        """Wait until the dispatcher has these flags (``AP`` alive, ``IP`` not) for all the addresses."""
+        wanted = [re.compile(rf"URI: sip:(?:[^@\s]*@)?{host}:{port}\s+FLAGS: {flags}\b") for host, port in addresses]
+        await self.until(
+            "dispatcher.list", shows=lambda out: all(pattern.search(out) for pattern in wanted), timeout_s=15
+        )
 
     async def until(self, *command: str, shows: Callable[[str], bool], timeout_s: float = 5) -> str:
         """Ask until the answer is as wanted."""

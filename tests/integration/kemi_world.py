@@ -77,7 +77,7 @@ async def world_around(kamailio: RunningKamailio) -> AsyncIterator[World]:
             return [await stack.enter_async_context(Endpoint.at(*address)) for address in addresses]
 
         made = World(await at(sip.SIDECARS), await at(PHONES), await at(sip.TRUNK_GATEWAYS))
-        await kamailio.until("dispatcher.list", shows=lambda out: out.count("FLAGS: AP") == 4, timeout_s=15)
+        await kamailio.until_flagged("AP", *sip.SIDECARS, *sip.TRUNK_GATEWAYS)
         yield made
 
 

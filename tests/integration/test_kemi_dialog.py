@@ -29,7 +29,7 @@ async def caller(kamailio: RunningKamailio) -> AsyncIterator[Endpoint]:
 async def sidecar(kamailio: RunningKamailio) -> AsyncIterator[Endpoint]:
     async with Endpoint.at(*sip.SIDECARS[0]) as first, Endpoint.at(*sip.SIDECARS[1]) as second:
         second.inbox = first.inbox
-        await kamailio.until("dispatcher.list", shows=lambda out: out.count("FLAGS: AP") == 2)
+        await kamailio.until_flagged("AP", *sip.SIDECARS)
         yield first
 
 

@@ -27,7 +27,7 @@ async def sidecar(kamailio: RunningKamailio) -> AsyncIterator[Endpoint]:
     """Both sidecars' addresses, one inbox: it is not this module's matter which of them is chosen."""
     async with Endpoint.at(*sip.SIDECARS[0]) as first, Endpoint.at(*sip.SIDECARS[1]) as second:
         second.inbox = first.inbox
-        await kamailio.until("dispatcher.list", shows=lambda out: out.count("FLAGS: AP") == 2)
+        await kamailio.until_flagged("AP", *sip.SIDECARS)
         yield first
 
 

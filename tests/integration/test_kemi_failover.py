@@ -25,7 +25,7 @@ async def kamailio(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ru
 @pytest_asyncio.fixture(loop_scope="module")
 async def sidecars(kamailio: RunningKamailio) -> AsyncIterator[list[Endpoint]]:
     async with Endpoint.at(*sip.SIDECARS[0]) as first, Endpoint.at(*sip.SIDECARS[1]) as second:
-        await all_alive(kamailio)
+        await kamailio.until_flagged("AP", *sip.SIDECARS)
         yield [first, second]
 
 
@@ -33,10 +33,6 @@ async def sidecars(kamailio: RunningKamailio) -> AsyncIterator[list[Endpoint]]:
 async def caller(kamailio: RunningKamailio) -> AsyncIterator[Endpoint]:
     async with Endpoint.at(*sip.TRUNK_GATEWAYS[0]) as endpoint:
         yield endpoint
-
-
-async def all_alive(kamailio: RunningKamailio) -> None:
-    await kamailio.until("dispatcher.list", shows=lambda out: out.count("FLAGS: AP") == 2, timeout_s=15)
 
 
 async def answer(sidecar: Endpoint, invite: Message) -> None:
@@ -88,7 +84,7 @@ async def test_dead_sidecar_is_passed_over_and_then_left_out(
         await answer(alive, await alive.receive("INVITE"))
         await caller.receive(200)
         assert time.monotonic() - began < 1
-    assert (await kamailio.rpc("dispatcher.list")).count("FLAGS: IP") == 1  # two calls told
+    await kamailio.until_flagged("IP", sip.SIDECARS[0])  # two calls told
 
 
 async def test_draining_sidecar_is_passed_over_at_once(caller: Endpoint, sidecars: list[Endpoint]) -> None:
@@ -139,7 +135,7 @@ async def test_when_all_are_out_one_is_asked_all_the_same(
     for sidecar in sidecars:
         sidecar.options_status = "503 Draining"
     sidecars[1].inbox = sidecars[0].inbox
-    await kamailio.until("dispatcher.list", shows=lambda out: out.count("FLAGS: IP") == 2)
+    await kamailio.until_flagged("IP", *sip.SIDECARS)
     caller.send(caller.invite("332"))
     await answer(sidecars[0], await sidecars[0].receive("INVITE"))
     await caller.receive(200)

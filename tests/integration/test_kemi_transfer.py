@@ -199,7 +199,7 @@ async def test_both_trunks_fail(world: World) -> None:
 
 async def test_dead_trunk_is_left_out(kamailio: RunningKamailio, world: World) -> None:
     world.gateways[0].options_status = "503 Down"
-    await kamailio.until("dispatcher.list", shows=lambda out: "FLAGS: IP" in out)
+    await kamailio.until_flagged("IP", sip.TRUNK_GATEWAYS[0])
     invite = world.invite("+74951234567")
     await refuse(world.gateways[1], await world.gateways[1].receive_only("INVITE"))
     assert (await world.refused(invite)).status == 486

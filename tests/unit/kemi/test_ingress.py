@@ -137,6 +137,13 @@ def test_forged_dialog_is_not_followed(
     assert not ksr.called("tm.t_relay")
 
 
+def test_route_of_ours_in_a_new_request_is_not_followed(ingress: Ingress, ksr: FakeKsr) -> None:
+    in_dialog(ksr, "INVITE", MARK)
+    ksr.results.update({"siputils.has_totag": -1, "kx.get_ruser": "999"})
+    ingress.route()
+    assert ksr.replies == [404]
+
+
 def test_dialog_that_leads_nowhere_is_answered(ingress: Ingress, ksr: FakeKsr) -> None:
     in_dialog(ksr, "BYE", MARK)
     ksr.results["tm.t_relay"] = -1

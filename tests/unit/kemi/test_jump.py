@@ -47,6 +47,7 @@ def test_nothing_could_be_sent(ksr: FakeKsr) -> None:
         (False, True, 408, True, True),
         (False, False, 503, True, False),
         (False, False, 408, False, False),
+        (False, False, 500, False, False),
         (False, False, 486, False, False),
         (False, False, 302, False, False),
         (True, True, 408, False, False),
