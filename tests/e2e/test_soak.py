@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.ivr import SCRIPTED_POST
-from tests.support.leftovers import UNTIL_TIMERS_END, assert_idle
+from tests.support.leftovers import HELD_BY_CALLS, UNTIL_TIMERS_END, assert_idle
 from tests.support.sipp import Sipp
 from tests.support.stack import RunningStack
 from tests.support.webapp import FakeWebApp, actions
@@ -43,8 +43,8 @@ async def test_a_thousand_calls(stack: RunningStack, web: FakeWebApp, caller: st
     used: list[dict[str, int]] = []
     for _half in range(2):
         await call_many(stack, caller, CALLS // 2)
-        await assert_idle(stack)
-        await assert_idle(stack, TRANSACTIONS_END_S, UNTIL_TIMERS_END)
+        # A busy machine may make Kamailio turn to the other sidecar; the first one's 200 then has no ACK for 32 s.
+        await assert_idle(stack, TRANSACTIONS_END_S, HELD_BY_CALLS | UNTIL_TIMERS_END)
         used.append({part: memory_kb(stack.pid(part)) for part in parts})
     assert len(web.requests[caller]) == CALLS
     # The first half fills pools and caches; the second, of the same load, must do with them.
