@@ -8,7 +8,7 @@ IVR   ?= examples/demo/ivr.yaml
 WORKERS ?= 4
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test unit e2e lint format demo run clean
+.PHONY: help setup test unit e2e bench lint format demo run clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,6 +26,9 @@ unit: setup  ## tests with no daemon, seconds
 
 e2e: setup  ## calls through real Kamailio, RTPengine and SIPp, minutes
 	$(BIN)/pytest tests/integration tests/e2e -n $(WORKERS) --dist=loadgroup
+
+bench: setup  ## what a call costs, into bench/report.md (minutes; QUICK=1: less than three)
+	$(BIN)/python -m bench $(if $(QUICK),--quick)
 
 lint: setup  ## ruff and mypy --strict
 	$(BIN)/ruff check .

@@ -1,0 +1,87 @@
+"""Memory: what a call that is held costs each part, and whether memory stays level over many calls."""
+
+from __future__ import annotations
+
+import resource
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench import usage
+from bench.measure import Load, caller_port, measure
+from bench.sipp import Sipp
+from bench.world import CALLER, CALLER_MEDIA, SIP_PORT, STACK, World
+
+PAUSE = "000*905"
+BUILD_RATE = 200
+HOLD_S = 8.0
+FILES_A_CALL = 4
+"""RTPengine opens so many sockets for a call."""
+FILES_BESIDES = 200
+SOAK_RATE = 60
+"""So slow that the first 2,000 calls last longer than the 32 s for which SIP transactions are remembered."""
+FIRST, ALL = 2_000, 20_000
+
+
+@dataclass(frozen=True)
+class Held:
+    """Kilobytes a call, by part, with `calls` held at once; `failed` are calls that did not come or end as they should."""
+
+    calls: int
+    failed: int
+    kb_a_call: dict[str, float]
+    kb_in_all: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Soak:
+    """Memory by part in kilobytes: after the first calls, after all of them."""
+
+    calls: int
+    failed: int
+    first_kb: dict[str, int]
+    last_kb: dict[str, int]
+
+    @property
+    def growth(self) -> dict[str, float]:
+        return {part: self.last_kb[part] / kb - 1 for part, kb in self.first_kb.items()}
+
+
+def most_calls(wanted: int) -> int:
+    """As many as this machine lets RTPengine open sockets for."""
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    return min(wanted, (files - FILES_BESIDES) // FILES_A_CALL)
+
+
+def hold(world: World, calls: int, warm_up: Load, captures: Path) -> Held:
+    """A fresh stack, some calls to warm it up, then `calls` calls that do nothing but last."""
+    world.restart_stack()
+    measure(world, warm_up, 100, 2, captures)
+    parts = world.parts()
+    before = usage.memory_kb(parts)
+    built_s = calls / BUILD_RATE
+    arguments = (
+        *("-s", PAUSE, "-r", str(BUILD_RATE), "-m", str(calls), "-l", str(calls + 1)),
+        *("-d", str(round((built_s + HOLD_S) * 1000)), f"{STACK}:{SIP_PORT}"),
+    )
+    with Sipp("holder", (CALLER, caller_port()), CALLER_MEDIA, *arguments) as caller:
+        time.sleep(built_s + HOLD_S / 2)
+        during = usage.memory_kb(parts)
+        held = caller.in_progress()
+        caller.wait(built_s + HOLD_S + 45)
+        outcome = caller.outcome()
+    return Held(
+        calls=held,
+        failed=outcome.failed + calls - outcome.calls,
+        kb_a_call={part: (during[part] - before[part]) / max(held, 1) for part in parts},
+        kb_in_all=during,
+    )
+
+
+def soak(world: World, load: Load, captures: Path) -> Soak:
+    """20,000 calls on a fresh stack; memory after the first 2,000 and after all."""
+    world.restart_stack()
+    first = measure(world, load, SOAK_RATE, FIRST / SOAK_RATE, captures)
+    after_first = usage.memory_kb(world.parts())
+    rest = measure(world, load, SOAK_RATE, (ALL - FIRST) / SOAK_RATE, captures)
+    return Soak(ALL, first.failed + rest.failed, after_first, usage.memory_kb(world.parts()))

@@ -1,0 +1,129 @@
+"""One run of one load: calls at a rate, what they cost each part, how long callers waited, what went wrong."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+
+from bench import usage
+from bench.sipp import Outcome, Sipp
+from bench.tap import Tap
+from bench.world import (
+    BASELINE,
+    BASELINE_CALLEE,
+    CALLEE,
+    CALLEE_MEDIA,
+    CALLEE_PORT,
+    CALLER,
+    CALLER_MEDIA,
+    DTMF_PORT,
+    SIP_PORT,
+    STACK,
+    WEB_PORT,
+    World,
+)
+
+SETTLE_S = 0.5
+"""After the last call's end: what a call leaves to be done counts too."""
+GIVE_UP_S = 45.0
+"""How long after the last call's start SIPp may still have calls: longer than its own retransmissions."""
+_PORTS = count(25100)
+
+
+@dataclass(frozen=True)
+class Load:
+    """Calls of one kind. `callee` is the scenario of who is called, if anybody is; `lasts_s` how long one lasts.
+
+    `has_media`: SIPp itself sends RTP, for which it needs root.
+    """
+
+    name: str
+    title: str
+    service: str
+    caller: str = "caller"
+    callee: str | None = None
+    is_baseline: bool = False
+    lasts_s: float = 0.1
+    has_media: bool = False
+    has_digits: bool = False
+
+
+@dataclass(frozen=True)
+class Run:
+    """The figures of one run. CPU in milliseconds a call, by part; latencies in milliseconds, INVITE to 200."""
+
+    load: str
+    rate: int
+    calls: int
+    failed: int
+    retransmissions: int
+    rate_reached: float
+    cpu_ms: dict[str, float]
+    latency_ms: dict[str, float]
+    digit_ms: dict[str, float] = field(default_factory=dict)
+    errors: str = ""
+
+    @property
+    def total_ms(self) -> float:
+        return sum(self.cpu_ms.values())
+
+    @property
+    def is_clean(self) -> bool:
+        """No call failed and less than 1 % retransmissions, at no less than 97 % of the rate asked for."""
+        return not self.failed and self.retransmissions < self.calls / 100 and self.rate_reached > 0.97 * self.rate
+
+
+def caller_port() -> int:
+    """A port of its own for every SIPp, so that nobody gets what was meant for the one before."""
+    return 25100 + next(_PORTS) % 800
+
+
+def measure(world: World, load: Load, rate: int, load_s: float, captures: Path) -> Run:
+    """Place `rate` calls a second for `load_s` and wait for their end."""
+    calls = round(rate * load_s)
+    host = BASELINE if load.is_baseline else STACK
+    parts = world.baseline if load.is_baseline else world.parts()
+    with ExitStack() as stack:
+        if load.callee:
+            callee = (BASELINE_CALLEE if load.is_baseline else CALLEE, CALLEE_PORT)
+            stack.enter_context(Sipp(load.callee, callee, CALLEE_MEDIA, pcaps=captures))
+            time.sleep(0.3)
+        tap = stack.enter_context(Tap(DTMF_PORT, WEB_PORT)) if load.has_digits else None
+        before = usage.cpu_s(parts)
+        arguments = ("-s", load.service, "-r", str(rate), "-m", str(calls), "-l", "10000", f"{host}:{SIP_PORT}")
+        caller = Sipp(load.caller, (CALLER, caller_port()), CALLER_MEDIA, *arguments, pcaps=captures)
+        with caller:
+            caller.wait(load_s + load.lasts_s + GIVE_UP_S)
+            time.sleep(SETTLE_S)
+            after = usage.cpu_s(parts)
+            outcome = caller.outcome()
+    return Run(
+        load=load.name,
+        rate=rate,
+        calls=calls,
+        failed=outcome.failed + calls - outcome.calls,
+        retransmissions=outcome.retransmissions,
+        rate_reached=_rate(outcome),
+        cpu_ms={part: (after[part] - before[part]) * 1000 / calls for part in parts},
+        latency_ms=percentiles([latency for _, latency in outcome.latencies_ms]),
+        digit_ms=percentiles(tap.delays_ms()) if tap else {},
+        errors=outcome.errors if outcome.failed else "",
+    )
+
+
+def percentiles(values: list[float]) -> dict[str, float]:
+    """p50, p95, p99 and max; nothing without values."""
+    if len(values) < 2:
+        return {}
+    cuts = statistics.quantiles(values, n=100, method="inclusive")
+    return {"p50": cuts[49], "p95": cuts[94], "p99": cuts[98], "max": max(values)}
+
+
+def _rate(outcome: Outcome) -> float:
+    """Answers a second, from the first to the last."""
+    times = [at for at, _ in outcome.latencies_ms]
+    return (len(times) - 1) / (max(times) - min(times)) if len(times) > 1 and max(times) > min(times) else 0.0

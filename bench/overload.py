@@ -1,0 +1,102 @@
+"""More calls than the machine can take: are the new ones refused, those in progress unharmed, and what comes after?"""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.measure import GIVE_UP_S, Load, caller_port, measure, percentiles
+from bench.sipp import Sipp
+from bench.world import CALLER, CALLER_MEDIA, SIP_PORT, STACK, World
+
+STEADY_SERVICE, STEADY_CALLS, STEADY_S = "000*907", 200, 45.0
+OVER_S, AFTER_S = 30.0, 10.0
+AFTER_RATE = 200
+SLOW_MS = 50.0
+"""An answer that takes longer is not back to normal."""
+FACTOR = 1.5
+FIRST_RATE, HIGHEST_RATE = 200, 3000
+STEPS = 4
+"""Halvings of the interval between a clean rate and one that is not."""
+
+
+@dataclass(frozen=True)
+class Overload:
+    """`answered_a_s`: calls served a second meanwhile. `recovered_s`: after the end, until the last sign of it."""
+
+    rate: int
+    offered_a_s: float
+    calls: int
+    refused: int
+    failed: int
+    answered_a_s: float
+    latency_ms: dict[str, float]
+    steady_calls: int
+    steady_failed: int
+    after_calls: int
+    after_refused: int
+    after_failed: int
+    recovered_s: float
+    restarts: int
+
+
+def find_clean_rate(world: World, load: Load, clean: int, unclean: int | None, load_s: float, captures: Path) -> int:
+    """The highest rate found clean, between one known to be and one known not to be, in steps of one run each."""
+    while unclean is None:
+        higher = min(round(clean * 1.25), HIGHEST_RATE)
+        if measure(world, load, higher, load_s, captures).is_clean and higher < HIGHEST_RATE:
+            clean = higher
+        else:
+            unclean = higher
+    for _ in range(STEPS):
+        middle = round((clean + unclean) / 20) * 10
+        if middle in (clean, unclean):
+            break
+        if measure(world, load, middle, load_s, captures).is_clean:
+            clean = middle
+        else:
+            unclean = middle
+    return clean
+
+
+def push(world: World, service: str, clean_rate: int) -> Overload:
+    """FACTOR times the clean rate for OVER_S, with calls in progress, then a rate that it can take well."""
+    rate = round(clean_rate * FACTOR)
+    calls = round(rate * OVER_S)
+    restarts = world.restarts
+    with ExitStack() as stack:
+        steady = stack.enter_context(_sipp("caller", STEADY_SERVICE, 100, STEADY_CALLS))
+        time.sleep(STEADY_CALLS / 100 + 1)
+        began = time.time()
+        over = stack.enter_context(_sipp("pusher", service, rate, calls))
+        over.wait(OVER_S + 0.5)  # SIPp goes on to the end of its calls
+        ended = time.time()
+        after = stack.enter_context(_sipp("pusher", service, AFTER_RATE, round(AFTER_RATE * AFTER_S)))
+        after.wait(AFTER_S + GIVE_UP_S)
+        steady.wait(STEADY_S)
+        pushed, followed, stayed = over.outcome(), after.outcome(), steady.outcome()
+    served = [at for at, _ in pushed.latencies_ms if at <= ended]
+    late = [at for at, latency in followed.latencies_ms if latency > SLOW_MS]
+    return Overload(
+        rate=rate,
+        offered_a_s=pushed.calls / (ended - began),
+        calls=pushed.calls,
+        refused=pushed.refused,
+        failed=pushed.failed,
+        answered_a_s=len(served) / (ended - began),
+        latency_ms=percentiles([latency for _, latency in pushed.latencies_ms]),
+        steady_calls=STEADY_CALLS,
+        steady_failed=stayed.failed,
+        after_calls=followed.calls,
+        after_refused=followed.refused,
+        after_failed=followed.failed,
+        recovered_s=max(0.0, max([*late, followed.refused_last_s], default=0.0) - ended),
+        restarts=world.restarts - restarts,
+    )
+
+
+def _sipp(scenario: str, service: str, rate: int, calls: int) -> Sipp:
+    arguments = ("-s", service, "-r", str(rate), "-m", str(calls), "-l", "10000", f"{STACK}:{SIP_PORT}")
+    return Sipp(scenario, (CALLER, caller_port()), CALLER_MEDIA, *arguments)

@@ -1,0 +1,149 @@
+"""The processes of a benchmark: our stack, the baseline proxy, the web application; each with its parts' ids."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import time
+import wave
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from bench import usage
+
+HERE = Path(__file__).parent
+STACK, CALLER, CALLEE, WEB = "127.15.0.1", "127.15.0.2", "127.15.0.3", "127.15.0.9"
+BASELINE, BASELINE_CALLEE = "127.15.0.11", "127.15.0.12"
+SIP_PORT, CALLEE_PORT, WEB_PORT, DTMF_PORT = 25060, 25062, 25080, 25051
+CALLER_MEDIA, CALLEE_MEDIA = 50000, 55000
+READY_S = 30.0
+PARTS = ("kamailio", "sidecars", "rtpengine", "run")
+"""The stack's parts; `run` is the supervisor, which gathers the others' logs."""
+
+
+class World:
+    """``with World(directory) as world``: all of it runs inside, and nothing after."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._processes: list[subprocess.Popen[bytes]] = []
+        self._stack: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> World:
+        try:
+            self._start_web()
+            self.baseline = self._start_baseline()
+            self.restart_stack()
+        except BaseException:
+            self._stop_all()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop_all()
+
+    @property
+    def log(self) -> str:
+        """What the stack has written."""
+        return (self._directory / "stack.log").read_text(errors="replace")
+
+    def parts(self) -> dict[str, list[int]]:
+        """The process ids of the stack, by part."""
+        started = dict(re.findall(r"(kamailio|sidecar-\d+|rtpengine) is ready \(pid (\d+)\)", self.log))
+        sidecars = [int(pid) for name, pid in started.items() if name.startswith("sidecar")]
+        return {
+            "kamailio": usage.tree(int(started["kamailio"])),
+            "sidecars": sidecars,
+            "rtpengine": usage.tree(int(started["rtpengine"])),
+            "run": [self._stack.pid] if self._stack else [],
+        }
+
+    @property
+    def restarts(self) -> int:
+        """How often a part of the stack died."""
+        return self.log.count("starting it again")
+
+    def restart_stack(self) -> None:
+        """A fresh stack, as `callinteractive run` starts it, logging to a file."""
+        if self._stack is not None:
+            self._end(self._stack)
+        for name in ("site.yaml", "ivr.yaml"):
+            shutil.copy(HERE / name, self._directory / name)
+        _write_prompt(self._directory / "sounds" / "two-seconds.wav")
+        with (self._directory / "stack.log").open("wb") as log:
+            self._stack = self._start(
+                *(sys.executable, "-m", "cli.main", "run", "--log-format", "json"),
+                *("--site", str(self._directory / "site.yaml"), "--ivr", str(self._directory / "ivr.yaml")),
+                log=log,
+            )
+        self._wait_ready(self._stack, "ready sip:")
+
+    def _start_web(self) -> None:
+        with (self._directory / "web.log").open("wb") as log:
+            web = self._start(sys.executable, "-m", "bench.webapp", WEB, str(WEB_PORT), log=log)
+        self._wait_ready(web, "ready")
+
+    def _start_baseline(self) -> dict[str, list[int]]:
+        configuration = (HERE / "baseline.cfg").read_text().replace("CALLEE", f"{BASELINE_CALLEE}:{CALLEE_PORT}")
+        (self._directory / "baseline.cfg").write_text(configuration)
+        with (self._directory / "baseline.log").open("wb") as log:
+            process = self._start(
+                *("/usr/sbin/kamailio", "-f", str(self._directory / "baseline.cfg"), "-DD", "-E"),
+                *("-Y", str(self._directory), "-l", f"udp:{BASELINE}:{SIP_PORT}", "-m", "256", "-M", "16"),
+                *("-n", str(max(2, min(8, os.cpu_count() or 2)))),
+                log=log,
+            )
+        time.sleep(1)  # it says nothing when it is ready; the first run would tell
+        if process.poll() is not None:
+            raise RuntimeError("the baseline's Kamailio: " + (self._directory / "baseline.log").read_text()[-2000:])
+        return {"kamailio": usage.tree(process.pid)}
+
+    def _start(self, *command: str, log: BinaryIO) -> subprocess.Popen[bytes]:
+        process = subprocess.Popen(
+            ["/usr/bin/setpriv", "--pdeathsig", "TERM", "--", *command],
+            cwd=HERE.parent,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            process_group=0,
+        )
+        self._processes.append(process)
+        return process
+
+    def _wait_ready(self, process: subprocess.Popen[bytes], word: str) -> None:
+        assert process.stdout is not None
+        line = process.stdout.readline().decode()
+        if not line.startswith(word):
+            raise RuntimeError(f"expected {word!r}, got {line!r}; its log is in {self._directory}")
+
+    def _stop_all(self) -> None:
+        for process in reversed(self._processes):
+            self._end(process)
+
+    def _end(self, process: subprocess.Popen[bytes]) -> None:
+        if process in self._processes:
+            self._processes.remove(process)
+        with suppress(ProcessLookupError):
+            os.kill(process.pid, signal.SIGTERM)
+        try:
+            process.wait(READY_S)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def _write_prompt(path: Path) -> None:
+    """Two seconds of a 500 Hz tone."""
+    path.parent.mkdir(exist_ok=True)
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(8000)
+        half = (0, 5740, 10607, 13858, 15000, 13858, 10607, 5740)
+        file.writeframes(struct.pack("<16h", *half, *(-sample for sample in half)) * 1000)
