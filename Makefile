@@ -25,7 +25,7 @@ unit: setup  ## tests with no daemon, seconds
 		--cov-report=term-missing:skip-covered --cov-fail-under=100
 
 e2e: setup  ## calls through real Kamailio, RTPengine and SIPp, minutes
-	$(BIN)/pytest tests/integration tests/e2e -n $(WORKERS) --dist=loadgroup
+	$(BIN)/pytest tests/integration tests/e2e -n $(WORKERS)
 
 bench: setup  ## what a call costs, into bench/report.md (minutes; QUICK=1: less than three)
 	$(BIN)/python -m bench $(if $(QUICK),--quick)

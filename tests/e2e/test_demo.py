@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import socket
 import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from examples.demo import webapp
 from examples.demo.demo import IVR
 
-# Its ports are fixed, so two of these tests can't run at once.
-pytestmark = pytest.mark.xdist_group("demo")
+
+@pytest.fixture(autouse=True)
+def _one_at_a_time() -> Iterator[None]:
+    """The demo's ports are fixed: these tests take turns, across workers and runs."""
+    with open(Path(tempfile.gettempdir()) / "callinteractive-demo-test.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 async def run_demo() -> tuple[int, str]:
