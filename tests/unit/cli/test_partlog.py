@@ -29,6 +29,14 @@ def test_a_sidecars_object_only_gains_its_part() -> None:
     assert json.loads(written("json", "sidecar-0", line)) == {"part": "sidecar-0", **json.loads(line)}
 
 
+def test_lines_that_come_together_are_written_together() -> None:
+    stream = io.StringIO()
+    PartLog(stream, "json")("sidecar-1", '{"event": "a"}', "Traceback:", '{"event": "b", "n": 1}')
+    events = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [entry["event"] for entry in events] == ["a", "Traceback:", "b"]
+    assert {entry["part"] for entry in events} == {"sidecar-1"}
+
+
 @pytest.mark.parametrize("line", ["1", "[1]", "null", "{", ""])
 def test_json_that_is_no_object_stays_text(line: str) -> None:
     assert json.loads(written("json", "rtpengine", line)) == {"part": "rtpengine", "event": line}
