@@ -25,7 +25,7 @@ FIRST, ALL = 2_000, 20_000
 
 @dataclass(frozen=True)
 class Held:
-    """Kilobytes a call, by part, with `calls` held at once; `failed` are calls that did not come or end as they should."""
+    """Kilobytes a call, by part, with `calls` held at once; `failed` calls did not come or end as they should."""
 
     calls: int
     failed: int
