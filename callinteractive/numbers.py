@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import TypeVar
 
@@ -31,6 +32,7 @@ class Directory:
         for extension in site.extensions:
             if address := _address(extension.contact_host or ""):
                 self._by_address.setdefault(address, []).append(extension)
+        self._callers_at = lru_cache(maxsize=4096)(self._find_callers_at)
 
     def find_ivr(self, dialled: str, caller: Extension | None = None) -> FoundIvr | None:
         """The IVR that `dialled` leads to: by DID, by extended number, by short number."""
@@ -49,16 +51,21 @@ class Directory:
 
         Several extensions at one address are told apart by `from_user`; one alone needs none.
         """
-        address = _address(source_ip)
-        if address is None:
-            return None
-        here = self._by_address.get(address, [])
-        if len(here) == 1:
-            return here[0]
-        for extension in here:
+        extensions, trunk = self._callers_at(source_ip)
+        if len(extensions) == 1:
+            return extensions[0]
+        for extension in extensions:
             if from_user in (extension.number, extension.short_number):
                 return extension
-        return next((trunk for trunk in self._trunks if any(address in net for net in trunk.sources)), None)
+        return trunk
+
+    def _find_callers_at(self, source_ip: str) -> tuple[list[Extension], Trunk | None]:
+        """Who may send from there. Asked at every request, and slow for a site of many networks: hence cached."""
+        address = _address(source_ip)
+        if address is None:
+            return [], None
+        trunk = next((trunk for trunk in self._trunks if any(address in net for net in trunk.sources)), None)
+        return self._by_address.get(address, []), trunk
 
     def _find_did(self, dialled: str) -> str | None:
         """DIDs are the same with and without the leading + of an international number."""

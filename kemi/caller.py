@@ -1,31 +1,49 @@
-"""The caller that a callee sees (A5): From, P-Asserted-Identity (RFC 3325), Privacy (RFC 3323)."""
+"""The caller that a callee sees (A5): From, P-Asserted-Identity (RFC 3325), Remote-Party-ID, Privacy (RFC 3323)."""
 
 from __future__ import annotations
 
-from callinteractive.headers import CallerHeader
+from collections.abc import Collection
+from dataclasses import dataclass
+
 from callinteractive.identity import Identity
+from callinteractive.model import IdentityHeader
 from kemi import ksr
-from kemi.ksr import Route
+from kemi.ksr import From, Route
 
 _SAID_BEFORE = ("P-Asserted-Identity", "P-Preferred-Identity", "Remote-Party-ID", "Privacy")
 _TO = "ci_to"
-ANONYMOUS_NAME = '"Anonymous"'
-ANONYMOUS_URI = "sip:anonymous@anonymous.invalid"
+ANONYMOUS = From('"Anonymous"', "sip:anonymous@anonymous.invalid")
 
 
-def show(caller: CallerHeader) -> None:
-    """Write `caller` into the INVITE at hand, instead of what its sender said of itself."""
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What one branch tells of the caller: its From, None for that of the INVITE as it came, and header lines."""
+
+    from_: From | None
+    lines: str
+
+
+def shown(caller: Identity, host: str, told_in: Collection[IdentityHeader], *, keeps_from: bool = False) -> Shown:
+    """What a peer sees that looks for the caller's number in the headers `told_in`; `host` is for the URIs.
+
+    `keeps_from`: From is the caller's own already, and stays where the peer may see it.
+    """
+    if caller.is_anonymous:
+        return Shown(ANONYMOUS, "Privacy: id\r\n")
+    uri = f"sip:{caller.user}@{host}"
+    address = f"{caller.display_name} <{uri}>".lstrip()
+    lines = f"P-Asserted-Identity: {address}\r\n" if "pai" in told_in else ""
+    if "rpid" in told_in:
+        lines += f"Remote-Party-ID: {address};party=calling;privacy=off;screen=yes\r\n"
+    if "from" not in told_in:
+        return Shown(ANONYMOUS, lines)
+    return Shown(None if keeps_from else From(caller.display_name, uri), lines)
+
+
+def remove_claims() -> None:
+    """Take out of the INVITE at hand what its sender said of itself beside From."""
     for name in _SAID_BEFORE:
         ksr.remove_header(name)
-    identity = Identity.of(caller.name, caller.number)
-    if identity.is_anonymous:
-        ksr.replace_from(ANONYMOUS_NAME, ANONYMOUS_URI)
-        ksr.append_headers("Privacy: id\r\n")
-        return
-    uri = f"sip:{identity.user}@{ksr.received_at()}"
-    ksr.replace_from(identity.display_name, uri)
-    asserted = f"{identity.display_name} <{uri}>".lstrip()
-    ksr.append_headers(f"P-Asserted-Identity: {asserted}\r\n")
 
 
 def keep_callee_s_view() -> None:

@@ -6,6 +6,7 @@ Reading functions raise UnicodeDecodeError where the message's octets are not UT
 from __future__ import annotations
 
 from enum import Enum, StrEnum, auto
+from typing import NamedTuple
 
 import KSR
 
@@ -145,13 +146,35 @@ def remove_option_tag(header_name: str, tag: str) -> None:
     KSR.textopsx.exclude_hf_value(header_name, tag)
 
 
-def replace_from(display_name: str, uri: str) -> None:
-    """Show another caller. Towards the request's sender the dialog keeps the old one.
+class From(NamedTuple):
+    """A From: the display name, quoted already and empty for none, and the URI."""
 
-    `display_name` is quoted already, empty for none. Cleans nothing.
+    display_name: str
+    uri: str
+
+
+def from_address() -> From:
+    """That of the message, as it came."""
+    return From(_text(KSR.pv.get("$fn")), _text(KSR.kx.get_furi()))
+
+
+def keep_dialog() -> None:
+    """Before `replace_from`: uac keeps both Froms in the dialog; its other way, in Record-Route, shows the old one."""
+    KSR.dialog.dlg_manage()
+
+
+def replace_from(shown: From) -> None:
+    """Show another caller, in a branch route to that branch. Towards the request's sender the dialog keeps the old one.
+
+    Cleans nothing.
     """
-    KSR.dialog.dlg_manage()  # uac keeps both in the dialog; its other way, in Record-Route, shows the old one to all
-    KSR.uac.uac_replace_from(display_name, uri)
+    KSR.uac.uac_replace_from(*shown)
+
+
+def keep_replaced_from(shown: From) -> None:
+    """Of several branches that were shown different callers, one has answered: this is what it was shown."""
+    KSR.pv.sets("$dlg_var(_uac_funew)", shown.uri)
+    KSR.pv.sets("$dlg_var(_uac_fdpnew)", shown.display_name)
 
 
 def turn_into_ringing() -> None:

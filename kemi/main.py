@@ -21,7 +21,7 @@ if "CALLINTERACTIVE_PACKAGES" in os.environ:
 from callinteractive.config import load_ivr_file, load_site  # noqa: E402
 from callinteractive.errors import ConfigError, HeaderError  # noqa: E402
 from callinteractive.numbers import Directory  # noqa: E402
-from kemi import caller, jump, ksr, transfer  # noqa: E402
+from kemi import caller, fork, jump, ksr, transfer  # noqa: E402
 from kemi.facts import UnreadableError  # noqa: E402
 from kemi.ingress import Ingress  # noqa: E402
 
@@ -108,15 +108,15 @@ class Callbacks:
 
     @guarded(drop_branch)
     def to_target(self) -> None:
-        transfer.on_branch()
+        fork.on_branch()
 
     @guarded(log)
     def target_replied(self) -> None:
-        transfer.on_reply()
+        fork.on_reply()
 
     @guarded(log)
     def target_failed(self) -> None:
-        transfer.on_branch_failure()
+        fork.on_branch_failure()
 
     @guarded(answer)
     def transfer_failed(self) -> None:

@@ -21,7 +21,7 @@ from callinteractive.config import load_site
 from cli.kamailio import kamailio_spec
 from cli.process import Process
 
-NET = f"127.12.{int(os.environ.get('PYTEST_XDIST_WORKER', 'gw0')[2:])}"
+NET = f"{os.environ.get('CALLINTERACTIVE_KAMAILIO_NET', '127.12')}.{int(os.environ.get('PYTEST_XDIST_WORKER', 'gw0')[2:])}"
 KAMAILIO = (f"{NET}.1", 22000)
 TRUNK = f"{NET}.33"
 TRUNK_GATEWAYS = ((f"{NET}.33", 22080), (f"{NET}.34", 22080))

@@ -17,7 +17,8 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def kamailio(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningKamailio]:
-    async with sip.running_kamailio(tmp_path_factory.mktemp("kamailio"), SITE) as running:
+    site = SITE.replace("{name: first,", "{name: first, identity: [rpid],")
+    async with sip.running_kamailio(tmp_path_factory.mktemp("kamailio"), site) as running:
         yield running
 
 
@@ -95,3 +96,40 @@ async def test_both_sides_stay_consistent(kamailio: RunningKamailio, world: Worl
     sidecar.send(sip.reply(await sidecar.receive("BYE"), "200 OK"))
     await phone.receive(200)
     await kamailio.until("dlg.stats_active", shows=lambda out: out.count(": 0") == out.count(":"), timeout_s=15)
+
+
+@pytest.mark.parametrize("winner_is_trunk", [False, True])
+async def test_each_branch_sees_the_caller_where_it_looks(world: World, winner_is_trunk: bool) -> None:
+    """A trunk that is to find the number in Remote-Party-ID only, beside a phone; and in the dialog it stays so."""
+    own = {"From": '"Own Name" <sip:ivr@own.host>;tag=own'}
+    invite = world.invite("300", "+7495", caller=CallerHeader("Shown", "+7812"), headers=own)
+    phone, gateway = world.phones[0], world.gateways[0]
+    at_phone, at_trunk = await phone.receive_only("INVITE"), await gateway.receive_only("INVITE")
+    address = f'"Shown" <sip:+7812@{sip.KAMAILIO[0]}>'
+    assert at_phone.get("From").startswith(f"{address};")
+    assert at_phone.get("P-Asserted-Identity") == address
+    assert not at_phone.get("Remote-Party-ID")
+    assert at_trunk.get("From").startswith('"Anonymous" <sip:anonymous@anonymous.invalid>;')
+    assert at_trunk.get("Remote-Party-ID").startswith(f"{address};party=calling")
+    assert not at_trunk.get("P-Asserted-Identity")
+    winner, got = (gateway, at_trunk) if winner_is_trunk else (phone, at_phone)
+    loser, lost = (phone, at_phone) if winner_is_trunk else (gateway, at_trunk)
+    ring(loser, lost)
+    assert (await world.sidecar.receive(180)).get("From") == invite.get("From")
+    answer = pick_up(winner, got)
+    final = await world.sidecar.receive(200)
+    assert final.get("From") == invite.get("From")
+    loser.send(sip.reply(await loser.receive_only("CANCEL"), "200 OK"))
+    await refuse(loser, lost, "487 Request Terminated")
+    ours, theirs = Dialog.of_caller(world.sidecar, invite, final), Dialog.of_callee(winner, got, answer)
+    for request in (ours.request("ACK"), ours.request("INFO")):
+        world.sidecar.send(request)
+        received = await winner.receive_only(request.method)
+        assert received.get("From") == got.get("From")
+    winner.send(sip.reply(received, "200 OK"))
+    assert (await world.sidecar.receive(200)).get("From") == invite.get("From")
+    winner.send(theirs.request("BYE"))
+    bye = await world.sidecar.receive("BYE")
+    assert bye.get("To") == invite.get("From")
+    world.sidecar.send(sip.reply(bye, "200 OK"))
+    assert (await winner.receive(200)).get("To") == got.get("From")

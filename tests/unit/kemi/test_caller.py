@@ -4,48 +4,61 @@ from __future__ import annotations
 
 import re
 
-from hypothesis import HealthCheck, given, settings
+import pytest
+from hypothesis import given
 from hypothesis import strategies as st
 
-from callinteractive.headers import CallerHeader
+from callinteractive.identity import Identity
 from kemi import caller
+from kemi.caller import Shown
 from tests.unit.kemi.fake_ksr import FakeKsr
 
 _NAME_ADDR = re.compile(r'(?:"(?:[^"\\\r\n]|\\[^\r\n])*" )?<sip:[^<>"\s]+@127\.0\.0\.1>')
 
 
-def show(ksr: FakeKsr, name: str, number: str) -> tuple[tuple[str, str], str]:
-    """What From is replaced with, and the lines appended."""
-    ksr.calls.clear()
-    ksr.results["kx.get_rcvip"] = "127.0.0.1"
-    caller.show(CallerHeader(name, number))
-    [shown] = ksr.called("uac.uac_replace_from")
-    [(lines,)] = ksr.called("hdr.append")
-    return (shown[0], shown[1]), lines
+HOST = "127.0.0.1"
+IVAN = Identity.of("Иван", "000*306")
+ADDRESS = '"Иван" <sip:000*306@127.0.0.1>'
 
 
-def test_named_caller(ksr: FakeKsr) -> None:
-    shown, lines = show(ksr, "Иван", "000*306")
-    assert shown == ('"Иван"', "sip:000*306@127.0.0.1")
-    assert lines == 'P-Asserted-Identity: "Иван" <sip:000*306@127.0.0.1>\r\n'
+def test_named_caller() -> None:
+    seen = caller.shown(IVAN, HOST, ("from", "pai"))
+    assert seen.from_ == ('"Иван"', "sip:000*306@127.0.0.1")
+    assert seen.lines == f"P-Asserted-Identity: {ADDRESS}\r\n"
+
+
+def test_anonymous_caller() -> None:
+    seen = caller.shown(Identity.of("Secret", "anonymous"), HOST, ("from", "pai", "rpid"), keeps_from=True)
+    assert seen.from_ == ('"Anonymous"', "sip:anonymous@anonymous.invalid")
+    assert seen.lines == "Privacy: id\r\n"
+
+
+@pytest.mark.parametrize("keeps_from", [True, False])
+def test_peer_that_does_not_look_into_from_sees_nobody_there(keeps_from: bool) -> None:
+    seen = caller.shown(IVAN, HOST, ("rpid",), keeps_from=keeps_from)
+    assert seen.from_ == caller.ANONYMOUS
+    assert seen.lines == f"Remote-Party-ID: {ADDRESS};party=calling;privacy=off;screen=yes\r\n"
+
+
+def test_caller_s_own_from_stays() -> None:
+    assert caller.shown(IVAN, HOST, ("from",), keeps_from=True) == Shown(None, "")
+
+
+def test_what_the_sender_claims_is_removed(ksr: FakeKsr) -> None:
+    caller.remove_claims()
     assert {name for (name,) in ksr.called("hdr.remove")} >= {"P-Asserted-Identity", "Privacy", "Remote-Party-ID"}
 
 
-def test_anonymous_caller(ksr: FakeKsr) -> None:
-    shown, lines = show(ksr, "Secret", "anonymous")
-    assert shown == ('"Anonymous"', "sip:anonymous@anonymous.invalid")
-    assert lines == "Privacy: id\r\n"
-
-
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(name=st.text(), number=st.text())
-def test_any_caller_makes_one_well_formed_line(ksr: FakeKsr, name: str, number: str) -> None:
-    shown, lines = show(ksr, name, number)
-    assert lines.count("\r\n") == 1
-    assert lines.endswith("\r\n")
-    if lines != "Privacy: id\r\n":
-        assert _NAME_ADDR.fullmatch(f"{shown[0]} <{shown[1]}>".lstrip())
-        assert _NAME_ADDR.fullmatch(lines.removeprefix("P-Asserted-Identity: ").removesuffix("\r\n"))
+def test_any_caller_makes_well_formed_lines(name: str, number: str) -> None:
+    seen = caller.shown(Identity.of(name, number), HOST, ("from", "pai", "rpid"))
+    assert seen.from_
+    if seen.lines != "Privacy: id\r\n":
+        asserted, remote, end = seen.lines.split("\r\n")
+        assert _NAME_ADDR.fullmatch(f"{seen.from_.display_name} <{seen.from_.uri}>".lstrip())
+        assert _NAME_ADDR.fullmatch(asserted.removeprefix("P-Asserted-Identity: "))
+        assert _NAME_ADDR.fullmatch(remote.removeprefix("Remote-Party-ID: ").partition(";party=calling;")[0])
+        assert not end
 
 
 def test_reply_to_a_callee_keeps_the_to_that_it_wrote(ksr: FakeKsr) -> None:

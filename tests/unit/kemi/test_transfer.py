@@ -10,6 +10,7 @@ from callinteractive.headers import CallerHeader, CallHeader, TransferHeader
 from callinteractive.model import Extension
 from callinteractive.numbers import Directory
 from callinteractive.request import CallFacts
+from kemi import fork as forks
 from kemi import transfer
 from kemi.jump import Sidecars
 from kemi.ksr import Route
@@ -33,7 +34,7 @@ FACTS = CallFacts("a" * 32, "1:" + "a" * 32, "7", "Ivan", "332", "000*332", 145)
 CALLER = CallerHeader("Petr", "8")
 
 
-def fork(
+def start(
     ksr: FakeKsr,
     *numbers: str,
     site: str = SITE,
@@ -65,47 +66,47 @@ def fork(
     ],
 )
 def test_number_leads_to(ksr: FakeKsr, number: str, uri: str) -> None:
-    assert fork(ksr, number) == [uri]
+    assert start(ksr, number) == [uri]
     assert ksr.replies == []
 
 
 def test_all_numbers_ring_at_once_each_target_once(ksr: FakeKsr) -> None:
-    uris = fork(ksr, "306", "+7495", "307", "000*306", contacts=("sip:a@h", "sip:b@h"))
+    uris = start(ksr, "306", "+7495", "307", "000*306", contacts=("sip:a@h", "sip:b@h"))
     assert uris == ["sip:306@127.0.0.4:5090", "sip:+7495@127.0.0.2:5080", "sip:a@h", "sip:b@h"]
     assert len(ksr.called("tm.t_relay")) == 1
 
 
 def test_no_route_is_404(ksr: FakeKsr) -> None:
-    assert fork(ksr, "307") == []
-    assert fork(ksr, "+7495", site=SITE.partition("trunks:")[0]) == []
+    assert start(ksr, "307") == []
+    assert start(ksr, "+7495", site=SITE.partition("trunks:")[0]) == []
     assert ksr.replies == [404, 404]
     assert not ksr.called("tm.t_relay")
 
 
 @pytest.mark.parametrize(("timeout_s", "milliseconds"), [(None, 60_000), (7, 7_000)])
 def test_time_to_answer(ksr: FakeKsr, timeout_s: int | None, milliseconds: int) -> None:
-    fork(ksr, "306", timeout_s=timeout_s)
-    assert ksr.called("tm.t_set_fr") == [(milliseconds, transfer.SILENT_MS)]
+    start(ksr, "306", timeout_s=timeout_s)
+    assert ksr.called("tm.t_set_fr") == [(milliseconds, forks.SILENT_MS)]
     assert ksr.called("tm.t_set_max_lifetime") == [(milliseconds, 0)]
 
 
 def test_more_targets_than_tm_can_fork_to(ksr: FakeKsr) -> None:
-    assert len(fork(ksr, "307", contacts=tuple(f"sip:{n}@h" for n in range(40)))) == 30
+    assert len(start(ksr, "307", contacts=tuple(f"sip:{n}@h" for n in range(40)))) == 30
     with pytest.raises(HeaderError):
-        fork(ksr, *(str(1000 + n) for n in range(31)))
+        start(ksr, *(str(1000 + n) for n in range(31)))
 
 
 def enter_branch(ksr: FakeKsr, index: int, uri: str) -> list[tuple[str]]:
     """Run the branch route; returns what it appended."""
     before = len(ksr.called("hdr.append"))
     ksr.results.update({"tm.t_get_branch_index": index, "kx.get_ruri": uri})
-    transfer.on_branch()
+    forks.on_branch()
     return ksr.called("hdr.append")[before:]
 
 
 def test_ivr_s_headers_are_its_branch_s_only(ksr: FakeKsr) -> None:
-    phone, ivr = fork(ksr, "306", "332")
-    assert enter_branch(ksr, 0, phone) == []
+    phone, ivr = start(ksr, "306", "332")
+    assert "X-CI" not in str(enter_branch(ksr, 0, phone))
     [(lines,)] = enter_branch(ksr, 1, ivr)
     facts = CallHeader.parse(lines.split("\r\n")[0].removeprefix("X-CI-Call: ")).facts
     assert (facts.call_api_id, facts.caller_number, facts.called_number) == (FACTS.call_api_id, "8", "332")
@@ -123,7 +124,7 @@ def fail_branch(ksr: FakeKsr, index: int, code: int, timed_out: bool = False, re
             "tm.t_branch_replied": 1 if replied else -1,
         }
     )
-    transfer.on_branch_failure()
+    forks.on_branch_failure()
     return [uri for (uri,) in ksr.called("seturi")[before:]]
 
 
@@ -141,7 +142,7 @@ def fail_branch(ksr: FakeKsr, index: int, code: int, timed_out: bool = False, re
     ],
 )
 def test_failing_trunk(ksr: FakeKsr, code: int, timed_out: bool, replied: bool, next_trunk: bool) -> None:
-    phone, external = fork(ksr, "306", "+7495")
+    phone, external = start(ksr, "306", "+7495")
     enter_branch(ksr, 0, phone)
     enter_branch(ksr, 1, external)
     tried = fail_branch(ksr, 1, code, timed_out, replied)
@@ -154,7 +155,7 @@ def test_failing_trunk(ksr: FakeKsr, code: int, timed_out: bool, replied: bool, 
 
 
 def test_nothing_is_tried_for_a_caller_who_has_gone(ksr: FakeKsr) -> None:
-    [uri] = fork(ksr, "+7495")
+    [uri] = start(ksr, "+7495")
     enter_branch(ksr, 0, uri)
     ksr.results["tm.t_is_canceled"] = 1
     assert fail_branch(ksr, 0, 503) == []
@@ -162,20 +163,20 @@ def test_nothing_is_tried_for_a_caller_who_has_gone(ksr: FakeKsr) -> None:
 
 def test_dead_trunk_comes_not_first(ksr: FakeKsr) -> None:
     ksr.results["dispatcher.ds_is_active_uri"] = lambda _group, uri: 1 if "127.0.0.3" in uri else -1
-    assert fork(ksr, "+7495") == ["sip:+7495@127.0.0.3:5080;transport=tcp"]
+    assert start(ksr, "+7495") == ["sip:+7495@127.0.0.3:5080;transport=tcp"]
     ksr.results["dispatcher.ds_is_active_uri"] = -1
     ksr.calls.clear()
-    assert fork(ksr, "+7495") == ["sip:+7495@127.0.0.2:5080"]  # none answers probes: some carriers never do
+    assert start(ksr, "+7495") == ["sip:+7495@127.0.0.2:5080"]  # none answers probes: some carriers never do
 
 
 def reply(ksr: FakeKsr, index: int, status: int, body: bool = False) -> None:
     ksr.results.update({"tm.t_get_branch_index": index, "kx.get_status": status, "textops.has_body": 1 if body else -1})
-    transfer.on_reply()
+    forks.on_reply()
 
 
 @pytest.mark.parametrize("early_media", [True, False])
 def test_early_media(ksr: FakeKsr, early_media: bool) -> None:
-    fork(ksr, "306", early_media=early_media)
+    start(ksr, "306", early_media=early_media)
     reply(ksr, 0, 183, body=True)
     assert bool(ksr.called("textopsx.remove_body")) is not early_media
     assert bool(ksr.called("textopsx.exclude_hf_value")) is not early_media
@@ -183,7 +184,7 @@ def test_early_media(ksr: FakeKsr, early_media: bool) -> None:
 
 @pytest.mark.parametrize(("status", "body"), [(180, False), (200, True), (100, False)])
 def test_other_replies_pass_as_they_are(ksr: FakeKsr, status: int, body: bool) -> None:
-    fork(ksr, "306")
+    start(ksr, "306")
     reply(ksr, 0, status, body)
     assert not ksr.called("textopsx.change_reply_status")
 
@@ -204,7 +205,7 @@ def test_other_replies_pass_as_they_are(ksr: FakeKsr, status: int, body: bool) -
     ],
 )
 def test_final_code(ksr: FakeKsr, replies: list[tuple[int, int]], picked: int, told: list[int]) -> None:
-    fork(ksr, "306", "001*306")
+    start(ksr, "306", "001*306")
     for index, status in replies:
         reply(ksr, index, status)
     ksr.results["tm.t_get_status_code"] = picked
@@ -213,7 +214,7 @@ def test_final_code(ksr: FakeKsr, replies: list[tuple[int, int]], picked: int, t
 
 
 def test_cancelled_transfer_is_tm_s_business(ksr: FakeKsr) -> None:
-    fork(ksr, "306")
+    start(ksr, "306")
     reply(ksr, 0, 180)
     ksr.results.update({"tm.t_get_status_code": 487, "tm.t_is_canceled": 1})
     transfer.on_failure()
