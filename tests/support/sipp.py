@@ -196,13 +196,20 @@ class Sipp:
         assert status == 0, f"SIPp's exit status is {status}"
 
     def report(self) -> str:
-        """The dialog and SIPp's complaints, for a failed test."""
+        """SIPp's complaints and what was on the wire, for a failed test; of many calls those that went unfinished."""
+        calls: dict[str, list[SipMessage]] = {}
+        for message in self.messages():
+            calls.setdefault(message.header("Call-ID"), []).append(message)
+        if len(calls) > 1:
+            calls = {call_id: entries for call_id, entries in calls.items() if entries[-1].method != "BYE"}
         lines = [
-            f"{message.at_s:.3f} {'>' if message.sent else '<'} {message.start_line}" for message in self.messages()
+            f"{call_id} {entry.at_s:.3f} {'>' if entry.sent else '<'} {entry.start_line}"
+            for call_id, entries in calls.items()
+            for entry in entries
         ]
         errors = self._path / "errors.log"
-        complaints = errors.read_text(errors="replace")[-2000:] if errors.exists() else ""
-        return "\n".join(("SIPp:", *lines, complaints))
+        complaints = errors.read_text(errors="replace")[:2000] if errors.exists() else ""
+        return "\n".join(("SIPp:", *lines[:100], complaints))
 
 
 def free_udp_port(host: str) -> int:
