@@ -92,7 +92,7 @@ class Sipp:
         arguments: tuple[str, ...] = (),
         replace: Mapping[str, str] | None = None,
     ) -> None:
-        """`scenario` is a name in sipp-scenarios/. `port` is any free one where not given. `sdp` stands in for its session
+        """`scenario` is a name in sipp-scenarios/. `port` is any free one by default. `sdp` stands in for its session
         descriptions, which keep version and direction; `replace` exchanges further pieces of its text; `keys` become
         [name]."""
         self.local = (local, port or free_udp_port(local))
