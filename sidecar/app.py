@@ -19,16 +19,18 @@ from callinteractive.errors import HeaderError, ScriptStateError
 from callinteractive.headers import CallHeader, EntryHeader, ResultHeader, StateHeader
 from callinteractive.model import Address, IvrFile, Site
 from sidecar import log, sip
+from sidecar.admission import Admission
 from sidecar.call import Call, Resumption
 from sidecar.dtmf import DtmfReceiver, open_dtmf_sockets
 from sidecar.metrics import Metrics
-from sidecar.rtpengine import NgClient, purge
-from sidecar.services import Services
+from sidecar.rtpengine import NgClient, NgFailure, purge
+from sidecar.services import Services, media_prefix
 from sidecar.sounds import SoundLibrary
 from sidecar.webhook import Webhook
 
 LOG = structlog.get_logger()
-RETRY_AFTER_S = 5
+TRYING_DELAY_S = 0.1
+"""A call that is answered sooner needs no 100; Kamailio takes a sidecar for dead that is silent for three times this."""
 STOP_S = 3.0
 """How long a stopping sidecar waits for its calls' BYEs to be answered and their media released."""
 
@@ -52,7 +54,7 @@ def run(site_path: Path, ivr_path: Path, index: int, dtmf_fd: int | None, log_fo
     sounds = load_sounds(site, site_path)
     # What is there now stays for good: the collector need not look at it again, nor so often at a call's few objects.
     gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
+    gc.set_threshold(10_000, 10, 10)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(Sidecar(site, ivr_file, index).serve(receiving, sounds))
     return 0
@@ -123,7 +125,10 @@ class Sidecar:
         ng = NgClient(engine.ng.host, engine.ng.port)
         await ng.open()
         stack.callback(ng.close)
-        await purge(ng, str(self._index))
+        try:
+            await purge(ng, media_prefix(self._index))
+        except NgFailure as failure:
+            LOG.warning("RTPengine does not answer: calls get 503 until it does", reason=str(failure))
         dtmf = DtmfReceiver(receiving)
         dtmf.open()
         stack.callback(dtmf.close)
@@ -131,7 +136,9 @@ class Sidecar:
         self._metrics = Metrics(self._gauges)
         metrics_address = Address(self._site.sidecars.host, self._site.sidecars.metrics_port + self._index)
         stack.push_async_callback((await self._metrics.serve(metrics_address)).cleanup)
-        transport = await sip.Transport.open(sip.Address(*self._address), self._on_invite, sip.UaConfig())
+        config = sip.UaConfig(trying_delay_s=TRYING_DELAY_S)
+        transport = await sip.Transport.open(sip.Address(*self._address), self._on_invite, config)
+        transport.agent.admit = Admission(transport.waited_s, lambda: ng.waiting, self._metrics.refused.inc)
         stack.callback(transport.close)
         return Services(
             index=self._index,

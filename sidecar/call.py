@@ -32,7 +32,7 @@ from sidecar.callee import Callee, FromCallee, relay_digit, text_of, transfer_he
 from sidecar.dtmf import DigitEvent, DigitFilter, DigitSource
 from sidecar.media import CallMedia
 from sidecar.media_errors import MediaError
-from sidecar.services import Services
+from sidecar.services import Services, media_prefix
 
 PLAYOUT_MARGIN_S = 0.04
 """A sound counts as heard this long after its duration: RTPengine sends packets of 20 ms, the caller buffers some."""
@@ -92,7 +92,7 @@ class Call:
                 services.ivr_file, ivr, facts, context=entry.context, option=entry.option, observe=self._observe
             )
         self._inbox: asyncio.Queue[_Item] = asyncio.Queue()
-        self._media_id = f"{services.index}{facts.call_id}"
+        self._media_id = media_prefix(services.index) + facts.call_id
         self._media = CallMedia(services.ng, self._media_id)
         self._digits = DigitFilter()
         self._command: commands.Command | None = None
