@@ -14,7 +14,7 @@ import threading
 _ETH_P_IP = 0x0800
 _SO_TIMESTAMPNS = 35
 _SO_ATTACH_FILTER = 26
-_EVENT = re.compile(rb'"callid":"\d([0-9a-f]{32})"')
+_EVENT = re.compile(rb'"callid":"[^"]*([0-9a-f]{32})"')
 _REQUEST = re.compile(rb"GET [^ ]*CallID=([0-9a-f]{32})")
 
 

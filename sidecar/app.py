@@ -30,7 +30,7 @@ from sidecar.webhook import Webhook
 
 LOG = structlog.get_logger()
 TRYING_DELAY_S = 0.1
-"""A call that is answered sooner needs no 100; Kamailio takes a sidecar for dead that is silent for three times this."""
+"""A call that is answered sooner needs no 100. Kamailio takes a sidecar for dead that is silent for 300 ms."""
 STOP_S = 3.0
 """How long a stopping sidecar waits for its calls' BYEs to be answered and their media released."""
 

@@ -21,6 +21,7 @@ class Metrics:
         self._registry = CollectorRegistry()
         self._registry.register(_Gauges(gauges))
         self.calls = Counter("callinteractive_calls", "Calls begun", registry=self._registry)
+        self.refused = Counter("callinteractive_refused", "New calls refused for overload", registry=self._registry)
         self._actions = Counter("callinteractive_actions", "Actions begun", ["action"], registry=self._registry)
         self._webhooks = Counter(
             "callinteractive_webhooks", "Requests to the web application", ["outcome"], registry=self._registry

@@ -5,8 +5,11 @@ is one system call, and the error queue (who was unreachable) is ours to read; a
 """
 
 import asyncio
+import fcntl
 import logging
 import socket
+import struct
+import time
 from contextlib import suppress
 
 from sidecar.sip.agent import OnInvite, UserAgent
@@ -21,6 +24,7 @@ _BATCH = 64  # datagrams read before timers and other sockets have their turn
 _SO_RCVBUFFORCE = 33
 _IP_RECVERR = 11
 _IPV6_RECVERR = 25
+_SIOCGSTAMPNS = 0x8907  # linux/sockios.h: when the kernel took the datagram that was read last
 
 
 class Transport:
@@ -69,6 +73,15 @@ class Transport:
             log.debug("sending to %s: %s", destination, error)
             with suppress(OSError):
                 self._socket.sendto(data, destination)
+
+    def waited_s(self) -> float:
+        """How long the datagram at hand was in the socket before it was read; 0 where the kernel doesn't tell."""
+        try:
+            stamp = fcntl.ioctl(self._socket.fileno(), _SIOCGSTAMPNS, bytes(16))
+        except OSError:  # the first time: from now on it keeps the times
+            return 0.0
+        seconds, nanos = struct.unpack("@qq", stamp)
+        return float(time.time() - seconds - nanos / 1e9)
 
     def wake_at(self, when: float) -> None:
         if self._timer is not None:
