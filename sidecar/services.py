@@ -37,6 +37,6 @@ class Services:
 
 
 def media_prefix(index: int) -> str:
-    """What the RTPengine calls of sidecar `index` begin with: its digit, by which the DTMF port knows whose an event is,
-    and a mark that tells them from the calls that Kamailio anchors under their SIP Call-ID."""
+    """What the RTPengine calls of sidecar `index` begin with: its digit, by which the DTMF port knows whose an event
+    is, and a mark that tells them from the calls that Kamailio anchors under their SIP Call-ID."""
     return f"{index}ci-"

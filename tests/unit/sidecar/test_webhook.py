@@ -178,4 +178,4 @@ async def test_A15_cancelling_a_request_closes_its_connection(webhook, serve):
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert webhook.busy == 0
+    assert not webhook._connections._session.connector._acquired
