@@ -120,7 +120,7 @@ class World:
         assert process.stdout is not None
         line = process.stdout.readline().decode()
         if not line.startswith(word):
-            raise RuntimeError(f"expected {word!r}, got {line!r}; its log is in {self._directory}")
+            raise RuntimeError(f"expected {word!r}, got {line!r}\n{self.log[-3000:]}")
 
     def _stop_all(self) -> None:
         for process in reversed(self._processes):
