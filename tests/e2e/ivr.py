@@ -16,7 +16,7 @@ OTHER_OPTION_HZ = 880
 """Heard in option "0" of the scripted IVR."""
 MENU_HZ = 440
 MENU_TIMEOUT_S = 1.5
-INTER_DIGIT_TIMEOUT_S = 0.8
+INTER_DIGIT_TIMEOUT_S = 2.0
 LIFETIME_S = 3
 REQUEST_TIMEOUT_S = 1
 
@@ -34,7 +34,7 @@ ivrs:
 contexts:
   get:
     timeout: 1500
-    inter_digit_timeout: 800
+    inter_digit_timeout: 2000
     options:
       start:
         - call_interactive: {{url: "{web}/get?own=a%20b", method: GET}}
@@ -55,7 +55,7 @@ contexts:
         - hangup
   menu:
     timeout: 1500
-    inter_digit_timeout: 800
+    inter_digit_timeout: 2000
     options:
       start: [{{play_sound: {{file: tone-440-3000.wav, where: background}}}}]
       "1": [{{call_interactive: {{url: "{web}/option?is=1", method: POST}}}}, hangup]
@@ -72,7 +72,7 @@ contexts:
         - hangup
   recorder:
     timeout: 1500
-    inter_digit_timeout: 800
+    inter_digit_timeout: 2000
     options:
       start:
         - record_digits: {{prompt: tone-440-3000.wav, variable: code, max: 4}}
@@ -83,7 +83,7 @@ contexts:
       start: [{{jump: {{context: loop}}}}]
   transfer:
     timeout: 1500
-    inter_digit_timeout: 800
+    inter_digit_timeout: 2000
     options:
       start:
         - call_interactive: {{url: "{web}/plan", method: POST}}

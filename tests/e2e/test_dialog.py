@@ -6,6 +6,7 @@ import pytest
 
 from tests.e2e.conftest import PlaceCall
 from tests.e2e.ivr import SCRIPTED_GET
+from tests.support.timing import NotBefore
 from tests.support.webapp import FakeWebApp, actions
 
 LONG = '<PlaySound where="background" digitvar="digits">tone-440-3000.wav</PlaySound>'
@@ -17,14 +18,14 @@ async def test_hold_is_silent_and_resumes(call: PlaceCall, web: FakeWebApp, call
         await phone.answered()
         await phone.sound.hear_tone(440)
         phone.sipp.nudge()
-        held = await phone.sipp.wait_for(200, within_s=2, nth=2)
+        held = await phone.sipp.wait_for(200, within_s=8, nth=2)
         assert "a=recvonly" in held.body
         await phone.sound.hear_silence(for_s=0.5)
         phone.sound.forget()
         phone.sipp.nudge()
-        resumed = await phone.sipp.wait_for(200, within_s=2, nth=3)
+        resumed = await phone.sipp.wait_for(200, within_s=8, nth=3)
         assert "a=sendrecv" in resumed.body
-        await phone.sound.hear_tone(440, within_s=4)
+        await phone.sound.hear_tone(440, within_s=8)
         await phone.hang_up()
 
 
@@ -71,6 +72,6 @@ async def test_an_ack_that_never_comes_ends_the_call(call: PlaceCall, web: FakeW
         answer = await phone.answered()
         bye = await phone.hung_up(within_s=40)
         answers = [entry for entry in phone.sipp.messages() if entry.is_response(200)]
-    assert bye.at_s - answer.at_s == pytest.approx(32, abs=2)
+    assert bye.at_s - answer.at_s == NotBefore(32)
     assert len(answers) >= 7  # at once, then after 0.5, 1, 2, 4, 4, … s
     assert web.requests[caller] == []  # what nobody hears is not begun

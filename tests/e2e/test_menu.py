@@ -6,6 +6,7 @@ import pytest
 
 from tests.e2e.conftest import PlaceCall
 from tests.e2e.ivr import INTER_DIGIT_TIMEOUT_S, MENU, MENU_HZ, MENU_TIMEOUT_S, RECORDER
+from tests.support.timing import NotBefore
 from tests.support.webapp import FakeWebApp, Reply
 
 
@@ -35,7 +36,7 @@ async def test_a_number_that_could_be_longer_waits_for_the_inter_digit_timeout(
         await phone.answered()
         await phone.sound.hear_tone(MENU_HZ)
         await phone.sound.send_digits("20")
-        request = await web.request(caller, within_s=INTER_DIGIT_TIMEOUT_S + 0.5)
+        request = await web.request(caller, within_s=INTER_DIGIT_TIMEOUT_S + 5)
         await phone.hung_up()
     assert request.query["is"] == "20"
 
@@ -44,11 +45,11 @@ async def test_nobody_dials_and_timeout_runs(call: PlaceCall, web: FakeWebApp, c
     web.on(caller, Reply(status=204))
     async with call(MENU) as phone:
         answer = await phone.answered()
-        request = await web.request(caller, within_s=3 + MENU_TIMEOUT_S + 1)
+        request = await web.request(caller, within_s=3 + MENU_TIMEOUT_S + 5)
         await phone.hung_up()
     assert request.query["is"] == "timeout"
-    assert request.at_s - answer.at_s == pytest.approx(3 + MENU_TIMEOUT_S, abs=0.4)
-    assert phone.sound.tone_duration(MENU_HZ) == pytest.approx(3, abs=0.06)
+    assert request.at_s - answer.at_s == NotBefore(3 + MENU_TIMEOUT_S)
+    assert phone.sound.tone_duration(MENU_HZ) == pytest.approx(3, abs=0.12)
 
 
 @pytest.mark.parametrize(("dialled", "recorded"), [("12345", "1234"), ("12#", "12"), ("7", "7"), ("", "")])

@@ -9,6 +9,7 @@ import pytest
 from tests.e2e.conftest import PlaceCall
 from tests.e2e.ivr import LIFETIME_S, LOOP, NEXT_RULE_HZ, OTHER_OPTION_HZ, SCRIPTED_GET, SHORT_LIVED
 from tests.support.stack import RunningStack
+from tests.support.timing import NotBefore
 from tests.support.webapp import FakeWebApp, Reply, actions
 
 BY_THE_IVR_S = 3.0
@@ -42,7 +43,7 @@ async def test_a4_jump_enters_the_option_given(call: PlaceCall, web: FakeWebApp,
     async with call(SCRIPTED_GET) as phone:
         await phone.answered()
         await phone.hung_up()
-    assert phone.sound.tone_duration(OTHER_OPTION_HZ) == pytest.approx(0.4, abs=0.05)
+    assert phone.sound.tone_duration(OTHER_OPTION_HZ) == pytest.approx(0.4, abs=0.12)
 
 
 @pytest.mark.parametrize("jump", ['<Jump context="nowhere"/>', '<Jump context="get" option="9"/>'])
@@ -61,8 +62,8 @@ async def test_a2_pause_is_silence_of_its_length(
     async with call(SCRIPTED_GET) as phone:
         await phone.answered()
         asked = await web.request(caller)
-        bye = await phone.hung_up(within_s=seconds + 3)
-    assert bye.at_s - asked.at_s == pytest.approx(seconds, abs=0.3)
+        bye = await phone.hung_up(within_s=seconds + 5)
+    assert bye.at_s - asked.at_s == NotBefore(seconds)
     assert phone.sound.heard_tones() == []
 
 
@@ -84,15 +85,15 @@ async def test_x1_no_response_goes_on_with_the_next_rule(
     async with call(SCRIPTED_GET) as phone:
         await phone.answered()
         await phone.hung_up()
-    assert phone.sound.tone_duration(NEXT_RULE_HZ) == pytest.approx(0.4, abs=0.05)
+    assert phone.sound.tone_duration(NEXT_RULE_HZ) == pytest.approx(0.4, abs=0.12)
 
 
 async def test_c5_lifetime_ends_the_call(call: PlaceCall, web: FakeWebApp, caller: str) -> None:
     web.on(caller, actions('<Pause length="60"/>'))
     async with call(SHORT_LIVED) as phone:
         answer = await phone.answered()
-        bye = await phone.hung_up(within_s=LIFETIME_S + 2)
-    assert bye.at_s - answer.at_s == pytest.approx(LIFETIME_S, abs=0.4)
+        bye = await phone.hung_up(within_s=LIFETIME_S + 5)
+    assert bye.at_s - answer.at_s == NotBefore(LIFETIME_S)
 
 
 async def test_c5_a_loop_is_ended_and_logged(call: PlaceCall, stack: RunningStack) -> None:

@@ -36,6 +36,7 @@ async def call_many(stack: RunningStack, caller: str, calls: int) -> None:
         await sipp.finished(within_s=calls / RATE + 30)
 
 
+@pytest.mark.load
 @pytest.mark.timeout(240)
 async def test_a_thousand_calls(stack: RunningStack, web: FakeWebApp, caller: str) -> None:
     web.on(caller, actions("<PlaySound>tone-440-400.wav</PlaySound><Hangup/>"))

@@ -53,7 +53,7 @@ class StudioCall:
     def dialled(self) -> str:
         return "".join(digit.digit for digit in self.digits)
 
-    async def expect_digits(self, expected: str, within_s: float = 1.0) -> None:
+    async def expect_digits(self, expected: str, within_s: float = 8) -> None:
         """Wait for these digits, then a moment for those that should not be there."""
         try:
             async with asyncio.timeout(within_s):

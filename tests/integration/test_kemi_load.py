@@ -6,6 +6,8 @@ import asyncio
 import csv
 from pathlib import Path
 
+import pytest
+
 from callinteractive.headers import CallerHeader, CallHeader, TransferHeader
 from callinteractive.request import CallFacts
 from tests.integration import kemi_support as sip
@@ -13,6 +15,8 @@ from tests.integration.kemi_support import RunningKamailio
 
 SCENARIOS = Path(__file__).parent / "sipp"
 CALLS = 300
+
+pytestmark = pytest.mark.load
 
 
 async def test_calls_in_a_row(tmp_path: Path) -> None:

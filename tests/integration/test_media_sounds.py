@@ -32,7 +32,7 @@ async def test_every_format_is_heard_in_full(studio: Studio, tmp_path: Path) -> 
         await call.media.play(sound)
         await phone.hear_tone(700, for_s=0.5)
         await phone.hear_silence(for_s=0.15)
-        assert phone.tone_duration(700) == pytest.approx(sound.duration_ms / 1000, abs=0.06), sound.name
+        assert phone.tone_duration(700) == pytest.approx(sound.duration_ms / 1000, abs=0.12), sound.name
     assert len(library) == len(FORMATS)
 
 
@@ -43,7 +43,7 @@ async def test_ringback_rings_and_pauses(studio: Studio, tmp_path: Path) -> None
     await call.media.play(ringback, repeat=100)
     await phone.hear_tone(425, for_s=1.5, within_s=7)
     rings = [tone for tone in phone.heard_tones() if tone.duration_s > 0.2]
-    assert rings[0].duration_s == pytest.approx(1.0, abs=0.06)
+    assert rings[0].duration_s == pytest.approx(1.0, abs=0.12)
     assert rings[1].started_s - rings[0].started_s == pytest.approx(5.0, abs=0.1)
 
 

@@ -43,7 +43,7 @@ def test_nobody_listens_there_is_known_at_once(run: Callable[[Body], None]) -> N
         for _ in range(3):
             inbox = Inbox()
             transport.agent.invite(f"sip:x@{PEER}", SDP, inbox.listen)
-            rejected = await inbox.next(within_s=1)
+            rejected = await inbox.next(within_s=8)
             assert isinstance(rejected, Rejected)
             assert rejected.status == 503
         await asyncio.sleep(0)

@@ -5,7 +5,7 @@ In a test::
     async with RtpEndpoint("127.0.0.3") as phone:
         ...                                # signalling with phone.sdp()
         phone.send_to(answer_sdp)          # or nothing: it answers whoever sends to it first
-        await phone.hear_tone(440, within_s=2)
+        await phone.hear_tone(440, within_s=8)
         await phone.send_digits("12#")
 """
 
@@ -299,12 +299,12 @@ class RtpEndpoint:
                     f"{what}: not within {within_s} s; {len(self.packets)} packets, heard {self.heard_tones()}"
                 ) from None
 
-    async def hear_tone(self, frequency: float, within_s: float = 2.0, for_s: float = 0.1) -> float:
+    async def hear_tone(self, frequency: float, within_s: float = 8, for_s: float = 0.1) -> float:
         """Wait until `for_s` of this tone was received since `forget`; returns the clock at its first packet."""
         await self.wait_until(lambda: self.tone_duration(frequency) >= for_s, within_s, f"tone of {frequency} Hz")
         return self.first_heard(frequency)
 
-    async def hear_silence(self, for_s: float = 0.2, within_s: float = 2.0) -> None:
+    async def hear_silence(self, for_s: float = 0.2, within_s: float = 8) -> None:
         """Wait until nothing audible has arrived for `for_s`, from now on."""
         asked = self._loop.time()
         deadline = asked + within_s

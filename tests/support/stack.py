@@ -202,7 +202,7 @@ class RunningStack:
         entries = [json.loads(line) for line in self.log[since:]]
         return [entry for entry in entries if fields.items() <= entry.items()]
 
-    async def logged(self, within_s: float = 3.0, since: int = 0, **fields: str) -> dict[str, Any]:
+    async def logged(self, within_s: float = 8, since: int = 0, **fields: str) -> dict[str, Any]:
         """The first such entry, waited for."""
         await until(lambda: bool(self.entries(since, **fields)), within_s, f"log entry with {fields}")
         return self.entries(since, **fields)[0]

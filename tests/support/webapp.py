@@ -81,7 +81,7 @@ class FakeWebApp:
         """Answer this caller's requests one after the other; the last answer stays."""
         self._replies[caller] = list(replies)
 
-    async def request(self, caller: str, nth: int = 1, within_s: float = 5.0) -> Request:
+    async def request(self, caller: str, nth: int = 1, within_s: float = 8) -> Request:
         """The caller's `nth` request, waited for."""
         return await self._wait(lambda: self.requests[caller][nth - 1 : nth], within_s, f"request {nth} of {caller}")
 
