@@ -27,8 +27,8 @@ unit: setup  ## tests with no daemon, seconds
 e2e: setup  ## calls through real Kamailio, RTPengine and SIPp, minutes
 	$(BIN)/pytest tests/integration tests/e2e -n $(WORKERS)
 
-bench: setup  ## what a call costs, into bench/report.md (minutes; QUICK=1: less than three)
-	$(BIN)/python -m bench $(if $(QUICK),--quick)
+bench: setup  ## what a call costs, into bench/report.md (a quarter of an hour; QUICK=1: three minutes; SOAK=1: more)
+	$(BIN)/python -m bench $(if $(QUICK),--quick) $(if $(SOAK),--soak)
 
 lint: setup  ## ruff and mypy --strict
 	$(BIN)/ruff check .

@@ -14,7 +14,7 @@ from bench.held import hold, most_calls, soak
 from bench.measure import Load, Run, measure
 from bench.overload import FIRST_RATE, find_clean_rate, push
 from bench.report import write_report
-from bench.results import Results
+from bench.results import Results, loop_ms
 from bench.world import World
 
 BASELINE = Load("baseline", "proxy baseline", "baseline", callee="callee", is_baseline=True)
@@ -41,6 +41,7 @@ Plan = tuple[tuple[Load, tuple[int, ...]], ...]
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="the main scenarios, short: less than 3 minutes")
+    parser.add_argument("--soak", action="store_true", help="also 20,000 calls, which take six minutes")
     parser.add_argument("--only", action="append", help="only this scenario (dip, prompt, ..., held, overload, soak)")
     parser.add_argument("--to", type=Path, default=Path(__file__).parent, help="where the report goes")
     options = parser.parse_args()
@@ -51,12 +52,13 @@ def main() -> None:
         try:
             bench.run(QUICK_PLAN if options.quick else FULL_PLAN, QUICK_S if options.quick else FULL_S)
             if not options.quick:
-                bench.run_long()
+                bench.run_long(options.soak)
         except KeyboardInterrupt:
             say("stopped: the report is of what was done so far")
-    results.took_s = round(time.monotonic() - began)
-    write_report(results, LOADS, options.to)
-    say(f"{options.to}/report.md, after {results.took_s} s")
+        finally:
+            results.took_s = round(time.monotonic() - began)
+            write_report(results, LOADS, options.to)
+            say(f"{options.to}/report.md, after {results.took_s} s")
 
 
 class Bench:
@@ -76,12 +78,13 @@ class Bench:
         for load, rates in plan:
             if not self._wanted(load.name) or not self._is_available(load):
                 continue
+            self._results.loop_ms.append(loop_ms())
             for rate in rates:
                 for number in range(RUNS):
                     self._baseline(rate, number, load_s)
                     self._results.runs.append(self._tell(load, rate, load_s))
 
-    def run_long(self) -> None:
+    def run_long(self, with_soak: bool) -> None:
         """The clean rate and what is beyond it, calls held, and many calls."""
         if self._wanted("overload"):
             self._overload()
@@ -91,7 +94,7 @@ class Bench:
                 self._results.held.append(held)
                 sizes = ", ".join(f"{part} {kb:.1f}" for part, kb in held.kb_a_call.items())
                 say(f"held      {held.calls} calls, KB each: {sizes}; {held.failed} failed")
-        if self._wanted("soak"):
+        if with_soak and self._wanted("soak"):
             self._results.soak = soak(self._world, DIP, self._captures)
             growth = ", ".join(f"{part} {share:+.1%}" for part, share in self._results.soak.growth.items())
             say(f"soak      {self._results.soak.calls} calls: {growth}; {self._results.soak.failed} failed")

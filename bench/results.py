@@ -33,6 +33,7 @@ class Results:
     soak: Soak | None = None
     clean_rate: int | None = None
     took_s: int = 0
+    loop_ms: list[float] = field(default_factory=lambda: [loop_ms()])
     began: str = field(default_factory=lambda: time.strftime("%Y-%m-%d %H:%M:%S %Z"))
 
     def of(self, load: str) -> dict[int, list[Run]]:
@@ -58,6 +59,7 @@ class Results:
             "took_s": self.took_s,
             "is_quick": self.is_quick,
             "machine": machine(),
+            "loop_ms": self.loop_ms,
             "versions": versions(),
             "clean_rate": self.clean_rate,
             "unavailable": self.unavailable,
@@ -67,6 +69,15 @@ class Results:
             "overload": [asdict(overload) for overload in self.overloads],
             "soak": asdict(self.soak) if self.soak else None,
         }
+
+
+def loop_ms() -> float:
+    """CPU time of a fixed piece of Python: how fast this machine is just now. A virtual one's neighbours slow it down."""
+    began = time.process_time()
+    total = 0
+    for number in range(1_000_000):
+        total += number * number
+    return (time.process_time() - began) * 1000
 
 
 @dataclass(frozen=True)
