@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from tests.support.callee import Callee
+from tests.support.rtp import RtpEndpoint
 from tests.support.stack import RunningStack
 from tests.support.webapp import Reply, actions
 
 FIRST, SECOND, REGISTERED = "000*306", "000*307", "000*308"
 BOTH = f"{FIRST},{SECOND}"
+ONE_HZ, OTHER_HZ = 520, 760
 
 
 class CalledPhones:
@@ -29,5 +32,18 @@ class CalledPhones:
 
 def transfer(numbers: str, before: str = "", after: str = "", **attributes: str) -> Reply:
     """A web application's answer with a SimpleTransfer, and what comes before and after it in the same answer."""
+    return actions(before + transfer_xml(numbers, **attributes) + after)
+
+
+def transfer_xml(numbers: str, **attributes: str) -> str:
     given = "".join(f' {name}="{value}"' for name, value in attributes.items())
-    return actions(f"{before}<SimpleTransfer{given}>{numbers}</SimpleTransfer>{after}")
+    return f"<SimpleTransfer{given}>{numbers}</SimpleTransfer>"
+
+
+async def both_hear(one: RtpEndpoint, other: RtpEndpoint) -> None:
+    """Each hears what the other says from now on."""
+    one.forget()
+    other.forget()
+    await asyncio.gather(
+        one.send_tone(ONE_HZ, 0.4), other.send_tone(OTHER_HZ, 0.4), one.hear_tone(OTHER_HZ), other.hear_tone(ONE_HZ)
+    )

@@ -19,6 +19,9 @@ from tests.support.rtp import RtpEndpoint
 from tests.support.sipp import SipMessage, Sipp
 from tests.support.stack import until
 
+BUSY = "486 Busy Here"
+"""What callee-refuses.xml says."""
+
 
 class Callee:
     """One phone at a fixed address. `scenario` says what it does when it is called; one of sipp-scenarios/callee*.xml."""
@@ -34,7 +37,7 @@ class Callee:
         arguments: tuple[str, ...] = (),
         replace: Mapping[str, str] | None = None,
     ) -> None:
-        """`target` is where the stack listens, `status` what a phone that refuses says, e.g. "486 Busy Here"."""
+        """`target` is where the stack listens, `status` what one that refuses says instead of `BUSY`."""
         self.sound = sound or RtpEndpoint(address[0])
         self.sipp = Sipp(
             scenario,
@@ -43,9 +46,8 @@ class Callee:
             target=target,
             service="callee",
             sdp=self.sound.sdp(),
-            keys={"status": status} if status else None,
             arguments=arguments,
-            replace=replace,
+            replace={**({BUSY: status} if status else {}), **(replace or {})},
         )
         self._call_id = ""
         self._resources = AsyncExitStack()

@@ -9,6 +9,7 @@ async with Phone(stack.net, "000*100", caller="+15550123") as phone:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from types import TracebackType
 
@@ -32,6 +33,7 @@ class Phone:
         scenario: str = "caller",
         arguments: tuple[str, ...] = (),
         sdp: str | None = None,
+        replace: Mapping[str, str] | None = None,
     ) -> None:
         self.sound = sound or RtpEndpoint(host)
         shown = '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '" ' if name else ""
@@ -43,6 +45,7 @@ class Phone:
             from_=f"{shown}<sip:{caller}@{host}>",
             sdp=self.sound.sdp(codecs=codecs or None) if sdp is None else sdp,
             arguments=arguments,
+            replace=replace,
         )
         self._resources = AsyncExitStack()
 
