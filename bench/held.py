@@ -13,7 +13,7 @@ from bench.sipp import Sipp
 from bench.world import CALLER, CALLER_MEDIA, SIP_PORT, STACK, World
 
 PAUSE = "000*905"
-BUILD_RATE = 200
+BUILD_RATE = 150
 HOLD_S = 8.0
 FILES_A_CALL = 4
 """RTPengine opens so many sockets for a call."""
@@ -27,6 +27,7 @@ FIRST, ALL = 2_000, 20_000
 class Held:
     """Kilobytes a call, by part, with `calls` held at once; `failed` calls did not come or end as they should."""
 
+    wanted: int
     calls: int
     failed: int
     kb_a_call: dict[str, float]
@@ -71,6 +72,7 @@ def hold(world: World, calls: int, warm_up: Load, captures: Path) -> Held:
         caller.wait(built_s + HOLD_S + 45)
         outcome = caller.outcome()
     return Held(
+        wanted=calls,
         calls=held,
         failed=outcome.failed + calls - outcome.calls,
         kb_a_call={part: (during[part] - before[part]) / max(held, 1) for part in parts},

@@ -67,13 +67,13 @@ def push(world: World, service: str, clean_rate: int) -> Overload:
     calls = round(rate * OVER_S)
     restarts = world.restarts
     with ExitStack() as stack:
-        steady = stack.enter_context(_sipp("caller", STEADY_SERVICE, 100, STEADY_CALLS))
+        steady = stack.enter_context(_sipp("caller", 0, STEADY_SERVICE, 100, STEADY_CALLS))
         time.sleep(STEADY_CALLS / 100 + 1)
         began = time.time()
-        over = stack.enter_context(_sipp("pusher", service, rate, calls))
+        over = stack.enter_context(_sipp("pusher", 1, service, rate, calls))
         over.wait(OVER_S + 0.5)  # SIPp goes on to the end of its calls
         ended = time.time()
-        after = stack.enter_context(_sipp("pusher", service, AFTER_RATE, round(AFTER_RATE * AFTER_S)))
+        after = stack.enter_context(_sipp("pusher", 2, service, AFTER_RATE, round(AFTER_RATE * AFTER_S)))
         after.wait(AFTER_S + GIVE_UP_S)
         steady.wait(STEADY_S)
         pushed, followed, stayed = over.outcome(), after.outcome(), steady.outcome()
@@ -88,7 +88,7 @@ def push(world: World, service: str, clean_rate: int) -> Overload:
         answered_a_s=len(served) / (ended - began),
         latency_ms=percentiles([latency for _, latency in pushed.latencies_ms]),
         steady_calls=STEADY_CALLS,
-        steady_failed=stayed.failed,
+        steady_failed=stayed.failed + STEADY_CALLS - stayed.calls,
         after_calls=followed.calls,
         after_refused=followed.refused,
         after_failed=followed.failed,
@@ -97,6 +97,7 @@ def push(world: World, service: str, clean_rate: int) -> Overload:
     )
 
 
-def _sipp(scenario: str, service: str, rate: int, calls: int) -> Sipp:
+def _sipp(scenario: str, number: int, service: str, rate: int, calls: int) -> Sipp:
+    """`number` keeps those that run at once apart: each binds a media port, and the one after the next."""
     arguments = ("-s", service, "-r", str(rate), "-m", str(calls), "-l", "10000", f"{STACK}:{SIP_PORT}")
-    return Sipp(scenario, (CALLER, caller_port()), CALLER_MEDIA, *arguments)
+    return Sipp(scenario, (CALLER, caller_port()), CALLER_MEDIA + 10 * number, *arguments)

@@ -56,9 +56,9 @@ def _latency(results: Results, directory: Path) -> tuple[str, str]:
 def _memory(results: Results, directory: Path) -> tuple[str, str]:
     title = "Memory with calls held"
     figure, axes = plt.subplots(figsize=(7, 4))
-    counts = sorted({held.calls for held in results.held})
+    counts = sorted({held.wanted for held in results.held})
     for part in PARTS:
-        values = [[held.kb_in_all[part] / 1024 for held in results.held if held.calls == calls] for calls in counts]
+        values = [[held.kb_in_all[part] / 1024 for held in results.held if held.wanted == wanted] for wanted in counts]
         _line(axes, counts, values, part)
     axes.set(xlabel="calls held at once", ylabel="MB (PSS)", title=title, ylim=(0, None))
     return _save(figure, axes, directory, "report-memory.svg", title)

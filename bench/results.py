@@ -72,7 +72,7 @@ class Results:
 
 
 def loop_ms() -> float:
-    """CPU time of a fixed piece of Python: how fast this machine is just now. A virtual one's neighbours slow it down."""
+    """CPU time of a fixed piece of Python: how fast this machine is just now; a virtual one has neighbours."""
     began = time.process_time()
     total = 0
     for number in range(1_000_000):

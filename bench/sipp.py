@@ -87,8 +87,11 @@ class Sipp:
         return rows[-1] if rows else {}
 
     def outcome(self) -> Outcome:
-        """What its files say."""
+        """What its files say. Raises RuntimeError when it placed or took no call at all: that is no result."""
         stat = self._counters()
+        if not int(stat.get("TotalCallCreated", 0)):
+            assert self._process is not None
+            raise RuntimeError(f"SIPp has done nothing, status {self._process.poll()}: {' '.join(self._command)}")
         history = _rows(next(self._path.glob("*_counts.csv"), self._path / "none"))
         counts = history[-1] if history else {}
         errors = self._path / "errors.log"
