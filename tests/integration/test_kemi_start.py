@@ -18,7 +18,7 @@ async def test_bad_configuration_is_told_and_nothing_starts(tmp_path: Path) -> N
     ivr_path.write_text(sip.IVR.replace("entry_context: 1", "entry_context: 9"))
     log: list[str] = []
     spec = kamailio_spec(load_site(sip.SITE, "site.yaml"), site_path, ivr_path, tmp_path)
-    process = await Process.start(spec, lambda _name, line: log.append(line))
+    process = await Process.start(spec, lambda _name, *lines: log.extend(lines))
     with pytest.raises(StackError, match="exit 78"):
         await process.wait_ready(10)
     await process.wait()
