@@ -17,8 +17,8 @@ KAMAILIO = "/usr/sbin/kamailio"
 SHARED_MB = 256
 """Memory for transactions, 12 KB a held call, over all workers."""
 PRIVATE_MB = 16
-SIDECARS, TRUNKS = 1, 2
-"""Dispatcher groups: `kemi.jump.GROUP` and `kemi.transfer.TRUNKS`."""
+SIDECARS, TRUNKS, FIRST_POOL = 1, 2, 3
+"""Dispatcher groups: `kemi.jump.GROUP`, `kemi.transfer.TRUNKS`, and `kemi.jump.FIRST_POOL` whose successors follow."""
 
 
 def kamailio_spec(site: Site, site_path: Path, ivr_path: Path, run_dir: Path) -> ProcessSpec:
@@ -53,7 +53,10 @@ def kamailio_spec(site: Site, site_path: Path, ivr_path: Path, run_dir: Path) ->
 
 def _dispatcher_list(site: Site) -> str:
     """Lines of `group uri`. Sidecars share the calls in turn; trunks are tried in the order of the site file."""
-    lines = [f"{SIDECARS} sip:{address}" for address in site.sidecars.addresses]
+    pool, addresses = site.sidecars, site.sidecars.addresses
+    groups = [(SIDECARS, pool.members(None))]
+    groups += [(FIRST_POOL + index, pool.members(name)) for index, name in enumerate(pool.pools)]
+    lines = [f"{group} sip:{addresses[member]}" for group, members in groups for member in members]
     lines += [f"{TRUNKS} {trunk.to}" for trunk in site.trunks if trunk.to]
     return "\n".join((*lines, ""))
 

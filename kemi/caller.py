@@ -51,7 +51,7 @@ def keep_callee_s_view() -> None:
 
     uac puts the sender's own From into a callee's To, and leaves it in the reply.
     """
-    if ";did=" in ksr.header("Route"):  # the dialog module's mark: a dialog whose From was replaced
+    if ksr.is_kept_dialog():  # only those whose From was replaced are
         ksr.remember(_TO, ksr.header("To"))
         ksr.arm_reply(Route.IN_DIALOG_REPLIED)
 

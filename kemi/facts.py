@@ -28,10 +28,27 @@ def decode_user(text: str) -> str:
 
     Raises UnreadableError where the escapes are not UTF-8.
     """
+    return _unescape(text.partition(";")[0].partition(":")[0])
+
+
+def _unescape(text: str) -> str:
     try:
-        return unquote(text.partition(";")[0].partition(":")[0], errors="strict")
+        return unquote(text, errors="strict")
     except UnicodeDecodeError:
         raise UnreadableError("User Part Is Not UTF-8") from None
+
+
+def uri_parameters(uri: str) -> dict[str, str]:
+    """The parameters of a SIP URI's user part and of the URI itself, unescaped; the user's win.
+
+    Raises UnreadableError where the escapes are not UTF-8.
+    """
+    user, at, host = uri.partition("?")[0].rpartition("@")
+    found: dict[str, str] = {}
+    for part in (*(user.split(";")[1:] if at else ()), *host.split(";")[1:]):
+        name, _, value = part.partition("=")
+        found.setdefault(_unescape(name).lower(), _unescape(value))
+    return found
 
 
 def parse_address(text: str) -> Identity:

@@ -19,8 +19,10 @@ MOST_BRANCHES = 30
 """What tm can fork to, all that one INVITE ever gets together."""
 SILENT_MS = 4_000
 """A target that has not even said 100 by then is not there."""
+MARGIN_S = 2
+"""How long a peer that rings for us is waited for when its time is up."""
 _HOP, _BRANCH, _USED = "ci_hop:", "ci_branch:", "ci_used"
-_EARLY, _RINGING, _BUSY, _FROMS = "ci_early", "ci_ringing", "ci_busy", "ci_froms"
+_EARLY, _RINGING, _BUSY, _FROMS, _OWN = "ci_early", "ci_ringing", "ci_busy", "ci_froms", "ci_own_from"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +55,24 @@ def fork(targets: Sequence[Target], ringing: Ringing) -> None:
         # A reliable 183 can't be made a plain 180: its PRACK would be missed (RFC 3262).
         ksr.remove_option_tag("Supported", "100rel")
     _remember_hops(targets, ringing)
-    for name, value in ((_EARLY, "1" if ringing.early_media else ""), (_RINGING, ""), (_BUSY, "")):
+    _ring([target[0].uri for target in targets], ringing.timeout_s, ringing.early_media)
+
+
+def pass_on(hop: Hop, timeout_s: int) -> None:
+    """Send the INVITE at hand, as it is, to a peer of ours that rings for us."""
+    ksr.remember(_HOP + hop.uri, json.dumps((None, hop.headers, None)))
+    ksr.remember(_FROMS, "1")
+    _ring([hop.uri], timeout_s + MARGIN_S, early_media=True)
+
+
+def _ring(uris: Sequence[str], timeout_s: int, early_media: bool) -> None:
+    for name, value in ((_EARLY, "1" if early_media else ""), (_RINGING, ""), (_BUSY, "")):
         ksr.remember(name, value)
-    first, *others = (target[0].uri for target in targets)
-    ksr.set_request_uri(first)
-    for uri in others:
+    ksr.set_request_uri(uris[0])
+    for uri in uris[1:]:
         ksr.append_branch(uri)
-    ksr.set_timers(ringing.timeout_s * 1000, SILENT_MS)
-    ksr.set_lifetime(ringing.timeout_s * 1000)
+    ksr.set_timers(timeout_s * 1000, SILENT_MS)
+    ksr.set_lifetime(timeout_s * 1000)
     _relay()
 
 
@@ -73,10 +85,11 @@ def _remember_hops(targets: Sequence[Target], ringing: Ringing) -> None:
         for hop in target
     }
     froms = {view.from_ for view in views.values()}
-    own = None
-    if froms != {None}:
+    own = _own_from()
+    if froms != {None} and not own:
         ksr.keep_dialog()
         own = ksr.from_address()  # where one branch's From is replaced all are: what the dialog holds is for all
+        ksr.remember(_OWN, json.dumps(own))
     ksr.remember(_FROMS, str(len(froms)))
     for target in targets:
         for hop, following in zip(target, (*target[1:], None), strict=True):
@@ -91,11 +104,17 @@ def _hop(uri: str) -> tuple[From | None, str, str | None]:
     return from_ and From(*from_), lines, following
 
 
-def note_branch() -> None:
-    """Branch route: keep which URI the branch has, and how many there have been."""
-    index = ksr.branch_index()
-    ksr.remember(f"{_BRANCH}{index}", ksr.request_uri())
-    ksr.remember(_USED, str(index + 1))
+def _own_from() -> From | None:
+    """The INVITE's own From, once another was shown to any branch of it."""
+    own = ksr.recall(_OWN)
+    return From(*json.loads(own)) if own else None
+
+
+def on_branch_back() -> None:
+    """Branch route towards a sidecar: it sees the INVITE as it came, whatever others were shown before."""
+    ksr.remember(_USED, str(ksr.branch_index() + 1))
+    if own := _own_from():
+        ksr.replace_from(own)
 
 
 def branches_used() -> int:
@@ -105,8 +124,10 @@ def branches_used() -> int:
 
 def on_branch() -> None:
     """Branch route: what only this peer sees."""
-    note_branch()
-    from_, lines, _ = _hop(ksr.request_uri())
+    index, uri = ksr.branch_index(), ksr.request_uri()
+    ksr.remember(f"{_BRANCH}{index}", uri)
+    ksr.remember(_USED, str(index + 1))
+    from_, lines, _ = _hop(uri)
     if from_:
         ksr.replace_from(from_)
     if lines:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from urllib.parse import unquote
+from collections.abc import Mapping
+from urllib.parse import quote, unquote
 
-from callinteractive.model import Extension, Site, Trunk
+from callinteractive.headers import CallHeader, EntryHeader, TransferHeader
+from callinteractive.model import START, Context, Extension, Ivr, Site, Trunk
 from callinteractive.numbers import Directory
 from kemi import caller, ksr
-from kemi.facts import decode_user, find_identity, make_facts
+from kemi.facts import decode_user, find_identity, make_facts, uri_parameters
 from kemi.jump import Sidecars
 from kemi.ksr import Match
+from kemi.redirect import Redirects
 from kemi.registrar import Registrar
 from kemi.transfer import Transfer
 
@@ -22,14 +25,15 @@ _MARK = "ci"
 class Ingress:
     """Routes requests. `route_key` signs the Record-Route of dialogs, so that only they are followed."""
 
-    def __init__(self, site: Site, directory: Directory, route_key: bytes) -> None:
+    def __init__(self, site: Site, directory: Directory, contexts: Mapping[str, Context], route_key: bytes) -> None:
         self._node = site.node
         self._sidecar_addresses = {(address.host, address.port) for address in site.sidecars.addresses}
         self._directory = directory
+        self._contexts = contexts
         self._route_key = route_key
-        self._sidecars = Sidecars(site.sidecars)
         self._registrar = Registrar(directory)
-        self._transfer = Transfer(site, directory, self._sidecars, self._registrar.contacts_of)
+        self._transfer = Transfer(site, directory, self._registrar.contacts_of)
+        self.redirects = Redirects(Sidecars(site.sidecars, contexts), self._transfer)
 
     def route(self) -> None:
         """The request route."""
@@ -61,9 +65,9 @@ class Ingress:
     def _outside(self, method: str) -> None:
         """A request of no dialog or transaction of ours. Anybody may ask with OPTIONS whether we are here."""
         source = ksr.source()
-        from_sidecar = source in self._sidecar_addresses
-        sender = None if from_sidecar else self._directory.find_caller(source[0], unquote(ksr.from_user()))
-        if sender is None and not from_sidecar and ksr.is_flooding():
+        from_sidecar, from_us = source in self._sidecar_addresses, source == ksr.received_on()
+        sender = None if from_sidecar or from_us else self._directory.find_caller(source[0], unquote(ksr.from_user()))
+        if sender is None and not (from_sidecar or from_us) and ksr.is_flooding():
             return
         if not self._passes_checks():
             return
@@ -77,7 +81,9 @@ class Ingress:
             ksr.reply(405, "Method Not Allowed", ALLOW)
         elif from_sidecar:
             self._record_route()
-            self._transfer.start()
+            self._transfer.start(for_caller=False)
+        elif from_us:
+            self._once_more()
         elif sender := sender or self._registrar.find_caller():
             self._enter(sender)
 
@@ -89,12 +95,44 @@ class Ingress:
         if found is None:
             ksr.reply(404, "Not Found")
             return
+        entry = self._entry(found.ivr, sender)
+        if entry is None:
+            return
         identity = find_identity(ksr.header("From"), ksr.header("P-Asserted-Identity"))
-        facts = make_facts(self._node, found, dialled, identity, sender)
+        call = CallHeader(make_facts(self._node, found, dialled, identity, sender))
         ksr.remove_private_headers()
         ksr.remove_header("Route")  # a phone's outbound-proxy route leads here; we go where the number says
         self._record_route()
-        self._sidecars.enter(found.ivr, facts)
+        self.redirects.enter(quote(dialled, safe="*+"), call, entry)
+
+    def _entry(self, ivr: Ivr, sender: Trunk | Extension) -> EntryHeader | None:
+        """Where the call enters: as ``;context=3;option=start`` of a trusted trunk's Request-URI says, if it does.
+
+        None where there is no such context or option; the call has been answered then.
+        """
+        wanted = uri_parameters(ksr.request_uri()) if isinstance(sender, Trunk) and sender.is_trusted else {}
+        context, option = wanted.get("context", ivr.entry_context), wanted.get("option", START)
+        entry = EntryHeader(ivr.number, context, option)
+        if not {"context", "option"} & wanted.keys():
+            return entry
+        if context not in self._contexts:
+            ksr.reply(404, "No Such Context")
+            return None
+        if option not in self._contexts[context].options:
+            ksr.reply(404, "No Such Option")
+            return None
+        return entry
+
+    def _once_more(self) -> None:
+        """An INVITE that we sent to ourselves, as `Transfer` does; it is in our Record-Route already."""
+        if ksr.header(TransferHeader.NAME):
+            self._transfer.start(for_caller=True)
+        elif ksr.header(CallHeader.NAME):
+            call, entry = CallHeader.parse(ksr.header(CallHeader.NAME)), EntryHeader.parse(ksr.header(EntryHeader.NAME))
+            ksr.remove_private_headers()
+            self.redirects.enter(ksr.request_user(), call, entry)
+        else:
+            ksr.reply(482, "Loop Detected")  # a phone's contact that is our own address
 
     def _record_route(self) -> None:
         ksr.record_route(f";{_MARK}={self._mark()}")

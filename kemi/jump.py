@@ -1,77 +1,91 @@
 """A call to a (context, option) of an IVR: which sidecar serves it, and the next one where that fails (A4, C1).
 
-Sidecars are one dispatcher group. A living one says 100 at once, so one that is silent for `PROVISIONAL_MS` is
-passed over before the caller notices; so is one that answers 503, being drained.
+Each pool of sidecars is one dispatcher group. A living sidecar says 100 at once and again every second until it has
+decided. So one that is silent for `PROVISIONAL_MS`, or later for `ALIVE_MS`, is passed over: another one does the
+same anew. So is one that answers 503, being drained.
 """
 
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 
 from callinteractive.headers import CallHeader, EntryHeader
-from callinteractive.model import START, Ivr, SidecarPool
-from callinteractive.request import CallFacts
-from kemi import ksr
+from callinteractive.model import Address, Context, SidecarPool
+from kemi import fork, ksr
 from kemi.ksr import Route
 
-GROUP = 1
-"""The dispatcher group of the sidecars."""
+GROUP, FIRST_POOL = 1, 3
+"""The dispatcher groups: of the sidecars that are in no pool; of the first pool, whose successors follow."""
 PROVISIONAL_MS = 300
-ANSWER_MS = {"at_once": 4_000, "on_media": 60_000}
-"""How long a sidecar that has said 100 may take to answer, by `Ivr.answer` (C6)."""
+ALIVE_MS = 3_000
+DECISION_MS = 60_000
+"""The most that a sidecar may take to answer, or to say what else becomes of a call."""
 RETRY_AFTER = "Retry-After: 5\r\n"
 _HEADERS = "ci_headers"
 
 
 class Sidecars:
-    """The pool that calls enter by."""
+    """The pools that calls enter by. `contexts` says which pool serves a context."""
 
-    def __init__(self, pool: SidecarPool) -> None:
-        self._addresses = pool.addresses
+    def __init__(self, pool: SidecarPool, contexts: Mapping[str, Context]) -> None:
+        self._pools = {name: context.pool for name, context in contexts.items()}
+        self._groups: dict[str | None, int] = {None: GROUP}
+        self._groups |= {name: FIRST_POOL + index for index, name in enumerate(pool.pools)}
+        self._members: dict[str | None, list[Address]] = {
+            name: [pool.addresses[index] for index in pool.members(name)] for name in self._groups
+        }
 
-    def uris(self, user: str) -> tuple[str, ...]:
-        """Each sidecar's URI for `user`, in an order of chance."""
-        shuffled = random.sample(self._addresses, len(self._addresses))
-        return tuple(f"sip:{user}@{address}" for address in shuffled)
+    def has_context(self, name: str) -> bool:
+        return name in self._pools
 
-    @staticmethod
-    def headers(ivr: Ivr, facts: CallFacts) -> str:
-        """The header lines that bring a call into the entry context of `ivr`."""
-        call, entry = CallHeader(facts), EntryHeader(ivr.number, ivr.entry_context, START)
-        return f"{call.NAME}: {call}\r\n{entry.NAME}: {entry}\r\n"
+    def enter(self, user: str, entry: EntryHeader, headers: str) -> None:
+        """Send the INVITE at hand to a sidecar that serves the context of `entry`.
 
-    def enter(self, ivr: Ivr, facts: CallFacts) -> None:
-        """Send the INVITE at hand to a sidecar, into the entry context of `ivr`."""
+        `headers`: the lines for the sidecar beside that of `entry`. `user`, escaped, is that of the Request-URI.
+        """
+        pool = self._pools[entry.context]
+        if not self._members[pool]:
+            _reply_unavailable()  # never another pool: it would send the call back
+            return
         # Added in the branch route, so that they stay off any other branch this INVITE may get.
-        ksr.remember(_HEADERS, self.headers(ivr, facts))
-        if not ksr.select_destination(GROUP):
-            # All are out: more likely a machine that was busy for a moment than a pool that is dead.
-            ksr.set_request_uri(self.uris(ksr.request_user())[0])
-        ksr.set_timers(ANSWER_MS[ivr.answer], PROVISIONAL_MS)
-        _relay()
+        ksr.remember(_HEADERS, f"{headers}{entry.NAME}: {entry}\r\n")
+        ksr.set_request_uri(f"sip:{user}@{random.choice(self._members[pool])}")
+        # Where all are out it stays: more likely a machine that was busy for a moment than a pool that is dead.
+        ksr.select_destination(self._groups[pool])
+        ksr.set_lifetime(DECISION_MS)
+        _ask()
+
+
+def line_of(header: CallHeader) -> str:
+    return f"{header.NAME}: {header}\r\n"
 
 
 def on_branch() -> None:
     """Branch route: the call's facts and its entry go to the sidecar only."""
+    fork.on_branch_back()
     ksr.append_headers(ksr.recall(_HEADERS))
 
 
-def on_failure() -> None:
-    """Failure route: the next sidecar, unless the caller has gone or the sidecar has decided."""
-    if ksr.is_cancelled():
-        return
+def on_sign_of_life() -> None:
+    """Reply route: a sidecar that says 100 lives; whether it does is asked anew from here."""
+    ksr.set_timers(ALIVE_MS, PROVISIONAL_MS)
+
+
+def ask_next() -> None:
+    """Failure route: the next sidecar of the pool."""
     if ksr.branch_timed_out():
         ksr.mark_silent()
-    elif ksr.failure_code() != 503:
-        return
     if ksr.next_destination():
-        _relay()
+        _ask()
     else:
         _reply_unavailable()
 
 
-def _relay() -> None:
+def _ask() -> None:
+    ksr.set_timers(ALIVE_MS, PROVISIONAL_MS)
     ksr.arm_branch(Route.TO_SIDECAR)
+    ksr.arm_reply(Route.SIDECAR_REPLIED)
     ksr.arm_failure(Route.SIDECAR_FAILED)
     if not ksr.relay():
         _reply_unavailable()

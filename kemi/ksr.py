@@ -23,6 +23,7 @@ class Route(StrEnum):
     """
 
     TO_SIDECAR = "to_sidecar"
+    SIDECAR_REPLIED = "sidecar_replied"
     SIDECAR_FAILED = "sidecar_failed"
     TO_TARGET = "to_target"
     TARGET_REPLIED = "target_replied"
@@ -77,6 +78,18 @@ def call_id() -> str:
 def received_at() -> str:
     """The address that the message was sent to: ours, as its sender knows it."""
     return _text(KSR.kx.get_rcvip())
+
+
+def received_on() -> tuple[str, int]:
+    """The socket of ours that the message came by: IP address and port."""
+    port = KSR.kx.get_rcvport()
+    assert isinstance(port, int)
+    return received_at(), port
+
+
+def transport() -> str:
+    """That the message came by, in lower case."""
+    return _text(KSR.kx.get_proto()).lower()
 
 
 def status() -> int:
@@ -161,6 +174,11 @@ def from_address() -> From:
 def keep_dialog() -> None:
     """Before `replace_from`: uac keeps both Froms in the dialog; its other way, in Record-Route, shows the old one."""
     KSR.dialog.dlg_manage()
+
+
+def is_kept_dialog() -> bool:
+    """Whether the request is of a dialog of `keep_dialog`."""
+    return KSR.dialog.is_known_dlg() > 0
 
 
 def replace_from(shown: From) -> None:
@@ -306,6 +324,7 @@ def set_request_uri(uri: str) -> None:
 
 def select_destination(group: int) -> bool:
     """Put the host of a living member of the dispatcher group, in turn, into the Request-URI."""
+    KSR.pv.unset("$xavp(_dsdst_)")  # what is left of an earlier selection
     return KSR.dispatcher.ds_select_domain(group, 4) > 0
 
 

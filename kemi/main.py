@@ -19,9 +19,10 @@ if "CALLINTERACTIVE_PACKAGES" in os.environ:
     python_site.addsitedir(os.environ["CALLINTERACTIVE_PACKAGES"])
 
 from callinteractive.config import load_ivr_file, load_site  # noqa: E402
-from callinteractive.errors import ConfigError, HeaderError  # noqa: E402
+from callinteractive.errors import ConfigError, Finding, HeaderError  # noqa: E402
+from callinteractive.model import IvrFile, Site  # noqa: E402
 from callinteractive.numbers import Directory  # noqa: E402
-from kemi import caller, fork, jump, ksr, transfer  # noqa: E402
+from kemi import caller, fork, jump, ksr  # noqa: E402
 from kemi.facts import UnreadableError  # noqa: E402
 from kemi.ingress import Ingress  # noqa: E402
 
@@ -57,8 +58,12 @@ def answer(error: Exception) -> None:
     elif isinstance(error, UnicodeDecodeError):
         ksr.reply(400, "Not UTF-8")
     else:
-        log(error)
-        ksr.reply(500, "Server Internal Error")
+        refuse(error)
+
+
+def refuse(error: Exception) -> None:
+    log(error)
+    ksr.reply(500, "Server Internal Error")
 
 
 def drop_branch(error: Exception) -> None:
@@ -98,9 +103,13 @@ class Callbacks:
     def to_sidecar(self) -> None:
         jump.on_branch()
 
-    @guarded(answer)
+    @guarded(log)
+    def sidecar_replied(self) -> None:
+        self._ingress.redirects.on_reply()
+
+    @guarded(refuse)
     def sidecar_failed(self) -> None:
-        jump.on_failure()
+        self._ingress.redirects.on_sidecar_failure()
 
     @guarded(log)
     def in_dialog_replied(self) -> None:
@@ -118,9 +127,9 @@ class Callbacks:
     def target_failed(self) -> None:
         fork.on_branch_failure()
 
-    @guarded(answer)
+    @guarded(refuse)
     def transfer_failed(self) -> None:
-        transfer.on_failure()
+        self._ingress.redirects.on_transfer_failure()
 
 
 def mod_init() -> Callbacks:
@@ -128,12 +137,25 @@ def mod_init() -> Callbacks:
     try:
         site = load_site(*_read("CALLINTERACTIVE_SITE"))
         ivr_file = load_ivr_file(*_read("CALLINTERACTIVE_IVR"))
+        _check_pools(site, ivr_file)
     except (ConfigError, OSError, KeyError, UnicodeDecodeError) as error:
         print(f"callinteractive: cannot start: {error}", file=sys.stderr, flush=True)
         os._exit(EXIT_CONFIG)
     missing = [route for route in ksr.Route if not hasattr(Callbacks, route)]
     assert not missing, f"no callback for {missing}"
-    return Callbacks(Ingress(site, Directory(site, ivr_file), _route_key()))
+    return Callbacks(Ingress(site, Directory(site, ivr_file), ivr_file.contexts, _route_key()))
+
+
+def _check_pools(site: Site, ivr_file: IvrFile) -> None:
+    """What neither file shows alone. Raises ConfigError."""
+    path = os.environ["CALLINTERACTIVE_IVR"]
+    findings = [
+        Finding(path, 0, f"contexts.{context.id}.pool", f"the site has no pool {context.pool!r} of sidecars")
+        for context in ivr_file.contexts.values()
+        if context.pool is not None and context.pool not in site.sidecars.pools
+    ]
+    if findings:
+        raise ConfigError(findings)
 
 
 def _read(variable: str) -> tuple[str, str]:

@@ -7,15 +7,14 @@ from dataclasses import replace
 from urllib.parse import quote
 
 from callinteractive.errors import HeaderError
-from callinteractive.headers import CallerHeader, CallHeader, TransferHeader
+from callinteractive.headers import CallerHeader, CallHeader, EntryHeader, TransferHeader
 from callinteractive.identity import Identity
-from callinteractive.model import Extension, Site, Trunk
+from callinteractive.model import START, Extension, Site, Trunk
 from callinteractive.numbers import Directory, FoundIvr
 from callinteractive.request import CallFacts
 from kemi import ksr
-from kemi.facts import new_call_id
-from kemi.fork import MOST_BRANCHES, Hop, Ringing, Target, fork, outcome
-from kemi.jump import Sidecars
+from kemi.facts import new_call_id, parse_address
+from kemi.fork import MOST_BRANCHES, Hop, Ringing, Target, fork, pass_on
 
 TRUNKS = 2
 """The dispatcher group of the outbound trunks."""
@@ -28,35 +27,47 @@ class Transfer:
         self,
         site: Site,
         directory: Directory,
-        sidecars: Sidecars,
         contacts_of: Callable[[Extension], list[str]],
     ) -> None:
         self._site = site
         self._directory = directory
-        self._sidecars = sidecars
         self._contacts_of = contacts_of
         self._trunks = tuple(trunk for trunk in site.trunks if trunk.to)
 
-    def start(self) -> None:
-        """Fork a sidecar's INVITE as its private headers say. Raises HeaderError."""
+    def start(self, *, for_caller: bool) -> None:
+        """Carry out what the private headers of the INVITE at hand say. Raises HeaderError.
+
+        `for_caller`: it is a caller's own INVITE, come from ourselves; else it is a sidecar's.
+        """
         plan = TransferHeader.parse(ksr.header(TransferHeader.NAME))
-        facts = CallHeader.parse(ksr.header(CallHeader.NAME)).facts
+        call = CallHeader.parse(ksr.header(CallHeader.NAME))
         caller = CallerHeader.parse(ksr.header(CallerHeader.NAME))
         if len(plan.numbers) > MOST_BRANCHES:
             raise HeaderError(f"{plan.NAME}: more than {MOST_BRANCHES} numbers")
         ksr.remove_private_headers()
-        targets = self.find_targets(plan.numbers, facts, caller)
-        if targets:
-            identity = Identity.of(caller.name, caller.number)
-            fork(targets, Ringing(self.timeout_s(plan), plan.early_media, identity, keeps_from=False))
-        else:
+        if not self.carry_out(plan, call, caller, MOST_BRANCHES, for_caller=for_caller):
             ksr.reply(404, "Not Found")
 
-    def timeout_s(self, plan: TransferHeader) -> int:
-        """A11."""
-        return plan.timeout_s or self._site.defaults.transfer_timeout_s
+    def carry_out(
+        self, plan: TransferHeader, call: CallHeader, caller: CallerHeader, branches: int, *, for_caller: bool = True
+    ) -> bool:
+        """Fork the INVITE at hand, into no more than that many branches. False where no number has a route."""
+        targets = self._find_targets(plan.numbers, call.facts, caller)
+        if not targets:
+            return False
+        timeout_s = plan.timeout_s or self._site.defaults.transfer_timeout_s  # A11
+        if len(targets) > branches:
+            lines = "".join(f"{header.NAME}: {header}\r\n" for header in (plan, call, caller))
+            pass_on(Hop(_ourselves("transfer"), lines), timeout_s)
+            return True
+        identity = Identity.of(caller.name, caller.number)
+        keeps_from = for_caller and (caller.name, caller.number) == (call.facts.caller_name, call.facts.caller_number)
+        if keeps_from and parse_address(ksr.header("From")).is_anonymous:
+            identity = Identity("", "")  # who it is was told to us, not to those who are called (RFC 3325 7)
+        fork(targets, Ringing(timeout_s, plan.early_media, identity, keeps_from))
+        return True
 
-    def find_targets(self, numbers: tuple[str, ...], facts: CallFacts, caller: CallerHeader) -> list[Target]:
+    def _find_targets(self, numbers: tuple[str, ...], facts: CallFacts, caller: CallerHeader) -> list[Target]:
         """The targets of all numbers, each once; what has no route is left out."""
         home = Extension(facts.called_extension, facts.called_extension_id)  # short numbers are those of the IVR
         targets: dict[tuple[str, ...], Target] = {}
@@ -89,17 +100,15 @@ class Transfer:
             called_extension=found.ivr.number,
             called_extension_id=found.ivr.id,
         )
-        headers = self._sidecars.headers(found.ivr, entering)
-        return tuple(Hop(uri, headers) for uri in self._sidecars.uris(_escape(number)))
+        entry = EntryHeader(found.ivr.number, found.ivr.entry_context, START)
+        lines = "".join(f"{header.NAME}: {header}\r\n" for header in (CallHeader(entering), entry))
+        return (Hop(_ourselves(_escape(number)), lines),)
 
 
-def on_failure() -> None:
-    """Failure route of a sidecar's INVITE: all targets failed."""
-    if ksr.is_cancelled():
-        return
-    code, reason = outcome()
-    if code != ksr.failure_code():
-        ksr.reply(code, reason)
+def _ourselves(user: str) -> str:
+    """Where an INVITE goes that is to be routed by ourselves once more, as a transaction of its own."""
+    host, port = ksr.received_on()
+    return f"sip:{user}@{host}:{port};transport={ksr.transport()}"
 
 
 def _at_trunk(number: str, trunk: Trunk) -> str:

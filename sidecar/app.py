@@ -31,6 +31,8 @@ from sidecar.webhook import Webhook
 LOG = structlog.get_logger()
 TRYING_DELAY_S = 0.1
 """A call that is answered sooner needs no 100. Kamailio takes a sidecar for dead that is silent for 300 ms."""
+TRYING_REPEAT_S = 1.0
+"""How often an undecided call says that it lives. Kamailio gives it to another sidecar after 3 s of silence."""
 STOP_S = 3.0
 """How long a stopping sidecar waits for its calls' BYEs to be answered and their media released."""
 
@@ -136,7 +138,7 @@ class Sidecar:
         self._metrics = Metrics(self._gauges)
         metrics_address = Address(self._site.sidecars.host, self._site.sidecars.metrics_port + self._index)
         stack.push_async_callback((await self._metrics.serve(metrics_address)).cleanup)
-        config = sip.UaConfig(trying_delay_s=TRYING_DELAY_S)
+        config = sip.UaConfig(trying_delay_s=TRYING_DELAY_S, trying_repeat_s=TRYING_REPEAT_S)
         transport = await sip.Transport.open(sip.Address(*self._address), self._on_invite, config)
         transport.agent.admit = Admission(transport.waited_s, lambda: ng.waiting, self._metrics.refused.inc)
         stack.callback(transport.close)

@@ -10,6 +10,8 @@ class UaConfig:
     t1_s, t2_s, t4_s: RFC 3261 table 4; timers A–M derive from them.
     trying_delay_s: when to send 100 to an INVITE that has no other reply yet. 0 sends it as soon as `on_invite` has
         returned without one: Kamailio's dispatcher takes a silent sidecar for dead after 300 ms.
+    trying_repeat_s: how often 100 is sent again until another reply is, which tells a proxy that waits for the answer
+        that we are still there. None sends it once, as RFC 3261 has it.
     timer_c_s: how long a callee may ring without any new provisional reply (RFC 3261 16.6 step 11).
     reliable_provisionals: send 18x with a body reliably (RFC 3262) also to callers who only support it;
         to callers who require it every 18x is sent so.
@@ -21,6 +23,7 @@ class UaConfig:
     t2_s: float = 4.0
     t4_s: float = 5.0
     trying_delay_s: float = 0.0
+    trying_repeat_s: float | None = None
     timer_c_s: float = 181.0
     reliable_provisionals: bool = False
     session_expires_s: int | None = 1800

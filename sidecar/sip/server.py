@@ -101,6 +101,9 @@ def _send_trying(transaction: ServerTransaction, _argument: object) -> None:
     assert request is not None
     timestamps = [("Timestamp", value) for value in request.headers("timestamp")]  # 8.2.6.1
     _send(transaction, request.reply(100, headers=timestamps))
+    layer = transaction.layer
+    if layer.config.trying_repeat_s:
+        transaction.retry = layer.timers.start(layer.config.trying_repeat_s, transaction.step, Input.TRYING_DUE)
 
 
 def _send_provisional(transaction: ServerTransaction, response: Response) -> None:

@@ -21,7 +21,9 @@ from callinteractive.config import load_site
 from cli.kamailio import kamailio_spec
 from cli.process import Process
 
-NET = f"{os.environ.get('CALLINTERACTIVE_KAMAILIO_NET', '127.12')}.{int(os.environ.get('PYTEST_XDIST_WORKER', 'gw0')[2:])}"
+_WORKER = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
+NET = f"{os.environ.get('CALLINTERACTIVE_KAMAILIO_NET', '127.12')}.{_WORKER}"
+"""The loopback /24 of this worker; another /16 lets two runs share a machine."""
 KAMAILIO = (f"{NET}.1", 22000)
 TRUNK = f"{NET}.33"
 TRUNK_GATEWAYS = ((f"{NET}.33", 22080), (f"{NET}.34", 22080))
@@ -299,7 +301,7 @@ async def running_kamailio(
     spec = kamailio_spec(load_site(site, str(site_path)), site_path, ivr_path, folder)
     spec.env.update(environment)  # type: ignore[attr-defined]
     log: list[str] = []
-    process = await Process.start(spec, lambda _name, line: log.append(line))
+    process = await Process.start(spec, lambda _name, *lines: log.extend(lines))
     try:
         await process.wait_ready(10)
         yield RunningKamailio(process, log, folder)

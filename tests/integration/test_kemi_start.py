@@ -25,6 +25,19 @@ async def test_bad_configuration_is_told_and_nothing_starts(tmp_path: Path) -> N
     assert any(f"cannot start: {ivr_path}:" in line for line in log)
 
 
+async def test_context_of_a_pool_that_is_not_there_is_told(tmp_path: Path) -> None:
+    site_path, ivr_path = tmp_path / "site.yaml", tmp_path / "ivr.yaml"
+    site_path.write_text(sip.SITE)
+    ivr_path.write_text(sip.IVR.replace("name: main,", "name: main, pool: vip,"))
+    log: list[str] = []
+    spec = kamailio_spec(load_site(sip.SITE, "site.yaml"), site_path, ivr_path, tmp_path)
+    process = await Process.start(spec, lambda _name, line: log.append(line))
+    with pytest.raises(StackError, match="exit 78"):
+        await process.wait_ready(10)
+    await process.wait()
+    assert any("the site has no pool 'vip' of sidecars" in line for line in log)
+
+
 async def test_several_stacks_run_at_once(tmp_path: Path) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
     first.mkdir()

@@ -7,8 +7,9 @@ import hashlib
 import pytest
 
 from callinteractive.config import load_ivr_file, load_site
-from callinteractive.headers import CallHeader
+from callinteractive.headers import CallHeader, EntryHeader
 from callinteractive.numbers import Directory
+from kemi.facts import UnreadableError
 from kemi.ingress import Ingress
 from tests.unit.kemi.fake_ksr import FakeKsr
 
@@ -29,7 +30,8 @@ MARK = hashlib.blake2s(b"some-call-id", key=KEY, digest_size=8).hexdigest()
 @pytest.fixture
 def ingress() -> Ingress:
     site = load_site(SITE, "site.yaml")
-    return Ingress(site, Directory(site, load_ivr_file(IVR, "ivr.yaml")), KEY)
+    ivr_file = load_ivr_file(IVR, "ivr.yaml")
+    return Ingress(site, Directory(site, ivr_file), ivr_file.contexts, KEY)
 
 
 def test_invite_goes_to_a_sidecar(ingress: Ingress, ksr: FakeKsr) -> None:
@@ -151,3 +153,44 @@ def test_dialog_that_leads_nowhere_is_answered(ingress: Ingress, ksr: FakeKsr) -
     ksr.results["rr.loose_route"] = -1
     ingress.route()
     assert ksr.replies == [503, 481]
+
+
+@pytest.mark.parametrize(
+    ("uri", "trusted", "entry", "replies"),
+    [
+        ("sip:332;context=2;option=%2A@h", True, ("2", "*"), []),
+        ("sip:332@h:5060;context=2", True, ("2", "start"), []),
+        ("sip:332;context=2@h", False, ("1", "start"), []),
+        ("sip:332;option=start@h", True, ("1", "start"), []),
+        ("sip:332@h", True, ("1", "start"), []),
+        ("sip:332;context=9@h", True, None, [404]),
+        ("sip:332;context=2;option=7@h", True, None, [404]),
+        ("sip:332;context=%FF@h", True, None, None),
+    ],
+)
+def test_entry_that_a_trusted_trunk_chooses(
+    ksr: FakeKsr, uri: str, trusted: bool, entry: tuple[str, str] | None, replies: list[int] | None
+) -> None:
+    site = load_site(SITE.replace("name: carrier", f"name: carrier, trusted: {str(trusted).lower()}"), "site.yaml")
+    ivr_file = load_ivr_file(
+        IVR.rstrip().removesuffix("}") + ', 2: {name: b, options: {start: [hangup], "*": [hangup]}}}', "i"
+    )
+    ingress = Ingress(site, Directory(site, ivr_file), ivr_file.contexts, KEY)
+    ksr.results["kx.get_ruri"] = uri
+    if replies is None:
+        with pytest.raises(UnreadableError):
+            ingress.route()
+        return
+    ingress.route()
+    assert ksr.replies == replies
+    if entry:
+        [line] = [line for line in ksr.memory["ci_headers"].split("\r\n") if line.startswith("X-CI-Entry")]
+        got = EntryHeader.parse(line.partition(": ")[2])
+        assert (got.context, got.option) == entry
+
+
+def test_our_own_invite_with_nothing_private_is_a_loop(ingress: Ingress, ksr: FakeKsr) -> None:
+    ksr.message("INVITE", "332", ("127.0.0.1", 5060))
+    ksr.results.update({"kx.get_rcvip": "127.0.0.1", "kx.get_rcvport": 5060})
+    ingress.route()
+    assert ksr.replies == [482]

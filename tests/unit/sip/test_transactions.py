@@ -48,6 +48,17 @@ def test_17_2_1_100_may_be_delayed_and_is_then_not_needed() -> None:
     assert world.statuses() == [180]
 
 
+def test_100_may_be_repeated_until_another_reply_tells_more() -> None:
+    world = World(UaConfig(trying_repeat_s=1.0, session_expires_s=None))
+    assert [seen.status for seen in Caller(world).invite()] == [100]
+    world.advance(2.5)
+    assert world.statuses() == [100, 100, 100]
+    world.calls[0][0].reject(603)
+    world.take()
+    world.advance(0.4)
+    assert 100 not in world.statuses()
+
+
 def test_8_2_6_1_100_repeats_the_timestamp() -> None:
     (trying,) = Caller(World()).invite(headers=[("Timestamp", "54 0.2")])
     assert trying.get("Timestamp") == "54 0.2"

@@ -1,0 +1,454 @@
+"""A sidecar that leaves a call to Kamailio by 302: transfers of the caller's own INVITE, and back (C6, A10-A13)."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from callinteractive.headers import (
+    CallerHeader,
+    CallHeader,
+    EntryHeader,
+    ResultHeader,
+    StateHeader,
+    TransferHeader,
+)
+from tests.integration import kemi_support as sip
+from tests.integration.kemi_support import Dialog, Endpoint, Message, RunningKamailio
+from tests.integration.kemi_world import SITE, World, pick_up, refuse, ring, world_around
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+IVR = sip.IVR.replace("entry_context: 1}", "entry_context: 1, answer: on_media}")
+OWN_FROM = '"Own" <sip:+7903@carrier.example>;tag=own'
+UNCHANGED = CallerHeader("Own", "+7903")
+CHANGED = CallerHeader("Shown", "+7812")
+STATE = StateHeader('{"a": "script"}')
+ENTRY = EntryHeader("000*332", "1", "start")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def kamailio(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningKamailio]:
+    async with sip.running_kamailio(tmp_path_factory.mktemp("kamailio"), SITE, IVR) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def world(kamailio: RunningKamailio) -> AsyncIterator[World]:
+    async with world_around(kamailio) as made:
+        yield made
+
+
+class Call:
+    """A call to the IVR from the first carrier, and what Kamailio and the sidecars make of it."""
+
+    def __init__(self, world: World, **headers: str) -> None:
+        self.world = world
+        self.caller = world.gateways[0]
+        for sidecar in world.sidecars[1:]:
+            sidecar.inbox = world.sidecar.inbox
+        self.invite = self.caller.invite("332", **({"From": OWN_FROM} | headers))
+        self.caller.send(self.invite)
+
+    async def dip(self, timeout_s: float = 3) -> tuple[Endpoint, Message]:
+        """The INVITE as it reaches a sidecar, any of them, and that sidecar, which says 100."""
+        got = await self.world.sidecar.receive("INVITE", timeout_s=timeout_s)
+        sidecar = next(one for one in self.world.sidecars if got.uri.endswith(f":{one.port}"))
+        sidecar.send(sip.reply(got, "100 Trying"))
+        facts = CallHeader.parse(got.get(CallHeader.NAME)).facts
+        assert (facts.caller_name, facts.caller_number, facts.called_number) == ("Own", "+7903", "332")
+        assert len(got.all("Record-Route")) == 1
+        assert got.get("From") == self.invite.get("From")
+        return sidecar, got
+
+    async def plan(
+        self,
+        *numbers: str,
+        caller: CallerHeader = UNCHANGED,
+        final: bool = True,
+        timeout_s: int = 5,
+        early_media: bool = False,
+    ) -> Message:
+        """Answer the next dip with a transfer. Returns the INVITE that the sidecar got."""
+        sidecar, got = await self.dip()
+        headers = [TransferHeader(numbers, timeout_s, early_media), caller, *([] if final else [STATE, ENTRY])]
+        redirect(sidecar, got, *headers)
+        await sidecar.receive("ACK")
+        return got
+
+    def has(self, message: Message) -> bool:
+        """Whether it is of this call, not a late CANCEL or reply of the call before."""
+        return message.get("Call-ID") == self.invite.get("Call-ID")
+
+    async def rung(self, phone: Endpoint) -> Message:
+        """The INVITE as it reaches a phone."""
+        while not self.has(got := await phone.receive()):
+            pass
+        assert got.method == "INVITE"
+        assert not got.private()
+        assert len(got.all("Record-Route")) == 1
+        return got
+
+    async def cancelled(self) -> None:
+        """CANCEL has been sent: it is answered, and the INVITE gets 487, in whichever order."""
+        told = {}
+        while len(told) < 2:
+            message = await self.caller.receive()
+            if self.has(message) and message.status != 100:
+                told[message.get("CSeq")] = message
+        assert {cseq: message.status for cseq, message in told.items()} == {"1 CANCEL": 200, "1 INVITE": 487}
+        refused = told["1 INVITE"]
+        assert not refused.private()
+        assert not refused.get("Contact")
+        self.caller.send(sip.ack_of_failure(self.invite, refused))
+
+    async def heard(self, status: int, timeout_s: float = 3) -> Message:
+        """What the caller is told next, beside 100: it must be this, and nothing private."""
+        while (told := await self.caller.receive(timeout_s=timeout_s)).status == 100 or not self.has(told):
+            pass
+        assert told.status == status, told
+        assert not told.private()
+        assert "plan@" not in told.get("Contact")
+        assert told.get("From") == self.invite.get("From")
+        if status >= 300:
+            self.caller.send(sip.ack_of_failure(self.invite, told))
+        return told
+
+
+def redirect(sidecar: Endpoint, invite: Message, *headers: object) -> None:
+    values = {type(header).NAME: str(header) for header in headers}  # type: ignore[attr-defined]
+    answer = sip.reply(invite, "302 Moved Temporarily", tag="d", Contact="<sip:plan@127.0.0.1>", **values)
+    sidecar.send(answer)
+
+
+def result_of(invite: Message) -> int | None:
+    result = invite.get(ResultHeader.NAME)
+    return ResultHeader.parse(result).code if result else None
+
+
+@pytest.mark.parametrize("caller", [UNCHANGED, CHANGED])
+async def test_transfer_is_answered_and_both_sides_stay_consistent(world: World, caller: CallerHeader) -> None:
+    call = Call(world, P_Asserted_Identity="<sip:claimed@carrier.example>")
+    await call.plan("300", "301", caller=caller)
+    phone = world.phones[0]
+    got, other = await call.rung(phone), await call.rung(world.phones[1])
+    shown = OWN_FROM if caller is UNCHANGED else f'"Shown" <sip:+7812@{sip.KAMAILIO[0]}>;tag=own'
+    assert got.get("From") == other.get("From") == shown
+    assert got.all("P-Asserted-Identity") == [f'"{caller.name}" <sip:{caller.number}@{sip.KAMAILIO[0]}>']
+    if caller is CHANGED:
+        assert "Own" not in bytes(got).decode()
+        assert "+7903" not in bytes(got).decode()
+    ring(world.phones[1], other)
+    await call.heard(180)
+    answer = pick_up(phone, got)
+    final = await call.heard(200)
+    world.phones[1].send(sip.reply(await world.phones[1].receive_only("CANCEL"), "200 OK"))
+    await refuse(world.phones[1], other, "487 Request Terminated")
+    await consistent(Dialog.of_caller(call.caller, call.invite, final), Dialog.of_callee(phone, got, answer))
+    assert world.sidecar.inbox.empty()
+
+
+async def consistent(ours: Dialog, theirs: Dialog) -> None:
+    """ACK, requests both ways, BYE from the callee: each side sees the From and To that it knows."""
+    ours.endpoint.send(ours.request("ACK"))
+    assert (await theirs.endpoint.receive_only("ACK")).get("From") == theirs.remote
+    for sender, receiver in ((ours, theirs), (theirs, ours)):
+        for method in ("INFO", "INVITE"):
+            request = sender.request(method)
+            sender.endpoint.send(request)
+            received = await receiver.endpoint.receive(method)
+            assert (received.get("From"), received.get("To")) == (receiver.remote, receiver.local), request
+            receiver.endpoint.send(sip.reply(received, "200 OK", Contact=f"<{sender.target}>"))
+            replied = await sender.endpoint.receive(200)
+            assert (replied.get("From"), replied.get("To")) == (sender.local, sender.remote)
+            if method == "INVITE":
+                sender.endpoint.send(sender.request("ACK", CSeq=request.get("CSeq").replace("INVITE", "ACK")))
+                await receiver.endpoint.receive("ACK")
+    theirs.endpoint.send(theirs.request("BYE"))
+    ours.endpoint.send(sip.reply(await ours.endpoint.receive("BYE"), "200 OK"))
+    await theirs.endpoint.receive(200)
+
+
+async def test_hidden_caller_stays_hidden(world: World) -> None:
+    """What the carrier asserts is for us; the caller unchanged, those called see nobody (RFC 3325 7)."""
+    asserted = '"Own" <sip:+7903@carrier.example>'
+    call = Call(world, From='"Anonymous" <sip:anonymous@anonymous.invalid>;tag=own', P_Asserted_Identity=asserted)
+    await call.plan("300")
+    got = await call.rung(world.phones[0])
+    assert got.get("From").startswith('"Anonymous" <sip:anonymous@anonymous.invalid>')
+    assert got.get("Privacy") == "id"
+    assert "+7903" not in bytes(got).decode()
+    await refuse(world.phones[0], got)
+    await call.heard(486)
+
+
+@pytest.mark.parametrize("early_media", [True, False])
+async def test_early_media(world: World, early_media: bool) -> None:
+    call = Call(world, Supported="100rel, timer")
+    await call.plan("300", early_media=early_media)
+    got = await call.rung(world.phones[0])
+    assert ("100rel" in got.get("Supported")) is early_media
+    ring(world.phones[0], got, "183 Session Progress", body=sip.SDP)
+    heard = await call.heard(183 if early_media else 180)
+    assert heard.body == (sip.SDP if early_media else "")
+    await refuse(world.phones[0], got)
+    await call.heard(486)
+
+
+@pytest.mark.parametrize(("answers", "code"), [(["486 Busy Here", "404 Not Found"], 486), (["603 Decline", ""], 603)])
+async def test_final_transfer_that_fails_gives_its_code(world: World, answers: list[str], code: int) -> None:
+    call = Call(world)
+    await call.plan("300", "301", timeout_s=1)
+    for phone, answer in zip(world.phones, answers, strict=False):
+        got = await call.rung(phone)
+        if answer:
+            await refuse(phone, got, answer)
+    await call.heard(code)
+    assert world.sidecar.inbox.empty()
+
+
+async def test_nobody_answers_within_the_time(world: World) -> None:
+    call = Call(world)
+    await call.plan("300", timeout_s=1)
+    began = time.monotonic()
+    ring(world.phones[0], await call.rung(world.phones[0]))
+    await call.heard(180)
+    await call.heard(408)
+    assert abs(time.monotonic() - began - 1) < 0.3
+    await world.phones[0].receive_only("CANCEL")
+
+
+async def test_transfers_one_after_the_other_and_then_an_answer(world: World) -> None:
+    """Busy, nobody, an unknown number; then the sidecar answers itself. The caller was changed in between."""
+    call = Call(world)
+    for number, caller, answer, code in (
+        ("300", UNCHANGED, "486 Busy Here", 486),
+        ("301", CHANGED, "404 Not Found", 404),
+        ("000*399", CHANGED, "", 404),
+        ("302", UNCHANGED, "480 Temporarily Unavailable", 480),
+    ):
+        await call.plan(number, caller=caller, final=False)
+        if answer:
+            phone = world.phones[int(number[-1])]
+            got = await call.rung(phone)
+            assert got.get("From") == (OWN_FROM if caller is UNCHANGED else shown_from(CHANGED))
+            await refuse(phone, got, answer)
+        expected = code
+    sidecar, got = await call.dip()
+    assert result_of(got) == expected
+    assert got.get(StateHeader.NAME) == str(STATE)
+    assert EntryHeader.parse(got.get(EntryHeader.NAME)) == ENTRY
+    assert sorted(got.private()) == ["X-CI-Call", "X-CI-Entry", "X-CI-Result", "X-CI-State"]
+    answer = sip.reply(got, "200 OK", tag="t", Contact=f"<sip:s@{sidecar.host}:{sidecar.port}>", body=sip.SDP)
+    sidecar.send(answer)
+    final = await call.heard(200)
+    shared, sidecar.inbox = sidecar.inbox, asyncio.Queue()
+    await consistent(Dialog.of_caller(call.caller, call.invite, final), Dialog.of_callee(sidecar, got, answer))
+    assert shared.empty()
+
+
+def shown_from(caller: CallerHeader) -> str:
+    return f'"{caller.name}" <sip:{caller.number}@{sip.KAMAILIO[0]}>;tag=own'
+
+
+async def test_refusal_after_a_transfer_goes_to_the_caller(world: World) -> None:
+    call = Call(world)
+    await call.plan("300", final=False)
+    await refuse(world.phones[0], await call.rung(world.phones[0]))
+    sidecar, got = await call.dip()
+    sidecar.send(sip.reply(got, "603 Decline", tag="d", X_CI_Secret="1"))
+    await call.heard(603)
+
+
+async def test_endless_returns_are_given_up(world: World) -> None:
+    call = Call(world)
+    for _ in range(11):
+        await call.plan("300", final=False)
+        await refuse(world.phones[0], await call.rung(world.phones[0]))
+    await call.heard(480)
+
+
+async def test_more_targets_than_the_invite_has_branches_left(world: World) -> None:
+    """The fork then is a transaction of its own; the caller sees no difference."""
+    many = tuple(str(300 + index) for index in range(20))
+    call = Call(world)
+    await call.plan(*many, caller=CHANGED, final=False, timeout_s=1)
+    for phone in world.phones:
+        got = await call.rung(phone)
+        assert got.get("From") == shown_from(CHANGED)
+        ring(phone, got)
+        await call.heard(180)
+    _, second = await call.dip()
+    assert result_of(second) == 408
+    call.caller.send(sip.cancel_of(call.invite))
+
+
+async def test_answer_in_a_transaction_of_its_own(world: World) -> None:
+    many = tuple(str(300 + index) for index in range(20))
+    call = Call(world)
+    await call.plan(*many, caller=CHANGED)
+    got = await call.rung(world.phones[0])
+    answer = pick_up(world.phones[0], got)
+    final = await call.heard(200)
+    for other in world.phones[1:]:
+        await call.rung(other)
+    await consistent(Dialog.of_caller(call.caller, call.invite, final), Dialog.of_callee(world.phones[0], got, answer))
+
+
+async def test_ivr_as_a_target_may_redirect_too(world: World) -> None:
+    call = Call(world)
+    await call.plan("+78123210001")
+    sidecar, got = world.sidecar, await world.sidecar.receive("INVITE")
+    sidecar = next(one for one in world.sidecars if got.uri.endswith(f":{one.port}"))
+    sidecar.send(sip.reply(got, "100 Trying"))
+    redirect(sidecar, got, TransferHeader(("300",), 5), UNCHANGED)
+    phone = world.phones[0]
+    await refuse(phone, await call.rung(phone))
+    await call.heard(486)
+
+
+async def test_cancel_in_the_dip(world: World) -> None:
+    call = Call(world)
+    sidecar, got = await call.dip()
+    call.caller.send(sip.cancel_of(call.invite))
+    cancel = await sidecar.receive_only("CANCEL")
+    sidecar.send(sip.reply(cancel, "200 OK"))
+    sidecar.send(sip.reply(got, "487 Request Terminated", tag="d"))
+    await call.cancelled()
+
+
+async def test_302_that_crosses_the_cancel(world: World) -> None:
+    call = Call(world)
+    sidecar, got = await call.dip()
+    call.caller.send(sip.cancel_of(call.invite))
+    await sidecar.receive_only("CANCEL")
+    redirect(sidecar, got, TransferHeader(("300",), 5), UNCHANGED, STATE, ENTRY)
+    await call.cancelled()
+    await world.phones[0].expect_silence(0.2)
+
+
+@pytest.mark.parametrize("final", [True, False])
+async def test_cancel_while_ringing(world: World, final: bool) -> None:
+    call = Call(world)
+    await call.plan("300", final=final)
+    got = await call.rung(world.phones[0])
+    ring(world.phones[0], got)
+    await call.heard(180)
+    call.caller.send(sip.cancel_of(call.invite))
+    world.phones[0].send(sip.reply(await world.phones[0].receive_only("CANCEL"), "200 OK"))
+    world.phones[0].send(sip.reply(got, "302 Moved Temporarily", tag="t", Contact="<sip:else@where>"))
+    await call.cancelled()
+    await world.sidecar.expect_silence(0.2)
+
+
+async def test_cancel_in_the_second_dip(world: World) -> None:
+    call = Call(world)
+    await call.plan("300", final=False)
+    await refuse(world.phones[0], await call.rung(world.phones[0]))
+    sidecar, got = await call.dip()
+    call.caller.send(sip.cancel_of(call.invite))
+    await sidecar.receive_only("CANCEL")
+    redirect(sidecar, got, TransferHeader(("300",), 5), UNCHANGED)
+    await call.cancelled()
+    await world.phones[0].expect_silence(0.2)
+
+
+async def test_dead_sidecar_in_the_dip_is_replaced(world: World) -> None:
+    """It has said 100, and then nothing; whether it is the first dip or a later one, another has it in seconds."""
+    call = Call(world)
+    dead, first = await call.dip()
+    _, got = await call.dip(timeout_s=5)
+    assert got.get(CallHeader.NAME) == first.get(CallHeader.NAME)
+    assert not got.uri.endswith(f":{dead.port}")
+    sidecar = next(one for one in world.sidecars if got.uri.endswith(f":{one.port}"))
+    redirect(sidecar, got, TransferHeader(("300",), 5), UNCHANGED, STATE, ENTRY)
+    await refuse(world.phones[0], await call.rung(world.phones[0]))
+    _, second = await call.dip()
+    _, third = await call.dip(timeout_s=5)
+    assert [third.get(name) for name in second.private()] == [second.get(name) for name in second.private()]
+    call.caller.send(sip.cancel_of(call.invite))
+    await call.cancelled()
+
+
+async def test_sidecar_that_says_that_it_lives_is_waited_for(world: World) -> None:
+    call = Call(world)
+    sidecar, got = await call.dip()
+    for _ in range(5):
+        await asyncio.sleep(1)
+        sidecar.send(sip.reply(got, "100 Trying"))
+    sidecar.send(sip.reply(got, "603 Decline", tag="d"))
+    await call.heard(603)
+
+
+async def test_retransmitted_invite_is_no_second_call(world: World) -> None:
+    call = Call(world)
+    call.caller.send(call.invite)
+    await call.plan("300")
+    call.caller.send(call.invite)
+    got = await call.rung(world.phones[0])
+    call.caller.send(call.invite)
+    await refuse(world.phones[0], got)
+    await call.heard(486)
+    assert world.sidecar.inbox.empty()
+    assert world.phones[0].inbox.empty()
+
+
+@pytest.mark.parametrize("headers", [[], [TransferHeader(("300",), 5)], [STATE, EntryHeader("000*332", "9", "start")]])
+async def test_bad_302_is_our_fault(world: World, headers: list[object]) -> None:
+    call = Call(world)
+    sidecar, got = await call.dip()
+    redirect(sidecar, got, *headers)
+    await call.heard(480 if len(headers) == 2 else 500)
+
+
+POOLS_HOST = f"{sip.NET}.3"
+POOLS_SITE = (
+    SITE.replace(f"{sip.KAMAILIO[0]}:", f"{POOLS_HOST}:")
+    .replace("name: first,", "name: first, trusted: yes,")
+    .replace("base_port: 22070}", "base_port: 22070, pools: {vip: [1]}}")
+)
+POOLS_IVR = (
+    IVR.rstrip().removesuffix("}").rstrip()
+    + "}\n  2: {name: vip, pool: vip, options: {start: [hangup], 5: [hangup]}}\n"
+)
+
+
+async def test_pools(tmp_path: Path) -> None:
+    """A Jump goes to a sidecar of the context's pool, and so does a chosen entry; never to another pool."""
+    site, to = POOLS_SITE, (POOLS_HOST, sip.KAMAILIO[1])
+    async with sip.running_kamailio(tmp_path, site, POOLS_IVR) as kamailio, world_around(kamailio) as world:
+        main, vip = world.sidecars
+        caller = world.gateways[0]
+
+        async def invited(uri: str) -> Message:
+            invite = caller.request("INVITE", uri, body=sip.SDP)
+            caller.send(invite, to)
+            return invite
+
+        await invited(f"sip:332@{POOLS_HOST}")
+        got = await main.receive("INVITE")
+        main.send(sip.reply(got, "100 Trying"), to)
+        jump = [STATE, EntryHeader("000*332", "2", "5")]
+        values = {type(header).NAME: str(header) for header in jump}
+        main.send(sip.reply(got, "302 Moved Temporarily", tag="d", Contact="<sip:plan@x>", **values), to)
+        jumped = await vip.receive("INVITE")
+        assert sorted(jumped.private()) == ["X-CI-Call", "X-CI-Entry", "X-CI-State"]
+        assert jumped.get(EntryHeader.NAME) == str(jump[1])
+        vip.send(sip.reply(jumped, "603 Decline", tag="d"), to)
+        await caller.receive(603)
+        for uri in (f"sip:332;context=2;option=5@{POOLS_HOST}", f"sip:332@{POOLS_HOST};context=2;option=5"):
+            await invited(uri)
+            got = await vip.receive("INVITE")
+            assert got.get(EntryHeader.NAME) == str(jump[1])
+            vip.send(sip.reply(got, "503 Service Unavailable", tag="d"), to)
+            assert (await caller.receive(503)).get("Retry-After") == "5"
+        invite = await invited(f"sip:332;context=9@{POOLS_HOST}")
+        refused = await caller.receive(404)
+        assert "No Such Context" in refused.start
+        caller.send(sip.ack_of_failure(invite, refused), to)
+        assert not [message for message in main.inbox._queue if message.method == "INVITE"]  # type: ignore[attr-defined]

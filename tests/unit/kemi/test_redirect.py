@@ -1,0 +1,136 @@
+"""What becomes of a call that a sidecar leaves to Kamailio."""
+
+from __future__ import annotations
+
+from unittest.mock import Mock
+
+import pytest
+
+from callinteractive.headers import (
+    CallerHeader,
+    EntryHeader,
+    ResultHeader,
+    StateHeader,
+    TransferHeader,
+)
+from callinteractive.model import Context, SidecarPool
+from kemi.jump import Sidecars
+from kemi.redirect import MOST_ROUNDS, Redirects
+from tests.unit.kemi.fake_ksr import FakeKsr
+from tests.unit.kemi.test_jump import CALL
+
+ENTRY = EntryHeader("000*332", "3", "start")
+STATE = StateHeader("{}")
+PLAN = TransferHeader(("300",), 5)
+CALLER = CallerHeader("N", "7")
+
+
+@pytest.fixture
+def transfer() -> Mock:
+    return Mock(carry_out=Mock(return_value=True))
+
+
+@pytest.fixture
+def redirects(ksr: FakeKsr, transfer: Mock) -> Redirects:
+    made = Redirects(Sidecars(SidecarPool(), {"3": Context("3", "main", {})}), transfer)
+    made.enter("332", CALL, ENTRY)
+    ksr.calls.clear()
+    return made
+
+
+def fail(ksr: FakeKsr, redirects: Redirects, code: int, *headers: object, **results: int) -> None:
+    """The sidecar answers so."""
+    for header in headers:
+        ksr.headers[type(header).NAME] = str(header)  # type: ignore[attr-defined]
+    ksr.results.update({"kx.get_status": code, "tm.t_get_status_code": code} | results)
+    redirects.on_reply()
+    redirects.on_sidecar_failure()
+
+
+def entered(ksr: FakeKsr) -> list[str]:
+    """The names of the header lines that the next sidecar gets."""
+    return [line.partition(":")[0] for line in ksr.memory["ci_headers"].split("\r\n") if line]
+
+
+@pytest.mark.parametrize("code", [404, 408, 486, 500, 603])
+def test_other_replies_are_the_caller_s(ksr: FakeKsr, redirects: Redirects, code: int) -> None:
+    fail(ksr, redirects, code)
+    assert ksr.replies == []
+    assert not ksr.called("tm.t_relay")
+
+
+def test_transfer_is_carried_out(ksr: FakeKsr, redirects: Redirects, transfer: Mock) -> None:
+    fail(ksr, redirects, 302, PLAN, CALLER)
+    assert transfer.carry_out.call_args.args[:3] == (PLAN, CALL, CALLER)
+
+
+def test_transfer_to_nobody(ksr: FakeKsr, redirects: Redirects, transfer: Mock) -> None:
+    transfer.carry_out.return_value = False
+    fail(ksr, redirects, 302, PLAN, CALLER)
+    assert ksr.replies == [404]
+    fail(ksr, redirects, 302, PLAN, CALLER, STATE, ENTRY)
+    assert entered(ksr) == ["X-CI-Call", "X-CI-State", "X-CI-Result", "X-CI-Entry"]
+
+
+def test_jump_brings_the_script_and_no_result(ksr: FakeKsr, redirects: Redirects, transfer: Mock) -> None:
+    fail(ksr, redirects, 302, STATE, ENTRY)
+    assert entered(ksr) == ["X-CI-Call", "X-CI-State", "X-CI-Entry"]
+    assert ksr.called("tm.t_relay")
+    assert not transfer.carry_out.called
+
+
+def test_failed_transfer_comes_back_with_its_result(ksr: FakeKsr, redirects: Redirects) -> None:
+    fail(ksr, redirects, 302, PLAN, CALLER, STATE, ENTRY)
+    ksr.results["tm.t_get_status_code"] = 486
+    redirects.on_transfer_failure()
+    assert f"X-CI-Result: {ResultHeader(486)}" in ksr.memory["ci_headers"]
+    assert ksr.replies == []
+
+
+def test_final_transfer_s_code_is_the_caller_s(ksr: FakeKsr, redirects: Redirects) -> None:
+    fail(ksr, redirects, 302, PLAN, CALLER)
+    for picked, told in ((486, []), (302, [480])):
+        ksr.results["tm.t_get_status_code"] = picked
+        redirects.on_transfer_failure()
+        assert ksr.replies == told
+
+
+def test_call_that_never_ends_is_given_up_with_a_log_line(ksr: FakeKsr, redirects: Redirects) -> None:
+    for _ in range(MOST_ROUNDS):
+        fail(ksr, redirects, 302, STATE, ENTRY)
+    assert ksr.replies == []
+    fail(ksr, redirects, 302, STATE, ENTRY)
+    assert ksr.replies == [480]
+    [(text,)] = ksr.called("err")
+    assert "given up" in text
+
+
+def test_context_that_is_not_ours(ksr: FakeKsr, redirects: Redirects) -> None:
+    fail(ksr, redirects, 302, STATE, EntryHeader("000*332", "9", "start"))
+    assert ksr.replies == [480]
+
+
+@pytest.mark.parametrize("code", [302, 408, 486, 503])
+def test_cancelled_call_gets_487(ksr: FakeKsr, redirects: Redirects, code: int) -> None:
+    fail(ksr, redirects, code, PLAN, CALLER, **{"tm.t_is_canceled": 1})
+    redirects.on_transfer_failure()
+    assert ksr.replies == [487, 487]
+    assert not ksr.called("tm.t_relay")
+
+
+def test_silent_or_draining_sidecar_is_replaced(ksr: FakeKsr, redirects: Redirects) -> None:
+    fail(ksr, redirects, 503)
+    fail(ksr, redirects, 408, **{"tm.t_branch_timeout": 1})
+    assert len(ksr.called("dispatcher.ds_next_domain")) == 2
+    assert len(ksr.called("dispatcher.ds_mark_dst_state")) == 1
+
+
+def test_sign_of_life_starts_the_wait_anew(ksr: FakeKsr, redirects: Redirects) -> None:
+    ksr.results["kx.get_status"] = 100
+    redirects.on_reply()
+    assert ksr.called("tm.t_set_fr") == [(3_000, 300)]
+
+
+def test_302_with_nothing_in_it_is_our_fault(ksr: FakeKsr, redirects: Redirects) -> None:
+    with pytest.raises(ValueError, match="neither"):
+        fail(ksr, redirects, 302)
