@@ -69,23 +69,23 @@ def push(world: World, service: str, clean_rate: int) -> Overload:
     with ExitStack() as stack:
         steady = stack.enter_context(_sipp("caller", 0, STEADY_SERVICE, 100, STEADY_CALLS))
         time.sleep(STEADY_CALLS / 100 + 1)
-        began = time.time()
         over = stack.enter_context(_sipp("pusher", 1, service, rate, calls))
-        over.wait(OVER_S + 0.5)  # SIPp goes on to the end of its calls
+        time.sleep(OVER_S)
         ended = time.time()
         after = stack.enter_context(_sipp("pusher", 2, service, AFTER_RATE, round(AFTER_RATE * AFTER_S)))
         after.wait(AFTER_S + GIVE_UP_S)
+        over.wait(GIVE_UP_S)  # its last calls
         steady.wait(STEADY_S)
         pushed, followed, stayed = over.outcome(), after.outcome(), steady.outcome()
     served = [at for at, _ in pushed.latencies_ms if at <= ended]
     late = [at for at, latency in followed.latencies_ms if latency > SLOW_MS]
     return Overload(
         rate=rate,
-        offered_a_s=pushed.calls / (ended - began),
+        offered_a_s=pushed.calls / OVER_S,
         calls=pushed.calls,
         refused=pushed.refused,
         failed=pushed.failed,
-        answered_a_s=len(served) / (ended - began),
+        answered_a_s=len(served) / OVER_S,
         latency_ms=percentiles([latency for _, latency in pushed.latencies_ms]),
         steady_calls=STEADY_CALLS,
         steady_failed=stayed.failed + STEADY_CALLS - stayed.calls,

@@ -13,8 +13,8 @@ from collections.abc import Callable
 
 import structlog
 
-MAX_WAIT_S = 0.15
-"""An INVITE that has waited longer is refused. Half of the silence after which Kamailio tries another sidecar."""
+MAX_WAIT_S = 0.1
+"""An INVITE that has waited longer is refused. A third of the silence after which Kamailio tries another sidecar."""
 MAX_MEDIA_COMMANDS = 300
 """Commands that RTPengine has yet to answer, three a call; more than a busy one ever has."""
 RETRY_AFTER_S = 5
