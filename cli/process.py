@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 PROBE_PAUSE_S = 0.05
 PROBE_TIMEOUT_S = 1.0
@@ -23,8 +24,11 @@ TAIL_LINES = 15
 LONGEST_LINE_BYTES = 256 * 1024
 CHUNK_BYTES = 64 * 1024
 
-LineSink = Callable[..., None]
-"""Takes a part's name and the lines that it wrote, each an argument of its own."""
+
+class LineSink(Protocol):
+    """Takes a part's name and the lines that it wrote, those that came together in one call."""
+
+    def __call__(self, part: str, /, *lines: str) -> None: ...
 
 
 class StackError(Exception):

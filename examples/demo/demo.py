@@ -49,8 +49,8 @@ class Log:
     def __init__(self) -> None:
         self.lines: list[tuple[float, str, str]] = []
 
-    def __call__(self, part: str, line: str) -> None:
-        self.lines.append((time.time(), part, line))
+    def __call__(self, part: str, *lines: str) -> None:
+        self.lines += [(time.time(), part, line) for line in lines]
 
     async def has(self, part: str, start: str) -> bool:
         return any(line.startswith(start) for _, source, line in self.lines if source == part)

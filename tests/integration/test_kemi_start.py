@@ -31,7 +31,7 @@ async def test_context_of_a_pool_that_is_not_there_is_told(tmp_path: Path) -> No
     ivr_path.write_text(sip.IVR.replace("name: main,", "name: main, pool: vip,"))
     log: list[str] = []
     spec = kamailio_spec(load_site(sip.SITE, "site.yaml"), site_path, ivr_path, tmp_path)
-    process = await Process.start(spec, lambda _name, line: log.append(line))
+    process = await Process.start(spec, lambda _name, *lines: log.extend(lines))
     with pytest.raises(StackError, match="exit 78"):
         await process.wait_ready(10)
     await process.wait()
