@@ -13,7 +13,6 @@ from bench.world import CALLER, CALLER_MEDIA, SIP_PORT, STACK, World
 
 STEADY_SERVICE, STEADY_CALLS, STEADY_S = "000*907", 200, 45.0
 OVER_S, AFTER_S = 30.0, 10.0
-AFTER_RATE = 200
 SLOW_MS = 50.0
 """An answer that takes longer is not back to normal."""
 FACTOR = 1.5
@@ -62,8 +61,8 @@ def find_clean_rate(world: World, load: Load, clean: int, unclean: int | None, l
 
 
 def push(world: World, service: str, clean_rate: int) -> Overload:
-    """FACTOR times the clean rate for OVER_S, with calls in progress, then a rate that it can take well."""
-    rate = round(clean_rate * FACTOR)
+    """FACTOR times the clean rate for OVER_S, with calls in progress; then half the clean rate."""
+    rate, after_rate = round(clean_rate * FACTOR), clean_rate // 2
     calls = round(rate * OVER_S)
     restarts = world.restarts
     with ExitStack() as stack:
@@ -72,7 +71,7 @@ def push(world: World, service: str, clean_rate: int) -> Overload:
         over = stack.enter_context(_sipp("pusher", 1, service, rate, calls))
         time.sleep(OVER_S)
         ended = time.time()
-        after = stack.enter_context(_sipp("pusher", 2, service, AFTER_RATE, round(AFTER_RATE * AFTER_S)))
+        after = stack.enter_context(_sipp("pusher", 2, service, after_rate, round(after_rate * AFTER_S)))
         after.wait(AFTER_S + GIVE_UP_S)
         over.wait(GIVE_UP_S)  # its last calls
         steady.wait(STEADY_S)
