@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from urllib.parse import quote, unquote
+from urllib.parse import unquote
 
 from callinteractive.headers import CallHeader, EntryHeader, TransferHeader
 from callinteractive.model import START, Context, Extension, Ivr, Site, Trunk
@@ -103,7 +103,7 @@ class Ingress:
         ksr.remove_private_headers()
         ksr.remove_header("Route")  # a phone's outbound-proxy route leads here; we go where the number says
         self._record_route()
-        self.redirects.enter(quote(dialled, safe="*+"), call, entry)
+        self.redirects.enter(ksr.request_user(), call, entry)
 
     def _entry(self, ivr: Ivr, sender: Trunk | Extension) -> EntryHeader | None:
         """Where the call enters: as ``;context=3;option=start`` of a trusted trunk's Request-URI says, if it does.

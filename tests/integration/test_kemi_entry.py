@@ -135,7 +135,7 @@ async def test_private_headers_of_outsiders_are_removed(trunk: Endpoint, sidecar
 
 
 async def test_no_private_header_reaches_the_caller(trunk: Endpoint, sidecar: Endpoint) -> None:
-    for final in ("200 OK", "486 Busy Here", "302 Moved Temporarily"):
+    for final in ("200 OK", "486 Busy Here", "488 Not Acceptable Here"):
         invite = trunk.invite("332")
         trunk.send(invite)
         got = await sidecar.receive("INVITE")

@@ -207,12 +207,12 @@ async def test_cancel_of_nothing_gets_481(caller: Endpoint) -> None:
 async def test_exception_in_a_callback_is_500_and_logged(tmp_path: Path) -> None:
     """`entry` fails for one number only, by a .pth in the folder of packages."""
     (tmp_path / "broken.py").write_text(
-        "from kemi.jump import Sidecars\n"
-        "enter = Sidecars.enter\n"
-        "def fail(self, ivr, facts):\n"
-        "    if facts.called_did: raise RuntimeError('boom')\n"
-        "    enter(self, ivr, facts)\n"
-        "Sidecars.enter = fail\n"
+        "from kemi.redirect import Redirects\n"
+        "enter = Redirects.enter\n"
+        "def fail(self, user, call, entry):\n"
+        "    if call.facts.called_did: raise RuntimeError('boom')\n"
+        "    enter(self, user, call, entry)\n"
+        "Redirects.enter = fail\n"
     )
     packages = sip.PACKAGES
     (tmp_path / "broken.pth").write_text(f"{packages}\nimport broken\n")
