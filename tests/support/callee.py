@@ -24,7 +24,7 @@ BUSY = "486 Busy Here"
 
 
 class Callee:
-    """One phone at a fixed address. `scenario` says what it does when it is called; one of sipp-scenarios/callee*.xml."""
+    """A phone at a fixed address. `scenario`, one of sipp-scenarios/callee*.xml, says what it does when it is called."""
 
     def __init__(
         self,
