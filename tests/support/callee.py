@@ -24,7 +24,7 @@ BUSY = "486 Busy Here"
 
 
 class Callee:
-    """A phone at a fixed address. `scenario`, one of sipp-scenarios/callee*.xml, says what it does when it is called."""
+    """A phone at a fixed address. `scenario`, one of sipp-scenarios/callee*.xml, says what it does when called."""
 
     def __init__(
         self,

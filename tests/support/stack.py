@@ -47,7 +47,7 @@ sounds: ./sounds
 
 @dataclass(frozen=True)
 class Net:
-    """A /24 of loopback for a stack: .1 is the stack, .2 and .6 carriers, .3 and .4 phones, .5 a stranger, .9 the web."""
+    """A /24 of loopback for a stack: .1 is it, .2 and .6 carriers, .3 and .4 phones, .5 a stranger, .9 the web."""
 
     prefix: str
     base_port: int
