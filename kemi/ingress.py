@@ -28,6 +28,7 @@ class Ingress:
     def __init__(self, site: Site, directory: Directory, contexts: Mapping[str, Context], route_key: bytes) -> None:
         self._node = site.node
         self._sidecar_addresses = {(address.host, address.port) for address in site.sidecars.addresses}
+        self._own_addresses = {(listen.host, listen.port) for listen in site.listen if listen.transport == "udp"}
         self._directory = directory
         self._contexts = contexts
         self._route_key = route_key
@@ -65,7 +66,7 @@ class Ingress:
     def _outside(self, method: str) -> None:
         """A request of no dialog or transaction of ours. Anybody may ask with OPTIONS whether we are here."""
         source = ksr.source()
-        from_sidecar, from_us = source in self._sidecar_addresses, source == ksr.received_on()
+        from_sidecar, from_us = source in self._sidecar_addresses, source in self._own_addresses
         sender = None if from_sidecar or from_us else self._directory.find_caller(source[0], unquote(ksr.from_user()))
         if sender is None and not (from_sidecar or from_us) and ksr.is_flooding():
             return

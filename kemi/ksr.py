@@ -80,18 +80,6 @@ def received_at() -> str:
     return _text(KSR.kx.get_rcvip())
 
 
-def received_on() -> tuple[str, int]:
-    """The socket of ours that the message came by: IP address and port."""
-    port = KSR.kx.get_rcvport()
-    assert isinstance(port, int)
-    return received_at(), port
-
-
-def transport() -> str:
-    """That the message came by, in lower case."""
-    return _text(KSR.kx.get_proto()).lower()
-
-
 def status() -> int:
     """Of a reply."""
     return KSR.kx.get_status()

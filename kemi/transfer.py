@@ -32,6 +32,9 @@ class Transfer:
         self._site = site
         self._directory = directory
         self._contacts_of = contacts_of
+        # UDP, whatever the caller came by: the sender's port then tells that it is ourselves.
+        udp = next(listen for listen in site.listen if listen.transport == "udp")
+        self._own_address = f"{udp.host}:{udp.port}"
         self._trunks = tuple(trunk for trunk in site.trunks if trunk.to)
 
     def start(self, *, for_caller: bool) -> None:
@@ -58,7 +61,7 @@ class Transfer:
         timeout_s = plan.timeout_s or self._site.defaults.transfer_timeout_s  # A11
         if len(targets) > branches:
             lines = "".join(f"{header.NAME}: {header}\r\n" for header in (plan, call, caller))
-            pass_on(Hop(_ourselves("transfer"), lines), timeout_s)
+            pass_on(Hop(self._ourselves("transfer"), lines), timeout_s)
             return True
         identity = Identity.of(caller.name, caller.number)
         keeps_from = for_caller and (caller.name, caller.number) == (call.facts.caller_name, call.facts.caller_number)
@@ -66,6 +69,10 @@ class Transfer:
             identity = Identity("", "")  # who it is was told to us, not to those who are called (RFC 3325 7)
         fork(targets, Ringing(timeout_s, plan.early_media, identity, keeps_from))
         return True
+
+    def _ourselves(self, user: str) -> str:
+        """Where an INVITE goes that is to be routed by ourselves once more, as a transaction of its own."""
+        return f"sip:{user}@{self._own_address}"
 
     def _find_targets(self, numbers: tuple[str, ...], facts: CallFacts, caller: CallerHeader) -> list[Target]:
         """The targets of all numbers, each once; what has no route is left out."""
@@ -102,13 +109,7 @@ class Transfer:
         )
         entry = EntryHeader(found.ivr.number, found.ivr.entry_context, START)
         lines = "".join(f"{header.NAME}: {header}\r\n" for header in (CallHeader(entering), entry))
-        return (Hop(_ourselves(_escape(number)), lines),)
-
-
-def _ourselves(user: str) -> str:
-    """Where an INVITE goes that is to be routed by ourselves once more, as a transaction of its own."""
-    host, port = ksr.received_on()
-    return f"sip:{user}@{host}:{port};transport={ksr.transport()}"
+        return (Hop(self._ourselves(_escape(number)), lines),)
 
 
 def _at_trunk(number: str, trunk: Trunk) -> str:

@@ -369,9 +369,10 @@ async def test_dead_sidecar_in_the_dip_is_replaced(world: World) -> None:
     redirect(sidecar, got, TransferHeader(("300",), 5), UNCHANGED, STATE, ENTRY)
     await refuse(world.phones[0], await call.rung(world.phones[0]))
     _, second = await call.dip()
-    _, third = await call.dip(timeout_s=5)
+    last, third = await call.dip(timeout_s=5)
     assert [third.get(name) for name in second.private()] == [second.get(name) for name in second.private()]
     call.caller.send(sip.cancel_of(call.invite))
+    last.send(sip.reply(third, "487 Request Terminated", tag="d"))
     await call.cancelled()
 
 

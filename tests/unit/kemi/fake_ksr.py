@@ -34,8 +34,6 @@ class FakeKsr:
                 "kx.get_callid": "some-call-id",
                 "kx.get_ruri": f"sip:{ruser}@127.0.0.1",
                 "kx.get_rcvip": "127.0.0.1",
-                "kx.get_rcvport": 5060,
-                "kx.get_proto": "udp",
                 "siputils.has_totag": -1,
                 "is_ACK": method == "ACK",
                 "tm.t_check_trans": -1,
