@@ -212,7 +212,6 @@ def _trunk(value: Value) -> Trunk:
         sources=tuple(network for item in section["from"].items() if (network := _network(item))),
         to=_sip_uri(section["to"])[0],
         identity=_identity(section["identity"]),
-        anchor_media=section["anchor_media"].boolean(False),
         is_trusted=section["trusted"].boolean(False),
     )
     section.done()
@@ -230,7 +229,6 @@ def _extension(value: Value) -> Extension:
         contact=contact,
         password=section["password"].optional_text() or None,
         contact_host=host,
-        anchor_media=section["anchor_media"].boolean(False),
     )
     section.done()
     if extension.contact is None and extension.password is None:

@@ -92,31 +92,25 @@ class Trunk:
     """A carrier: calls come from `sources`, external numbers go to `to` (a SIP URI), if it has one.
 
     `identity` says which headers tell it the caller's number (A5); where From is not among them it is anonymous.
-    `anchor_media` takes the media of a proxied call through RTPengine. `is_trusted` lets its callers choose the
-    context and option they enter.
+    `is_trusted` lets its callers choose the context and option they enter.
     """
 
     name: str
     sources: tuple[IPv4Network | IPv6Network, ...] = ()
     to: str | None = None
     identity: tuple[IdentityHeader, ...] = DEFAULT_IDENTITY
-    anchor_media: bool = False
     is_trusted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Extension:
-    """A phone: at a configured `contact` (a SIP URI), or registered with a `password`.
-
-    `anchor_media` takes the media of a proxied call through RTPengine.
-    """
+    """A phone: at a configured `contact` (a SIP URI), or registered with a `password`."""
 
     number: str
     id: int
     contact: str | None = None
     password: str | None = field(default=None, repr=False)
     contact_host: str | None = None
-    anchor_media: bool = False
 
     @property
     def short_number(self) -> str:

@@ -417,15 +417,9 @@ def test_A5_a_trunk_says_where_it_looks_for_the_caller():
     assert load_site(SITE, "f.yaml").trunks[0].identity == ("from", "pai")
 
 
-def test_media_is_anchored_and_trust_given_only_where_asked_for():
-    text = SITE.replace("name: carrier,", "name: carrier, anchor_media: yes, trusted: yes,").replace(
-        "id: 134,", "id: 134, anchor_media: yes,"
-    )
-    asked, default = load_site(text, "f.yaml"), load_site(SITE, "f.yaml")
-    assert (asked.trunks[0].anchor_media, asked.trunks[0].is_trusted, asked.extensions[0].anchor_media) == (True,) * 3
-    assert not (default.trunks[0].anchor_media)
-    assert not (default.trunks[0].is_trusted)
-    assert not (default.extensions[0].anchor_media)
+def test_trust_is_given_only_where_asked_for():
+    assert load_site(SITE.replace("name: carrier,", "name: carrier, trusted: yes,"), "f.yaml").trunks[0].is_trusted
+    assert not load_site(SITE, "f.yaml").trunks[0].is_trusted
 
 
 def test_sidecars_are_in_one_pool_or_in_none():
