@@ -14,7 +14,7 @@ from bench.held import hold, most_calls, soak
 from bench.measure import Load, Run, measure
 from bench.overload import FIRST_RATE, find_clean_rate, push
 from bench.report import write_report
-from bench.results import Results, loop_ms
+from bench.results import DISTURBING, Results, loop_ms
 from bench.world import World
 
 BASELINE = Load("baseline", "proxy baseline", "baseline", callee="callee", is_baseline=True)
@@ -146,6 +146,7 @@ class Bench:
         run = measure(self._world, load, rate, load_s, self._captures)
         parts = ", ".join(f"{part} {ms:.2f}" for part, ms in run.cpu_ms.items())
         trouble = "" if run.is_clean else f"; {run.failed} failed, {run.retransmissions} sent again"
+        trouble += f"; others take {run.foreign_cores:.2f} cores" if run.foreign_cores > DISTURBING else ""
         say(f"{load.name:9} {rate:4}/s  {run.total_ms:6.2f} ms CPU a call ({parts}); "
             f"answer p99 {run.latency_ms.get('p99', 0):.0f} ms{trouble}")
         return run

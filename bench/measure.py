@@ -54,7 +54,10 @@ class Load:
 
 @dataclass(frozen=True)
 class Run:
-    """The figures of one run. CPU in milliseconds a call, by part; latencies in milliseconds, INVITE to 200."""
+    """The figures of one run. CPU in milliseconds a call, by part; latencies in milliseconds, INVITE to 200.
+
+    `foreign_cores`: what processes that are none of the benchmark's took meanwhile, on the average.
+    """
 
     load: str
     rate: int
@@ -65,6 +68,7 @@ class Run:
     cpu_ms: dict[str, float]
     latency_ms: dict[str, float]
     digit_ms: dict[str, float] = field(default_factory=dict)
+    foreign_cores: float = 0.0
     errors: str = ""
 
     @property
@@ -86,6 +90,7 @@ def measure(world: World, load: Load, rate: int, load_s: float, captures: Path) 
     """Place `rate` calls a second for `load_s` and wait for their end."""
     calls = round(rate * load_s)
     host = BASELINE if load.is_baseline else STACK
+    pids, began, foreign_s = world.pids, time.monotonic(), usage.foreign_cpu_s(world.pids)
     parts = world.baseline if load.is_baseline else world.parts()
     with ExitStack() as stack:
         if load.callee:
@@ -101,6 +106,8 @@ def measure(world: World, load: Load, rate: int, load_s: float, captures: Path) 
             time.sleep(SETTLE_S)
             after = usage.cpu_s(parts)
             outcome = caller.outcome()
+    # Here, where SIPp has ended: only then its CPU is known as ours.
+    foreign_cores = (usage.foreign_cpu_s(pids) - foreign_s) / (time.monotonic() - began)
     return Run(
         load=load.name,
         rate=rate,
@@ -111,6 +118,7 @@ def measure(world: World, load: Load, rate: int, load_s: float, captures: Path) 
         cpu_ms={part: (after[part] - before[part]) * 1000 / calls for part in parts},
         latency_ms=percentiles([latency for _, latency in outcome.latencies_ms]),
         digit_ms=percentiles(tap.delays_ms()) if tap else {},
+        foreign_cores=max(0.0, foreign_cores),
         errors=outcome.errors if outcome.failed else "",
     )
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bench import plots
 from bench.measure import Load, Run
-from bench.results import Results, Spread, machine, spread, versions
+from bench.results import DISTURBING, Results, Spread, machine, spread, versions
 from bench.world import PARTS
 
 Row = tuple[str, str, str, str]
@@ -39,6 +39,7 @@ Written by `make bench`; a {kind} run of {results.took_s} s, begun {results.bega
 - Its speed: a loop of a million multiplications in Python took {loops} ms of CPU (before and after each kind of call).
   An idle 2.5 GHz Xeon takes 60 to 90. Where this one was slower its neighbours on the host were using it, and every
   absolute figure below is that much too high; the multiples of the baseline are not.
+- {_disturbance(results)}
 - Versions: {version}.
 - CPU is user and system time of all processes and threads of a part, logging included; `run` is the supervisor that
   gathers the parts' logs. Figures are the median of at least three runs, with the lowest and the highest.
@@ -46,6 +47,17 @@ Written by `make bench`; a {kind} run of {results.took_s} s, begun {results.bega
   same rate.
 - Latency is INVITE to 200 as SIPp sees it, which looks at its clock every 4 ms.
 """
+
+
+def _disturbance(results: Results) -> str:
+    every = [*results.runs, *results.baselines.values()]
+    if not results.disturbed:
+        return f"Nothing else ran: other processes took at most {DISTURBING:g} cores in each of the {len(every)} runs."
+    worst = max(run.foreign_cores for run in results.disturbed)
+    return (
+        f"**Other processes disturbed {len(results.disturbed)} of {len(every)} runs**, taking up to {worst:.1f} cores:"
+        " these figures are worse than the stack's own."
+    )
 
 
 def _budgets(results: Results) -> str:

@@ -17,6 +17,8 @@ from bench.held import Held, Soak
 from bench.measure import Run
 from bench.overload import Overload
 
+DISTURBING = 0.1
+"""Cores that other processes take from which on a run is no measurement of its own any more."""
 _PACKAGES = ("callinteractive", "httpx", "aiohttp", "uvloop", "lxml", "structlog")
 
 
@@ -43,6 +45,11 @@ class Results:
             if run.load == load:
                 found.setdefault(run.rate, []).append(run)
         return dict(sorted(found.items()))
+
+    @property
+    def disturbed(self) -> list[Run]:
+        """Runs during which other processes had much of the machine."""
+        return [run for run in (*self.runs, *self.baselines.values()) if run.foreign_cores > DISTURBING]
 
     def baseline_of(self, rate: int) -> list[Run]:
         return [run for (its_rate, _), run in sorted(self.baselines.items()) if its_rate == rate]

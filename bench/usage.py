@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import resource
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -25,6 +26,16 @@ def tree(pid: int) -> list[int]:
 def cpu_s(parts: Mapping[str, list[int]]) -> dict[str, float]:
     """User and system time used so far by each part, in seconds; of all threads of its processes."""
     return {part: sum(_cpu_s(pid) for pid in pids) for part, pids in parts.items()}
+
+
+def foreign_cpu_s(ours: Iterable[int]) -> float:
+    """CPU time used so far by all others on the machine: not `ours`, nor this process, nor its ended children."""
+    user, nice, system = (int(ticks) for ticks in Path("/proc/stat").read_text().split()[1:4])
+    spent = sum(_cpu_s(pid) for pid in ours)
+    for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN):
+        usage = resource.getrusage(who)
+        spent += usage.ru_utime + usage.ru_stime
+    return (user + nice + system) / _TICKS - spent
 
 
 def memory_kb(parts: Mapping[str, list[int]]) -> dict[str, int]:

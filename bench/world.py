@@ -65,6 +65,11 @@ class World:
         }
 
     @property
+    def pids(self) -> list[int]:
+        """All processes of all that runs here."""
+        return [pid for process in self._processes for pid in usage.tree(process.pid)]
+
+    @property
     def restarts(self) -> int:
         """How often a part of the stack died."""
         return self.log.count("starting it again")
