@@ -80,7 +80,8 @@ class Call:
         """Raises ScriptStateError where `entry` can't be resumed here."""
         self._services = services
         self._leg = leg
-        self._invite = invite
+        # Not the INVITE itself: a call that lasts an hour would keep all its headers.
+        self._offer, self._max_forwards = invite.sdp, invite.max_forwards
         self._facts = facts
         self._ivr = ivr
         self._log = LOG.bind(call_id=facts.call_id, call_api_id=facts.call_api_id)
@@ -146,8 +147,7 @@ class Call:
     async def _answer(self) -> None:
         """Answer the INVITE and wait for its ACK: what is played before may not be heard, were the 200 lost."""
         self._services.dtmf.subscribe(self._media_id, self._on_digit)
-        offer = self._invite.sdp
-        sdp = await (self._media.offer() if offer is None else self._media.answer(text_of(offer)))
+        sdp = await (self._media.offer() if self._offer is None else self._media.answer(text_of(self._offer)))
         self._leg.answer(sdp.encode())
         came_early: list[_Item] = []
         while not isinstance(item := await self._inbox.get(), sip.Acked):
@@ -304,7 +304,7 @@ class Call:
         self._transfers += 1
         self._callee = Callee(self._services, self._media, f"b{self._transfers}", self._inbox.put_nowait)
         try:
-            await self._callee.ring(command, self._facts, self._invite.max_forwards - 1)
+            await self._callee.ring(command, self._facts, self._max_forwards - 1)
         except MediaError as error:
             self._log.error("media", reason=str(error))
             self._inbox.put_nowait(transfer_failed(error.sip_code))
