@@ -124,8 +124,8 @@ def _not_clean(runs: list[Run]) -> str:
 def _costs(results: Results, loads: tuple[Load, ...]) -> str:
     lines = [
         "## CPU and latency\n",
-        "Milliseconds of CPU a call placed, milliseconds from INVITE to 200. Where calls failed the CPU is that of calls"
-        " served and refused together, so it says little of either.\n",
+        "Milliseconds of CPU a call placed, milliseconds from INVITE to 200. Where calls failed the CPU is that of"
+        " calls served and refused together, so it says little of either.\n",
         "| | calls/s | " + " | ".join(PARTS) + " | all | x baseline | p50 | p95 | p99 | failed | sent again |",
         "|---|---|" + "---|" * (len(PARTS) + 7),
     ]
