@@ -115,7 +115,7 @@ async def test_two_transfers_after_each_other_with_a_prompt_between(
     call: PlaceCall, web: FakeWebApp, caller: str, callees: CalledPhones
 ) -> None:
     """After a failed transfer sounds are heard and digits arrive again, and the next transfer can succeed."""
-    prompt = "<PlaySound>tone-440-400.wav</PlaySound>"
+    prompt = "<PlaySound>tone-1100-400.wav</PlaySound>"
     menu = '<PlaySound where="background" digitvar="digits">tone-660-3000.wav</PlaySound>'
     web.on(
         caller,
@@ -129,12 +129,12 @@ async def test_two_transfers_after_each_other_with_a_prompt_between(
             await first.rings()
             async with callees.second("callee-refuses", status=BUSY) as second:
                 await first.stops_ringing()
-                await phone.sound.hear_tone(440, for_s=0.3)
+                await phone.sound.hear_tone(1100, for_s=0.3)
                 await second.rings()
                 after = await web.request(caller, nth=2)
         assert (after.query["status"], after.query["code"]) == ("busy", "486")  # of the later one
         await phone.sound.hear_tone(660)
-        assert phone.sound.tone_duration(440) == pytest.approx(0.4, abs=0.05)
+        assert phone.sound.tone_duration(1100) == pytest.approx(0.4, abs=0.05)
         async with callees.first() as first:
             await phone.sound.send_digits("42#")
             again = await web.request(caller, nth=3)

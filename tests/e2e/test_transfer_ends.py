@@ -201,6 +201,8 @@ async def test_a_lost_request_is_sent_again(
 
 LOSS = 0.05
 LOSSY_CALLS, LOSSY_RATE = 60, 10
+LOSSY_TALK_MS = 6000
+"""Long enough for an ACK and an INVITE that are lost again and again; a script waits for its caller's ACK."""
 LINGER = '<timewait milliseconds="5000"/>\n</scenario>'
 """A phone that has hung up still answers what is sent to it again, because its 200 was lost."""
 
@@ -213,7 +215,10 @@ async def test_five_percent_of_all_messages_are_lost_and_no_call_is(
     outer, inner = (host, free_udp_port(host)), (host, free_udp_port(host))
     many = ("-m", str(LOSSY_CALLS), "-r", str(LOSSY_RATE), "-default_behaviors", "all,-abortunexp")
     through_relay = {"[local_ip]:[local_port]": f"{outer[0]}:{outer[1]}"}
-    hangs_up_soon = {'timeout="120000" ontimeout="hang_up"': 'timeout="1500" ontimeout="hang_up"', "</scenario>": LINGER}
+    hangs_up_soon = {
+        'timeout="120000" ontimeout="hang_up"': f'timeout="{LOSSY_TALK_MS}" ontimeout="hang_up"',
+        "</scenario>": LINGER,
+    }
     answers_soon = {'timeout="120000" ontimeout="answer"': 'timeout="300" ontimeout="answer"', "</scenario>": LINGER}
     async with AsyncExitStack() as resources:
         enter = resources.enter_async_context

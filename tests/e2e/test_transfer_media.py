@@ -105,10 +105,10 @@ async def test_the_bridge_leaves_the_callers_leg_as_it_was(
     call: PlaceCall, web: FakeWebApp, caller: str, callees: CalledPhones
 ) -> None:
     """No re-INVITE, and RTPengine's port towards the caller stays, through prompt, ringback and bridge."""
-    web.on(caller, transfer(FIRST, before="<PlaySound>tone-440-400.wav</PlaySound>"))
+    web.on(caller, transfer(FIRST, before="<PlaySound>tone-880-400.wav</PlaySound>"))
     async with callees.first() as callee, call(TRANSFER) as phone:
         await phone.answered()
-        await phone.sound.hear_tone(440)
+        await phone.sound.hear_tone(880)
         await callee.rings()
         await phone.sound.hear_tone(RINGBACK_HZ)
         sources = {packet.source for packet in phone.sound.packets}
