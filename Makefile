@@ -5,7 +5,7 @@ STAMP := .venv/.setup-stamp
 SITE  ?= examples/demo/site.yaml
 IVR   ?= examples/demo/ivr.yaml
 # Whole-stack tests mostly wait for sound and timers: more workers than cores pay off.
-WORKERS ?= 4
+WORKERS ?= 3
 
 .DEFAULT_GOAL := help
 .PHONY: help setup test unit e2e bench lint format demo run clean

@@ -45,7 +45,8 @@ def kamailio_spec(site: Site, site_path: Path, ivr_path: Path, run_dir: Path) ->
             "CALLINTERACTIVE_SITE": str(site_path.resolve()),
             "CALLINTERACTIVE_IVR": str(ivr_path.resolve()),
             "CALLINTERACTIVE_PACKAGES": sysconfig.get_path("purelib"),
-            "CALLINTERACTIVE_ROUTE_KEY": secrets.token_hex(16),
+            # Kept in the environment of a service, it lets dialogs outlive a restart of Kamailio.
+            "CALLINTERACTIVE_ROUTE_KEY": os.environ.get("CALLINTERACTIVE_ROUTE_KEY") or secrets.token_hex(16),
         },
         ready=partial(answers_options, probe.host, probe.port),
     )
