@@ -25,7 +25,8 @@ unit: setup  ## tests with no daemon, seconds
 		--cov-report=term-missing:skip-covered --cov-fail-under=100
 
 e2e: setup  ## calls through real Kamailio, RTPengine and SIPp, minutes
-	$(BIN)/pytest tests/integration tests/e2e -n $(WORKERS)
+	$(BIN)/pytest tests/integration tests/e2e -n $(WORKERS) -m "not load"
+	$(BIN)/pytest tests/integration tests/e2e -m load
 
 bench: setup  ## what a call costs, into bench/report.md (a quarter of an hour; QUICK=1: three minutes; SOAK=1: more)
 	$(BIN)/python -m bench $(if $(QUICK),--quick) $(if $(SOAK),--soak)

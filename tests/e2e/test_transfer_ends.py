@@ -5,15 +5,13 @@ That nothing is left of a call is what the `stack` fixture checks after each tes
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 
 import pytest
 
 from tests.e2e.conftest import PlaceCall
 from tests.e2e.ivr import TRANSFER
-from tests.e2e.transfers import BOTH, FIRST, CalledPhones, both_hear, transfer
-from tests.support.callee import Callee
+from tests.e2e.transfers import BOTH, FIRST, CalledPhones, behind_relay, both_hear, transfer
 from tests.support.relay import Relay
 from tests.support.sipp import Sipp, free_udp_port
 from tests.support.stack import RunningStack
@@ -22,23 +20,6 @@ from tests.support.webapp import FakeWebApp
 OUR_REASON = 'Q.850 ;cause=31 ;text="Caller is tired"'
 THEIR_REASON = 'Q.850 ;cause=16 ;text="Callee has had enough"'
 BYE_LINE = "CSeq: 2 BYE\n"
-
-
-@asynccontextmanager
-async def behind_relay(
-    stack: RunningStack, scenario: str = "callee", *, loss: float = 0.0, **options: object
-) -> AsyncIterator[tuple[Callee, Relay]]:
-    """The phone of extension 000*306, with everything that it says and hears on its way through a relay."""
-    host = stack.net.phone
-    outer, inner = (host, stack.net.phone_port), (host, free_udp_port(host))
-    sipp_at = (host, free_udp_port(host))
-    contact = {"<sip:callee@[local_ip]:[local_port]>": f"<sip:callee@{outer[0]}:{outer[1]}>"}
-    replace = contact | dict(options.pop("replace", {}))  # type: ignore[call-overload]
-    async with (
-        Relay(outer, inner, stack.net.sip, sipp_at, loss=loss) as relay,
-        Callee(inner, sipp_at, scenario, replace=replace, **options) as callee,  # type: ignore[arg-type]
-    ):
-        yield callee, relay
 
 
 async def test_a15_the_caller_hangs_up_while_it_rings(
@@ -207,6 +188,7 @@ LINGER = '<timewait milliseconds="5000"/>\n</scenario>'
 """A phone that has hung up still answers what is sent to it again, because its 200 was lost."""
 
 
+@pytest.mark.load
 async def test_five_percent_of_all_messages_are_lost_and_no_call_is(
     web: FakeWebApp, caller: str, stack: RunningStack
 ) -> None:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 from tests.support.callee import Callee
+from tests.support.relay import Relay
 from tests.support.rtp import RtpEndpoint
+from tests.support.sipp import free_udp_port
 from tests.support.stack import RunningStack
 from tests.support.webapp import Reply, actions
 
@@ -28,6 +32,23 @@ class CalledPhones:
     def second(self, scenario: str = "callee", **options: Any) -> Callee:
         """That of extension 000*307."""
         return Callee(self._net.sip, (self._net.second_phone, self._net.phone_port), scenario, **options)
+
+
+@asynccontextmanager
+async def behind_relay(
+    stack: RunningStack, scenario: str = "callee", *, loss: float = 0.0, **options: object
+) -> AsyncIterator[tuple[Callee, Relay]]:
+    """The phone of extension 000*306, with everything that it says and hears on its way through a relay."""
+    host = stack.net.phone
+    outer, inner = (host, stack.net.phone_port), (host, free_udp_port(host))
+    sipp_at = (host, free_udp_port(host))
+    contact = {"<sip:callee@[local_ip]:[local_port]>": f"<sip:callee@{outer[0]}:{outer[1]}>"}
+    replace = contact | dict(options.pop("replace", {}))  # type: ignore[call-overload]
+    async with (
+        Relay(outer, inner, stack.net.sip, sipp_at, loss=loss) as relay,
+        Callee(inner, sipp_at, scenario, replace=replace, **options) as callee,  # type: ignore[arg-type]
+    ):
+        yield callee, relay
 
 
 def transfer(numbers: str, before: str = "", after: str = "", **attributes: str) -> Reply:

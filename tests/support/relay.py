@@ -8,21 +8,24 @@ from __future__ import annotations
 import asyncio
 import random
 import re
+import socket
+import struct
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any
 
 Address = tuple[str, int]
+_SO_TIMESTAMPNS = 35  # asm-generic/socket.h: the kernel tells when a datagram came, however busy we are
 
 
 @dataclass(frozen=True)
 class Datagram:
-    """A message under way; `outward` is from the phone to the stack."""
+    """A message under way, `outward` from the phone to the stack. at_s: when the kernel got it, since the epoch."""
 
     data: bytes
     outward: bool
+    at_s: float
 
     @property
     def start_line(self) -> str:
@@ -55,15 +58,18 @@ class Relay:
         self._filters: list[Callable[[Datagram], bool]] = []
 
     async def __aenter__(self) -> Relay:
-        self._to_stack = await self._open(self.outer, self._from_stack)
-        self._to_phone = await self._open(self.inner, self._from_phone)
+        self._to_stack, self._to_phone = _bound(self.outer), _bound(self.inner)
+        loop = asyncio.get_running_loop()
+        loop.add_reader(self._to_stack, self._read, self._to_stack)
+        loop.add_reader(self._to_phone, self._read, self._to_phone)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._to_stack.close()
-        self._to_phone.close()
+        for side in (self._to_stack, self._to_phone):
+            asyncio.get_running_loop().remove_reader(side)
+            side.close()
         if error is not None:
             error.add_note(f"relay: {len(self.passed)} passed, lost: {[lost.start_line for lost in self.lost]}")
 
@@ -91,12 +97,18 @@ class Relay:
             for datagram in held:
                 self._deliver(datagram)
 
-    def _from_stack(self, data: bytes, _source: Address) -> None:
-        self._pass_on(Datagram(data, outward=False))
+    def first(self, method: str) -> Datagram:
+        """The first such request that was passed on."""
+        return next(datagram for datagram in self.passed if datagram.is_request(method))
 
-    def _from_phone(self, data: bytes, source: Address) -> None:
-        self._phone = self._phone or source
-        self._pass_on(Datagram(data, outward=True))
+    def _read(self, side: socket.socket) -> None:
+        with suppress(BlockingIOError, ConnectionRefusedError):
+            data, stamps, _, source = side.recvmsg(65536, 64)
+            outward = side is self._to_phone
+            if outward:
+                self._phone = self._phone or source
+            seconds, nanoseconds = struct.unpack("@ll", stamps[0][2])
+            self._pass_on(Datagram(data, outward, seconds + nanoseconds / 1e9))
 
     def _pass_on(self, datagram: Datagram) -> None:
         if self._chance.random() < self._loss or any(takes(datagram) for takes in self._filters):
@@ -109,13 +121,12 @@ class Relay:
         if datagram.outward:
             self._to_stack.sendto(datagram.data, self._stack)
         elif self._phone is not None:
-            self._to_phone.sendto(datagram.data, self._phone)
+            with suppress(ConnectionRefusedError):  # the phone is gone
+                self._to_phone.sendto(datagram.data, self._phone)
 
-    @staticmethod
-    async def _open(address: Address, receive: Callable[[bytes, Address], None]) -> asyncio.DatagramTransport:
-        class _Side(asyncio.DatagramProtocol):
-            def datagram_received(self, data: bytes, addr: Any) -> None:
-                receive(data, addr)
 
-        transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(_Side, local_addr=address)
-        return transport
+def _bound(address: Address) -> socket.socket:
+    bound = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+    bound.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+    bound.bind(address)
+    return bound
