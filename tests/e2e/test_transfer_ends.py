@@ -182,8 +182,6 @@ async def test_a_lost_request_is_sent_again(
 
 LOSS = 0.05
 LOSSY_CALLS, LOSSY_RATE = 60, 10
-LOSSY_TALK_MS = 6000
-"""Long enough for an ACK and an INVITE that are lost again and again; a script waits for its caller's ACK."""
 LINGER = '<timewait milliseconds="5000"/>\n</scenario>'
 """A phone that has hung up still answers what is sent to it again, because its 200 was lost."""
 
@@ -197,14 +195,14 @@ async def test_five_percent_of_all_messages_are_lost_and_no_call_is(
     outer, inner = (host, free_udp_port(host)), (host, free_udp_port(host))
     many = ("-m", str(LOSSY_CALLS), "-r", str(LOSSY_RATE), "-default_behaviors", "all,-abortunexp")
     through_relay = {"[local_ip]:[local_port]": f"{outer[0]}:{outer[1]}"}
-    hangs_up_soon = {
-        'timeout="120000" ontimeout="hang_up"': f'timeout="{LOSSY_TALK_MS}" ontimeout="hang_up"',
+    answers_and_hangs_up = {
+        'timeout="120000" ontimeout="answer"': 'timeout="300" ontimeout="answer"',
+        'timeout="120000" ontimeout="hang_up"': 'timeout="1000" ontimeout="hang_up"',
         "</scenario>": LINGER,
     }
-    answers_soon = {'timeout="120000" ontimeout="answer"': 'timeout="300" ontimeout="answer"', "</scenario>": LINGER}
     async with AsyncExitStack() as resources:
         enter = resources.enter_async_context
-        callee, far = await enter(behind_relay(stack, loss=LOSS, arguments=many, replace=answers_soon))
+        callee, far = await enter(behind_relay(stack, loss=LOSS, arguments=many, replace=answers_and_hangs_up))
         near = await enter(Relay(outer, inner, stack.net.sip, loss=LOSS))
         phones = await enter(
             Sipp(
@@ -214,7 +212,7 @@ async def test_five_percent_of_all_messages_are_lost_and_no_call_is(
                 service=TRANSFER,
                 from_=f"<sip:{caller}@carrier>",
                 arguments=many,
-                replace=through_relay | hangs_up_soon,
+                replace=through_relay | {"</scenario>": LINGER},
             )
         )
         await phones.finished(within_s=60)

@@ -25,10 +25,12 @@ async def test_a_thousand_transferred_calls(
 ) -> None:
     web.on(caller, transfer(FIRST))
     many = ("-m", str(CALLS), "-r", str(RATE), "-l", "200")
-    answers = {'timeout="120000" ontimeout="answer"': f'timeout="{RINGS_MS}" ontimeout="answer"'}
-    hangs_up = {'timeout="120000" ontimeout="hang_up"': f'timeout="{RINGS_MS + TALKS_MS}" ontimeout="hang_up"'}
+    answers_and_hangs_up = {
+        'timeout="120000" ontimeout="answer"': f'timeout="{RINGS_MS}" ontimeout="answer"',
+        'timeout="120000" ontimeout="hang_up"': f'timeout="{TALKS_MS}" ontimeout="hang_up"',
+    }
     async with (
-        callees.first(arguments=("-m", str(CALLS)), replace=answers) as callee,
+        callees.first(arguments=("-m", str(CALLS)), replace=answers_and_hangs_up) as callee,
         Sipp(
             "caller",
             local=stack.net.carrier,
@@ -36,7 +38,6 @@ async def test_a_thousand_transferred_calls(
             service=TRANSFER,
             from_=f"<sip:{caller}@carrier>",
             arguments=many,
-            replace=hangs_up,
         ) as phones,
     ):
         await phones.finished(within_s=CALLS / RATE + 30)
