@@ -76,6 +76,6 @@ async def test_rubbish(
         await phone.hung_up()
     assert again.query["lang"] == ""  # nothing of it ran
     assert phone.sound.tone_duration(NEXT_RULE_HZ) == pytest.approx(NEXT_RULE_S, abs=0.12)
-    entry = await stack.logged(since=since, event="webhook", level="error")
+    entry = await stack.logged(since=since, event="webhook", call_id=again.query["CallID"])
     assert entry["outcome"] == outcome
     assert entry["reason"]
