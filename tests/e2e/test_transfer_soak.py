@@ -12,7 +12,7 @@ from tests.support.sipp import Sipp
 from tests.support.stack import RunningStack
 from tests.support.webapp import FakeWebApp
 
-CALLS, RATE = 1000, 50
+CALLS, RATE = 1000, 25
 RINGS_MS, TALKS_MS = 100, 300
 TRANSACTIONS_END_S = 45
 """Timers B, F, H and J of RFC 3261 last 32 s."""

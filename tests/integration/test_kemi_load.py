@@ -58,10 +58,10 @@ async def call_all(folder: Path, scenario: str, local: str, number: str, *argume
         folder,
         scenario,
         local,
-        *("-s", number, "-m", str(CALLS), "-r", "50", "-trace_stat", "-stf", str(statistics), *arguments),
+        *("-s", number, "-m", str(CALLS), "-r", "25", "-trace_stat", "-stf", str(statistics), *arguments),
         f"{sip.KAMAILIO[0]}:{sip.KAMAILIO[1]}",
     )
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         status = await caller.wait()
     assert status == 0, errors_in(folder)
     last = read_statistics(statistics)[-1]
