@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import structlog
+
 from callinteractive.commands import Transfer
 from callinteractive.events import TransferAnswered, TransferFailed, transfer_failed
 from callinteractive.headers import CallerHeader, CallHeader, TransferHeader
 from callinteractive.request import CallFacts
 from sidecar import sip
 from sidecar.media import CallMedia
-from sidecar.media_errors import MediaError
+from sidecar.media_errors import MalformedSdp, MediaError, NoCommonCodec
 from sidecar.services import Services
 
+LOG = structlog.get_logger()
 RINGBACK_REPEATS = 1000
 """Longer than any number may ring."""
 
@@ -34,6 +37,7 @@ class Callee:
         self._media = media
         self._b_tag = b_tag
         self._post = post
+        self._log = LOG
         self._leg: sip.UacLeg | None = None
         self._early_media = False
         self._is_sounding = False
@@ -44,6 +48,7 @@ class Callee:
 
     async def ring(self, command: Transfer, facts: CallFacts, max_forwards: int) -> None:
         """Offer the caller's media to the numbers. Raises MediaError."""
+        self._log = LOG.bind(call_id=facts.call_id, call_api_id=facts.call_api_id)
         self._early_media = command.early_media
         offer = await self._media.offer_leg(self._b_tag)
         self._leg = self._services.agent.invite(
@@ -56,12 +61,20 @@ class Callee:
 
     async def progressed(self, event: sip.Progressed) -> None:
         """Somebody rings: let the caller hear it, as the callee's early media or as our ringback tone (A12)."""
-        if self._early_media and event.sdp is not None:
-            await self._media.early(self._b_tag, text_of(event.sdp))
+        if self._early_media and event.sdp is not None and await self._lets_hear(event.sdp):
             self._is_sounding = True
         elif not self._is_sounding:
             self._is_sounding = True
             await self._media.play(self._services.ringback, repeat=RINGBACK_REPEATS)
+
+    async def _lets_hear(self, sdp: bytes) -> bool:
+        """Early media of one who rings. False where its description is useless, which is no fault of the others'."""
+        try:
+            await self._media.early(self._b_tag, text_of(sdp))
+        except (MalformedSdp, NoCommonCodec) as error:
+            self._log.warning("early media", reason=str(error))
+            return False
+        return True
 
     async def answered(self, event: sip.Answered) -> TransferAnswered | TransferFailed:
         """Connect the two; a callee whose media can't be had counts as one that failed."""

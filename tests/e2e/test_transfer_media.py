@@ -16,6 +16,16 @@ from tests.support.webapp import FakeWebApp, actions
 RINGBACK_HZ = 425
 EARLY_HZ = 1100
 ALLOWS_PRACK = "100rel"
+USELESS_SDP = """\
+v=0
+o=callee 1 1 IN IP4 127.0.0.1
+s=-
+c=IN IP4 127.0.0.1
+t=0 0
+m=audio 40000 RTP/AVP 97
+a=rtpmap:97 SMOKE-SIGNALS/8000
+a=sendrecv
+"""
 
 
 async def test_a12_ringback_is_heard_while_it_rings_and_stops_at_the_answer(
@@ -199,6 +209,23 @@ async def test_legs_without_a_common_codec_hear_each_other(
         await callee.sound.wait_until(lambda: callee.sound.digits() == "7", 2, "7 at the callee")
         await phone.hang_up()
         await callee.hung_up()
+
+
+@pytest.mark.parametrize("early_media", ["True", "False"])
+async def test_a_callee_whose_description_is_useless_counts_as_one_that_failed(
+    call: PlaceCall, web: FakeWebApp, caller: str, callees: CalledPhones, early_media: str
+) -> None:
+    """Before its answer it is ignored, and the ringback is heard; answered, it is hung up on. The script goes on."""
+    web.on(caller, transfer(FIRST, final="no", early_media=early_media), actions("<Hangup/>"))
+    async with callees.first("callee-early-media", sdp=USELESS_SDP) as callee, call(TRANSFER) as phone:
+        await phone.answered()
+        await callee.rings()
+        await phone.sound.hear_tone(RINGBACK_HZ)
+        callee.nudge()
+        await callee.hung_up()
+        after = await web.request(caller, nth=2)
+        await phone.hung_up()
+    assert (after.query["status"], after.query["code"]) == ("failed", "488")
 
 
 async def test_the_caller_holds_and_resumes(

@@ -34,10 +34,12 @@ class Callee:
         *,
         status: str = "",
         sound: RtpEndpoint | None = None,
+        sdp: str | None = None,
         arguments: tuple[str, ...] = (),
         replace: Mapping[str, str] | None = None,
     ) -> None:
-        """`target` is where the stack listens, `status` what one that refuses says instead of `BUSY`."""
+        """`target` is where the stack listens, `status` what one that refuses says instead of `BUSY`; `sdp` is
+        sent instead of the description of its sound."""
         self.sound = sound or RtpEndpoint(address[0])
         self.sipp = Sipp(
             scenario,
@@ -45,7 +47,7 @@ class Callee:
             port=address[1],
             target=target,
             service="callee",
-            sdp=self.sound.sdp(),
+            sdp=self.sound.sdp() if sdp is None else sdp,
             arguments=arguments,
             replace={**({BUSY: status} if status else {}), **(replace or {})},
         )
