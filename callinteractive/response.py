@@ -46,18 +46,21 @@ def _line(element: etree._Element) -> int:
     return line if isinstance(line, int) else 0
 
 
+_PARSER = etree.XMLParser(
+    resolve_entities=False,
+    no_network=True,
+    load_dtd=False,
+    dtd_validation=False,
+    huge_tree=False,
+    remove_comments=True,
+    remove_pis=True,
+)
+"""One for all answers: to make it costs more than to read an answer."""
+
+
 def _root(body: bytes) -> etree._Element:
-    parser = etree.XMLParser(
-        resolve_entities=False,
-        no_network=True,
-        load_dtd=False,
-        dtd_validation=False,
-        huge_tree=False,
-        remove_comments=True,
-        remove_pis=True,
-    )
     try:
-        root = etree.fromstring(body, parser)
+        root = etree.fromstring(body, _PARSER)
     except etree.XMLSyntaxError as error:
         reason = str(error.msg).splitlines()[0].partition(", line ")[0]  # the rest may quote the body
         raise ResponseError(f"not XML: {reason}", int(error.lineno or 0)) from None

@@ -17,6 +17,8 @@ KAMAILIO = "/usr/sbin/kamailio"
 SHARED_MB = 256
 """Memory for transactions, 12 KB a held call, over all workers."""
 PRIVATE_MB = 16
+ALLOCATOR = "fm"
+"""Kamailio's fast one for both. Debian's default is for debugging; it took a sixth of Kamailio's CPU."""
 SIDECARS, TRUNKS, FIRST_POOL = 1, 2, 3
 """Dispatcher groups: `kemi.jump.GROUP`, `kemi.transfer.TRUNKS`, and `kemi.jump.FIRST_POOL` whose successors follow."""
 
@@ -33,7 +35,8 @@ def kamailio_spec(site: Site, site_path: Path, ivr_path: Path, run_dir: Path) ->
         name="kamailio",
         argv=(
             *(KAMAILIO, "-f", str(ROOT / "kamailio.cfg"), "-DD", "-E", "-Y", str(run_dir)),
-            *("-m", str(SHARED_MB), "-M", str(PRIVATE_MB), "-n", str(_workers()), "-N", str(_workers())),
+            *("-m", str(SHARED_MB), "-M", str(PRIVATE_MB), "-x", ALLOCATOR, "-X", ALLOCATOR),
+            *("-n", str(_workers()), "-N", str(_workers())),
             *(argument for listen in site.listen for argument in ("-l", str(listen))),
         ),
         env={

@@ -30,6 +30,7 @@ from callinteractive.script import CallScript, Note
 from sidecar import sip
 from sidecar.callee import Callee, FromCallee, relay_digit, text_of, transfer_headers
 from sidecar.dtmf import DigitEvent, DigitFilter, DigitSource
+from sidecar.inbox import Inbox
 from sidecar.media import CallMedia
 from sidecar.media_errors import MediaError
 from sidecar.services import Services, media_prefix
@@ -92,7 +93,7 @@ class Call:
             self._script = CallScript(
                 services.ivr_file, ivr, facts, context=entry.context, option=entry.option, observe=self._observe
             )
-        self._inbox: asyncio.Queue[_Item] = asyncio.Queue()
+        self._inbox: Inbox[_Item] = Inbox()
         self._media_id = media_prefix(services.index) + facts.call_id
         self._media = CallMedia(services.ng, self._media_id)
         self._digits = DigitFilter()
@@ -138,11 +139,11 @@ class Call:
             self._log.info("caller hung up", why=event.reason if isinstance(event, sip.Ended) else "cancel")
             self.task.cancel()
         else:
-            self._inbox.put_nowait(event)
+            self._inbox.put(event)
 
     def _on_digit(self, digit: DigitEvent) -> None:
         if self._digits.accepts(DigitSource.RTP):
-            self._inbox.put_nowait(Dialled(digit.digit))
+            self._inbox.put(Dialled(digit.digit))
 
     async def _answer(self) -> None:
         """Answer the INVITE and wait for its ACK: what is played before may not be heard, were the 200 lost."""
@@ -154,7 +155,7 @@ class Call:
             came_early.append(item)
         await self._on_acked(item)
         for early in came_early:
-            self._inbox.put_nowait(early)
+            self._inbox.put(early)
 
     async def _on_acked(self, event: sip.Acked) -> None:
         """An ACK carries the caller's answer where the offer was ours (RFC 3261 13.2.1)."""
@@ -249,16 +250,16 @@ class Call:
                 self._end(code or (NORMAL_CLEARING if self._leg.answered else DECLINE), cause)
 
     def _set_timer(self, name: str, delay_s: float, item: _Item) -> None:
-        self._timers[name] = asyncio.get_running_loop().call_later(delay_s, self._inbox.put_nowait, item)
+        self._timers[name] = asyncio.get_running_loop().call_later(delay_s, self._inbox.put, item)
 
     async def _fetch(self, request: HttpRequest) -> None:
-        self._inbox.put_nowait(await self._services.webhook.fetch(request))
+        self._inbox.put(await self._services.webhook.fetch(request))
 
     async def _play(self, name: str) -> None:
         sound = self._services.sounds.find(name)
         if sound is None:
             self._log.error("sound", reason=f"the sound library has no {name}")
-            self._inbox.put_nowait(PlayFailed(f"the sound library has no {name}"))
+            self._inbox.put(PlayFailed(f"the sound library has no {name}"))
             return
         await self._media.play(sound)
         self._is_playing = True
@@ -302,12 +303,12 @@ class Call:
                 return
             await self._answer()
         self._transfers += 1
-        self._callee = Callee(self._services, self._media, f"b{self._transfers}", self._inbox.put_nowait)
+        self._callee = Callee(self._services, self._media, f"b{self._transfers}", self._inbox.put)
         try:
             await self._callee.ring(command, self._facts, self._max_forwards - 1)
         except MediaError as error:
             self._log.error("media", reason=str(error))
-            self._inbox.put_nowait(transfer_failed(error.sip_code))
+            self._inbox.put(transfer_failed(error.sip_code))
 
     def _belongs_elsewhere(self, command: commands.Command) -> bool:
         """Whether an unanswered call has jumped into a context of another pool; an answered one runs where it is."""
@@ -320,11 +321,13 @@ class Call:
 
         Kamailio does the rest: it rings the numbers of a transfer, or finds a sidecar of the script's context.
         """
-        state = StateHeader(self._script.to_json())
-        if keep_script and state.is_too_long:
-            return False
-        entry = EntryHeader(self._ivr.number, self._script.context.id, self._script.option)
-        script = [(state.NAME, str(state)), (entry.NAME, str(entry))] if keep_script else []
+        script: list[tuple[str, str]] = []
+        if keep_script:
+            state = StateHeader(self._script.to_json())
+            if state.is_too_long:
+                return False
+            entry = EntryHeader(self._ivr.number, self._script.context.id, self._script.option)
+            script = [(state.NAME, str(state)), (entry.NAME, str(entry))]
         self._is_over = True
         self._leg.redirect([f"<sip:plan@{self._services.proxy}>"], [*headers, *script])
         self._log.info("left to Kamailio", headers=[name for name, _ in headers] or "jump")

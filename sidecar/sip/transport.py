@@ -94,17 +94,20 @@ class Transport:
 
     def _readable(self) -> None:
         receive, agent = self._socket.recvfrom, self.agent
+        has_failed = False
         for _ in range(_BATCH):
             try:
                 data, source = receive(_MAX_DATAGRAM)
             except BlockingIOError:
                 break
             except OSError:
-                continue  # what it's about is in the error queue
+                has_failed = True
+                continue
             agent.receive(data, Address(source[0], source[1]))
             if self._socket.fileno() < 0:
                 return  # closed by the transaction user meanwhile
-        self._read_errors()
+        if has_failed:
+            self._read_errors()  # an error that is queued is also told once, to whoever reads or sends next
 
     def _read_errors(self) -> None:
         """The error queue names the destination of each datagram that met ICMP "port unreachable" and the like.
