@@ -64,8 +64,12 @@ class Transfer:
             pass_on(Hop(self._ourselves("transfer"), lines), timeout_s)
             return True
         identity = Identity.of(caller.name, caller.number)
-        keeps_from = for_caller and (caller.name, caller.number) == (call.facts.caller_name, call.facts.caller_number)
-        if keeps_from and parse_address(ksr.header("From")).is_anonymous:
+        says = parse_address(ksr.header("From"))
+        if for_caller:
+            keeps_from = (caller.name, caller.number) == (call.facts.caller_name, call.facts.caller_number)
+        else:
+            keeps_from = says == identity
+        if keeps_from and says.is_anonymous:
             identity = Identity("", "")  # who it is was told to us, not to those who are called (RFC 3325 7)
         fork(targets, Ringing(timeout_s, plan.early_media, identity, keeps_from))
         return True

@@ -10,6 +10,7 @@ import structlog
 from callinteractive.commands import Transfer
 from callinteractive.events import TransferAnswered, TransferFailed, transfer_failed
 from callinteractive.headers import CallerHeader, CallHeader, TransferHeader
+from callinteractive.identity import Identity
 from callinteractive.request import CallFacts
 from sidecar import sip
 from sidecar.media import CallMedia
@@ -55,6 +56,7 @@ class Callee:
             f"sip:transfer@{self._services.proxy}",
             offer.encode(),
             lambda event: self._post(FromCallee(self, event)),
+            from_=_shown(Identity.of(command.caller_name, command.caller_number), self._services.proxy.host),
             headers=[(CallHeader.NAME, str(CallHeader(facts))), *transfer_headers(command)],
             max_forwards=max_forwards,
         )
@@ -114,6 +116,11 @@ class Callee:
         """Hang up, or stop ringing."""
         if self._leg is not None and not self._leg.ended:
             self._leg.bye([("Reason", reason_header)] if reason_header else ())
+
+
+def _shown(caller: Identity, host: str) -> str | None:
+    """The From that callees see (A5), so that Kamailio has to replace it only for a trunk that wants it otherwise."""
+    return None if caller.is_anonymous else f"{caller.display_name} <sip:{caller.user}@{host}>".lstrip()
 
 
 def transfer_headers(command: Transfer) -> list[tuple[str, str]]:

@@ -130,6 +130,8 @@ class CallMedia:
         b_tag: a new name for each attempt, shared by all forks of its INVITE.
         """
         async with self._turn:
+            # Is the call still known (see `_exchange`)? Nobody is blocked yet, so this changes nothing.
+            await self._command("unblock media", {"from-tag": CALLER_TAG})
             leg = Party(b_tag, self._caller.our_address)
             leg.learn(await self._offer(CALLER_TAG, b_tag, self._caller.agreed, _TRANSCODED))
             self._legs[b_tag] = leg
@@ -205,6 +207,9 @@ class CallMedia:
 
     async def _exchange(self, party: Party, audio: sdp.Audio) -> None:
         """Offer what the party says to the one it talks to, and give it that one's answer."""
+        if self._caller.audio is not None:
+            # An offer of a call that RTPengine has forgotten would make it anew, on other ports: ask first.
+            await self._command("query", {"from-tag": CALLER_TAG})
         other = self._caller if party is not self._caller else self._peer
         if other is None:
             party.learn(await self._exchange_with_ivr(audio))
@@ -218,9 +223,6 @@ class CallMedia:
         return await self._answer(CALLER_TAG, IVR_TAG, {"sdp": ours})
 
     async def _offer(self, from_tag: str, to_tag: str, audio: sdp.Audio, transcoded: Iterable[str] = ()) -> str:
-        if self._caller.audio is not None:
-            # An offer of a call that RTPengine has forgotten would make it anew, on other ports: ask first.
-            await self._command("query", {"from-tag": CALLER_TAG})
         fields = {"from-tag": from_tag, "to-tag": to_tag, "flags": _PORT_STAYS, **_described(audio)}
         # Keys in SDP or none at all towards the other side; the caller's side keeps what it offered.
         fields["transport-protocol"] = "RTP/AVP" if to_tag != CALLER_TAG else self._caller.agreed.line.protocol

@@ -97,7 +97,7 @@ contexts:
         self.log: list[str] = []
         self.fetched: asyncio.Queue[Any] = asyncio.Queue()
         self.b_leg = FakeLeg(self.log, "b", {})
-        self.invites: list[dict[str, str]] = []
+        self.invites: list[dict[str, str | None]] = []
         monkeypatch.setattr(call_module, "CallMedia", lambda _ng, _id: FakeMedia(self.log, "media", results))
         ivr_file = load_ivr_file(text, "ivr.yaml")
         self.digits: Any = None
@@ -128,8 +128,10 @@ contexts:
             self.log.append("fetch cancelled")
             raise
 
-    def _invite(self, _uri: str, _sdp: bytes, listener: Any, *, headers: Any, max_forwards: int) -> FakeLeg:
-        self.invites.append(dict(headers))
+    def _invite(
+        self, _uri: str, _sdp: bytes, listener: Any, *, from_: str | None, headers: Any, max_forwards: int
+    ) -> FakeLeg:
+        self.invites.append({"From": from_, **dict(headers)})
         self.b_leg.listener = listener
         self.log.append(f"invite(max_forwards {max_forwards})")
         return self.b_leg
@@ -424,3 +426,20 @@ async def test_A4_an_answered_call_runs_a_foreign_context_where_it_is(make):
     h = make("[play_sound: {file: a.wav}, hangup]", pool="vip")
     await h.answered()
     assert "media.play(a.wav)" in await h.over()
+
+
+@pytest.mark.parametrize(
+    ("before", "shown"),
+    [
+        ("", '"Ann" <sip:306@127.9.0.1>'),
+        ("""set_caller: {name: 'A "B"', number: "7 8"},""", r'"A \"B\"" <sip:7%208@127.9.0.1>'),
+        ("set_caller: {number: anonymous},", None),
+    ],
+)
+async def test_A5_a_callee_is_shown_the_caller(make, before, shown):
+    h = make(f'[{before} simple_transfer: {{to: ["1"]}}]')
+    await h.answered()
+    await h.until("invite(max_forwards 69)")
+    assert h.invites[0]["From"] == shown
+    h.leg.listener(sip.Ended(sip.EndReason.BYE))
+    await h.over()
