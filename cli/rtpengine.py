@@ -13,6 +13,8 @@ from sidecar.rtpengine import NgClient, NgTimeouts
 RTPENGINE = "/usr/bin/rtpengine"
 LOG_LEVEL = 4
 """Warnings and worse (syslog's numbers): at 5 it writes a line for every call, from 6 on several for every command."""
+CORE_LOG_LEVEL = 3
+"""Errors: 10.5 warns twice a transfer that it does not know the flag `directional`, which 12.4 and later need."""
 PROBE = NgTimeouts(retransmit_s=0.1, total_s=0.5)
 
 
@@ -22,7 +24,8 @@ def rtpengine_spec(site: Site, run_dir: Path) -> ProcessSpec:
     return ProcessSpec(
         name="rtpengine",
         argv=(
-            *(RTPENGINE, "--config-file=none", "--foreground", "--log-stderr", f"--log-level={LOG_LEVEL}"),
+            *(RTPENGINE, "--config-file=none", "--foreground", "--log-stderr"),
+            *(f"--log-level={LOG_LEVEL}", f"--log-level-core={CORE_LOG_LEVEL}"),
             "--table=-1",  # no kernel module
             f"--interface={engine.interface}",
             f"--listen-ng={engine.ng}",
