@@ -13,11 +13,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Self
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl
 
 from callinteractive.dialled import is_dialled_number
 from callinteractive.errors import HeaderError
-from callinteractive.request import CallFacts, facts_from_dict, facts_to_dict
+from callinteractive.request import CallFacts, encode_form, facts_from_dict, facts_to_dict
 
 PREFIX = "X-CI-"
 MAX_LENGTH = 16_384
@@ -32,7 +32,7 @@ class _Header(ABC):
     NAME: ClassVar[str]
 
     def __str__(self) -> str:
-        return urlencode(self._to_form(), errors="replace")  # lone surrogates: see request.build
+        return encode_form(self._to_form())
 
     @classmethod
     def parse(cls, text: str) -> Self:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from urllib.parse import quote, urlencode, urlsplit
+from functools import lru_cache
+from urllib.parse import quote, quote_plus, urlsplit
 
 VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _VARIABLE = re.compile(r"\$(" + VARIABLE_NAME.pattern + ")", re.ASCII)
 FORM = "application/x-www-form-urlencoded"
+_SHORT = 64
+"""Characters of a text whose encoding is remembered: most come again, in the next header or the next call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +81,24 @@ def build(
     # R4: a value is encoded so that it can neither end the parameter nor add another. Lone surrogates, which
     # undecodable octets of a SIP header become, have no UTF-8: they are sent as "?".
     query = _VARIABLE.sub(lambda match: quote(variables.get(match[1], ""), safe="", errors="replace"), query)
-    encoded = urlencode(parameters, errors="replace")
+    encoded = encode_form(parameters)
     if method == "POST":
         return HttpRequest(method, base + mark + query, encoded.encode("ascii"), FORM)
     return HttpRequest(method, f"{base}?{query}&{encoded}" if query else f"{base}?{encoded}")
+
+
+def encode_form(values: Mapping[str, str]) -> str:
+    """As `urllib.parse.urlencode`, several times as fast. What has no UTF-8 becomes "?"."""
+    return "&".join([f"{_quote(name)}={_quote(value)}" for name, value in values.items()])
+
+
+def _quote(text: str) -> str:
+    return _quote_short(text) if len(text) <= _SHORT else quote_plus(text, errors="replace")
+
+
+@lru_cache(maxsize=2048)
+def _quote_short(text: str) -> str:
+    return quote_plus(text, errors="replace")
 
 
 def call_parameters(facts: CallFacts, caller_name: str, caller_number: str) -> dict[str, str]:

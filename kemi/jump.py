@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping
 
-from callinteractive.headers import CallHeader, EntryHeader
+from callinteractive.headers import EntryHeader
 from callinteractive.model import Address, Context, SidecarPool
 from kemi import fork, ksr
 from kemi.ksr import Route
@@ -55,10 +55,6 @@ class Sidecars:
         ksr.select_destination(self._groups[pool])
         ksr.set_lifetime(DECISION_MS)
         _ask()
-
-
-def line_of(header: CallHeader) -> str:
-    return f"{header.NAME}: {header}\r\n"
 
 
 def on_branch() -> None:

@@ -33,9 +33,10 @@ class Redirects:
 
     def enter(self, user: str, call: CallHeader, entry: EntryHeader) -> None:
         """Let the INVITE at hand enter an IVR. `user`, escaped, is that of its Request-URI."""
-        ksr.remember(_CALL, str(call))
+        facts = str(call)
+        ksr.remember(_CALL, facts)
         ksr.remember(_USER, user)
-        self._sidecars.enter(user, entry, jump.line_of(call))
+        self._sidecars.enter(user, entry, f"{call.NAME}: {facts}\r\n")
 
     @staticmethod
     def on_reply() -> None:

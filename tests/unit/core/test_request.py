@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import pytest
 from hypothesis import given
@@ -16,6 +16,7 @@ from callinteractive.request import (
     build,
     call_parameters,
     check_url,
+    encode_form,
     facts_from_dict,
     facts_to_dict,
 )
@@ -205,3 +206,8 @@ def test_facts_survive_being_written_down(facts: CallFacts):
 def test_facts_that_are_none_are_refused(wrong: dict[str, str]):
     with pytest.raises((ValueError, TypeError)):
         facts_from_dict(wrong)
+
+
+@given(st.dictionaries(st.text(max_size=20), st.text(max_size=100)))
+def test_form_is_encoded_as_the_standard_library_does(values: dict[str, str]) -> None:
+    assert encode_form(values) == urlencode(values, errors="replace")

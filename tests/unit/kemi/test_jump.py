@@ -19,7 +19,7 @@ CALL = CallHeader(CallFacts("c" * 32, "1:" + "c" * 32, "7", "N", "332", "000*332
 
 
 def enter(context: str) -> None:
-    SIDECARS.enter("332", EntryHeader("000*332", context, "start"), jump.line_of(CALL))
+    SIDECARS.enter("332", EntryHeader("000*332", context, "start"), f"{CALL.NAME}: {CALL}\r\n")
 
 
 def test_headers_are_the_branch_s_only(ksr: FakeKsr) -> None:
