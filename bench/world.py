@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from bench import usage
+from cli.kamailio import ALLOCATOR
 
 HERE = Path(__file__).parent
 STACK, CALLER, CALLEE, WEB = "127.15.0.1", "127.15.0.2", "127.15.0.3", "127.15.0.9"
@@ -101,6 +102,7 @@ class World:
             process = self._start(
                 *("/usr/sbin/kamailio", "-f", str(self._directory / "baseline.cfg"), "-DD", "-E"),
                 *("-Y", str(self._directory), "-l", f"udp:{BASELINE}:{SIP_PORT}", "-m", "256", "-M", "16"),
+                *("-x", ALLOCATOR, "-X", ALLOCATOR),  # as ours: what a switch saves is no merit of our script
                 *("-n", str(max(2, min(8, os.cpu_count() or 2)))),
                 log=log,
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import sys
 import tempfile
 from contextlib import ExitStack
@@ -31,6 +32,7 @@ def run(site_path: Path, ivr_path: Path, log_format: str, run_dir: Path | None, 
         for finding in findings:
             click.echo(str(finding), err=True)
         return 1
+    allow_many_files()
     with ExitStack() as cleanup:
         if run_dir is None:
             run_dir = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="callinteractive-")))
@@ -51,6 +53,13 @@ def run(site_path: Path, ivr_path: Path, log_format: str, run_dir: Path | None, 
             click.echo(f"callinteractive can't run:\n{error}", err=True)
             return 1
     return 0
+
+
+def allow_many_files() -> None:
+    """All that this user may open, for the parts too: a call has four sockets in RTPengine, and one more while its web
+    application thinks. A shell's usual limit of 1024 would be the limit of calls."""
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _announce(site: Site, parts: tuple[str, ...]) -> None:
