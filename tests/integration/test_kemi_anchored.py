@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -18,7 +19,7 @@ from callinteractive.headers import ResultHeader, TransferHeader
 from callinteractive.model import Address, RtpEngine
 from sidecar.rtpengine import NgClient
 from tests.integration import kemi_support as sip
-from tests.integration.kemi_call import CHANGED, IVR, UNCHANGED, Call, consistent, redirect
+from tests.integration.kemi_call import CHANGED, IVR, OWN_FROM, UNCHANGED, Call, consistent, redirect
 from tests.integration.kemi_support import Dialog, Endpoint, Message, RunningKamailio
 from tests.integration.kemi_world import PHONES, SITE, World, pick_up, refuse, ring, world_around
 from tests.support.rtp import RtpEndpoint
@@ -634,3 +635,32 @@ async def test_ivr_of_ours_as_a_target(world: World, media: Media) -> None:
     ours, theirs, _ = await answered(call, world.phones[0])
     await media.are(1)
     await hang_up(ours, theirs)
+
+
+async def test_restart_of_kamailio(tmp_path: Path, engine: RunningRtpEngine, media: Media) -> None:
+    """Nothing is kept of the dialog: the Route of its BYE says which media ends."""
+    to = (f"{sip.NET}.8", sip.KAMAILIO[1])
+    site = ANCHORING.replace(f"{sip.KAMAILIO[0]}:", f"{to[0]}:")
+    key = {"CALLINTERACTIVE_ROUTE_KEY": "ab" * 16}
+    async with sip.running_kamailio(tmp_path, site, IVR, **key) as kamailio, world_around(kamailio) as world:
+        caller, phone = world.gateways[SECOND], world.phones[2]
+        invite = caller.request("INVITE", f"sip:332@{to[0]}:{to[1]}", body=sip.SDP, From=OWN_FROM)
+        caller.send(invite, to)
+        world.sidecars[1].inbox = world.sidecar.inbox
+        dip = await world.sidecar.receive("INVITE")
+        plan = {header.NAME: str(header) for header in (TransferHeader(("302",), 5), UNCHANGED)}
+        sidecar = next(one for one in world.sidecars if dip.uri.endswith(f":{one.port}"))
+        sidecar.send(sip.reply(dip, "302 Moved Temporarily", tag="d", Contact="<sip:plan@x>", **plan), to)
+        got = await phone.receive("INVITE")
+        phone.send(sip.reply(got, "200 OK", tag="t", body=sip.SDP, Contact=f"<sip:me@{phone.host}:{phone.port}>"), to)
+        ours = Dialog.of_caller(caller, invite, await caller.receive(200))
+        caller.send(ours.request("ACK"), to)
+        await phone.receive("ACK")
+    await media.are(1)
+    async with sip.running_kamailio(tmp_path, site, IVR, **key) as kamailio, world_around(kamailio) as world:
+        again = replace(ours, endpoint=world.gateways[SECOND])
+        world.gateways[SECOND].send(again.request("UPDATE", body=sip.SDP), to)
+        assert is_anchored((await world.phones[2].receive("UPDATE")).body)
+        world.gateways[SECOND].send(again.request("BYE"), to)
+        await world.phones[2].receive("BYE")
+        await media.are(0)
