@@ -213,6 +213,7 @@ def _trunk(value: Value) -> Trunk:
         to=_sip_uri(section["to"])[0],
         identity=_identity(section["identity"]),
         is_trusted=section["trusted"].boolean(False),
+        anchors_media=section["anchor_media"].boolean(False),
     )
     section.done()
     if not trunk.sources and not trunk.to:
@@ -229,6 +230,7 @@ def _extension(value: Value) -> Extension:
         contact=contact,
         password=section["password"].optional_text() or None,
         contact_host=host,
+        anchors_media=section["anchor_media"].boolean(False),
     )
     section.done()
     if extension.contact is None and extension.password is None:

@@ -133,6 +133,21 @@ class CallerHeader(_Header):
 
 
 @dataclass(frozen=True, slots=True)
+class AnchorHeader(_Header):
+    """Whether the caller's media is anchored. From Kamailio to itself, with an INVITE that it routes twice."""
+
+    NAME: ClassVar[str] = "X-CI-Anchor"
+    caller: bool
+
+    def _to_form(self) -> dict[str, str]:
+        return {"caller": str(int(self.caller))}
+
+    @classmethod
+    def _from_form(cls, form: Mapping[str, str]) -> Self:
+        return cls(form["caller"] == "1")
+
+
+@dataclass(frozen=True, slots=True)
 class StateHeader(_Header):
     """A script that waits for its transfer (`CallScript.to_json`), in a 302 to Kamailio and back to any sidecar."""
 

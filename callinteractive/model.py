@@ -92,7 +92,8 @@ class Trunk:
     """A carrier: calls come from `sources`, external numbers go to `to` (a SIP URI), if it has one.
 
     `identity` says which headers tell it the caller's number (A5); where From is not among them it is anonymous.
-    `is_trusted` lets its callers choose the context and option they enter.
+    `is_trusted` lets its callers choose the context and option they enter. `anchors_media` takes the media of proxied
+    calls from and to it through RTPengine.
     """
 
     name: str
@@ -100,17 +101,22 @@ class Trunk:
     to: str | None = None
     identity: tuple[IdentityHeader, ...] = DEFAULT_IDENTITY
     is_trusted: bool = False
+    anchors_media: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Extension:
-    """A phone: at a configured `contact` (a SIP URI), or registered with a `password`."""
+    """A phone: at a configured `contact` (a SIP URI), or registered with a `password`.
+
+    `anchors_media` takes the media of proxied calls from and to it through RTPengine.
+    """
 
     number: str
     id: int
     contact: str | None = None
     password: str | None = field(default=None, repr=False)
     contact_host: str | None = None
+    anchors_media: bool = False
 
     @property
     def short_number(self) -> str:
@@ -183,3 +189,9 @@ class Site:
     rtpengine: RtpEngine = RtpEngine()
     sounds: str = "./sounds"
     defaults: Defaults = Defaults()
+
+    @property
+    def anchors_media(self) -> bool:
+        """Whether any trunk or extension does."""
+        parties: tuple[Trunk | Extension, ...] = (*self.trunks, *self.extensions)
+        return any(party.anchors_media for party in parties)

@@ -8,7 +8,7 @@ import sysconfig
 from functools import partial
 from pathlib import Path
 
-from callinteractive.model import Site
+from callinteractive.model import Address, Site
 from cli.probe import answers_options
 from cli.process import ProcessSpec
 
@@ -48,6 +48,8 @@ def kamailio_spec(site: Site, site_path: Path, ivr_path: Path, run_dir: Path) ->
             "CALLINTERACTIVE_SITE": str(site_path.resolve()),
             "CALLINTERACTIVE_IVR": str(ivr_path.resolve()),
             "CALLINTERACTIVE_PACKAGES": sysconfig.get_path("purelib"),
+            # Only where it is needed: without it the module that talks to RTPengine isn't even loaded.
+            **({"CALLINTERACTIVE_RTPENGINE": _ng_url(site.rtpengine.ng)} if site.anchors_media else {}),
             # Kept in the environment of a service, it lets dialogs outlive a restart of Kamailio.
             "CALLINTERACTIVE_ROUTE_KEY": os.environ.get("CALLINTERACTIVE_ROUTE_KEY") or secrets.token_hex(16),
         },
@@ -63,6 +65,11 @@ def _dispatcher_list(site: Site) -> str:
     lines = [f"{group} sip:{addresses[member]}" for group, members in groups for member in members]
     lines += [f"{TRUNKS} {trunk.to}" for trunk in site.trunks if trunk.to]
     return "\n".join((*lines, ""))
+
+
+def _ng_url(address: Address) -> str:
+    """As Kamailio's rtpengine module writes it."""
+    return f"{'udp6' if address.host.startswith('[') else 'udp'}:{address}"
 
 
 def _workers() -> int:

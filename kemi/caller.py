@@ -58,5 +58,5 @@ def keep_callee_s_view() -> None:
 
 def on_in_dialog_reply() -> None:
     to = ksr.recall(_TO)
-    if ksr.header("To") != to:
+    if to and ksr.header("To") != to:
         ksr.replace_header("To", to)

@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from callinteractive.identity import Identity
 from callinteractive.model import DEFAULT_IDENTITY, IdentityHeader
-from kemi import caller, ksr
+from kemi import anchor, caller, ksr
 from kemi.ksr import From, Route
 
 MOST_BRANCHES = 30
@@ -23,15 +24,24 @@ MARGIN_S = 2
 """How long a peer that rings for us is waited for when its time is up."""
 _HOP, _BRANCH, _USED = "ci_hop:", "ci_branch:", "ci_used"
 _EARLY, _RINGING, _BUSY, _FROMS, _OWN = "ci_early", "ci_ringing", "ci_busy", "ci_froms", "ci_own_from"
+_MEDIA, _ANSWERED = "ci_media:", "ci_answered"
+_DIRECT = (Route.TARGET_REPLIED, Route.TARGET_FAILED, Route.TRANSFER_FAILED)
+_ANCHORED = (Route.ANCHORED_REPLIED, Route.ANCHORED_FAILED, Route.ANCHORED_TRANSFER_FAILED)
+"""The routes of forks without and with anchored branches: the former need not ask what is anchored."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hop:
-    """Where a branch goes, the header lines that only it gets, and where its peer looks for the caller's number."""
+    """Where a branch goes, the header lines that only it gets, and where its peer looks for the caller's number.
+
+    `leads_back`: to ourselves. `is_anchored`: its media goes through RTPengine.
+    """
 
     uri: str
     headers: str = ""
     identity: tuple[IdentityHeader, ...] = DEFAULT_IDENTITY
+    leads_back: bool = False
+    is_anchored: bool = False
 
 
 Target = tuple[Hop, ...]
@@ -55,17 +65,19 @@ def fork(targets: Sequence[Target], ringing: Ringing) -> None:
         # A reliable 183 can't be made a plain 180: its PRACK would be missed (RFC 3262).
         ksr.remove_option_tag("Supported", "100rel")
     _remember_hops(targets, ringing)
-    _ring([target[0].uri for target in targets], ringing.timeout_s, ringing.early_media)
+    anchors = any(hop.is_anchored for target in targets for hop in target)
+    uris = [target[0].uri for target in targets]
+    _ring(uris, ringing.timeout_s, ringing.early_media, _ANCHORED if anchors else _DIRECT)
 
 
 def pass_on(hop: Hop, timeout_s: int) -> None:
     """Send the INVITE at hand, as it is, to a peer of ours that rings for us."""
-    ksr.remember(_HOP + hop.uri, json.dumps((None, hop.headers, None)))
+    _remember_hop(hop, None, hop.headers, None)
     ksr.remember(_FROMS, "1")
-    _ring([hop.uri], timeout_s + MARGIN_S, early_media=True)
+    _ring([hop.uri], timeout_s + MARGIN_S, True, _DIRECT)
 
 
-def _ring(uris: Sequence[str], timeout_s: int, early_media: bool) -> None:
+def _ring(uris: Sequence[str], timeout_s: int, early_media: bool, routes: tuple[Route, Route, Route]) -> None:
     for name, value in ((_EARLY, "1" if early_media else ""), (_RINGING, ""), (_BUSY, "")):
         ksr.remember(name, value)
     ksr.set_request_uri(uris[0])
@@ -73,7 +85,7 @@ def _ring(uris: Sequence[str], timeout_s: int, early_media: bool) -> None:
         ksr.append_branch(uri)
     ksr.set_timers(timeout_s * 1000, SILENT_MS)
     ksr.set_lifetime(timeout_s * 1000)
-    _relay()
+    _relay(routes)
 
 
 def _remember_hops(targets: Sequence[Target], ringing: Ringing) -> None:
@@ -94,14 +106,26 @@ def _remember_hops(targets: Sequence[Target], ringing: Ringing) -> None:
     for target in targets:
         for hop, following in zip(target, (*target[1:], None), strict=True):
             view = views[hop.identity]
-            record = (view.from_ or own, hop.headers + view.lines, following and following.uri)
-            ksr.remember(_HOP + hop.uri, json.dumps(record))
+            _remember_hop(hop, view.from_ or own, hop.headers + view.lines, following.uri if following else None)
 
 
-def _hop(uri: str) -> tuple[From | None, str, str | None]:
-    """Of the hop: the From to show, its header lines, the URI of the next."""
-    from_, lines, following = json.loads(ksr.recall(_HOP + uri))
-    return from_ and From(*from_), lines, following
+def _remember_hop(hop: Hop, from_: From | None, lines: str, following: str | None) -> None:
+    ksr.remember(_HOP + hop.uri, json.dumps((from_, lines, following, hop.leads_back, hop.is_anchored)))
+
+
+class _Record(NamedTuple):
+    """Of a hop: the From to show, its header lines, the URI of the next, and as in `Hop`."""
+
+    from_: From | None
+    lines: str
+    following: str | None
+    leads_back: bool
+    is_anchored: bool
+
+
+def _hop(uri: str) -> _Record:
+    from_, *others = json.loads(ksr.recall(_HOP + uri))
+    return _Record(from_ and From(*from_), *others)
 
 
 def _own_from() -> From | None:
@@ -122,16 +146,28 @@ def branches_used() -> int:
     return int(ksr.recall(_USED) or 0)
 
 
-def on_branch() -> None:
-    """Branch route: what only this peer sees."""
+def on_branch() -> str | None:
+    """Branch route: what only this peer sees.
+
+    Returns the name of its media in RTPengine, empty if that is not anchored; None where it leads back to us or is not
+    sent.
+    """
     index, uri = ksr.branch_index(), ksr.request_uri()
     ksr.remember(f"{_BRANCH}{index}", uri)
     ksr.remember(_USED, str(index + 1))
-    from_, lines, _ = _hop(uri)
-    if from_:
-        ksr.replace_from(from_)
-    if lines:
-        ksr.append_headers(lines)
+    hop = _hop(uri)
+    media = ""
+    if hop.is_anchored:
+        media = anchor.on_branch(early_media=bool(ksr.recall(_EARLY)))
+        if not media:
+            ksr.drop()  # it would learn where the caller's media is
+            return None
+        ksr.remember(f"{_MEDIA}{index}", media)
+    if hop.from_:
+        ksr.replace_from(hop.from_)
+    if hop.lines:
+        ksr.append_headers(hop.lines)
+    return None if hop.leads_back else media
 
 
 def on_reply() -> None:
@@ -142,7 +178,7 @@ def on_reply() -> None:
         if not ksr.recall(_EARLY) and ksr.has_body():
             ksr.turn_into_ringing()
     elif 200 <= status < 300:
-        if int(ksr.recall(_FROMS)) > 1 and (from_ := _hop(_uri_of_branch())[0]):
+        if int(ksr.recall(_FROMS)) > 1 and (from_ := _hop(_uri_of_branch()).from_):
             ksr.keep_replaced_from(from_)
     elif status >= 300:
         _note_ringing(False)
@@ -163,15 +199,55 @@ def _note_ringing(rings: bool) -> None:
         ksr.remember(_RINGING, " ".join(sorted(after)))
 
 
-def on_branch_failure() -> None:
+def on_anchored_reply() -> None:
+    """As `on_reply`, where at least one branch is anchored."""
+    on_reply()
+    status, branch, hears_early = ksr.status(), ksr.branch_index(), bool(ksr.recall(_EARLY))
+    if 200 <= status < 300 and not ksr.recall(_ANSWERED):
+        ksr.remember(_ANSWERED, "1")
+        _release_media(but=branch, after_s=anchor.CROSSING_S)
+    media = ksr.recall(f"{_MEDIA}{branch}")
+    if not media:
+        return
+    if status >= 300:
+        anchor.on_failure(media)
+        ksr.remember(f"{_MEDIA}{branch}", "")
+    elif status >= 200:
+        anchor.on_success(media, early_media=hears_early)
+    elif status > 100 and hears_early:
+        anchor.on_provisional(media)
+
+
+def _release_media(*, but: int = -1, after_s: int = 0) -> None:
+    """Of all branches of the INVITE, but one."""
+    for branch in range(branches_used()):
+        if branch != but and (media := ksr.recall(f"{_MEDIA}{branch}")):
+            anchor.release(media, after_s=after_s)
+
+
+def on_anchored_branch_failure() -> None:
+    """As `on_branch_failure`. A branch that was silent has sent no reply that would have ended its media."""
+    branch = ksr.branch_index()
+    if ksr.branch_timed_out() and (media := ksr.recall(f"{_MEDIA}{branch}")):
+        anchor.release(media)
+        ksr.remember(f"{_MEDIA}{branch}", "")
+    on_branch_failure(_ANCHORED)
+
+
+def on_anchored_failure() -> None:
+    """Failure route: nobody has answered."""
+    _release_media()
+
+
+def on_branch_failure(routes: tuple[Route, Route, Route] = _DIRECT) -> None:
     """One hop failed: the next one for its number, if the fault was not the callee's."""
     silent = ksr.branch_timed_out() and not ksr.branch_replied()
     if ksr.is_cancelled() or not (silent or 500 <= ksr.failure_code() < 600):
         return
-    following = _hop(_uri_of_branch())[2]
+    following = _hop(_uri_of_branch()).following
     if following and branches_used() < MOST_BRANCHES:
         ksr.set_request_uri(following)
-        _relay()
+        _relay(routes)
 
 
 def outcome() -> tuple[int, str]:
@@ -190,10 +266,11 @@ def outcome() -> tuple[int, str]:
     return (480, "Temporarily Unavailable") if code < 400 else (code, "")
 
 
-def _relay() -> None:
+def _relay(routes: tuple[Route, Route, Route]) -> None:
+    replied, branch_failed, failed = routes
     ksr.arm_branch(Route.TO_TARGET)
-    ksr.arm_reply(Route.TARGET_REPLIED)
-    ksr.arm_branch_failure(Route.TARGET_FAILED)
-    ksr.arm_failure(Route.TRANSFER_FAILED)
+    ksr.arm_reply(replied)
+    ksr.arm_branch_failure(branch_failed)
+    ksr.arm_failure(failed)
     if not ksr.relay():
         ksr.reply(503, "Service Unavailable")

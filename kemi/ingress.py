@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from urllib.parse import unquote
 
-from callinteractive.headers import CallHeader, EntryHeader, TransferHeader
+from callinteractive.headers import AnchorHeader, CallHeader, EntryHeader, TransferHeader
 from callinteractive.model import START, Context, Extension, Ivr, Site, Trunk
 from callinteractive.numbers import Directory
-from kemi import caller, ksr
+from kemi import anchor, caller, ksr
 from kemi.facts import decode_user, find_identity, make_facts, uri_parameters
 from kemi.jump import Sidecars
 from kemi.ksr import Match
+from kemi.path import Path
 from kemi.redirect import Redirects
 from kemi.registrar import Registrar
-from kemi.transfer import Transfer
+from kemi.transfer import Anchoring, Transfer
 
 ALLOW = "Allow: INVITE, ACK, CANCEL, BYE, OPTIONS, UPDATE, PRACK, INFO, REFER\r\n"
-_MARK = "ci"
-"""The parameter of our Record-Route that tells our dialogs from forged ones."""
 
 
 class Ingress:
@@ -31,10 +29,11 @@ class Ingress:
         self._own_addresses = {(listen.host, listen.port) for listen in site.listen if listen.transport == "udp"}
         self._directory = directory
         self._contexts = contexts
-        self._route_key = route_key
+        self._anchors = site.anchors_media
+        self.path = Path(route_key, anchors=self._anchors)
         self._registrar = Registrar(directory)
         self._transfer = Transfer(site, directory, self._registrar.contacts_of)
-        self.redirects = Redirects(Sidecars(site.sidecars, contexts), self._transfer)
+        self.redirects = Redirects(Sidecars(site.sidecars, contexts), self._transfer, anchors=self._anchors)
 
     def route(self) -> None:
         """The request route."""
@@ -44,22 +43,36 @@ class Ingress:
             return
         if method == "CANCEL" and match is Match.FOUND:
             ksr.relay()  # RFC 3261 16.10: tm answers it and cancels what is still ringing
-        elif self._is_in_dialog_of_ours():
-            self._in_dialog()
+        elif ksr.has_to_tag() and (media := self.path.media_of(ksr.header("Route"))) is not None:
+            self._in_dialog(media)
         else:
             self._outside(method)
 
-    def _is_in_dialog_of_ours(self) -> bool:
-        return ksr.has_to_tag() and f";{_MARK}={self._mark()}" in ksr.header("Route")
+    def on_reply(self) -> None:
+        """The reply route, before tm. An INVITE's 2xx that tm has forgotten is passed statelessly (RFC 3261 16.7)."""
+        if not self._anchors or not 200 <= ksr.status() < 300 or ksr.method() != "INVITE":
+            return
+        if ksr.match_transaction() is not Match.NEW or not ksr.has_body():
+            return
+        try:
+            media = self.path.media_of(ksr.text())
+        except UnicodeDecodeError:
+            media = None
+        if media:
+            anchor.on_stray_success(media)
+        elif media is None:
+            ksr.drop()  # of a re-INVITE, without Record-Route: what it describes may be anchored
 
-    def _in_dialog(self) -> None:
-        """RFC 3261 16.4: to where the dialog's Route set says."""
+    def _in_dialog(self, media: str) -> None:
+        """RFC 3261 16.4: to where the dialog's Route set says. `media` names the anchored media."""
         if not self._passes_checks():
             return
         ksr.remove_private_headers()
         caller.keep_callee_s_view()
         if not ksr.follow_route():
             ksr.reply(481, "Call/Transaction Does Not Exist")
+        elif media and not anchor.on_request(media):
+            return
         elif not ksr.relay():
             ksr.reply(503, "Service Unavailable")
 
@@ -81,8 +94,8 @@ class Ingress:
         elif method != "INVITE":
             ksr.reply(405, "Method Not Allowed", ALLOW)
         elif from_sidecar:
-            self._record_route()
-            self._transfer.start(for_caller=False)
+            self.path.on_entry()
+            self._transfer.start(Anchoring.NEVER, for_caller=False)
         elif from_us:
             self._once_more()
         elif sender := sender or self._registrar.find_caller():
@@ -103,8 +116,8 @@ class Ingress:
         call = CallHeader(make_facts(self._node, found, dialled, identity, sender))
         ksr.remove_private_headers()
         ksr.remove_header("Route")  # a phone's outbound-proxy route leads here; we go where the number says
-        self._record_route()
-        self.redirects.enter(ksr.request_user(), call, entry)
+        self.path.on_entry()
+        self.redirects.enter(ksr.request_user(), call, entry, caller_anchors=sender.anchors_media)
 
     def _entry(self, ivr: Ivr, sender: Trunk | Extension) -> EntryHeader | None:
         """Where the call enters: as ``;context=3;option=start`` of a trusted trunk's Request-URI says, if it does.
@@ -127,16 +140,19 @@ class Ingress:
     def _once_more(self) -> None:
         """An INVITE that we sent to ourselves, as `Transfer` does; it is in our Record-Route already."""
         if ksr.header(TransferHeader.NAME):
-            self._transfer.start(for_caller=True)
+            self._transfer.start(Anchoring.ALL if self._caller_anchors() else Anchoring.TARGETS, for_caller=True)
         elif ksr.header(CallHeader.NAME):
             call, entry = CallHeader.parse(ksr.header(CallHeader.NAME)), EntryHeader.parse(ksr.header(EntryHeader.NAME))
+            anchors = self._caller_anchors()
             ksr.remove_private_headers()
-            self.redirects.enter(ksr.request_user(), call, entry)
+            self.redirects.enter(ksr.request_user(), call, entry, caller_anchors=anchors)
         else:
             ksr.reply(482, "Loop Detected")  # a phone's contact that is our own address
 
-    def _record_route(self) -> None:
-        ksr.record_route(f";{_MARK}={self._mark()}")
+    def _caller_anchors(self) -> bool:
+        """Of an INVITE that we sent to ourselves."""
+        said = ksr.header(AnchorHeader.NAME) if self._anchors else ""
+        return bool(said) and AnchorHeader.parse(said).caller
 
     @staticmethod
     def _passes_checks() -> bool:
@@ -145,8 +161,3 @@ class Ingress:
             ksr.reply(483, "Too Many Hops")
             return False
         return ksr.is_sane()
-
-    def _mark(self) -> str:
-        """Signs the dialog's Call-ID. Without it anybody could write a Route that makes us an open relay."""
-        call_id = ksr.call_id().encode("utf-8", "surrogateescape")
-        return hashlib.blake2s(call_id, key=self._route_key, digest_size=8).hexdigest()

@@ -29,6 +29,10 @@ class Route(StrEnum):
     TARGET_REPLIED = "target_replied"
     TARGET_FAILED = "target_failed"
     TRANSFER_FAILED = "transfer_failed"
+    ANCHORED_REPLIED = "anchored_replied"
+    ANCHORED_FAILED = "anchored_failed"
+    ANCHORED_TRANSFER_FAILED = "anchored_transfer_failed"
+    ANCHORED_IN_DIALOG_REPLIED = "anchored_in_dialog_replied"
     IN_DIALOG_REPLIED = "in_dialog_replied"
 
 
@@ -36,6 +40,7 @@ class Route(StrEnum):
 
 
 def method() -> str:
+    """Of a reply, that of its request."""
     return _text(KSR.kx.get_method())
 
 
@@ -89,6 +94,15 @@ def has_body() -> bool:
     return KSR.textops.has_body() > 0
 
 
+def body() -> str:
+    return _text(KSR.kx.get_body())
+
+
+def text() -> str:
+    """The whole message, as it came."""
+    return _text(KSR.kx.get_msgbuf())
+
+
 def has_to_tag() -> bool:
     """Whether the request says that it belongs to a dialog."""
     return KSR.siputils.has_totag() > 0
@@ -124,7 +138,7 @@ def remove_private_headers() -> None:
 def _may_have_private_headers() -> bool:
     """Cheap, and right in most messages: Kamailio compiles the expression anew at each call, ten times dearer."""
     try:
-        return _PREFIX in _text(KSR.kx.get_msgbuf()).lower()
+        return _PREFIX in text().lower()
     except UnicodeDecodeError:
         return True
 
@@ -185,9 +199,38 @@ def keep_replaced_from(shown: From) -> None:
 
 def turn_into_ringing() -> None:
     """In a reply route: make a 18x with SDP a plain 180."""
+    remove_body()
+    KSR.textopsx.change_reply_status(180, "Ringing")
+
+
+def remove_body() -> None:
     KSR.textopsx.remove_body()
     KSR.hdr.remove("Content-Type")
-    KSR.textopsx.change_reply_status(180, "Ringing")
+
+
+# --- RTPengine; `flags` are those of Kamailio's module. False where it is not there, or refuses
+
+
+def offer_media(flags: str) -> bool:
+    """Put RTPengine's addresses into the session description of the message, an offer."""
+    return KSR.rtpengine.rtpengine_offer(flags) > 0
+
+
+def answer_media(flags: str) -> bool:
+    """The same with an answer."""
+    return KSR.rtpengine.rtpengine_answer(flags) > 0
+
+
+def delete_media(flags: str) -> bool:
+    return KSR.rtpengine.rtpengine_delete(flags) > 0
+
+
+def block_media(flags: str) -> bool:
+    return KSR.rtpengine.block_media(flags) > 0
+
+
+def unblock_media(flags: str) -> bool:
+    return KSR.rtpengine.unblock_media(flags) > 0
 
 
 # --- Answering
@@ -306,6 +349,11 @@ def follow_route() -> bool:
     return KSR.rr.loose_route() > 0
 
 
+def is_from_caller() -> bool:
+    """After `follow_route`: whether the request goes the way that the dialog's first one went."""
+    return KSR.rr.is_direction("downstream") > 0
+
+
 def set_request_uri(uri: str) -> None:
     KSR.seturi(uri)
 
@@ -367,7 +415,7 @@ def contacts_of(table: str, address_of_record: str) -> list[str]:
 
 
 def drop() -> None:
-    """In a branch route: do not send this branch."""
+    """In a branch route: do not send this branch. In the reply route: do not pass the reply on."""
     KSR.set_drop()
 
 

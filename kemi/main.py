@@ -22,7 +22,7 @@ from callinteractive.config import load_ivr_file, load_site  # noqa: E402
 from callinteractive.errors import ConfigError, Finding, HeaderError  # noqa: E402
 from callinteractive.model import IvrFile, Site  # noqa: E402
 from callinteractive.numbers import Directory  # noqa: E402
-from kemi import caller, fork, jump, ksr  # noqa: E402
+from kemi import anchor, caller, fork, jump, ksr  # noqa: E402
 from kemi.facts import UnreadableError  # noqa: E402
 from kemi.ingress import Ingress  # noqa: E402
 
@@ -71,6 +71,12 @@ def drop_branch(error: Exception) -> None:
     ksr.drop()
 
 
+def withhold(error: Exception) -> None:
+    """Of a reply, what it may tell of media that is anchored."""
+    log(error)
+    ksr.remove_body()
+
+
 def log(error: Exception) -> None:
     ksr.log_error("".join(traceback.format_exception(error)))
 
@@ -98,10 +104,12 @@ class Callbacks:
     @guarded(log)
     def ksr_reply_route(self) -> None:
         ksr.remove_private_headers()
+        self._ingress.on_reply()
 
     @guarded(drop_branch)
     def to_sidecar(self) -> None:
         jump.on_branch()
+        self._ingress.path.on_branch()
 
     @guarded(log)
     def sidecar_replied(self) -> None:
@@ -117,7 +125,9 @@ class Callbacks:
 
     @guarded(drop_branch)
     def to_target(self) -> None:
-        fork.on_branch()
+        media = fork.on_branch()
+        if media is not None:
+            self._ingress.path.on_branch(media)
 
     @guarded(log)
     def target_replied(self) -> None:
@@ -129,6 +139,24 @@ class Callbacks:
 
     @guarded(refuse)
     def transfer_failed(self) -> None:
+        self._ingress.redirects.on_transfer_failure()
+
+    @guarded(withhold)
+    def anchored_in_dialog_replied(self) -> None:
+        anchor.on_in_dialog_reply()
+        caller.on_in_dialog_reply()
+
+    @guarded(withhold)
+    def anchored_replied(self) -> None:
+        fork.on_anchored_reply()
+
+    @guarded(log)
+    def anchored_failed(self) -> None:
+        fork.on_anchored_branch_failure()
+
+    @guarded(refuse)
+    def anchored_transfer_failed(self) -> None:
+        fork.on_anchored_failure()
         self._ingress.redirects.on_transfer_failure()
 
 

@@ -16,23 +16,26 @@ from callinteractive.headers import (
 )
 from kemi import fork, jump, ksr
 from kemi.jump import Sidecars
-from kemi.transfer import Transfer
+from kemi.transfer import Anchoring, Transfer
 
 MOST_ROUNDS = 10
 """How often an INVITE may come back to a sidecar. Each time takes at least two of its `fork.MOST_BRANCHES`."""
-_CALL, _USER, _ROUNDS = "ci_call", "ci_user", "ci_rounds"
+_CALL, _USER, _ROUNDS, _ANCHORS = "ci_call", "ci_user", "ci_rounds", "ci_anchors"
 _SAID = (TransferHeader, CallerHeader, StateHeader, EntryHeader)
 
 
 class Redirects:
-    """Calls to IVRs, from their entry to what the script decides before it answers."""
+    """Calls to IVRs, from their entry to what the script decides before it answers. `anchors`: see `Path`."""
 
-    def __init__(self, sidecars: Sidecars, transfer: Transfer) -> None:
+    def __init__(self, sidecars: Sidecars, transfer: Transfer, *, anchors: bool) -> None:
         self._sidecars = sidecars
         self._transfer = transfer
+        self._anchors = anchors
 
-    def enter(self, user: str, call: CallHeader, entry: EntryHeader) -> None:
+    def enter(self, user: str, call: CallHeader, entry: EntryHeader, *, caller_anchors: bool) -> None:
         """Let the INVITE at hand enter an IVR. `user`, escaped, is that of its Request-URI."""
+        if caller_anchors:
+            ksr.remember(_ANCHORS, "1")
         facts = str(call)
         ksr.remember(_CALL, facts)
         ksr.remember(_USER, user)
@@ -83,7 +86,8 @@ class Redirects:
         caller = CallerHeader.parse(ksr.recall(CallerHeader.NAME))
         rounds_left = MOST_ROUNDS - int(ksr.recall(_ROUNDS) or 0)
         branches = fork.MOST_BRANCHES - fork.branches_used() - 2 * rounds_left
-        if self._transfer.carry_out(plan, call, caller, branches):
+        anchoring = Anchoring.ALL if self._anchors and ksr.recall(_ANCHORS) else Anchoring.TARGETS
+        if self._transfer.carry_out(plan, call, caller, branches, anchoring):
             return
         if ksr.recall(StateHeader.NAME):
             self._come_back(ResultHeader(404))

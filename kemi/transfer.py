@@ -4,20 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from enum import Enum, auto
+from typing import Any
 from urllib.parse import quote
 
 from callinteractive.errors import HeaderError
-from callinteractive.headers import CallerHeader, CallHeader, EntryHeader, TransferHeader
+from callinteractive.headers import AnchorHeader, CallerHeader, CallHeader, EntryHeader, TransferHeader
 from callinteractive.identity import Identity
 from callinteractive.model import START, Extension, Site, Trunk
 from callinteractive.numbers import Directory, FoundIvr
 from callinteractive.request import CallFacts
-from kemi import ksr
+from kemi import anchor, ksr
 from kemi.facts import new_call_id, parse_address
 from kemi.fork import MOST_BRANCHES, Hop, Ringing, Target, fork, pass_on
 
 TRUNKS = 2
 """The dispatcher group of the outbound trunks."""
+
+
+class Anchoring(Enum):
+    """Which branches of an INVITE have their media taken through RTPengine."""
+
+    NEVER = auto()
+    """None: it is a sidecar's, whose media is RTPengine's already."""
+    TARGETS = auto()
+    """Those whose target's trunk or extension anchors."""
+    ALL = auto()
+    """The caller's trunk or extension anchors."""
+
+    def covers(self, target: Trunk | Extension) -> bool:
+        return self is Anchoring.ALL or (self is Anchoring.TARGETS and target.anchors_media)
 
 
 class Transfer:
@@ -37,7 +53,7 @@ class Transfer:
         self._own_address = f"{udp.host}:{udp.port}"
         self._trunks = tuple(trunk for trunk in site.trunks if trunk.to)
 
-    def start(self, *, for_caller: bool) -> None:
+    def start(self, anchoring: Anchoring, *, for_caller: bool) -> None:
         """Carry out what the private headers of the INVITE at hand say. Raises HeaderError.
 
         `for_caller`: it is a caller's own INVITE, come from ourselves; else it is a sidecar's.
@@ -48,20 +64,29 @@ class Transfer:
         if len(plan.numbers) > MOST_BRANCHES:
             raise HeaderError(f"{plan.NAME}: more than {MOST_BRANCHES} numbers")
         ksr.remove_private_headers()
-        if not self.carry_out(plan, call, caller, MOST_BRANCHES, for_caller=for_caller):
+        if not self.carry_out(plan, call, caller, MOST_BRANCHES, anchoring, for_caller=for_caller):
             ksr.reply(404, "Not Found")
 
     def carry_out(
-        self, plan: TransferHeader, call: CallHeader, caller: CallerHeader, branches: int, *, for_caller: bool = True
+        self,
+        plan: TransferHeader,
+        call: CallHeader,
+        caller: CallerHeader,
+        branches: int,
+        anchoring: Anchoring,
+        *,
+        for_caller: bool = True,
     ) -> bool:
         """Fork the INVITE at hand, into no more than that many branches. False where no number has a route."""
-        targets = self._find_targets(plan.numbers, call.facts, caller)
+        targets = self._find_targets(plan.numbers, call.facts, caller, anchoring)
         if not targets:
             return False
         timeout_s = plan.timeout_s or self._site.defaults.transfer_timeout_s  # A11
         if len(targets) > branches:
-            lines = "".join(f"{header.NAME}: {header}\r\n" for header in (plan, call, caller))
-            pass_on(Hop(self._ourselves("transfer"), lines), timeout_s)
+            pass_on(self._hop_back("transfer", (plan, call, caller), anchoring), timeout_s)
+            return True
+        if any(hop.is_anchored for target in targets for hop in target) and not anchor.has_acceptable_offer():
+            ksr.reply(488, "Not Acceptable Here")
             return True
         identity = Identity.of(caller.name, caller.number)
         says = parse_address(ksr.header("From"))
@@ -74,32 +99,47 @@ class Transfer:
         fork(targets, Ringing(timeout_s, plan.early_media, identity, keeps_from))
         return True
 
-    def _ourselves(self, user: str) -> str:
-        """Where an INVITE goes that is to be routed by ourselves once more, as a transaction of its own."""
-        return f"sip:{user}@{self._own_address}"
+    def _hop_back(self, user: str, headers: tuple[Any, ...], anchoring: Anchoring) -> Hop:
+        """Where an INVITE goes that is to be routed by ourselves once more, as a transaction of its own.
 
-    def _find_targets(self, numbers: tuple[str, ...], facts: CallFacts, caller: CallerHeader) -> list[Target]:
+        Its media is anchored then, if at all, by the branches of that one.
+        """
+        if anchoring is Anchoring.ALL:
+            headers = (*headers, AnchorHeader(True))
+        lines = "".join(f"{header.NAME}: {header}\r\n" for header in headers)
+        return Hop(f"sip:{user}@{self._own_address}", lines, leads_back=True)
+
+    def _find_targets(
+        self, numbers: tuple[str, ...], facts: CallFacts, caller: CallerHeader, anchoring: Anchoring
+    ) -> list[Target]:
         """The targets of all numbers, each once; what has no route is left out."""
         home = Extension(facts.called_extension, facts.called_extension_id)  # short numbers are those of the IVR
         targets: dict[tuple[str, ...], Target] = {}
         for number in dict.fromkeys(numbers):
-            for target in self._targets_of(number, home, facts, caller):
+            for target in self._targets_of(number, home, facts, caller, anchoring):
                 targets.setdefault(tuple(hop.uri for hop in target), target)
         return list(targets.values())[:MOST_BRANCHES]
 
-    def _targets_of(self, number: str, home: Extension, facts: CallFacts, caller: CallerHeader) -> list[Target]:
+    def _targets_of(
+        self, number: str, home: Extension, facts: CallFacts, caller: CallerHeader, anchoring: Anchoring
+    ) -> list[Target]:
         extension = self._directory.find_extension(number, home)
         if extension:
             uris = [extension.contact] if extension.contact else self._contacts_of(extension)
-            return [(Hop(uri),) for uri in uris]
+            return [(Hop(uri, is_anchored=anchoring.covers(extension)),) for uri in uris]
         ivr = self._directory.find_ivr(number, home)
         if ivr:
-            return [self._ivr_target(number, ivr, facts, caller)]
+            return [self._ivr_target(number, ivr, facts, caller, anchoring)]
         alive = [trunk for trunk in self._trunks if trunk.to and ksr.is_alive(TRUNKS, trunk.to)]
-        hops = [Hop(_at_trunk(number, trunk), identity=trunk.identity) for trunk in alive or self._trunks]
+        hops = [
+            Hop(_at_trunk(number, trunk), identity=trunk.identity, is_anchored=anchoring.covers(trunk))
+            for trunk in alive or self._trunks
+        ]
         return [tuple(hops)] if hops else []
 
-    def _ivr_target(self, number: str, found: FoundIvr, facts: CallFacts, caller: CallerHeader) -> Target:
+    def _ivr_target(
+        self, number: str, found: FoundIvr, facts: CallFacts, caller: CallerHeader, anchoring: Anchoring
+    ) -> Target:
         """A new call of the same CallAPIID (R2) enters the other IVR."""
         entering = replace(
             facts,
@@ -112,8 +152,7 @@ class Transfer:
             called_extension_id=found.ivr.id,
         )
         entry = EntryHeader(found.ivr.number, found.ivr.entry_context, START)
-        lines = "".join(f"{header.NAME}: {header}\r\n" for header in (CallHeader(entering), entry))
-        return (Hop(self._ourselves(_escape(number)), lines),)
+        return (self._hop_back(_escape(number), (CallHeader(entering), entry), anchoring),)
 
 
 def _at_trunk(number: str, trunk: Trunk) -> str:

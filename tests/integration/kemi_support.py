@@ -80,9 +80,9 @@ class Message:
 
     def __bytes__(self) -> bytes:
         kept = [(name, value) for name, value in self.headers if name != "Content-Length"]
-        length = ("Content-Length", str(len(self.body.encode())))
-        lines = [self.start, *(f"{name}: {value}" for name, value in (*kept, length))]
-        return ("\r\n".join(lines) + "\r\n\r\n" + self.body).encode()
+        body = self.body.encode("utf-8", "surrogateescape")
+        lines = [self.start, *(f"{name}: {value}" for name, value in (*kept, ("Content-Length", str(len(body)))))]
+        return ("\r\n".join(lines) + "\r\n\r\n").encode("utf-8", "surrogateescape") + body
 
     @property
     def method(self) -> str:
@@ -180,8 +180,8 @@ class Endpoint(asyncio.DatagramProtocol):
         message.headers = [(name, value) for name, value in values.items() if value]
         return message
 
-    def invite(self, number: str, **headers: str) -> Message:
-        return self.request("INVITE", f"sip:{number}@{KAMAILIO[0]}:{KAMAILIO[1]}", body=SDP, **headers)
+    def invite(self, number: str, *, body: str = SDP, **headers: str) -> Message:
+        return self.request("INVITE", f"sip:{number}@{KAMAILIO[0]}:{KAMAILIO[1]}", body=body, **headers)
 
     async def expect_silence(self, seconds: float) -> None:
         try:
@@ -243,10 +243,10 @@ class Dialog:
         call_id, local, remote = invite.get("Call-ID"), answer.get("To"), invite.get("From")
         return cls(endpoint, call_id, local, remote, _uri(invite.get("Contact")), routes, itertools.count(900))
 
-    def request(self, method: str, **headers: str) -> Message:
+    def request(self, method: str, *, body: str = "", **headers: str) -> Message:
         number = 1 if method == "ACK" else next(self.sequence)
         basic = {"From": self.local, "To": self.remote, "Call-ID": self.call_id, "CSeq": f"{number} {method}"}
-        message = self.endpoint.request(method, self.target, **{**basic, **headers})
+        message = self.endpoint.request(method, self.target, body=body, **{**basic, **headers})
         message.headers[1:1] = [("Route", route) for route in self.routes]
         return message
 

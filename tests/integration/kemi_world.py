@@ -85,9 +85,9 @@ def ring(phone: Endpoint, invite: Message, status: str = "180 Ringing", body: st
     phone.send(sip.reply(invite, status, tag=f"t{phone.port}", body=body, **headers))
 
 
-def pick_up(phone: Endpoint, invite: Message) -> Message:
+def pick_up(phone: Endpoint, invite: Message, body: str = sip.SDP) -> Message:
     contact = f"<sip:me@{phone.host}:{phone.port}>"
-    answer = sip.reply(invite, "200 OK", tag=f"t{phone.port}", body=sip.SDP, Contact=contact)
+    answer = sip.reply(invite, "200 OK", tag=f"t{phone.port}", body=body, Contact=contact)
     phone.send(answer)
     return answer
 

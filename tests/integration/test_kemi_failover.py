@@ -209,9 +209,9 @@ async def test_exception_in_a_callback_is_500_and_logged(tmp_path: Path) -> None
     (tmp_path / "broken.py").write_text(
         "from kemi.redirect import Redirects\n"
         "enter = Redirects.enter\n"
-        "def fail(self, user, call, entry):\n"
+        "def fail(self, user, call, entry, **others):\n"
         "    if call.facts.called_did: raise RuntimeError('boom')\n"
-        "    enter(self, user, call, entry)\n"
+        "    enter(self, user, call, entry, **others)\n"
         "Redirects.enter = fail\n"
     )
     packages = sip.PACKAGES

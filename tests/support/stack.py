@@ -10,7 +10,7 @@ import signal
 import sys
 import time
 import wave
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,12 +116,25 @@ class Net:
 class RunningStack:
     """``async with RunningStack(net, directory, ivr_yaml) as stack``: ready inside, gone with all its ports after."""
 
-    def __init__(self, net: Net, directory: Path, ivr_yaml: str, *, sidecars: int = 2) -> None:
+    def __init__(
+        self,
+        net: Net,
+        directory: Path,
+        ivr_yaml: str,
+        *,
+        sidecars: int = 2,
+        replace: Mapping[str, str] | None = None,
+    ) -> None:
+        """`replace` exchanges pieces of the site's text."""
         self.net = net
         self.site_path = directory / "site.yaml"
         self.ivr_path = directory / "ivr.yaml"
         directory.mkdir(parents=True, exist_ok=True)
-        self.site_path.write_text(net.site_yaml(sidecars))
+        site = net.site_yaml(sidecars)
+        for old, new in (replace or {}).items():
+            assert old in site, f"{old!r} is not in the site"
+            site = site.replace(old, new)
+        self.site_path.write_text(site)
         self.ivr_path.write_text(ivr_yaml)
         write_tones(directory / "sounds")
         self.site: Site = load_site(self.site_path.read_text(), str(self.site_path))

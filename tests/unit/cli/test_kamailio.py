@@ -31,6 +31,20 @@ def test_spec(tmp_path: Path) -> None:
     ]
 
 
+def test_rtpengine_is_told_of_only_where_media_is_anchored(tmp_path: Path) -> None:
+    path = tmp_path / "x.yaml"
+    anchoring = SITE.replace("name: first,", "name: first, anchor_media: yes,")
+    told = [
+        kamailio_spec(load_site(site, "site.yaml"), path, path, tmp_path).env.get("CALLINTERACTIVE_RTPENGINE")
+        for site in (
+            SITE,
+            anchoring,
+            anchoring + 'rtpengine: {ng: "[::1]:22300"}',
+        )
+    ]
+    assert told == [None, "udp:127.0.0.1:22222", "udp6:[::1]:22300"]
+
+
 def test_every_start_of_a_stack_has_its_own_key(tmp_path: Path) -> None:
     site, path = load_site(SITE, "site.yaml"), tmp_path / "x.yaml"
     keys = {kamailio_spec(site, path, path, tmp_path).env["CALLINTERACTIVE_ROUTE_KEY"] for _ in range(2)}

@@ -422,6 +422,15 @@ def test_trust_is_given_only_where_asked_for():
     assert not load_site(SITE, "f.yaml").trunks[0].is_trusted
 
 
+def test_anchored_media() -> None:
+    assert not load_site(SITE, "f.yaml").anchors_media
+    by_trunk = load_site(SITE.replace("name: carrier,", "name: carrier, anchor_media: yes,"), "f.yaml")
+    assert (by_trunk.anchors_media, by_trunk.trunks[0].anchors_media) == (True, True)
+    assert not any(extension.anchors_media for extension in by_trunk.extensions)
+    by_extension = load_site(SITE.replace("id: 134,", "id: 134, anchor_media: yes,"), "f.yaml")
+    assert (by_extension.anchors_media, by_extension.extensions[0].anchors_media) == (True, True)
+
+
 def test_sidecars_are_in_one_pool_or_in_none():
     pool = load_site(SITE.replace("count: 2,", "count: 4, pools: {vip: [3], slow: [1]},"), "f.yaml").sidecars
     assert (pool.members("vip"), pool.members("slow"), pool.members(None)) == ((3,), (1,), (0, 2))

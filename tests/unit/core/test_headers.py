@@ -14,6 +14,7 @@ from callinteractive.headers import (
     MAX_LENGTH,
     MAX_STATE,
     PREFIX,
+    AnchorHeader,
     CallerHeader,
     CallHeader,
     EntryHeader,
@@ -31,10 +32,11 @@ HEADERS: st.SearchStrategy[Any] = st.one_of(
     st.builds(EntryHeader, TEXT, TEXT, TEXT),
     st.builds(TransferHeader, NUMBERS, st.none() | st.integers(1, 3600), st.booleans()),
     st.builds(CallerHeader, TEXT, TEXT),
+    st.builds(AnchorHeader, st.booleans()),
     st.builds(StateHeader, st.text(st.characters(exclude_categories=()), max_size=500)),
     st.builds(ResultHeader, st.integers(300, 699)),
 )
-KINDS = [CallHeader, EntryHeader, TransferHeader, CallerHeader, StateHeader, ResultHeader]
+KINDS = [CallHeader, EntryHeader, TransferHeader, CallerHeader, AnchorHeader, StateHeader, ResultHeader]
 
 
 @given(HEADERS)

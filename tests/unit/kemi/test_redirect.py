@@ -32,8 +32,8 @@ def transfer() -> Mock:
 
 @pytest.fixture
 def redirects(ksr: FakeKsr, transfer: Mock) -> Redirects:
-    made = Redirects(Sidecars(SidecarPool(), {"3": Context("3", "main", {})}), transfer)
-    made.enter("332", CALL, ENTRY)
+    made = Redirects(Sidecars(SidecarPool(), {"3": Context("3", "main", {})}), transfer, anchors=False)
+    made.enter("332", CALL, ENTRY, caller_anchors=False)
     ksr.calls.clear()
     return made
 

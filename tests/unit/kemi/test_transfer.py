@@ -12,7 +12,7 @@ from callinteractive.numbers import Directory
 from callinteractive.request import CallFacts
 from kemi import fork as forks
 from kemi.ksr import Route
-from kemi.transfer import Transfer
+from kemi.transfer import Anchoring, Transfer
 from tests.unit.kemi.fake_ksr import FakeKsr
 from tests.unit.kemi.test_ingress import IVR
 
@@ -49,7 +49,7 @@ def start(
 
     for header in (CallHeader(FACTS), CALLER, TransferHeader(numbers, timeout_s, early_media)):
         ksr.headers[header.NAME] = str(header)
-    Transfer(loaded, directory, contacts_of).start(for_caller=False)
+    Transfer(loaded, directory, contacts_of).start(Anchoring.NEVER, for_caller=False)
     return [uri for (uri,) in ksr.called("seturi") + ksr.called("corex.append_branch_uri")]
 
 

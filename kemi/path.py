@@ -1,0 +1,56 @@
+"""The Record-Route that keeps us in a dialog's path, and tells dialogs of ours from forged ones.
+
+Its parameter signs the Call-ID: without it anybody could write a Route that makes us an open relay. In a dialog whose
+media is anchored it also names, and signs, the media's call in RTPengine. So nothing need be kept of such a dialog, it
+outlives a restart of Kamailio, and neither side can take its media out of RTPengine by leaving the name out.
+
+What is signed differs by branch where media is anchored, so a site that anchors any adds the header in each branch.
+Elsewhere it is added once, on entry.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+from kemi import ksr
+
+_MARK = "ci"
+_ANCHORED = re.compile(rf";{_MARK}=([0-9a-f]{{16}})\.([0-9a-z-]{{1,64}})(?![0-9a-z-])", re.ASCII)
+
+
+class Path:
+    """Writes and reads our Record-Route. `anchors`: some of the site's media is anchored."""
+
+    def __init__(self, key: bytes, *, anchors: bool) -> None:
+        self._key = key
+        self._anchors = anchors
+
+    def on_entry(self) -> None:
+        """Request route, of an INVITE that has not passed here."""
+        if not self._anchors:
+            self._record("")
+
+    def on_branch(self, media: str = "") -> None:
+        """Branch route, of a branch that does not lead back to us. `media` names its call in RTPengine, if any."""
+        if self._anchors:
+            self._record(media)
+
+    def media_of(self, routes: str) -> str | None:
+        """The name of the anchored media of the message at hand, empty for none; None if it is of no dialog of ours.
+
+        `routes` holds its Route or Record-Route.
+        """
+        if f";{_MARK}={self._sign('')}" in routes:
+            return ""
+        named = _ANCHORED.finditer(routes) if self._anchors else ()
+        return next((match[2] for match in named if match[1] == self._sign(match[2])), None)
+
+    def _record(self, media: str) -> None:
+        ksr.record_route(f";{_MARK}={self._sign(media)}{media and '.' + media}")
+
+    def _sign(self, media: str) -> str:
+        signed = ksr.call_id().encode("utf-8", "surrogateescape")
+        if media:
+            signed += b"\n" + media.encode("ascii")  # no Call-ID has a line's end in it
+        return hashlib.blake2s(signed, key=self._key, digest_size=8).hexdigest()

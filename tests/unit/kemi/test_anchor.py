@@ -1,0 +1,286 @@
+"""Which message of an anchored dialog RTPengine is given, as what, and what becomes of those it refuses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from callinteractive.config import load_ivr_file, load_site
+from callinteractive.headers import AnchorHeader, CallHeader, TransferHeader
+from callinteractive.numbers import Directory
+from kemi import anchor, fork
+from kemi.ksr import Route
+from kemi.transfer import Anchoring, Transfer
+from tests.unit.kemi.fake_ksr import FakeKsr
+from tests.unit.kemi.test_ingress import IVR
+from tests.unit.kemi.test_transfer import CALLER, FACTS, SITE
+
+SDP = "v=0\r\nc=IN IP4 192.0.2.1\r\nm=audio 9 RTP/AVP 0\r\n"
+NAMED = SDP.replace("192.0.2.1", "host.example")
+NAME = "anchored-0123456789abcdef"
+LATE = NAME + "-late"
+ANCHORING = SITE.replace('"000*306", id: 1,', '"000*306", id: 1, anchor_media: yes,').replace(
+    "name: second,", "name: second, anchor_media: yes,"
+)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_owed() -> Iterator[None]:
+    anchor._owed.clear()
+    yield
+    anchor._owed.clear()
+
+
+def message(ksr: FakeKsr, method: str, body: str = SDP, status: int = 0, *, from_caller: bool = True) -> None:
+    ksr.message(method)
+    ksr.results.update(
+        {
+            "kx.get_body": body,
+            "textops.has_body": 1 if body else -1,
+            "kx.get_status": status,
+            "rr.is_direction": 1 if from_caller else -1,
+        }
+    )
+
+
+def told(ksr: FakeKsr) -> list[tuple[str, ...]]:
+    """What RTPengine was told since the last time: command, call, and the tags in their order."""
+    commands = [
+        (name.removeprefix("rtpengine.").removeprefix("rtpengine_"), *str(arguments[0]).split())
+        for name, arguments in ksr.calls
+        if name.startswith("rtpengine.")
+    ]
+    ksr.calls.clear()
+    return [
+        (
+            words[0],
+            *(
+                word.partition("=")[2]
+                for word in words[1:]
+                if word.partition("=")[0] in ("call-id", "from-tag", "to-tag")
+            ),
+        )
+        for words in commands
+    ]
+
+
+@pytest.mark.parametrize(
+    ("method", "name", "from_caller", "expected"),
+    [
+        ("INVITE", NAME, True, ("offer", NAME, "side-a", "side-b")),
+        ("INVITE", NAME, False, ("offer", NAME, "side-b", "side-a")),
+        ("UPDATE", LATE, True, ("offer", LATE, "side-a", "side-b")),
+        ("PRACK", NAME, True, ("offer", NAME, "side-a", "side-b")),
+        ("PRACK", LATE, True, ("answer", LATE, "side-b", "side-a")),
+        ("ACK", NAME, True, ("answer", NAME, "side-b", "side-a")),
+        ("ACK", LATE, False, ("answer", LATE, "side-a", "side-b")),
+        ("BYE", NAME, False, ("delete", NAME, "side-a")),
+    ],
+)
+def test_request(ksr: FakeKsr, method: str, name: str, from_caller: bool, expected: tuple[str, ...]) -> None:
+    message(ksr, method, from_caller=from_caller)
+    assert anchor.on_request(name)
+    assert told(ksr) == [expected]
+
+
+@pytest.mark.parametrize("method", ["INFO", "REFER", "MESSAGE", "NOTIFY"])
+def test_what_has_no_session_description_passes(ksr: FakeKsr, method: str) -> None:
+    message(ksr, method, "Signal=5")
+    assert anchor.on_request(NAME)
+    assert ksr.calls == []
+
+
+@pytest.mark.parametrize(
+    ("asked", "status", "body", "expected"),
+    [
+        (SDP, 200, SDP, [("answer", NAME, "side-a", "side-b")]),
+        (SDP, 183, SDP, [("answer", NAME, "side-a", "side-b")]),
+        ("", 200, SDP, [("offer", NAME, "side-b", "side-a")]),
+        (SDP, 200, "", []),
+    ],
+)
+def test_reply_in_the_dialog(ksr: FakeKsr, asked: str, status: int, body: str, expected: list[tuple[str, ...]]) -> None:
+    message(ksr, "INVITE", asked)
+    anchor.on_request(NAME)
+    assert ksr.called("tm.t_on_reply") == [(Route.ANCHORED_IN_DIALOG_REPLIED,)]
+    ksr.calls.clear()
+    message(ksr, "INVITE", body, status)
+    anchor.on_in_dialog_reply()
+    assert not ksr.called("textopsx.remove_body")
+    assert told(ksr) == expected
+
+
+@pytest.mark.parametrize(("status", "body"), [(488, SDP), (200, NAMED)])
+def test_reply_that_must_not_tell(ksr: FakeKsr, status: int, body: str) -> None:
+    message(ksr, "INVITE")
+    anchor.on_request(NAME)
+    ksr.calls.clear()
+    message(ksr, "INVITE", body, status)
+    anchor.on_in_dialog_reply()
+    assert ksr.called("textopsx.remove_body")
+    assert told(ksr) == []
+
+
+@pytest.mark.parametrize("method", ["INVITE", "UPDATE", "PRACK"])
+def test_request_that_rtpengine_does_not_take(ksr: FakeKsr, method: str) -> None:
+    message(ksr, method, NAMED)
+    assert not anchor.on_request(NAME)
+    assert ksr.replies == [488]
+    assert told(ksr) == []
+    message(ksr, method)
+    ksr.results["rtpengine.rtpengine_offer"] = -1
+    assert not anchor.on_request(NAME)
+    assert ksr.replies == [503]
+
+
+@pytest.mark.parametrize("body", [SDP, NAMED])
+def test_ack_that_rtpengine_does_not_take_says_nothing(ksr: FakeKsr, body: str) -> None:
+    message(ksr, "ACK", body)
+    ksr.results["rtpengine.rtpengine_answer"] = -1
+    assert anchor.on_request(NAME)
+    assert ksr.called("textopsx.remove_body")
+
+
+@pytest.mark.parametrize("early_media", [True, False])
+def test_names_are_ours_and_never_the_same(ksr: FakeKsr, early_media: bool) -> None:
+    message(ksr, "INVITE")
+    names = {anchor.on_branch(early_media=early_media) for _ in range(100)}
+    assert len(names) == 100
+    assert all(name.startswith("anchored-") and "some-call-id" not in name for name in names)
+    assert len(ksr.called("rtpengine.block_media")) == (0 if early_media else 100)
+
+
+def test_late_offer(ksr: FakeKsr) -> None:
+    message(ksr, "INVITE", "")
+    name = anchor.on_branch(early_media=False)
+    assert told(ksr) == []
+    message(ksr, "INVITE", SDP, 200)
+    for on_success in (lambda: anchor.on_success(name, early_media=True), lambda: anchor.on_stray_success(name)):
+        on_success()
+        assert told(ksr) == [("offer", name, "side-b", "side-a")]
+
+
+@pytest.mark.parametrize("refusing", ["rtpengine_offer", "block_media"])
+def test_branch_that_cannot_be_anchored(ksr: FakeKsr, refusing: str) -> None:
+    message(ksr, "INVITE")
+    ksr.results[f"rtpengine.{refusing}"] = -1
+    assert anchor.on_branch(early_media=False) == ""
+
+
+def test_deletions_that_failed_are_made_up_for(ksr: FakeKsr) -> None:
+    ksr.results.update({"rtpengine.rtpengine_delete": -1, "rtpengine.rtpengine_offer": -1})
+    message(ksr, "INVITE")
+    for number in range(20):
+        anchor.release(f"anchored-{number}")
+    anchor.on_branch(early_media=True)
+    ksr.calls.clear()
+    ksr.results["rtpengine.rtpengine_delete"] = 1
+    anchor.release(NAME)
+    assert [name for _, name, _ in told(ksr)] == [NAME, *(f"anchored-{number}" for number in range(16))]
+    anchor.release(NAME)
+    assert len(told(ksr)) == 1 + 5
+    anchor.release(NAME)
+    assert told(ksr) == [("delete", NAME, "side-a")]
+
+
+# --- Which branches
+
+
+def start(ksr: FakeKsr, *numbers: str, anchoring: Anchoring = Anchoring.TARGETS, body: str = SDP) -> None:
+    site = load_site(ANCHORING, "site.yaml")
+    message(ksr, "INVITE", body)
+    for header in (CallHeader(FACTS), CALLER, TransferHeader(numbers, 5)):
+        ksr.headers[header.NAME] = str(header)
+    directory = Directory(site, load_ivr_file(IVR, "ivr.yaml"))
+    transfer = Transfer(site, directory, lambda _: [])
+    transfer.start(anchoring, for_caller=anchoring is not Anchoring.NEVER)
+
+
+def branch(ksr: FakeKsr, index: int, uri: str) -> str | None:
+    ksr.results.update({"tm.t_get_branch_index": index, "kx.get_ruri": uri})
+    return fork.on_branch()
+
+
+PHONE, OTHER = "sip:306@127.0.0.4:5090", "sip:306@127.0.0.5:5090"
+FIRST, SECOND = "sip:+7495@127.0.0.2:5080", "sip:+7495@127.0.0.3:5080;transport=tcp"
+
+
+@pytest.mark.parametrize(
+    ("anchoring", "anchored"),
+    [
+        (Anchoring.NEVER, [False, False, False, False]),
+        (Anchoring.TARGETS, [True, False, False, True]),
+        (Anchoring.ALL, [True, True, True, True]),
+    ],
+)
+def test_which_branches_are_anchored(ksr: FakeKsr, anchoring: Anchoring, anchored: list[bool]) -> None:
+    start(ksr, "306", "001*306", "+7495", anchoring=anchoring)
+    names = [branch(ksr, index, uri) for index, uri in enumerate((PHONE, OTHER, FIRST, SECOND))]
+    assert [bool(name) for name in names] == anchored
+    routes = (Route.ANCHORED_REPLIED,) if any(anchored) else (Route.TARGET_REPLIED,)
+    assert ksr.called("tm.t_on_reply") == [routes]
+
+
+@pytest.mark.parametrize("anchoring", [Anchoring.TARGETS, Anchoring.ALL])
+def test_branch_to_ourselves_tells_that_the_caller_anchors(ksr: FakeKsr, anchoring: Anchoring) -> None:
+    start(ksr, "332", anchoring=anchoring)
+    [(uri,)] = ksr.called("seturi")
+    assert branch(ksr, 0, uri) is None
+    assert told_in_headers(ksr) is (anchoring is Anchoring.ALL)
+    assert told(ksr) == []
+
+
+def told_in_headers(ksr: FakeKsr) -> bool:
+    [(lines,)] = ksr.called("hdr.append")
+    return f"{AnchorHeader.NAME}: {AnchorHeader(True)}\r\n" in lines
+
+
+@pytest.mark.parametrize(("number", "replies"), [("306", [488]), ("001*306", [])])
+def test_description_of_a_stranger(ksr: FakeKsr, number: str, replies: list[int]) -> None:
+    start(ksr, number, body=NAMED)
+    assert ksr.replies == replies
+    assert bool(ksr.called("tm.t_relay")) is not bool(replies)
+
+
+def test_branch_that_cannot_be_anchored_is_not_sent(ksr: FakeKsr) -> None:
+    start(ksr, "306")
+    ksr.results["rtpengine.rtpengine_offer"] = -1
+    assert branch(ksr, 0, PHONE) is None
+    assert ksr.called("set_drop")
+    assert not ksr.called("hdr.append")
+
+
+def reply(ksr: FakeKsr, index: int, status: int, body: str = SDP) -> list[tuple[str, ...]]:
+    message(ksr, "INVITE", body, status)
+    ksr.results["tm.t_get_branch_index"] = index
+    ksr.calls.clear()
+    fork.on_anchored_reply()
+    return told(ksr)
+
+
+def test_replies(ksr: FakeKsr) -> None:
+    start(ksr, "306", "001*306", "+7495", anchoring=Anchoring.ALL)
+    first, second, third = (str(branch(ksr, index, uri)) for index, uri in enumerate((PHONE, OTHER, FIRST)))
+    assert reply(ksr, 0, 100, "") == []
+    assert reply(ksr, 0, 183) == []  # early media is off
+    assert reply(ksr, 2, 486, "") == [("delete", third, "side-a")]
+    later = [("delete", second, "side-a")]
+    answered = [("answer", first, "side-a", "side-b"), ("unblock_media", first)]
+    assert reply(ksr, 0, 200) == later + answered
+    assert reply(ksr, 0, 200) == answered
+    assert reply(ksr, 1, 200) == [("answer", second, "side-a", "side-b"), ("unblock_media", second)]
+    fork.on_anchored_failure()
+    assert told(ksr) == [("delete", first, "side-a"), ("delete", second, "side-a")]
+
+
+def test_silent_branch(ksr: FakeKsr) -> None:
+    start(ksr, "306", "+7495", anchoring=Anchoring.ALL)
+    branch(ksr, 0, PHONE)
+    name = str(branch(ksr, 1, FIRST))
+    ksr.calls.clear()
+    ksr.results.update({"tm.t_branch_timeout": 1, "tm.t_branch_replied": -1, "tm.t_get_branch_index": 1})
+    fork.on_anchored_branch_failure()
+    assert ksr.called("seturi") == [(SECOND,)]
+    assert ksr.called("tm.t_on_reply") == [(Route.ANCHORED_REPLIED,)]
+    assert told(ksr) == [("delete", name, "side-a")]
