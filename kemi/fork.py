@@ -203,7 +203,8 @@ def on_anchored_reply() -> None:
     """As `on_reply`, where at least one branch is anchored."""
     on_reply()
     status, branch, hears_early = ksr.status(), ksr.branch_index(), bool(ksr.recall(_EARLY))
-    if 200 <= status < 300 and not ksr.recall(_ANSWERED):
+    is_answered = bool(ksr.recall(_ANSWERED))
+    if 200 <= status < 300 and not is_answered:
         ksr.remember(_ANSWERED, "1")
         _release_media(but=branch, after_s=anchor.CROSSING_S)
     media = ksr.recall(f"{_MEDIA}{branch}")
@@ -214,7 +215,7 @@ def on_anchored_reply() -> None:
         ksr.remember(f"{_MEDIA}{branch}", "")
     elif status >= 200:
         anchor.on_success(media, early_media=hears_early)
-    elif status > 100 and hears_early:
+    elif status > 100 and hears_early and not is_answered:  # a late one must not undo the answer
         anchor.on_provisional(media)
 
 

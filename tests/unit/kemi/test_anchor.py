@@ -187,10 +187,12 @@ def test_deletions_that_failed_are_made_up_for(ksr: FakeKsr) -> None:
 # --- Which branches
 
 
-def start(ksr: FakeKsr, *numbers: str, anchoring: Anchoring = Anchoring.TARGETS, body: str = SDP) -> None:
+def start(
+    ksr: FakeKsr, *numbers: str, anchoring: Anchoring = Anchoring.TARGETS, body: str = SDP, early_media: bool = False
+) -> None:
     site = load_site(ANCHORING, "site.yaml")
     message(ksr, "INVITE", body)
-    for header in (CallHeader(FACTS), CALLER, TransferHeader(numbers, 5)):
+    for header in (CallHeader(FACTS), CALLER, TransferHeader(numbers, 5, early_media)):
         ksr.headers[header.NAME] = str(header)
     directory = Directory(site, load_ivr_file(IVR, "ivr.yaml"))
     transfer = Transfer(site, directory, lambda _: [])
@@ -272,6 +274,14 @@ def test_replies(ksr: FakeKsr) -> None:
     assert reply(ksr, 1, 200) == [("answer", second, "side-a", "side-b"), ("unblock_media", second)]
     fork.on_anchored_failure()
     assert told(ksr) == [("delete", first, "side-a"), ("delete", second, "side-a")]
+
+
+def test_early_media_that_comes_after_the_answer_does_not_undo_it(ksr: FakeKsr) -> None:
+    start(ksr, "306", anchoring=Anchoring.ALL, early_media=True)
+    name = str(branch(ksr, 0, PHONE))
+    assert reply(ksr, 0, 183) == [("answer", name, "side-a", "side-b")]
+    assert reply(ksr, 0, 200) == [("answer", name, "side-a", "side-b")]
+    assert reply(ksr, 0, 183) == []
 
 
 def test_silent_branch(ksr: FakeKsr) -> None:
