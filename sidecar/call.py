@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import structlog
 
@@ -87,11 +90,13 @@ class Call:
         self._ivr = ivr
         self._log = LOG.bind(call_id=facts.call_id, call_api_id=facts.call_api_id)
         self._entry = entry
+        # Not a method: then the call would hold the script and that the call, and neither were freed at its end.
+        observe = partial(_observe, services.observe, self._log)
         if isinstance(entry, Resumption):
-            self._script = CallScript.from_json(entry.state.script, services.ivr_file, self._observe)
+            self._script = CallScript.from_json(entry.state.script, services.ivr_file, observe)
         else:
             self._script = CallScript(
-                services.ivr_file, ivr, facts, context=entry.context, option=entry.option, observe=self._observe
+                services.ivr_file, ivr, facts, context=entry.context, option=entry.option, observe=observe
             )
         self._inbox: Inbox[_Item] = Inbox()
         self._media_id = media_prefix(services.index) + facts.call_id
@@ -371,6 +376,7 @@ class Call:
         await self._media.delete()
         self._log.info("call ended")
 
-    def _observe(self, note: Note) -> None:
-        self._services.observe(note)
-        getattr(self._log, note.level)(note.what, **note.fields)
+
+def _observe(count: Callable[[Note], None], log: Any, note: Note) -> None:
+    count(note)
+    getattr(log, note.level)(note.what, **note.fields)

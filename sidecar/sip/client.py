@@ -93,6 +93,12 @@ def _pass_up(transaction: ClientTransaction, response: Response) -> None:
     transaction.on_response(response)
 
 
+def _pass_last(transaction: ClientTransaction, response: Response) -> None:
+    """The transaction stays, to absorb repetitions; its user, and all that belongs to that, need not."""
+    on_response, transaction.on_response = transaction.on_response, ignore_response
+    on_response(response)
+
+
 def _accepted(transaction: ClientTransaction, response: Response) -> None:
     transaction.stop_timers()
     transaction.sent = b""
@@ -115,7 +121,7 @@ def _acknowledge(transaction: ClientTransaction, response: Response) -> None:
     transaction.sent = ack.serialise()
     resend(transaction, None)
     transaction.start_limit(Input.D, transaction.layer.config.timeout_s)
-    transaction.on_response(response)
+    _pass_last(transaction, response)
 
 
 def _completed(transaction: ClientTransaction, response: Response) -> None:
@@ -123,7 +129,7 @@ def _completed(transaction: ClientTransaction, response: Response) -> None:
     transaction.sent = b""
     transaction.request = None
     transaction.start_limit(Input.K, transaction.layer.config.t4_s)
-    transaction.on_response(response)
+    _pass_last(transaction, response)
 
 
 def _time_out(transaction: ClientTransaction, _argument: object) -> None:

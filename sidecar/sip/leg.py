@@ -11,7 +11,7 @@ from sidecar.sip.events import Ended, Event, Listener
 from sidecar.sip.message import Headers, Request
 from sidecar.sip.offers import Offer
 from sidecar.sip.server import ServerTransaction
-from sidecar.sip.session import Session, SessionState, refuse
+from sidecar.sip.session import NOBODY, Session, SessionState, refuse
 
 log = logging.getLogger(__name__)
 
@@ -97,10 +97,11 @@ class Leg:
         """Tell the listener, unless the leg has ended. An exception there must not stop the user agent."""
         if self.ended:
             return
+        listener = self.listener
         if isinstance(event, Ended):
             self._end()
         try:
-            self.listener(event)
+            listener(event)
         except Exception:
             log.exception("listener failed on %s of %s", type(event).__name__, self.call_id)
 
@@ -113,7 +114,12 @@ class Leg:
         refuse(transaction, request, 481)
 
     def _end(self) -> None:
+        """Nobody is told anything from here on; so nobody is held on to, and all of the call is freed at once rather
+        than by the garbage collector, for which everything would stop."""
         self.ended = True
+        self.listener = ignore
+        if self.session is not None:
+            self.session.owner = NOBODY
         self.core.legs.discard(self)
 
     def _answered_session(self, action: str) -> Session:

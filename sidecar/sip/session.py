@@ -39,6 +39,22 @@ class Owner(Protocol):
     def prack(self, transaction: ServerTransaction, request: Request) -> None: ...
 
 
+class _Nobody:
+    """The owner of a session whose leg has ended."""
+
+    def emit(self, event: Event) -> None:
+        """Nobody is told."""
+
+    def early_bye(self, transaction: ServerTransaction, request: Request) -> None:
+        refuse(transaction, request, 481)
+
+    def prack(self, transaction: ServerTransaction, request: Request) -> None:
+        refuse(transaction, request, 481)
+
+
+NOBODY = _Nobody()
+
+
 class Session:
     """One dialog's life. negotiated: the first offer has its answer, so UPDATE may bring another (RFC 3311 5.1)."""
 
@@ -48,7 +64,7 @@ class Session:
     def __init__(self, core: Core, dialog: Dialog, owner: Owner) -> None:
         self.core = core
         self.dialog = dialog
-        self.owner = owner
+        self.owner: Owner = owner
         self.state = SessionState.EARLY
         self.negotiated = False
         self.acceptance: Acceptance | None = None

@@ -6,6 +6,8 @@ Leg and media are fakes that write down what is asked of them; the script, the i
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -443,3 +445,19 @@ async def test_A5_a_callee_is_shown_the_caller(make, before, shown):
     assert h.invites[0]["From"] == shown
     h.leg.listener(sip.Ended(sip.EndReason.BYE))
     await h.over()
+
+
+async def test_a_call_is_freed_at_its_end_without_the_garbage_collector(make):
+    h = make('[call_interactive: {url: "http://h/"}]')
+    await h.answered()
+    await h.until("fetch")
+    h.fetched.put_nowait(Fetched(200, b"<Response><Hangup/></Response>"))
+    await h.over()
+    call = weakref.ref(h.call)
+    gc.disable()
+    try:
+        h.leg.listener = h.digits = h.call = None  # as the user agent and the receiver of digits have
+        await asyncio.sleep(0)
+        assert call() is None
+    finally:
+        gc.enable()

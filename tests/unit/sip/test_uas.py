@@ -1,5 +1,8 @@
 """The answering side: from INVITE to the ACK, and the ways a call does not come about (RFC 3261 13.3, 9.2, 15)."""
 
+import gc
+import weakref
+
 import pytest
 
 from sidecar.sip import (
@@ -438,3 +441,24 @@ def test_a_leg_without_a_listener_is_still_a_good_citizen() -> None:
     caller = Caller(world)
     caller.invite()
     assert [seen.status for seen in caller.send("CANCEL", cseq=1, branch=caller.branch)] == [200, 487]
+
+
+def test_whoever_was_told_is_free_once_the_leg_has_ended() -> None:
+    """At once, without the garbage collector, for which everything stops: the more calls there were, the longer."""
+
+    class Listener:
+        def __call__(self, _event: object) -> None: ...
+
+    _world, caller, leg = ringing_call()
+    leg.listener = listener = Listener()
+    told = weakref.ref(listener)
+    gc.disable()
+    try:
+        del listener
+        leg.answer(OUR_SDP)
+        caller.ack()
+        assert told() is not None
+        leg.bye()
+        assert told() is None
+    finally:
+        gc.enable()
