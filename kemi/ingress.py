@@ -110,7 +110,7 @@ class Ingress:
             ksr.reply(404, "Not Found")
             return
         entry = self._entry(found.ivr, sender)
-        if entry is None:
+        if entry is None or self.redirects.refuses(entry):
             return
         identity = find_identity(ksr.header("From"), ksr.header("P-Asserted-Identity"))
         call = CallHeader(make_facts(self._node, found, dialled, identity, sender))

@@ -2,12 +2,14 @@
 
 Each pool of sidecars is one dispatcher group. A living sidecar says 100 at once and again every second until it has
 decided. So one that is silent for `PROVISIONAL_MS`, or later for `ALIVE_MS`, is passed over: another one does the
-same anew. So is one that answers 503, being drained.
+same anew. So is one that answers 503, being drained or having too much to do. Where all of a pool do, new calls for it
+are refused at once for `REST_S`, which costs a tenth of asking them all: past saturation that is what the others need.
 """
 
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Mapping
 
 from callinteractive.headers import EntryHeader
@@ -22,7 +24,11 @@ ALIVE_MS = 3_000
 DECISION_MS = 60_000
 """The most that a sidecar may take to answer, or to say what else becomes of a call."""
 RETRY_AFTER = "Retry-After: 5\r\n"
-_HEADERS = "ci_headers"
+REST_S = 0.1
+"""As long as a call may wait in a sidecar's socket: by then it has done what was there (`sidecar.admission`)."""
+_HEADERS, _GROUP = "ci_headers", "ci_group"
+_rests_until: dict[str, float] = {}
+"""By dispatcher group, in seconds of the monotonic clock; each worker finds out by itself."""
 
 
 class Sidecars:
@@ -39,6 +45,15 @@ class Sidecars:
     def has_context(self, name: str) -> bool:
         return name in self._pools
 
+    def refuses(self, context: str) -> bool:
+        """Whether a new call is refused, because all sidecars that serve the context have just refused another."""
+        if not _rests_until:
+            return False
+        if time.monotonic() >= _rests_until.get(str(self._groups[self._pools[context]]), 0.0):
+            return False
+        _reply_unavailable()
+        return True
+
     def enter(self, user: str, entry: EntryHeader, headers: str) -> None:
         """Send the INVITE at hand to a sidecar that serves the context of `entry`.
 
@@ -53,6 +68,7 @@ class Sidecars:
         ksr.set_request_uri(f"sip:{user}@{random.choice(self._members[pool])}")
         # Where all are out it stays: more likely a machine that was busy for a moment than a pool that is dead.
         ksr.select_destination(self._groups[pool])
+        ksr.remember(_GROUP, str(self._groups[pool]))
         ksr.set_lifetime(DECISION_MS)
         _ask()
 
@@ -70,12 +86,15 @@ def on_sign_of_life() -> None:
 
 def ask_next() -> None:
     """Failure route: the next sidecar of the pool."""
-    if ksr.branch_timed_out():
+    is_silent = ksr.branch_timed_out()
+    if is_silent:
         ksr.mark_silent()
     if ksr.next_destination():
         _ask()
-    else:
-        _reply_unavailable()
+        return
+    if not is_silent:
+        _rests_until[ksr.recall(_GROUP)] = time.monotonic() + REST_S
+    _reply_unavailable()
 
 
 def _ask() -> None:

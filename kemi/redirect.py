@@ -32,6 +32,10 @@ class Redirects:
         self._transfer = transfer
         self._anchors = anchors
 
+    def refuses(self, entry: EntryHeader) -> bool:
+        """Whether a new call has been refused, for overload, before anything was made of it."""
+        return self._sidecars.refuses(entry.context)
+
     def enter(self, user: str, call: CallHeader, entry: EntryHeader, *, caller_anchors: bool) -> None:
         """Let the INVITE at hand enter an IVR. `user`, escaped, is that of its Request-URI."""
         if caller_anchors:

@@ -66,3 +66,26 @@ def test_all_were_tried(ksr: FakeKsr) -> None:
     jump.ask_next()
     assert ksr.replies == [503]
     assert ksr.called("hdr.append_to_reply") == [("Retry-After: 5\r\n",)]
+
+
+def test_where_all_of_a_pool_refuse_new_calls_are_refused(ksr: FakeKsr, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [1000.0]
+    monkeypatch.setattr("kemi.jump.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("kemi.jump._rests_until", {})
+    ksr.results["dispatcher.ds_next_domain"] = -1
+    enter("4")
+    assert not SIDECARS.refuses("4")
+    jump.ask_next()
+    assert (SIDECARS.refuses("4"), SIDECARS.refuses("3")) == (True, False)
+    assert ksr.replies == [503, 503]
+    now[0] += jump.REST_S
+    assert not SIDECARS.refuses("4")
+
+
+def test_silence_is_no_refusal(ksr: FakeKsr, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others may live, and whoever is silent is found out by its probes."""
+    monkeypatch.setattr("kemi.jump._rests_until", {})
+    ksr.results.update({"dispatcher.ds_next_domain": -1, "tm.t_branch_timeout": 1})
+    enter("3")
+    jump.ask_next()
+    assert not SIDECARS.refuses("3")
