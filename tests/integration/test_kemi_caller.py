@@ -9,6 +9,7 @@ import pytest_asyncio
 
 from callinteractive.headers import CallerHeader
 from tests.integration import kemi_support as sip
+from tests.integration.kemi_call import consistent
 from tests.integration.kemi_support import Dialog, RunningKamailio
 from tests.integration.kemi_world import SITE, World, pick_up, refuse, ring, world_around
 
@@ -78,23 +79,7 @@ async def test_both_sides_stay_consistent(kamailio: RunningKamailio, world: Worl
     final = await sidecar.receive(200)
     assert final.get("From") == invite.get("From")
     ours, theirs = Dialog.of_caller(sidecar, invite, final), Dialog.of_callee(phone, got, answer)
-    sidecar.send(ours.request("ACK"))
-    assert (await phone.receive_only("ACK")).get("From") == got.get("From")
-    for sender, receiver in ((ours, theirs), (theirs, ours)):
-        for method in ("INFO", "INVITE"):
-            request = sender.request(method)
-            sender.endpoint.send(request)
-            received = await receiver.endpoint.receive(method)
-            assert (received.get("From"), received.get("To")) == (receiver.remote, receiver.local), request
-            receiver.endpoint.send(sip.reply(received, "200 OK", Contact=f"<{sender.target}>"))
-            replied = await sender.endpoint.receive(200)
-            assert (replied.get("From"), replied.get("To")) == (sender.local, sender.remote)
-            if method == "INVITE":
-                sender.endpoint.send(sender.request("ACK", CSeq=request.get("CSeq").replace("INVITE", "ACK")))
-                await receiver.endpoint.receive("ACK")
-    phone.send(theirs.request("BYE"))
-    sidecar.send(sip.reply(await sidecar.receive("BYE"), "200 OK"))
-    await phone.receive(200)
+    await consistent(ours, theirs)
     await kamailio.until("dlg.stats_active", shows=lambda out: out.count(": 0") == out.count(":"), timeout_s=15)
 
 
