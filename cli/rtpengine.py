@@ -8,7 +8,7 @@ from pathlib import Path
 
 from callinteractive.model import Site
 from cli.process import ProcessSpec
-from sidecar.rtpengine import NgClient, NgTimeouts
+from sidecar.media.rtpengine import NgClient, NgTimeouts
 
 RTPENGINE = "/usr/bin/rtpengine"
 LOG_LEVEL = 4

@@ -16,7 +16,7 @@ from cli.partlog import PartLog
 from cli.process import Process, ProcessSpec, StackError, describe_exit
 from cli.rtpengine import rtpengine_spec
 from cli.sidecar import sidecar_spec
-from sidecar.dtmf import open_dtmf_sockets
+from sidecar.media.dtmf import open_dtmf_sockets
 
 OWN_NAME = "callinteractive"
 READY_TIMEOUT_S = 30.0

@@ -20,12 +20,12 @@ from callinteractive.headers import CallHeader, EntryHeader, ResultHeader, State
 from callinteractive.model import Address, IvrFile, Site
 from sidecar import log, sip
 from sidecar.admission import Admission
-from sidecar.call import Call, Resumption
-from sidecar.dtmf import DtmfReceiver, open_dtmf_sockets
+from sidecar.call.call import Call, Resumption
+from sidecar.call.services import Services, media_prefix
+from sidecar.media.dtmf import DtmfReceiver, open_dtmf_sockets
+from sidecar.media.rtpengine import NgClient, NgFailure, purge
+from sidecar.media.sounds import SoundLibrary
 from sidecar.metrics import Metrics
-from sidecar.rtpengine import NgClient, NgFailure, purge
-from sidecar.services import Services, media_prefix
-from sidecar.sounds import SoundLibrary
 from sidecar.webhook import Webhook
 
 LOG = structlog.get_logger()

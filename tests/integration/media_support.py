@@ -15,10 +15,10 @@ from types import TracebackType
 import numpy as np
 
 from callinteractive.model import Address, RtpEngine
-from sidecar.dtmf import DigitEvent, DtmfReceiver, open_dtmf_sockets
-from sidecar.media import CallMedia
-from sidecar.rtpengine import NgClient, NgTimeouts
-from sidecar.sounds import AU_HEADER, Sound
+from sidecar.media.call_media import CallMedia
+from sidecar.media.dtmf import DigitEvent, DtmfReceiver, open_dtmf_sockets
+from sidecar.media.rtpengine import NgClient, NgTimeouts
+from sidecar.media.sounds import AU_HEADER, Sound
 from tests.support.audio import CODECS, Encoder, silence, tone
 from tests.support.rtp import RtpEndpoint
 from tests.support.rtpengine import RunningRtpEngine

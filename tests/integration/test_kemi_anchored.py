@@ -17,7 +17,7 @@ import pytest_asyncio
 
 from callinteractive.headers import ResultHeader, TransferHeader
 from callinteractive.model import Address, RtpEngine
-from sidecar.rtpengine import NgClient
+from sidecar.media.rtpengine import NgClient
 from tests.integration import kemi_support as sip
 from tests.integration.kemi_call import CHANGED, IVR, OWN_FROM, UNCHANGED, Call, consistent, redirect
 from tests.integration.kemi_support import Dialog, Endpoint, Message, RunningKamailio

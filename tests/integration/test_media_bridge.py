@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from sidecar.media_errors import MediaRefused, NoCommonCodec
+from sidecar.media.errors import MediaRefused, NoCommonCodec
 from tests.integration.media_support import Studio, StudioCall
 from tests.support.audio import CODECS
 from tests.support.rtp import RtpEndpoint

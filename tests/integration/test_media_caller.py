@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from sidecar.media_errors import MalformedSdp, MediaLost, MediaRefused, NoCommonCodec
-from sidecar.sounds import Sound
+from sidecar.media.errors import MalformedSdp, MediaLost, MediaRefused, NoCommonCodec
+from sidecar.media.sounds import Sound
 from tests.integration.media_support import Studio
 from tests.support.audio import CODECS
 from tests.support.rtp import RtpEndpoint

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from sidecar.dtmf import DigitEvent, DtmfReceiver, open_dtmf_sockets
-from sidecar.media import CallMedia
-from sidecar.rtpengine import NgClient
+from sidecar.media.call_media import CallMedia
+from sidecar.media.dtmf import DigitEvent, DtmfReceiver, open_dtmf_sockets
+from sidecar.media.rtpengine import NgClient
 from tests.integration.media_support import ENGINE, PHONES
 from tests.support.rtp import RtpEndpoint
 from tests.support.rtpengine import RunningRtpEngine

@@ -12,9 +12,9 @@ import pytest
 import pytest_asyncio
 
 from cli.rtpengine import answers_ping
-from sidecar.media import CallMedia
-from sidecar.media_errors import MediaLost, MediaRefused, MediaUnavailable
-from sidecar.rtpengine import NgClient, purge
+from sidecar.media.call_media import CallMedia
+from sidecar.media.errors import MediaLost, MediaRefused, MediaUnavailable
+from sidecar.media.rtpengine import NgClient, purge
 from tests.integration.media_support import ENGINE, Studio
 from tests.support.rtpengine import RunningRtpEngine
 

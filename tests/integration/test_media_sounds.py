@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from sidecar.sounds import SoundLibrary
+from sidecar.media.sounds import SoundLibrary
 from tests.integration.media_support import Studio
 from tests.unit.media.test_sounds import FORMATS, write_sound
 

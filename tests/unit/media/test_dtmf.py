@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.dtmf import (
+from sidecar.media.dtmf import (
     DIGITS,
     MAX_SIDECARS,
     DigitEvent,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from sidecar import sdp
-from sidecar.media_errors import MediaRefused
-from sidecar.party import Party
+from sidecar.media import sdp
+from sidecar.media.errors import MediaRefused
+from sidecar.media.party import Party
 
 HEAD = "v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\n"
 THEIRS = HEAD + "m=video 9 RTP/AVP 96\r\nm=audio 4000 RTP/AVP 0\r\nm=image 9 udptl t38\r\n"

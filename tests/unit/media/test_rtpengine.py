@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 import uvloop
 
-from sidecar.rtpengine import (
+from sidecar.media.rtpengine import (
     NgClient,
     NgError,
     NgOverloaded,

@@ -11,8 +11,8 @@ import av
 import numpy as np
 import pytest
 
-from sidecar import audiofile
-from sidecar.sounds import AU_HEADER, Sound, SoundLibrary
+from sidecar.media import audiofile
+from sidecar.media.sounds import AU_HEADER, Sound, SoundLibrary
 from tests.support.audio import CODECS, Decoder, level, share_of, tone
 
 FORMATS = {

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from sidecar.inbox import Inbox
+from sidecar.call.inbox import Inbox
 
 
 async def test_items_come_in_the_order_they_were_put() -> None:

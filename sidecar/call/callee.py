@@ -13,9 +13,9 @@ from callinteractive.headers import CallerHeader, CallHeader, TransferHeader
 from callinteractive.identity import Identity
 from callinteractive.request import CallFacts
 from sidecar import sip
-from sidecar.media import CallMedia
-from sidecar.media_errors import MalformedSdp, MediaError, NoCommonCodec
-from sidecar.services import Services
+from sidecar.call.services import Services
+from sidecar.media.call_media import CallMedia
+from sidecar.media.errors import MalformedSdp, MediaError, NoCommonCodec
 
 LOG = structlog.get_logger()
 RINGBACK_REPEATS = 1000

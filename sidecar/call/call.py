@@ -31,12 +31,12 @@ from callinteractive.model import Ivr
 from callinteractive.request import CallFacts, HttpRequest
 from callinteractive.script import CallScript, Note
 from sidecar import sip
-from sidecar.callee import Callee, FromCallee, relay_digit, text_of, transfer_headers
-from sidecar.dtmf import DigitEvent, DigitFilter, DigitSource
-from sidecar.inbox import Inbox
-from sidecar.media import CallMedia
-from sidecar.media_errors import MediaError
-from sidecar.services import Services, media_prefix
+from sidecar.call.callee import Callee, FromCallee, relay_digit, text_of, transfer_headers
+from sidecar.call.inbox import Inbox
+from sidecar.call.services import Services, media_prefix
+from sidecar.media.call_media import CallMedia
+from sidecar.media.dtmf import DigitEvent, DigitFilter, DigitSource
+from sidecar.media.errors import MediaError
 
 PLAYOUT_MARGIN_S = 0.04
 """A sound counts as heard this long after its duration: RTPengine sends packets of 20 ms, the caller buffers some."""

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from callinteractive.model import Address, IvrFile
 from callinteractive.script import Note
-from sidecar.dtmf import DtmfReceiver
-from sidecar.rtpengine import NgClient
+from sidecar.media.dtmf import DtmfReceiver
+from sidecar.media.rtpengine import NgClient
+from sidecar.media.sounds import Sound, SoundLibrary
 from sidecar.sip import UserAgent
-from sidecar.sounds import Sound, SoundLibrary
 from sidecar.webhook import Webhook
 
 

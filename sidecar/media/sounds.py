@@ -92,7 +92,7 @@ class SoundLibrary:
             return sound
         target = self._cache_dir / f"ringback.{_CONVERSION}.au"
         if not target.exists():
-            from sidecar import audiofile  # noqa: PLC0415  as in _load
+            from sidecar.media import audiofile  # noqa: PLC0415  as in _load
 
             audiofile.write_tone(target, frequency_hz=425, on_s=1, off_s=4)
         return Sound("ringback", target, _duration_ms(target))
@@ -116,7 +116,7 @@ def _load(file: Path, cache_dir: Path) -> Sound:
     target = cache_dir / f"{file.name}.{hashlib.sha256(version.encode()).hexdigest()[:16]}.au"
     if not target.exists():
         # Costs 23 MB and 0.15 s, which a sidecar saves when another process has converted everything.
-        from sidecar import audiofile  # noqa: PLC0415
+        from sidecar.media import audiofile  # noqa: PLC0415
 
         audiofile.convert(file, target)
     return Sound(file.name, target, _duration_ms(target))

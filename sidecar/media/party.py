@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 import secrets
 
-from sidecar.media_errors import MediaRefused
-from sidecar.sdp import Audio
+from sidecar.media.errors import MediaRefused
+from sidecar.media.sdp import Audio
 
 _ADDRESS = re.compile(r"^c=IN IP[46] (\S+)", re.M)
 _SECTION = re.compile(r"^(m=audio [1-9].*?)(?=^m=|\Z)", re.M | re.S)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from typing import NamedTuple
 
-from sidecar.media_errors import MalformedSdp, NoCommonCodec
+from sidecar.media.errors import MalformedSdp, NoCommonCodec
 
 MAX_SDP_CHARS = 16 * 1024
 MAX_MEDIA_LINES = 16

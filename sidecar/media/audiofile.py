@@ -15,7 +15,7 @@ from typing import Any
 import av
 import av.error
 
-from sidecar.sounds import AU_HEADER, SAMPLES_PER_S, UnusableSoundError
+from sidecar.media.sounds import AU_HEADER, SAMPLES_PER_S, UnusableSoundError
 
 MAX_DURATION_S = 3600
 

@@ -13,12 +13,12 @@ import logging
 from collections.abc import Iterable
 from typing import Any
 
-from sidecar import sdp
-from sidecar.dtmf import CALLER_TAG
-from sidecar.media_errors import MediaLost, MediaRefused, MediaUnavailable
-from sidecar.party import Party
-from sidecar.rtpengine import NgClient, NgError, NgFailure, NgOverloaded, NgUnknownCall, Reply
-from sidecar.sounds import Sound
+from sidecar.media import sdp
+from sidecar.media.dtmf import CALLER_TAG
+from sidecar.media.errors import MediaLost, MediaRefused, MediaUnavailable
+from sidecar.media.party import Party
+from sidecar.media.rtpengine import NgClient, NgError, NgFailure, NgOverloaded, NgUnknownCall, Reply
+from sidecar.media.sounds import Sound
 
 IVR_TAG = "ivr"
 

@@ -20,12 +20,12 @@ from callinteractive.events import Fetched, FetchFailed
 from callinteractive.headers import EntryHeader, ResultHeader, StateHeader, TransferHeader
 from callinteractive.model import Address
 from callinteractive.request import CallFacts
-from sidecar import call as call_module
 from sidecar import sip
-from sidecar.call import Call, Resumption
-from sidecar.dtmf import DigitEvent
-from sidecar.media_errors import MediaUnavailable, NoCommonCodec
-from sidecar.sounds import Sound
+from sidecar.call import call as call_module
+from sidecar.call.call import Call, Resumption
+from sidecar.media.dtmf import DigitEvent
+from sidecar.media.errors import MediaUnavailable, NoCommonCodec
+from sidecar.media.sounds import Sound
 
 FACTS = CallFacts("c" * 32, "1:" + "c" * 32, "306", "Ann", "332", "000*332", 145)
 

@@ -1,0 +1,1 @@
+"""The sound of calls: descriptions, commands to RTPengine, digits, and the sound library."""
