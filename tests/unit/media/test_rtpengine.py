@@ -267,7 +267,8 @@ async def test_purge_deletes_the_calls_of_its_own_index_only(engine: FakeRtpEngi
     def answer(command: dict[str, Any]) -> dict[str, Any]:
         if command["command"] == "list":
             return {"result": "ok", "calls": calls[: command["limit"]]}
-        calls.remove(command["call-id"])
+        if command["call-id"] in calls:  # a slow machine has the client send one again
+            calls.remove(command["call-id"])
         return {"result": "ok"}
 
     engine.answer = answer
