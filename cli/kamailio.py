@@ -20,7 +20,7 @@ PRIVATE_MB = 16
 ALLOCATOR = "fm"
 """Kamailio's fast one for both. Debian's default is for debugging; it took a sixth of Kamailio's CPU."""
 SIDECARS, TRUNKS, FIRST_POOL = 1, 2, 3
-"""Dispatcher groups: `kemi.jump.GROUP`, `kemi.transfer.TRUNKS`, and `kemi.jump.FIRST_POOL` whose successors follow."""
+"""Dispatcher groups: `kemi.sidecars.GROUP`, `kemi.transfer.TRUNKS`, `kemi.sidecars.FIRST_POOL` and its successors."""
 
 
 def kamailio_spec(site: Site, site_path: Path, ivr_path: Path, run_dir: Path) -> ProcessSpec:

@@ -3,7 +3,7 @@
 Each anchored branch is a call of its own in RTPengine, between a "side-a", who called, and a "side-b". So branches that
 ring at once can't disturb each other, a branch that failed is deleted whole, and each of several 2xx has its own media.
 Neither names nor tags are a party's to choose: sidecars tell their calls by names, and whoever could make up another
-call's would get its sound. The dialog's Route carries the name (`kemi.path`).
+call's would get its sound. The dialog's Route carries the name (`kemi.record_route`).
 
 Session descriptions that RTPengine does not take never pass; where nobody can be told with a failure they are left out.
 """

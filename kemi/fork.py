@@ -1,6 +1,6 @@
 """One INVITE rings several numbers at once: its branches, their replies, and what came of them (A10-A13).
 
-A hop that fails with 5xx or is silent is replaced by the next one for the same number, where there is one: the next
+A branch that fails with 5xx or is silent is replaced by the next one for the same number, where there is one: the next
 trunk. What is particular to a branch is added in its branch route, so that no other branch has it.
 """
 
@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from callinteractive.identity import Identity
 from callinteractive.model import DEFAULT_IDENTITY, IdentityHeader
-from kemi import anchor, caller, ksr
+from kemi import anchor, identity, ksr
 from kemi.ksr import From, Route
 
 MOST_BRANCHES = 30
@@ -22,7 +22,7 @@ SILENT_MS = 4_000
 """A target that has not even said 100 by then is not there."""
 MARGIN_S = 2
 """How long a peer that rings for us is waited for when its time is up."""
-_HOP, _BRANCH, _USED = "ci_hop:", "ci_branch:", "ci_used"
+_SPEC, _BRANCH, _USED = "ci_spec:", "ci_branch:", "ci_used"
 _EARLY, _RINGING, _BUSY, _FROMS, _OWN = "ci_early", "ci_ringing", "ci_busy", "ci_froms", "ci_own_from"
 _MEDIA, _ANSWERED = "ci_media:", "ci_answered"
 _DIRECT = (Route.TARGET_REPLIED, Route.TARGET_FAILED, Route.TRANSFER_FAILED)
@@ -31,25 +31,25 @@ _ANCHORED = (Route.ANCHORED_REPLIED, Route.ANCHORED_FAILED, Route.ANCHORED_TRANS
 
 
 @dataclass(frozen=True, slots=True)
-class Hop:
+class BranchSpec:
     """Where a branch goes, the header lines that only it gets, and where its peer looks for the caller's number.
 
-    `leads_back`: to ourselves. `is_anchored`: its media goes through RTPengine.
+    `is_spiral`: to ourselves. `is_anchored`: its media goes through RTPengine.
     """
 
     uri: str
     headers: str = ""
     identity: tuple[IdentityHeader, ...] = DEFAULT_IDENTITY
-    leads_back: bool = False
+    is_spiral: bool = False
     is_anchored: bool = False
 
 
-Target = tuple[Hop, ...]
-"""One number: the hops to try one after the other."""
+Target = tuple[BranchSpec, ...]
+"""One number: the branches to try one after the other."""
 
 
 @dataclass(frozen=True, slots=True)
-class Ringing:
+class ForkOptions:
     """How the targets are rung. `keeps_from`: the INVITE's From is the caller's own."""
 
     timeout_s: int
@@ -58,23 +58,23 @@ class Ringing:
     keeps_from: bool
 
 
-def fork(targets: Sequence[Target], ringing: Ringing) -> None:
-    """Send the INVITE at hand to the first hop of each target. Answers it where nothing can be sent."""
-    caller.remove_claims()
-    if not ringing.early_media:
+def fork(targets: Sequence[Target], options: ForkOptions) -> None:
+    """Send the INVITE at hand to the first branch of each target. Answers it where nothing can be sent."""
+    identity.remove_claims()
+    if not options.early_media:
         # A reliable 183 can't be made a plain 180: its PRACK would be missed (RFC 3262).
         ksr.remove_option_tag("Supported", "100rel")
-    _remember_hops(targets, ringing)
-    anchors = any(hop.is_anchored for target in targets for hop in target)
+    _remember_specs(targets, options)
+    anchors = any(spec.is_anchored for target in targets for spec in target)
     uris = [target[0].uri for target in targets]
-    _ring(uris, ringing.timeout_s, ringing.early_media, _ANCHORED if anchors else _DIRECT)
+    _ring(uris, options.timeout_s, options.early_media, _ANCHORED if anchors else _DIRECT)
 
 
-def pass_on(hop: Hop, timeout_s: int) -> None:
+def pass_on(spec: BranchSpec, timeout_s: int) -> None:
     """Send the INVITE at hand, as it is, to a peer of ours that rings for us."""
-    _remember_hop(hop, None, hop.headers, None)
+    _remember_spec(spec, None, spec.headers, None)
     ksr.remember(_FROMS, "1")
-    _ring([hop.uri], timeout_s + MARGIN_S, True, _DIRECT)
+    _ring([spec.uri], timeout_s + MARGIN_S, True, _DIRECT)
 
 
 def _ring(uris: Sequence[str], timeout_s: int, early_media: bool, routes: tuple[Route, Route, Route]) -> None:
@@ -88,13 +88,13 @@ def _ring(uris: Sequence[str], timeout_s: int, early_media: bool, routes: tuple[
     _relay(routes)
 
 
-def _remember_hops(targets: Sequence[Target], ringing: Ringing) -> None:
-    """Keep for the branch routes what each hop is shown and which comes next."""
+def _remember_specs(targets: Sequence[Target], options: ForkOptions) -> None:
+    """Keep for the branch routes what each branch is shown and which comes next."""
     host = ksr.received_at()
     views = {
-        hop.identity: caller.shown(ringing.caller, host, hop.identity, keeps_from=ringing.keeps_from)
+        spec.identity: identity.present(options.caller, host, spec.identity, keeps_from=options.keeps_from)
         for target in targets
-        for hop in target
+        for spec in target
     }
     froms = {view.from_ for view in views.values()}
     own = _own_from()
@@ -104,27 +104,27 @@ def _remember_hops(targets: Sequence[Target], ringing: Ringing) -> None:
         ksr.remember(_OWN, json.dumps(own))
     ksr.remember(_FROMS, str(len(froms)))
     for target in targets:
-        for hop, following in zip(target, (*target[1:], None), strict=True):
-            view = views[hop.identity]
-            _remember_hop(hop, view.from_ or own, hop.headers + view.lines, following.uri if following else None)
+        for spec, following in zip(target, (*target[1:], None), strict=True):
+            view = views[spec.identity]
+            _remember_spec(spec, view.from_ or own, spec.headers + view.lines, following.uri if following else None)
 
 
-def _remember_hop(hop: Hop, from_: From | None, lines: str, following: str | None) -> None:
-    ksr.remember(_HOP + hop.uri, json.dumps((from_, lines, following, hop.leads_back, hop.is_anchored)))
+def _remember_spec(spec: BranchSpec, from_: From | None, lines: str, following: str | None) -> None:
+    ksr.remember(_SPEC + spec.uri, json.dumps((from_, lines, following, spec.is_spiral, spec.is_anchored)))
 
 
 class _Record(NamedTuple):
-    """Of a hop: the From to show, its header lines, the URI of the next, and as in `Hop`."""
+    """Of a branch: the From to show, its header lines, the URI of the next, and as in `BranchSpec`."""
 
     from_: From | None
     lines: str
     following: str | None
-    leads_back: bool
+    is_spiral: bool
     is_anchored: bool
 
 
-def _hop(uri: str) -> _Record:
-    from_, *others = json.loads(ksr.recall(_HOP + uri))
+def _spec(uri: str) -> _Record:
+    from_, *others = json.loads(ksr.recall(_SPEC + uri))
     return _Record(from_ and From(*from_), *others)
 
 
@@ -155,19 +155,19 @@ def on_branch() -> str | None:
     index, uri = ksr.branch_index(), ksr.request_uri()
     ksr.remember(f"{_BRANCH}{index}", uri)
     ksr.remember(_USED, str(index + 1))
-    hop = _hop(uri)
+    spec = _spec(uri)
     media = ""
-    if hop.is_anchored:
+    if spec.is_anchored:
         media = anchor.on_branch(early_media=bool(ksr.recall(_EARLY)))
         if not media:
             ksr.drop()  # it would learn where the caller's media is
             return None
         ksr.remember(f"{_MEDIA}{index}", media)
-    if hop.from_:
-        ksr.replace_from(hop.from_)
-    if hop.lines:
-        ksr.append_headers(hop.lines)
-    return None if hop.leads_back else media
+    if spec.from_:
+        ksr.replace_from(spec.from_)
+    if spec.lines:
+        ksr.append_headers(spec.lines)
+    return None if spec.is_spiral else media
 
 
 def on_reply() -> None:
@@ -178,7 +178,7 @@ def on_reply() -> None:
         if not ksr.recall(_EARLY) and ksr.has_body():
             ksr.turn_into_ringing()
     elif 200 <= status < 300:
-        if int(ksr.recall(_FROMS)) > 1 and (from_ := _hop(_uri_of_branch()).from_):
+        if int(ksr.recall(_FROMS)) > 1 and (from_ := _spec(_uri_of_branch()).from_):
             ksr.keep_replaced_from(from_)
     elif status >= 300:
         _note_ringing(False)
@@ -241,11 +241,11 @@ def on_anchored_failure() -> None:
 
 
 def on_branch_failure(routes: tuple[Route, Route, Route] = _DIRECT) -> None:
-    """One hop failed: the next one for its number, if the fault was not the callee's."""
+    """One branch failed: the next one for its number, if the fault was not the callee's."""
     silent = ksr.branch_timed_out() and not ksr.branch_replied()
     if ksr.is_cancelled() or not (silent or 500 <= ksr.failure_code() < 600):
         return
-    following = _hop(_uri_of_branch()).following
+    following = _spec(_uri_of_branch()).following
     if following and branches_used() < MOST_BRANCHES:
         ksr.set_request_uri(following)
         _relay(routes)

@@ -8,13 +8,13 @@ from urllib.parse import unquote
 from callinteractive.headers import AnchorHeader, CallHeader, EntryHeader, TransferHeader
 from callinteractive.model import START, Context, Extension, Ivr, Site, Trunk
 from callinteractive.numbers import Directory
-from kemi import anchor, caller, ksr
+from kemi import anchor, identity, ksr
 from kemi.facts import decode_user, find_identity, make_facts, uri_parameters
-from kemi.jump import Sidecars
 from kemi.ksr import Match
-from kemi.path import Path
+from kemi.record_route import RecordRoute
 from kemi.redirect import Redirects
 from kemi.registrar import Registrar
+from kemi.sidecars import Sidecars
 from kemi.transfer import Anchoring, Transfer
 
 ALLOW = "Allow: INVITE, ACK, CANCEL, BYE, OPTIONS, UPDATE, PRACK, INFO, REFER\r\n"
@@ -30,7 +30,7 @@ class Ingress:
         self._directory = directory
         self._contexts = contexts
         self._anchors = site.anchors_media
-        self.path = Path(route_key, anchors=self._anchors)
+        self.record_route = RecordRoute(route_key, anchors=self._anchors)
         self._registrar = Registrar(directory)
         self._transfer = Transfer(site, directory, self._registrar.contacts_of)
         self.redirects = Redirects(Sidecars(site.sidecars, contexts), self._transfer, anchors=self._anchors)
@@ -43,7 +43,7 @@ class Ingress:
             return
         if method == "CANCEL" and match is Match.FOUND:
             ksr.relay()  # RFC 3261 16.10: tm answers it and cancels what is still ringing
-        elif ksr.has_to_tag() and (media := self.path.media_of(ksr.header("Route"))) is not None:
+        elif ksr.has_to_tag() and (media := self.record_route.media_of(ksr.header("Route"))) is not None:
             self._in_dialog(media)
         else:
             self._outside(method)
@@ -55,7 +55,7 @@ class Ingress:
         if ksr.match_transaction() is not Match.NEW or not ksr.has_body():
             return
         try:
-            media = self.path.media_of(ksr.text())
+            media = self.record_route.media_of(ksr.text())
         except UnicodeDecodeError:
             media = None
         if media:
@@ -68,7 +68,7 @@ class Ingress:
         if not self._passes_checks():
             return
         ksr.remove_private_headers()
-        caller.keep_callee_s_view()
+        identity.keep_callee_s_view()
         if not ksr.follow_route():
             ksr.reply(481, "Call/Transaction Does Not Exist")
         elif media and not anchor.on_request(media):
@@ -94,10 +94,10 @@ class Ingress:
         elif method != "INVITE":
             ksr.reply(405, "Method Not Allowed", ALLOW)
         elif from_sidecar:
-            self.path.on_entry()
+            self.record_route.on_entry()
             self._transfer.start(Anchoring.NEVER, for_caller=False)
         elif from_us:
-            self._once_more()
+            self._spiral()
         elif sender := sender or self._registrar.find_caller():
             self._enter(sender)
 
@@ -116,7 +116,7 @@ class Ingress:
         call = CallHeader(make_facts(self._node, found, dialled, identity, sender))
         ksr.remove_private_headers()
         ksr.remove_header("Route")  # a phone's outbound-proxy route leads here; we go where the number says
-        self.path.on_entry()
+        self.record_route.on_entry()
         self.redirects.enter(ksr.request_user(), call, entry, caller_anchors=sender.anchors_media)
 
     def _entry(self, ivr: Ivr, sender: Trunk | Extension) -> EntryHeader | None:
@@ -137,7 +137,7 @@ class Ingress:
             return None
         return entry
 
-    def _once_more(self) -> None:
+    def _spiral(self) -> None:
         """An INVITE that we sent to ourselves, as `Transfer` does; it is in our Record-Route already."""
         if ksr.header(TransferHeader.NAME):
             self._transfer.start(Anchoring.ALL if self._caller_anchors() else Anchoring.TARGETS, for_caller=True)

@@ -22,7 +22,7 @@ from callinteractive.config import load_ivr_file, load_site  # noqa: E402
 from callinteractive.errors import ConfigError, Finding, HeaderError  # noqa: E402
 from callinteractive.model import IvrFile, Site  # noqa: E402
 from callinteractive.numbers import Directory  # noqa: E402
-from kemi import anchor, caller, fork, jump, ksr  # noqa: E402
+from kemi import anchor, fork, identity, ksr, sidecars  # noqa: E402
 from kemi.facts import UnreadableError  # noqa: E402
 from kemi.ingress import Ingress  # noqa: E402
 
@@ -108,8 +108,8 @@ class Callbacks:
 
     @guarded(drop_branch)
     def to_sidecar(self) -> None:
-        jump.on_branch()
-        self._ingress.path.on_branch()
+        sidecars.on_branch()
+        self._ingress.record_route.on_branch()
 
     @guarded(log)
     def sidecar_replied(self) -> None:
@@ -121,13 +121,13 @@ class Callbacks:
 
     @guarded(log)
     def in_dialog_replied(self) -> None:
-        caller.on_in_dialog_reply()
+        identity.on_in_dialog_reply()
 
     @guarded(drop_branch)
     def to_target(self) -> None:
         media = fork.on_branch()
         if media is not None:
-            self._ingress.path.on_branch(media)
+            self._ingress.record_route.on_branch(media)
 
     @guarded(log)
     def target_replied(self) -> None:
@@ -144,7 +144,7 @@ class Callbacks:
     @guarded(withhold)
     def anchored_in_dialog_replied(self) -> None:
         anchor.on_in_dialog_reply()
-        caller.on_in_dialog_reply()
+        identity.on_in_dialog_reply()
 
     @guarded(withhold)
     def anchored_replied(self) -> None:

@@ -14,8 +14,8 @@ from callinteractive.headers import (
     StateHeader,
     TransferHeader,
 )
-from kemi import fork, jump, ksr
-from kemi.jump import Sidecars
+from kemi import fork, ksr, sidecars
+from kemi.sidecars import Sidecars
 from kemi.transfer import Anchoring, Transfer
 
 MOST_ROUNDS = 10
@@ -25,7 +25,7 @@ _SAID = (TransferHeader, CallerHeader, StateHeader, EntryHeader)
 
 
 class Redirects:
-    """Calls to IVRs, from their entry to what the script decides before it answers. `anchors`: see `Path`."""
+    """Calls to IVRs, from their entry to what the script decides before it answers. `anchors`: see `RecordRoute`."""
 
     def __init__(self, sidecars: Sidecars, transfer: Transfer, *, anchors: bool) -> None:
         self._sidecars = sidecars
@@ -50,7 +50,7 @@ class Redirects:
         """Reply route of a sidecar."""
         status = ksr.status()
         if status < 200:
-            jump.on_sign_of_life()
+            sidecars.on_sign_of_life()
         elif status == 302:
             for header in _SAID:
                 ksr.remember(header.NAME, ksr.header(header.NAME))
@@ -61,7 +61,7 @@ class Redirects:
         if ksr.is_cancelled():
             _reply_cancelled(code)
         elif ksr.branch_timed_out() or code == 503:
-            jump.ask_next()
+            sidecars.ask_next()
         elif code == 302:
             self._redirect()
 

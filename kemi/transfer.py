@@ -16,7 +16,7 @@ from callinteractive.numbers import Directory, FoundIvr
 from callinteractive.request import CallFacts
 from kemi import anchor, ksr
 from kemi.facts import new_call_id, parse_address
-from kemi.fork import MOST_BRANCHES, Hop, Ringing, Target, fork, pass_on
+from kemi.fork import MOST_BRANCHES, BranchSpec, ForkOptions, Target, fork, pass_on
 
 TRUNKS = 2
 """The dispatcher group of the outbound trunks."""
@@ -83,9 +83,9 @@ class Transfer:
             return False
         timeout_s = plan.timeout_s or self._site.defaults.transfer_timeout_s  # A11
         if len(targets) > branches:
-            pass_on(self._hop_back("transfer", (plan, call, caller), anchoring), timeout_s)
+            pass_on(self._spiral("transfer", (plan, call, caller), anchoring), timeout_s)
             return True
-        if any(hop.is_anchored for target in targets for hop in target) and not anchor.has_acceptable_offer():
+        if any(spec.is_anchored for target in targets for spec in target) and not anchor.has_acceptable_offer():
             ksr.reply(488, "Not Acceptable Here")
             return True
         identity = Identity.of(caller.name, caller.number)
@@ -96,10 +96,10 @@ class Transfer:
             keeps_from = says == identity
         if keeps_from and says.is_anonymous:
             identity = Identity("", "")  # who it is was told to us, not to those who are called (RFC 3325 7)
-        fork(targets, Ringing(timeout_s, plan.early_media, identity, keeps_from))
+        fork(targets, ForkOptions(timeout_s, plan.early_media, identity, keeps_from))
         return True
 
-    def _hop_back(self, user: str, headers: tuple[Any, ...], anchoring: Anchoring) -> Hop:
+    def _spiral(self, user: str, headers: tuple[Any, ...], anchoring: Anchoring) -> BranchSpec:
         """Where an INVITE goes that is to be routed by ourselves once more, as a transaction of its own.
 
         Its media is anchored then, if at all, by the branches of that one.
@@ -107,7 +107,7 @@ class Transfer:
         if anchoring is Anchoring.ALL:
             headers = (*headers, AnchorHeader(True))
         lines = "".join(f"{header.NAME}: {header}\r\n" for header in headers)
-        return Hop(f"sip:{user}@{self._own_address}", lines, leads_back=True)
+        return BranchSpec(f"sip:{user}@{self._own_address}", lines, is_spiral=True)
 
     def _find_targets(
         self, numbers: tuple[str, ...], facts: CallFacts, caller: CallerHeader, anchoring: Anchoring
@@ -117,7 +117,7 @@ class Transfer:
         targets: dict[tuple[str, ...], Target] = {}
         for number in dict.fromkeys(numbers):
             for target in self._targets_of(number, home, facts, caller, anchoring):
-                targets.setdefault(tuple(hop.uri for hop in target), target)
+                targets.setdefault(tuple(spec.uri for spec in target), target)
         return list(targets.values())[:MOST_BRANCHES]
 
     def _targets_of(
@@ -126,16 +126,16 @@ class Transfer:
         extension = self._directory.find_extension(number, home)
         if extension:
             uris = [extension.contact] if extension.contact else self._contacts_of(extension)
-            return [(Hop(uri, is_anchored=anchoring.covers(extension)),) for uri in uris]
+            return [(BranchSpec(uri, is_anchored=anchoring.covers(extension)),) for uri in uris]
         ivr = self._directory.find_ivr(number, home)
         if ivr:
             return [self._ivr_target(number, ivr, facts, caller, anchoring)]
         alive = [trunk for trunk in self._trunks if trunk.to and ksr.is_alive(TRUNKS, trunk.to)]
-        hops = [
-            Hop(_at_trunk(number, trunk), identity=trunk.identity, is_anchored=anchoring.covers(trunk))
+        specs = [
+            BranchSpec(_at_trunk(number, trunk), identity=trunk.identity, is_anchored=anchoring.covers(trunk))
             for trunk in alive or self._trunks
         ]
-        return [tuple(hops)] if hops else []
+        return [tuple(specs)] if specs else []
 
     def _ivr_target(
         self, number: str, found: FoundIvr, facts: CallFacts, caller: CallerHeader, anchoring: Anchoring
@@ -152,7 +152,7 @@ class Transfer:
             called_extension_id=found.ivr.id,
         )
         entry = EntryHeader(found.ivr.number, found.ivr.entry_context, START)
-        return (self._hop_back(_escape(number), (CallHeader(entering), entry), anchoring),)
+        return (self._spiral(_escape(number), (CallHeader(entering), entry), anchoring),)
 
 
 def _at_trunk(number: str, trunk: Trunk) -> str:

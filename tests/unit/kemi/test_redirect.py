@@ -14,10 +14,10 @@ from callinteractive.headers import (
     TransferHeader,
 )
 from callinteractive.model import Context, SidecarPool
-from kemi.jump import Sidecars
 from kemi.redirect import MOST_ROUNDS, Redirects
+from kemi.sidecars import Sidecars
 from tests.unit.kemi.fake_ksr import FakeKsr
-from tests.unit.kemi.test_jump import CALL
+from tests.unit.kemi.test_sidecars import CALL
 
 ENTRY = EntryHeader("000*332", "3", "start")
 STATE = StateHeader("{}")

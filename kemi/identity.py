@@ -16,28 +16,30 @@ ANONYMOUS = From('"Anonymous"', "sip:anonymous@anonymous.invalid")
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class PresentedIdentity:
     """What one branch tells of the caller: its From, None for that of the INVITE as it came, and header lines."""
 
     from_: From | None
     lines: str
 
 
-def shown(caller: Identity, host: str, told_in: Collection[IdentityHeader], *, keeps_from: bool = False) -> Shown:
+def present(
+    caller: Identity, host: str, told_in: Collection[IdentityHeader], *, keeps_from: bool = False
+) -> PresentedIdentity:
     """What a peer sees that looks for the caller's number in the headers `told_in`; `host` is for the URIs.
 
     `keeps_from`: From is the caller's own already, and stays where the peer may see it.
     """
     if caller.is_anonymous:
-        return Shown(ANONYMOUS, "Privacy: id\r\n")
+        return PresentedIdentity(ANONYMOUS, "Privacy: id\r\n")
     uri = f"sip:{caller.user}@{host}"
     address = f"{caller.display_name} <{uri}>".lstrip()
     lines = f"P-Asserted-Identity: {address}\r\n" if "pai" in told_in else ""
     if "rpid" in told_in:
         lines += f"Remote-Party-ID: {address};party=calling;privacy=off;screen=yes\r\n"
     if "from" not in told_in:
-        return Shown(ANONYMOUS, lines)
-    return Shown(None if keeps_from else From(caller.display_name, uri), lines)
+        return PresentedIdentity(ANONYMOUS, lines)
+    return PresentedIdentity(None if keeps_from else From(caller.display_name, uri), lines)
 
 
 def remove_claims() -> None:

@@ -7,8 +7,8 @@ import pytest
 from callinteractive.headers import CallHeader, EntryHeader
 from callinteractive.model import Context, SidecarPool
 from callinteractive.request import CallFacts
-from kemi import jump
-from kemi.jump import Sidecars
+from kemi import sidecars
+from kemi.sidecars import Sidecars
 from tests.unit.kemi.fake_ksr import FakeKsr
 
 SIDECARS = Sidecars(
@@ -25,7 +25,7 @@ def enter(context: str) -> None:
 def test_headers_are_the_branch_s_only(ksr: FakeKsr) -> None:
     enter("3")
     assert not ksr.called("hdr.append")
-    jump.on_branch()
+    sidecars.on_branch()
     [(lines,)] = ksr.called("hdr.append")
     call, entry, end = lines.split("\r\n")
     assert CallHeader.parse(call.removeprefix("X-CI-Call: ")) == CALL
@@ -54,7 +54,7 @@ def test_nothing_could_be_sent(ksr: FakeKsr) -> None:
 @pytest.mark.parametrize("silent", [True, False])
 def test_next_sidecar(ksr: FakeKsr, silent: bool) -> None:
     ksr.results["tm.t_branch_timeout"] = 1 if silent else -1
-    jump.ask_next()
+    sidecars.ask_next()
     assert bool(ksr.called("dispatcher.ds_mark_dst_state")) is silent
     assert len(ksr.called("tm.t_relay")) == 1
     assert ksr.called("tm.t_on_failure") == [("sidecar_failed",)]
@@ -63,29 +63,29 @@ def test_next_sidecar(ksr: FakeKsr, silent: bool) -> None:
 
 def test_all_were_tried(ksr: FakeKsr) -> None:
     ksr.results["dispatcher.ds_next_domain"] = -1
-    jump.ask_next()
+    sidecars.ask_next()
     assert ksr.replies == [503]
     assert ksr.called("hdr.append_to_reply") == [("Retry-After: 5\r\n",)]
 
 
 def test_where_all_of_a_pool_refuse_new_calls_are_refused(ksr: FakeKsr, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [1000.0]
-    monkeypatch.setattr("kemi.jump.time.monotonic", lambda: now[0])
-    monkeypatch.setattr("kemi.jump._rests_until", {})
+    monkeypatch.setattr("kemi.sidecars.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("kemi.sidecars._rests_until", {})
     ksr.results["dispatcher.ds_next_domain"] = -1
     enter("4")
     assert not SIDECARS.refuses("4")
-    jump.ask_next()
+    sidecars.ask_next()
     assert (SIDECARS.refuses("4"), SIDECARS.refuses("3")) == (True, False)
     assert ksr.replies == [503, 503]
-    now[0] += jump.REST_S
+    now[0] += sidecars.REST_S
     assert not SIDECARS.refuses("4")
 
 
 def test_silence_is_no_refusal(ksr: FakeKsr, monkeypatch: pytest.MonkeyPatch) -> None:
     """Others may live, and whoever is silent is found out by its probes."""
-    monkeypatch.setattr("kemi.jump._rests_until", {})
+    monkeypatch.setattr("kemi.sidecars._rests_until", {})
     ksr.results.update({"dispatcher.ds_next_domain": -1, "tm.t_branch_timeout": 1})
     enter("3")
-    jump.ask_next()
+    sidecars.ask_next()
     assert not SIDECARS.refuses("3")

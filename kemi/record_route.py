@@ -19,7 +19,7 @@ _MARK = "ci"
 _ANCHORED = re.compile(rf";{_MARK}=([0-9a-f]{{16}})\.([0-9a-z-]{{1,64}})(?![0-9a-z-])", re.ASCII)
 
 
-class Path:
+class RecordRoute:
     """Writes and reads our Record-Route. `anchors`: some of the site's media is anchored."""
 
     def __init__(self, key: bytes, *, anchors: bool) -> None:

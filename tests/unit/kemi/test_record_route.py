@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kemi.path import Path
+from kemi.record_route import RecordRoute
 from tests.unit.kemi.fake_ksr import FakeKsr
 from tests.unit.kemi.test_ingress import KEY, MARK
 
@@ -16,27 +16,27 @@ def parameters(ksr: FakeKsr) -> list[str]:
 
 
 def test_where_nothing_is_anchored_it_is_written_once_on_entry(ksr: FakeKsr) -> None:
-    path = Path(KEY, anchors=False)
-    path.on_entry()
-    path.on_branch()
+    route = RecordRoute(KEY, anchors=False)
+    route.on_entry()
+    route.on_branch()
     assert parameters(ksr) == [f";ci={MARK}"]
 
 
 def test_where_media_is_anchored_each_branch_has_its_own(ksr: FakeKsr) -> None:
-    path = Path(KEY, anchors=True)
-    path.on_entry()
+    route = RecordRoute(KEY, anchors=True)
+    route.on_entry()
     assert parameters(ksr) == []
     for media in ("", MEDIA, MEDIA + "-late"):
-        path.on_branch(media)
+        route.on_branch(media)
         written = parameters(ksr)[-1]
-        assert path.media_of(f"<sip:h;lr=on{written};ftag=1>") == media
-        assert path.media_of(f"<sip:other;lr>, <sip:h{written}>") == media
+        assert route.media_of(f"<sip:h;lr=on{written};ftag=1>") == media
+        assert route.media_of(f"<sip:other;lr>, <sip:h{written}>") == media
     assert parameters(ksr)[0] == f";ci={MARK}"
 
 
 def test_neither_left_out_nor_exchanged(ksr: FakeKsr) -> None:
-    path = Path(KEY, anchors=True)
-    path.on_branch(MEDIA)
+    route = RecordRoute(KEY, anchors=True)
+    route.on_branch(MEDIA)
     [written] = parameters(ksr)
     for forged in (
         written.replace("." + MEDIA, ""),
@@ -45,18 +45,18 @@ def test_neither_left_out_nor_exchanged(ksr: FakeKsr) -> None:
         f";ci={'0' * 16}.{MEDIA}",
         "",
     ):
-        assert path.media_of(f"<sip:h;lr{forged}>") is None
+        assert route.media_of(f"<sip:h;lr{forged}>") is None
     ksr.results["kx.get_callid"] = "another-call-id"
-    assert path.media_of(f"<sip:h;lr{written}>") is None
-    assert Path(b"another key", anchors=True).media_of(f"<sip:h;lr{written}>") is None
+    assert route.media_of(f"<sip:h;lr{written}>") is None
+    assert RecordRoute(b"another key", anchors=True).media_of(f"<sip:h;lr{written}>") is None
 
 
 @pytest.mark.parametrize("anchors", [True, False])
 def test_call_id_cannot_be_written_so_that_it_names_media(ksr: FakeKsr, anchors: bool) -> None:
     """A Call-ID that ends like what is signed of an anchored dialog."""
     ksr.results["kx.get_callid"] = f"some-call-id.{MEDIA}"
-    Path(KEY, anchors=anchors).on_branch()
-    Path(KEY, anchors=anchors).on_entry()
+    RecordRoute(KEY, anchors=anchors).on_branch()
+    RecordRoute(KEY, anchors=anchors).on_entry()
     [plain] = parameters(ksr)
     ksr.results["kx.get_callid"] = "some-call-id"
-    assert Path(KEY, anchors=True).media_of(f"<sip:h{plain}.{MEDIA}>") is None
+    assert RecordRoute(KEY, anchors=True).media_of(f"<sip:h{plain}.{MEDIA}>") is None
