@@ -8,7 +8,7 @@ IVR   ?= examples/demo/ivr.yaml
 WORKERS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test unit e2e bench lint format demo run clean
+.PHONY: help setup test unit watch e2e bench lint hooks format demo run clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,6 +24,9 @@ unit: setup  ## tests with no daemon, seconds
 	$(BIN)/pytest tests/unit -n auto --cov=callinteractive --cov-branch \
 		--cov-report=term-missing:skip-covered --cov-fail-under=100
 
+watch: setup  ## whenever a file is saved, the unit tests that its code can change (the first time: all)
+	$(BIN)/watchfiles --filter python '$(BIN)/pytest tests/unit --testmon -q' callinteractive kemi sidecar cli tests
+
 e2e: setup  ## calls through real Kamailio, RTPengine and SIPp, minutes
 	$(BIN)/pytest tests/integration tests/e2e -n $(WORKERS) -m "not load"
 	$(BIN)/pytest tests/integration tests/e2e -m load
@@ -34,6 +37,9 @@ bench: setup  ## what a call costs, into bench/report.md (a quarter of an hour; 
 lint: setup  ## ruff and mypy --strict
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+hooks: setup  ## let git check before each commit what `make lint` checks
+	$(BIN)/pre-commit install
 
 format: setup  ## put the sources in their standard form
 	$(BIN)/ruff check --fix .
@@ -46,5 +52,5 @@ run: setup  ## run the sample IVR until Ctrl-C (SITE=… IVR=… for yours)
 	$(BIN)/callinteractive run --site $(SITE) --ivr $(IVR)
 
 clean:  ## remove .venv and caches
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage *.egg-info
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage .testmondata* *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
