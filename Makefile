@@ -1,22 +1,25 @@
 # `make help` lists what there is. Everything runs in .venv, which `make setup` keeps up to date.
 SHELL := /bin/bash
 BIN   := .venv/bin
-STAMP := .venv/.setup-stamp
+STAMP := .venv/.setup-development
 SITE  ?= examples/demo/site.yaml
 IVR   ?= examples/demo/ivr.yaml
 # Whole-stack tests mostly wait for sound and timers: more workers than cores pay off.
 WORKERS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test unit watch e2e bench lint hooks format demo run clean
+.PHONY: help setup setup-runtime test unit watch e2e bench lint hooks format demo run clean
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: $(STAMP)  ## install Kamailio, RTPengine, SIPp and .venv (Debian 12; root or sudo)
+setup: $(STAMP)  ## install Kamailio, RTPengine, SIPp and .venv with the test tools
 
 $(STAMP): pyproject.toml tools/setup
 	tools/setup
+
+setup-runtime:  ## install only what runs calls: Kamailio, RTPengine and .venv
+	tools/setup --runtime
 
 test: unit e2e  ## every test; the shared core must be covered to the last branch
 

@@ -16,6 +16,7 @@ from typing import Any
 from bench.held import Held, Soak
 from bench.measure import Run
 from bench.overload import Overload
+from cli.programs import locate
 
 DISTURBING = 0.1
 """Cores that other processes take from which on a run is no measurement of its own any more."""
@@ -133,7 +134,7 @@ def versions() -> dict[str, str]:
 
 
 _DAEMONS: tuple[tuple[str, list[str], Callable[[str], str]], ...] = (
-    ("kamailio", ["/usr/sbin/kamailio", "-v"], lambda text: text.split()[2]),
-    ("rtpengine", ["/usr/bin/rtpengine", "--version"], lambda text: text.split()[-1]),
+    ("kamailio", [locate("kamailio"), "-v"], lambda text: text.split()[2]),
+    ("rtpengine", [locate("rtpengine"), "--version"], lambda text: text.split()[-1]),
     ("sipp", ["sipp", "-v"], lambda text: text.split()[1].rstrip(".")),
 )

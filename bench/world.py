@@ -17,6 +17,7 @@ from typing import BinaryIO
 
 from bench import usage
 from cli.kamailio import ALLOCATOR
+from cli.programs import locate
 
 HERE = Path(__file__).parent
 STACK, CALLER, CALLEE, WEB = "127.15.0.1", "127.15.0.2", "127.15.0.3", "127.15.0.9"
@@ -100,7 +101,7 @@ class World:
         (self._directory / "baseline.cfg").write_text(configuration)
         with (self._directory / "baseline.log").open("wb") as log:
             process = self._start(
-                *("/usr/sbin/kamailio", "-f", str(self._directory / "baseline.cfg"), "-DD", "-E"),
+                *(locate("kamailio"), "-f", str(self._directory / "baseline.cfg"), "-DD", "-E"),
                 *("-Y", str(self._directory), "-l", f"udp:{BASELINE}:{SIP_PORT}", "-m", "256", "-M", "16"),
                 *("-x", ALLOCATOR, "-X", ALLOCATOR),  # as ours: what a switch saves is no merit of our script
                 *("-n", str(max(2, min(8, os.cpu_count() or 2)))),
@@ -113,7 +114,7 @@ class World:
 
     def _start(self, *command: str, log: BinaryIO) -> subprocess.Popen[bytes]:
         process = subprocess.Popen(
-            ["/usr/bin/setpriv", "--pdeathsig", "TERM", "--", *command],
+            [locate("setpriv"), "--pdeathsig", "TERM", "--", *command],
             cwd=HERE.parent,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

@@ -11,9 +11,9 @@ from pathlib import Path
 from callinteractive.model import Address, Site
 from cli.probe import answers_options
 from cli.process import ProcessSpec
+from cli.programs import locate
 
 ROOT = Path(__file__).resolve().parents[1]
-KAMAILIO = "/usr/sbin/kamailio"
 SHARED_MB = 256
 """Memory for transactions, 12 KB a held call, over all workers."""
 PRIVATE_MB = 16
@@ -34,7 +34,7 @@ def kamailio_spec(site: Site, site_path: Path, ivr_path: Path, run_dir: Path) ->
     return ProcessSpec(
         name="kamailio",
         argv=(
-            *(KAMAILIO, "-f", str(ROOT / "kamailio.cfg"), "-DD", "-E", "-Y", str(run_dir)),
+            *(locate("kamailio"), "-f", str(ROOT / "kamailio.cfg"), "-DD", "-E", "-Y", str(run_dir)),
             *("-m", str(SHARED_MB), "-M", str(PRIVATE_MB), "-x", ALLOCATOR, "-X", ALLOCATOR),
             *("-n", str(_workers()), "-N", str(_workers())),
             *(argument for listen in site.listen for argument in ("-l", str(listen))),

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from cli.programs import locate
+
 PROBE_PAUSE_S = 0.05
 PROBE_TIMEOUT_S = 1.0
 TAIL_LINES = 15
@@ -75,7 +77,7 @@ class Process:
         if program is None:
             raise StackError(f"{spec.name}: {spec.argv[0]} is not installed. `make setup` installs it.")
         child = await asyncio.create_subprocess_exec(
-            *("/usr/bin/setpriv", "--pdeathsig", "TERM", "--", program, *spec.argv[1:]),
+            *(locate("setpriv"), "--pdeathsig", "TERM", "--", program, *spec.argv[1:]),
             env=dict(spec.env),
             cwd=spec.cwd,
             pass_fds=spec.pass_fds,

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from callinteractive.model import Site
 from cli.process import ProcessSpec
+from cli.programs import locate
 from sidecar.media.rtpengine import NgClient, NgTimeouts
 
-RTPENGINE = "/usr/bin/rtpengine"
 LOG_LEVEL = 4
 """Warnings and worse (syslog's numbers): at 5 it writes a line for every call, from 6 on several for every command."""
 CORE_LOG_LEVEL = 3
@@ -24,7 +24,7 @@ def rtpengine_spec(site: Site, run_dir: Path) -> ProcessSpec:
     return ProcessSpec(
         name="rtpengine",
         argv=(
-            *(RTPENGINE, "--config-file=none", "--foreground", "--log-stderr"),
+            *(locate("rtpengine"), "--config-file=none", "--foreground", "--log-stderr"),
             *(f"--log-level={LOG_LEVEL}", f"--log-level-core={CORE_LOG_LEVEL}"),
             "--table=-1",  # no kernel module
             f"--interface={engine.interface}",

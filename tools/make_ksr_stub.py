@@ -15,9 +15,10 @@ import tempfile
 from collections import defaultdict
 from pathlib import Path
 
+from cli.programs import locate
+
 ROOT = Path(__file__).resolve().parents[1]
 STUB = ROOT / "typings" / "KSR.pyi"
-KAMAILIO = "/usr/sbin/kamailio"
 
 # What Kamailio calls none, str, int, bool and xval, in Python. An xval is whatever the value happens to be.
 RETURNS = {"none": "None", "str": "str", "int": "int", "bool": "bool", "xval": "str | int | None"}
@@ -77,7 +78,8 @@ def _ask_kamailio(folder: Path, modules: list[str]) -> dict[str, dict[str, list[
     (folder / "list_api.py").write_text(SCRIPT)
     (folder / "dispatcher.list").write_text("1 sip:127.0.0.1:9\n")
     # Port 9 (discard) of an address that nothing else uses: Kamailio insists on listening somewhere.
-    command = [KAMAILIO, "-f", str(config), "-DD", "-E", "-l", "udp:127.9.9.9:9", "-Y", str(folder), "-n", "1"]
+    where = ("-f", str(config), "-Y", str(folder), "-l", "udp:127.9.9.9:9")
+    command = [locate("kamailio"), *where, "-DD", "-E", "-n", "1"]
     done = subprocess.run(
         command, env={"PATH": "/usr/bin:/bin"}, timeout=30, check=False, capture_output=True, text=True
     )

@@ -20,6 +20,7 @@ from textwrap import dedent
 from callinteractive.config import load_site
 from cli.kamailio import kamailio_spec
 from cli.process import Process
+from cli.programs import locate
 
 _WORKER = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
 NET = f"{os.environ.get('CALLINTERACTIVE_KAMAILIO_NET', '127.12')}.{_WORKER}"
@@ -269,7 +270,7 @@ class RunningKamailio:
 
     async def rpc(self, *command: str) -> str:
         """What kamcmd prints."""
-        kamcmd = ("/usr/sbin/kamcmd", "-s", f"unix:{self.run_dir}/ctl", *command)
+        kamcmd = (locate("kamcmd"), "-s", f"unix:{self.run_dir}/ctl", *command)
         child = await asyncio.create_subprocess_exec(*kamcmd, stdout=asyncio.subprocess.PIPE)
         async with asyncio.timeout(5):
             out, _ = await child.communicate()

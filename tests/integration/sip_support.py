@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from cli.programs import locate
 from sidecar.sip import Address, Event, Leg, UaConfig
 
 FILES = Path(__file__).parent / "sipp"
@@ -79,7 +80,7 @@ async def proxy(run_dir: Path) -> AsyncIterator[None]:
         return "-A", f"{name}={value}"
 
     process = await asyncio.create_subprocess_exec(
-        "setpriv", "--pdeathsig", "TERM", "--", "kamailio", "-f", str(FILES / "sip_proxy.cfg"), "-DD", "-E",
+        "setpriv", "--pdeathsig", "TERM", "--", locate("kamailio"), "-f", str(FILES / "sip_proxy.cfg"), "-DD", "-E",
         "-Y", str(run_dir), "-P", str(run_dir / "pid"), "-m", "32", "-M", "8",
         *define("LISTEN", f"udp:{PROXY}"),
         *define("FORK_A", f'"sip:fork@{FORKS[0]}"'), *define("FORK_B", f'"sip:fork@{FORKS[1]}"'),

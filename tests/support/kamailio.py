@@ -9,13 +9,15 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+from cli.programs import locate
 from tests.support.stack import POLL_S, RunningStack
 
 
 async def kamcmd(stack: RunningStack, *command: str) -> str:
     """What kamcmd prints."""
     socket = f"unix:{_run_dir(stack.pid('kamailio'))}/ctl"
-    child = await asyncio.create_subprocess_exec("kamcmd", "-s", socket, *command, stdout=asyncio.subprocess.PIPE)
+    kamcmd = (locate("kamcmd"), "-s", socket, *command)
+    child = await asyncio.create_subprocess_exec(*kamcmd, stdout=asyncio.subprocess.PIPE)
     async with asyncio.timeout(5):
         out, _ = await child.communicate()
     return out.decode()
