@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_network
 
 from callinteractive.actions import BY_YAML_KEY, Action
 from callinteractive.actions.jump import Jump
-from callinteractive.actions.play_sound import is_sound_name
 from callinteractive.document import Document, Value
 from callinteractive.errors import InvalidActionError
 from callinteractive.form import Form
 from callinteractive.form import Value as FormValue
+from callinteractive.limits import MAX_SIDECARS
 from callinteractive.model import (
     DEFAULT_IDENTITY,
     INVALID,
@@ -31,14 +31,14 @@ from callinteractive.model import (
     Site,
     Trunk,
 )
+from callinteractive.sounds import is_sound_name
 
-MAX_SIDECARS = 10
-"""RTPengine's digit events find their sidecar by one decimal digit."""
 _EXTENDED = re.compile(r"[0-9]{1,10}\*[0-9]{1,10}", re.ASCII)
 _DID = re.compile(r"\+?[0-9]{1,20}", re.ASCII)
 _OPTION = re.compile(r"[0-9*#A-D]{1,32}", re.ASCII)
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 _HOST = r"(?:[0-9A-Za-z.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])"
+"""A host as a URI writes it; `_socket_host` makes of it what a socket takes."""
 _INTERFACE = re.compile(r"[0-9A-Za-z._:/!\[\]-]{1,253}", re.ASCII)
 _ADDRESS = re.compile(rf"({_HOST}):([0-9]{{1,5}})", re.ASCII)
 _LISTEN = re.compile(rf"(udp|tcp):({_HOST}):([0-9]{{1,5}})", re.ASCII)
@@ -93,6 +93,15 @@ def load_ivr_file(text: str, filename: str) -> IvrFile:
     _unique("DID", ((item, did.removeprefix("+")) for item, ivr in ivrs for did in ivr.dids))
     document.finish()
     return IvrFile(tuple(ivr for _, ivr in ivrs), contexts)
+
+
+def without_pool(site: Site, ivr_file: IvrFile) -> dict[str, str]:
+    """Contexts whose pool the site does not have: what is wrong, by context ID. Neither file shows it alone."""
+    return {
+        context.id: f"the site has no pool {context.pool!r} of sidecars"
+        for context in ivr_file.contexts.values()
+        if context.pool is not None and context.pool not in site.sidecars.pools
+    }
 
 
 def _ivr(value: Value, contexts: Mapping[str, Context]) -> Ivr:
@@ -196,8 +205,9 @@ def _listen(value: Value) -> tuple[Listen, ...]:
     found = []
     for item in value.items():
         match = _LISTEN.fullmatch(item.text())
-        if match and 1 <= int(match[3]) <= 65535:
-            found.append(Listen("udp" if match[1] == "udp" else "tcp", match[2], int(match[3])))
+        host = _socket_host(match[2]) if match else None
+        if match and host and 1 <= int(match[3]) <= 65535:
+            found.append(Listen("udp" if match[1] == "udp" else "tcp", host, int(match[3])))
         else:
             item.wrong('must be like "udp:127.0.0.1:5060" or "tcp:127.0.0.1:5060"')
     if not any(listen.transport == "udp" for listen in found):
@@ -243,7 +253,7 @@ def _sidecars(value: Value) -> SidecarPool:
     count = section["count"].integer(default.count, 1, MAX_SIDECARS)
     pool = SidecarPool(
         count=count,
-        host=section["host"].checked(_host, default.host),
+        host=_socket_host(section["host"].checked(_host, default.host)) or default.host,
         base_port=section["base_port"].integer(default.base_port, 1, 65535 - MAX_SIDECARS),
         metrics_port=section["metrics_port"].integer(default.metrics_port, 1, 65535 - MAX_SIDECARS),
         pools={
@@ -305,8 +315,9 @@ def _defaults(value: Value) -> Defaults:
 
 def _address(value: Value, default: Address) -> Address:
     match = _ADDRESS.fullmatch(value.text(str(default)))
-    if match and 1 <= int(match[2]) <= 65535:
-        return Address(match[1], int(match[2]))
+    host = _socket_host(match[1]) if match else None
+    if match and host and 1 <= int(match[2]) <= 65535:
+        return Address(host, int(match[2]))
     value.wrong('must be like "127.0.0.1:22222"')
     return default
 
@@ -325,8 +336,9 @@ def _sip_uri(value: Value) -> tuple[str | None, str | None]:
     if uri is None:
         return None, None
     match = _SIP_URI.fullmatch(uri)
-    if match and 1 <= int(match[2] or 5060) <= 65535:
-        return uri, match[1]
+    host = _socket_host(match[1]) if match else None
+    if match and host and 1 <= int(match[2] or 5060) <= 65535:
+        return uri, host
     value.wrong(f'must be a SIP URI like "sip:306@127.0.0.3:5090", not {uri[:60]!r}')
     return None, None
 
@@ -352,7 +364,18 @@ def _identifier(text: str) -> str | None:
 
 
 def _host(text: str) -> str | None:
-    return None if re.fullmatch(_HOST, text, re.ASCII) else "must be an address like 127.0.0.1"
+    is_host = re.fullmatch(_HOST, text, re.ASCII) and _socket_host(text)
+    return None if is_host else 'must be an address like 127.0.0.1 or "[::1]"'
+
+
+def _socket_host(text: str) -> str | None:
+    """A URI's host as a socket takes and names it: an IPv6 address shortest and without brackets. None: no address."""
+    if not text.startswith("["):
+        return text
+    try:
+        return str(IPv6Address(text[1:-1]))
+    except ValueError:
+        return None
 
 
 def _interface(text: str) -> str | None:

@@ -34,7 +34,8 @@ class PlayFailed:
     reason: str
 
 
-DIGITS = frozenset("0123456789*#ABCD")
+DIGITS = tuple("0123456789*#ABCD")
+"""What a phone can dial, by event code (RFC 4733 3.2)."""
 
 
 @dataclass(frozen=True, slots=True)

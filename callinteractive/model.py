@@ -66,13 +66,18 @@ class IvrFile:
 
 
 class Address(NamedTuple):
-    """Host and port."""
+    """A host and a port, as a socket takes them: an IPv6 address has no brackets. `str` writes them (RFC 3261 25.1)."""
 
     host: str
     port: int
 
+    @property
+    def uri_host(self) -> str:
+        """The host as a URI holds it: an IPv6 address in brackets."""
+        return f"[{self.host}]" if ":" in self.host else self.host
+
     def __str__(self) -> str:
-        return f"{self.host}:{self.port}"
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +88,12 @@ class Listen:
     host: str
     port: int
 
+    @property
+    def address(self) -> Address:
+        return Address(self.host, self.port)
+
     def __str__(self) -> str:
-        return f"{self.transport}:{self.host}:{self.port}"
+        return f"{self.transport}:{self.address}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +198,11 @@ class Site:
     rtpengine: RtpEngine = RtpEngine()
     sounds: str = "./sounds"
     defaults: Defaults = Defaults()
+
+    @property
+    def udp_address(self) -> Address:
+        """Where Kamailio takes the SIP of the sidecars and of itself: the first UDP address. `load_site` wants one."""
+        return next(listen.address for listen in self.listen if listen.transport == "udp")
 
     @property
     def anchors_media(self) -> bool:

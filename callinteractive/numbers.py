@@ -74,9 +74,9 @@ class Directory:
 
 
 def _address(text: str) -> IPv4Address | IPv6Address | None:
-    """The IP address, an IPv6 one perhaps in brackets; None for a host's name."""
+    """The IP address; None for a host's name."""
     try:
-        return ip_address(text.strip("[]"))
+        return ip_address(text)
     except ValueError:
         return None
 

@@ -14,7 +14,7 @@ from callinteractive.actions import Action
 from callinteractive.actions.play_sound import PlaySound
 from callinteractive.actions.record_digits import RecordDigits
 from callinteractive.actions.simple_transfer import SimpleTransfer
-from callinteractive.config import load_ivr_file, load_site
+from callinteractive.config import load_ivr_file, load_site, without_pool
 from callinteractive.document import Document, Value
 from callinteractive.errors import Finding, ResponseError
 from callinteractive.model import IvrFile, Site
@@ -68,10 +68,9 @@ def cross_check(site: Site, site_dir: Path, ivr_file: IvrFile, filename: str, te
         for number in rule.numbers if isinstance(rule, SimpleTransfer) else ():
             if not (has_trunk or directory.find_extension(number) or directory.find_ivr(number)):
                 where.wrong(f"{number} is no extension, no IVR, and no trunk has a `to` (A14)")
-    for name, context in document.root.section()["contexts"].entries().items():
-        pool = ivr_file.contexts[name].pool
-        if pool is not None and pool not in site.sidecars.pools:
-            context.wrong(f"the site has no pool {pool!r} of sidecars")
+    contexts = document.root.section()["contexts"].entries()
+    for name, reason in without_pool(site, ivr_file).items():
+        contexts[name].wrong(reason)
     return document.findings
 
 

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 import click
 
-KEYS = frozenset("0123456789*#ABCD")
+from callinteractive.events import DIGITS
+
 SILENCE = ","
 
 
@@ -38,7 +39,7 @@ class Dialler:
     def _next_line(self) -> str:
         for line in self._lines:
             dialled = "".join(line.split()).upper()
-            unknown = set(dialled) - KEYS - {SILENCE}
+            unknown = set(dialled) - {*DIGITS, SILENCE}
             if not unknown:
                 return dialled
             click.echo(f"no such key: {' '.join(sorted(unknown))}; there are 0-9 * # A-D, and a comma for silence")

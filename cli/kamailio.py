@@ -8,6 +8,7 @@ import sysconfig
 from functools import partial
 from pathlib import Path
 
+from callinteractive.dispatcher import TRUNKS, sidecar_groups
 from callinteractive.model import Address, Site
 from cli.probe import answers_options
 from cli.process import ProcessSpec
@@ -19,8 +20,6 @@ SHARED_MB = 256
 PRIVATE_MB = 16
 ALLOCATOR = "fm"
 """Kamailio's fast one for both. Debian's default is for debugging; it took a sixth of Kamailio's CPU."""
-SIDECARS, TRUNKS, FIRST_POOL = 1, 2, 3
-"""Dispatcher groups: `kemi.sidecars.GROUP`, `kemi.transfer.TRUNKS`, `kemi.sidecars.FIRST_POOL` and its successors."""
 
 
 def kamailio_spec(site: Site, site_path: Path, ivr_path: Path, run_dir: Path) -> ProcessSpec:
@@ -30,7 +29,6 @@ def kamailio_spec(site: Site, site_path: Path, ivr_path: Path, run_dir: Path) ->
     """
     run_dir = run_dir.resolve()
     (run_dir / "dispatcher.list").write_text(_dispatcher_list(site), encoding="ascii")
-    probe = next((listen for listen in site.listen if listen.transport == "udp"), site.listen[0])
     return ProcessSpec(
         name="kamailio",
         argv=(
@@ -53,23 +51,22 @@ def kamailio_spec(site: Site, site_path: Path, ivr_path: Path, run_dir: Path) ->
             # Kept in the environment of a service, it lets dialogs outlive a restart of Kamailio.
             "CALLINTERACTIVE_ROUTE_KEY": os.environ.get("CALLINTERACTIVE_ROUTE_KEY") or secrets.token_hex(16),
         },
-        ready=partial(answers_options, probe.host, probe.port),
+        ready=partial(answers_options, site.udp_address),
     )
 
 
 def _dispatcher_list(site: Site) -> str:
     """Lines of `group uri`. Sidecars share the calls in turn; trunks are tried in the order of the site file."""
     pool, addresses = site.sidecars, site.sidecars.addresses
-    groups = [(SIDECARS, pool.members(None))]
-    groups += [(FIRST_POOL + index, pool.members(name)) for index, name in enumerate(pool.pools)]
-    lines = [f"{group} sip:{addresses[member]}" for group, members in groups for member in members]
+    groups = sidecar_groups(pool).items()
+    lines = [f"{group} sip:{addresses[member]}" for name, group in groups for member in pool.members(name)]
     lines += [f"{TRUNKS} {trunk.to}" for trunk in site.trunks if trunk.to]
     return "\n".join((*lines, ""))
 
 
 def _ng_url(address: Address) -> str:
     """As Kamailio's rtpengine module writes it."""
-    return f"{'udp6' if address.host.startswith('[') else 'udp'}:{address}"
+    return f"{'udp6' if ':' in address.host else 'udp'}:{address}"
 
 
 def _workers() -> int:

@@ -12,6 +12,8 @@ from typing import Any
 
 import click
 
+from callinteractive.limits import MAX_SIDECARS
+
 CONFIG = click.Path(exists=True, dir_okay=False, path_type=Path)
 SITE = click.option("--site", "site_path", type=CONFIG, required=True, help="site.yaml: where things are.")
 IVR = click.option("--ivr", "ivr_path", type=CONFIG, required=True, help="ivr.yaml: what callers hear.")
@@ -71,7 +73,12 @@ def run(site_path: Path, ivr_path: Path, log_format: str, run_dir: Path | None, 
 @SITE
 @IVR
 @LOG_FORMAT
-@click.option("--index", type=click.IntRange(0, 9), required=True, help="Which sidecar of the site this is, from 0.")
+@click.option(
+    "--index",
+    type=click.IntRange(0, MAX_SIDECARS - 1),
+    required=True,
+    help="Which sidecar of the site this is, from 0.",
+)
 @click.option("--dtmf-fd", type=int, help="Inherited DTMF socket; default: opens its own (one sidecar a host).")
 def serve(site_path: Path, ivr_path: Path, log_format: str, index: int, dtmf_fd: int | None) -> None:
     """Run one sidecar, for installations where Kamailio and RTPengine are services of their own.

@@ -7,7 +7,7 @@ import socket
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
-from callinteractive.model import Site
+from callinteractive.model import Address, Site
 
 PARTS = ("rtpengine", "sidecars", "kamailio")
 """The parts of a stack, in the order in which they start."""
@@ -23,7 +23,7 @@ class Port:
     chosen_by: str
 
     def __str__(self) -> str:
-        return f"{self.transport} {self.host}:{self.port}" if self.port else self.host
+        return f"{self.transport} {Address(self.host, self.port)}" if self.port else self.host
 
     def problem(self) -> str | None:
         """Why it can't be bound, or None. Binds without SO_REUSEPORT, so a shared port counts as taken."""

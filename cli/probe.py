@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import uuid
 
+from callinteractive.model import Address
 
-async def answers_options(host: str, port: int) -> bool:
-    """Whether the element at `host`:`port` answers an OPTIONS with a 2xx within half a second. Raises nothing."""
+
+async def answers_options(peer: Address) -> bool:
+    """Whether the element at `peer` answers an OPTIONS with a 2xx within half a second. Raises nothing."""
     loop = asyncio.get_running_loop()
     probe = _Probe(loop.create_future())
     try:
-        transport, _ = await loop.create_datagram_endpoint(lambda: probe, remote_addr=(host, port))
+        transport, _ = await loop.create_datagram_endpoint(lambda: probe, remote_addr=peer)
     except OSError:
         return False
     try:
-        transport.sendto(_options(host, port, transport.get_extra_info("sockname")))
+        transport.sendto(_options(peer, Address(*transport.get_extra_info("sockname")[:2])))
         async with asyncio.timeout(0.5):
             return (await probe.status).startswith(b"SIP/2.0 2")
     except TimeoutError:
@@ -37,18 +39,17 @@ class _Probe(asyncio.DatagramProtocol):
             self.status.set_result(b"")
 
 
-def _options(host: str, port: int, local: tuple[str, int]) -> bytes:
+def _options(peer: Address, local: Address) -> bytes:
     token = uuid.uuid4().hex
-    source = f"{local[0]}:{local[1]}"
     lines = (
-        f"OPTIONS sip:{host}:{port} SIP/2.0",
-        f"Via: SIP/2.0/UDP {source};branch=z9hG4bK{token};rport",
+        f"OPTIONS sip:{peer} SIP/2.0",
+        f"Via: SIP/2.0/UDP {local};branch=z9hG4bK{token};rport",
         "Max-Forwards: 5",
-        f"From: <sip:ready@{source}>;tag={token[:8]}",
-        f"To: <sip:{host}:{port}>",
+        f"From: <sip:ready@{local}>;tag={token[:8]}",
+        f"To: <sip:{peer}>",
         f"Call-ID: {token}",
         "CSeq: 1 OPTIONS",
-        f"Contact: <sip:ready@{source}>",
+        f"Contact: <sip:ready@{local}>",
         "Content-Length: 0",
     )
     return "\r\n".join((*lines, "", "")).encode()

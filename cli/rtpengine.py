@@ -29,8 +29,8 @@ def rtpengine_spec(site: Site, run_dir: Path) -> ProcessSpec:
             "--table=-1",  # no kernel module
             f"--interface={engine.interface}",
             f"--listen-ng={engine.ng}",
-            f"--listen-http={engine.ng.host}:{engine.http_port}",
-            f"--dtmf-log-dest={engine.ng.host}:{engine.dtmf_port}",
+            f"--listen-http={engine.ng._replace(port=engine.http_port)}",
+            f"--dtmf-log-dest={engine.ng._replace(port=engine.dtmf_port)}",
             *(f"--port-min={engine.port_min}", f"--port-max={engine.port_max}"),
             "--delete-delay=0",  # ports are free again at once, not after 30 s
             f"--timeout={engine.timeout_s}",  # for a caller who sends nothing, even while a sound plays to it

@@ -65,4 +65,4 @@ def allow_many_files() -> None:
 def _announce(site: Site, parts: tuple[str, ...]) -> None:
     listen = site.listen[0]
     transport = "" if listen.transport == "udp" else f";transport={listen.transport}"
-    print(f"ready sip:{listen.host}:{listen.port}{transport}" if "kamailio" in parts else "ready", flush=True)
+    print(f"ready sip:{listen.address}{transport}" if "kamailio" in parts else "ready", flush=True)

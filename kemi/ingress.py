@@ -25,8 +25,8 @@ class Ingress:
 
     def __init__(self, site: Site, directory: Directory, contexts: Mapping[str, Context], route_key: bytes) -> None:
         self._node = site.node
-        self._sidecar_addresses = {(address.host, address.port) for address in site.sidecars.addresses}
-        self._own_addresses = {(listen.host, listen.port) for listen in site.listen if listen.transport == "udp"}
+        self._sidecar_addresses = set(site.sidecars.addresses)
+        self._own_addresses = {listen.address for listen in site.listen if listen.transport == "udp"}
         self._directory = directory
         self._contexts = contexts
         self._anchors = site.anchors_media

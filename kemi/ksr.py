@@ -6,6 +6,7 @@ Reading functions raise UnicodeDecodeError where the message's octets are not UT
 from __future__ import annotations
 
 from enum import Enum, StrEnum, auto
+from ipaddress import IPv6Address
 from typing import NamedTuple
 
 import KSR
@@ -48,7 +49,9 @@ def source() -> tuple[str, int]:
     """Where the message came from: IP address and port."""
     port = KSR.kx.get_srcport()
     assert isinstance(port, int)
-    return _text(KSR.kx.get_srcip()), port
+    host = _text(KSR.kx.get_srcip())
+    # Kamailio writes all eight groups of an IPv6 address; the configuration has the short form.
+    return str(IPv6Address(host)) if ":" in host else host, port
 
 
 def request_uri() -> str:

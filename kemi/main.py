@@ -18,7 +18,7 @@ if sys.path[0] == str(ROOT / "kemi"):
 if "CALLINTERACTIVE_PACKAGES" in os.environ:
     python_site.addsitedir(os.environ["CALLINTERACTIVE_PACKAGES"])
 
-from callinteractive.config import load_ivr_file, load_site  # noqa: E402
+from callinteractive.config import load_ivr_file, load_site, without_pool  # noqa: E402
 from callinteractive.errors import ConfigError, Finding, HeaderError  # noqa: E402
 from callinteractive.model import IvrFile, Site  # noqa: E402
 from callinteractive.numbers import Directory  # noqa: E402
@@ -175,13 +175,9 @@ def mod_init() -> Callbacks:
 
 
 def _check_pools(site: Site, ivr_file: IvrFile) -> None:
-    """What neither file shows alone. Raises ConfigError."""
-    path = os.environ["CALLINTERACTIVE_IVR"]
-    findings = [
-        Finding(path, 0, f"contexts.{context.id}.pool", f"the site has no pool {context.pool!r} of sidecars")
-        for context in ivr_file.contexts.values()
-        if context.pool is not None and context.pool not in site.sidecars.pools
-    ]
+    """Raises ConfigError."""
+    path, wrong = os.environ["CALLINTERACTIVE_IVR"], without_pool(site, ivr_file)
+    findings = [Finding(path, 0, f"contexts.{context}.pool", reason) for context, reason in wrong.items()]
     if findings:
         raise ConfigError(findings)
 

@@ -12,13 +12,12 @@ import random
 import time
 from collections.abc import Mapping
 
+from callinteractive.dispatcher import sidecar_groups
 from callinteractive.headers import EntryHeader
 from callinteractive.model import Address, Context, SidecarPool
 from kemi import fork, ksr
 from kemi.ksr import Route
 
-GROUP, FIRST_POOL = 1, 3
-"""The dispatcher groups: of the sidecars that are in no pool; of the first pool, whose successors follow."""
 PROVISIONAL_MS = 300
 ALIVE_MS = 3_000
 DECISION_MS = 60_000
@@ -36,8 +35,7 @@ class Sidecars:
 
     def __init__(self, pool: SidecarPool, contexts: Mapping[str, Context]) -> None:
         self._pools = {name: context.pool for name, context in contexts.items()}
-        self._groups: dict[str | None, int] = {None: GROUP}
-        self._groups |= {name: FIRST_POOL + index for index, name in enumerate(pool.pools)}
+        self._groups = sidecar_groups(pool)
         self._members: dict[str | None, list[Address]] = {
             name: [pool.addresses[index] for index in pool.members(name)] for name in self._groups
         }

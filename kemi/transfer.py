@@ -8,6 +8,7 @@ from enum import Enum, auto
 from typing import Any
 from urllib.parse import quote
 
+from callinteractive.dispatcher import TRUNKS
 from callinteractive.errors import HeaderError
 from callinteractive.headers import AnchorHeader, CallerHeader, CallHeader, EntryHeader, TransferHeader
 from callinteractive.identity import Identity
@@ -17,9 +18,6 @@ from callinteractive.request import CallFacts
 from kemi import anchor, ksr
 from kemi.facts import new_call_id, parse_address
 from kemi.fork import MOST_BRANCHES, BranchSpec, ForkOptions, Target, fork, pass_on
-
-TRUNKS = 2
-"""The dispatcher group of the outbound trunks."""
 
 
 class Anchoring(Enum):
@@ -49,8 +47,7 @@ class Transfer:
         self._directory = directory
         self._contacts_of = contacts_of
         # UDP, whatever the caller came by: the sender's port then tells that it is ourselves.
-        udp = next(listen for listen in site.listen if listen.transport == "udp")
-        self._own_address = f"{udp.host}:{udp.port}"
+        self._own_address = site.udp_address
         self._trunks = tuple(trunk for trunk in site.trunks if trunk.to)
 
     def start(self, anchoring: Anchoring, *, for_caller: bool) -> None:

@@ -140,7 +140,7 @@ class Sidecar:
         metrics_address = Address(self._site.sidecars.host, self._site.sidecars.metrics_port + self._index)
         stack.push_async_callback((await self._metrics.serve(metrics_address)).cleanup)
         config = sip.UaConfig(trying_delay_s=TRYING_DELAY_S, trying_repeat_s=TRYING_REPEAT_S)
-        transport = await sip.Transport.open(sip.Address(*self._address), self._on_invite, config)
+        transport = await sip.Transport.open(self._address, self._on_invite, config)
         transport.agent.admit = Admission(transport.waited_s, lambda: ng.waiting, self._metrics.refused.inc)
         stack.callback(transport.close)
         return Services(
@@ -148,7 +148,7 @@ class Sidecar:
             pool=self._site.sidecars.pool_of(self._index),
             ivr_file=self._ivr_file,
             agent=transport.agent,
-            proxy=next(Address(listen.host, listen.port) for listen in self._site.listen if listen.transport == "udp"),
+            proxy=self._site.udp_address,
             ng=ng,
             dtmf=dtmf,
             sounds=sounds,

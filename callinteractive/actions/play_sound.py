@@ -11,7 +11,6 @@ YAML: ``- play_sound: {file: welcome.wav, where: background, digitvar: v}``
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
@@ -21,19 +20,11 @@ from callinteractive.actions.set_var import variable_name
 from callinteractive.commands import Command, Play
 from callinteractive.errors import InvalidActionError
 from callinteractive.events import Event, Played, PlayFailed
+from callinteractive.sounds import NAME_RULE, is_sound_name
 
 if TYPE_CHECKING:
     from callinteractive.form import Form
     from callinteractive.script import CallScript
-
-
-# One rule for what a file of the sound library may be called: a plain name, never a path, never hidden (A6).
-_SOUND_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}", re.ASCII)
-
-
-def is_sound_name(text: str) -> bool:
-    """Whether `text` can name a file of the sound library."""
-    return _SOUND_NAME.fullmatch(text) is not None
 
 
 def sound_name(text: str) -> str:
@@ -41,7 +32,7 @@ def sound_name(text: str) -> str:
     if not text:
         raise InvalidActionError("the name of a sound is missing")
     if not is_sound_name(text):
-        raise InvalidActionError(f"{text[:40]!r} is no name in the sound library: letters, digits, dot, _ and - only")
+        raise InvalidActionError(f"{text[:40]!r} is no name in the sound library: {NAME_RULE}")
     return text
 
 

@@ -56,7 +56,7 @@ class Callee:
             f"sip:transfer@{self._services.proxy}",
             offer.encode(),
             lambda event: self._post(FromCallee(self, event)),
-            from_=_shown(Identity.of(command.caller_name, command.caller_number), self._services.proxy.host),
+            from_=_shown(Identity.of(command.caller_name, command.caller_number), self._services.proxy.uri_host),
             headers=[(CallHeader.NAME, str(CallHeader(facts))), *transfer_headers(command)],
             max_forwards=max_forwards,
         )

@@ -18,11 +18,10 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-DIGITS = "0123456789*#ABCD"  # by event code, RFC 4733 section 3.2
+from callinteractive.events import DIGITS
+from callinteractive.limits import MAX_SIDECARS
 
 CALLER_TAG = "caller"  # RTPengine's name for the caller's leg of every call; only its digits count
-
-MAX_SIDECARS = 10  # one decimal character tells them apart
 
 _LARGEST_EVENT = 4096
 _RECEIVE_BUFFER = 1024 * 1024

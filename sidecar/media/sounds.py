@@ -7,14 +7,14 @@ are such cases), so it only ever gets our own conversions. A sound's name is a f
 from __future__ import annotations
 
 import hashlib
-import re
 import stat
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
+from callinteractive.sounds import NAME_RULE, is_sound_name
+
 _CONVERSION = 1  # to be counted up when the same source is to give another conversion
 
 AU_HEADER = struct.Struct(">4sIIIII")  # magic, data offset, data size, encoding, sample rate, channels
@@ -105,8 +105,8 @@ class SoundLibrary:
 
 
 def _load(file: Path, cache_dir: Path) -> Sound:
-    if not _NAME.fullmatch(file.name):
-        raise UnusableSoundError("its name may have only letters, digits and . _ - (at most 128)")
+    if not is_sound_name(file.name):
+        raise UnusableSoundError(f"its name must be {NAME_RULE}")
     if not file.resolve().is_relative_to(file.parent.resolve()):
         raise UnusableSoundError("a link that leads out of the directory")
     status = file.stat()

@@ -27,6 +27,7 @@ The user agent does by itself: retransmission, ACK, PRACK, 100, 487, glare, sess
 that the RFCs prescribe. Everything it drops is logged at debug with the reason.
 """
 
+from callinteractive.model import Address
 from sidecar.sip.agent import Counters, UserAgent, Wire
 from sidecar.sip.config import UaConfig
 from sidecar.sip.errors import LegStateError, MalformedError, SipError
@@ -53,7 +54,6 @@ from sidecar.sip.message import Headers, Request, Response
 from sidecar.sip.transport import Transport
 from sidecar.sip.uac import UacLeg
 from sidecar.sip.uas import IncomingInvite, UasLeg
-from sidecar.sip.uri import Address
 
 __all__ = [
     "Acked", "Address", "Answered", "Cancelled", "Counters", "DigitReceived", "EndReason", "Ended", "Event",

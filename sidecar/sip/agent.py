@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from callinteractive.model import Address
 from sidecar.sip.check import answerable, check_response, find_fault
 from sidecar.sip.config import UaConfig
 from sidecar.sip.core import ACCEPT_SDP, ALLOW, SUPPORTED, Core, Wire, checked, new_tag
@@ -22,7 +23,7 @@ from sidecar.sip.session import refuse
 from sidecar.sip.transaction import Input, State
 from sidecar.sip.uac import OutgoingInvite, UacLeg
 from sidecar.sip.uas import IncomingInvite, UasLeg
-from sidecar.sip.uri import Address, parse_uri
+from sidecar.sip.uri import parse_uri
 
 __all__ = ["Counters", "OnInvite", "UserAgent", "Wire"]
 

@@ -1,10 +1,11 @@
 """Is a message fit to be acted on? Each fault names its reason and the status that answers it (RFC 3261 8.1.1, 8.2)."""
 
+from callinteractive.model import Address
 from sidecar.sip.errors import MalformedError
 from sidecar.sip.headers import is_via, parse_name_addr, parse_number, split_values
 from sidecar.sip.message import Request, Response
 from sidecar.sip.session_timer import min_se, parse_session_expires
-from sidecar.sip.uri import Address, parse_uri
+from sidecar.sip.uri import parse_uri
 
 ALLOWED = ("INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "UPDATE", "INFO", "PRACK")
 KNOWN = (*ALLOWED, "REGISTER", "SUBSCRIBE", "NOTIFY", "MESSAGE", "REFER", "PUBLISH")  # 405 rather than 501

@@ -2,10 +2,10 @@
 
 from collections.abc import Callable
 
+from callinteractive.model import Address
 from sidecar.sip.message import Headers, Request, Response
 from sidecar.sip.phrases import PHRASES
 from sidecar.sip.transaction import Input, State, Table, Transaction, Transactions, absorb, input_of, resend
-from sidecar.sip.uri import Address
 
 
 class ClientTransaction(Transaction):

@@ -4,6 +4,7 @@ import secrets
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
+from callinteractive.model import Address
 from sidecar.sip.check import ALLOWED, EXTENSIONS
 from sidecar.sip.client import InviteClient, NonInviteClient
 from sidecar.sip.config import UaConfig
@@ -11,7 +12,6 @@ from sidecar.sip.dialog import DialogId
 from sidecar.sip.message import Headers, Request, Response
 from sidecar.sip.timers import Timers
 from sidecar.sip.transaction import MAGIC_COOKIE, Transactions
-from sidecar.sip.uri import Address
 
 if TYPE_CHECKING:
     from sidecar.sip.leg import Leg

@@ -3,9 +3,10 @@
 from dataclasses import asdict, dataclass, fields
 from typing import Any, NamedTuple
 
+from callinteractive.model import Address
 from sidecar.sip.headers import parse_name_addr
 from sidecar.sip.message import Headers, Message, Request, Response
-from sidecar.sip.uri import Address, parse_uri
+from sidecar.sip.uri import parse_uri
 
 
 class DialogId(NamedTuple):

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
+from callinteractive.model import Address
 from sidecar.sip.errors import MalformedError
-from sidecar.sip.uri import DEFAULT_PORT, HOST, Address
+from sidecar.sip.uri import DEFAULT_PORT, HOST
 
 Params = Mapping[str, str | None]
 

@@ -3,15 +3,17 @@
 Neither body has an RFC; this is what gateways and phones send.
 """
 
+from callinteractive.events import DIGITS
 from sidecar.sip.errors import MalformedError
 from sidecar.sip.events import DigitReceived
 
 DTMF_RELAY = "application/dtmf-relay"
 DTMF = "application/dtmf"
 
-_DIGITS = {digit: digit for digit in "0123456789*#ABCD"} | {
-    "a": "A", "b": "B", "c": "C", "d": "D",
-    "10": "*", "11": "#", "12": "A", "13": "B", "14": "C", "15": "D",  # RFC 4733's event numbers
+_DIGITS = {
+    **{digit: digit for digit in DIGITS},
+    **{digit.lower(): digit for digit in DIGITS},
+    **{str(code): digit for code, digit in enumerate(DIGITS)},  # RFC 4733 3.2
 }
 
 

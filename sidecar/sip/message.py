@@ -7,6 +7,7 @@ declares equal. Header names are matched without case and in both forms (`header
 import re
 from collections.abc import Sequence
 
+from callinteractive.model import Address
 from sidecar.sip.errors import MalformedError
 from sidecar.sip.headers import (
     NameAddr,
@@ -19,7 +20,7 @@ from sidecar.sip.headers import (
     split_values,
 )
 from sidecar.sip.phrases import PHRASES
-from sidecar.sip.uri import DEFAULT_PORT, Address
+from sidecar.sip.uri import DEFAULT_PORT
 
 Headers = Sequence[tuple[str, str]]
 

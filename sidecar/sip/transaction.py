@@ -9,10 +9,10 @@ from collections.abc import Callable, Hashable, Mapping
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from callinteractive.model import Address
 from sidecar.sip.config import UaConfig
 from sidecar.sip.message import Request, Response
 from sidecar.sip.timers import Timer, Timers
-from sidecar.sip.uri import Address
 
 if TYPE_CHECKING:
     from sidecar.sip.client import ClientTransaction

@@ -12,9 +12,9 @@ import struct
 import time
 from contextlib import suppress
 
+from callinteractive.model import Address
 from sidecar.sip.agent import OnInvite, UserAgent
 from sidecar.sip.config import UaConfig
-from sidecar.sip.uri import Address
 
 log = logging.getLogger(__name__)
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from callinteractive.model import Address
 from sidecar.sip.client import InviteClient
 from sidecar.sip.core import ALLOW, SDP_TYPE, SUPPORTED, Core, checked
 from sidecar.sip.dialog import Dialog
@@ -13,7 +14,6 @@ from sidecar.sip.message import Headers, Request, Response
 from sidecar.sip.session import Session, SessionState
 from sidecar.sip.session_timer import MIN_SE_S, agreed_in, min_se, refresh_headers
 from sidecar.sip.timers import Timer
-from sidecar.sip.uri import Address
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from callinteractive.model import Address
 from sidecar.sip.core import ALLOW, SDP_TYPE, SUPPORTED, Core, checked, new_tag
 from sidecar.sip.dialog import Dialog
 from sidecar.sip.errors import LegStateError, MalformedError
@@ -13,7 +14,6 @@ from sidecar.sip.reliable import ReliableProvisionals
 from sidecar.sip.server import InviteServer, ServerTransaction
 from sidecar.sip.session import Session, SessionState, refuse
 from sidecar.sip.timers import Timer
-from sidecar.sip.uri import Address
 
 _KEEP_RINGING_S = 60.0  # 13.3.1.1: proxies on the way drop an INVITE that stays silent for three minutes
 

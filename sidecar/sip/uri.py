@@ -3,21 +3,11 @@
 import re
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
 
+from callinteractive.model import Address
 from sidecar.sip.errors import MalformedError
 
 DEFAULT_PORT = 5060
-
-
-class Address(NamedTuple):
-    """An IP address literal (IPv6 without brackets) and a UDP port; usable as a socket address."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)

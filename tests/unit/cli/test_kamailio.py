@@ -31,6 +31,18 @@ def test_spec(tmp_path: Path) -> None:
     ]
 
 
+def test_every_pool_of_sidecars_is_a_group_of_its_own(tmp_path: Path) -> None:
+    site = SITE.replace("count: 2,", "count: 4, pools: {vip: [1], slow: [0, 3]},")
+    kamailio_spec(load_site(site, "site.yaml"), tmp_path / "site.yaml", tmp_path / "ivr.yaml", tmp_path)
+    assert (tmp_path / "dispatcher.list").read_text().splitlines() == [
+        "1 sip:127.0.0.7:5072",
+        "3 sip:127.0.0.7:5071",
+        "4 sip:127.0.0.7:5070",
+        "4 sip:127.0.0.7:5073",
+        "2 sip:127.0.0.2:5080",
+    ]
+
+
 def test_rtpengine_is_told_of_only_where_media_is_anchored(tmp_path: Path) -> None:
     path = tmp_path / "x.yaml"
     anchoring = SITE.replace("name: first,", "name: first, anchor_media: yes,")

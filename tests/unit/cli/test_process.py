@@ -96,9 +96,7 @@ async def test_one_that_ignores_sigterm_is_killed(lines: Lines, log: Callable[..
     assert any("killed" in line for _, line in lines)
 
 
-async def test_what_a_killed_child_leaves_of_its_group_is_cleared_away(
-    lines: Lines, log: Callable[..., None]
-) -> None:
+async def test_what_a_killed_child_leaves_of_its_group_is_cleared_away(lines: Lines, log: Callable[..., None]) -> None:
     code = "import os, time; os.fork() or print('worker', os.getpid()); time.sleep(60)"
     process = await Process.start(python(code), log)
     worker = int((await line_of(lines, "worker")).split()[1])

@@ -97,9 +97,26 @@ defaults: {ringback: ring.wav}
     assert [trunk.to for trunk in site.trunks] == [None, "sip:gw.example.org;transport=tcp"]
     assert site.extensions[0].contact is None
     assert "s3cret" not in repr(site)
-    assert site.extensions[1].contact_host == "[::1]"
+    assert site.extensions[1].contact_host == "::1"
+    assert site.udp_address == Address("::1", 5060)
     assert (site.rtpengine.dtmf_port, site.rtpengine.http_port, site.rtpengine.timeout_s) == (1, 2, 10)
     assert site.defaults.ringback == "ring.wav"
+
+
+def test_an_ipv6_address_is_written_with_brackets_and_kept_as_a_socket_takes_it():
+    text = """
+node: 0
+sip: {listen: ["tcp:[::1]:5060", "udp:[0:0:0:0:0:0:0:1]:5061"]}
+sidecars: {host: "[0::1]"}
+rtpengine: {ng: "[fd00:0::7]:22222"}
+"""
+    site = load_site(text, "site.yaml")
+    assert [str(listen) for listen in site.listen] == ["tcp:[::1]:5060", "udp:[::1]:5061"]
+    assert site.udp_address == ("::1", 5061)
+    assert site.sidecars.addresses[1] == Address("::1", 5071)
+    assert (str(site.sidecars.addresses[1]), site.sidecars.addresses[1].uri_host) == ("[::1]:5071", "[::1]")
+    assert (str(site.rtpengine.ng), site.rtpengine.ng.host) == ("[fd00::7]:22222", "fd00::7")
+    assert (str(Address("127.0.0.1", 5)), Address("127.0.0.1", 5).uri_host) == ("127.0.0.1:5", "127.0.0.1")
 
 
 @pytest.mark.parametrize(
@@ -134,6 +151,10 @@ defaults: {ringback: ring.wav}
         ("sip:306@", "sip:30#6@", 4, "extensions[0].contact: must be a SIP URI"),
         ("count: 2", "count: 11", 5, "sidecars.count: must be a number from 1 to 10, not '11'"),
         ("{count: 2", '{host: "a b", count: 2', 5, "sidecars.host: must be an address like 127.0.0.1"),
+        ("{count: 2", '{host: "::1", count: 2', 5, 'sidecars.host: must be an address like 127.0.0.1 or "[::1]"'),
+        ("{count: 2", '{host: "[::1::]", count: 2', 5, "sidecars.host: must be an address like 127.0.0.1"),
+        ("udp:127.0.0.1:5060", "udp:[1::2::3]:5060", 2, "sip.listen[0]: must be like"),
+        ("sip:127.0.0.2:5080", "sip:[1::2::3]", 3, "trunks[0].to: must be a SIP URI"),
         ("interface: 127.0.0.1", 'interface: "a b"', 6, "rtpengine.interface: must be an address"),
         ("[30000, 34999]", "[34999, 30000]", 6, "rtpengine: ports must be [first, last]"),
         ("[30000, 34999]", "[30000]", 6, "rtpengine: ports must be [first, last]"),

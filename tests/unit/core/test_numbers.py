@@ -17,7 +17,7 @@ MAIN = Ivr("000*332", 145, "1", dids=("+78123210001", "5550199"))
 OTHER = Ivr("001*332", 146, "1")
 ONLY = Ivr("001*500", 147, "1")
 ALICE = Extension("000*306", 134, "sip:306@127.0.0.3:5090", contact_host="127.0.0.3")
-BOB = Extension("001*306", 135, "sip:bob@[::1]:5090", contact_host="[::1]")
+BOB = Extension("001*306", 135, "sip:bob@[::1]:5090", contact_host="::1")
 CAROL = Extension("000*307", 136, "sip:307@127.0.0.5", contact_host="127.0.0.5")
 DAVE = Extension("001*308", 137, "sip:308@127.0.0.5", contact_host="127.0.0.5")
 ROAMING = Extension("000*309", 138, password="secret")
@@ -67,7 +67,6 @@ def test_A14_an_extension_is_found_by_extended_and_short_number():
     [
         ("127.0.0.3", "anybody", ALICE),  # alone at its address, whatever its From says
         ("::1", "bob", BOB),
-        ("[::1]", "bob", BOB),
         ("0:0:0:0:0:0:0:1", "bob", BOB),
         ("127.0.0.5", "307", CAROL),
         ("127.0.0.5", "000*307", CAROL),

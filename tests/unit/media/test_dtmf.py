@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from callinteractive.events import DIGITS
+from callinteractive.limits import MAX_SIDECARS
 from sidecar.media.dtmf import (
-    DIGITS,
-    MAX_SIDECARS,
     DigitEvent,
     DigitFilter,
     DigitSource,

@@ -11,6 +11,7 @@ import av
 import numpy as np
 import pytest
 
+from callinteractive.sounds import is_sound_name
 from sidecar.media import audiofile
 from sidecar.media.sounds import AU_HEADER, Sound, SoundLibrary
 from tests.support.audio import CODECS, Decoder, level, share_of, tone
@@ -116,10 +117,20 @@ def test_a_bad_file_is_a_finding_and_stops_no_other(source: Path, cache: Path, t
     ]
     assert "leads out" in reasons["link-out.wav"]
     assert "not one of wav" in reasons["notes.txt"]
-    assert "name may have" in reasons["with space.wav"]
+    assert "name must be" in reasons["with space.wav"]
     assert "no audio" in reasons["silent-nothing.wav"]
     assert "No such file" in reasons["broken-link.wav"]
     assert all(reasons.values())
+
+
+def test_every_name_that_a_script_may_use_is_loaded(source: Path, cache: Path) -> None:
+    """Long ones too: what `check` accepts must play."""
+    name = "n" * 196 + ".wav"
+    assert is_sound_name(name)
+    assert not is_sound_name(f"n{name}")
+    write_sound(source / name, *FORMATS["s16-8k.wav"])
+    library = SoundLibrary.load(source, cache)
+    assert (library.find(name), library.findings) == (next(iter(library)), [])
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from callinteractive.model import Address
 from sidecar.sip.errors import MalformedError
 from sidecar.sip.headers import (
     is_token,
@@ -17,7 +18,7 @@ from sidecar.sip.headers import (
     split_values,
 )
 from sidecar.sip.message import Request, Response, parse
-from sidecar.sip.uri import Address, parse_uri
+from sidecar.sip.uri import parse_uri
 from tests.unit.sip.test_torture import ACCEPTED, ANSWERED, DROPPED, INVITE, lines
 from tests.unit.sip.world import SDP
 
