@@ -12,7 +12,13 @@ from callinteractive import response
 from callinteractive.config import load_ivr_file, load_site
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = ("README.md", "docs/configuration.md", "examples/deploy/README.md", "CONTRIBUTING.md")
+FOLDERS = ("docs", "examples", "bench", "sipp-scenarios", "tests")
+DOCUMENTS = sorted(
+    str(path.relative_to(ROOT))
+    for path in (*ROOT.glob("*.md"), *(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.md")))
+)
+DECISIONS = ROOT / "docs" / "decisions"
+HEADINGS = ["Context", "Decision", "What was measured", "Consequences", "What would change our mind"]
 
 
 def blocks(language: str) -> list[tuple[str, str]]:
@@ -65,6 +71,20 @@ def test_the_configuration_reference_names_every_key() -> None:
 def test_links_lead_somewhere(document: str) -> None:
     links = re.findall(r"\]\((?!https?:)([^)#]+)\)", (ROOT / document).read_text())
     assert [link for link in links if not ((ROOT / document).parent / link).exists()] == []
+
+
+def decisions() -> list[Path]:
+    return sorted(path for path in DECISIONS.glob("*.md") if path.name != "README.md")
+
+
+@pytest.mark.parametrize("path", decisions(), ids=lambda path: path.stem)
+def test_a_decision_says_what_would_change_our_mind(path: Path) -> None:
+    assert re.findall(r"^## (.*)", path.read_text(), re.MULTILINE) == HEADINGS
+
+
+def test_the_index_of_decisions_lists_all_of_them() -> None:
+    listed = re.findall(r"\]\(([^)/]+\.md)\)", (DECISIONS / "README.md").read_text())
+    assert sorted(listed) == [path.name for path in decisions()]
 
 
 def test_the_compose_file_is_yaml() -> None:
