@@ -17,7 +17,8 @@ from urllib.parse import parse_qsl
 
 from callinteractive.dialled import is_dialled_number
 from callinteractive.errors import HeaderError
-from callinteractive.request import CallFacts, encode_form, facts_from_dict, facts_to_dict
+from callinteractive.facts import CallFacts
+from callinteractive.request import encode_form
 
 PREFIX = "X-CI-"
 MAX_LENGTH = 16_384
@@ -68,11 +69,11 @@ class CallHeader(_Header):
     facts: CallFacts
 
     def _to_form(self) -> dict[str, str]:
-        return facts_to_dict(self.facts)
+        return self.facts.to_dict()
 
     @classmethod
     def _from_form(cls, form: Mapping[str, str]) -> Self:
-        return cls(facts_from_dict(form))
+        return cls(CallFacts.from_dict(form))
 
 
 @dataclass(frozen=True, slots=True)

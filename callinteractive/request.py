@@ -4,35 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import lru_cache
 from urllib.parse import quote, quote_plus, urlsplit
+
+from callinteractive.facts import CallFacts
 
 VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _VARIABLE = re.compile(r"\$(" + VARIABLE_NAME.pattern + ")", re.ASCII)
 FORM = "application/x-www-form-urlencoded"
 _SHORT = 64
 """Characters of a text whose encoding is remembered: most come again, in the next header or the next call."""
-
-
-@dataclass(frozen=True, slots=True)
-class CallFacts:
-    """What is known of a call when it reaches an IVR; made once by Kamailio, the same for the call's life (R2).
-
-    `called_did` is present when a DID was dialled, `caller_extension` and its ID only for an internal caller.
-    `called_number` is what the caller dialled, unchanged.
-    """
-
-    call_id: str
-    call_api_id: str
-    caller_number: str
-    caller_name: str
-    called_number: str
-    called_extension: str
-    called_extension_id: int
-    called_did: str | None = None
-    caller_extension: str | None = None
-    caller_extension_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,21 +103,6 @@ def call_parameters(facts: CallFacts, caller_name: str, caller_number: str) -> d
         "CallerIDName": caller_name,
         "CallStatus": "ANSWER",
     }
-
-
-def facts_to_dict(facts: CallFacts) -> dict[str, str]:
-    """The facts as text values, absent ones left out; `facts_from_dict` reads them back."""
-    values = ((field.name, getattr(facts, field.name)) for field in fields(CallFacts))
-    return {name: str(value) for name, value in values if value is not None}
-
-
-def facts_from_dict(values: Mapping[str, str]) -> CallFacts:
-    """Raise ValueError or TypeError where `values` are not those of `facts_to_dict`."""
-    known: dict[str, str | int] = dict(values)
-    for name in ("called_extension_id", "caller_extension_id"):
-        if name in known:
-            known[name] = int(known[name])
-    return CallFacts(**known)  # type: ignore[arg-type]  # names and count are checked by the constructor
 
 
 def _text(value: int | None) -> str | None:

@@ -27,8 +27,9 @@ from callinteractive.events import (
     TransferFailed,
     Waited,
 )
+from callinteractive.facts import CallFacts
 from callinteractive.model import START, Context, Ivr, IvrFile
-from callinteractive.request import CallFacts, HttpRequest
+from callinteractive.request import HttpRequest
 
 MAX_IDLE_STEPS = 100
 """So many steps in a row in which the caller heard, dialled and waited for nothing are a loop (C5)."""

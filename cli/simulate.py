@@ -16,9 +16,9 @@ import click
 
 from callinteractive.commands import Collect, Command, Fetch, Hangup, Play, Transfer, Wait
 from callinteractive.events import Dialled, Event, Fetched, HungUp, Played, TransferAnswered, TransferFailed, Waited
-from callinteractive.model import Extension, Ivr, IvrFile, Site
+from callinteractive.facts import CallFacts, facts_of_new_call
+from callinteractive.model import Ivr, IvrFile, Site
 from callinteractive.numbers import Directory
-from callinteractive.request import CallFacts
 from callinteractive.script import CallScript, Note
 from cli.dialler import Dialler, HangsUp
 from cli.files import read_ivr_file, read_site
@@ -69,24 +69,13 @@ def run(options: Options) -> int:
 def _place(options: Options, site: Site, ivr_file: IvrFile) -> tuple[Ivr, CallFacts] | None:
     """Where the call enters and what is known of it, as Kamailio would make it."""
     directory = Directory(site, ivr_file)
-    extension: Extension | None = directory.find_extension(options.caller)
+    extension = directory.find_extension(options.caller)
     dialled = options.number or ivr_file.ivrs[0].number
     found = directory.find_ivr(dialled, extension)
     if found is None:
         return None
-    call_id = uuid.uuid4().hex
-    return found.ivr, CallFacts(
-        call_id=call_id,
-        call_api_id=f"{site.node}:{call_id}",
-        caller_number=options.caller,
-        caller_name=options.caller_name,
-        called_number=dialled,
-        called_did=found.did,
-        called_extension=found.ivr.number,
-        called_extension_id=found.ivr.id,
-        caller_extension=extension.number if extension else None,
-        caller_extension_id=extension.id if extension else None,
-    )
+    caller = {"name": options.caller_name, "number": options.caller}
+    return found.ivr, facts_of_new_call(uuid.uuid4().hex, site.node, found, dialled, **caller, extension=extension)
 
 
 class SimulatedCall:

@@ -7,9 +7,6 @@ import uuid
 from urllib.parse import unquote
 
 from callinteractive.identity import Identity
-from callinteractive.model import Extension, Trunk
-from callinteractive.numbers import FoundIvr
-from callinteractive.request import CallFacts
 
 # RFC 3261 25.1 name-addr and addr-spec, as far as a display name and a user part go. A tel URI's number ends at ";".
 _ADDRESS = re.compile(
@@ -75,21 +72,3 @@ def find_identity(from_value: str, asserted_value: str) -> Identity:
 def new_call_id() -> str:
     """32 lower-case hex digits (R2)."""
     return uuid.uuid4().hex
-
-
-def make_facts(node: int, found: FoundIvr, dialled: str, caller: Identity, source: Trunk | Extension) -> CallFacts:
-    """The facts of a new call (R2). Makes its CallID, so call it once a call."""
-    call_id = new_call_id()
-    internal = source if isinstance(source, Extension) else None
-    return CallFacts(
-        call_id=call_id,
-        call_api_id=f"{node}:{call_id}",
-        caller_number=caller.number,
-        caller_name=caller.name,
-        called_number=dialled,
-        called_did=found.did,
-        called_extension=found.ivr.number,
-        called_extension_id=found.ivr.id,
-        caller_extension=internal.number if internal else None,
-        caller_extension_id=internal.id if internal else None,
-    )

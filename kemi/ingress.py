@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from urllib.parse import unquote
 
+from callinteractive.facts import facts_of_new_call
 from callinteractive.headers import AnchorHeader, CallHeader, EntryHeader, TransferHeader
 from callinteractive.model import START, Context, Extension, Ivr, Site, Trunk
 from callinteractive.numbers import Directory
 from kemi import anchor, identity, ksr
-from kemi.facts import decode_user, find_identity, make_facts, uri_parameters
+from kemi.facts import decode_user, find_identity, new_call_id, uri_parameters
 from kemi.ksr import Match
 from kemi.record_route import RecordRoute
 from kemi.redirect import Redirects
@@ -113,11 +114,19 @@ class Ingress:
         if entry is None or self.redirects.refuses(entry):
             return
         identity = find_identity(ksr.header("From"), ksr.header("P-Asserted-Identity"))
-        call = CallHeader(make_facts(self._node, found, dialled, identity, sender))
+        facts = facts_of_new_call(
+            new_call_id(),
+            self._node,
+            found,
+            dialled,
+            name=identity.name,
+            number=identity.number,
+            extension=caller_extension,
+        )
         ksr.remove_private_headers()
         ksr.remove_header("Route")  # a phone's outbound-proxy route leads here; we go where the number says
         self.record_route.on_entry()
-        self.redirects.enter(ksr.request_user(), call, entry, caller_anchors=sender.anchors_media)
+        self.redirects.enter(ksr.request_user(), CallHeader(facts), entry, caller_anchors=sender.anchors_media)
 
     def _entry(self, ivr: Ivr, sender: Trunk | Extension) -> EntryHeader | None:
         """Where the call enters: as ``;context=3;option=start`` of a trusted trunk's Request-URI says, if it does.

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from enum import Enum, auto
 from typing import Any
 from urllib.parse import quote
 
 from callinteractive.dispatcher import TRUNKS
 from callinteractive.errors import HeaderError
+from callinteractive.facts import CallFacts, facts_of_transferred_call
 from callinteractive.headers import AnchorHeader, CallerHeader, CallHeader, EntryHeader, TransferHeader
 from callinteractive.identity import Identity
 from callinteractive.model import START, Extension, Site, Trunk
 from callinteractive.numbers import Directory, FoundIvr
-from callinteractive.request import CallFacts
 from kemi import anchor, ksr
 from kemi.facts import new_call_id, parse_address
 from kemi.fork import MOST_BRANCHES, BranchSpec, ForkOptions, Target, fork, pass_on
@@ -138,15 +137,8 @@ class Transfer:
         self, number: str, found: FoundIvr, facts: CallFacts, caller: CallerHeader, anchoring: Anchoring
     ) -> Target:
         """A new call of the same CallAPIID (R2) enters the other IVR."""
-        entering = replace(
-            facts,
-            call_id=new_call_id(),
-            caller_number=caller.number,
-            caller_name=caller.name,
-            called_number=number,
-            called_did=found.did,
-            called_extension=found.ivr.number,
-            called_extension_id=found.ivr.id,
+        entering = facts_of_transferred_call(
+            facts, new_call_id(), found, number, name=caller.name, number=caller.number
         )
         entry = EntryHeader(found.ivr.number, found.ivr.entry_context, START)
         return (self._spiral(_escape(number), (CallHeader(entering), entry), anchoring),)

@@ -26,9 +26,10 @@ from callinteractive.events import (
     Waited,
     transfer_failed,
 )
+from callinteractive.facts import CallFacts
 from callinteractive.headers import EntryHeader, ResultHeader, StateHeader
 from callinteractive.model import Ivr
-from callinteractive.request import CallFacts, HttpRequest
+from callinteractive.request import HttpRequest
 from callinteractive.script import CallScript, Note
 from sidecar import sip
 from sidecar.call.callee import Callee, FromCallee, relay_digit, text_of, transfer_headers

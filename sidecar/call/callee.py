@@ -9,9 +9,9 @@ import structlog
 
 from callinteractive.commands import Transfer
 from callinteractive.events import TransferAnswered, TransferFailed, transfer_failed
+from callinteractive.facts import CallFacts
 from callinteractive.headers import CallerHeader, CallHeader, TransferHeader
 from callinteractive.identity import Identity
-from callinteractive.request import CallFacts
 from sidecar import sip
 from sidecar.call.services import Services
 from sidecar.media.call_media import CallMedia

@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
+from callinteractive.facts import CallFacts
 from callinteractive.headers import CallHeader, EntryHeader
-from callinteractive.request import CallFacts
 from tests.integration import kemi_support as sip
 from tests.integration.kemi_support import Endpoint, Message, RunningKamailio
 

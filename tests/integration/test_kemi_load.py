@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from callinteractive.facts import CallFacts
 from callinteractive.headers import CallerHeader, CallHeader, TransferHeader
-from callinteractive.request import CallFacts
 from tests.integration import kemi_support as sip
 from tests.integration.kemi_support import RunningKamailio
 

@@ -17,9 +17,9 @@ import pytest
 
 from callinteractive.config import load_ivr_file
 from callinteractive.events import Fetched, FetchFailed
+from callinteractive.facts import CallFacts
 from callinteractive.headers import EntryHeader, ResultHeader, StateHeader, TransferHeader
 from callinteractive.model import Address
-from callinteractive.request import CallFacts
 from sidecar import sip
 from sidecar.call import call as call_module
 from sidecar.call.call import Call, Resumption

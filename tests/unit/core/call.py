@@ -7,8 +7,8 @@ import textwrap
 from callinteractive.commands import Command, Fetch
 from callinteractive.config import load_ivr_file
 from callinteractive.events import Dialled, Event, Fetched
+from callinteractive.facts import CallFacts
 from callinteractive.model import IvrFile
-from callinteractive.request import CallFacts
 from callinteractive.script import CallScript, Note
 
 FACTS = CallFacts(

@@ -23,12 +23,12 @@ from callinteractive.headers import (
     TransferHeader,
 )
 from tests.unit.core.call import FACTS
-from tests.unit.core.test_request import FACTS_STRATEGY
+from tests.unit.core.test_facts import ANY_FACTS
 
 TEXT = st.text(max_size=100)
 NUMBERS = st.lists(st.from_regex(r"\A\+?[0-9A-Za-z*#._-]{1,64}\Z"), min_size=1, max_size=5).map(tuple)
 HEADERS: st.SearchStrategy[Any] = st.one_of(
-    st.builds(CallHeader, FACTS_STRATEGY),
+    st.builds(CallHeader, ANY_FACTS),
     st.builds(EntryHeader, TEXT, TEXT, TEXT),
     st.builds(TransferHeader, NUMBERS, st.none() | st.integers(1, 3600), st.booleans()),
     st.builds(CallerHeader, TEXT, TEXT),

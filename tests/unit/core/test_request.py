@@ -9,16 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from callinteractive.facts import CallFacts
 from callinteractive.request import (
     FORM,
-    CallFacts,
     HttpRequest,
     build,
     call_parameters,
     check_url,
     encode_form,
-    facts_from_dict,
-    facts_to_dict,
 )
 from tests.unit.core.call import FACTS
 
@@ -183,29 +181,6 @@ def test_R4_a_bad_url_is_told_why(url: str, reason: str):
 
 def test_a_surrogate_from_a_header_that_was_no_utf8_does_not_break_a_request():
     assert build("http://h/", "GET", {"CallerIDName": "a\udce9"}, {}).url == "http://h/?CallerIDName=a%3F"
-
-
-FACTS_STRATEGY = st.builds(
-    CallFacts,
-    *[VALUES] * 6,
-    st.integers(0, 2**63),
-    *[st.none() | VALUES] * 2,
-    st.none() | st.integers(0, 2**63),
-)
-
-
-@given(FACTS_STRATEGY)
-def test_facts_survive_being_written_down(facts: CallFacts):
-    assert facts_from_dict(facts_to_dict(facts)) == facts
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [{}, {"unknown": "1"}, {**facts_to_dict(FACTS), "called_extension_id": "x"}, {**facts_to_dict(FACTS), "more": "1"}],
-)
-def test_facts_that_are_none_are_refused(wrong: dict[str, str]):
-    with pytest.raises((ValueError, TypeError)):
-        facts_from_dict(wrong)
 
 
 @given(st.dictionaries(st.text(max_size=20), st.text(max_size=100)))

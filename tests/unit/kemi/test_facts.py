@@ -7,10 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callinteractive.identity import Identity
-from callinteractive.model import Extension, Ivr, Trunk
-from callinteractive.numbers import FoundIvr
-from callinteractive.request import CallFacts
-from kemi.facts import UnreadableError, decode_user, find_identity, make_facts, parse_address
+from kemi.facts import UnreadableError, decode_user, find_identity, parse_address
 
 
 @pytest.mark.parametrize(
@@ -74,18 +71,3 @@ def test_asserted_identity_only_where_from_is_anonymous() -> None:
     assert find_identity("<sip:1@h>", asserted) == Identity("", "1")
     assert find_identity("<sip:anonymous@anonymous.invalid>", asserted) == Identity("Petr", "2")
     assert find_identity('"Anonymous" <sip:anonymous@h>', "") == Identity("Anonymous", "anonymous")
-
-
-def test_facts_of_an_internal_call() -> None:
-    found = FoundIvr(Ivr("000*332", 145, "1"))
-    facts = make_facts(7, found, "332", Identity("N", "306"), Extension("000*306", 134))
-    assert facts == CallFacts(
-        facts.call_id, f"7:{facts.call_id}", "306", "N", "332", "000*332", 145, None, "000*306", 134
-    )
-
-
-def test_facts_of_an_external_call_to_a_did() -> None:
-    found = FoundIvr(Ivr("000*332", 145, "1"), "+7812")
-    facts = make_facts(7, found, "7812", Identity("N", "8"), Trunk("t"))
-    assert (facts.called_did, facts.called_number) == ("+7812", "7812")
-    assert (facts.caller_extension, facts.caller_extension_id) == (None, None)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from callinteractive.facts import CallFacts
 from callinteractive.headers import CallHeader, EntryHeader
 from callinteractive.model import Context, SidecarPool
-from callinteractive.request import CallFacts
 from kemi import sidecars
 from kemi.sidecars import Sidecars
 from tests.unit.kemi.fake_ksr import FakeKsr

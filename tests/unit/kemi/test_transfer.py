@@ -6,10 +6,10 @@ import pytest
 
 from callinteractive.config import load_ivr_file, load_site
 from callinteractive.errors import HeaderError
+from callinteractive.facts import CallFacts
 from callinteractive.headers import CallerHeader, CallHeader, TransferHeader
 from callinteractive.model import Extension
 from callinteractive.numbers import Directory
-from callinteractive.request import CallFacts
 from kemi import fork as forks
 from kemi.ksr import Route
 from kemi.transfer import Anchoring, Transfer

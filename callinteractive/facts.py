@@ -1,0 +1,85 @@
+"""What is known of a call when it reaches an IVR (R2). Kamailio makes it; `simulate` makes the same."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Self
+
+from callinteractive.model import Extension
+from callinteractive.numbers import FoundIvr
+
+
+@dataclass(frozen=True, slots=True)
+class CallFacts:
+    """Who called which number, from where; the same for the call's life.
+
+    `called_did` is present when a DID was dialled, `caller_extension` and its ID only for an internal caller.
+    `called_number` is what the caller dialled, unchanged.
+    """
+
+    call_id: str
+    call_api_id: str
+    caller_number: str
+    caller_name: str
+    called_number: str
+    called_extension: str
+    called_extension_id: int
+    called_did: str | None = None
+    caller_extension: str | None = None
+    caller_extension_id: int | None = None
+
+    def to_dict(self) -> dict[str, str]:
+        """The facts as texts, absent ones left out."""
+        values = ((field.name, getattr(self, field.name)) for field in fields(self))
+        return {name: str(value) for name, value in values if value is not None}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, str]) -> Self:
+        """The reverse of `to_dict`. Raises ValueError or TypeError."""
+        known: dict[str, str | int] = dict(values)
+        for name in ("called_extension_id", "caller_extension_id"):
+            if name in known:
+                known[name] = int(known[name])
+        return cls(**known)  # type: ignore[arg-type]  # names and count are checked by the constructor
+
+
+def facts_of_new_call(
+    call_id: str, node: int, found: FoundIvr, dialled: str, *, name: str, number: str, extension: Extension | None
+) -> CallFacts:
+    """The facts of a call that enters an IVR.
+
+    `call_id` is random and new: 32 lower-case hex digits. `name` and `number` are the caller's, `extension` is who an
+    internal caller is.
+    """
+    return CallFacts(
+        call_id=call_id,
+        call_api_id=f"{node}:{call_id}",
+        caller_number=number,
+        caller_name=name,
+        called_number=dialled,
+        called_did=found.did,
+        called_extension=found.ivr.number,
+        called_extension_id=found.ivr.id,
+        caller_extension=extension.number if extension else None,
+        caller_extension_id=extension.id if extension else None,
+    )
+
+
+def facts_of_transferred_call(
+    facts: CallFacts, call_id: str, found: FoundIvr, dialled: str, *, name: str, number: str
+) -> CallFacts:
+    """The facts of a call that an IVR transfers to another IVR: a new call of the same CallAPIID.
+
+    `name` and `number` are the caller's as the first IVR left them.
+    """
+    return replace(
+        facts,
+        call_id=call_id,
+        caller_number=number,
+        caller_name=name,
+        called_number=dialled,
+        called_did=found.did,
+        called_extension=found.ivr.number,
+        called_extension_id=found.ivr.id,
+    )

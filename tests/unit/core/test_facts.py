@@ -1,0 +1,52 @@
+"""The facts of a call (R2)."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from callinteractive.facts import CallFacts, facts_of_new_call, facts_of_transferred_call
+from callinteractive.model import Extension, Ivr
+from callinteractive.numbers import FoundIvr
+from tests.unit.core.call import FACTS
+
+TEXTS = st.text(max_size=40)
+ANY_FACTS = st.builds(
+    CallFacts,
+    *[TEXTS] * 6,
+    st.integers(0, 2**63),
+    *[st.none() | TEXTS] * 2,
+    st.none() | st.integers(0, 2**63),
+)
+ID = "c" * 32
+
+
+def test_R2_facts_of_an_internal_call() -> None:
+    found = FoundIvr(Ivr("000*332", 145, "1"))
+    facts = facts_of_new_call(ID, 7, found, "332", name="N", number="306", extension=Extension("000*306", 134))
+    assert facts == CallFacts(ID, f"7:{ID}", "306", "N", "332", "000*332", 145, None, "000*306", 134)
+
+
+def test_R2_facts_of_an_external_call_to_a_did() -> None:
+    found = FoundIvr(Ivr("000*332", 145, "1"), "+7812")
+    facts = facts_of_new_call(ID, 7, found, "7812", name="N", number="8", extension=None)
+    assert facts == CallFacts(ID, f"7:{ID}", "8", "N", "7812", "000*332", 145, "+7812", None, None)
+
+
+def test_R2_a_call_that_is_transferred_to_another_ivr_keeps_its_api_id_and_who_really_calls() -> None:
+    facts = facts_of_transferred_call(FACTS, ID, FoundIvr(Ivr("000*400", 2, "1")), "400", name="X", number="9")
+    assert facts == CallFacts(ID, FACTS.call_api_id, "9", "X", "400", "000*400", 2, None, "000*306", 134)
+
+
+@given(ANY_FACTS)
+def test_facts_survive_being_written_down(facts: CallFacts) -> None:
+    assert CallFacts.from_dict(facts.to_dict()) == facts
+
+
+@pytest.mark.parametrize(
+    "wrong", [{}, {"unknown": "1"}, FACTS.to_dict() | {"called_extension_id": "x"}, FACTS.to_dict() | {"more": "1"}]
+)
+def test_facts_that_are_none_are_refused(wrong: dict[str, str]) -> None:
+    with pytest.raises((ValueError, TypeError)):
+        CallFacts.from_dict(wrong)
