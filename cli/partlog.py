@@ -1,50 +1,153 @@
-"""The logs of all parts of a stack as one stream: prefixed lines for a person, JSON objects for a collector."""
+"""The logs of all parts of a stack as one stream: prefixed lines for a person, JSON objects for a collector.
+
+A stranger who sends rubbish makes parts log. So the lines a second are bounded, of a part and of whatever causes them;
+what is left out is counted and told.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
-from typing import Literal, TextIO
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Literal, Protocol, TextIO
+
+from cli import partline
 
 LogFormat = Literal["json", "console"]
 
-PREFIX_WIDTH = len("callinteractive")
-OF_SIDECARS = "sidecar-"
-"""How the names of parts begin that log JSON objects."""
+OWN_NAME = "callinteractive"
+PREFIX_WIDTH = len(OWN_NAME)
+TELL_EVERY_S = 1.0
+"""How often lines that were left out are told."""
+MOST_CAUSES = 4096
+
+SIDECAR_LINES, SIDECAR_LINES_A_S = 20_000, 4_000
+"""At once and steadily: a sidecar's calls are limited themselves, and each is worth its lines."""
+DAEMON_LINES, DAEMON_LINES_A_S = 1_000, 100
+CAUSE_LINES, CAUSE_LINES_A_S = 100, 10
+"""Of one address that sends, or of one place in Kamailio's code."""
 
 
-def resolve_format(wanted: str, stream: TextIO = sys.stderr) -> LogFormat:
+def resolve_format(wanted: str, stream: TextIO | None = sys.stderr) -> LogFormat:
     """``json`` and ``console`` as they are; ``auto`` is console on a terminal, json elsewhere."""
     if wanted == "auto":
-        return "console" if stream.isatty() else "json"
+        return "console" if stream is not None and stream.isatty() else "json"
     return "json" if wanted == "json" else "console"
+
+
+def lost_notice(log_format: LogFormat) -> Callable[[int], str]:
+    """For the writer of the stream: how to say that it lost lines."""
+    return lambda lines: _notice(log_format, "log lines could not be written", lines=lines)
+
+
+class Stream(Protocol):
+    """As much of a text stream as is needed."""
+
+    def write(self, text: str, /) -> object: ...
+    def flush(self) -> object: ...
 
 
 class PartLog:
     """Call it with a part's name and its lines; it writes them to `stream` in the format given."""
 
-    def __init__(self, stream: TextIO, log_format: LogFormat) -> None:
+    def __init__(self, stream: Stream, log_format: LogFormat, clock: Callable[[], float] = time.monotonic) -> None:
+        """`stream` gets whole lines in each write, and must not block: see `LineWriter`."""
         self._stream = stream
+        self._clock = clock
+        self._limits: dict[str, _PartLimit] = {}
+        self._left_out: dict[str, Counter[str]] = {}
+        self._due: asyncio.TimerHandle | None = None
         self.format = log_format
 
     def __call__(self, part: str, *lines: str) -> None:
-        if self.format == "json":
-            written = [self._as_json(part, line) for line in lines]
-        else:
-            written = [f"{part:<{PREFIX_WIDTH}} | {line}" for line in lines]
+        """Undecodable octets of a line are lone surrogates (PEP 383). Raises what `stream` raises, nothing else."""
+        now = self._clock()
+        limit = self._limits.get(part) or self._limits.setdefault(part, _PartLimit(part, now))
+        written = []
+        for text in lines:
+            line = partline.read(part, text)
+            if part == OWN_NAME or limit.allows(line.cause, now):
+                written += self._shown(part, line)
+            else:
+                self._left_out.setdefault(part, Counter())[line.cause] += 1
         # One write for whole lines: other processes may share this stream.
-        self._stream.write("\n".join((*written, "")))
-        self._stream.flush()
+        self._write(written)
+        if self._left_out and self._due is None:
+            self._tell_later()
 
-    @staticmethod
-    def _as_json(part: str, line: str) -> str:
-        """A sidecar's line is an object already and only gains its part; a daemon's becomes the event of one."""
-        if part.startswith(OF_SIDECARS) and line.startswith('{"') and line.endswith('"}'):
-            # Thousands a second, by our own encoder: reading and writing them anew would cost as much again.
-            return f'{{"part": "{part}", {line[1:]}'
+    def close(self) -> None:
+        """Tell what has not been told."""
+        if self._due is not None:
+            self._due.cancel()
+        self._tell()
+
+    def _shown(self, part: str, line: partline.PartLine) -> list[str]:
+        if self.format == "json":
+            return [line.as_json(part)]
+        return [f"{part:<{PREFIX_WIDTH}} | {text}" for text in line.as_text()]
+
+    def _write(self, lines: list[str]) -> None:
+        if lines:
+            self._stream.write("\n".join((*lines, "")))
+            self._stream.flush()
+
+    def _tell_later(self) -> None:
         try:
-            entry = json.loads(line)
-        except ValueError:
-            entry = None
-        fields = entry if isinstance(entry, dict) else {"event": line}
-        return json.dumps({"part": part, **fields}, ensure_ascii=False)
+            self._due = asyncio.get_running_loop().call_later(TELL_EVERY_S, self._tell)
+        except RuntimeError:
+            self._tell()
+
+    def _tell(self) -> None:
+        self._due = None
+        left_out, self._left_out = self._left_out, {}
+        for part, causes in left_out.items():
+            most, lines = causes.most_common(1)[0]
+            told = {"of": part, "lines": causes.total(), **({"mostly": most, "mostly_lines": lines} if most else {})}
+            self._write([_notice(self.format, "log lines left out: too many a second", **told)])
+
+
+class _Bucket:
+    """Lets `burst` lines through at once, `rate` a second steadily."""
+
+    __slots__ = ("_left", "_then")
+
+    def __init__(self, burst: float, now: float) -> None:
+        self._left, self._then = burst, now
+
+    def allows(self, burst: float, rate: float, now: float) -> bool:
+        self._left = min(burst, self._left + (now - self._then) * rate)
+        self._then = now
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True
+
+
+class _PartLimit:
+    """The limits of one part. A flood's cause meets its own limit first, and leaves the part's to the others."""
+
+    def __init__(self, part: str, now: float) -> None:
+        is_sidecar = part.startswith(partline.OF_SIDECARS)
+        self._limits = (SIDECAR_LINES, SIDECAR_LINES_A_S) if is_sidecar else (DAEMON_LINES, DAEMON_LINES_A_S)
+        self._whole = _Bucket(self._limits[0], now)
+        self._causes: dict[str, _Bucket] = {}
+
+    def allows(self, cause: str, now: float) -> bool:
+        if cause:
+            if cause not in self._causes:
+                if len(self._causes) >= MOST_CAUSES:  # addresses can be invented; the part's own limit stays
+                    self._causes.clear()
+                self._causes[cause] = _Bucket(CAUSE_LINES, now)
+            if not self._causes[cause].allows(CAUSE_LINES, CAUSE_LINES_A_S, now):
+                return False
+        return self._whole.allows(*self._limits, now)
+
+
+def _notice(log_format: LogFormat, event: str, **fields: object) -> str:
+    if log_format == "json":
+        return json.dumps({"part": OWN_NAME, "level": "warning", "event": event, **fields}, ensure_ascii=False)
+    shown = " ".join(f"{name}={value}" for name, value in fields.items())
+    return f"{OWN_NAME:<{PREFIX_WIDTH}} | WARNING: {event} {shown}"

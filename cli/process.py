@@ -8,6 +8,7 @@ its children in order.
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import shutil
 import signal
@@ -18,17 +19,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from cli import partline
 from cli.programs import locate
 
 PROBE_PAUSE_S = 0.05
 PROBE_TIMEOUT_S = 1.0
 TAIL_LINES = 15
-LONGEST_LINE_BYTES = 256 * 1024
+LONGEST_LINE_BYTES = 64 * 1024
 CHUNK_BYTES = 64 * 1024
+PIPE_BYTES = 1024 * 1024
+"""What a part may write while nobody reads: the most that Linux gives a user."""
 
 
 class LineSink(Protocol):
-    """Takes a part's name and the lines that it wrote, those that came together in one call."""
+    """Takes a part's name and the lines that it wrote, those that came together in one call.
+
+    Octets that are not UTF-8 are lone surrogates (PEP 383).
+    """
 
     def __call__(self, part: str, /, *lines: str) -> None: ...
 
@@ -61,11 +68,12 @@ class ProcessSpec:
 class Process:
     """A started ProcessSpec. Make one with ``await Process.start(spec, log)``."""
 
-    def __init__(self, spec: ProcessSpec, child: asyncio.subprocess.Process, log: LineSink) -> None:
+    def __init__(self, spec: ProcessSpec, child: asyncio.subprocess.Process, output: _Output, log: LineSink) -> None:
         self.spec = spec
         self.pid = child.pid
         self.tail: deque[str] = deque(maxlen=TAIL_LINES)
         self._child = child
+        self._output = output
         self._log = log
         self._reader = asyncio.create_task(self._read_lines())
         self._exit = asyncio.create_task(_wait_exit(child))
@@ -76,17 +84,21 @@ class Process:
         program = shutil.which(spec.argv[0], path=spec.env.get("PATH"))
         if program is None:
             raise StackError(f"{spec.name}: {spec.argv[0]} is not installed. `make setup` installs it.")
-        child = await asyncio.create_subprocess_exec(
-            *(locate("setpriv"), "--pdeathsig", "TERM", "--", program, *spec.argv[1:]),
-            env=dict(spec.env),
-            cwd=spec.cwd,
-            pass_fds=spec.pass_fds,
-            process_group=0,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-        )
-        return cls(spec, child, log)
+        output, writing = await _Output.open()
+        try:
+            child = await asyncio.create_subprocess_exec(
+                *(locate("setpriv"), "--pdeathsig", "TERM", "--", program, *spec.argv[1:]),
+                env=dict(spec.env),
+                cwd=spec.cwd,
+                pass_fds=spec.pass_fds,
+                process_group=0,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=writing,
+                stderr=writing,
+            )
+        finally:
+            os.close(writing)
+        return cls(spec, child, output, log)
 
     async def wait_ready(self, timeout_s: float) -> None:
         """Return once its probe says yes. Raises StackError, with its last lines, when it ends or takes too long."""
@@ -107,6 +119,7 @@ class Process:
         # Read what it still had to say; bounded, since a process outside the group may hold the pipe.
         await asyncio.wait([self._reader], timeout=PROBE_TIMEOUT_S)
         self._reader.cancel()
+        self._output.close()
         # Not child.wait(), for the same reason. It has ended, so asyncio is about to take its status.
         while (status := self._child.returncode) is None:  # noqa: ASYNC110
             await asyncio.sleep(PROBE_PAUSE_S)
@@ -138,29 +151,46 @@ class Process:
 
     def _failure(self, what: str) -> str:
         """One message: what went wrong and the last lines, so that nobody has to look for a log."""
-        return "\n    ".join([f"{self.spec.name} {what}. Its last lines:", *(self.tail or ["(it said nothing)"])])
+        last = [text for line in self.tail for text in partline.read(self.spec.name, line).as_text()]
+        return "\n    ".join([f"{self.spec.name} {what}. Its last lines:", *(last or ["(it said nothing)"])])
 
     async def _read_lines(self) -> None:
         """Hand on what it writes, together what came together: a busy sidecar writes thousands of lines a second."""
-        assert self._child.stdout is not None
         rest = b""
-        while data := await self._child.stdout.read(CHUNK_BYTES):
+        while data := await self._output.read(CHUNK_BYTES):
             *lines, rest = (rest + data).split(b"\n")
             self._tell(lines)
-            rest = rest[: LONGEST_LINE_BYTES + 1]
+            rest = rest[:LONGEST_LINE_BYTES]
         self._tell([rest] if rest else [])
 
     def _tell(self, lines: list[bytes]) -> None:
         if lines:
-            texts = [_text(line) for line in lines]
+            texts = [line[:LONGEST_LINE_BYTES].decode("utf-8", "surrogateescape").rstrip() for line in lines]
             self.tail.extend(texts)
-            self._log(self.spec.name, *texts)
+            # Whatever is wrong with a line or with who takes it: what nobody reads fills the pipe.
+            with suppress(Exception):
+                self._log(self.spec.name, *texts)
 
 
-def _text(line: bytes) -> str:
-    if len(line) > LONGEST_LINE_BYTES:
-        return "(a line too long to show)"
-    return line.decode("utf-8", "replace").rstrip()
+class _Output:
+    """The reading end of a pipe that never makes its writer wait, not even while this process is stopped."""
+
+    def __init__(self, stream: asyncio.StreamReader, transport: asyncio.ReadTransport) -> None:
+        self.read = stream.read
+        self.close = transport.close
+
+    @classmethod
+    async def open(cls) -> tuple[_Output, int]:
+        """With the writing end, which is the caller's to close. What finds no room in the pipe is lost."""
+        reading, writing = os.pipe()
+        os.set_blocking(writing, False)
+        with suppress(OSError):  # a user may have only so many large pipes
+            fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+        stream = asyncio.StreamReader()
+        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(stream), os.fdopen(reading, "rb", buffering=0)
+        )
+        return cls(stream, transport), writing
 
 
 async def _wait_exit(child: asyncio.subprocess.Process) -> None:

@@ -14,11 +14,12 @@ import click
 
 from callinteractive.model import Site
 from cli.files import read_ivr_file, read_site
-from cli.partlog import PartLog, resolve_format
+from cli.partlog import PartLog, lost_notice, resolve_format
 from cli.ports import PARTS
 from cli.process import StackError
 from cli.stack import Stack
 from cli.stack import run as run_stack
+from sidecar.linewriter import LineWriter
 
 LONGEST_RUN_DIR = 90
 """Octets. A Unix socket's whole name has at most 107."""
@@ -37,7 +38,6 @@ def run(site_path: Path, ivr_path: Path, log_format: str, run_dir: Path | None, 
         if run_dir is None:
             run_dir = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="callinteractive-")))
         run_dir.mkdir(parents=True, exist_ok=True)
-        log = PartLog(sys.stderr, resolve_format(log_format))
         # Daemons are started elsewhere than here: their paths must not depend on where this was called.
         if len(os.fsencode(run_dir.resolve())) > LONGEST_RUN_DIR:
             click.echo(
@@ -46,11 +46,18 @@ def run(site_path: Path, ivr_path: Path, log_format: str, run_dir: Path | None, 
             return 1
         paths = (site_path.resolve(), ivr_path.resolve())
         parts = only or PARTS
+        log_as = resolve_format(log_format)
+        # Nobody may stop the calls by not reading what is said here.
+        output, errors = LineWriter(sys.stdout), LineWriter(sys.stderr, lost_notice(log_as))
+        for writer in (output, errors):
+            cleanup.callback(writer.close)
+        log = PartLog(errors, log_as)
+        cleanup.callback(log.close)
         stack = Stack(site, *paths, run_dir=run_dir.resolve(), parts=parts, log=log)
         try:
-            asyncio.run(run_stack(stack, lambda: _announce(site, parts)))
+            asyncio.run(run_stack(stack, lambda: output.write(_announcement(site, parts))))
         except StackError as error:
-            click.echo(f"callinteractive can't run:\n{error}", err=True)
+            errors.write(f"callinteractive can't run:\n{error}\n")
             return 1
     return 0
 
@@ -62,7 +69,7 @@ def allow_many_files() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
-def _announce(site: Site, parts: tuple[str, ...]) -> None:
+def _announcement(site: Site, parts: tuple[str, ...]) -> str:
     listen = site.listen[0]
     transport = "" if listen.transport == "udp" else f";transport={listen.transport}"
-    print(f"ready sip:{listen.address}{transport}" if "kamailio" in parts else "ready", flush=True)
+    return f"ready sip:{listen.address}{transport}\n" if "kamailio" in parts else "ready\n"

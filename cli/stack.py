@@ -12,13 +12,12 @@ from pathlib import Path
 from callinteractive.model import Site
 from cli import ports
 from cli.kamailio import kamailio_spec
-from cli.partlog import PartLog
+from cli.partlog import OWN_NAME, PartLog
 from cli.process import Process, ProcessSpec, StackError, describe_exit
 from cli.rtpengine import rtpengine_spec
 from cli.sidecar import sidecar_spec
 from sidecar.media.dtmf import open_dtmf_sockets
 
-OWN_NAME = "callinteractive"
 READY_TIMEOUT_S = 30.0
 STOP_GRACE_S = 10.0
 FIRST_BACKOFF_S = 0.1
@@ -124,7 +123,7 @@ class Stack:
         try:
             return await self._start_one(spec)
         except StackError as error:
-            self._log(OWN_NAME, str(error))
+            self._log(OWN_NAME, *str(error).splitlines())
             process = (self._sidecars | self._daemons)[spec.name]
             await process.stop(STOP_GRACE_S)
             return process

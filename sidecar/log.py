@@ -11,9 +11,15 @@ import atexit
 import json
 import logging
 import sys
+import threading
+import types
+from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any, Literal, TextIO
 
 import structlog
+
+from sidecar.linewriter import LineWriter, printable
 
 LogFormat = Literal["auto", "console", "json"]
 
@@ -21,28 +27,38 @@ GATHER_S = 0.05
 """How long a line may wait for others. A process that is killed outright takes so much of its log with it."""
 GATHERED_CHARS = 32 * 1024
 """More than this goes out at once."""
+MOST_CHARACTERS = 8 * 1024
+"""Of one field. A longer one loses its middle: a traceback's beginning and end tell most."""
 _QUIET = ("httpx", "aiohttp")
 """Libraries whose informative lines repeat ours; httpx tells every URL, with the caller's number in it."""
 
-_encode = json.JSONEncoder(ensure_ascii=False, default=repr).encode
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, default=repr).encode
 
 
-def set_up(log_format: LogFormat, level: int = logging.INFO) -> None:
-    """Send everything to stderr. ``auto`` is console on a terminal, else json."""
-    is_console = log_format == "console" or (log_format == "auto" and sys.stderr.isatty())
+def set_up(log_format: LogFormat, level: int = logging.INFO) -> LineWriter:
+    """Send everything to stderr, what ends the process included. ``auto`` is console on a terminal, else json.
+
+    A traceback is a field of its record. Returns what writes, which counts the lines that could not be written.
+    """
+    is_terminal = sys.stderr is not None and sys.stderr.isatty()
+    is_console = log_format == "console" or (log_format == "auto" and is_terminal)
     shared: list[structlog.typing.Processor] = [
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
-    renderer: structlog.typing.Processor = (
-        structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    last: list[structlog.typing.Processor] = [
+        structlog.processors.format_exc_info,
+        _bound,
+        *([_make_printable] if is_console else []),
+        structlog.dev.ConsoleRenderer(colors=is_terminal)
         if is_console
-        else structlog.processors.JSONRenderer(serializer=_to_json)
-    )
-    stream = GatheredLines(sys.stderr)
-    atexit.register(stream.write_out)
+        else structlog.processors.JSONRenderer(serializer=_to_json),
+    ]
+    writer = LineWriter(sys.stderr, _notice_for(is_console))
+    stream = GatheredLines(writer)
+    atexit.register(_finish, stream, writer)
     structlog.configure(
-        processors=[*shared, structlog.processors.format_exc_info, renderer],
+        processors=[*shared, *last],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.WriteLoggerFactory(stream),  # type: ignore[arg-type]  # write and flush are all it uses
         cache_logger_on_first_use=True,
@@ -51,18 +67,31 @@ def set_up(log_format: LogFormat, level: int = logging.INFO) -> None:
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
         )
     )
     logging.basicConfig(level=level, handlers=[handler], force=True)
     for library in _QUIET:
         logging.getLogger(library).setLevel(max(level, logging.WARNING))
+    sys.excepthook = _on_uncaught
+    threading.excepthook = lambda thrown: _on_uncaught(thrown.exc_type, thrown.exc_value, thrown.exc_traceback)
+    return writer
+
+
+def _on_uncaught(kind: type[BaseException], error: BaseException | None, trace: types.TracebackType | None) -> None:
+    """One record, where Python would write lines of text."""
+    logging.getLogger("sidecar").critical("uncaught exception", exc_info=(kind, error or kind(), trace))
+
+
+def _finish(stream: GatheredLines, writer: LineWriter) -> None:
+    stream.write_out()
+    writer.close()
 
 
 class GatheredLines:
     """As much of a text stream as loggers use; lines reach `stream` together, or at once where no event loop runs."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO | LineWriter) -> None:
         self._stream = stream
         self._lines: list[str] = []
         self._chars = 0
@@ -94,5 +123,41 @@ class GatheredLines:
         self._stream.flush()
 
 
-def _to_json(entry: Any, **_: Any) -> str:
-    return _encode(entry)
+def _bound(_logger: Any, _name: str, entry: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    for name, value in entry.items():
+        if isinstance(value, str) and len(value) > MOST_CHARACTERS:
+            half = MOST_CHARACTERS // 2
+            left_out = len(value) - 2 * half
+            entry[name] = f"{value[:half]} … ({left_out} characters left out) … {value[-half:]}"
+    return entry
+
+
+def _make_printable(_logger: Any, _name: str, entry: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """A stranger's escape sequence must not reach the terminal."""
+    for name, value in entry.items():
+        if isinstance(value, str):
+            entry[name] = "\n".join(map(printable, value.split("\n"))) if name == "exception" else printable(value)
+    return entry
+
+
+def _notice_for(is_console: bool) -> Callable[[int], str]:
+    def notice(lost: int) -> str:
+        entry = {"event": "log lines could not be written", "lines": lost, "level": "warning"}
+        entry["timestamp"] = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+        return f"warning: {entry['event']}: {lost}" if is_console else _encode(entry)
+
+    return notice
+
+
+def _to_json(entry: dict[str, Any], **_: Any) -> str:
+    try:
+        return _encode(entry)
+    except (ValueError, RecursionError):  # not a number, or nested too deeply: no log line may stop a call
+        return _encode({name: value if isinstance(value, str) else _repr(value) for name, value in entry.items()})
+
+
+def _repr(value: object) -> str:
+    try:
+        return repr(value)[:MOST_CHARACTERS]
+    except Exception as error:
+        return f"(cannot be shown: {type(error).__name__})"

@@ -6,12 +6,13 @@ import asyncio
 import os
 import signal
 import sys
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
-from cli.process import Process, ProcessSpec, StackError, describe_exit
+from cli.process import LONGEST_LINE_BYTES, Process, ProcessSpec, StackError, describe_exit
 
 Lines = list[tuple[str, str]]
 
@@ -22,6 +23,11 @@ async def never() -> bool:
 
 def python(code: str, ready: Callable[[], Awaitable[bool]] = never, pass_fds: tuple[int, ...] = ()) -> ProcessSpec:
     return ProcessSpec("child", (sys.executable, "-uc", code), dict(os.environ), ready, pass_fds)
+
+
+def blocking(code: str) -> ProcessSpec:
+    """A child that waits where its output finds no room, so that a test misses nothing of it."""
+    return python(f"import os; os.set_blocking(1, True); {code}")
 
 
 @pytest.fixture
@@ -138,9 +144,35 @@ async def test_descriptors_are_handed_down(lines: Lines, log: Callable[..., None
 
 async def test_long_and_undecodable_lines_do_not_stop_the_log(lines: Lines, log: Callable[..., None]) -> None:
     code = "import sys; sys.stdout.buffer.write(b'x' * 300_000 + b'\\n' + b'\\xff\\n' + b'end\\n')"
-    process = await Process.start(python(code), log)
+    process = await Process.start(blocking(code), log)
     await process.wait()
-    assert [line for _, line in lines] == ["(a line too long to show)", "�", "end"]
+    assert [line for _, line in lines] == ["x" * LONGEST_LINE_BYTES, "\udcff", "end"]
+
+
+async def test_what_takes_the_lines_may_fail_and_reading_goes_on(lines: Lines) -> None:
+    def fails(part: str, *found: str) -> None:
+        lines.extend((part, line) for line in found)
+        raise RecursionError
+
+    process = await Process.start(python("import time\nfor n in range(3): print(n); time.sleep(0.05)"), fails)
+    await process.wait()
+    assert [line for _, line in lines] == ["0", "1", "2"]
+
+
+async def test_a_part_never_waits_for_its_reader(log: Callable[..., None]) -> None:
+    """Not even when nobody reads: the write fails, and the part goes on."""
+    code = (
+        "import os\n"
+        "written = 0\n"
+        "try:\n"
+        "    while True: written += os.write(1, b'x' * 65536 + b'\\n')\n"
+        "except BlockingIOError: raise SystemExit(written < 65536)\n"
+    )
+    process = await Process.start(python(code), log)
+    deadline = time.monotonic() + 10
+    while is_alive(process.pid) and time.monotonic() < deadline:
+        time.sleep(0.01)  # noqa: ASYNC251  it blocks this event loop, so that nobody reads
+    assert await process.wait() == 0
 
 
 async def test_lines_come_whole_however_they_are_written(lines: Lines, log: Callable[..., None]) -> None:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import os
 import subprocess
 import sys
+
+import pytest
 
 from sidecar import log
 from sidecar.log import GatheredLines
@@ -76,3 +79,84 @@ def test_what_a_process_logs_is_json_in_order_and_complete():
     assert (ours["event"], ours["level"], ours["number"]) == ("ours", "info", repr(object))
     assert ours["text"] == "\u0418"
     assert (theirs["event"], theirs["level"]) == ("theirs", "warning")
+
+
+def logged(code: str, log_format: str = "json") -> tuple[list[str], int]:
+    """The lines that a process with our logging writes while it runs `code`, and its exit status."""
+    imports = "import asyncio, logging, sys, threading, structlog\nfrom sidecar import log\n"
+    whole = f"{imports}log.set_up({log_format!r})\n{code}"
+    done = subprocess.run([sys.executable, "-c", whole], capture_output=True, text=True, check=False, timeout=30)
+    return done.stderr.splitlines(), done.returncode
+
+
+FAILS = 'def fails():\n    raise ValueError(\'no\\n{"event": "forged"}\')\n'
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "try: fails()\nexcept ValueError: structlog.get_logger().exception('x')",
+        "try: fails()\nexcept ValueError: logging.getLogger('asyncio').exception('x')",
+        "fails()",
+        "threading.Thread(target=fails).start()",
+        "async def main(): asyncio.get_running_loop().call_soon(fails); await asyncio.sleep(0.01)\nasyncio.run(main())",
+    ],
+)
+def test_a_traceback_is_a_field_of_one_record(code: str):
+    (line,), _ = logged(FAILS + code)
+    entry = json.loads(line)
+    assert entry["level"] in ("error", "critical")
+    assert entry["exception"].startswith("Traceback (most recent call last):\n")
+    assert "fails" in entry["exception"]
+    assert entry["exception"].endswith('ValueError: no\n{"event": "forged"}')
+
+
+def test_a_process_that_fails_still_ends_with_its_status():
+    assert logged(FAILS + "fails()")[1] == 1
+
+
+@pytest.mark.parametrize("value", ["float('nan')", "deep", "object()", "'\\udcff'", "b'\\xff'", "10 ** 5000"])
+def test_no_value_stops_a_log_line(value: str):
+    deep = "deep = []\nfor _ in range(5000): deep = [deep]\n"
+    (line,), status = logged(f"{deep}structlog.get_logger().info('x', value={value})")
+    assert (json.loads(line)["event"], status) == ("x", 0)
+    assert "NaN" not in line
+
+
+def test_a_long_field_loses_its_middle():
+    (line,), _ = logged("structlog.get_logger().info('x', value='a' * 100_000 + 'end')")
+    value = json.loads(line)["value"]
+    assert len(value) < log.MOST_CHARACTERS + 100
+    assert value.endswith("aend")
+
+
+def test_a_person_sees_no_control_characters():
+    lines, _ = logged("structlog.get_logger().info('\\x1b[31m\\n', value='\\x9b\\x07')", "console")
+    assert len(lines) == 1
+    assert lines[0].isprintable()
+
+
+@pytest.mark.parametrize("where", ["/dev/full", "pipe", "closed"])
+def test_a_log_that_cannot_be_written_stops_nothing(where: str):
+    code = (
+        "import os, structlog\n"
+        "from sidecar import log\n"
+        "writer = log.set_up('json')\n"
+        "for n in range(50_000): structlog.get_logger().info('x' * 100)\n"
+        "writer.drain(0.1)\n"
+        "print(writer.lost > 1000, flush=True)\n"
+        "os._exit(0)\n"
+    )
+    reading, writing = os.pipe()
+    target = {"pipe": f"2>&{writing}", "closed": "2>&-"}.get(where, f"2>{where}")
+    done = subprocess.run(
+        ["bash", "-c", f'exec "$@" {target}', "bash", sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+        timeout=60,
+        pass_fds=[writing],
+    )
+    os.close(reading)
+    os.close(writing)
+    assert done.stdout == "True\n"

@@ -1,0 +1,106 @@
+"""What one line of a part's output is: a record of our own logger, a message of Kamailio's, or text.
+
+Strangers' octets are in these lines: Kamailio and RTPengine log messages that they cannot read. So a line is data. Only
+a sidecar's own encoder makes records, and only what stands before a stranger's octets tells a level.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+
+from sidecar.linewriter import printable
+
+MOST_CHARACTERS = 2000
+"""Of a text; a record may be longer."""
+OF_SIDECARS = "sidecar-"
+"""How the names of parts begin that log JSON objects."""
+KAMAILIO = "kamailio"
+
+_KAMAILIO = re.compile(
+    r'\{ "idx": \d+, "pid": \d+, "level": "([A-Z]+)", "module": "([^"]*)", '
+    r'"file": "([^"]*)", "line": (\d+), "function": "([^"]*)", (.*)',
+    re.DOTALL,
+)
+"""How `--log-engine=json` begins a line: with Kamailio's own words. What follows may be anybody's."""
+_PREFIX, _MESSAGE, _END = '"logprefix": "', '"message": "', '" }'
+_ADDRESS = re.compile(r"\{([0-9a-fA-F:.\[\]]{2,45}) ")
+"""`log_prefix` of kamailio.cfg begins with the address that the message came from."""
+_TRACEBACK = "Traceback (most recent call last):"
+_UNREADABLE = re.compile(r"core parsing of SIP message failed \(([0-9a-fA-F:.\[\]]{2,45}):\d+/\d+\)")
+
+
+@dataclass(frozen=True, slots=True)
+class PartLine:
+    """One line.
+
+    Attributes:
+        text: what it says, at most about `MOST_CHARACTERS` long. Printable, but for the line breaks of a message.
+        level: in lower case, where the part's logger vouches for it.
+        cause: whom or what a flood of such lines is to be counted against: an address, a place in the code, or nothing.
+        record: the JSON object that it is, where a sidecar's logger made it.
+    """
+
+    text: str
+    level: str | None = None
+    cause: str = ""
+    record: str | None = None
+
+    def as_json(self, part: str) -> str:
+        """An object on one line. Nothing in the line can replace its part."""
+        if self.record is not None:
+            return f'{{"part": {json.dumps(part)}, {self.record[1:]}'
+        level = {} if self.level is None else {"level": self.level}
+        return json.dumps({"part": part, **level, "event": self.text}, ensure_ascii=False)
+
+    def as_text(self) -> list[str]:
+        """For a person: one line, or those of a traceback."""
+        text = self.text if self.level is None else f"{self.level.upper()}: {self.text}"
+        return text.replace("\n", "\n    ").split("\n") if _TRACEBACK in text else [printable(text)]
+
+
+def read(part: str, line: str) -> PartLine:
+    """Of a part's name and a line of it, undecodable octets as lone surrogates (PEP 383). Raises nothing."""
+    if part.startswith(OF_SIDECARS) and (record := _record(line)):
+        return PartLine(_shown(line), record=record)
+    if part == KAMAILIO and (found := _KAMAILIO.match(line)):
+        return _kamailio(*found.groups())
+    return PartLine(_shown(line))
+
+
+def _shown(text: str) -> str:
+    left_out = len(text) - MOST_CHARACTERS
+    return "\n".join(map(printable, text[:MOST_CHARACTERS].split("\n"))) + (
+        f"… ({left_out} more characters)" if left_out > 0 else ""
+    )
+
+
+def _record(line: str) -> str | None:
+    """The line, if it is a whole JSON object without a part of its own, made safe to be printed."""
+    if not (line.startswith('{"') and line.endswith("}")):
+        return None
+    try:
+        entry = json.loads(line)
+        if "part" in entry:
+            return None
+        return line if line.isprintable() else json.dumps(entry)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _kamailio(level: str, module: str, file: str, number: str, function: str, rest: str) -> PartLine:
+    # The prefix has a Call-ID in it, which Kamailio does not escape. The message is escaped, and so is the last.
+    before, _, message = rest.rpartition(_MESSAGE)
+    prefix = before.removeprefix(_PREFIX).rpartition('"')[0]
+    text = _unescaped(message.removesuffix(_END)).rstrip()
+    source = _ADDRESS.match(prefix) or (_UNREADABLE.match(text) if function == "receive_msg" else None)
+    where = f"{module}: " if module != "core" else ""
+    return PartLine(_shown(f"{prefix}{where}{text}"), level.lower(), source[1] if source else f"{file}:{number}")
+
+
+def _unescaped(message: str) -> str:
+    try:
+        return str(json.loads(f'"{message}"', strict=False))
+    except ValueError:  # cut, or two workers wrote at once
+        return message

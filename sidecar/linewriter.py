@@ -1,0 +1,163 @@
+"""Log lines to a descriptor that may be slow, full or gone, without ever waiting for it.
+
+Nothing that logs may stop because its log cannot be stored. A full disk, a closed pipe, a terminal that does not read:
+the lines are counted and dropped, and a later line says how many.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import TextIO
+
+MOST_BYTES = 2 * 1024 * 1024
+"""What may wait to be written: several seconds of a busy stack."""
+AT_ONCE_BYTES = 64 * 1024
+RETRY_S = 1.0
+CLOSE_S = 2.0
+
+Notice = Callable[[int], str]
+"""A line, without its end, that says how many were lost."""
+
+
+class LineWriter:
+    """As much of a text stream as loggers use. Its thread does the writing; no method raises, only `drain` waits."""
+
+    def __init__(self, stream: TextIO | None, notice: Notice | None = None) -> None:
+        """`stream` is asked for its descriptor only. Without one (None, a closed one) all lines are lost."""
+        self.lost = 0
+        """Lines that were not written, ever."""
+        self._descriptor = _descriptor(stream)
+        self._notice = notice
+        self._changed = threading.Condition()
+        self._waiting: deque[tuple[int, bytes]] = deque()  # how many lines were dropped before these, and these
+        self._size = 0
+        self._dropped = 0  # after the last of them
+        self._is_busy = False
+        self._is_closed = False
+        self._thread: threading.Thread | None = None
+
+    def write(self, text: str) -> None:
+        """Whole lines. Those for which there is no room are dropped."""
+        data = text.encode("utf-8", "backslashreplace")
+        with self._changed:
+            if self._is_closed or self._size + len(data) > MOST_BYTES:
+                self._dropped += data.count(b"\n")
+                self.lost += data.count(b"\n")
+                return
+            self._waiting.append((self._dropped, data))
+            self._size += len(data)
+            self._dropped = 0
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="log", daemon=True)
+                self._thread.start()
+            self._changed.notify_all()
+
+    def flush(self) -> None:
+        """Nothing to do: the thread writes as soon as it can."""
+
+    def drain(self, within_s: float = CLOSE_S) -> bool:
+        """Wait until every line is written or lost; False when that takes longer."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not (self._waiting or self._is_busy), within_s)
+
+    def close(self, within_s: float = CLOSE_S) -> None:
+        """Write what waits, for so long. Lines that come later are lost."""
+        self.drain(within_s)
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify_all()
+
+    def _run(self) -> None:
+        """The thread. `untold` lines are lost, and nobody has been told; half a line stands where it is `torn`."""
+        untold, torn = 0, False
+        while (taken := self._take(untold)) is not None:
+            dropped, data = taken
+            untold += dropped
+            # An empty line or two where a disk was full is better than two halves that look like one line.
+            before = (b"\n" if torn else b"") + self._told(untold)
+            written = self._put(before + data)
+            if written == len(before) + len(data):
+                untold, torn = 0, False
+            else:
+                lines = data[max(0, written - len(before)) :].count(b"\n")
+                untold = lines if written >= len(before) else untold + lines
+                if written:
+                    torn = not (before + data)[:written].endswith(b"\n")
+            with self._changed:
+                self._is_busy = False
+                self._changed.notify_all()
+                if written < len(before) + len(data):
+                    self.lost += lines
+                    self._changed.wait_for(lambda: self._is_closed, RETRY_S)
+
+    def _take(self, untold: int) -> tuple[int, bytes] | None:
+        """What to write next and what was dropped before it; None at the end. Waits, but not long with `untold`."""
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self._waiting or self._dropped or self._is_closed, RETRY_S if untold else None
+            )
+            if self._is_closed and not self._waiting:
+                return None
+            self._is_busy = True
+            if not self._waiting:
+                dropped, self._dropped = self._dropped, 0
+                return dropped, b""
+            dropped, data = self._waiting.popleft()
+            parts, size = [data], len(data)
+            while self._waiting and not self._waiting[0][0] and size < AT_ONCE_BYTES:
+                parts.append(self._waiting.popleft()[1])
+                size += len(parts[-1])
+            self._size -= size
+            return dropped, b"".join(parts)
+
+    def _told(self, lost: int) -> bytes:
+        return f"{self._notice(lost)}\n".encode("utf-8", "backslashreplace") if lost and self._notice else b""
+
+    def _put(self, data: bytes) -> int:
+        """How much of it could be written."""
+        written = 0
+        while written < len(data):
+            try:
+                written += os.write(self._descriptor, data[written : written + AT_ONCE_BYTES])
+            except BlockingIOError:
+                _wait_writable(self._descriptor)
+            except OSError:
+                break
+        return written
+
+
+def printable(text: str) -> str:
+    """With control characters, line separators and undecodable octets (lone surrogates, PEP 383) escaped."""
+    if text.isprintable():
+        return text
+    return "".join(character if character.isprintable() else _escaped(character) for character in text)
+
+
+_SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
+
+
+def _escaped(character: str) -> str:
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:
+        return f"\\x{code - 0xDC00:02x}"
+    if character in _SHORT:
+        return _SHORT[character]
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def _descriptor(stream: TextIO | None) -> int:
+    """-1, to which every write fails, where there is none."""
+    try:
+        return -1 if stream is None else stream.fileno()
+    except (OSError, ValueError):
+        return -1
+
+
+def _wait_writable(descriptor: int) -> None:
+    poll = select.poll()
+    poll.register(descriptor, select.POLLOUT)
+    poll.poll(RETRY_S * 1000)

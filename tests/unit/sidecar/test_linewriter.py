@@ -1,0 +1,158 @@
+"""Log lines to what is full, gone or does not read: nothing waits, nothing raises, every lost line is told."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from sidecar import linewriter
+from sidecar.linewriter import LineWriter
+
+
+def notice(lost: int) -> str:
+    return f"lost {lost}"
+
+
+class Pipe:
+    """A pipe with its two ends as streams."""
+
+    def __init__(self) -> None:
+        reading, writing = os.pipe()
+        self.reading = os.fdopen(reading, "rb", buffering=0)
+        self.writing = os.fdopen(writing, "w")
+
+    def read_all(self, writer: LineWriter) -> list[str]:
+        """What comes until nothing has come for a while; the writer must be able to finish meanwhile."""
+        os.set_blocking(self.reading.fileno(), False)
+        got, deadline = b"", time.monotonic() + 10
+        while True:
+            is_done = writer.drain(0)
+            try:
+                got += os.read(self.reading.fileno(), 1 << 20)
+            except BlockingIOError:
+                if is_done:
+                    return got.decode().splitlines()
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+
+@pytest.fixture
+def pipe() -> Iterator[Pipe]:
+    both = Pipe()
+    yield both
+    for stream in (both.reading, both.writing):
+        stream.close()
+
+
+@pytest.fixture(autouse=True)
+def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(linewriter, "RETRY_S", 0.02)
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def test_lines_arrive_in_order(pipe: Pipe) -> None:
+    writer = LineWriter(pipe.writing, notice)
+    for number in range(1000):
+        writer.write(f"{number}\n")
+    assert pipe.read_all(writer) == [str(number) for number in range(1000)]
+    assert writer.lost == 0
+
+
+def test_a_pipe_that_nobody_reads_costs_lines_and_no_time(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(linewriter, "MOST_BYTES", 100_000)
+    writer = LineWriter(pipe.writing, notice)
+    for number in range(50_000):
+        writer.write(f"{number:07}\n")
+    assert writer.lost > 20_000
+    assert not writer.drain(0.05)
+    *shown, told = pipe.read_all(writer)
+    assert shown == [f"{number:07}" for number in range(len(shown))]
+    assert told == f"lost {writer.lost}"
+    assert len(shown) + writer.lost == 50_000
+
+
+def test_the_place_where_lines_are_missing_is_told(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(linewriter, "MOST_BYTES", 100)
+    descriptor = pipe.writing.fileno()
+    os.set_blocking(descriptor, False)  # as a terminal that other programs share may be
+    with suppress(BlockingIOError):
+        while True:
+            os.write(descriptor, b"x" * 1023 + b"\n")
+    writer = LineWriter(pipe.writing, notice)
+    writer.write("first\n")
+    wait_until(lambda: not writer._waiting)  # the thread has it, and finds no room
+    for line in ("second\n", "dropped\n" * 20, "third\n", "dropped\n" * 20):
+        writer.write(line)
+    got = pipe.read_all(writer)
+    assert [line for line in got if "x" not in line] == ["first", "second", "lost 20", "third", "lost 20"]
+
+
+@pytest.mark.parametrize("kind", ["full", "closed pipe", "closed descriptor", "none", "no descriptor"])
+def test_whatever_is_wrong_with_the_stream_nothing_raises(kind: str, pipe: Pipe, tmp_path: Path) -> None:
+    with open("/dev/full", "w") as full, open(tmp_path / "closed", "w") as closed:
+        closed.close()
+        if kind == "closed pipe":
+            pipe.reading.close()
+        streams = {"full": full, "closed pipe": pipe.writing, "closed descriptor": closed, "none": None}
+        stream = streams.get(kind, io.StringIO())
+        writer = LineWriter(stream, notice)
+        for _ in range(10):
+            writer.write("a\nb\n")
+            assert writer.drain(5)
+        wait_until(lambda: writer.lost == 20)
+        writer.close(1)
+        writer.write("after the end\n")
+        writer.flush()
+        assert writer.lost == 21
+
+
+def test_a_disk_that_was_full_is_told_as_soon_as_it_has_room(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.write
+    room = 5
+
+    def write(descriptor: int, data: bytes) -> int:
+        nonlocal room
+        if descriptor != pipe.writing.fileno():
+            return real(descriptor, data)
+        if room <= 0:
+            raise OSError(28, "No space left on device")
+        taken = real(descriptor, data[:room])
+        room -= taken
+        return taken
+
+    monkeypatch.setattr(os, "write", write)
+    writer = LineWriter(pipe.writing, notice)
+    writer.write("one\ntwo\nthree\n")
+    wait_until(lambda: writer.lost == 2)
+    writer.write("four\n")
+    wait_until(lambda: writer.lost == 3)
+    room = 10_000
+    wait_until(lambda: room < 10_000)
+    writer.write("five\n")
+    assert pipe.read_all(writer) == ["one", "t", "lost 3", "five"]
+
+
+def test_what_cannot_be_encoded_is_escaped(pipe: Pipe) -> None:
+    writer = LineWriter(pipe.writing, notice)
+    writer.write("\udcff\ud800 И\n")
+    assert pipe.read_all(writer) == ["\\udcff\\ud800 И"]
+
+
+def test_a_writer_that_loses_lines_unsaid(pipe: Pipe) -> None:
+    writer = LineWriter(None)
+    writer.write("a\n")
+    wait_until(lambda: writer.lost == 1)
+    assert not re.search("lost", "".join(pipe.read_all(writer)))
