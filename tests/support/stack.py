@@ -21,7 +21,8 @@ import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
 
 from callinteractive.config import load_site
-from callinteractive.model import Site
+from callinteractive.model import Address, Site
+from cli.probe import answers_options
 from tests.support.audio import tone
 
 READY_TIMEOUT_S = 60
@@ -139,6 +140,8 @@ class RunningStack:
         write_tones(directory / "sounds")
         self.site: Site = load_site(self.site_path.read_text(), str(self.site_path))
         self.log: list[str] = []
+        self.output: int | None = None
+        """Where stdout and stderr go instead of into `log`; readiness is then asked for over SIP."""
         self._process: asyncio.subprocess.Process | None = None
 
     async def __aenter__(self) -> RunningStack:
@@ -158,15 +161,14 @@ class RunningStack:
             *("setpriv", "--pdeathsig", "TERM", "--", sys.executable, "-m", "cli.main", "run", "--log-format", "json"),
             *("--site", str(self.site_path), "--ivr", str(self.ivr_path)),
             stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE if self.output is None else self.output,
+            stderr=asyncio.subprocess.PIPE if self.output is None else self.output,
             limit=1024 * 1024,
         )
         self._reader = asyncio.create_task(self._read_log())
-        assert self.process.stdout is not None
         try:
             async with asyncio.timeout(READY_TIMEOUT_S):
-                line = (await self.process.stdout.readline()).decode()
+                line = await self._readiness()
         except TimeoutError:
             line = "nothing"
         expected = f"ready sip:{self.net.sip[0]}:{self.net.sip[1]}\n"
@@ -252,8 +254,17 @@ class RunningStack:
         finally:
             transport.close()
 
+    async def _readiness(self) -> str:
+        """The line that it prints when it is ready, or would print."""
+        if self.process.stdout is not None:
+            return (await self.process.stdout.readline()).decode()
+        while not await answers_options(Address(*self.net.sip)):
+            await asyncio.sleep(POLL_S)
+        return f"ready sip:{self.net.sip[0]}:{self.net.sip[1]}\n"
+
     async def _read_log(self) -> None:
-        assert self.process.stderr is not None
+        if self.process.stderr is None:
+            return
         while line := await self.process.stderr.readline():
             self.log.append(line.decode("utf-8", "replace").rstrip())
 
