@@ -218,8 +218,7 @@ class Call:
                 await self._on_acked(item)
                 return None
             case (
-                sip.Pracked()
-                | sip.ReAnswered()
+                sip.ReAnswered()
                 | sip.ReOfferRejected()
                 | sip.Progressed()
                 | sip.Answered()

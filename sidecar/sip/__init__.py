@@ -1,10 +1,19 @@
-"""A SIP user agent for the far side of one record-routing proxy: sans-IO, both UAS and UAC.
+"""A SIP user agent behind one record-routing proxy: sans-IO, both UAS and UAC.
 
-`UserAgent` and everything below it never touch a socket or a clock; `transport.Transport` is the only module that does.
+Its folders are RFC 3261's layers. Each imports only those above it in this list; a test enforces it.
+
+    config, errors     used by all
+    message/           messages: grammar, parsing, encoding, what makes one well-formed
+    transaction/       transactions as tables; timers
+    dialog/            dialogs, and the session within each: offers, ACK, BYE, INFO, session timer
+    agent/             the user agent and its call legs
+    transport          the only socket and the only clock
+
+`UserAgent` and everything below it touch no socket and no clock.
 
     def on_invite(leg: UasLeg, invite: IncomingInvite) -> None:
         leg.listener = events.append              # called with each event, in order
-        leg.answer(sdp_for(invite.sdp))           # or ringing / progress / reject / redirect, now or later
+        leg.answer(sdp_for(invite.sdp))           # or reject / redirect, now or later
 
     transport = await Transport.open(Address("127.0.0.1", 5070), on_invite, UaConfig())
     agent = transport.agent
@@ -14,24 +23,28 @@
     transport.close()
 
 The call as the transaction user sees it
-- UAS: `leg.ringing() / progress(sdp) / answer(sdp) / reject(status) / redirect(contacts)`, then
-  `Acked`, or `Cancelled` when the caller gives up first.
-- UAC: `Progressed`* then `Answered` or `Rejected`; `leg.cancel()`.
-- Both, once answered: `leg.bye()`, `leg.reinvite(sdp)`, `leg.update(sdp)`, `leg.info(type, body)`;
-  `ReOffered`, `ReAnswered`, `DigitReceived`, `Ended`.
-- Doing something to a leg that has ended does nothing (its last event may have crossed the caller's await); doing what
-  a live leg's state forbids raises `LegStateError`.
-- Extra headers are (name, value) pairs, sent as they are; CR or LF in one raises ValueError.
+- UAS: `leg.answer(sdp) / reject(status) / redirect(contacts)`, then `Acked`; or `Cancelled` by the caller.
+- UAC: any number of `Progressed`, then `Answered` or `Rejected`; `leg.cancel()`.
+- Both, once answered: `leg.bye()`, `leg.reinvite(sdp)`, `leg.info(type, body)`;
+  `ReOffered`, `ReAnswered`, `ReOfferRejected`, `DigitReceived`, `Ended`.
+- An answered leg can be written down (`leg.to_dict()`) and taken over by another process (`agent.adopt(data)`).
+- Actions on a leg that has ended do nothing: its last event may have crossed the caller's await. Actions that the state
+  of a live leg forbids raise `LegStateError`.
+- Extra headers are (name, value) pairs, sent as they are; CR, LF or NUL in one raises ValueError.
 
-The user agent does by itself: retransmission, ACK, PRACK, 100, 487, glare, session refresh, OPTIONS, and every refusal
-that the RFCs prescribe. Everything it drops is logged at debug with the reason.
+The user agent does by itself: retransmission, ACK, 100, 487, PRACK for a callee's reliable provisional responses,
+glare, session refresh, OPTIONS, and every refusal that the RFCs prescribe. What it drops is logged at debug with the
+reason.
 """
 
 from callinteractive.model import Address
-from sidecar.sip.agent import Counters, UserAgent, Wire
+from sidecar.sip.agent.leg import Leg
+from sidecar.sip.agent.uac import UacLeg
+from sidecar.sip.agent.uas import IncomingInvite, UasLeg
+from sidecar.sip.agent.user_agent import Counters, UserAgent
 from sidecar.sip.config import UaConfig
-from sidecar.sip.errors import LegStateError, MalformedError, SipError
-from sidecar.sip.events import (
+from sidecar.sip.dialog.core import Wire
+from sidecar.sip.dialog.events import (
     Acked,
     Answered,
     Cancelled,
@@ -40,7 +53,6 @@ from sidecar.sip.events import (
     EndReason,
     Event,
     Listener,
-    Pracked,
     Progressed,
     ReAnswered,
     Rejected,
@@ -48,16 +60,14 @@ from sidecar.sip.events import (
     ReOfferRejected,
     Responder,
 )
-from sidecar.sip.info import dtmf_relay
-from sidecar.sip.leg import Leg
-from sidecar.sip.message import Headers, Request, Response
+from sidecar.sip.dialog.info import dtmf_relay
+from sidecar.sip.errors import LegStateError, MalformedError, SipError
+from sidecar.sip.message.message import Headers, Request, Response
 from sidecar.sip.transport import Transport
-from sidecar.sip.uac import UacLeg
-from sidecar.sip.uas import IncomingInvite, UasLeg
 
 __all__ = [
     "Acked", "Address", "Answered", "Cancelled", "Counters", "DigitReceived", "EndReason", "Ended", "Event",
-    "Headers", "IncomingInvite", "Leg", "LegStateError", "Listener", "MalformedError", "Pracked", "Progressed",
+    "Headers", "IncomingInvite", "Leg", "LegStateError", "Listener", "MalformedError", "Progressed",
     "ReAnswered", "ReOfferRejected", "ReOffered", "Rejected", "Request", "Responder", "Response", "SipError",
     "Transport", "UaConfig", "UacLeg", "UasLeg", "UserAgent", "Wire", "dtmf_relay",
 ]

@@ -1,4 +1,4 @@
-"""The user agent's settings: the timers of RFC 3261 and the choices the RFCs leave open."""
+"""The user agent's settings: the timers of RFC 3261, and what the RFCs leave to us."""
 
 from dataclasses import dataclass
 
@@ -10,12 +10,10 @@ class UaConfig:
     t1_s, t2_s, t4_s: RFC 3261 table 4; timers A–M derive from them.
     trying_delay_s: when to send 100 to an INVITE that has no other reply yet. 0 sends it as soon as `on_invite` has
         returned without one: Kamailio's dispatcher takes a silent sidecar for dead after 300 ms.
-    trying_repeat_s: how often 100 is sent again until another reply is, which tells a proxy that waits for the answer
-        that we are still there. None sends it once, as RFC 3261 has it.
+    trying_repeat_s: how often 100 is sent again until another reply is sent. It tells a proxy that waits for the
+        answer that we are still there. None: it is sent once, as in RFC 3261.
     timer_c_s: how long a callee may ring without any new provisional reply (RFC 3261 16.6 step 11).
-    reliable_provisionals: send 18x with a body reliably (RFC 3262) also to callers who only support it;
-        to callers who require it every 18x is sent so.
-    session_expires_s: session interval that we ask for (RFC 4028); None asks for none, but honours the peer's.
+    session_expires_s: session interval that we ask for (RFC 4028). None: we ask for none, but use the peer's.
     min_se_s: shortest session interval that we accept; less is answered 422.
     """
 
@@ -25,11 +23,10 @@ class UaConfig:
     trying_delay_s: float = 0.0
     trying_repeat_s: float | None = None
     timer_c_s: float = 181.0
-    reliable_provisionals: bool = False
     session_expires_s: int | None = 1800
     min_se_s: int = 90
 
     @property
     def timeout_s(self) -> float:
-        """64*T1: the life of every transaction, and of a 200 that waits for its ACK."""
+        """64*T1: how long a transaction lives, and how long a 200 waits for its ACK."""
         return 64 * self.t1_s

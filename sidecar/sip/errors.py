@@ -1,4 +1,4 @@
-"""Errors of the SIP layer: the peer's mistakes carry the status that answers them, ours are LegStateErrors."""
+"""Errors: the peer's mistakes carry the status that answers them, ours are LegStateErrors."""
 
 
 class SipError(Exception):
@@ -6,9 +6,9 @@ class SipError(Exception):
 
 
 class MalformedError(SipError):
-    """Bytes from the network that are not a SIP message, or one that breaks its grammar.
+    """Bytes from the network that are not a SIP message, or one that breaks the grammar.
 
-    status: what a request with this fault is answered, when it can be answered at all (RFC 3261 21.4.1).
+    status: of the response to a request with this fault, when it can be answered (RFC 3261 21.4.1).
     """
 
     def __init__(self, reason: str, status: int = 400) -> None:
@@ -18,4 +18,4 @@ class MalformedError(SipError):
 
 
 class LegStateError(SipError):
-    """The transaction user asked a live leg for what its state does not allow, such as answering twice."""
+    """The transaction user asked a live leg for something that its state forbids, such as to answer twice."""

@@ -1,7 +1,7 @@
 """The only socket and the only clock: UDP on one asyncio loop.
 
-The socket is read with `add_reader` rather than through a DatagramProtocol: one wake-up reads many datagrams, sending
-is one system call, and the error queue (who was unreachable) is ours to read; asyncio and uvloop keep it to themselves.
+We read the socket with `add_reader` and not through a DatagramProtocol: one wake-up reads many datagrams, sending is
+one system call, and we can read the error queue (who was unreachable), which asyncio and uvloop do not pass on.
 """
 
 import asyncio
@@ -13,18 +13,18 @@ import time
 from contextlib import suppress
 
 from callinteractive.model import Address
-from sidecar.sip.agent import OnInvite, UserAgent
+from sidecar.sip.agent.user_agent import OnInvite, UserAgent
 from sidecar.sip.config import UaConfig
 
 log = logging.getLogger(__name__)
 
 RECEIVE_BUFFER = 4 << 20  # at the default 208 KB datagrams are lost from 1000 calls/s on
 _MAX_DATAGRAM = 65535
-_BATCH = 64  # datagrams read before timers and other sockets have their turn
+_BATCH = 64  # datagrams read before timers and other sockets are served
 _SO_RCVBUFFORCE = 33
 _IP_RECVERR = 11
 _IPV6_RECVERR = 25
-_SIOCGSTAMPNS = 0x8907  # linux/sockios.h: when the kernel took the datagram that was read last
+_SIOCGSTAMPNS = 0x8907  # linux/sockios.h: when the kernel received the datagram that was read last
 
 
 class Transport:
@@ -39,7 +39,7 @@ class Transport:
 
     @classmethod
     async def open(cls, local: Address, on_invite: OnInvite, config: UaConfig) -> "Transport":
-        """Bind and serve; port 0 takes a free one (`transport.address`). Raises OSError when it can't be bound."""
+        """Bind and serve. Port 0 takes a free one (`transport.address`). Raises OSError when it cannot be bound."""
         loop = asyncio.get_running_loop()
         transport = cls(_bind(local), loop)
         transport.agent = UserAgent(transport.address, on_invite, config, transport)
@@ -51,7 +51,7 @@ class Transport:
         return Address(*self._socket.getsockname()[:2])
 
     def close(self) -> None:
-        """Stop reading and close the socket; calls under way are forgotten, not ended. May be called twice."""
+        """Stop reading and close the socket. Calls under way are forgotten, not ended. May be called twice."""
         if self._socket.fileno() >= 0:
             self._loop.remove_reader(self._socket.fileno())
             self._socket.close()
@@ -62,23 +62,23 @@ class Transport:
         return self._loop.time()
 
     def send(self, data: bytes, destination: Address) -> None:
-        """What the kernel does not take is lost, as on any network; transactions repeat it."""
+        """A datagram that the kernel does not take is lost, as on any network. Transactions send it again."""
         try:
             self._socket.sendto(data, destination)
         except BlockingIOError:
             log.debug("send buffer full, dropped %d bytes to %s", len(data), destination)
         except OSError as error:
-            # With IP_RECVERR the error may be that of an earlier datagram, and this one has not been sent.
+            # With IP_RECVERR this may be the error of an earlier datagram; then this one was not sent.
             self._loop.call_soon(self._read_errors)
             log.debug("sending to %s: %s", destination, error)
             with suppress(OSError):
                 self._socket.sendto(data, destination)
 
     def waited_s(self) -> float:
-        """How long the datagram at hand was in the socket before it was read; 0 where the kernel doesn't tell."""
+        """How long the current datagram was in the socket buffer before we read it; 0 where the kernel has no time."""
         try:
             stamp = fcntl.ioctl(self._socket.fileno(), _SIOCGSTAMPNS, bytes(16))
-        except OSError:  # the first time: from now on it keeps the times
+        except OSError:  # the first call: from now on the kernel keeps the times
             return 0.0
         seconds, nanos = struct.unpack("@qq", stamp)
         return float(time.time() - seconds - nanos / 1e9)
@@ -107,13 +107,12 @@ class Transport:
             if self._socket.fileno() < 0:
                 return  # closed by the transaction user meanwhile
         if has_failed:
-            self._read_errors()  # an error that is queued is also told once, to whoever reads or sends next
+            self._read_errors()  # the kernel also returns a queued error once, from the next read or send
 
     def _read_errors(self) -> None:
         """The error queue names the destination of each datagram that met ICMP "port unreachable" and the like.
 
-        libuv, under uvloop, stops watching a descriptor that reports an error, whatever there is to read from it: so
-        the queue is looked at after every wake-up, and the reader is set again.
+        libuv, under uvloop, stops watching a descriptor that reports an error. So we set the reader again.
         """
         unreachable = set()
         with suppress(OSError):
@@ -143,11 +142,11 @@ def _bind(local: Address) -> socket.socket:
 
 
 def _enlarge_buffer(sock: socket.socket) -> None:
-    """Beyond net.core.rmem_max only with CAP_NET_ADMIN; without it the operator should know."""
+    """More than net.core.rmem_max needs CAP_NET_ADMIN. Without it, warn the operator."""
     try:
         sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, RECEIVE_BUFFER)
     except PermissionError:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
-    granted = sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // 2  # Linux tells twice what is usable
+    granted = sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // 2  # Linux returns twice what is usable
     if granted < RECEIVE_BUFFER:
         log.warning("receive buffer is %d bytes, wanted %d: raise net.core.rmem_max", granted, RECEIVE_BUFFER)

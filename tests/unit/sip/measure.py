@@ -1,4 +1,4 @@
-"""CPU of the sans-IO core per answered call (INVITE, 180, 200, ACK, BYE, 200).
+"""CPU of the sans-IO core per answered call (INVITE, 200, ACK, BYE, 200).
 
 python -m tests.unit.sip.measure [profile]
 """
@@ -32,7 +32,6 @@ class Sink:
 
 
 def answer(leg: UasLeg, _invite: IncomingInvite) -> None:
-    leg.ringing()
     leg.answer(OUR_SDP)
 
 

@@ -110,7 +110,7 @@ class World:
         """After every transaction's time nothing may be left."""
         self.advance(200)
         assert self.alive == (0, 0, 0, 0)
-        assert not self.agent._core.transactions.claims
+        assert not self.agent._core.transactions.merged
 
 
 def message(start: str, headers: Sequence[tuple[str, str]], body: bytes = b"") -> bytes:

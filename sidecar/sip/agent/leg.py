@@ -1,0 +1,117 @@
+"""One call leg, as the transaction user sees it: what calling and answering legs share."""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from sidecar.sip.dialog.core import Core, checked
+from sidecar.sip.dialog.dialog import Dialog
+from sidecar.sip.dialog.events import Ended, Event, Listener
+from sidecar.sip.dialog.offers import Offer
+from sidecar.sip.dialog.session import Session
+from sidecar.sip.dialog.usage import SessionState
+from sidecar.sip.errors import LegStateError
+from sidecar.sip.message.message import Headers
+
+log = logging.getLogger(__name__)
+
+
+def ignore(event: Event) -> None:
+    """The listener of a leg that nobody listens to."""
+
+
+class Leg:
+    """What UAS and UAC legs share. `listener` is called with each event, in order; it may act on the leg at once.
+
+    session: the confirmed dialog's; None before the answer. ended: the last event was sent, or the listener has ended
+    the leg. The user agent may still be busy with its BYE.
+    """
+
+    __slots__ = ("call_id", "core", "ended", "listener", "session")
+
+    def __init__(self, core: Core, call_id: str, listener: Listener) -> None:
+        self.core = core
+        self.call_id = call_id
+        self.listener = listener
+        self.session: Session | None = None
+        self.ended = False
+        core.legs.add(self)
+
+    @property
+    def answered(self) -> bool:
+        """A 2xx was sent or received, and the leg has not ended."""
+        return not self.ended and self.session is not None and self.session.state is SessionState.CONFIRMED
+
+    def bye(self, headers: Headers = ()) -> None:
+        """Hang up an answered leg, e.g. headers=[("Reason", 'Q.850;cause=16')].
+
+        A UAS leg whose 200 has no ACK yet sends BYE when the ACK comes, or when it is given up (RFC 3261 15).
+        A UAC leg that is not answered yet is cancelled. Raises LegStateError for an unanswered UAS leg.
+        """
+        if not self.ended:
+            session, headers = self._answered_session("bye"), checked(headers)
+            self._end()
+            session.bye(headers)
+
+    def reinvite(self, sdp: bytes) -> None:
+        """Offer a changed session by re-INVITE: ReAnswered or ReOfferRejected follows. Waits while another offer is
+        under way; the latest offer wins. Raises LegStateError for an unanswered leg."""
+        if not self.ended:
+            self._answered_session("reinvite").offers.want(Offer(sdp))
+
+    def info(self, content_type: str, body: bytes, headers: Headers = ()) -> None:
+        """Send INFO in the dialog. A refusal is ignored, but 481 and silence end the leg."""
+        if not self.ended:
+            session = self._answered_session("info")
+            session.request("INFO", [("Content-Type", content_type), *checked(headers)], body)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The answered leg as JSON-able data, for `UserAgent.adopt`. Raises LegStateError for any other leg."""
+        session = self._answered_session("to_dict")
+        timer = session.timer
+        return {
+            "dialog": session.dialog.to_dict(),
+            "session_interval_s": timer.interval_s,
+            "we_refresh": timer.we_refresh,
+        }
+
+    @classmethod
+    def from_dict(cls, core: Core, data: Mapping[str, Any], listener: Listener) -> "Leg":
+        """See `UserAgent.adopt`."""
+        dialog = Dialog.from_dict(data["dialog"])
+        interval_s, we_refresh = data["session_interval_s"], data["we_refresh"]
+        if dialog.id in core.users:
+            raise ValueError(f"the dialog of {dialog.call_id} is alive here already")
+        leg = Leg(core, dialog.call_id, listener)
+        session = leg.session = Session(core, dialog, leg, SessionState.CONFIRMED)
+        session.negotiated = True
+        session.timer.restart(interval_s, we_refresh)
+        if we_refresh:
+            session.timer.refresh_soon()  # an unknown part of the interval is over already
+        return leg
+
+    def emit(self, event: Event) -> None:
+        """Tell the listener, unless the leg has ended. An exception there must not stop the user agent."""
+        if self.ended:
+            return
+        listener = self.listener
+        if isinstance(event, Ended):
+            self._end()
+        try:
+            listener(event)
+        except Exception:
+            log.exception("listener failed on %s of %s", type(event).__name__, self.call_id)
+
+    def _end(self) -> None:
+        """No event follows. Drop all references to the listener, so that the call is freed at once and not by the
+        garbage collector, which stops the whole process."""
+        self.ended = True
+        self.listener = ignore
+        if self.session is not None:
+            self.session.owner = None
+        self.core.legs.discard(self)
+
+    def _answered_session(self, action: str) -> Session:
+        if self.session is None or self.session.state is not SessionState.CONFIRMED:
+            raise LegStateError(f"{action} before the leg is answered")
+        return self.session

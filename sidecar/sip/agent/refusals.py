@@ -1,0 +1,48 @@
+"""What the RFCs say a UAS must refuse, in the order of RFC 3261 8.2."""
+
+from sidecar.sip.config import UaConfig
+from sidecar.sip.dialog.capabilities import ACCEPT_SDP, ALLOW, ALLOWED, EXTENSIONS, KNOWN
+from sidecar.sip.dialog.session_timer import too_small
+from sidecar.sip.message.message import Headers, Request
+from sidecar.sip.message.uri import parse_uri
+from sidecar.sip.transaction.server import InviteServer, ServerTransaction
+
+Refusal = tuple[int, Headers]
+
+_SCHEMES = ("sip", "sips", "tel")
+_SDP_METHODS = ("INVITE", "UPDATE", "PRACK")
+_SDP_RANGES = ("application/sdp", "application/*", "*/*")
+
+
+def find_refusal(transaction: ServerTransaction, request: Request, config: UaConfig) -> Refusal | None:
+    """The status and headers that refuse a well-formed request; None when it may be acted on."""
+    if request.method not in ALLOWED:
+        return (405 if request.method in KNOWN else 501), [ALLOW]  # 8.2.1, 21.5.2
+    if parse_uri(request.uri).scheme not in _SCHEMES:
+        return 416, ()  # 8.2.2.1
+    new_call = isinstance(transaction, InviteServer) and request.to.tag is None
+    if new_call and isinstance(transaction, InviteServer) and not transaction.claim(request):
+        return 482, ()  # 8.2.2.2
+    if request.headers("require"):
+        unknown = request.tokens("require").difference(EXTENSIONS)
+        if unknown:
+            return 420, [("Unsupported", ", ".join(sorted(unknown)))]  # 8.2.2.3
+    refusal = _content_refusal(request)
+    if refusal is None and new_call and too_small(request, config):
+        return 422, [("Min-SE", str(config.min_se_s))]  # RFC 4028 9
+    return refusal
+
+
+def _content_refusal(request: Request) -> Refusal | None:
+    """8.2.3. An INVITE that accepts no session description gets 406 (RFC 4475 3.3.15)."""
+    if request.body:
+        if request.method in _SDP_METHODS and request.content_type != "application/sdp":
+            return 415, [ACCEPT_SDP]
+        encoding = request.header("content-encoding")
+        if encoding is not None and encoding.lower() != "identity":
+            return 415, [("Accept-Encoding", "identity")]
+    if request.method == "INVITE" and request.headers("accept"):
+        accepted = {value.lower() for value in request.tokens("accept")}
+        if accepted.isdisjoint(_SDP_RANGES):
+            return 406, ()
+    return None

@@ -1,0 +1,221 @@
+"""The calling side of a call (RFC 3261 13.2)."""
+
+from dataclasses import dataclass
+
+from callinteractive.model import Address
+from sidecar.sip.agent.leg import Leg
+from sidecar.sip.dialog.capabilities import ALLOW, SDP_TYPE, SUPPORTED
+from sidecar.sip.dialog.core import Core, checked
+from sidecar.sip.dialog.dialog import Dialog
+from sidecar.sip.dialog.events import Answered, Listener, Progressed, Rejected
+from sidecar.sip.dialog.session import Session
+from sidecar.sip.dialog.session_timer import MIN_SE_S, agreed_in, min_se, refresh_headers
+from sidecar.sip.dialog.usage import SessionState
+from sidecar.sip.errors import LegStateError, MalformedError
+from sidecar.sip.message.headers import parse_number
+from sidecar.sip.message.message import Headers, Request, Response
+from sidecar.sip.transaction.client import InviteClient
+from sidecar.sip.transaction.timers import Timer
+
+
+@dataclass(frozen=True, slots=True)
+class OutgoingInvite:
+    """The parts of an INVITE. from_, to: name-addr values, from_ with its tag. destination: its first hop."""
+
+    uri: str
+    from_: str
+    to: str
+    call_id: str
+    sdp: bytes
+    headers: Headers
+    route: str | None
+    destination: Address
+    max_forwards: int
+
+
+class Fork:
+    """One callee of a forked INVITE: an early dialog, known by its To tag (12.1.2)."""
+
+    __slots__ = ("rseq", "sdp", "session")
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.sdp: bytes | None = None  # of its last 18x
+        self.rseq: int | None = None   # of its last reliable 18x
+
+
+class UacLeg(Leg):
+    """An outgoing call, made by `UserAgent.invite`. `start` sends it."""
+
+    __slots__ = ("_cancel", "_cseq", "_floor_s", "_forks", "_invite", "_limit", "_provisional", "_request",
+                 "_transaction")
+
+    def __init__(self, core: Core, invite: OutgoingInvite, listener: Listener) -> None:
+        super().__init__(core, invite.call_id, listener)
+        self._invite = invite
+        self._cseq = 1
+        self._floor_s = MIN_SE_S
+        self._forks: dict[str, Fork] = {}
+        self._cancel: Headers | None = None  # cancelled: the CANCEL's headers
+        self._provisional = False            # one has come, so CANCEL may be sent (9.1)
+        self._limit: Timer | None = None     # timer C, or how long a CANCEL may take
+        self._request = self._build()
+        self._transaction: InviteClient | None = None
+
+    def start(self) -> None:
+        """Send the INVITE. Without hops left it is rejected with 483, as soon as the caller has its leg (RFC 7332)."""
+        if self._invite.max_forwards < 0:
+            self.core.timers.start(0, self._on_failure, self._request.local_response(483))
+        else:
+            self._send()
+
+    def bye(self, headers: Headers = ()) -> None:
+        """Hang up. An unanswered call is cancelled."""
+        if self.session is None:
+            self.cancel(headers)
+        else:
+            super().bye(headers)
+
+    def cancel(self, headers: Headers = ()) -> None:
+        """Give up: CANCEL, after the first provisional response (RFC 3261 9.1). A 200 that crosses it gets ACK and BYE.
+        No event follows. Raises LegStateError for an answered leg, which needs `bye`."""
+        if self.ended:
+            return
+        if self.session is not None:
+            raise LegStateError("cancel after the leg is answered")
+        headers = checked(headers)
+        self._end()
+        self._give_up(headers)
+
+    def _build(self) -> Request:
+        invite, core = self._invite, self.core
+        timer = refresh_headers(None, False, core.config, self._floor_s)
+        route = [("Route", f"<{invite.route}>")] if invite.route else []
+        return Request("INVITE", invite.uri, [
+            ("Via", core.via()), ("Max-Forwards", str(max(invite.max_forwards, 0))), *route,
+            ("From", invite.from_), ("To", invite.to), ("Call-ID", invite.call_id), ("CSeq", f"{self._cseq} INVITE"),
+            core.contact, ALLOW, SUPPORTED, *timer, *invite.headers, SDP_TYPE,
+        ], invite.sdp)
+
+    def _send(self) -> None:
+        core = self.core
+        self._limit = core.timers.start(core.config.timer_c_s, self._rang_too_long)
+        self._transaction = core.transactions.send_invite(
+            self._request, self._invite.destination, self._on_response, self._forget_forks
+        )
+
+    def _on_response(self, response: Response) -> None:
+        if response.status < 200:
+            self._on_provisional(response)
+        elif response.status < 300:
+            self._on_success(response)
+        elif response.status != 422 or not self._retry_longer(response):
+            self._on_failure(response)
+
+    def _on_provisional(self, response: Response) -> None:
+        first, self._provisional = not self._provisional, True
+        if self._cancel is not None:
+            if first:
+                self._send_cancel()
+            return
+        if response.status == 100 or not response.to.tag:
+            return
+        timers = self.core.timers
+        timers.stop(self._limit)  # 16.7 step 2: timer C starts anew
+        self._limit = timers.start(self.core.config.timer_c_s, self._rang_too_long)
+        fork = self._fork(response)
+        if "100rel" in response.tokens("require") and not self._acknowledge(fork, response):
+            return
+        if response.sdp is not None:
+            fork.sdp = response.sdp
+        self.emit(Progressed(response.status, response.reason, response.sdp, response))
+
+    def _acknowledge(self, fork: Fork, response: Response) -> bool:
+        """PRACK, in order and once. False for a repeated response or one too early: it is dropped (RFC 3262 4)."""
+        try:
+            rseq = parse_number(response.required("rseq"), "RSeq", 2**32 - 1)
+        except MalformedError:
+            return False
+        if fork.rseq is not None and rseq != fork.rseq + 1:
+            return False
+        fork.rseq = rseq
+        if response.sdp is not None:
+            fork.session.negotiated = True
+        fork.session.prack(f"{rseq} {response.cseq[0]} INVITE")
+        return True
+
+    def _on_success(self, response: Response) -> None:
+        """13.2.2.4: the first 2xx answers the call. One of another callee, or after a CANCEL, gets ACK and BYE."""
+        fork = self._fork(response)
+        session = fork.session
+        if session.state is not SessionState.EARLY:
+            session.acknowledge(response)  # a repeated 2xx: our ACK was lost
+            return
+        session.confirm(response)
+        if self.session is not None or self._cancel is not None:
+            session.bye()
+            return
+        self.session = session
+        self.core.timers.stop(self._limit)
+        self._close_early()
+        session.dialog.local_sdp = self._invite.sdp.decode("utf-8", "surrogateescape")
+        session.timer.settle(agreed_in(response, self.core.config), "uac")
+        self.emit(Answered(response.sdp or fork.sdp, response))
+
+    def _on_failure(self, response: Response) -> None:
+        self.core.timers.stop(self._limit)
+        self._forget_forks()
+        self.emit(Rejected(response.status, response.reason, response))
+        self._end()
+
+    def _retry_longer(self, response: Response) -> bool:
+        """RFC 4028 7.3: send the INVITE again with the session interval that the 422 asks for."""
+        floor_s = min_se(response)
+        if floor_s <= self._floor_s or self._cancel is not None or self._transaction is None:
+            return False
+        self._floor_s = floor_s
+        self._cseq += 1
+        self.core.timers.stop(self._limit)
+        self._forget_forks()
+        self._transaction.on_end = None
+        self._provisional = False
+        self._request = self._build()
+        self._send()
+        return True
+
+    def _give_up(self, headers: Headers) -> None:
+        self._cancel = headers
+        self.core.timers.stop(self._limit)
+        if self._provisional:
+            self._send_cancel()
+
+    def _send_cancel(self) -> None:
+        """9.1: without a final response within 64*T1 after CANCEL, the INVITE counts as cancelled."""
+        if self._transaction is not None and self._cancel is not None:
+            self._transaction.cancel(self._cancel)
+            self._limit = self.core.timers.start(self.core.config.timeout_s, self._transaction.abandon)
+
+    def _rang_too_long(self) -> None:
+        """Timer C: cancel, and report 408 (16.8)."""
+        self._give_up(())
+        self.emit(Rejected(408, "Request Timeout", self._request.local_response(408)))
+        self._end()
+
+    def _fork(self, response: Response) -> Fork:
+        tag = response.to.tag or ""
+        fork = self._forks.get(tag)
+        if fork is None:
+            dialog = Dialog.calling(self._request, response, self._invite.destination)
+            fork = self._forks[tag] = Fork(Session(self.core, dialog, self))
+        return fork
+
+    def _close_early(self) -> None:
+        for tag, fork in list(self._forks.items()):
+            if fork.session.state is SessionState.EARLY:
+                fork.session.close()
+                del self._forks[tag]
+
+    def _forget_forks(self) -> None:
+        """No 2xx can come any more: end the early dialogs, and keep no ACK for a repeated 2xx."""
+        self._close_early()
+        self._forks.clear()

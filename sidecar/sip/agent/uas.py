@@ -1,0 +1,103 @@
+"""The answering side of a call (RFC 3261 13.3)."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from callinteractive.model import Address
+from sidecar.sip.agent.leg import Leg, ignore
+from sidecar.sip.dialog.core import Core, checked, new_tag
+from sidecar.sip.dialog.dialog import Dialog
+from sidecar.sip.dialog.events import Cancelled
+from sidecar.sip.dialog.session import Session
+from sidecar.sip.errors import LegStateError
+from sidecar.sip.message.message import Headers, Request
+from sidecar.sip.transaction.server import InviteServer
+
+
+class IncomingInvite(NamedTuple):
+    """A new call as the transaction user sees it; `header("x-ci-call")` gives a header's raw value."""
+
+    request: Request
+
+    @property
+    def request_uri(self) -> str:
+        return self.request.uri
+
+    @property
+    def sdp(self) -> bytes | None:
+        """The offer; None when the caller leaves it to us."""
+        return self.request.sdp
+
+    @property
+    def source(self) -> Address:
+        return self.request.source
+
+    @property
+    def max_forwards(self) -> int:
+        """Hops left. A leg made for this call is sent with one less (RFC 7332)."""
+        return int(self.request.header("max-forwards") or 70)
+
+    def header(self, name: str) -> str | None:
+        return self.request.header(name)
+
+    def headers(self, name: str) -> list[str]:
+        return self.request.headers(name)
+
+
+class UasLeg(Leg):
+    """An incoming call. Its first event is `Acked` or `Cancelled`.
+
+    It sends no provisional response above 100, so that there is no early dialog: the dialog begins with the 200.
+    """
+
+    __slots__ = ("_request", "_tag", "_transaction")
+
+    def __init__(self, core: Core, transaction: InviteServer, request: Request) -> None:
+        super().__init__(core, request.call_id, ignore)
+        self._transaction = transaction
+        self._request: Request | None = request  # until the final response
+        self._tag = new_tag()
+        transaction.on_cancel = self._on_cancel
+
+    def answer(self, sdp: bytes, headers: Headers = ()) -> None:
+        """200 with our answer, or our offer when the INVITE had none; repeated until its ACK (`Acked`).
+
+        Raises LegStateError for a leg that is answered already.
+        """
+        if not self.ended:
+            request = self._unanswered("answer")
+            headers = checked(headers)
+            self._request = None
+            self.session = Session(self.core, Dialog.answering(request, self._tag), self)
+            self.session.accept(self._transaction, request, sdp, headers, initial=True)
+
+    def reject(self, status: int, reason: str | None = None, headers: Headers = ()) -> None:
+        """A final 3xx–6xx response, e.g. reject(503, headers=[("Retry-After", "5")]). No event follows.
+
+        Raises LegStateError for a leg that is answered already.
+        """
+        if not self.ended:
+            checked([("reason phrase", reason or ""), *headers])
+            self._unanswered("reject")
+            self._refuse(status, reason, headers)
+            self._end()
+
+    def redirect(self, contacts: Sequence[str], headers: Headers = (), status: int = 302) -> None:
+        """A 3xx with Contact values such as "<sip:306@10.0.0.1>"."""
+        self.reject(status, None, [*[("Contact", contact) for contact in contacts], *headers])
+
+    def _on_cancel(self, cancel: Request) -> None:
+        """9.2."""
+        if self._request is not None:
+            self._refuse(487, None, ())
+            self.emit(Cancelled(cancel.header("reason")))
+            self._end()
+
+    def _refuse(self, status: int, reason: str | None, headers: Headers) -> None:
+        self._request = None
+        self._transaction.respond(status, reason, self._tag, headers)
+
+    def _unanswered(self, action: str) -> Request:
+        if self._request is None:
+            raise LegStateError(f"{action} after the leg is answered")
+        return self._request

@@ -1,0 +1,260 @@
+"""The user agent: passes each message to its transaction, dialog or leg, and refuses what the RFCs say it must."""
+
+import hashlib
+import logging
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from callinteractive.model import Address
+from sidecar.sip.agent.leg import Leg, ignore
+from sidecar.sip.agent.refusals import find_refusal
+from sidecar.sip.agent.uac import OutgoingInvite, UacLeg
+from sidecar.sip.agent.uas import IncomingInvite, UasLeg
+from sidecar.sip.config import UaConfig
+from sidecar.sip.dialog.capabilities import ACCEPT_SDP, ALLOW, SUPPORTED
+from sidecar.sip.dialog.core import Core, Wire, checked, new_tag
+from sidecar.sip.dialog.dialog import DialogId
+from sidecar.sip.dialog.events import Listener
+from sidecar.sip.errors import MalformedError
+from sidecar.sip.message.check import answerable, check_response, find_fault
+from sidecar.sip.message.headers import parse_name_addr
+from sidecar.sip.message.message import Headers, Request, Response
+from sidecar.sip.message.parser import parse
+from sidecar.sip.message.uri import is_literal, parse_uri
+from sidecar.sip.transaction.machine import Input, State
+from sidecar.sip.transaction.server import InviteServer, ServerTransaction
+
+log = logging.getLogger(__name__)
+
+OnInvite = Callable[[UasLeg, IncomingInvite], None]
+
+_DRAINING_RETRY_S = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Counters:
+    """What is alive. All zero when no call is under way and the last transaction has ended: else something leaks."""
+
+    legs: int
+    dialogs: int
+    transactions: int
+    timers: int
+
+
+def _admit_all() -> int | None:
+    return None
+
+
+class UserAgent:
+    """Answers INVITEs (each goes to on_invite) and sends them (`invite`).
+
+    draining: new INVITEs get 503; so does OPTIONS, so that the dispatcher sends us nothing.
+    admit: called before every new call; a number of seconds refuses it with 503 and Retry-After, None lets it in.
+    When on_invite raises an exception, the call gets 500.
+    """
+
+    def __init__(self, local: Address, on_invite: OnInvite, config: UaConfig, wire: Wire) -> None:
+        self.draining = False
+        self.admit: Callable[[], int | None] = _admit_all
+        self._on_invite = on_invite
+        self._core = Core(local, config, wire)
+        self._secret = secrets.token_bytes(16)
+
+    @property
+    def counters(self) -> Counters:
+        core = self._core
+        return Counters(len(core.legs), len(core.users), len(core.transactions), core.timers.live)
+
+    def invite(
+        self, uri: str, sdp: bytes, listener: Listener = ignore, *, from_: str | None = None, to: str | None = None,
+        headers: Headers = (), route: str | None = None, max_forwards: int = 70,
+    ) -> UacLeg:
+        """Call uri with an offer.
+
+        from_, to: whole name-addr values without tag, e.g. '"Name" <sip:7812@host>'; default: our own address, uri.
+        route: the proxy's URI, e.g. "sip:127.0.0.1:5060;lr"; without it the INVITE goes to uri's own host.
+        max_forwards: for a B2BUA one less than the incoming call's; below 0 the leg is rejected with 483.
+        Raises MalformedError for an unusable uri, route, from_ or to, ValueError for CR or LF in any of them.
+        """
+        local = self._core.local
+        from_, to = from_ or f"<sip:{local}>", to or f"<{uri}>"
+        checked([("From", from_), ("To", to), ("Request-URI", uri), ("Route", route or ""), *headers])
+        parse_name_addr(from_)
+        parse_name_addr(to)
+        parse_uri(uri)
+        destination = parse_uri(route or uri).address
+        if not is_literal(destination.host):
+            raise MalformedError(f"{destination.host} is not an IP address")
+        invite = OutgoingInvite(
+            uri, f"{from_};tag={new_tag()}", to, f"{secrets.token_hex(12)}@{local.host}", sdp, headers, route,
+            destination, max_forwards,
+        )
+        leg = UacLeg(self._core, invite, listener)
+        leg.start()
+        return leg
+
+    def adopt(self, data: Mapping[str, Any], listener: Listener = ignore) -> Leg:
+        """Take over an answered leg that another sidecar wrote down with `Leg.to_dict`.
+
+        The data may be somewhat old. When we are the refresher, the session is refreshed soon. A 200 of the other
+        sidecar that still waits for its ACK is not repeated. Raises KeyError or TypeError for other data, ValueError
+        for a dialog that is alive here.
+        """
+        return Leg.from_dict(self._core, data, listener)
+
+    def receive(self, data: bytes, source: Address) -> None:
+        """A datagram has come. Never raises."""
+        try:
+            message = parse(data)
+            if isinstance(message, Response):
+                self._receive_response(message)
+            else:
+                self._receive_request(message, source)
+        except MalformedError as fault:
+            log.debug("dropped from %s: %s", source, fault.reason)
+        except Exception:
+            log.exception("failed on a message from %s", source)
+
+    def unreachable(self, destination: Address) -> None:
+        """ICMP says that nobody listens there: client transactions to it that have no response yet fail with 503."""
+        self._core.transactions.unreachable(destination)
+
+    def next_timer(self) -> float | None:
+        """When `tick` is next wanted; None: no timer runs."""
+        return self._core.timers.next_due()
+
+    def tick(self) -> None:
+        """Fire every timer that is due."""
+        self._core.timers.run_due()
+
+    def _receive_response(self, response: Response) -> None:
+        check_response(response, self._core.local)
+        transaction = self._core.transactions.find_client(response)
+        if transaction is None:
+            raise MalformedError(f"{response.status} for no transaction of ours")
+        transaction.receive(response)
+
+    def _receive_request(self, request: Request, source: Address) -> None:
+        fault = find_fault(request)
+        if fault is not None:
+            self._refuse_malformed(request, source, fault)
+            return
+        request.received_from(source)
+        method = request.method
+        if method == "ACK":
+            self._receive_ack(request)
+            return
+        transaction = self._core.transactions.find_server(request, method)
+        if transaction is not None:
+            transaction.receive()
+        elif method == "CANCEL":
+            self._receive_cancel(request)
+        elif method == "INVITE":
+            if not self._turned_away(request):
+                self._receive_new(self._core.transactions.accept_invite(request), request)
+        else:
+            self._receive_new(self._core.transactions.accept(request), request)
+
+    def _refuse_malformed(self, request: Request, source: Address, fault: MalformedError) -> None:
+        """Statelessly (8.2.7): no transaction is kept for a malformed request."""
+        if not answerable(request):
+            raise fault
+        log.debug("refused %d from %s: %s", fault.status, source, fault.reason)
+        request.received_from(source)
+        self._refuse_statelessly(request, fault.status)
+
+    def _refuse_statelessly(self, request: Request, status: int, headers: Headers = ()) -> None:
+        """8.2.7: a repeated request gets the same tag, made from the request and not remembered."""
+        key = f"{request.via.branch} {request.call_id}".encode("utf-8", "surrogateescape")
+        tag = hashlib.blake2b(key, key=self._secret, digest_size=6).hexdigest()
+        try:
+            response = request.reply(status, None, tag, headers)
+        except MalformedError:  # a To that cannot be read is copied as it is
+            response = request.reply(status, None, None, headers)
+        self._core.wire.send(response, request.reply_to)
+
+    def _turned_away(self, request: Request) -> bool:
+        """On overload and while draining, a new call gets 503 before a transaction is made. The proxy tries another
+        sidecar."""
+        if request.to.tag is not None:
+            return False
+        retry_after = _DRAINING_RETRY_S if self.draining else self.admit()
+        if retry_after is None:
+            return False
+        self._refuse_statelessly(request, 503, [("Retry-After", str(retry_after))])
+        return True
+
+    def _receive_ack(self, request: Request) -> None:
+        """The ACK of a refusal belongs to the transaction, of a 2xx to the dialog (17.2.3, RFC 6026 7.1)."""
+        transaction = self._core.transactions.find_server(request, "INVITE")
+        if transaction is not None and transaction.state is not State.ACCEPTED:
+            transaction.step(Input.ACK)
+            return
+        session = self._core.users.get(_dialog_id(request))
+        if session is None:
+            raise MalformedError("ACK for nothing of ours")
+        session.receive_ack(request)
+
+    def _receive_cancel(self, request: Request) -> None:
+        """9.2: CANCEL has its own transaction. It changes nothing when the INVITE has its final response."""
+        invite = self._core.transactions.find_server(request, "INVITE")
+        cancel = self._core.transactions.accept(request)
+        if invite is None:
+            cancel.respond(481)
+            return
+        cancel.respond(200, None, new_tag())
+        if invite.on_cancel is not None:
+            invite.on_cancel(request)
+
+    def _receive_new(self, transaction: ServerTransaction, request: Request) -> None:
+        """Every request gets a response, also when something fails here."""
+        try:
+            self._act_on(transaction, request)
+        except MalformedError as fault:
+            log.debug("refused from %s: %s", request.source, fault.reason)
+            transaction.respond(fault.status)
+        except Exception:
+            log.exception("failed on %s of %s", request.method, request.call_id)
+            transaction.respond(500)
+
+    def _act_on(self, transaction: ServerTransaction, request: Request) -> None:
+        refusal = find_refusal(transaction, request, self._core.config)
+        if refusal is not None:
+            status, headers = refusal
+            transaction.respond(status, None, new_tag(), headers)
+        elif request.to.tag is not None:
+            session = self._core.users.get(_dialog_id(request))
+            if session is None:
+                transaction.respond(481)
+            else:
+                session.receive(transaction, request)
+        elif isinstance(transaction, InviteServer):
+            self._new_call(transaction, request)
+        elif request.method == "OPTIONS":
+            self._answer_options(transaction)
+        else:
+            transaction.respond(481, None, new_tag())
+
+    def _new_call(self, transaction: InviteServer, request: Request) -> None:
+        leg = UasLeg(self._core, transaction, request)
+        try:
+            self._on_invite(leg, IncomingInvite(request))
+        except Exception:
+            log.exception("on_invite failed on %s", request.call_id)
+            if transaction.state is State.PROCEEDING:
+                leg.reject(500)
+        transaction.trying()
+
+    def _answer_options(self, transaction: ServerTransaction) -> None:
+        """11.2: the status that an INVITE would get, and what we can do."""
+        headers: list[tuple[str, str]] = [ALLOW, ACCEPT_SDP, SUPPORTED, ("Accept-Encoding", "identity")]
+        if self.draining:
+            headers.append(("Retry-After", str(_DRAINING_RETRY_S)))
+        status = 503 if self.draining else 200
+        transaction.respond(status, None, new_tag(), headers)
+
+
+def _dialog_id(request: Request) -> DialogId:
+    return DialogId(request.call_id, request.to.tag or "", request.from_.tag or "")

@@ -1,0 +1,13 @@
+"""What this user agent can do, and the headers that say so (RFC 3261 20.1, 20.5, 20.37)."""
+
+ALLOWED = ("INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "UPDATE", "INFO", "PRACK")
+KNOWN = (*ALLOWED, "REGISTER", "SUBSCRIBE", "NOTIFY", "MESSAGE", "REFER", "PUBLISH")
+"""Methods that are refused with 405; all others are refused with 501."""
+EXTENSIONS = ("100rel", "timer")
+"""100rel: we send PRACK for a callee's reliable provisional responses. We send no provisional response above 100
+ourselves, so a caller that requires 100rel gets what it requires (RFC 3262 3)."""
+
+ALLOW = ("Allow", ", ".join(ALLOWED))
+SUPPORTED = ("Supported", ", ".join(EXTENSIONS))
+ACCEPT_SDP = ("Accept", "application/sdp")
+SDP_TYPE = ("Content-Type", "application/sdp")

@@ -1,0 +1,69 @@
+"""What all dialogs and legs of one user agent share, and its connection to the transport layer (RFC 3261 18)."""
+
+import secrets
+from typing import Protocol
+
+from callinteractive.model import Address
+from sidecar.sip.config import UaConfig
+from sidecar.sip.dialog.dialog import DialogId
+from sidecar.sip.message.message import Headers, Request
+from sidecar.sip.transaction.layer import TransactionLayer
+from sidecar.sip.transaction.machine import MAGIC_COOKIE
+from sidecar.sip.transaction.server import ServerTransaction
+from sidecar.sip.transaction.timers import Timers
+
+
+class Wire(Protocol):
+    """The transport layer as the user agent needs it. `transport.Transport` is the real one; tests have another."""
+
+    def now(self) -> float:
+        """Seconds of a monotonic clock."""
+
+    def send(self, data: bytes, destination: Address) -> None:
+        """Send one datagram. Never blocks; raises nothing when the network fails."""
+
+    def wake_at(self, when: float) -> None:
+        """Call `UserAgent.tick` at that time or later. An earlier time replaces the one before."""
+
+
+class DialogUser(Protocol):
+    """Who acts on the requests that come in a dialog."""
+
+    def receive(self, transaction: ServerTransaction, request: Request) -> None:
+        """Any request but ACK and CANCEL."""
+
+    def receive_ack(self, request: Request) -> None:
+        """The ACK of a 2xx."""
+
+
+class Core:
+    """The transaction layer, the timers, and what is alive: `users` of dialogs and `legs`."""
+
+    __slots__ = ("config", "contact", "legs", "local", "timers", "transactions", "users", "wire")
+
+    def __init__(self, local: Address, config: UaConfig, wire: Wire) -> None:
+        self.local = local
+        self.config = config
+        self.wire = wire
+        self.timers = Timers(wire.now, wire.wake_at)
+        self.transactions = TransactionLayer(config, self.timers, wire.send)
+        self.contact = ("Contact", f"<sip:{local}>")
+        self.users: dict[DialogId, DialogUser] = {}
+        self.legs: set[object] = set()
+
+    def via(self) -> str:
+        """A Via with a new branch. With rport, so that responses come to the socket that sent (RFC 3581)."""
+        return f"SIP/2.0/UDP {self.local};rport;branch={MAGIC_COOKIE}{secrets.token_hex(8)}"
+
+
+def new_tag() -> str:
+    """A tag for From or To: random, 48 bits (RFC 3261 19.3)."""
+    return secrets.token_hex(6)
+
+
+def checked(headers: Headers) -> Headers:
+    """The transaction user's own headers. Raises ValueError for CR, LF or NUL, which could add another header."""
+    for name, value in headers:
+        if any(char in name or char in value for char in "\r\n\0"):
+            raise ValueError(f"control character in header {name!r}")
+    return headers

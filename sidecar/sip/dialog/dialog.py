@@ -1,0 +1,117 @@
+"""A dialog is plain data (RFC 3261 12): all that is needed to send the next request and to check the peer's next."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, NamedTuple
+
+from callinteractive.model import Address
+from sidecar.sip.message.headers import parse_name_addr
+from sidecar.sip.message.message import Headers, Message, Request, Response
+from sidecar.sip.message.uri import is_literal, parse_uri
+
+_CSEQ_GAP = 100
+
+
+class DialogId(NamedTuple):
+    """12: Call-ID and tags. Ours first, so that both ends of a call to ourselves differ."""
+
+    call_id: str
+    local_tag: str
+    remote_tag: str
+
+
+@dataclass(slots=True)
+class Dialog:
+    """local, remote: our and the peer's From/To value with tag, raw. routes: Route values in the order of use.
+
+    peer: where the dialog's messages come from. It is the next hop when the route names a host: we resolve none.
+    we_called: we made the Call-ID; after glare its maker waits longer (14.1). local_sdp: what we sent last.
+    """
+
+    call_id: str
+    local: str
+    local_tag: str
+    remote: str
+    remote_tag: str
+    remote_target: str
+    routes: list[str]
+    peer: Address
+    we_called: bool
+    local_cseq: int = 0
+    remote_cseq: int | None = None
+    allows_update: bool = False
+    local_sdp: str = ""
+
+    @property
+    def id(self) -> DialogId:
+        return DialogId(self.call_id, self.local_tag, self.remote_tag)
+
+    @classmethod
+    def answering(cls, request: Request, local_tag: str) -> "Dialog":
+        """The UAS's dialog of an INVITE (12.1.1)."""
+        dialog = cls(
+            request.call_id, f"{request.header('to')};tag={local_tag}", local_tag,
+            request.required("from"), request.from_.tag or "", "", request.values("record-route"),
+            request.source, we_called=False, remote_cseq=request.cseq[0],
+        )
+        dialog.refresh_target(request)
+        return dialog
+
+    @classmethod
+    def calling(cls, request: Request, response: Response, peer: Address) -> "Dialog":
+        """The UAC's dialog of a response above 100 to its INVITE (12.1.2)."""
+        dialog = cls(
+            request.call_id, request.required("from"), request.from_.tag or "",
+            response.required("to"), response.to.tag or "", request.uri, [], peer,
+            we_called=True, local_cseq=request.cseq[0],
+        )
+        dialog.set_routes(response)
+        dialog.refresh_target(response)
+        return dialog
+
+    def set_routes(self, response: Response) -> None:
+        """The UAC's route set is Record-Route reversed (12.1.2). The 2xx sets it again (13.2.2.4)."""
+        self.routes = response.values("record-route")[::-1]
+
+    def refresh_target(self, message: Message) -> None:
+        """12.2: the Contact of a target refresh request or its 2xx is the peer's address from now on."""
+        contacts = message.values("contact")
+        if contacts:
+            self.remote_target = parse_name_addr(contacts[0]).uri
+        if message.headers("allow"):
+            self.allows_update = "UPDATE" in message.tokens("allow")
+
+    @property
+    def next_hop(self) -> Address:
+        """The first route, else the remote target (12.2.1.1). We take every route for a loose one (lr)."""
+        uri = parse_name_addr(self.routes[0]).uri if self.routes else self.remote_target
+        address = parse_uri(uri).address
+        return address if is_literal(address.host) else self.peer
+
+    def request(
+        self, method: str, via: str, cseq: int | None = None, headers: Headers = (), body: bytes = b""
+    ) -> Request:
+        """A request within the dialog (12.2.1.1). cseq: the INVITE's own for an ACK; else the next number."""
+        if cseq is None:
+            self.local_cseq += 1
+            cseq = self.local_cseq
+        return Request(method, self.remote_target, [
+            ("Via", via), ("Max-Forwards", "70"), *[("Route", route) for route in self.routes],
+            ("From", self.local), ("To", self.remote), ("Call-ID", self.call_id), ("CSeq", f"{cseq} {method}"),
+            *headers,
+        ], body)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able; `from_dict` reads it back."""
+        return {**asdict(self), "peer": list(self.peer)}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "Dialog":
+        """Raises KeyError or TypeError for what `to_dict` did not write.
+
+        The data may be older than our last request. So the next CSeq leaves a gap, which is allowed; a number that was
+        used before is not (12.2.1.1).
+        """
+        values = {field.name: data[field.name] for field in fields(cls)}
+        values["local_cseq"] += _CSEQ_GAP
+        return cls(**{**values, "peer": Address(*data["peer"]), "routes": list(data["routes"])})

@@ -1,0 +1,221 @@
+"""What the peer does within a dialog, for either side of a call: offers, ACK, BYE, INFO (RFC 3261 12.2.2, 14.2)."""
+
+import random
+from collections.abc import Callable
+
+from sidecar.sip.dialog.acceptance import Acceptance
+from sidecar.sip.dialog.capabilities import ALLOW, SDP_TYPE, SUPPORTED
+from sidecar.sip.dialog.core import Core
+from sidecar.sip.dialog.dialog import Dialog
+from sidecar.sip.dialog.events import Acked, Ended, EndReason, ReOffered
+from sidecar.sip.dialog.info import DTMF, DTMF_RELAY, parse_digit
+from sidecar.sip.dialog.offers import OutgoingOffers
+from sidecar.sip.dialog.session_timer import agree, too_small
+from sidecar.sip.dialog.usage import InviteUsage, Owner, SessionState
+from sidecar.sip.errors import MalformedError
+from sidecar.sip.message.message import Headers, Request
+from sidecar.sip.transaction.server import InviteServer, ServerTransaction
+
+
+class Session(InviteUsage):
+    """One dialog's life, from the first response above 100 to the end of BYE."""
+
+    __slots__ = ("offers",)
+
+    def __init__(self, core: Core, dialog: Dialog, owner: Owner, state: SessionState = SessionState.EARLY) -> None:
+        super().__init__(core, dialog, owner, state)
+        self.offers = OutgoingOffers(self)
+        core.users[dialog.id] = self
+
+    def receive(self, transaction: ServerTransaction, request: Request) -> None:
+        """A request other than ACK and CANCEL. The user agent has checked its method, extensions and body type."""
+        number = request.cseq[0]
+        last = self.dialog.remote_cseq
+        if last is not None and number <= last:
+            transaction.respond(500)  # 12.2.2: out of order
+            return
+        self.dialog.remote_cseq = number
+        if self.state is SessionState.ENDING and request.method != "BYE":
+            transaction.respond(481)
+            return
+        _HANDLERS[request.method](self, transaction, request)
+
+    def receive_ack(self, request: Request) -> None:
+        acceptance = self.acceptance
+        if acceptance is None or request.cseq[0] != acceptance.cseq:
+            return
+        self._acknowledged()
+        if self.state is SessionState.ENDING:
+            self._send_bye(self._bye_headers)
+        elif acceptance.awaits_answer and request.sdp is None:
+            self.terminate(EndReason.FAILED)  # 13.2.2.4: the answer to an offer in a 2xx is in its ACK
+        else:
+            self.emit(Acked(request.sdp if acceptance.awaits_answer else None))
+            self.offers.proceed()
+
+    def accept(
+        self, transaction: InviteServer, request: Request, sdp: bytes, headers: Headers = (), *, initial: bool
+    ) -> None:
+        """200 to an INVITE, repeated until its ACK. initial: the INVITE makes the dialog, so that the 200 copies its
+        Record-Route (12.1.1)."""
+        routes = [("Record-Route", line) for line in request.headers("record-route")] if initial else []
+        fields = [*routes, *self._refresh_headers(request), *headers, SDP_TYPE]
+        self.dialog.local_sdp = sdp.decode("utf-8", "surrogateescape")
+        self.state = SessionState.CONFIRMED
+        self.negotiated = True
+        transaction.respond(200, None, self.dialog.local_tag, fields, sdp)
+        self.acceptance = Acceptance(
+            self, self.core.timers, transaction, request.cseq[0], awaits_answer=request.sdp is None, initial=initial
+        )
+
+    def refresh(self) -> None:
+        self.offers.refresh()
+
+    def _stop_all(self) -> None:
+        super()._stop_all()
+        self.offers.stop()
+
+    # Offers of the peer
+
+    def _on_invite(self, transaction: ServerTransaction, request: Request) -> None:
+        """14.2."""
+        assert isinstance(transaction, InviteServer)
+        if self.state is SessionState.EARLY or self.offers.blocks_offer or self._awaits_answer():
+            transaction.respond(491)
+        elif self.pending is not None:
+            transaction.respond(500, headers=[retry_after()])
+        elif too_small(request, self.core.config):
+            self._refuse_interval(transaction)
+        else:
+            if self.acceptance is not None:
+                # RFC 5407 3.1.4: the peer has our 200, its ACK is late or lost
+                self._acknowledged()
+                self.emit(Acked(None))
+            self._offer(transaction, request)
+            transaction.trying()
+
+    def _on_update(self, transaction: ServerTransaction, request: Request) -> None:
+        """RFC 3311 5.2."""
+        if too_small(request, self.core.config):
+            self._refuse_interval(transaction)
+        elif request.sdp is None:
+            self.dialog.refresh_target(request)
+            transaction.respond(200, headers=self._refresh_headers(request))
+        elif not self.negotiated or self.offers.blocks_offer or self._awaits_answer():
+            transaction.respond(491)
+        elif self.pending is not None:
+            transaction.respond(500, headers=[retry_after()])
+        else:
+            self._offer(transaction, request)
+
+    def _offer(self, transaction: ServerTransaction, request: Request) -> None:
+        """The transaction user decides; CANCEL or the session's end may come first."""
+        self.dialog.refresh_target(request)
+        self.pending = PendingOffer(self, transaction, request)
+        transaction.on_cancel = self._on_cancel
+        self.emit(ReOffered(request.sdp, self.pending))
+
+    def accept_offer(self, transaction: ServerTransaction, request: Request, sdp: bytes) -> None:
+        """200 to a re-INVITE or UPDATE."""
+        if isinstance(transaction, InviteServer):
+            self.accept(transaction, request, sdp, initial=False)
+            return
+        self.dialog.local_sdp = sdp.decode("utf-8", "surrogateescape")
+        transaction.respond(200, headers=[*self._refresh_headers(request), SDP_TYPE], body=sdp)
+        self.offers.proceed()
+
+    def _refresh_headers(self, request: Request) -> list[tuple[str, str]]:
+        """Headers of a 2xx to a target refresh request. The session timer starts as they say."""
+        agreed = agree(request, self.core.config)
+        self.timer.settle(agreed, "uas")
+        headers = [self.core.contact, ALLOW, SUPPORTED]
+        if agreed is not None:
+            headers.append(("Session-Expires", str(agreed)))
+            if agreed.refresher == "uac":  # RFC 4028 9: the UAC must know that it refreshes
+                headers.append(("Require", "timer"))
+        return headers
+
+    def _refuse_interval(self, transaction: ServerTransaction) -> None:
+        transaction.respond(422, headers=[("Min-SE", str(self.core.config.min_se_s))])
+
+    def _awaits_answer(self) -> bool:
+        return self.acceptance is not None and self.acceptance.awaits_answer
+
+    def _on_cancel(self, _cancel: Request) -> None:
+        """The peer takes its re-INVITE back (9.2); the session stays as it is."""
+        if self.pending is not None:
+            self.pending.reject(487)
+
+    # Other requests of the peer
+
+    def _on_bye(self, transaction: ServerTransaction, request: Request) -> None:
+        if self.state is SessionState.EARLY:
+            transaction.respond(481)  # 15: a callee must not send BYE before it has answered
+            return
+        transaction.respond(200)
+        if self.state is SessionState.CONFIRMED:
+            self.close()
+            self.emit(Ended(EndReason.BYE, request.header("reason")))
+
+    def _on_info(self, transaction: ServerTransaction, request: Request) -> None:
+        """Digits by INFO. RFC 6086 4.2.2: an unknown package gets 469, INFO without a body gets 200."""
+        if request.header("info-package") is not None:
+            transaction.respond(469, headers=[("Recv-Info", "")])
+        elif not request.body:
+            transaction.respond(200)
+        elif request.content_type not in (DTMF, DTMF_RELAY):
+            transaction.respond(415, headers=[("Accept", f"{DTMF_RELAY}, {DTMF}")])
+        else:
+            try:
+                digit = parse_digit(request.content_type, request.body)
+            except MalformedError as fault:
+                transaction.respond(400, fault.reason.encode("ascii", "replace").decode())
+                return
+            transaction.respond(200)
+            self.emit(digit)
+
+    def _on_prack(self, transaction: ServerTransaction, _request: Request) -> None:
+        """RFC 3262 3: we send nothing reliably, so there is nothing that it could acknowledge."""
+        transaction.respond(481)
+
+    def _on_options(self, transaction: ServerTransaction, _request: Request) -> None:
+        transaction.respond(200, headers=[self.core.contact, ALLOW, SUPPORTED])
+
+
+class PendingOffer:
+    """A re-INVITE or UPDATE that waits for the transaction user: the `Responder` of a `ReOffered`."""
+
+    __slots__ = ("_request", "_session", "_transaction")
+
+    def __init__(self, session: Session, transaction: ServerTransaction, request: Request) -> None:
+        self._session = session
+        self._transaction = transaction
+        self._request = request
+
+    def answer(self, sdp: bytes) -> None:
+        session = self._session
+        if session.pending is self:
+            session.pending = None
+            session.accept_offer(self._transaction, self._request, sdp)
+
+    def reject(self, status: int = 488, reason: str | None = None) -> None:
+        session = self._session
+        if session.pending is self:
+            session.pending = None
+            self._transaction.respond(status, reason)
+            session.offers.proceed()
+
+
+def retry_after() -> tuple[str, str]:
+    """14.2, RFC 3311 5.2: between 0 and 10 seconds, at random."""
+    return "Retry-After", str(random.randint(0, 10))
+
+
+_HANDLERS: dict[str, Callable[[Session, ServerTransaction, Request], None]] = {
+    "INVITE": Session._on_invite,
+    "UPDATE": Session._on_update,
+    "BYE": Session._on_bye,
+    "INFO": Session._on_info,
+    "PRACK": Session._on_prack,
+    "OPTIONS": Session._on_options,
+}

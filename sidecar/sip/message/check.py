@@ -1,0 +1,91 @@
+"""Whether a message is well-formed. Each fault has its reason and the status that answers it (RFC 3261 8.1.1, 8.2)."""
+
+from callinteractive.model import Address
+from sidecar.sip.errors import MalformedError
+from sidecar.sip.message.headers import (
+    is_via,
+    parse_min_se,
+    parse_name_addr,
+    parse_number,
+    parse_session_expires,
+    split_values,
+)
+from sidecar.sip.message.message import Request, Response
+from sidecar.sip.message.uri import parse_uri
+
+_MAKES_DIALOG = ("INVITE", "UPDATE")
+
+
+def find_fault(request: Request) -> MalformedError | None:
+    """Why a request must be refused as malformed; None for a well-formed one."""
+    if request.fault is not None:
+        return request.fault
+    try:
+        _check_addressing(request)
+        if request.method in _MAKES_DIALOG:
+            _check_dialog_headers(request)
+            _check_session_timer(request)
+    except MalformedError as fault:
+        return fault
+    return None
+
+
+def answerable(request: Request) -> bool:
+    """Whether it has what a response must copy (8.2.6.2): a readable top Via, From, To, Call-ID and CSeq."""
+    try:
+        _ = request.via
+    except MalformedError:
+        return False
+    return request.method != "ACK" and all(request.header(name) for name in ("from", "to", "call-id", "cseq"))
+
+
+def check_response(response: Response, local: Address) -> None:
+    """Raises MalformedError for a response that is broken or not for us (8.1.3.3, 18.1.2)."""
+    if len(response.values("via")) != 1:
+        raise MalformedError("response with more than one Via")
+    if response.via.sent_by != local:
+        raise MalformedError(f"response to a request of {response.via.sent_by}")
+    _ = response.cseq, response.to, response.from_
+    if response.cseq[1] in _MAKES_DIALOG:
+        if 101 <= response.status < 300 and response.headers("contact"):
+            _check_dialog_headers(response)
+        _check_session_timer(response)
+
+
+def _check_addressing(request: Request) -> None:
+    _ = request.via
+    vias = [value for line in request.index["via"] for value in split_values(line)]
+    for value in vias[1:]:  # the proxies on the way back read them in our response
+        if not is_via(value):
+            raise MalformedError(f"not a Via: {value[:80]!r}")
+    method = request.cseq[1]
+    if method != request.method:
+        raise MalformedError(f"CSeq of {method} in {request.method}")
+    call_id = request.call_id
+    if not call_id or " " in call_id or "\t" in call_id:
+        raise MalformedError(f"not a Call-ID: {call_id[:80]!r}")
+    _ = request.from_, request.to
+    hops = request.header("max-forwards")
+    if hops is not None:
+        parse_number(hops, "Max-Forwards", 255)
+    uri = parse_uri(request.uri)
+    if uri.headers:
+        raise MalformedError("headers in the Request-URI")  # 19.1.1 table 1
+
+
+def _check_dialog_headers(message: Request | Response) -> None:
+    """What a dialog takes from a message must be usable (12.1)."""
+    contacts = message.values("contact")
+    if len(contacts) != 1:
+        raise MalformedError(f"{len(contacts)} Contact values")
+    parse_uri(parse_name_addr(contacts[0]).uri)
+    for value in message.values("record-route"):
+        parse_uri(parse_name_addr(value).uri)
+
+
+def _check_session_timer(message: Request | Response) -> None:
+    expires, min_se = message.header("session-expires"), message.header("min-se")
+    if expires is not None:
+        parse_session_expires(expires)
+    if min_se is not None:
+        parse_min_se(min_se)

@@ -1,0 +1,157 @@
+"""Header values, parsed on demand (RFC 3261 20, 25.1). What we copy into a response is never rebuilt from these.
+
+The patterns use possessive quantifiers, so that parsing is linear in the length of a value.
+"""
+
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import NamedTuple
+
+from callinteractive.model import Address
+from sidecar.sip.errors import MalformedError
+from sidecar.sip.message.uri import DEFAULT_PORT, HOST
+
+Params = Mapping[str, str | None]
+
+_CACHED = 1024  # values: From, Contact and others repeat in each message of a dialog
+
+TOKEN = r"[A-Za-z0-9\-.!%*_+`'~]++"
+_QUOTED = r'"(?:[^"\\]|\\.)*+"'
+_PARAMS = rf'(?:\s*+;\s*+{TOKEN}(?:\s*+=\s*+(?:[^\s;,"<>=][^\s;,"<>]*+|{_QUOTED}))?)*+'
+_PARAM = re.compile(rf';\s*+({TOKEN})(?:\s*+=\s*+([^\s;,"<>]++|{_QUOTED}))?', re.DOTALL)
+_SEPARATOR = re.compile(rf"{_QUOTED}|<[^>]*+>|,", re.DOTALL)
+# The display name's grammar is ASCII tokens or a quoted string; bare UTF-8 is common in the field and harmless.
+_NAME_ADDR = re.compile(
+    rf"(?P<display>{_QUOTED}|(?:[A-Za-z0-9\-.!%*_+`'~\x80-\U0010ffff]++\s*+)*+)\s*+"
+    rf"<(?P<uri>[A-Za-z][^\s<>\"]*+)>(?P<params>{_PARAMS})",
+    re.DOTALL,
+)
+# Without angle brackets a comma, "?" or ";" cannot belong to the URI (RFC 3261 20).
+_ADDR_SPEC = re.compile(rf"(?P<uri>[A-Za-z][^\s<>\",;?]*+)(?P<params>{_PARAMS})", re.DOTALL)
+_VIA = re.compile(
+    rf"SIP\s*+/\s*+2\.0\s*+/\s*+(?P<transport>{TOKEN})\s++"
+    rf"(?P<host>{HOST})(?:\s*+:\s*+(?P<port>[0-9]{{1,5}}))?(?P<params>{_PARAMS})",
+    re.IGNORECASE | re.DOTALL,
+)
+_CSEQ = re.compile(rf"([0-9]{{1,20}})\s++({TOKEN})")
+
+
+def is_token(text: str) -> bool:
+    return _TOKEN.fullmatch(text) is not None
+
+
+_TOKEN = re.compile(TOKEN)
+
+
+class NameAddr(NamedTuple):
+    """From, To, Contact, Route, Record-Route: `"display" <uri>;params`. display is raw, quotes included."""
+
+    display: str
+    uri: str
+    params: Params
+
+    @property
+    def tag(self) -> str | None:
+        return self.params.get("tag")
+
+
+class Via(NamedTuple):
+    """The top Via: who sent the message, and which transaction it belongs to."""
+
+    host: str
+    port: int | None
+    params: Params
+
+    @property
+    def branch(self) -> str:
+        return self.params.get("branch") or ""
+
+    @property
+    def sent_by(self) -> Address:
+        return Address(self.host.strip("[]"), self.port or DEFAULT_PORT)
+
+
+def split_values(line: str) -> list[str]:
+    """The comma-separated values of one header line; commas in quotes and angle brackets do not separate."""
+    if "," not in line:
+        return [line]
+    values, start = [], 0
+    for match in _SEPARATOR.finditer(line):
+        if match[0] == ",":
+            values.append(line[start : match.start()].strip())
+            start = match.end()
+    values.append(line[start:].strip())
+    return values
+
+
+def parse_params(text: str) -> Params:
+    """`;a=b;c` as {"a": "b", "c": None}. Names in lower case, quotes kept; of equal names the first counts."""
+    params: dict[str, str | None] = {}
+    for name, value in _PARAM.findall(text):
+        params.setdefault(name.lower(), value or None)
+    return params
+
+
+@lru_cache(_CACHED)
+def parse_name_addr(value: str) -> NameAddr:
+    """One From, To, Contact or route value. Raises MalformedError."""
+    match = _NAME_ADDR.fullmatch(value)
+    if match is not None:
+        return NameAddr(match["display"].strip(), match["uri"], parse_params(match["params"]))
+    match = _ADDR_SPEC.fullmatch(value)
+    if match is None or ":" not in match["uri"]:
+        raise MalformedError(f"not an address: {value[:80]!r}")
+    return NameAddr("", match["uri"], parse_params(match["params"]))
+
+
+def is_via(value: str) -> bool:
+    return _VIA.fullmatch(value) is not None
+
+
+def parse_via(value: str) -> Via:
+    """One Via value. Raises MalformedError."""
+    match = _VIA.fullmatch(value)
+    if match is None:
+        raise MalformedError(f"not a Via: {value[:80]!r}")
+    port = parse_number(match["port"], "Via port", 65535) if match["port"] else None
+    return Via(match["host"], port, parse_params(match["params"]))
+
+
+@lru_cache(_CACHED)
+def parse_cseq(value: str) -> tuple[int, str]:
+    """(number, method). Raises MalformedError, also for numbers of 2**31 and more (RFC 3261 8.1.1.5)."""
+    match = _CSEQ.fullmatch(value)
+    if match is None:
+        raise MalformedError(f"not a CSeq: {value[:80]!r}")
+    return parse_number(match[1], "CSeq"), match[2]
+
+
+def parse_number(text: str, what: str, limit: int = 2**31 - 1) -> int:
+    """A decimal number within 0..limit. Raises MalformedError."""
+    if not (text.isascii() and text.isdigit() and len(text) <= 20 and int(text) <= limit):
+        raise MalformedError(f"{what} is not a number up to {limit}: {text[:40]!r}")
+    return int(text)
+
+
+class SessionExpires(NamedTuple):
+    """Session-Expires (RFC 4028 4). refresher: "uac" (who sent the request), "uas", or None when not yet agreed."""
+
+    interval_s: int
+    refresher: str | None
+
+    def __str__(self) -> str:
+        return f"{self.interval_s};refresher={self.refresher}" if self.refresher else str(self.interval_s)
+
+
+def parse_session_expires(value: str) -> SessionExpires:
+    """Raises MalformedError."""
+    number, _, params = value.partition(";")
+    refresher = parse_params(f";{params}").get("refresher") if params else None
+    interval_s = parse_number(number.strip(), "Session-Expires")
+    return SessionExpires(interval_s, refresher if refresher in ("uac", "uas") else None)
+
+
+def parse_min_se(value: str) -> int:
+    """Seconds (RFC 4028 5). Raises MalformedError."""
+    return parse_number(value.partition(";")[0].strip(), "Min-SE")

@@ -1,0 +1,229 @@
+"""SIP messages (RFC 3261 7). Header values are kept as they came.
+
+Bytes that are not UTF-8 survive (surrogateescape). Header names are matched without case and in both forms
+(`header("call-id")`, `i: ...`).
+"""
+
+import re
+from collections.abc import Sequence
+
+from callinteractive.model import Address
+from sidecar.sip.errors import MalformedError
+from sidecar.sip.message.headers import NameAddr, Via, parse_cseq, parse_name_addr, parse_via, split_values
+from sidecar.sip.message.phrases import PHRASES
+from sidecar.sip.message.uri import DEFAULT_PORT
+
+Headers = Sequence[tuple[str, str]]
+Index = dict[str, list[str]]
+"""Header lines by their long name in lower case."""
+
+_NOWHERE = Address("", 0)
+_BARE_RPORT = re.compile(r";\s*+rport(?=\s*+(?:;|$))", re.IGNORECASE)
+_COMPACT = {
+    "i": "call-id", "m": "contact", "e": "content-encoding", "l": "content-length", "c": "content-type",
+    "f": "from", "s": "subject", "k": "supported", "t": "to", "v": "via", "x": "session-expires",
+    "o": "event", "u": "allow-events", "r": "refer-to", "b": "referred-by", "d": "request-disposition",
+    "a": "accept-contact", "j": "reject-contact", "y": "identity", "n": "identity-info",
+}
+"""RFC 3261 7.3.3 and the IANA registry."""
+LONG_NAMES = {
+    **_COMPACT,
+    **{name: name.lower() for name in (
+        "Via", "From", "To", "Call-ID", "CSeq", "Contact", "Max-Forwards", "Content-Length", "Content-Type",
+        "Route", "Record-Route", "Allow", "Supported", "Require", "User-Agent", "Subject", "Accept",
+    )},
+}
+"""The names of nearly every header line: for them `long_name` needs no `lower()`."""
+
+
+def long_name(name: str) -> str:
+    """A header's long name in lower case."""
+    known = LONG_NAMES.get(name)
+    if known is None:
+        lower = name.lower()
+        known = _COMPACT.get(lower, lower)
+    return known
+
+
+class Message:
+    """What requests and responses share: header fields in order, and a body.
+
+    fields: name and value of each header line. A parsed message has Content-Length among them; one of our own gets
+    it in `serialise`.
+    """
+
+    __slots__ = ("_cseq", "_from", "_index", "_to", "_via", "body", "fields")
+
+    def __init__(self, fields: list[tuple[str, str]], body: bytes = b"", index: Index | None = None) -> None:
+        self.fields = fields
+        self.body = body
+        self._index = index
+        self._via: Via | None = None
+        self._from: NameAddr | None = None
+        self._to: NameAddr | None = None
+        self._cseq: tuple[int, str] | None = None
+
+    @property
+    def index(self) -> Index:
+        """The parser makes it at once; for a message of our own it is made when first asked for, which is seldom."""
+        index = self._index
+        if index is None:
+            index = self._index = {}
+            for name, value in self.fields:
+                index.setdefault(long_name(name), []).append(value)
+        return index
+
+    def header(self, name: str) -> str | None:
+        """The first line of that name, raw; None without one."""
+        index = self.index
+        lines = index.get(name) or index.get(name.lower())
+        return lines[0] if lines else None
+
+    def headers(self, name: str) -> list[str]:
+        """All lines of that name, raw, in order."""
+        return self.index.get(name.lower(), [])
+
+    def values(self, name: str) -> list[str]:
+        """All values of that name: lines split at their commas, empty ones left out."""
+        return [value for line in self.headers(name) for value in split_values(line) if value]
+
+    def tokens(self, name: str) -> set[str]:
+        """The values of an option-tag or method list (Supported, Require, Allow), parameters cut off."""
+        return {value.partition(";")[0].strip() for value in self.values(name)}
+
+    def required(self, name: str) -> str:
+        """The line of a mandatory header. Raises MalformedError without it."""
+        lines = self.index.get(name)
+        if lines is None:
+            raise MalformedError(f"no {name}")
+        return lines[0]
+
+    @property
+    def call_id(self) -> str:
+        return self.required("call-id")
+
+    @property
+    def via(self) -> Via:
+        """The top Via. Raises MalformedError."""
+        if self._via is None:
+            self._via = parse_via(split_values(self.required("via"))[0])
+        return self._via
+
+    @property
+    def from_(self) -> NameAddr:
+        if self._from is None:
+            self._from = parse_name_addr(self.required("from"))
+        return self._from
+
+    @property
+    def to(self) -> NameAddr:
+        if self._to is None:
+            self._to = parse_name_addr(self.required("to"))
+        return self._to
+
+    @property
+    def cseq(self) -> tuple[int, str]:
+        """(number, method)."""
+        if self._cseq is None:
+            self._cseq = parse_cseq(self.required("cseq"))
+        return self._cseq
+
+    @property
+    def content_type(self) -> str:
+        """Media type in lower case without parameters; "" without a body."""
+        return (self.header("content-type") or "").partition(";")[0].strip().lower() if self.body else ""
+
+    @property
+    def sdp(self) -> bytes | None:
+        """The body when it is application/sdp."""
+        return self.body if self.content_type == "application/sdp" else None
+
+
+class Response(Message):
+    """local: made by ourselves for a transaction that failed: 408 on silence, 503 on a transport error (8.1.3.1)."""
+
+    __slots__ = ("local", "reason", "status")
+
+    def __init__(
+        self, status: int, reason: str, fields: list[tuple[str, str]], body: bytes = b"", index: Index | None = None,
+        *, local: bool = False,
+    ) -> None:
+        super().__init__(fields, body, index)
+        self.status = status
+        self.reason = reason
+        self.local = local
+
+
+class Request(Message):
+    """fault: what the parser found wrong with a request that can still be answered.
+
+    source: who sent it; reply_to: where its responses go. Both are set by `received_from`.
+    """
+
+    __slots__ = ("fault", "method", "reply_to", "source", "uri")
+
+    def __init__(
+        self, method: str, uri: str, fields: list[tuple[str, str]], body: bytes = b"", index: Index | None = None,
+        fault: MalformedError | None = None,
+    ) -> None:
+        super().__init__(fields, body, index)
+        self.method = method
+        self.uri = uri
+        self.fault = fault
+        self.source = self.reply_to = _NOWHERE
+
+    def serialise(self) -> bytes:
+        """The bytes of a request of our own."""
+        head = f"{self.method} {self.uri} SIP/2.0\r\n{_lines(self.fields)}Content-Length: {len(self.body)}\r\n\r\n"
+        return head.encode("utf-8", "surrogateescape") + self.body
+
+    def received_from(self, source: Address) -> None:
+        """Note the sender in the top Via and find where responses go (RFC 3261 18.2, RFC 3581 4)."""
+        via = self.via
+        self.source = source
+        if "rport" in via.params:
+            self.reply_to = source
+        else:
+            self.reply_to = Address(source.host, via.port or DEFAULT_PORT)
+            if via.host.strip("[]") == source.host:
+                return
+        self._patch_via(f";received={source.host}", source.port)
+
+    def _patch_via(self, added: str, source_port: int) -> None:
+        lines = self.index["via"]
+        top = split_values(lines[0])[0]
+        rest = lines[0][lines[0].index(top) + len(top) :]
+        lines[0] = _BARE_RPORT.sub(f";rport={source_port}", top, count=1) + added + rest
+
+    def reply(
+        self, status: int, reason: str | None = None, to_tag: str | None = None,
+        headers: Headers = (), body: bytes = b"",
+    ) -> bytes:
+        """The bytes of a response to this request (RFC 3261 8.2.6.2). to_tag is added unless To has one.
+
+        It copies this request's lines, so it is put together as text: no object is made for what only passes through.
+        """
+        index = self.index
+        vias, to = index["via"], index["to"][0]
+        via = vias[0] if len(vias) == 1 else "\r\nVia: ".join(vias)
+        if to_tag is not None and self.to.tag is None:
+            to = f"{to};tag={to_tag}"
+        if reason is None:
+            reason = PHRASES.get(status, "Unknown")
+        return (
+            f"SIP/2.0 {status} {reason}\r\nVia: {via}\r\nFrom: {index['from'][0]}\r\nTo: {to}\r\n"
+            f"Call-ID: {index['call-id'][0]}\r\nCSeq: {index['cseq'][0]}\r\n"
+            f"{_lines(headers) if headers else ''}Content-Length: {len(body)}\r\n\r\n"
+        ).encode("utf-8", "surrogateescape") + body
+
+    def local_response(self, status: int) -> Response:
+        """What the UAC makes up when no response comes to a request of its own (8.1.3.1)."""
+        fields = [(name, value) for name, value in self.fields if long_name(name) in _COPIED]
+        return Response(status, PHRASES[status], fields, local=True)
+
+
+_COPIED = frozenset(("via", "from", "to", "call-id", "cseq"))
+
+
+def _lines(fields: Headers) -> str:
+    return "".join([f"{name}: {value}\r\n" for name, value in fields])

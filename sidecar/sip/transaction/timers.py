@@ -1,0 +1,83 @@
+"""All timers of a user agent in one heap. Stopping one is O(1): its entry stays, and is skipped when it is due."""
+
+import heapq
+import logging
+from collections.abc import Callable
+from math import inf
+from typing import Any
+
+log = logging.getLogger(__name__)
+
+_COMPACT_AT = 1024  # dead entries: most timers of 64*T1 are stopped long before they are due
+
+
+class Timer:
+    """One running timer; `callback` is None once it has fired or been stopped."""
+
+    __slots__ = ("args", "callback")
+
+    def __init__(self, callback: Callable[..., None], args: tuple[Any, ...]) -> None:
+        self.callback: Callable[..., None] | None = callback
+        self.args = args
+
+
+class Timers:
+    """now: the clock, in seconds. wake_at: called with the time of the next `run_due` when that gets earlier."""
+
+    __slots__ = ("_armed", "_heap", "_now", "_sequence", "_wake_at", "live")
+
+    def __init__(self, now: Callable[[], float], wake_at: Callable[[float], None]) -> None:
+        self._now = now
+        self._wake_at = wake_at
+        self._heap: list[tuple[float, int, Timer]] = []
+        self._sequence = 0
+        self._armed = inf
+        self.live = 0
+
+    def start(self, delay_s: float, callback: Callable[..., None], *args: Any) -> Timer:
+        """Call callback(*args) after delay_s."""
+        timer = Timer(callback, args)
+        when = self._now() + delay_s
+        self._sequence += 1
+        heapq.heappush(self._heap, (when, self._sequence, timer))
+        self.live += 1
+        if when < self._armed:
+            self._armed = when
+            self._wake_at(when)
+        return timer
+
+    def stop(self, timer: Timer | None) -> None:
+        """Stop a timer. Does nothing to one that has fired or was stopped, and nothing for None."""
+        if timer is None or timer.callback is None:
+            return
+        timer.callback = None
+        timer.args = ()
+        self.live -= 1
+        if len(self._heap) - self.live > _COMPACT_AT + self.live:
+            self._heap = [entry for entry in self._heap if entry[2].callback is not None]
+            heapq.heapify(self._heap)
+
+    def next_due(self) -> float | None:
+        """When the earliest live timer is due."""
+        heap = self._heap
+        while heap and heap[0][2].callback is None:
+            heapq.heappop(heap)
+        return heap[0][0] if heap else None
+
+    def run_due(self) -> None:
+        """Fire what is due, in order of time. After a callback that raises, the others still run."""
+        self._armed = inf
+        now = self._now()
+        while (due := self.next_due()) is not None and due <= now:
+            timer = heapq.heappop(self._heap)[2]
+            callback, args = timer.callback, timer.args
+            timer.callback, timer.args = None, ()
+            self.live -= 1
+            try:
+                assert callback is not None
+                callback(*args)
+            except Exception:
+                log.exception("timer callback failed")
+        if due is not None and due < self._armed:
+            self._armed = due
+            self._wake_at(due)

@@ -1,0 +1,144 @@
+"""An answered leg as plain data, which another sidecar takes over."""
+
+import json
+
+import pytest
+
+from sidecar.sip import Ended, EndReason, Leg, LegStateError, ReAnswered, ReOffered, UaConfig
+from tests.unit.sip.world import NO_SESSION_TIMER, OUR_SDP, SDP, Callee, Caller, World
+
+ALLOW_UPDATE = [("Allow", "INVITE, ACK, BYE, UPDATE")]
+ROUTES = [("Record-Route", "<sip:127.10.0.2;lr;ftag=x>"), ("Record-Route", "<sip:127.10.0.8:5070;lr>")]
+
+
+class Handover:
+    """A call that one sidecar answered (or made), and another one took over; `peer` now talks to that one."""
+
+    def __init__(self, side: str, headers: list[tuple[str, str]] | None = None,
+                 config: UaConfig = NO_SESSION_TIMER) -> None:
+        first = World(config)
+        headers = [*ROUTES, *(headers or ())]
+        if side == "uas":
+            first.plan = lambda leg, _: leg.answer(OUR_SDP)
+            self.peer = Caller(first)
+            self.peer.invite(headers=headers)
+            self.peer.ack()
+            self.first_leg: Leg = first.calls[0][0]
+        else:
+            callee = Callee(first)
+            self.first_leg = callee.call()
+            callee.reply(200, "callee", headers, SDP)
+            self.peer = Caller(first)
+            self.peer.call_id = self.first_leg.call_id
+            self.peer.to_tag = callee.invite.get("From").partition("tag=")[2]
+            self.peer.tag, self.peer.contact = "callee", "<sip:callee@127.10.0.9:5090>"
+        self.first = first
+        self.data = json.loads(json.dumps(self.first_leg.to_dict()))
+        self.world = self.peer.world = World(config)
+        self.events: list[object] = []
+        self.leg = self.world.agent.adopt(self.data, self.events.append)
+
+
+@pytest.fixture(params=["uas", "uac"])
+def handover(request: pytest.FixtureRequest) -> Handover:
+    return Handover(request.param)
+
+
+def test_requests_of_the_peer_reach_the_new_sidecar(handover: Handover) -> None:
+    assert handover.leg.answered
+    handover.peer.invite(sdp=SDP)
+    (offered,) = handover.events
+    assert isinstance(offered, ReOffered)
+    offered.respond.answer(OUR_SDP)
+    handover.peer.ack()
+    assert [seen.status for seen in handover.peer.send("BYE")] == [200]
+    assert handover.events[-1] == Ended(EndReason.BYE)
+    handover.world.assert_nothing_left()
+
+
+def test_our_requests_continue_the_dialog(handover: Handover) -> None:
+    first, world = handover.first, handover.world
+    first.take()
+    handover.first_leg.info("application/dtmf", b"1")
+    handover.leg.reinvite(OUR_SDP)
+    (info,), (invite,) = first.take(), world.take()
+    for name in ("From", "To", "Call-ID", "Route"):
+        assert invite.all(name) == info.all(name)
+    assert (invite.start.split()[1], invite.destination) == (info.start.split()[1], info.destination)
+    handover.peer.reply(invite, 200, [], SDP)
+    assert handover.events == [ReAnswered(SDP)]
+    handover.leg.bye()
+    assert world.sent[-1].method == "BYE"
+    handover.peer.reply(world.sent[-1], 200)
+    world.assert_nothing_left()
+
+
+def test_12_2_1_1_no_cseq_is_used_twice_although_the_data_is_older_than_the_last_request(handover: Handover) -> None:
+    handover.first.take()
+    for _ in range(20):
+        handover.first_leg.info("application/dtmf", b"1")
+    handover.leg.bye()
+    last, bye = handover.first.take()[-1], handover.world.take()[0]
+    assert int(bye.get("CSeq").split()[0]) > int(last.get("CSeq").split()[0])
+
+
+def test_12_2_2_the_peers_cseq_goes_on_too(handover: Handover) -> None:
+    handover.peer.send("INFO", cseq=50)
+    again = Handover.__new__(Handover)
+    again.world = handover.peer.world = World()
+    again.world.agent.adopt(json.loads(json.dumps(handover.leg.to_dict())))
+    assert [seen.status for seen in handover.peer.send("OPTIONS", cseq=50)] == [500]
+    assert [seen.status for seen in handover.peer.send("OPTIONS", cseq=51)] == [200]
+
+
+@pytest.mark.parametrize(("refresher", "methods"), [("uas", {"UPDATE"}), ("uac", {"BYE"})])
+def test_rfc_4028_the_session_timer_goes_on(refresher: str, methods: set[str]) -> None:
+    """Part of the interval is over, nobody knows how much: when it is ours to refresh, we do so soon."""
+    expires = [("Supported", "timer"), ("Session-Expires", f"1200;refresher={refresher}")]
+    handover = Handover("uas", [*ALLOW_UPDATE, *expires])
+    world = handover.world
+    world.advance(99)
+    assert world.take() == []
+    world.advance(2 if refresher == "uas" else 1200 - 99 - 32)
+    assert {seen.method for seen in world.take()} == methods
+
+
+def test_who_allows_update_is_remembered_and_so_is_our_sdp() -> None:
+    for headers, method, body in (ALLOW_UPDATE, "UPDATE", b""), ([], "INVITE", OUR_SDP):
+        handover = Handover("uas", [*headers, ("Session-Expires", "1200;refresher=uas")])
+        handover.world.advance(101)
+        refresh = handover.world.take()[0]
+        assert (refresh.method, refresh.body) == (method, body)
+
+
+def test_bytes_of_an_sdp_that_are_not_utf8_survive() -> None:
+    world = World()
+    world.plan = lambda leg, _: leg.answer(OUR_SDP + b"s=\xff\r\n")
+    caller = Caller(world)
+    caller.invite(headers=[("Session-Expires", "1200;refresher=uas")])
+    caller.ack()
+    data = json.loads(json.dumps(world.calls[0][0].to_dict()))
+    other = World()
+    other.agent.adopt(data)
+    other.advance(101)
+    assert other.sent[0].body.endswith(b"s=\xff\r\n")
+
+
+@pytest.mark.parametrize("data", [{}, {"dialog": {}}, {"dialog": None}])
+def test_what_is_no_leg_cannot_be_adopted(data: dict[str, object]) -> None:
+    world = World()
+    with pytest.raises((KeyError, TypeError)):
+        world.agent.adopt(data)
+    assert world.alive == (0, 0, 0, 0)
+
+
+def test_a_dialog_that_is_alive_here_cannot_be_adopted(handover: Handover) -> None:
+    with pytest.raises(ValueError, match="alive"):
+        handover.world.agent.adopt(handover.data)
+    assert handover.world.alive[:2] == (1, 1)
+
+
+def test_an_ended_leg_cannot_be_written_down(handover: Handover) -> None:
+    handover.peer.send("BYE")
+    with pytest.raises(LegStateError):
+        handover.leg.to_dict()

@@ -1,0 +1,392 @@
+"""The calling side: forks, CANCEL, late answers (RFC 3261 13.2, 9.1), PRACK (RFC 3262 4)."""
+
+import pytest
+
+from sidecar.sip import (
+    Answered,
+    Ended,
+    EndReason,
+    LegStateError,
+    MalformedError,
+    Progressed,
+    Rejected,
+    ReOffered,
+    UaConfig,
+)
+from tests.unit.sip.world import OUR_SDP, PROXY, SDP, Callee, Caller, World, respond
+
+
+@pytest.fixture
+def callee() -> Callee:
+    return Callee(World())
+
+
+def names(callee: Callee) -> list[str]:
+    return [type(event).__name__ for event in callee.events]
+
+
+def test_8_1_1_the_invite_is_complete(callee: Callee) -> None:
+    leg = callee.call(
+        from_='"Иван \\"X\\"" <sip:7812@example.org>', to="<sip:306@example.org>", max_forwards=12,
+        headers=[("X-CI-Transfer", "to=306"), ("P-Asserted-Identity", "<sip:7812@example.org>")],
+    )
+    invite = callee.invite
+    assert invite.start == "INVITE sip:306@127.10.0.9:5090 SIP/2.0"
+    assert invite.destination == PROXY
+    assert invite.get("Route") == f"<sip:{PROXY};lr>"
+    assert invite.get("From").startswith('"Иван \\"X\\"" <sip:7812@example.org>;tag=')
+    assert invite.get("To") == "<sip:306@example.org>"
+    assert (invite.get("CSeq"), invite.get("Max-Forwards")) == ("1 INVITE", "12")
+    assert invite.get("Via").startswith("SIP/2.0/UDP 127.10.0.1:20000;rport;branch=z9hG4bK")
+    assert invite.get("Contact") == "<sip:127.10.0.1:20000>"
+    assert invite.get("Supported") == "100rel, timer"
+    assert invite.get("X-CI-Transfer") == "to=306"
+    assert (invite.get("Content-Type"), invite.body) == ("application/sdp", SDP)
+    assert leg.call_id == invite.get("Call-ID")
+
+
+def test_without_a_route_the_invite_goes_to_the_uri_itself(callee: Callee) -> None:
+    callee.call(route=None)
+    assert callee.invite.destination == ("127.10.0.9", 5090)
+    assert callee.invite.all("Route") == []
+    assert callee.invite.get("To") == "<sip:306@127.10.0.9:5090>"
+
+
+@pytest.mark.parametrize(("keywords", "error"), [
+    ({"from_": "<sip:a@b>\r\nX: y"}, ValueError), ({"headers": [("X", "a\nb")]}, ValueError),
+    ({"headers": [("X\r\nY", "a")]}, ValueError), ({"from_": '"open <sip:a@b>'}, MalformedError),
+    ({"to": "nobody"}, MalformedError), ({"route": "sip:proxy.example.com;lr"}, MalformedError),
+])
+def test_an_invite_that_cannot_be_is_not_sent(
+    callee: Callee, keywords: dict[str, object], error: type[Exception]
+) -> None:
+    with pytest.raises(error):
+        callee.call(**keywords)
+    assert callee.world.sent == []
+    assert callee.world.alive == (0, 0, 0, 0)
+
+
+def test_13_2_2_4_ringing_then_answered(callee: Callee) -> None:
+    leg = callee.call()
+    callee.reply(100)
+    assert callee.events == []
+    callee.reply(180, "a")
+    callee.reply(183, "a", sdp=SDP)
+    assert not leg.answered
+    routes = [("Record-Route", "<sip:127.10.0.6;lr>, <sip:127.10.0.2;lr>")]
+    (ack,) = callee.reply(200, "a", [*routes, ("X-Y", "z")], OUR_SDP)
+    assert ack.start == "ACK sip:a@127.10.0.9:5090 SIP/2.0"
+    assert ack.get("CSeq") == "1 ACK"
+    assert ack.all("Route") == ["<sip:127.10.0.2;lr>", "<sip:127.10.0.6;lr>"]
+    ringing, progress, answered = callee.events
+    assert isinstance(ringing, Progressed)
+    assert isinstance(progress, Progressed)
+    assert isinstance(answered, Answered)
+    assert (ringing.status, ringing.sdp, progress.sdp, answered.sdp) == (180, None, SDP, OUR_SDP)
+    assert answered.response.header("x-y") == "z"
+    assert leg.answered
+
+
+def test_13_2_2_4_a_repeated_200_gets_the_same_ack(callee: Callee) -> None:
+    callee.call()
+    (ack,) = callee.reply(200, "a", sdp=SDP)
+    (again,) = callee.reply(200, "a", sdp=SDP)
+    assert again.data == ack.data
+    assert names(callee) == ["Answered"]
+
+
+def test_13_2_2_4_a_200_of_another_fork_gets_ack_and_bye(callee: Callee) -> None:
+    leg = callee.call()
+    callee.reply(180, "a")
+    callee.reply(180, "b")
+    callee.reply(200, "a", sdp=SDP)
+    assert callee.world.alive[1] == 1
+    ack, bye = callee.reply(200, "b", sdp=SDP)
+    assert ack.start == "ACK sip:b@127.10.0.9:5090 SIP/2.0"
+    assert bye.start == "BYE sip:b@127.10.0.9:5090 SIP/2.0"
+    (again,) = callee.reply(200, "b", sdp=SDP)
+    assert again.data == ack.data
+    callee.reply(200, request=bye)
+    (after,) = callee.reply(200, "b", sdp=SDP)
+    assert after.data == ack.data
+    assert names(callee) == ["Progressed", "Progressed", "Answered"]
+    assert leg.answered
+    leg.bye()
+    callee.reply(200, request=callee.world.sent[-1])
+    callee.world.assert_nothing_left()
+
+
+def test_a_200_of_a_fork_that_never_rang_gets_ack_and_bye(callee: Callee) -> None:
+    callee.call()
+    callee.reply(200, "a", sdp=SDP)
+    assert [seen.method for seen in callee.reply(200, "c", sdp=SDP)] == ["ACK", "BYE"]
+
+
+@pytest.mark.parametrize("status", [302, 404, 486, 503, 603])
+def test_13_2_2_2_a_refusal_is_told_with_its_response(callee: Callee, status: int) -> None:
+    leg = callee.call()
+    callee.reply(180, "a")
+    (ack,) = callee.reply(status, "a", [("Contact", "<sip:x@y>")] if status == 302 else [("Reason", "SIP;cause=1")])
+    assert ack.method == "ACK"
+    rejected = callee.events[-1]
+    assert isinstance(rejected, Rejected)
+    assert (rejected.status, rejected.reason, rejected.response.local) == (status, "Reason", False)
+    assert rejected.response.header("contact" if status == 302 else "reason")
+    assert leg.ended
+    assert callee.world.alive[:2] == (0, 0)
+    callee.world.assert_nothing_left()
+
+
+# CANCEL, 9.1
+
+
+def test_9_1_cancel_after_a_provisional_reply(callee: Callee) -> None:
+    leg = callee.call()
+    callee.reply(180, "a")
+    callee.world.take()
+    leg.cancel([("Reason", "SIP;cause=200")])
+    (cancel,) = callee.world.take()
+    invite = callee.invite
+    assert cancel.start == "CANCEL sip:306@127.10.0.9:5090 SIP/2.0"
+    for name in ("Via", "From", "To", "Call-ID", "Route"):
+        assert cancel.get(name) == invite.get(name)
+    assert (cancel.get("CSeq"), cancel.get("Reason")) == ("1 CANCEL", "SIP;cause=200")
+    assert leg.ended
+    callee.reply(200, request=cancel)
+    assert [seen.method for seen in callee.reply(487, "a")] == ["ACK"]
+    assert names(callee) == ["Progressed"]
+    callee.world.assert_nothing_left()
+
+
+def test_9_1_cancel_is_deferred_until_a_provisional_reply(callee: Callee) -> None:
+    leg = callee.call()
+    leg.cancel()
+    assert callee.world.sent == [callee.invite]
+    assert [seen.method for seen in callee.reply(100)] == ["CANCEL"]
+    assert callee.reply(180, "a") == []
+    callee.reply(487, "a")
+    assert callee.events == []
+    callee.world.assert_nothing_left()
+
+
+def test_9_1_a_deferred_cancel_of_a_refused_call_is_never_sent(callee: Callee) -> None:
+    leg = callee.call()
+    leg.cancel()
+    callee.reply(486, "a")
+    callee.world.advance(40)
+    assert "CANCEL" not in {seen.method for seen in callee.world.sent}
+    assert callee.events == []
+    callee.world.assert_nothing_left()
+
+
+def test_9_1_cancel_of_a_silent_callee_ends_with_timer_b(callee: Callee) -> None:
+    callee.call().cancel()
+    callee.world.advance(32.1)
+    assert callee.world.alive == (0, 0, 0, 0)
+    assert callee.events == []
+
+
+@pytest.mark.parametrize("provisional", [True, False])
+def test_9_1_a_200_that_crosses_the_cancel_gets_ack_and_bye(callee: Callee, provisional: bool) -> None:
+    leg = callee.call()
+    if provisional:
+        callee.reply(180, "a")
+    leg.cancel()
+    callee.world.take()
+    ack, bye = callee.reply(200, "a", sdp=SDP)
+    assert (ack.method, bye.method) == ("ACK", "BYE")
+    assert callee.reply(200, request=bye) == []
+    assert "Answered" not in names(callee)
+    callee.world.assert_nothing_left()
+
+
+def test_9_1_a_cancel_without_final_reply_is_final_after_64_t1(callee: Callee) -> None:
+    leg = callee.call()
+    callee.reply(180, "a")
+    leg.cancel()
+    callee.reply(200, request=callee.world.sent[-1])
+    callee.world.advance(32.1)
+    assert callee.world.alive == (0, 0, 0, 0)
+
+
+def test_cancel_twice_is_once_and_after_the_answer_an_error(callee: Callee) -> None:
+    leg = callee.call()
+    callee.reply(180, "a")
+    callee.world.take()
+    leg.cancel()
+    leg.cancel()
+    assert len(callee.world.take()) == 1
+    other = Callee(World())
+    answered = other.call()
+    other.reply(200, "a", sdp=SDP)
+    with pytest.raises(LegStateError):
+        answered.cancel()
+
+
+def test_bye_of_an_unanswered_call_cancels_it(callee: Callee) -> None:
+    leg = callee.call()
+    callee.reply(180, "a")
+    leg.bye()
+    assert callee.world.sent[-1].method == "CANCEL"
+
+
+def test_16_8_timer_c_ends_a_call_that_rings_too_long() -> None:
+    world = World(UaConfig(timer_c_s=60, session_expires_s=None))
+    callee = Callee(world)
+    callee.call()
+    callee.reply(180, "a")
+    world.advance(50)
+    callee.reply(180, "a")
+    world.advance(50)
+    assert names(callee) == ["Progressed", "Progressed"]
+    world.advance(11)
+    assert world.sent[-1].method == "CANCEL"
+    rejected = callee.events[-1]
+    assert isinstance(rejected, Rejected)
+    assert (rejected.status, rejected.response.local) == (408, True)
+    world.assert_nothing_left()
+
+
+def test_16_8_100_does_not_restart_timer_c() -> None:
+    world = World(UaConfig(timer_c_s=60, session_expires_s=None))
+    callee = Callee(world)
+    callee.call()
+    callee.reply(180, "a")
+    world.advance(50)
+    callee.reply(100)
+    world.advance(11)
+    assert names(callee) == ["Progressed", "Rejected"]
+
+
+@pytest.mark.parametrize(("status", "header"), [
+    (200, ("Session-Expires", "soon")), (422, ("Min-SE", "x")), (200, ("Record-Route", "<nonsense")),
+    (200, ("Contact", "<")),
+])
+def test_a_response_that_cannot_be_used_is_dropped_before_it_changes_anything(
+    callee: Callee, status: int, header: tuple[str, str]
+) -> None:
+    leg = callee.call()
+    contact = [] if header[0] == "Contact" else [("Contact", "<sip:a@127.10.0.9>")]
+    assert callee.world.receive(respond(callee.invite, status, "a", [*contact, header], SDP)) == []
+    assert callee.events == []
+    callee.reply(200, "a", sdp=SDP)
+    assert leg.answered
+
+
+# The rest of the call
+
+
+def test_bye_from_the_callee_ends_the_call(callee: Callee) -> None:
+    leg = callee.call()
+    callee.reply(200, "a", sdp=SDP)
+    peer = Caller(callee.world)
+    peer.call_id, peer.tag = leg.call_id, "a"
+    peer.to_tag = callee.invite.get("From").partition("tag=")[2]
+    (ok,) = peer.send("BYE", headers=[("Reason", "Q.850;cause=16")])
+    assert ok.status == 200
+    assert callee.events[-1] == Ended(EndReason.BYE, "Q.850;cause=16")
+    callee.world.assert_nothing_left()
+
+
+def test_early_dialogs_answer_what_may_come_in_them(callee: Callee) -> None:
+    leg = callee.call()
+    callee.reply(180, "a")
+    peer = Caller(callee.world)
+    peer.call_id, peer.tag = leg.call_id, "a"
+    peer.to_tag = callee.invite.get("From").partition("tag=")[2]
+    assert [seen.status for seen in peer.invite()] == [491]
+    assert [seen.status for seen in peer.send("UPDATE", sdp=SDP)] == [491]
+    assert [seen.status for seen in peer.send("BYE")] == [481]
+    assert [seen.status for seen in peer.send("OPTIONS")] == [200]
+
+
+def test_rfc_7332_a_call_without_hops_left_is_rejected_483() -> None:
+    world = World()
+    callee = Callee(world)
+    leg = callee.call(max_forwards=-1)
+    assert callee.events == []
+    world.advance(0)
+    (rejected,) = callee.events
+    assert isinstance(rejected, Rejected)
+    assert (rejected.status, leg.ended, world.sent) == (483, True, [])
+    world.assert_nothing_left()
+
+
+def test_a_call_to_ourselves_has_two_dialogs_that_do_not_mix() -> None:
+    world = World()
+    world.plan = lambda leg, _: leg.answer(OUR_SDP)
+    heard: list[object] = []
+    leg = world.agent.invite("sip:127.10.0.1:20000", SDP, heard.append)
+    while world.sent:
+        seen = world.sent.pop(0)
+        world.receive(seen.data, seen.destination)
+        if leg.answered and not leg.ended and not world.sent:
+            leg.bye()
+    assert [type(event) for event in heard] == [Answered]
+    assert [type(event).__name__ for event in world.events] == ["Acked", "Ended"]
+    world.assert_nothing_left()
+
+
+# Reliable provisional responses of the callee (RFC 3262 4)
+
+
+def reliable(rseq: int, cseq: int = 1) -> list[tuple[str, str]]:
+    return [("Require", "100rel"), ("RSeq", str(rseq)), ("X-CSeq", str(cseq))]
+
+
+def test_rfc_3262_4_a_reliable_18x_gets_its_prack_on_its_early_dialog() -> None:
+    world = World()
+    callee = Callee(world)
+    callee.call()
+    routes = [("Record-Route", "<sip:127.10.0.5:5062;lr>"), ("Record-Route", "<sip:127.10.0.2;lr>")]
+    (prack,) = callee.reply(183, "a", [*reliable(7), *routes], SDP)
+    assert prack.start == "PRACK sip:a@127.10.0.9:5090 SIP/2.0"
+    assert (prack.get("RAck"), prack.get("CSeq")) == ("7 1 INVITE", "2 PRACK")
+    assert prack.all("Route") == ["<sip:127.10.0.2;lr>", "<sip:127.10.0.5:5062;lr>"]
+    assert prack.destination == ("127.10.0.2", 5060)
+    (progressed,) = callee.events
+    assert isinstance(progressed, Progressed)
+    assert progressed.sdp == SDP
+    callee.reply(200, request=prack)
+    callee.reply(200, "a")
+    answered = callee.events[-1]
+    assert isinstance(answered, Answered)
+    assert answered.sdp == SDP
+
+
+def test_rfc_3262_4_repeated_and_out_of_order_18x_are_dropped() -> None:
+    world = World()
+    callee = Callee(world)
+    callee.call()
+    callee.reply(180, "a", reliable(7))
+    assert callee.reply(180, "a", reliable(7)) == []
+    assert callee.reply(183, "a", reliable(9)) == []
+    assert callee.reply(183, "a", [("Require", "100rel")]) == []
+    assert len(callee.reply(183, "a", reliable(8))) == 1
+    assert len(callee.reply(183, "b", reliable(1))) == 1
+    assert len(callee.events) == 3
+
+
+def test_a_lost_prack_is_not_the_end_of_the_call() -> None:
+    world = World()
+    callee = Callee(world)
+    leg = callee.call()
+    (prack,) = callee.reply(180, "a", reliable(7))
+    callee.reply(200, "a", sdp=SDP)
+    callee.reply(481, request=prack)
+    assert leg.answered
+
+
+def test_rfc_3311_5_1_an_early_update_is_an_offer_once_the_first_offer_has_its_answer() -> None:
+    world = World()
+    callee = Callee(world)
+    leg = callee.call()
+    callee.reply(183, "a", reliable(7), SDP)
+    peer = Caller(world)
+    peer.call_id, peer.tag = leg.call_id, "a"
+    peer.to_tag = callee.invite.get("From").partition("tag=")[2]
+    assert peer.send("UPDATE", sdp=SDP) == []
+    offered = callee.events[-1]
+    assert isinstance(offered, ReOffered)
+    offered.respond.answer(OUR_SDP)
+    assert (world.sent[-1].status, world.sent[-1].body) == (200, OUR_SDP)

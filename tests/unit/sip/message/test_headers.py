@@ -1,0 +1,101 @@
+"""Header values (RFC 3261 20, 25.1; RFC 4028)."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from callinteractive.model import Address
+from sidecar.sip.errors import MalformedError
+from sidecar.sip.message.headers import (
+    SessionExpires,
+    is_token,
+    parse_cseq,
+    parse_min_se,
+    parse_name_addr,
+    parse_number,
+    parse_params,
+    parse_session_expires,
+    parse_via,
+    split_values,
+)
+
+tokens = st.text("abcXYZ0189-.!%*_+`'~", min_size=1, max_size=12)
+
+
+@pytest.mark.parametrize(("line", "values"), [
+    ("a", ["a"]),
+    ("a, b", ["a", "b"]),
+    ('"x, \\", y" <sip:a,b@c>;q=1 , <sip:d>', ['"x, \\", y" <sip:a,b@c>;q=1', "<sip:d>"]),
+    ('"open, b', ['"open', "b"]),
+    (",,", ["", "", ""]),
+])
+def test_commas_separate_outside_quotes_and_brackets(line: str, values: list[str]) -> None:
+    assert split_values(line) == values
+
+
+@pytest.mark.parametrize(("value", "display", "uri", "params"), [
+    ("sip:a@b", "", "sip:a@b", {}),
+    ("sip:a@b;tag=x", "", "sip:a@b", {"tag": "x"}),
+    ("<sip:a@b;p=1?h=v>;TAG=x ; Q", "", "sip:a@b;p=1?h=v", {"tag": "x", "q": None}),
+    ('"a \\"<b>" <sip:c>;x="; tag=evil"', '"a \\"<b>"', "sip:c", {"x": '"; tag=evil"'}),
+    ("A B <tel:+1>", "A B", "tel:+1", {}),
+])
+def test_name_addr(value: str, display: str, uri: str, params: dict[str, str | None]) -> None:
+    found = parse_name_addr(value)
+    assert (found.display, found.uri, found.params) == (display, uri, params)
+
+
+@pytest.mark.parametrize("value", [
+    "", "a@b", '"a <sip:b>', "< sip:b>", "<sip:b", "a, b <sip:c>", "<sip:b>;;", "<sip:b>;=1", "<sip:b> x",
+    "sip:a@b?x=1",
+])
+def test_not_a_name_addr(value: str) -> None:
+    with pytest.raises(MalformedError):
+        parse_name_addr(value)
+
+
+@given(tokens, tokens)
+def test_parameters_are_found_whatever_their_spacing(name: str, value: str) -> None:
+    assert parse_params(f" ; {name} = {value};x") == {name.lower(): value, "x": None} | (
+        {"x": value} if name.lower() == "x" else {}
+    )
+
+
+@pytest.mark.parametrize("value", [
+    "1", "INVITE", "x INVITE", "4294967296 INVITE", "-1 INVITE", "1 IN VITE", "٣ INVITE",
+])
+def test_not_a_cseq(value: str) -> None:
+    with pytest.raises(MalformedError):
+        parse_cseq(value)
+
+
+def test_numbers_are_ascii_digits_within_their_limit() -> None:
+    assert parse_number("0068", "x", 255) == 68
+    for text in ("", " 1", "1 ", "+1", "²", "256", "9" * 30):
+        with pytest.raises(MalformedError):
+            parse_number(text, "x", 255)
+
+
+def test_a_token_has_no_separators() -> None:
+    assert is_token("!interesting-Method0123456789_*+`.%indeed'~")
+    assert not any(is_token(text) for text in ("", "a b", "a:b", 'a"', "é"))
+
+
+def test_via_parts() -> None:
+    via = parse_via("SIP / 2.0 / UDP [::1] : 5061 ; branch = z9hG4bKx;rport")
+    assert (via.sent_by, via.branch, "rport" in via.params) == (Address("::1", 5061), "z9hG4bKx", True)
+
+
+@pytest.mark.parametrize(("text", "value"), [
+    ("90", SessionExpires(90, None)), ("600 ; Refresher = uas", SessionExpires(600, "uas")),
+    ("600;refresher=nobody;x", SessionExpires(600, None)),
+])
+def test_session_expires(text: str, value: SessionExpires) -> None:
+    assert parse_session_expires(text) == value
+    assert parse_session_expires(str(value)) == value
+
+
+def test_min_se_may_have_parameters() -> None:
+    assert parse_min_se("90;x=y") == 90
+    with pytest.raises(MalformedError):
+        parse_min_se("soon")
