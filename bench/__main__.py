@@ -40,8 +40,8 @@ Plan = tuple[tuple[Load, tuple[int, ...]], ...]
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="the main scenarios, short: less than 3 minutes")
-    parser.add_argument("--soak", action="store_true", help="also 20,000 calls, which take six minutes")
+    parser.add_argument("--quick", action="store_true", help="only the main scenarios, shorter: less than 3 minutes")
+    parser.add_argument("--soak", action="store_true", help="add a run of 20,000 calls, which takes six minutes")
     parser.add_argument("--only", action="append", help="only this scenario (dip, prompt, ..., held, overload, soak)")
     parser.add_argument("--to", type=Path, default=Path(__file__).parent, help="where the report goes")
     options = parser.parse_args()
@@ -62,7 +62,7 @@ def main() -> None:
 
 
 class Bench:
-    """Goes through the plan; tells each run as it ends."""
+    """Carries out the plan; prints each run when it ends."""
 
     def __init__(self, world: World, directory: Path, results: Results, only: list[str] | None) -> None:
         self._world = world
@@ -72,7 +72,7 @@ class Bench:
         write_captures(directory)
 
     def run(self, plan: Plan, load_s: float) -> None:
-        """Each load at each of its rates, RUNS times, each time with the baseline at that rate."""
+        """Run each load at each of its rates RUNS times, each time together with the baseline at that rate."""
         for load in (BASELINE, DIP):
             measure(self._world, load, 100, 2, self._captures)
         for load, rates in plan:
@@ -85,7 +85,7 @@ class Bench:
                     self._results.runs.append(self._tell(load, rate, load_s))
 
     def run_long(self, with_soak: bool) -> None:
-        """The clean rate and what is beyond it, calls held, and many calls."""
+        """Find the clean rate, then measure overload, held calls and a long run."""
         if self._wanted("overload"):
             self._overload()
         for wanted in HELD if self._wanted("held") else ():
@@ -109,7 +109,7 @@ class Bench:
         unclean = [rate for rate in by_rate if rate > lowest]
         found = find_clean_rate(self._world, DIP, lowest, min(unclean, default=None), FULL_S, self._captures)
         say(f"clean     up to {found}/s by search")
-        while True:  # found by one run each: it must hold for several
+        while True:  # the search ran each rate once; the rate must be clean several times
             runs = [self._tell(DIP, found, FULL_S) for _ in range(RUNS)]
             self._results.runs += runs
             if all(run.is_clean for run in runs) or found <= 50:
@@ -127,7 +127,7 @@ class Bench:
         return self._only is None or name in self._only
 
     def _is_available(self, load: Load) -> bool:
-        """Whether such a call works at all here and now; if not, the report says why."""
+        """Whether such a call works on this machine; if not, the report says why."""
         reason = "SIPp needs root to send RTP" if load.has_media and os.geteuid() else None
         if reason is None:
             probe = measure(self._world, load, 1, 1, self._captures)

@@ -15,7 +15,7 @@ def write_captures(directory: Path) -> None:
     silence = [_rtp(0, number, number * _SAMPLES, b"\xff" * _SAMPLES) for number in range(50)]
     _write(directory / "talk.pcap", silence)
     for digit in (1, 2, 3):
-        # The end is sent three times (RFC 4733 2.5.1.4); one timestamp for the whole event.
+        # An event ends with three equal packets (RFC 4733 2.5.1.4). All its packets have one timestamp.
         durations = [*range(1, _EVENT_PACKETS), *[_EVENT_PACKETS] * _ENDS]
         events = [
             _rtp(
@@ -35,7 +35,7 @@ def _rtp(payload_type: int, sequence: int, timestamp: int, payload: bytes, *, is
 
 
 def _write(path: Path, packets: list[bytes]) -> None:
-    """Ethernet, IPv4 and UDP around each packet; SIPp puts its own addresses in."""
+    """Wrap each packet in Ethernet, IPv4 and UDP headers; SIPp replaces the addresses."""
     with path.open("wb") as file:
         file.write(struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 1))
         for number, rtp in enumerate(packets):

@@ -1,4 +1,4 @@
-"""Memory: what a call that is held costs each part, and whether memory stays level over many calls."""
+"""Memory: how much each part needs for a held call, and whether it grows over many calls."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ PAUSE = "000*905"
 BUILD_RATE = 150
 HOLD_S = 8.0
 FILES_A_CALL = 4
-"""RTPengine opens so many sockets for a call."""
+"""Sockets that RTPengine opens for one call."""
 FILES_BESIDES = 200
 SOAK_RATE = 60
-"""So slow that the first 2,000 calls last longer than the 32 s for which SIP transactions are remembered."""
+"""Slow enough that 2,000 calls take longer than 32 s, for which SIP transactions are remembered."""
 FIRST, ALL = 2_000, 20_000
 
 
 @dataclass(frozen=True)
 class Held:
-    """Kilobytes a call, by part, with `calls` held at once; `failed` calls did not come or end as they should."""
+    """Kilobytes a call, by part, with `calls` held at once; `failed` calls did not start or end as expected."""
 
     wanted: int
     calls: int
@@ -49,13 +49,13 @@ class Soak:
 
 
 def most_calls(wanted: int) -> int:
-    """As many as this machine lets RTPengine open sockets for."""
+    """How many calls this machine can hold: it limits the sockets that RTPengine may open."""
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     return min(wanted, (files - FILES_BESIDES) // FILES_A_CALL)
 
 
 def hold(world: World, calls: int, warm_up: Load, captures: Path) -> Held:
-    """A fresh stack, some calls to warm it up, then `calls` calls that do nothing but last."""
+    """Start a fresh stack, warm it up with some calls, then hold `calls` calls in which nothing happens."""
     world.restart_stack()
     measure(world, warm_up, 100, 2, captures)
     parts = world.parts()
@@ -81,7 +81,7 @@ def hold(world: World, calls: int, warm_up: Load, captures: Path) -> Held:
 
 
 def soak(world: World, load: Load, captures: Path) -> Soak:
-    """20,000 calls on a fresh stack; memory after the first 2,000 and after all."""
+    """Place 20,000 calls on a fresh stack; compare memory after the first 2,000 with that at the end."""
     world.restart_stack()
     first = measure(world, load, SOAK_RATE, FIRST / SOAK_RATE, captures)
     after_first = usage.memory_kb(world.parts())

@@ -1,4 +1,4 @@
-"""One run of one load: calls at a rate, what they cost each part, how long callers waited, what went wrong."""
+"""One run of one load: calls at a rate, the CPU of each part, the callers' waiting time, the failures."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from bench.world import (
 )
 
 SETTLE_S = 0.5
-"""After the last call's end: what a call leaves to be done counts too."""
+"""How long we still count CPU after the last call has ended: work that a call leaves behind counts too."""
 GIVE_UP_S = 45.0
 """How long after the last call's start SIPp may still have calls: longer than its own retransmissions."""
 _PORTS = count(25100)
@@ -36,7 +36,7 @@ _PORTS = count(25100)
 
 @dataclass(frozen=True)
 class Load:
-    """Calls of one kind. `callee` is the scenario of who is called, if anybody is; `lasts_s` how long one lasts.
+    """Calls of one kind. `callee` is the scenario of the called phone, if there is one; `lasts_s` how long one lasts.
 
     `has_media`: SIPp itself sends RTP, for which it needs root.
     """
@@ -77,17 +77,17 @@ class Run:
 
     @property
     def is_clean(self) -> bool:
-        """No call failed and less than 1 % retransmissions, at no less than 97 % of the rate asked for."""
+        """No call failed, less than 1 % was retransmitted, and SIPp reached at least 97 % of the rate."""
         return not self.failed and self.retransmissions < self.calls / 100 and self.rate_reached > 0.97 * self.rate
 
 
 def caller_port() -> int:
-    """A port of its own for every SIPp, so that nobody gets what was meant for the one before."""
+    """A new port for each SIPp, so that none receives messages meant for the previous one."""
     return 25100 + next(_PORTS) % 800
 
 
 def measure(world: World, load: Load, rate: int, load_s: float, captures: Path) -> Run:
-    """Place `rate` calls a second for `load_s` and wait for their end."""
+    """Place `rate` calls a second for `load_s` seconds and wait until all have ended."""
     calls = round(rate * load_s)
     host = BASELINE if load.is_baseline else STACK
     pids, began, foreign_s = world.pids, time.monotonic(), usage.foreign_cpu_s(world.pids)
@@ -106,7 +106,7 @@ def measure(world: World, load: Load, rate: int, load_s: float, captures: Path) 
             time.sleep(SETTLE_S)
             after = usage.cpu_s(parts)
             outcome = caller.outcome()
-    # Here, where SIPp has ended: only then its CPU is known as ours.
+    # Only after SIPp has ended: the kernel then adds its CPU to that of our ended children.
     foreign_cores = (usage.foreign_cpu_s(pids) - foreign_s) / (time.monotonic() - began)
     return Run(
         load=load.name,
@@ -124,7 +124,7 @@ def measure(world: World, load: Load, rate: int, load_s: float, captures: Path) 
 
 
 def percentiles(values: list[float]) -> dict[str, float]:
-    """p50, p95, p99 and max; nothing without values."""
+    """p50, p95, p99 and max; empty if there are no values."""
     if len(values) < 2:
         return {}
     cuts = statistics.quantiles(values, n=100, method="inclusive")
@@ -132,6 +132,6 @@ def percentiles(values: list[float]) -> dict[str, float]:
 
 
 def _rate(outcome: Outcome) -> float:
-    """Answers a second, from the first to the last."""
+    """Answers a second, between the first and the last answer."""
     times = [at for at, _ in outcome.latencies_ms]
     return (len(times) - 1) / (max(times) - min(times)) if len(times) > 1 and max(times) > min(times) else 0.0

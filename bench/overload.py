@@ -1,4 +1,4 @@
-"""More calls than the machine can take: are the new ones refused, those in progress unharmed, and what comes after?"""
+"""Overload: are new calls refused, do calls in progress survive, and how soon is everything normal again?"""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from bench.world import CALLER, CALLER_MEDIA, SIP_PORT, STACK, World
 STEADY_SERVICE, STEADY_CALLS, STEADY_S = "000*907", 200, 45.0
 OVER_S, AFTER_S = 30.0, 10.0
 SLOW_MS = 50.0
-"""An answer that takes longer is not back to normal."""
+"""The stack is back to normal when no answer takes longer than this."""
 FACTOR = 1.5
 FIRST_RATE, HIGHEST_RATE = 200, 3000
 STEPS = 4
-"""Halvings of the interval between a clean rate and one that is not."""
+"""How often the search halves the interval between a clean rate and one that is not."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Overload:
 
 
 def find_clean_rate(world: World, load: Load, clean: int, unclean: int | None, load_s: float, captures: Path) -> int:
-    """The highest rate found clean, between one known to be and one known not to be, in steps of one run each."""
+    """The highest clean rate between a rate known to be clean and one known not to be. One run for each step."""
     while unclean is None:
         higher = min(round(clean * 1.25), HIGHEST_RATE)
         if measure(world, load, higher, load_s, captures).is_clean and higher < HIGHEST_RATE:
@@ -61,7 +61,7 @@ def find_clean_rate(world: World, load: Load, clean: int, unclean: int | None, l
 
 
 def push(world: World, service: str, clean_rate: int) -> Overload:
-    """FACTOR times the clean rate for OVER_S, with calls in progress; then half the clean rate."""
+    """Offer FACTOR times the clean rate for OVER_S while calls are in progress, then half the clean rate."""
     rate, after_rate = round(clean_rate * FACTOR), clean_rate // 2
     calls = round(rate * OVER_S)
     restarts = world.restarts
@@ -73,7 +73,7 @@ def push(world: World, service: str, clean_rate: int) -> Overload:
         ended = time.time()
         after = stack.enter_context(_sipp("pusher", 2, service, after_rate, round(after_rate * AFTER_S)))
         after.wait(AFTER_S + GIVE_UP_S)
-        over.wait(GIVE_UP_S)  # its last calls
+        over.wait(GIVE_UP_S)  # until its last calls have ended
         steady.wait(STEADY_S)
         pushed, followed, stayed = over.outcome(), after.outcome(), steady.outcome()
     served = [at for at, _ in pushed.latencies_ms if at <= ended]
@@ -97,6 +97,6 @@ def push(world: World, service: str, clean_rate: int) -> Overload:
 
 
 def _sipp(scenario: str, number: int, service: str, rate: int, calls: int) -> Sipp:
-    """`number` keeps those that run at once apart: each binds a media port, and the one after the next."""
+    """`number` keeps SIPps that run at the same time apart: each binds a media port and the one two above."""
     arguments = ("-s", service, "-r", str(rate), "-m", str(calls), "-l", "10000", f"{STACK}:{SIP_PORT}")
     return Sipp(scenario, (CALLER, caller_port()), CALLER_MEDIA + 10 * number, *arguments)

@@ -1,4 +1,4 @@
-"""The report's pictures."""
+"""The plots of the report."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from bench.world import PARTS  # noqa: E402
 
 
 def draw(results: Results, directory: Path) -> list[tuple[str, str]]:
-    """Write what there are figures for; returns the files' names and titles."""
+    """Write a plot for everything that was measured. Returns the names and titles of the files."""
     made = []
     dips = results.of("dip")
     if dips:
@@ -65,7 +65,7 @@ def _memory(results: Results, directory: Path) -> tuple[str, str]:
 
 
 def _line(axes: Axes, xs: list[int], values: list[list[float]], label: str, style: str = "-") -> None:
-    """Medians, with bars from lowest to highest."""
+    """Medians, with bars from the lowest to the highest value."""
     points = [(x, found) for x, several in zip(xs, values, strict=True) if (found := Spread.of(several))]
     middles = [found.median for _, found in points]
     bars = [[found.median - found.low for _, found in points], [found.high - found.median for _, found in points]]

@@ -1,4 +1,4 @@
-"""All that a benchmark found out, the machine it ran on, and how the figures of several runs are told."""
+"""The results of a benchmark, the machine it ran on, and how figures of several runs are written."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from bench.overload import Overload
 from cli.programs import locate
 
 DISTURBING = 0.1
-"""Cores that other processes take from which on a run is no measurement of its own any more."""
+"""If other processes use more cores than this, the run counts as disturbed."""
 _PACKAGES = ("callinteractive", "httpx", "aiohttp", "uvloop", "lxml", "structlog")
 
 
@@ -49,14 +49,14 @@ class Results:
 
     @property
     def disturbed(self) -> list[Run]:
-        """Runs during which other processes had much of the machine."""
+        """Runs during which other processes used much of the machine."""
         return [run for run in (*self.runs, *self.baselines.values()) if run.foreign_cores > DISTURBING]
 
     def baseline_of(self, rate: int) -> list[Run]:
         return [run for (its_rate, _), run in sorted(self.baselines.items()) if its_rate == rate]
 
     def ratios(self, runs: list[Run]) -> list[float]:
-        """CPU a call as multiples of the baseline's, each run with the one beside it."""
+        """CPU a call divided by the baseline's; each run is compared with the baseline run beside it."""
         beside = self.baseline_of(runs[0].rate)
         return [run.total_ms / base.total_ms for run, base in zip(runs, beside, strict=False) if base.total_ms]
 
@@ -80,7 +80,7 @@ class Results:
 
 
 def loop_ms() -> float:
-    """CPU time of a fixed piece of Python: how fast this machine is just now; a virtual one has neighbours."""
+    """CPU time of a fixed piece of Python: how fast this machine is now. A virtual machine changes its speed."""
     began = time.process_time()
     total = 0
     for number in range(1_000_000):
@@ -90,7 +90,7 @@ def loop_ms() -> float:
 
 @dataclass(frozen=True)
 class Spread:
-    """Of several runs."""
+    """Lowest, median and highest value of several runs."""
 
     low: float
     median: float
@@ -98,7 +98,7 @@ class Spread:
 
     @classmethod
     def of(cls, values: Iterable[float]) -> Spread | None:
-        """None without values."""
+        """The spread of the values, or None if there are none."""
         found = list(values)
         return cls(min(found), statistics.median(found), max(found)) if found else None
 
@@ -124,7 +124,7 @@ def versions() -> dict[str, str]:
     found = {package: importlib.metadata.version(package) for package in _PACKAGES}
     found["python"] = platform.python_version()
     for name, command, pick in _DAEMONS:
-        # SIPp tells its version with status 99.
+        # `sipp -v` exits with status 99.
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         found[name] = pick((done.stdout + done.stderr).strip())
     describe = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]

@@ -1,4 +1,4 @@
-"""One run of SIPp: its calls, what became of them, and how long each waited for its answer."""
+"""One run of SIPp: its calls, how they ended, and how long each waited for its answer."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Outcome:
     refused: int
     retransmissions: int
     latencies_ms: list[tuple[float, float]]
-    refused_last_s: float  # when SIPp last counted another refusal, to the second, since the epoch; 0 if it never did
+    refused_last_s: float  # epoch second in which SIPp last counted a refusal; 0 if it never did
     errors: str
 
 
@@ -35,7 +35,7 @@ class Sipp:
     def __init__(
         self, scenario: str, local: tuple[str, int], media_port: int, *arguments: str, pcaps: Path | None = None
     ) -> None:
-        """`pcaps` is where the captures are that the scenario plays."""
+        """`pcaps` is the folder of the captures that the scenario plays."""
         self._directory = tempfile.TemporaryDirectory(prefix="bench-sipp-")
         self._path = Path(self._directory.name)
         (self._path / "scenario.xml").write_text((SCENARIOS / f"{scenario}.xml").read_text())
@@ -71,7 +71,7 @@ class Sipp:
             self._process.wait()
 
     def wait(self, timeout_s: float) -> None:
-        """Return when it has ended, or when `timeout_s` has passed: then it is ended, and its calls have failed."""
+        """Wait until it has ended. After `timeout_s` end it; its remaining calls then count as failed."""
         assert self._process is not None
         try:
             self._process.wait(timeout_s)
@@ -79,7 +79,7 @@ class Sipp:
             self.stop()
 
     def in_progress(self) -> int:
-        """Calls that it holds now, as of a second ago."""
+        """How many calls it held a second ago."""
         return int(self._counters().get("CurrentCall", 0))
 
     def _counters(self) -> dict[str, str]:
@@ -87,7 +87,7 @@ class Sipp:
         return rows[-1] if rows else {}
 
     def outcome(self) -> Outcome:
-        """What its files say. Raises RuntimeError when it placed or took no call at all: that is no result."""
+        """Read the counts from its files. Raises RuntimeError if it neither placed nor received a call."""
         stat = self._counters()
         if not int(stat.get("TotalCallCreated", 0)):
             assert self._process is not None

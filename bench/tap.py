@@ -43,7 +43,7 @@ class Tap:
         self._socket.close()
 
     def delays_ms(self) -> list[float]:
-        """From the last digit event of each call to its first HTTP request after that."""
+        """Milliseconds from the last digit event of each call to the HTTP request that follows it."""
         return [
             (self._request_at[call] - at) * 1000 for call, at in self._digit_at.items() if call in self._request_at
         ]
@@ -64,7 +64,7 @@ class Tap:
 
 
 def _attach_filter(sock: socket.socket, *ports: int) -> None:
-    """Classic BPF: only packets to these ports, so that the calls' audio costs us nothing."""
+    """A classic BPF filter for packets to these ports: we never receive the calls' audio."""
     program = [(0xB1, 0, 0, 0), (0x48, 0, 0, 2)]  # X = length of the IP header; A = destination port
     program += [(0x15, len(ports) - number, 0, port) for number, port in enumerate(ports)]
     program += [(0x06, 0, 0, 0), (0x06, 0, 0, 65535)]

@@ -1,4 +1,4 @@
-"""What processes use: CPU and memory from /proc, by part of the stack, children and threads included."""
+"""CPU and memory of the stack's parts, read from /proc, with children and threads."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def tree(pid: int) -> list[int]:
 
 
 def cpu_s(parts: Mapping[str, list[int]]) -> dict[str, float]:
-    """User and system time used so far by each part, in seconds; of all threads of its processes."""
+    """User plus system time that each part has used so far, in seconds."""
     return {part: sum(_cpu_s(pid) for pid in pids) for part, pids in parts.items()}
 
 
 def foreign_cpu_s(ours: Iterable[int]) -> float:
-    """CPU time used so far by all others on the machine: not `ours`, nor this process, nor its ended children."""
+    """CPU time that everybody else on the machine has used: without `ours`, this process and its ended children."""
     user, nice, system = (int(ticks) for ticks in Path("/proc/stat").read_text().split()[1:4])
     spent = sum(_cpu_s(pid) for pid in ours)
     for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN):
@@ -39,12 +39,12 @@ def foreign_cpu_s(ours: Iterable[int]) -> float:
 
 
 def memory_kb(parts: Mapping[str, list[int]]) -> dict[str, int]:
-    """Proportional set size (PSS) of each part: a page that several processes share is counted once."""
+    """Proportional set size (PSS) of each part: a page shared by several processes counts once."""
     return {part: sum(_pss_kb(pid) for pid in pids) for part, pids in parts.items()}
 
 
 def _cpu_s(pid: int) -> float:
-    # The name, in parentheses, may hold anything; utime and stime are fields 14 and 15 (proc(5)).
+    # The name in parentheses may contain any character. utime and stime are fields 14 and 15 (proc(5)).
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / _TICKS
 

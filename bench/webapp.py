@@ -1,4 +1,4 @@
-"""The web application of the benchmark: as cheap as one in Python can be, since its CPU is not what is measured.
+"""The web application of the benchmark, as cheap as Python allows: its CPU is not what we measure.
 
 `python -m bench.webapp HOST PORT`. The path says what is answered.
 """
@@ -30,7 +30,7 @@ _NOT_FOUND = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
 
 
 class _Connection(asyncio.Protocol):
-    """GET requests, one after the other, on a connection that is kept."""
+    """Serves GET requests, one after the other, on a kept-alive connection."""
 
     def __init__(self) -> None:
         self._buffer = b""

@@ -1,4 +1,4 @@
-"""The processes of a benchmark: our stack, the baseline proxy, the web application; each with its parts' ids."""
+"""The processes of a benchmark: our stack, the baseline proxy, the web application."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ SIP_PORT, CALLEE_PORT, WEB_PORT, DTMF_PORT = 25060, 25062, 25080, 25051
 CALLER_MEDIA, CALLEE_MEDIA = 50000, 55000
 READY_S = 30.0
 PARTS = ("kamailio", "sidecars", "rtpengine", "run")
-"""The stack's parts; `run` is the supervisor, which gathers the others' logs."""
+"""The stack's parts; `run` is the supervisor, which collects the logs of the others."""
 
 
 class World:
-    """``with World(directory) as world``: all of it runs inside, and nothing after."""
+    """``with World(directory) as world``: starts everything, and stops it at the end."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -52,7 +52,7 @@ class World:
 
     @property
     def log(self) -> str:
-        """What the stack has written."""
+        """The log of the stack."""
         return (self._directory / "stack.log").read_text(errors="replace")
 
     def parts(self) -> dict[str, list[int]]:
@@ -73,7 +73,7 @@ class World:
 
     @property
     def restarts(self) -> int:
-        """How often a part of the stack died."""
+        """How many times a part of the stack died."""
         return self.log.count("starting it again")
 
     def restart_stack(self) -> None:
@@ -103,11 +103,11 @@ class World:
             process = self._start(
                 *(locate("kamailio"), "-f", str(self._directory / "baseline.cfg"), "-DD", "-E"),
                 *("-Y", str(self._directory), "-l", f"udp:{BASELINE}:{SIP_PORT}", "-m", "256", "-M", "16"),
-                *("-x", ALLOCATOR, "-X", ALLOCATOR),  # as ours: what a switch saves is no merit of our script
+                *("-x", ALLOCATOR, "-X", ALLOCATOR),  # the same allocator as ours: only the script may differ
                 *("-n", str(max(2, min(8, os.cpu_count() or 2)))),
                 log=log,
             )
-        time.sleep(1)  # it says nothing when it is ready; the first run would tell
+        time.sleep(1)  # it prints nothing when it is ready; the first run would fail
         if process.poll() is not None:
             raise RuntimeError("the baseline's Kamailio: " + (self._directory / "baseline.log").read_text()[-2000:])
         return {"kamailio": usage.tree(process.pid)}
@@ -147,7 +147,7 @@ class World:
 
 
 def _write_prompt(path: Path) -> None:
-    """Two seconds of a 500 Hz tone."""
+    """Write two seconds of a 500 Hz tone."""
     path.parent.mkdir(exist_ok=True)
     with wave.open(str(path), "wb") as file:
         file.setnchannels(1)

@@ -1,7 +1,7 @@
-"""`make demo`: the sample IVR, its web application and one real call, told as a timeline.
+"""`make demo`: runs the sample IVR and its web application, places one real call, and prints it as a timeline.
 
-The stack is `callinteractive run`, the caller is SIPp with the tests' phone for the sound: it listens, presses keys
-as RFC 4733 digits, and measures what it hears. The exit status is 0 only when everything went as it should.
+The stack is `callinteractive run`. The caller is SIPp, with the tests' phone for the sound: it listens, dials digits as
+RFC 4733 events, and measures what it hears. The exit status is 0 only if everything went as expected.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Moment:
 
 
 class Log:
-    """What the stack and the web application say, with the time of arrival."""
+    """The lines that the stack and the web application print, with their time of arrival."""
 
     def __init__(self) -> None:
         self.lines: list[tuple[float, str, str]] = []
@@ -58,23 +58,23 @@ class Log:
     def moments(self) -> Iterator[Moment]:
         for at_s, part, line in self.lines:
             if part == "web application" and "asks for" in line:
-                yield Moment(at_s, "HTTP", f"the web application is asked: {line}")
+                yield Moment(at_s, "HTTP", f"the web application gets a request: {line}")
             elif line.startswith("{"):
                 yield from _of_sidecar(json.loads(line))
 
 
 def main() -> int:
-    """The exit status."""
+    """Run the demo. Returns the exit status."""
     try:
         return asyncio.run(demonstrate())
     except (StackError, AssertionError) as error:
-        click.secho("The demo did not work out:", fg="red", err=True)
+        click.secho("The demo failed:", fg="red", err=True)
         click.echo("\n".join([str(error), *getattr(error, "__notes__", ())]), err=True)
         return 1
 
 
 async def demonstrate() -> int:
-    """Start everything, call, stop everything, tell."""
+    """Start everything, call, stop everything, print the timeline. Returns the exit status."""
     problem = Port("tcp", *webapp.ADDRESS, "ADDRESS in examples/demo/webapp.py").problem()
     if problem:
         raise StackError(problem)
@@ -101,7 +101,10 @@ async def demonstrate() -> int:
 
 
 async def call() -> tuple[list[Moment], float]:
-    """A caller who presses 1 during the menu, then an order number; and how many seconds of speech were heard."""
+    """The caller presses 1 during the menu, then dials an order number.
+
+    Returns the moments that the phone saw, and how many seconds of speech it heard.
+    """
     to_epoch = time.time() - asyncio.get_running_loop().time()
     moments: list[Moment] = []
     async with Phone(IVR, DIALLED, host=CARRIER, caller=CALLER, name="Anna") as phone:
@@ -134,7 +137,7 @@ def tell(moments: list[Moment]) -> None:
 
 
 def judge(log: Log, moments: list[Moment], heard_s: float, statuses: list[int]) -> int:
-    """Say whether all went well; the exit status."""
+    """Print which checks passed. Returns the exit status."""
     checks = {
         f"the web application was asked for order {ORDER}": any(
             f"asks for order {ORDER}" in moment.text for moment in moments
@@ -154,7 +157,7 @@ def judge(log: Log, moments: list[Moment], heard_s: float, statuses: list[int]) 
 
 
 def _of_sidecar(entry: dict[str, object]) -> Iterator[Moment]:
-    """The entries of a sidecar's log that belong to the call's story."""
+    """Those entries of a sidecar's log that the timeline shows."""
     at_s = datetime.fromisoformat(str(entry["timestamp"])).timestamp() if "timestamp" in entry else 0.0
     match entry.get("event"):
         case "option":

@@ -1,6 +1,6 @@
-"""Pizza Line's web application: an ordinary HTTP server that answers a phone call's questions with XML.
+"""Pizza Line's web application: an ordinary HTTP server. Its XML tells the IVR what to do next.
 
-Any language and framework will do. This one needs nothing but Python's own library: ``python3 webapp.py``.
+Use any language and framework. This example needs only Python's standard library: ``python3 webapp.py``.
 """
 
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,7 +15,7 @@ def follow_order(order: str, caller: str) -> str:
     """The answer to POST /order?number=…: say how far the order is, then hang up."""
     print(f"{caller} asks for order {order or '(nothing dialled)'}", flush=True)
     sound = ORDERS.get(order)
-    if sound is None:  # say so, and back to the main menu
+    if sound is None:  # tell the caller, then go back to the main menu
         return '<PlaySound>order-unknown.wav</PlaySound><Jump context="1"/>'
     return f"<PlaySound>{escape(sound)}</PlaySound><PlaySound>goodbye.wav</PlaySound><Hangup/>"
 
@@ -23,8 +23,8 @@ def follow_order(order: str, caller: str) -> str:
 class PizzaLine(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         url = urlsplit(self.path)
-        query = parse_qs(url.query)  # what ivr.yaml put into the URL: number=$order
-        call = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())  # who calls, and what
+        query = parse_qs(url.query)  # from the URL in ivr.yaml: number=$order
+        call = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())  # who calls whom
         if url.path != "/order":
             self.send_error(404)
             return
