@@ -6,7 +6,6 @@ A new command replaces the one before it: a sound that still plays stops, a wait
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from callinteractive.request import HttpRequest
 
@@ -16,7 +15,6 @@ class Fetch:
     """Send this HTTP request; answered by `Fetched` or `FetchFailed`. A silent wait: digits are still taken."""
 
     request: HttpRequest
-    needs_media: ClassVar[bool] = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +22,6 @@ class Play:
     """Play this sound of the library once; answered by `Played` at its end, or `PlayFailed`."""
 
     sound: str
-    needs_media: ClassVar[bool] = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +29,6 @@ class Collect:
     """Be silent and take digits; answered by `Waited` when `timeout_ms` have passed."""
 
     timeout_ms: int
-    needs_media: ClassVar[bool] = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +36,6 @@ class Wait:
     """Be silent (Pause, A2); answered by `Waited` when `pause_ms` have passed."""
 
     pause_ms: int
-    needs_media: ClassVar[bool] = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +51,6 @@ class Transfer:
     final: bool
     caller_name: str
     caller_number: str
-    needs_media: ClassVar[bool] = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +60,6 @@ class Hangup:
 
     cause: str
     code: int | None = None
-    needs_media: ClassVar[bool] = False
 
 
 Command = Fetch | Play | Collect | Wait | Transfer | Hangup

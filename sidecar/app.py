@@ -96,7 +96,7 @@ class Sidecar:
         self._ivrs = {ivr.number: ivr for ivr in ivr_file.ivrs}
         self._ivr_file = ivr_file
         self._index = index
-        self._calls: set[Call] = set()
+        self._calls: set[asyncio.Task[None]] = set()
         self._stop = asyncio.Event()
         self._is_draining = False
 
@@ -112,11 +112,10 @@ class Sidecar:
             await self._stop.wait()
             self._services.agent.draining = True
             LOG.info("sidecar stops", calls=len(self._calls))
-            tasks = [call.task for call in self._calls]
             for call in list(self._calls):
-                call.hang_up()
-            if tasks:
-                await asyncio.wait(tasks, timeout=STOP_S)
+                call.cancel()
+            if self._calls:
+                await asyncio.wait(self._calls, timeout=STOP_S)
             await self._quiet_down()
 
     @property
@@ -179,10 +178,11 @@ class Sidecar:
             leg.reject(500)
             return
         self._metrics.calls.inc()
-        self._calls.add(call)
-        call.task.add_done_callback(lambda _task: self._on_ended(call))
+        task = call.start()
+        self._calls.add(task)
+        task.add_done_callback(self._on_ended)
 
-    def _on_ended(self, call: Call) -> None:
+    def _on_ended(self, call: asyncio.Task[None]) -> None:
         self._calls.discard(call)
         if self._is_draining and not self._calls:
             self._stop.set()

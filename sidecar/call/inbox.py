@@ -3,30 +3,46 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Generic, TypeVar
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
 
-_Item = TypeVar("_Item")
+from callinteractive.events import Event
+
+_What = TypeVar("_What")
+Handler = Callable[[Any], Awaitable[Event | None]]
+"""Does what an event asks for, and returns what it means to the call's script, if anything."""
 
 
-class Inbox(Generic[_Item]):
-    """A queue that many put into and one task takes from. Every call has one, and an `asyncio.Queue` is 3.5 KB."""
+class Inbox:
+    """A queue of events, each with its handler; many put into it, one task takes from it.
 
-    __slots__ = ("_items", "_waiting")
+    Every held call has one, and an `asyncio.Queue` is 3.5 KB.
+    """
+
+    __slots__ = ("_is_closed", "_items", "_waiting")
 
     def __init__(self) -> None:
-        self._items: list[_Item] = []
+        self._items: list[tuple[Handler, Any]] = []
         self._waiting: asyncio.Future[None] | None = None
+        self._is_closed = False
 
-    def put(self, item: _Item) -> None:
-        """Add an item; never blocks."""
-        self._items.append(item)
+    def put(self, handler: Callable[[_What], Awaitable[Event | None]], what: _What) -> None:
+        """Add an event for `handler`; never blocks."""
+        if self._is_closed:
+            return
+        self._items.append((handler, what))
         if self._waiting is not None and not self._waiting.done():
             self._waiting.set_result(None)
 
-    async def get(self) -> _Item:
-        """The oldest item, once there is one. For one task only."""
+    async def get(self) -> tuple[Handler, Any]:
+        """The oldest event and its handler, once there is one. For one task only."""
         while not self._items:
             self._waiting = asyncio.get_running_loop().create_future()
             await self._waiting
             self._waiting = None
         return self._items.pop(0)
+
+    def close(self) -> None:
+        """Drop what is left and whatever comes later: its handlers would keep the call in memory."""
+        self._is_closed = True
+        self._items.clear()

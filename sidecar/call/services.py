@@ -37,6 +37,9 @@ class Services:
 
 
 def media_prefix(index: int) -> str:
-    """What the RTPengine calls of sidecar `index` begin with: its digit, by which the DTMF port knows whose an event
-    is, and a mark that tells them from the calls that Kamailio anchors under their SIP Call-ID."""
+    """How the names of sidecar `index`'s calls in RTPengine begin.
+
+    The first character is its index: the DTMF port finds the sidecar of an event by it. The rest tells such a call from
+    those that Kamailio anchors, whose random names begin with a word (`kemi.anchor`).
+    """
     return f"{index}ci-"

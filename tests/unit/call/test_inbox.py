@@ -6,33 +6,46 @@ import asyncio
 
 import pytest
 
+from callinteractive.events import Event
 from sidecar.call.inbox import Inbox
 
 
-async def test_items_come_in_the_order_they_were_put() -> None:
-    inbox: Inbox[int] = Inbox()
+async def handler(_what: object) -> Event | None:
+    return None
+
+
+async def test_items_come_in_the_order_they_were_put_each_with_its_handler() -> None:
+    inbox = Inbox()
     for number in range(3):
-        inbox.put(number)
-    assert [await inbox.get() for _ in range(3)] == [0, 1, 2]
+        inbox.put(handler, number)
+    assert [await inbox.get() for _ in range(3)] == [(handler, 0), (handler, 1), (handler, 2)]
 
 
 async def test_a_task_waits_for_what_comes_later() -> None:
-    inbox: Inbox[str] = Inbox()
+    inbox = Inbox()
     taking = asyncio.create_task(inbox.get())
     await asyncio.sleep(0)
     assert not taking.done()
-    inbox.put("first")
-    inbox.put("second")
-    assert await taking == "first"
-    assert await inbox.get() == "second"
+    inbox.put(handler, "first")
+    inbox.put(handler, "second")
+    assert (await taking)[1] == "first"
+    assert (await inbox.get())[1] == "second"
 
 
 async def test_a_task_that_stops_waiting_loses_nothing() -> None:
-    inbox: Inbox[str] = Inbox()
+    inbox = Inbox()
     taking = asyncio.create_task(inbox.get())
     await asyncio.sleep(0)
     taking.cancel()
     with pytest.raises(asyncio.CancelledError):
         await taking
-    inbox.put("later")
-    assert await inbox.get() == "later"
+    inbox.put(handler, "later")
+    assert (await inbox.get())[1] == "later"
+
+
+async def test_a_closed_inbox_holds_nothing() -> None:
+    inbox = Inbox()
+    inbox.put(handler, "before")
+    inbox.close()
+    inbox.put(handler, "after")
+    assert inbox._items == []

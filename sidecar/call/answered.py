@@ -1,0 +1,216 @@
+"""An answered call: carries out what its script asks for, and tells it what happens, in order.
+
+Everything goes through the call's inbox and is handled by its one task, so that a digit, a reply and a timer never
+overtake each other. Only the caller's hang-up does: it ends the task wherever it is (A15).
+
+A new capability is one command, one case of `_begin` with its method, and mostly one method of `CallMedia`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from callinteractive.commands import Collect, Command, Fetch, Hangup, Play, Transfer, Wait
+from callinteractive.events import Dialled, Event, Expired, Played, PlayFailed, Waited, transfer_failed
+from callinteractive.request import HttpRequest
+from callinteractive.script import CallScript
+from sidecar import sip
+from sidecar.call.callee import Callee
+from sidecar.call.caller import Caller, drop, text_of
+from sidecar.call.inbox import Inbox
+from sidecar.call.services import Services, media_prefix
+from sidecar.media.call_media import CallMedia
+from sidecar.media.dtmf import DigitEvent, DigitFilter, DigitSource
+from sidecar.media.errors import MediaError
+
+_What = TypeVar("_What")
+PLAYOUT_MARGIN_S = 0.04
+"""A sound counts as heard this long after its duration: RTPengine sends packets of 20 ms, the caller buffers some."""
+NORMAL_CLEARING = 200
+"""The cause in BYE's Reason when the script hangs up (RFC 3326)."""
+
+
+async def _told(event: Event) -> Event:
+    """The handler of what concerns the script alone."""
+    return event
+
+
+class AnsweredCall:
+    """The media, the digits and the callee of a call, and the command that its script has outstanding."""
+
+    def __init__(self, services: Services, caller: Caller, script: CallScript) -> None:
+        self._services = services
+        self._caller = caller
+        self._script = script
+        self._inbox = Inbox()
+        self._media = CallMedia(services.ng, media_prefix(services.index) + caller.facts.call_id)
+        self._digits = DigitFilter()
+        self._acked: asyncio.Future[sip.Acked] | None = None
+        self._command: Command | None = None
+        self._due: asyncio.TimerHandle | None = None
+        self._lifetime: asyncio.TimerHandle | None = None
+        self._fetching: asyncio.Task[None] | None = None
+        self._is_playing = False
+        self._callee: Callee | None = None
+        self._transfers = 0
+
+    async def answer(self, offer: bytes | None) -> None:
+        """Answer the INVITE and wait for its ACK. The caller may not hear what is played earlier: the 200 can get lost.
+
+        offer: None if the INVITE has none; then ours goes into the 200 (RFC 3261 13.2.1). Raises MediaError.
+        """
+        self._services.dtmf.subscribe(self._media.media_id, self._on_digit)
+        sdp = await (self._media.offer() if offer is None else self._media.answer(text_of(offer)))
+        self._acked = asyncio.get_running_loop().create_future()
+        self._caller.listener = self._on_caller
+        self._caller.leg.answer(sdp.encode())
+        await self._on_acked(await self._acked)
+
+    async def follow(self, command: Command) -> None:
+        """Do what the script asks for until it is over; then stay with a connected call until that ends.
+
+        Raises MediaError.
+        """
+        self._lifetime = self._put_later(self._script.expires_at - time.time(), _told, Expired())
+        following: Command | None = command
+        while True:
+            if following is not None:
+                await self._begin(following)
+            if self._caller.is_over:
+                return
+            handler, what = await self._inbox.get()
+            event = await handler(what)
+            following = None if event is None else self._script.handle(event, time.time())
+
+    async def release(self) -> None:
+        """Give everything back: timers, request, callee, digits, media (A15). Never raises."""
+        self._inbox.close()
+        self._caller.listener = drop
+        for timer in (self._due, self._lifetime):
+            if timer is not None:
+                timer.cancel()
+        if self._fetching is not None:
+            self._fetching.cancel()
+        if self._callee is not None:
+            self._callee.end(self._caller.reason_header)
+        self._services.dtmf.unsubscribe(self._media.media_id)
+        await self._media.delete()
+
+    # What the script asks for.
+
+    async def _begin(self, command: Command) -> None:
+        """A new command takes the place of the one before it."""
+        if self._due is not None:
+            self._due.cancel()
+            self._due = None
+        if self._is_playing and not isinstance(command, Play | Hangup):
+            await self._media.stop()
+        self._is_playing = False
+        self._command = command
+        match command:
+            case Fetch(request):
+                self._fetching = asyncio.create_task(self._fetch(request))
+            case Play(sound):
+                await self._play(sound)
+            case Collect(wait_ms) | Wait(wait_ms):
+                self._end_after(wait_ms / 1000, Waited())
+            case Transfer():
+                await self._transfer(command)
+            case Hangup(cause, code):
+                self._caller.end(code or NORMAL_CLEARING, cause)
+
+    async def _fetch(self, request: HttpRequest) -> None:
+        self._inbox.put(_told, await self._services.webhook.fetch(request))
+
+    async def _play(self, name: str) -> None:
+        sound = self._services.sounds.find(name)
+        if sound is None:
+            self._caller.log.error("sound", reason=f"the sound library has no {name}")
+            self._inbox.put(_told, PlayFailed(f"the sound library has no {name}"))
+            return
+        await self._media.play(sound)
+        self._is_playing = True
+        self._end_after(sound.duration_ms / 1000 + PLAYOUT_MARGIN_S, Played())
+
+    async def _transfer(self, command: Transfer) -> None:
+        self._transfers += 1
+        self._callee = Callee(self._services, self._caller, self._media, f"b{self._transfers}", self._inbox)
+        try:
+            await self._callee.ring(command)
+        except MediaError as error:
+            self._caller.log.error("media", reason=str(error))
+            self._inbox.put(_told, transfer_failed(error.sip_code))
+
+    # Its time.
+
+    def _put_later(
+        self, delay_s: float, handler: Callable[[_What], Awaitable[Event | None]], what: _What
+    ) -> asyncio.TimerHandle:
+        return asyncio.get_running_loop().call_later(delay_s, self._inbox.put, handler, what)
+
+    def _end_after(self, delay_s: float, event: Event) -> None:
+        """The outstanding command ends with `event`, unless another one has replaced it by then."""
+        assert self._command is not None
+        self._due = self._put_later(delay_s, self._on_due, (self._command, event))
+
+    async def _on_due(self, due: tuple[Command, Event]) -> Event | None:
+        command, event = due
+        if command is not self._command:
+            return None
+        now, ends_at = asyncio.get_running_loop().time(), self._media.sound_ends_at
+        if isinstance(event, Played) and ends_at is not None and ends_at > now:
+            # A re-offer has started the sound anew: it goes on for that much longer.
+            self._end_after(ends_at - now + PLAYOUT_MARGIN_S, event)
+            return None
+        self._is_playing = False
+        return event
+
+    # What the caller does.
+
+    def _on_caller(self, event: sip.Event) -> None:
+        if isinstance(event, sip.Acked) and self._acked is not None and not self._acked.done():
+            self._acked.set_result(event)
+        else:
+            self._inbox.put(self._handle, event)
+
+    def _on_digit(self, digit: DigitEvent) -> None:
+        if self._digits.accepts(DigitSource.RTP):
+            self._inbox.put(_told, Dialled(digit.digit))
+
+    async def _handle(self, event: sip.Event) -> Event | None:
+        """An event of the caller's leg. Returns what it means to the script. Raises MediaError."""
+        match event:
+            case sip.DigitReceived():
+                return self._on_info_digit(event)
+            case sip.ReOffered():
+                await self._on_reoffered(event)
+            case sip.Acked():
+                await self._on_acked(event)
+            case _:
+                pass  # we offer the caller nothing later on, and send no reliable 18x
+        return None
+
+    async def _on_acked(self, event: sip.Acked) -> None:
+        """An ACK carries the caller's answer where the offer was ours (RFC 3261 13.2.1)."""
+        if event.sdp is not None:
+            await self._media.accept(text_of(event.sdp))
+
+    def _on_info_digit(self, digit: sip.DigitReceived) -> Event | None:
+        if self._callee is not None and self._callee.is_answered:
+            self._callee.send_digit(digit)
+        elif self._digits.accepts(DigitSource.INFO):
+            return Dialled(digit.digit)
+        return None
+
+    async def _on_reoffered(self, event: sip.ReOffered) -> None:
+        """The caller holds, resumes, moves or changes codec: its side of RTPengine follows (RFC 3261 14.2)."""
+        try:
+            sdp = await (self._media.offer() if event.sdp is None else self._media.reoffer(text_of(event.sdp)))
+        except MediaError as error:
+            self._caller.log.warning("re-offer refused", reason=str(error))
+            event.respond.reject(error.sip_code)
+        else:
+            event.respond.answer(sdp.encode())

@@ -1,0 +1,78 @@
+"""The caller's side of a call: its leg, and the end of the call, which is told to it once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import structlog
+
+from callinteractive.facts import CallFacts
+from sidecar import sip
+
+LOG = structlog.get_logger()
+
+
+def drop(_event: sip.Event) -> None:
+    """What listens to an unanswered leg: it has nothing to tell but its end."""
+
+
+class Caller:
+    """The a_leg. Its hang-up is told at once; every other event goes to `listener`."""
+
+    __slots__ = ("_on_hang_up", "facts", "is_over", "leg", "listener", "log", "max_forwards", "reason_header")
+
+    def __init__(self, leg: sip.UasLeg, facts: CallFacts, max_forwards: int) -> None:
+        """max_forwards: the hops that the caller's INVITE had left (RFC 3261 8.1.1.6)."""
+        self.leg = leg
+        self.facts = facts
+        self.max_forwards = max_forwards
+        self.log = LOG.bind(call_id=facts.call_id, call_api_id=facts.call_api_id)
+        self.is_over = False
+        """Whoever ended the call: nothing more is to be done for it."""
+        self.reason_header: str | None = None
+        """Why the caller hung up, for the callee (RFC 3326)."""
+        self.listener: sip.Listener = drop
+
+    def listen(self, on_hang_up: Callable[[], object]) -> None:
+        """From now on the hang-up is told."""
+        self._on_hang_up = on_hang_up
+        self.leg.listener = self._on_event
+
+    def _on_event(self, event: sip.Event) -> None:
+        if isinstance(event, sip.Ended | sip.Cancelled):
+            self.is_over = True
+            self.reason_header = event.reason_header
+            self.log.info("caller hung up", why=event.reason if isinstance(event, sip.Ended) else "cancel")
+            self._on_hang_up()
+        else:
+            self.listener(event)
+
+    def end(self, code: int, cause: str) -> None:
+        """Refuse the call with `code`, or hang up with it as the reason (RFC 3326). Does nothing the second time."""
+        if self.is_over:
+            return
+        self.is_over = True
+        if self.leg.answered:
+            text = "".join(char for char in cause if char.isascii() and char.isprintable() and char not in '"\\')
+            self.leg.bye([("Reason", f'SIP ;cause={code} ;text="{text[:80]}"')])
+        else:
+            self.leg.reject(code)
+
+    def hang_up(self, reason_header: str | None) -> None:
+        """Hang up because the callee has, with the callee's reason."""
+        self.is_over = True
+        self.leg.bye([("Reason", reason_header)] if reason_header else ())
+
+    def redirect(self, contact: str, headers: Iterable[tuple[str, str]]) -> None:
+        """Give the unanswered INVITE back to Kamailio (302); `headers` say what becomes of it."""
+        self.is_over = True
+        self.leg.redirect([contact], list(headers))
+
+
+def relay_digit(leg: sip.Leg, digit: sip.DigitReceived) -> None:
+    """Send a digit to the other side the way it came, by INFO."""
+    leg.info("application/dtmf-relay", sip.dtmf_relay(digit.digit, digit.duration_ms or 160))
+
+
+def text_of(sdp: bytes) -> str:
+    return sdp.decode("utf-8", "replace")

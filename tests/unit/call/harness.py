@@ -1,0 +1,211 @@
+"""A real call, script, inbox and task on fakes of its legs, its media and the sidecar's services.
+
+The fakes write down what is asked of them, and take only what the real ones take: names and arguments are checked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from unittest.mock import create_autospec
+
+import pytest
+
+from callinteractive.config import load_ivr_file
+from callinteractive.facts import CallFacts
+from callinteractive.headers import EntryHeader
+from callinteractive.model import Address
+from sidecar import sip
+from sidecar.call import answered as answered_module
+from sidecar.call import call as call_module
+from sidecar.call.answered import AnsweredCall
+from sidecar.call.call import Call
+from sidecar.call.services import Services
+from sidecar.media.call_media import CallMedia
+from sidecar.media.dtmf import DtmfReceiver
+from sidecar.media.sounds import Sound, SoundLibrary
+from sidecar.webhook import Webhook
+
+FACTS = CallFacts("c" * 32, "1:" + "c" * 32, "306", "Ann", "332", "000*332", 145)
+
+
+class Recorder:
+    """Has the methods of `kind`, with their signatures; remembers each call as ``prefix.name(argument)``."""
+
+    def __init__(self, kind: type, log: list[str], prefix: str, results: dict[str, Any]) -> None:
+        self._kind, self._log, self._prefix, self._results = kind, log, prefix, results
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        real = getattr(self._kind, name)  # AttributeError for what the real one does not have
+
+        def method(*args: Any, **kwargs: Any) -> Any:
+            inspect.signature(real).bind(self, *args, **kwargs)  # TypeError for what it does not take
+            shown = getattr(args[0], "name", args[0]) if args and not isinstance(args[0], bytes) else ""
+            self._log.append(f"{self._prefix}.{name}" + (f"({shown})" if shown else ""))
+            result = self._results.get(name, "sdp")
+            if isinstance(result, Exception):
+                raise result
+            return result
+
+        if not inspect.iscoroutinefunction(real):
+            return method
+
+        async def awaited(*args: Any, **kwargs: Any) -> Any:
+            await asyncio.sleep(0)
+            return method(*args, **kwargs)
+
+        return awaited
+
+
+class FakeMedia(Recorder):
+    media_id = "0ci-fake"
+    sound_ends_at: float | None = None
+
+    def __init__(self, log: list[str], results: dict[str, Any]) -> None:
+        super().__init__(CallMedia, log, "media", results)
+
+
+class FakeLeg(Recorder):
+    answered = False
+    ended = False
+    listener: sip.Listener
+
+    def answer(self, _sdp: bytes) -> None:
+        self._log.append(f"{self._prefix}.answer")
+        self.answered = True
+
+    def redirect(self, _contacts: Any, headers: Any) -> None:
+        self._log.append(f"{self._prefix}.redirect")
+        self.redirected = dict(headers)
+
+    def bye(self, headers: Any = ()) -> None:
+        self._log.append(f"{self._prefix}.bye" + "".join(f"({value})" for _, value in headers))
+        self.ended = True
+
+
+class Harness:
+    """A call in an IVR whose `start` option has the given rules. `results`: what media's methods return or raise."""
+
+    def __init__(
+        self,
+        rules: str,
+        monkeypatch: pytest.MonkeyPatch,
+        answer_at: str = "at_once",
+        resumed: Any = None,
+        pool: str | None = None,
+        lifetime_s: int = 3600,
+        invite_sdp: bytes | None = b"offer",
+        **results: Any,
+    ) -> None:
+        text = f"""
+ivrs: [{{number: "000*332", id: 145, entry_context: 1, answer: {answer_at}, lifetime: {lifetime_s}}}]
+contexts:
+  1: {{options: {{start: {rules}, "1": [play_sound: {{file: one.wav}}], "12": [hangup]}}, inter_digit_timeout: 60}}
+"""
+        self.log: list[str] = []
+        self.fetched: asyncio.Queue[Any] = asyncio.Queue()
+        self.b_leg = FakeLeg(sip.UacLeg, self.log, "b", {})
+        self.invites: list[dict[str, str | None]] = []
+        self.media = FakeMedia(self.log, results)
+        monkeypatch.setattr(answered_module, "CallMedia", lambda _ng, _id: self.media)
+        monkeypatch.setattr(call_module, "AnsweredCall", self._answered_call)
+        ivr_file = load_ivr_file(text, "ivr.yaml")
+        self.digits: Any = None
+        self.leg = FakeLeg(sip.UasLeg, self.log, "a", {})
+        invite = create_autospec(sip.IncomingInvite, instance=True, sdp=invite_sdp, max_forwards=70)
+        entry = resumed or EntryHeader("000*332", "1", "start")
+        self.call = Call(self._services(pool, ivr_file), self.leg, invite, FACTS, ivr_file.ivrs[0], entry)  # type: ignore[arg-type]
+        self.task = self.call.start()
+
+    def _services(self, pool: str | None, ivr_file: Any) -> Services:
+        agent = create_autospec(sip.UserAgent, instance=True)
+        agent.invite.side_effect = self._invite
+        dtmf = create_autospec(DtmfReceiver, instance=True)
+        dtmf.subscribe.side_effect = self._subscribe
+        dtmf.unsubscribe.side_effect = self._unsubscribe
+        self.dtmf = dtmf
+        sounds = create_autospec(SoundLibrary, instance=True)
+        sounds.find.side_effect = lambda name: None if name == "missing.wav" else Sound(name, Path(name), 40)
+        webhook = create_autospec(Webhook, instance=True)
+        webhook.fetch.side_effect = self._fetch
+        return Services(
+            index=0, pool=pool, ivr_file=ivr_file, agent=agent, proxy=Address("127.9.0.1", 5060),
+            ng=None, dtmf=dtmf, sounds=sounds, ringback=Sound("ringback", Path("r"), 5000), webhook=webhook,  # type: ignore[arg-type]
+            observe=lambda _note: None,
+        )  # fmt: skip
+
+    def _answered_call(self, *args: Any) -> AnsweredCall:
+        self.answered_call: AnsweredCall | None = AnsweredCall(*args)
+        return self.answered_call
+
+    def _subscribe(self, _id: str, listener: Any) -> None:
+        self.digits = listener
+
+    def _unsubscribe(self, _id: str) -> None:
+        self.log.append("unsubscribed")
+
+    async def _fetch(self, _request: Any) -> Any:
+        self.log.append("fetch")
+        try:
+            return await self.fetched.get()
+        except asyncio.CancelledError:
+            self.log.append("fetch cancelled")
+            raise
+
+    def _invite(
+        self, _uri: str, _sdp: bytes, listener: Any, *, from_: str | None, headers: Any, max_forwards: int
+    ) -> FakeLeg:
+        self.invites.append({"From": from_, **dict(headers)})
+        self.b_leg = FakeLeg(sip.UacLeg, self.log, "b", {})
+        self.b_leg.listener = listener
+        self.log.append(f"invite(max_forwards {max_forwards})")
+        return self.b_leg
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The script's."""
+        return self.call._script.variables
+
+    async def until(self, entry: str, count: int = 1) -> None:
+        """Wait until the log has `entry`, `count` times."""
+        await true(lambda: self.log.count(entry) >= count)
+
+    async def answered(self) -> None:
+        await self.until("a.answer")
+        self.leg.listener(sip.Acked(None))
+
+    async def settled(self) -> None:
+        """Wait until the call has handled everything that has come so far."""
+        inbox = self.answered_call._inbox  # type: ignore[union-attr]
+        await true(lambda: not inbox._items and inbox._waiting is not None)
+
+    async def over(self) -> list[str]:
+        async with asyncio.timeout(5):
+            await asyncio.wait([self.task])
+        assert self.task.exception() is None
+        return self.log
+
+    async def ended(self) -> list[str]:
+        """Stop the call, as a sidecar that stops does."""
+        self.task.cancel()
+        return await self.over()
+
+
+def responder(log: list[str]) -> Recorder:
+    """What answers a re-offer."""
+    return Recorder(sip.Responder, log, "respond", {})
+
+
+async def true(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not condition():
+            await asyncio.sleep(0.001)
+
+
+async def until_idle() -> None:
+    """Let everything run that is ready to, with all that it makes ready."""
+    for _ in range(20):
+        await asyncio.sleep(0)

@@ -1,0 +1,132 @@
+"""An answered call: its commands, its digits, its time, and its caller's leg."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from callinteractive.commands import Collect
+from callinteractive.events import Fetched, FetchFailed
+from sidecar import sip
+from sidecar.media.dtmf import DigitEvent
+from sidecar.media.errors import NoCommonCodec
+from tests.unit.call.harness import responder, true, until_idle
+
+
+async def test_nothing_runs_before_the_ACK(make):
+    h = make("[play_sound: {file: a.wav}]")
+    await h.until("a.answer")
+    h.digits(DigitEvent("1", 100))
+    await until_idle()
+    assert h.log == ["media.answer(offer)", "a.answer"]
+    await h.ended()
+
+
+async def test_a_digit_before_the_ACK_is_kept(make):
+    h = make("[pause: {length: 0}]")
+    await h.until("a.answer")
+    h.digits(DigitEvent("1", 100))
+    h.leg.listener(sip.Acked(None))
+    await h.until("media.play(one.wav)")
+    await h.ended()
+
+
+async def test_an_offerless_invite_takes_the_answer_from_the_ACK(make):
+    h = make("[hangup]", invite_sdp=None)
+    await h.until("a.answer")
+    h.leg.listener(sip.Acked(b"answer"))
+    assert (await h.over())[:3] == ["media.offer", "a.answer", "media.accept(answer)"]
+
+
+async def test_A8_a_digit_stops_the_sound(make):
+    h = make("[play_sound: {file: a.wav, where: background}]")
+    await h.answered()
+    await h.until("media.play(a.wav)")
+    h.digits(DigitEvent("1", 100))
+    await h.until("media.play(one.wav)")
+    assert h.log.index("media.stop") > h.log.index("media.play(a.wav)")
+    await h.ended()
+
+
+async def test_a_timer_of_a_replaced_command_is_stale(make):
+    """The wait for the first digit ends in the same instant as that digit comes: the number goes on."""
+    h = make("[pause: {length: 0}]")
+    await h.answered()
+    await true(lambda: h.answered_call is not None and isinstance(h.answered_call._command, Collect))
+    timer = h.answered_call._due
+    h.digits(DigitEvent("1", 100))  # in the inbox first …
+    timer._callback(*timer._args)  # … and the end of the wait right behind
+    await h.settled()
+    h.digits(DigitEvent("2", 100))
+    await h.until('a.bye(SIP ;cause=200 ;text="the script says so")')
+    assert "media.play(one.wav)" not in h.log
+
+
+async def test_A6_a_missing_sound_does_not_end_the_call(make):
+    h = make("[play_sound: {file: missing.wav}, play_sound: {file: a.wav}, hangup]")
+    await h.answered()
+    assert "media.play(a.wav)" in await h.over()
+
+
+@pytest.mark.parametrize("answer", [Fetched(200, b""), Fetched(500, b"x"), FetchFailed("timeout", "slow")])
+async def test_X3_the_next_rule_runs_whatever_the_web_application_does(make, answer):
+    h = make('[call_interactive: {url: "http://h/"}, play_sound: {file: a.wav}, hangup]')
+    h.fetched.put_nowait(answer)
+    await h.answered()
+    assert "media.play(a.wav)" in await h.over()
+
+
+async def test_a_reoffer_is_answered_and_a_bad_one_refused(make):
+    h = make("[pause]", reoffer=NoCommonCodec("none"))
+    await h.answered()
+    answers: list[str] = []
+    respond = responder(answers)
+    h.leg.listener(sip.ReOffered(b"hold", respond))
+    h.leg.listener(sip.ReOffered(None, respond))
+    await true(lambda: len(answers) == 2)
+    assert answers == ["respond.reject(488)", "respond.answer"]
+    await h.ended()
+
+
+async def test_INFO_and_RTP_digits_do_not_count_twice(make):
+    h = make('[play_sound: {file: a.wav, where: background, digitvar: v}, call_interactive: {url: "http://h/?v=$v"}]')
+    await h.answered()
+    await h.until("media.play(a.wav)")
+    h.leg.listener(sip.DigitReceived("1", 100))
+    h.digits(DigitEvent("1", 100))
+    await h.until("fetch")
+    assert h.variables["v"] == "1"
+    await h.ended()
+
+
+async def test_A4_an_answered_call_runs_a_foreign_context_where_it_is(make):
+    h = make("[play_sound: {file: a.wav}, hangup]", pool="vip")
+    await h.answered()
+    assert "media.play(a.wav)" in await h.over()
+
+
+async def test_a_sound_that_a_reoffer_has_started_anew_goes_on(make):
+    """It was due after 40 ms; a second one of 40 ms, started later, is heard to its end before the next rule."""
+    h = make("[play_sound: {file: a.wav}, hangup]", reoffer="sdp")
+    await h.answered()
+    await h.until("media.play(a.wav)")
+    ends_at = h.media.sound_ends_at = asyncio.get_running_loop().time() + 0.2
+    await h.over()
+    assert asyncio.get_running_loop().time() >= ends_at
+
+
+async def test_events_that_come_after_the_end_are_dropped(make):
+    h = make("[hangup]")
+    await h.answered()
+    listener = h.answered_call._on_caller
+    await h.over()
+    listener(sip.Acked(None))
+    h.digits(DigitEvent("1", 100))
+    assert h.answered_call._inbox._items == []
+
+
+async def test_C5_the_lifetime_ends_the_call(make):
+    h = make("[pause: {length: 30}]", lifetime_s=1)
+    await h.answered()
+    assert any("lifetime" in entry for entry in await h.over())

@@ -1,0 +1,140 @@
+"""A callee's leg and its media, from ringing to the end."""
+
+from __future__ import annotations
+
+import pytest
+
+from callinteractive.headers import TransferHeader
+from sidecar import sip
+from sidecar.media.errors import MediaUnavailable, NoCommonCodec
+from tests.unit.call.harness import responder, true
+
+
+async def test_A10_a_transfer_answered_connects_and_ends_with_the_callee(make):
+    h = make('[simple_transfer: {to: ["1", "2"], timeout: 7, early_media: True}]')
+    await h.answered()
+    await h.until("invite(max_forwards 69)")
+    assert TransferHeader.parse(h.invites[0]["X-CI-Transfer"]) == TransferHeader(("1", "2"), 7, True)
+    h.b_leg.listener(sip.Answered(b"sdp", None))
+    await h.until("media.bridge(b1)")
+    h.b_leg.listener(sip.Ended(sip.EndReason.BYE, "Q.850;cause=16"))
+    assert "a.bye(Q.850;cause=16)" in await h.over()
+
+
+async def test_A12_ringback_starts_once_and_early_media_replaces_it(make):
+    h = make('[simple_transfer: {to: ["1"], early_media: True}]')
+    await h.answered()
+    await h.until("invite(max_forwards 69)")
+    h.b_leg.listener(sip.Progressed(180, "Ringing", None, None))
+    h.b_leg.listener(sip.Progressed(180, "Ringing", None, None))
+    h.b_leg.listener(sip.Progressed(183, "Session Progress", b"sdp", None))
+    await h.until("media.early(b1)")
+    assert h.log.count("media.play(ringback)") == 1
+    await h.ended()
+
+
+async def test_A12_early_media_is_not_heard_unless_asked_for(make):
+    h = make('[simple_transfer: {to: ["1"]}]')
+    await h.answered()
+    await h.until("invite(max_forwards 69)")
+    h.b_leg.listener(sip.Progressed(183, "Session Progress", b"sdp", None))
+    await h.until("media.play(ringback)")
+    assert "media.early(b1)" not in h.log
+    await h.ended()
+
+
+async def test_A13_a_failed_transfer_gives_the_media_back_and_goes_on(make):
+    h = make('[simple_transfer: {to: ["1"], final: no}, play_sound: {file: a.wav}, simple_transfer: {to: ["2"]}]')
+    await h.answered()
+    await h.until("invite(max_forwards 69)")
+    h.b_leg.listener(sip.Rejected(486, "Busy Here", None))
+    await h.until("media.offer_leg(b2)")
+    assert h.log.index("media.unbridge(b1)") < h.log.index("media.play(a.wav)") < h.log.index("media.offer_leg(b2)")
+    assert h.variables == {"TRANSFER_STATUS": "busy", "TRANSFER_CODE": "486"}
+    await true(lambda: len(h.invites) == 2)
+    h.b_leg.listener(sip.Rejected(408, "Request Timeout", None))
+    assert any(entry.startswith("a.bye(SIP ;cause=408") for entry in await h.over())
+
+
+@pytest.mark.parametrize(
+    ("before", "shown"),
+    [
+        ("", '"Ann" <sip:306@127.9.0.1>'),
+        ("""set_caller: {name: 'A "B"', number: "7 8"},""", r'"A \"B\"" <sip:7%208@127.9.0.1>'),
+        ("set_caller: {number: anonymous},", None),
+    ],
+)
+async def test_A5_a_callee_is_shown_the_caller(make, before, shown):
+    h = make(f'[{before} simple_transfer: {{to: ["1"]}}]')
+    await h.answered()
+    await h.until("invite(max_forwards 69)")
+    assert h.invites[0]["From"] == shown
+    h.leg.listener(sip.Ended(sip.EndReason.BYE))
+    await h.over()
+
+
+async def test_a_callee_whose_media_cannot_be_connected_counts_as_failed(make):
+    h = make('[simple_transfer: {to: ["1"], final: no}, play_sound: {file: a.wav}]', bridge=NoCommonCodec("none"))
+    await h.answered()
+    await h.until("invite(max_forwards 69)")
+    h.b_leg.listener(sip.Answered(b"sdp", None))
+    h.b_leg.listener(sip.Ended(sip.EndReason.BYE))  # it had hung up by then: that is no news of the caller's call
+    await h.until("media.play(a.wav)")
+    assert h.log.index("b.bye(SIP ;cause=488)") < h.log.index("media.unbridge(b1)")
+    assert h.variables["TRANSFER_CODE"] == "488"
+    assert not [entry for entry in await h.ended() if entry.startswith("a.bye") and "cause=503" not in entry]
+
+
+async def test_a_transfer_that_RTPengine_refuses_has_failed(make):
+    h = make('[simple_transfer: {to: ["1"], final: no}, hangup]', offer_leg=MediaUnavailable("dead"))
+    await h.answered()
+    await h.over()
+    assert h.variables["TRANSFER_CODE"] == "503"
+    assert h.invites == []
+
+
+async def test_A12_early_media_that_cannot_be_used_leaves_the_ringback_tone(make):
+    h = make('[simple_transfer: {to: ["1"], early_media: True}]', early=NoCommonCodec("none"))
+    await h.answered()
+    await h.until("invite(max_forwards 69)")
+    h.b_leg.listener(sip.Progressed(183, "Session Progress", b"sdp", None))
+    await h.until("media.play(ringback)")
+    await h.ended()
+
+
+async def connected(make, **results):
+    h = make('[simple_transfer: {to: ["1"]}]', **results)
+    await h.answered()
+    await h.until("invite(max_forwards 69)")
+    h.b_leg.listener(sip.Answered(b"sdp", None))
+    await h.until("media.bridge(b1)")
+    h.b_leg.answered = True
+    return h
+
+
+async def test_digits_by_INFO_go_to_the_other_side_once_connected(make):
+    h = await connected(make)
+    h.b_leg.listener(sip.DigitReceived("5", None))
+    await h.until("a.info(application/dtmf-relay)")
+    h.leg.listener(sip.DigitReceived("6", 100))
+    await h.until("b.info(application/dtmf-relay)")
+    await h.ended()
+
+
+async def test_a_callees_reoffer_is_answered_and_a_bad_one_refused(make):
+    h = await connected(make)
+    answers: list[str] = []
+    h.b_leg.listener(sip.ReOffered(b"hold", responder(answers)))
+    await true(lambda: answers == ["respond.answer"])
+    h.media._results["reoffer_leg"] = NoCommonCodec("none")
+    h.b_leg.listener(sip.ReOffered(None, responder(answers)))
+    await true(lambda: answers == ["respond.answer", "respond.reject(488)"])
+    h.b_leg.listener(sip.Acked(b"answer"))
+    await h.until("media.accept_leg(b1)")
+    await h.ended()
+
+
+async def test_A15_the_callers_reason_is_told_to_the_callee(make):
+    h = await connected(make)
+    h.leg.listener(sip.Ended(sip.EndReason.BYE, "Q.850;cause=16"))
+    assert "b.bye(Q.850;cause=16)" in await h.over()
