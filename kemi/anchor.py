@@ -2,158 +2,192 @@
 
 Each anchored branch is a call of its own in RTPengine, between a "side-a", who called, and a "side-b". So branches that
 ring at once can't disturb each other, a branch that failed is deleted whole, and each of several 2xx has its own media.
-Neither names nor tags are a party's to choose: sidecars tell their calls by names, and whoever could make up another
-call's would get its sound. The dialog's Route carries the name (`kemi.record_route`).
+Parties must not choose names or tags: sidecars also name their calls in RTPengine, and whoever guessed the name of
+another call could tap it. The dialog's Route carries the name (`kemi.record_route`).
 
-Session descriptions that RTPengine does not take never pass; where nobody can be told with a failure they are left out.
+SDP that RTPengine rejects is never forwarded: we refuse the request, or remove the body where nothing can be refused.
 """
 
 from __future__ import annotations
 
-import json
 import secrets
 from collections import deque
+from contextlib import suppress
+from enum import Enum, auto
 
+from callinteractive.model import Extension, Trunk
 from kemi import ksr
 from kemi.ksr import Route
+from kemi.refusal import Refused
 from kemi.sdp import is_acceptable
+from kemi.transaction import Exchange, transaction
 
 _PREFIX = "anchored-"  # a sidecar's calls begin with a digit
 _LATE = "-late"
 _CALLER, _CALLEE = "side-a", "side-b"
 _REWRITE = "replace-origin replace-session-connection ICE=remove"
-_ASKED = "ci_asked"
 CROSSING_S = 10
-"""How long the other branches' media is kept when one is answered, for a 2xx that crosses our CANCEL: its media stays.
-
-tm waits no longer."""
+"""How long the media of the other branches is kept after an answer. One of them may answer while our CANCEL is under
+way, and its 2xx needs its media. tm waits no longer than this."""
 MOST_OWED = 16
-"""How many deletions that RTPengine was not there for are made up for with one that succeeds."""
-_owed: deque[str] = deque(maxlen=4096)  # of this worker
+"""How many failed deletions are repeated after one that succeeded."""
+_REMEMBERED = 4096
+"""How many failed deletions a worker remembers."""
 
 
-def has_acceptable_offer() -> bool:
-    """Whether RTPengine can be given what the INVITE at hand offers, if anything."""
-    return not ksr.has_body() or _is_acceptable()
+class Anchoring(Enum):
+    """Which branches of an INVITE have their media taken through RTPengine."""
+
+    NEVER = auto()
+    """None: the INVITE is a sidecar's, and a sidecar's media is at RTPengine already."""
+    TARGETS = auto()
+    """Those whose target's trunk or extension anchors."""
+    ALL = auto()
+    """All: the caller's trunk or extension anchors."""
+
+    def covers(self, target: Trunk | Extension) -> bool:
+        return self is Anchoring.ALL or (self is Anchoring.TARGETS and target.anchors_media)
 
 
-def on_branch(*, early_media: bool) -> str:
-    """Branch route of an INVITE: offer its media. Returns the name of that; empty where RTPengine does not take it.
+class MediaAnchor:
+    """Tells RTPengine what the messages of anchored calls say about media."""
 
-    Without `early_media` the callee is not heard before its 2xx, whether it has said where it is or not.
-    """
-    is_late = not ksr.has_body()
-    name = f"{_PREFIX}{secrets.token_hex(8)}{_LATE if is_late else ''}"
-    if is_late:  # the 2xx has the offer, the ACK its answer (RFC 3261 13.2.1)
+    def __init__(self) -> None:
+        self._owed: deque[str] = deque(maxlen=_REMEMBERED)
+        """The media whose deletion has failed; each worker has its own list."""
+
+    # --- The INVITE that makes the dialog
+
+    @staticmethod
+    def has_acceptable_offer() -> bool:
+        """Whether RTPengine can be given what the INVITE at hand offers, if it offers anything."""
+        return not ksr.has_body() or _is_acceptable()
+
+    def on_branch(self, *, early_media: bool) -> str:
+        """Branch route of an INVITE: offer its media. Returns the media's name; empty where RTPengine refuses.
+
+        Without `early_media` the caller does not hear the callee before its 2xx, wherever the callee sends its media.
+        """
+        is_late = not ksr.has_body()
+        name = f"{_PREFIX}{secrets.token_hex(8)}{_LATE if is_late else ''}"
+        if is_late:  # the 2xx has the offer, the ACK its answer (RFC 3261 13.2.1)
+            return name
+        if not ksr.offer_media(_flags(name, _CALLER, _CALLEE)):
+            self._owed.append(name)  # it may still do what we asked
+            return ""
+        if not early_media and not ksr.block_media(f"call-id={name}"):
+            self.release(name)
+            return ""
         return name
-    if not ksr.offer_media(_flags(name, _CALLER, _CALLEE)):
-        _owed.append(name)  # it may still do what it was asked
-        return ""
-    if not early_media and not ksr.block_media(f"call-id={name}"):
-        release(name)
-        return ""
-    return name
 
+    @staticmethod
+    def on_provisional(name: str) -> None:
+        """Reply route: a provisional reply whose SDP the caller may hear."""
+        if ksr.has_body() and not _take_reply(name):
+            ksr.turn_into_ringing()
 
-def on_provisional(name: str) -> None:
-    """Reply route: a 18x whose session description the caller may hear."""
-    if ksr.has_body() and not _take_reply(name):
-        ksr.turn_into_ringing()
+    def on_failure(self, name: str) -> None:
+        """Reply route: the body could say what the callee can do instead, and where (RFC 3261 21.4.26): remove it."""
+        if ksr.has_body():
+            ksr.remove_body()
+        self.release(name)
 
+    @staticmethod
+    def on_success(name: str, *, early_media: bool) -> None:
+        """Reply route: a 2xx, the first one or one that is sent again. Both get the same answer."""
+        if ksr.has_body() and not _take_reply(name):
+            ksr.remove_body()  # the callee has answered and can't be refused; the caller will hang up
+        elif not early_media:
+            ksr.unblock_media(f"call-id={name}")
 
-def on_failure(name: str) -> None:
-    """Reply route: what the callee could do instead, and where, is nobody's business (RFC 3261 21.4.26)."""
-    if ksr.has_body():
-        ksr.remove_body()
-    release(name)
+    @staticmethod
+    def on_stray_success(name: str) -> None:
+        """A 2xx of an INVITE that tm has forgotten; it is sent again because no ACK came."""
+        if ksr.has_body() and not _take_reply(name):
+            ksr.remove_body()
 
-
-def on_success(name: str, *, early_media: bool) -> None:
-    """Reply route: a 2xx, be it the first or one that is sent again: it is answered the same way then."""
-    if ksr.has_body() and not _take_reply(name):
-        ksr.remove_body()  # the callee has answered and can't be refused; the caller will hang up
-    elif not early_media:
-        ksr.unblock_media(f"call-id={name}")
-
-
-def on_stray_success(name: str) -> None:
-    """A 2xx of an INVITE that tm has done with already, sent again for want of an ACK."""
-    if ksr.has_body() and not _take_reply(name):
-        ksr.remove_body()
-
-
-def release(name: str, *, after_s: int = 0) -> None:
-    """Let RTPengine forget the media. It doesn't matter if it has already."""
-    if not _delete(name, after_s):
-        _owed.append(name)
-        return
-    for _ in range(min(len(_owed), MOST_OWED)):
-        if not _delete(_owed[0]):
+    def release(self, name: str, *, after_s: int = 0) -> None:
+        """Let RTPengine forget the media. It doesn't matter if it has already."""
+        if not _delete(name, after_s):
+            self._owed.append(name)
             return
-        _owed.popleft()
+        for _ in range(min(len(self._owed), MOST_OWED)):
+            if not _delete(self._owed[0]):
+                return
+            self._owed.popleft()
 
+    @staticmethod
+    def withhold() -> None:
+        """A reply that could not be handled: remove the body if it may say where anchored media is."""
+        is_anchored = True
+        with suppress(Exception):
+            is_anchored = transaction.is_anchored or transaction.exchange is not None
+        if is_anchored:
+            ksr.remove_body()
 
-def _delete(name: str, after_s: int = 0) -> bool:
-    return ksr.delete_media(f"call-id={name} from-tag={_CALLER} delete-delay={after_s}")
+    # --- Requests inside the dialog
 
+    def on_request(self, name: str) -> None:
+        """A request in a dialog with anchored media. Raises Refused where it must not be relayed."""
+        method = ksr.method()
+        if method == "BYE":
+            self.release(name)
+        elif method == "ACK":
+            _take_ack(name)
+        elif method in ("INVITE", "UPDATE", "PRACK"):
+            _take_request(name, method)
 
-def on_request(name: str) -> bool:
-    """A request in a dialog with anchored media. False where it has been answered and must not be relayed."""
-    method = ksr.method()
-    if method == "BYE":
-        release(name)
-    elif method == "ACK":
-        _take_ack(name)
-    elif method in ("INVITE", "UPDATE", "PRACK"):
-        return _take_request(name, method)
-    return True
-
-
-def on_in_dialog_reply() -> None:
-    """Reply route of a request that `on_request` has seen: an answer to its offer, or an offer where it had none."""
-    asked = ksr.recall(_ASKED)
-    if not asked or not ksr.has_body():
-        return
-    name, asker, other, has_offered = json.loads(asked)
-    status = ksr.status()
-    if status >= 300:
-        ksr.remove_body()  # what the other side could do instead, and where (RFC 3261 21.4.26)
-    elif not (_answer(name, asker, other) if has_offered else _offer(name, other, asker)):
-        ksr.remove_body()
+    @staticmethod
+    def on_in_dialog_reply() -> None:
+        """Reply route of a request that `on_request` has seen: an answer to its offer, or an offer if it had none."""
+        exchange = transaction.exchange
+        if exchange is None or not ksr.has_body():
+            return
+        asker, other = _sides(exchange.is_from_caller)
+        if ksr.status() >= 300:
+            is_taken = False  # it says what the other side could do instead, and where (RFC 3261 21.4.26)
+        elif exchange.has_offer:
+            is_taken = _answer(exchange.media, asker, other)
+        else:
+            is_taken = _offer(exchange.media, other, asker)
+        if not is_taken:
+            ksr.remove_body()
 
 
 def _take_reply(name: str) -> bool:
-    """To the INVITE that made the dialog."""
+    """A reply to the INVITE that made the dialog."""
     return _offer(name, _CALLEE, _CALLER) if name.endswith(_LATE) else _answer(name, _CALLER, _CALLEE)
 
 
 def _take_ack(name: str) -> None:
-    """One with a session description answers the offer of a 2xx (RFC 3261 13.2.2.4)."""
-    sender, other = _sides()
+    """An ACK with SDP answers the offer of a 2xx (RFC 3261 13.2.2.4)."""
+    sender, other = _sides(ksr.is_from_caller())
     if ksr.has_body() and not _answer(name, other, sender):
         ksr.remove_body()  # an ACK can't be refused
 
 
-def _take_request(name: str, method: str) -> bool:
-    """An offer, or in PRACK an answer where a reliable 18x had the offer (RFC 3262 5, 3311 5, 3261 14.1)."""
-    sender, other = _sides()
+def _take_request(name: str, method: str) -> None:
+    """An offer, or a PRACK's answer to a reliable 18x (RFC 3262 5, 3311 5, 3261 14.1). Raises Refused."""
+    is_from_caller = ksr.is_from_caller()
+    sender, other = _sides(is_from_caller)
     has_body = ksr.has_body()
     is_answer = method == "PRACK" and name.endswith(_LATE)
     if has_body:
         if not _is_acceptable():
-            ksr.reply(488, "Not Acceptable Here")
-            return False
+            raise Refused(488, "Not Acceptable Here")
         if not (_answer(name, other, sender) if is_answer else _offer(name, sender, other)):
-            ksr.reply(503, "Service Unavailable")
-            return False
-    ksr.remember(_ASKED, json.dumps((name, sender, other, has_body and not is_answer)))
-    ksr.arm_reply(Route.ANCHORED_IN_DIALOG_REPLIED)
-    return True
+            raise Refused(503, "Service Unavailable")
+    transaction.exchange = Exchange(name, is_from_caller, has_body and not is_answer)
+    ksr.arm_reply(Route.IN_DIALOG_REPLIED)
 
 
-def _sides() -> tuple[str, str]:
-    """Who sends the request in a dialog, and the other one."""
-    return (_CALLER, _CALLEE) if ksr.is_from_caller() else (_CALLEE, _CALLER)
+def _sides(is_from_caller: bool) -> tuple[str, str]:
+    """Who sends the request in a dialog, and the other side."""
+    return (_CALLER, _CALLEE) if is_from_caller else (_CALLEE, _CALLER)
+
+
+def _delete(name: str, after_s: int = 0) -> bool:
+    return ksr.delete_media(f"call-id={name} from-tag={_CALLER} delete-delay={after_s}")
 
 
 def _offer(name: str, offerer: str, answerer: str) -> bool:

@@ -7,6 +7,7 @@ import uuid
 from urllib.parse import unquote
 
 from callinteractive.identity import Identity
+from kemi.refusal import Refused
 
 # RFC 3261 25.1 name-addr and addr-spec, as far as a display name and a user part go. A tel URI's number ends at ";".
 _ADDRESS = re.compile(
@@ -16,8 +17,11 @@ _ADDRESS = re.compile(
 )
 
 
-class UnreadableError(Exception):
-    """The request can't be understood. Consequence: 400 with this text as its reason phrase."""
+class UnreadableError(Refused):
+    """The request can't be understood. The text is the reason phrase."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(400, reason)
 
 
 def decode_user(text: str) -> str:

@@ -9,15 +9,15 @@ from callinteractive.identity import Identity
 from callinteractive.model import IdentityHeader
 from kemi import ksr
 from kemi.ksr import From, Route
+from kemi.transaction import transaction
 
-_SAID_BEFORE = ("P-Asserted-Identity", "P-Preferred-Identity", "Remote-Party-ID", "Privacy")
-_TO = "ci_to"
+_CLAIMS = ("P-Asserted-Identity", "P-Preferred-Identity", "Remote-Party-ID", "Privacy")
 ANONYMOUS = From('"Anonymous"', "sip:anonymous@anonymous.invalid")
 
 
 @dataclass(frozen=True, slots=True)
 class PresentedIdentity:
-    """What one branch tells of the caller: its From, None for that of the INVITE as it came, and header lines."""
+    """How one branch presents the caller. `from_`: its From, None for the INVITE's own. `lines`: header lines."""
 
     from_: From | None
     lines: str
@@ -26,9 +26,9 @@ class PresentedIdentity:
 def present(
     caller: Identity, host: str, told_in: Collection[IdentityHeader], *, keeps_from: bool = False
 ) -> PresentedIdentity:
-    """What a peer sees that looks for the caller's number in the headers `told_in`; `host` is for the URIs.
+    """What a peer sees that looks for the caller's number in the headers `told_in`. `host` is for the URIs.
 
-    `keeps_from`: From is the caller's own already, and stays where the peer may see it.
+    `keeps_from`: From is the caller's own already. It stays where the peer may see it.
     """
     if caller.is_anonymous:
         return PresentedIdentity(ANONYMOUS, "Privacy: id\r\n")
@@ -43,22 +43,22 @@ def present(
 
 
 def remove_claims() -> None:
-    """Take out of the INVITE at hand what its sender said of itself beside From."""
-    for name in _SAID_BEFORE:
+    """Remove from the INVITE at hand what its sender said of itself beside From."""
+    for name in _CLAIMS:
         ksr.remove_header(name)
 
 
 def keep_callee_s_view() -> None:
-    """In-dialog: see to it that a callee who sends a request is answered with the To that it wrote.
+    """In-dialog: if a callee sends the request, its reply must have the To that the callee wrote.
 
     uac puts the sender's own From into a callee's To, and leaves it in the reply.
     """
-    if ksr.is_kept_dialog():  # only those whose From was replaced are
-        ksr.remember(_TO, ksr.header("To"))
+    if ksr.is_kept_dialog():  # only dialogs whose From was replaced are kept
+        transaction.callee_to = ksr.header("To")
         ksr.arm_reply(Route.IN_DIALOG_REPLIED)
 
 
 def on_in_dialog_reply() -> None:
-    to = ksr.recall(_TO)
+    to = transaction.callee_to
     if to and ksr.header("To") != to:
         ksr.replace_header("To", to)

@@ -16,6 +16,31 @@ from callinteractive.headers import PREFIX
 _PRIVATE_HEADERS = f"^{PREFIX}"
 _PREFIX = PREFIX.lower()
 
+# What the modules' functions take as numbers, by the names of their documentation.
+_MAX_FORWARDS = 10
+_RURI_SIP_VERSION, _RURI_SCHEME, _REQUIRED_HEADERS = 1, 2, 4
+_CSEQ_METHOD, _CSEQ_VALUE, _CONTENT_LENGTH, _EXPIRES_VALUE, _PARSE_URI, _VIA1 = 32, 64, 128, 256, 1024, 16384
+_MESSAGE_CHECKS = (
+    _RURI_SIP_VERSION
+    + _RURI_SCHEME
+    + _REQUIRED_HEADERS
+    + _CSEQ_METHOD
+    + _CSEQ_VALUE
+    + _CONTENT_LENGTH
+    + _EXPIRES_VALUE
+    + _PARSE_URI
+    + _VIA1
+)
+_URIS_OF_REQUEST_FROM_AND_TO = 1 + 2 + 4
+_ROUND_ROBIN = 4
+_TRYING_AND_PROBING = "tp"
+_NO_FLAGS = 0
+_USER_IS_CHECKED = 1
+_WITH_QOP_AUTH = 1
+_UNCHANGED = 0
+_CONTACTS = "ci"
+"""Our name for the profile into which registrar copies contacts."""
+
 
 class Route(StrEnum):
     """The callbacks that can be armed for a transaction; `kemi.main.Callbacks` has a method for each.
@@ -30,10 +55,6 @@ class Route(StrEnum):
     TARGET_REPLIED = "target_replied"
     TARGET_FAILED = "target_failed"
     TRANSFER_FAILED = "transfer_failed"
-    ANCHORED_REPLIED = "anchored_replied"
-    ANCHORED_FAILED = "anchored_failed"
-    ANCHORED_TRANSFER_FAILED = "anchored_transfer_failed"
-    ANCHORED_IN_DIALOG_REPLIED = "anchored_in_dialog_replied"
     IN_DIALOG_REPLIED = "in_dialog_replied"
 
 
@@ -116,12 +137,12 @@ def has_to_tag() -> bool:
 
 def is_sane() -> bool:
     """Well-formed as far as a proxy must know (RFC 3261 16.3); else it has been answered with 4xx."""
-    return KSR.sanity.sanity_check(17895, 7) > 0
+    return KSR.sanity.sanity_check(_MESSAGE_CHECKS, _URIS_OF_REQUEST_FROM_AND_TO) > 0
 
 
 def may_be_forwarded() -> bool:
     """Max-Forwards (RFC 3261 16.3): False at zero; else it has been lowered, or added as 10 where missing."""
-    return KSR.maxfwd.process_maxfwd(10) > 0
+    return KSR.maxfwd.process_maxfwd(_MAX_FORWARDS) > 0
 
 
 def is_flooding() -> bool:
@@ -132,18 +153,20 @@ def is_flooding() -> bool:
 # --- Headers
 
 
-def remove_private_headers() -> None:
-    """Remove every X-CI-* header, however its name is capitalised. `header` still reads them in this route."""
-    if _may_have_private_headers():
-        KSR.textops.remove_hf_re(_PRIVATE_HEADERS)
+def has_private_headers() -> bool:
+    """Whether the message may have X-CI-* headers. Says yes too often, never too rarely.
 
-
-def _may_have_private_headers() -> bool:
-    """Cheap, and right in most messages: Kamailio compiles the expression anew at each call, ten times dearer."""
+    Cheap: Kamailio compiles the expression of `remove_private_headers` anew at each call, which costs ten times more.
+    """
     try:
         return _PREFIX in text().lower()
     except UnicodeDecodeError:
         return True
+
+
+def remove_private_headers() -> None:
+    """Remove every X-CI-* header, however its name is capitalised. Read those that are needed before."""
+    KSR.textops.remove_hf_re(_PRIVATE_HEADERS)
 
 
 def remove_header(name: str) -> None:
@@ -327,16 +350,25 @@ def set_timers(until_final_ms: int, until_provisional_ms: int) -> None:
 
 def set_lifetime(lifetime_ms: int) -> None:
     """The most that the INVITE may take, whatever its branches do; fr_inv_timer starts anew at a 183 after a 180."""
-    KSR.tm.t_set_max_lifetime(lifetime_ms, 0)
+    KSR.tm.t_set_max_lifetime(lifetime_ms, _UNCHANGED)
 
 
 def remember(name: str, value: str) -> None:
-    """Keep a text with the transaction, for its branch, failure and reply routes."""
+    """Keep a text with the transaction, for its branch, failure and reply routes (`kemi.transaction`)."""
     KSR.pvx.xavp_sets(name, value)
 
 
 def recall(name: str) -> str:
     return _text(KSR.pvx.xavp_get(name))
+
+
+def remember_number(name: str, value: int) -> None:
+    KSR.pvx.xavp_seti(name, value)
+
+
+def recall_number(name: str) -> int:
+    value = KSR.pvx.xavp_get(name)
+    return value if isinstance(value, int) else 0
 
 
 # --- Record-Route and dispatcher
@@ -364,12 +396,12 @@ def set_request_uri(uri: str) -> None:
 def select_destination(group: int) -> bool:
     """Put the host of a living member of the dispatcher group, in turn, into the Request-URI."""
     KSR.pv.unset("$xavp(_dsdst_)")  # what is left of an earlier selection
-    return KSR.dispatcher.ds_select_domain(group, 4) > 0
+    return KSR.dispatcher.ds_select_domain(group, _ROUND_ROBIN) > 0
 
 
 def mark_silent() -> None:
     """In a failure route: count the destination's silence; the second without an answer between takes it out."""
-    KSR.dispatcher.ds_mark_dst_state("tp")
+    KSR.dispatcher.ds_mark_dst_state(_TRYING_AND_PROBING)
 
 
 def next_destination() -> bool:
@@ -387,12 +419,12 @@ def is_alive(group: int, uri: str) -> bool:
 
 def has_digest_of(realm: str, password: str) -> bool:
     """Whether the request carries good credentials of the user that From (of REGISTER: To) names."""
-    return KSR.auth.pv_auth_check(realm, password, 0, 1) > 0
+    return KSR.auth.pv_auth_check(realm, password, _NO_FLAGS, _USER_IS_CHECKED) > 0
 
 
 def challenge(realm: str) -> None:
     """Answer 401 to a REGISTER, 407 to anything else, with qop=auth."""
-    KSR.auth.auth_challenge(realm, 1)
+    KSR.auth.auth_challenge(realm, _WITH_QOP_AUTH)
 
 
 def remove_credentials() -> None:
@@ -401,16 +433,17 @@ def remove_credentials() -> None:
 
 def save_contacts(table: str, address_of_record: str) -> None:
     """Do what the REGISTER says, and answer it."""
-    KSR.registrar.save_uri(table, 0, address_of_record)
+    KSR.registrar.save_uri(table, _NO_FLAGS, address_of_record)
 
 
 def contacts_of(table: str, address_of_record: str) -> list[str]:
     """The URIs registered for it."""
-    if KSR.registrar.reg_fetch_contacts(table, address_of_record, "ci") < 0:
+    if KSR.registrar.reg_fetch_contacts(table, address_of_record, _CONTACTS) < 0:
         return []
-    count = KSR.pv.get("$(ulc(ci=>count))")
-    uris = [_text(KSR.pv.get(f"$(ulc(ci=>addr)[{index}])")) for index in range(count if isinstance(count, int) else 0)]
-    KSR.registrar.reg_free_contacts("ci")
+    count = KSR.pv.get(f"$(ulc({_CONTACTS}=>count))")
+    indexes = range(count if isinstance(count, int) else 0)
+    uris = [_text(KSR.pv.get(f"$(ulc({_CONTACTS}=>addr)[{index}])")) for index in indexes]
+    KSR.registrar.reg_free_contacts(_CONTACTS)
     return uris
 
 

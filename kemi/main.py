@@ -10,6 +10,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 ROOT = Path(__file__).resolve().parents[1]
 # Kamailio puts this file's folder first on the path, where our modules would hide the standard library's.
@@ -22,9 +23,16 @@ from callinteractive.config import load_ivr_file, load_site, without_pool  # noq
 from callinteractive.errors import ConfigError, Finding, HeaderError  # noqa: E402
 from callinteractive.model import IvrFile, Site  # noqa: E402
 from callinteractive.numbers import Directory  # noqa: E402
-from kemi import anchor, fork, identity, ksr, sidecars  # noqa: E402
-from kemi.facts import UnreadableError  # noqa: E402
+from kemi import identity, ksr  # noqa: E402
+from kemi.anchor import MediaAnchor  # noqa: E402
+from kemi.fork import Forks  # noqa: E402
 from kemi.ingress import Ingress  # noqa: E402
+from kemi.record_route import RecordRoute  # noqa: E402
+from kemi.redirect import Redirects  # noqa: E402
+from kemi.refusal import Answered, Refused  # noqa: E402
+from kemi.registrar import Registrar  # noqa: E402
+from kemi.sidecars import Sidecars  # noqa: E402
+from kemi.transfer import Transfer  # noqa: E402
 
 EXIT_CONFIG = 78  # sysexits.h EX_CONFIG
 """The process's exit status where the configuration is unusable."""
@@ -35,13 +43,17 @@ Callback = Callable[["Callbacks", object], int]
 
 
 def guarded(otherwise: Callable[[Exception], None]) -> Callable[[Method], Callback]:
-    """Make a KEMI callback of a method: after an exception, `otherwise` sees to the message."""
+    """Make a KEMI callback of a method. Here Refused is answered; `otherwise` handles all other exceptions."""
 
     def decorate(method: Method) -> Callback:
         @functools.wraps(method)
         def guard(self: Callbacks, _message: object) -> int:
             try:
                 method(self)
+            except Answered:
+                pass
+            except Refused as refused:
+                _attempt(_answer, refused)
             except Exception as error:
                 _attempt(otherwise, error)
             return 1
@@ -51,39 +63,47 @@ def guarded(otherwise: Callable[[Exception], None]) -> Callable[[Method], Callba
     return decorate
 
 
-def answer(error: Exception) -> None:
-    """The sender's fault is told to the sender, ours is logged; both are answered."""
-    if isinstance(error, (UnreadableError, HeaderError)):
+def _answer(refused: Refused) -> None:
+    ksr.reply(refused.code, refused.reason, refused.headers)
+
+
+def blame(error: Exception) -> None:
+    """Tell the sender of a request what is wrong with it. An error of ours is logged. Both are answered."""
+    if isinstance(error, HeaderError):
         ksr.reply(400, str(error))
     elif isinstance(error, UnicodeDecodeError):
         ksr.reply(400, "Not UTF-8")
     else:
-        refuse(error)
+        fail(error)
 
 
-def refuse(error: Exception) -> None:
+def fail(error: Exception) -> None:
     log(error)
     ksr.reply(500, "Server Internal Error")
 
 
-def drop_branch(error: Exception) -> None:
+def drop(error: Exception) -> None:
+    """Do not send the branch."""
     log(error)
     ksr.drop()
 
 
 def withhold(error: Exception) -> None:
-    """Of a reply, what it may tell of media that is anchored."""
+    """Pass the reply on, but not what it may say of anchored media."""
     log(error)
-    ksr.remove_body()
+    MediaAnchor.withhold()
 
 
 def log(error: Exception) -> None:
     ksr.log_error("".join(traceback.format_exception(error)))
 
 
-def _attempt(otherwise: Callable[[Exception], None], error: Exception) -> None:
+_E = TypeVar("_E", bound=Exception)
+
+
+def _attempt(handle: Callable[[_E], None], error: _E) -> None:
     try:
-        otherwise(error)
+        handle(error)
     except Exception as second:
         log(second)
 
@@ -91,73 +111,73 @@ def _attempt(otherwise: Callable[[Exception], None], error: Exception) -> None:
 class Callbacks:
     """One method a callback: Kamailio's own by their fixed names, those of `ksr.Route` by theirs."""
 
-    def __init__(self, ingress: Ingress) -> None:
+    def __init__(
+        self,
+        ingress: Ingress,
+        sidecars: Sidecars,
+        redirects: Redirects,
+        forks: Forks,
+        media: MediaAnchor,
+        record_route: RecordRoute,
+    ) -> None:
         self._ingress = ingress
+        self._sidecars = sidecars
+        self._redirects = redirects
+        self._forks = forks
+        self._media = media
+        self._record_route = record_route
 
     def child_init(self, _rank: int) -> int:
         return 0
 
-    @guarded(answer)
+    @guarded(blame)
     def ksr_request_route(self) -> None:
         self._ingress.route()
 
     @guarded(log)
     def ksr_reply_route(self) -> None:
-        ksr.remove_private_headers()
+        has_private_headers = ksr.has_private_headers()
+        try:
+            self._redirects.read_reply(has_private_headers=has_private_headers)
+        finally:
+            if has_private_headers:
+                ksr.remove_private_headers()
         self._ingress.on_reply()
 
-    @guarded(drop_branch)
+    @guarded(drop)
     def to_sidecar(self) -> None:
-        sidecars.on_branch()
-        self._ingress.record_route.on_branch()
+        self._sidecars.on_branch()
+        self._record_route.on_branch()
 
     @guarded(log)
     def sidecar_replied(self) -> None:
-        self._ingress.redirects.on_reply()
+        self._redirects.on_reply()
 
-    @guarded(refuse)
+    @guarded(fail)
     def sidecar_failed(self) -> None:
-        self._ingress.redirects.on_sidecar_failure()
+        self._redirects.on_sidecar_failure()
 
-    @guarded(log)
-    def in_dialog_replied(self) -> None:
-        identity.on_in_dialog_reply()
-
-    @guarded(drop_branch)
+    @guarded(drop)
     def to_target(self) -> None:
-        media = fork.on_branch()
-        if media is not None:
-            self._ingress.record_route.on_branch(media)
+        self._forks.on_branch()
 
-    @guarded(log)
+    @guarded(withhold)
     def target_replied(self) -> None:
-        fork.on_reply()
+        self._forks.on_reply()
 
     @guarded(log)
     def target_failed(self) -> None:
-        fork.on_branch_failure()
+        self._forks.on_branch_failure()
 
-    @guarded(refuse)
+    @guarded(fail)
     def transfer_failed(self) -> None:
-        self._ingress.redirects.on_transfer_failure()
+        self._forks.on_all_failed()
+        self._redirects.on_transfer_failure()
 
     @guarded(withhold)
-    def anchored_in_dialog_replied(self) -> None:
-        anchor.on_in_dialog_reply()
+    def in_dialog_replied(self) -> None:
+        self._media.on_in_dialog_reply()
         identity.on_in_dialog_reply()
-
-    @guarded(withhold)
-    def anchored_replied(self) -> None:
-        fork.on_anchored_reply()
-
-    @guarded(log)
-    def anchored_failed(self) -> None:
-        fork.on_anchored_branch_failure()
-
-    @guarded(refuse)
-    def anchored_transfer_failed(self) -> None:
-        fork.on_anchored_failure()
-        self._ingress.redirects.on_transfer_failure()
 
 
 def mod_init() -> Callbacks:
@@ -171,7 +191,31 @@ def mod_init() -> Callbacks:
         os._exit(EXIT_CONFIG)
     missing = [route for route in ksr.Route if not hasattr(Callbacks, route)]
     assert not missing, f"no callback for {missing}"
-    return Callbacks(Ingress(site, Directory(site, ivr_file), ivr_file.contexts, _route_key()))
+    return compose(site, ivr_file, _route_key())
+
+
+def compose(site: Site, ivr_file: IvrFile, route_key: bytes) -> Callbacks:
+    """Make everything that routes and join it. `route_key` signs the Record-Route of dialogs (`kemi.record_route`)."""
+    directory = Directory(site, ivr_file)
+    record_route = RecordRoute(route_key, anchors=site.anchors_media)
+    media = MediaAnchor()
+    forks = Forks(media, record_route)
+    registrar = Registrar(directory)
+    transfer = Transfer(site, directory, registrar.contacts_of, forks)
+    sidecars = Sidecars(site.sidecars, ivr_file.contexts)
+    redirects = Redirects(sidecars, transfer, anchors=site.anchors_media)
+    ingress = Ingress(
+        site,
+        directory,
+        ivr_file.contexts,
+        record_route=record_route,
+        media=media,
+        registrar=registrar,
+        sidecars=sidecars,
+        transfer=transfer,
+        redirects=redirects,
+    )
+    return Callbacks(ingress, sidecars, redirects, forks, media, record_route)
 
 
 def _check_pools(site: Site, ivr_file: IvrFile) -> None:

@@ -1,10 +1,12 @@
 """What a sidecar leaves to Kamailio by 302: a transfer of the caller's INVITE, or a Jump to another pool (C6, A4).
 
-The reply route keeps what the 302 says, the failure route does it. After a transfer that failed and was not final
-the INVITE goes back to any sidecar of its context's pool, with the script and the result, and all may happen again.
+The reply routes keep what the 302 says, the failure route does it. If a transfer fails and was not final, the INVITE
+goes back to any sidecar of its context's pool, with the script and the result, and all may happen again.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 from callinteractive.headers import (
     CallerHeader,
@@ -14,14 +16,25 @@ from callinteractive.headers import (
     StateHeader,
     TransferHeader,
 )
-from kemi import fork, ksr, sidecars
+from kemi import fork, ksr
+from kemi.anchor import Anchoring
+from kemi.refusal import Refused
 from kemi.sidecars import Sidecars
-from kemi.transfer import Anchoring, Transfer
+from kemi.transaction import transaction
+from kemi.transfer import NoRoute, Transfer
 
-MOST_ROUNDS = 10
+MOST_RETURNS = 10
 """How often an INVITE may come back to a sidecar. Each time takes at least two of its `fork.MOST_BRANCHES`."""
-_CALL, _USER, _ROUNDS, _ANCHORS = "ci_call", "ci_user", "ci_rounds", "ci_anchors"
-_SAID = (TransferHeader, CallerHeader, StateHeader, EntryHeader)
+MOVED = 302
+
+
+class Redirection(NamedTuple):
+    """The header values of a sidecar's 302, as they came."""
+
+    transfer: str
+    caller: str
+    state: str
+    entry: str
 
 
 class Redirects:
@@ -31,90 +44,97 @@ class Redirects:
         self._sidecars = sidecars
         self._transfer = transfer
         self._anchors = anchors
-
-    def refuses(self, entry: EntryHeader) -> bool:
-        """Whether a new call has been refused, for overload, before anything was made of it."""
-        return self._sidecars.refuses(entry.context)
+        self._read: Redirection | None = None
+        """Of the reply at hand. tm's reply route runs right after Kamailio's, in the same worker."""
 
     def enter(self, user: str, call: CallHeader, entry: EntryHeader, *, caller_anchors: bool) -> None:
-        """Let the INVITE at hand enter an IVR. `user`, escaped, is that of its Request-URI."""
+        """Let the INVITE at hand enter an IVR. `user`, escaped, is that of its Request-URI. Raises Refused."""
         if caller_anchors:
-            ksr.remember(_ANCHORS, "1")
+            transaction.caller_anchors = True
         facts = str(call)
-        ksr.remember(_CALL, facts)
-        ksr.remember(_USER, user)
+        transaction.call = facts
+        transaction.user = user
         self._sidecars.enter(user, entry, f"{call.NAME}: {facts}\r\n")
 
-    @staticmethod
-    def on_reply() -> None:
-        """Reply route of a sidecar."""
+    def read_reply(self, *, has_private_headers: bool) -> None:
+        """Kamailio's reply route, before the private headers are removed: read those of a 302."""
+        self._read = None
+        if has_private_headers and ksr.status() == MOVED:
+            headers = (TransferHeader, CallerHeader, StateHeader, EntryHeader)
+            self._read = Redirection(*[ksr.header(header.NAME) for header in headers])
+
+    def on_reply(self) -> None:
+        """tm's reply route of a sidecar: keep what `read_reply` has read."""
         status = ksr.status()
         if status < 200:
-            sidecars.on_sign_of_life()
-        elif status == 302:
-            for header in _SAID:
-                ksr.remember(header.NAME, ksr.header(header.NAME))
+            self._sidecars.on_sign_of_life()
+        elif status == MOVED:
+            said = self._read or Redirection("", "", "", "")
+            transaction.transfer, transaction.caller = said.transfer, said.caller
+            transaction.state, transaction.entry = said.state, said.entry
 
     def on_sidecar_failure(self) -> None:
-        """Failure route of a sidecar: do as its 302 says, or ask the next; all other replies are the caller's."""
+        """Failure route of a sidecar: do as its 302 says, or ask the next; all other replies go to the caller.
+
+        Raises Refused.
+        """
         code = ksr.failure_code()
         if ksr.is_cancelled():
-            _reply_cancelled(code)
+            _refuse_cancelled(code)
         elif ksr.branch_timed_out() or code == 503:
-            sidecars.ask_next()
-        elif code == 302:
+            self._sidecars.ask_next()
+        elif code == MOVED:
             self._redirect()
 
     def on_transfer_failure(self) -> None:
-        """Failure route of a fork: the caller gets its outcome, or the script does."""
+        """Failure route of a fork: the caller gets its outcome, or the script does. Raises Refused."""
         code = ksr.failure_code()
         if ksr.is_cancelled():
-            _reply_cancelled(code)
+            _refuse_cancelled(code)
             return
         better, reason = fork.outcome()
-        if ksr.recall(StateHeader.NAME):
+        if transaction.state:
             self._come_back(ResultHeader(better))
         elif code != better:
-            ksr.reply(better, reason)
+            raise Refused(better, reason)
 
     def _redirect(self) -> None:
-        if plan := ksr.recall(TransferHeader.NAME):
+        if plan := transaction.transfer:
             self._fork(TransferHeader.parse(plan))
-        elif ksr.recall(StateHeader.NAME):
+        elif transaction.state:
             self._come_back(None)
         else:
             raise ValueError("a sidecar's 302 with neither a transfer nor a script")
 
     def _fork(self, plan: TransferHeader) -> None:
-        call = CallHeader.parse(ksr.recall(_CALL))
-        caller = CallerHeader.parse(ksr.recall(CallerHeader.NAME))
-        rounds_left = MOST_ROUNDS - int(ksr.recall(_ROUNDS) or 0)
-        branches = fork.MOST_BRANCHES - fork.branches_used() - 2 * rounds_left
-        anchoring = Anchoring.ALL if self._anchors and ksr.recall(_ANCHORS) else Anchoring.TARGETS
-        if self._transfer.carry_out(plan, call, caller, branches, anchoring):
-            return
-        if ksr.recall(StateHeader.NAME):
-            self._come_back(ResultHeader(404))
-        else:
-            ksr.reply(404, "Not Found")
+        call = CallHeader.parse(transaction.call)
+        caller = CallerHeader.parse(transaction.caller)
+        returns_left = MOST_RETURNS - transaction.returns
+        branches = fork.MOST_BRANCHES - transaction.branches_used - 2 * returns_left
+        anchoring = Anchoring.ALL if self._anchors and transaction.caller_anchors else Anchoring.TARGETS
+        try:
+            self._transfer.carry_out(plan, call, caller, branches, anchoring)
+        except NoRoute as refused:
+            if not transaction.state:
+                raise
+            self._come_back(ResultHeader(refused.code))
 
     def _come_back(self, result: ResultHeader | None) -> None:
         """To a sidecar of the pool that serves the script's context."""
-        rounds = int(ksr.recall(_ROUNDS) or 0) + 1
-        entry = EntryHeader.parse(ksr.recall(EntryHeader.NAME))
-        if rounds > MOST_ROUNDS or not self._sidecars.has_context(entry.context):
-            ksr.log_error(f"call given up after {rounds - 1} returns to a sidecar, before context {entry.context}")
-            ksr.reply(480, "Temporarily Unavailable")
-            return
-        ksr.remember(_ROUNDS, str(rounds))
-        values = [(CallHeader.NAME, ksr.recall(_CALL)), (StateHeader.NAME, ksr.recall(StateHeader.NAME))]
+        returns = transaction.returns + 1
+        entry = EntryHeader.parse(transaction.entry)
+        if returns > MOST_RETURNS or not self._sidecars.has_context(entry.context):
+            ksr.log_error(f"call given up after {returns - 1} returns to a sidecar, before context {entry.context}")
+            raise Refused(480, "Temporarily Unavailable")
+        transaction.returns = returns
+        values = [(CallHeader.NAME, transaction.call), (StateHeader.NAME, transaction.state)]
         if result:
             values.append((result.NAME, str(result)))
         headers = "".join(f"{name}: {value}\r\n" for name, value in values)
-        self._sidecars.enter(ksr.recall(_USER), entry, headers)
+        self._sidecars.enter(transaction.user, entry, headers)
 
 
-def _reply_cancelled(code: int) -> None:
-    """Whatever crossed the caller's CANCEL, the caller gets what it is for (RFC 3261 9.2)."""
+def _refuse_cancelled(code: int) -> None:
+    """Whatever reply crossed the caller's CANCEL, the caller must get 487 (RFC 3261 9.2)."""
     if code != 487:
-        ksr.reply(487, "Request Terminated")
+        raise Refused(487, "Request Terminated")

@@ -6,6 +6,7 @@ from callinteractive.model import Extension
 from callinteractive.numbers import Directory
 from kemi import ksr
 from kemi.facts import decode_user
+from kemi.refusal import Answered, Refused
 
 REALM = "callinteractive"
 TABLE = "location"
@@ -18,21 +19,15 @@ class Registrar:
         self._directory = directory
 
     def register(self) -> None:
-        """Answer a REGISTER (RFC 3261 10.3)."""
+        """Answer a REGISTER (RFC 3261 10.3). Raises Refused and Answered."""
         extension = self._find(ksr.to_user())
-        if extension is None:
-            ksr.reply(403, "Forbidden")
-        elif self._is_proven(extension):
-            ksr.save_contacts(TABLE, _address_of_record(extension))
+        _check_credentials(extension)
+        ksr.save_contacts(TABLE, _address_of_record(extension))
 
-    def find_caller(self) -> Extension | None:
-        """The extension that sends the request from wherever it is. None when it has been answered."""
+    def find_caller(self) -> Extension:
+        """The extension that sends the request, wherever it is. Raises Refused and Answered."""
         extension = self._find(ksr.from_user())
-        if extension is None:
-            ksr.reply(403, "Forbidden")
-            return None
-        if not self._is_proven(extension):
-            return None
+        _check_credentials(extension)
         ksr.remove_credentials()
         return extension
 
@@ -40,18 +35,19 @@ class Registrar:
         """The SIP URIs of its registered phones."""
         return ksr.contacts_of(TABLE, _address_of_record(extension)) if extension.password else []
 
-    def _find(self, user: str) -> Extension | None:
+    def _find(self, user: str) -> Extension:
         extension = self._directory.find_extension(decode_user(user))
-        return extension if extension and extension.password else None
+        if extension is None or not extension.password:
+            raise Refused(403, "Forbidden")
+        return extension
 
-    @staticmethod
-    def _is_proven(extension: Extension) -> bool:
-        """RFC 3261 22. False when the request has been challenged."""
-        assert extension.password is not None
-        if ksr.has_digest_of(REALM, extension.password):
-            return True
+
+def _check_credentials(extension: Extension) -> None:
+    """RFC 3261 22. Raises Answered where the request has been challenged."""
+    assert extension.password is not None
+    if not ksr.has_digest_of(REALM, extension.password):
         ksr.challenge(REALM)
-        return False
+        raise Answered
 
 
 def _address_of_record(extension: Extension) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from enum import Enum, auto
 from typing import Any
 from urllib.parse import quote
 
@@ -14,23 +13,18 @@ from callinteractive.headers import AnchorHeader, CallerHeader, CallHeader, Entr
 from callinteractive.identity import Identity
 from callinteractive.model import START, Extension, Site, Trunk
 from callinteractive.numbers import Directory, FoundIvr
-from kemi import anchor, ksr
+from kemi import ksr
+from kemi.anchor import Anchoring
 from kemi.facts import new_call_id, parse_address
-from kemi.fork import MOST_BRANCHES, BranchSpec, ForkOptions, Target, fork, pass_on
+from kemi.fork import MOST_BRANCHES, BranchSpec, ForkOptions, Forks, Target
+from kemi.refusal import Refused
 
 
-class Anchoring(Enum):
-    """Which branches of an INVITE have their media taken through RTPengine."""
+class NoRoute(Refused):
+    """No number of the transfer leads anywhere (A14)."""
 
-    NEVER = auto()
-    """None: it is a sidecar's, whose media is RTPengine's already."""
-    TARGETS = auto()
-    """Those whose target's trunk or extension anchors."""
-    ALL = auto()
-    """The caller's trunk or extension anchors."""
-
-    def covers(self, target: Trunk | Extension) -> bool:
-        return self is Anchoring.ALL or (self is Anchoring.TARGETS and target.anchors_media)
+    def __init__(self) -> None:
+        super().__init__(404, "Not Found")
 
 
 class Transfer:
@@ -41,18 +35,20 @@ class Transfer:
         site: Site,
         directory: Directory,
         contacts_of: Callable[[Extension], list[str]],
+        forks: Forks,
     ) -> None:
         self._site = site
         self._directory = directory
         self._contacts_of = contacts_of
+        self._forks = forks
         # UDP, whatever the caller came by: the sender's port then tells that it is ourselves.
         self._own_address = site.udp_address
         self._trunks = tuple(trunk for trunk in site.trunks if trunk.to)
 
     def start(self, anchoring: Anchoring, *, for_caller: bool) -> None:
-        """Carry out what the private headers of the INVITE at hand say. Raises HeaderError.
+        """Carry out what the private headers of the INVITE at hand say. Raises HeaderError and Refused.
 
-        `for_caller`: it is a caller's own INVITE, come from ourselves; else it is a sidecar's.
+        `for_caller`: it is a caller's own INVITE that spirals; else it is a sidecar's.
         """
         plan = TransferHeader.parse(ksr.header(TransferHeader.NAME))
         call = CallHeader.parse(ksr.header(CallHeader.NAME))
@@ -60,8 +56,7 @@ class Transfer:
         if len(plan.numbers) > MOST_BRANCHES:
             raise HeaderError(f"{plan.NAME}: more than {MOST_BRANCHES} numbers")
         ksr.remove_private_headers()
-        if not self.carry_out(plan, call, caller, MOST_BRANCHES, anchoring, for_caller=for_caller):
-            ksr.reply(404, "Not Found")
+        self.carry_out(plan, call, caller, MOST_BRANCHES, anchoring, for_caller=for_caller)
 
     def carry_out(
         self,
@@ -72,18 +67,18 @@ class Transfer:
         anchoring: Anchoring,
         *,
         for_caller: bool = True,
-    ) -> bool:
-        """Fork the INVITE at hand, into no more than that many branches. False where no number has a route."""
+    ) -> None:
+        """Fork the INVITE at hand, into no more than that many branches. Raises Refused.
+
+        After NoRoute the INVITE is as it was before.
+        """
         targets = self._find_targets(plan.numbers, call.facts, caller, anchoring)
         if not targets:
-            return False
+            raise NoRoute
         timeout_s = plan.timeout_s or self._site.defaults.transfer_timeout_s  # A11
         if len(targets) > branches:
-            pass_on(self._spiral("transfer", (plan, call, caller), anchoring), timeout_s)
-            return True
-        if any(spec.is_anchored for target in targets for spec in target) and not anchor.has_acceptable_offer():
-            ksr.reply(488, "Not Acceptable Here")
-            return True
+            self._forks.pass_on(self._spiral("transfer", (plan, call, caller), anchoring), timeout_s)
+            return
         identity = Identity.of(caller.name, caller.number)
         says = parse_address(ksr.header("From"))
         if for_caller:
@@ -91,14 +86,15 @@ class Transfer:
         else:
             keeps_from = says == identity
         if keeps_from and says.is_anonymous:
-            identity = Identity("", "")  # who it is was told to us, not to those who are called (RFC 3325 7)
-        fork(targets, ForkOptions(timeout_s, plan.early_media, identity, keeps_from))
-        return True
+            identity = Identity(
+                "", ""
+            )  # the network told us who it is; those who are called must not know (RFC 3325 7)
+        self._forks.fork(targets, ForkOptions(timeout_s, plan.early_media, identity, keeps_from))
 
     def _spiral(self, user: str, headers: tuple[Any, ...], anchoring: Anchoring) -> BranchSpec:
-        """Where an INVITE goes that is to be routed by ourselves once more, as a transaction of its own.
+        """The branch of an INVITE that spirals: it passes us again, as a transaction of its own (RFC 3261 6).
 
-        Its media is anchored then, if at all, by the branches of that one.
+        If its media is anchored, the branches of that transaction do it.
         """
         if anchoring is Anchoring.ALL:
             headers = (*headers, AnchorHeader(True))

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from callinteractive.config import load_ivr_file, load_site
 from callinteractive.headers import AnchorHeader, CallHeader, TransferHeader
 from callinteractive.numbers import Directory
-from kemi import anchor, fork
+from kemi.anchor import Anchoring, MediaAnchor
+from kemi.fork import Forks
 from kemi.ksr import Route
-from kemi.transfer import Anchoring, Transfer
+from kemi.record_route import RecordRoute
+from kemi.transaction import transaction
+from kemi.transfer import Transfer
 from tests.unit.kemi.fake_ksr import FakeKsr
-from tests.unit.kemi.test_ingress import IVR
+from tests.unit.kemi.refusals import refused
+from tests.unit.kemi.test_ingress import IVR, KEY
 from tests.unit.kemi.test_transfer import CALLER, FACTS, SITE
 
 SDP = "v=0\r\nc=IN IP4 192.0.2.1\r\nm=audio 9 RTP/AVP 0\r\n"
@@ -25,11 +27,14 @@ ANCHORING = SITE.replace('"000*306", id: 1,', '"000*306", id: 1, anchor_media: y
 )
 
 
-@pytest.fixture(autouse=True)
-def _nothing_owed() -> Iterator[None]:
-    anchor._owed.clear()
-    yield
-    anchor._owed.clear()
+@pytest.fixture
+def media() -> MediaAnchor:
+    return MediaAnchor()
+
+
+@pytest.fixture
+def forks(media: MediaAnchor) -> Forks:
+    return Forks(media, RecordRoute(KEY, anchors=True))
 
 
 def message(ksr: FakeKsr, method: str, body: str = SDP, status: int = 0, *, from_caller: bool = True) -> None:
@@ -78,16 +83,18 @@ def told(ksr: FakeKsr) -> list[tuple[str, ...]]:
         ("BYE", NAME, False, ("delete", NAME, "side-a")),
     ],
 )
-def test_request(ksr: FakeKsr, method: str, name: str, from_caller: bool, expected: tuple[str, ...]) -> None:
+def test_request(
+    media: MediaAnchor, ksr: FakeKsr, method: str, name: str, from_caller: bool, expected: tuple[str, ...]
+) -> None:
     message(ksr, method, from_caller=from_caller)
-    assert anchor.on_request(name)
+    media.on_request(name)
     assert told(ksr) == [expected]
 
 
 @pytest.mark.parametrize("method", ["INFO", "REFER", "MESSAGE", "NOTIFY"])
-def test_what_has_no_session_description_passes(ksr: FakeKsr, method: str) -> None:
+def test_what_has_no_session_description_passes(media: MediaAnchor, ksr: FakeKsr, method: str) -> None:
     message(ksr, method, "Signal=5")
-    assert anchor.on_request(NAME)
+    media.on_request(NAME)
     assert ksr.calls == []
 
 
@@ -100,87 +107,89 @@ def test_what_has_no_session_description_passes(ksr: FakeKsr, method: str) -> No
         (SDP, 200, "", []),
     ],
 )
-def test_reply_in_the_dialog(ksr: FakeKsr, asked: str, status: int, body: str, expected: list[tuple[str, ...]]) -> None:
+def test_reply_in_the_dialog(
+    media: MediaAnchor, ksr: FakeKsr, asked: str, status: int, body: str, expected: list[tuple[str, ...]]
+) -> None:
     message(ksr, "INVITE", asked)
-    anchor.on_request(NAME)
-    assert ksr.called("tm.t_on_reply") == [(Route.ANCHORED_IN_DIALOG_REPLIED,)]
+    media.on_request(NAME)
+    assert ksr.called("tm.t_on_reply") == [(Route.IN_DIALOG_REPLIED,)]
     ksr.calls.clear()
     message(ksr, "INVITE", body, status)
-    anchor.on_in_dialog_reply()
+    media.on_in_dialog_reply()
     assert not ksr.called("textopsx.remove_body")
     assert told(ksr) == expected
 
 
 @pytest.mark.parametrize(("status", "body"), [(488, SDP), (200, NAMED)])
-def test_reply_that_must_not_tell(ksr: FakeKsr, status: int, body: str) -> None:
+def test_reply_that_must_not_tell(media: MediaAnchor, ksr: FakeKsr, status: int, body: str) -> None:
     message(ksr, "INVITE")
-    anchor.on_request(NAME)
+    media.on_request(NAME)
     ksr.calls.clear()
     message(ksr, "INVITE", body, status)
-    anchor.on_in_dialog_reply()
+    media.on_in_dialog_reply()
     assert ksr.called("textopsx.remove_body")
     assert told(ksr) == []
 
 
 @pytest.mark.parametrize("method", ["INVITE", "UPDATE", "PRACK"])
-def test_request_that_rtpengine_does_not_take(ksr: FakeKsr, method: str) -> None:
+def test_request_that_rtpengine_does_not_take(media: MediaAnchor, ksr: FakeKsr, method: str) -> None:
     message(ksr, method, NAMED)
-    assert not anchor.on_request(NAME)
-    assert ksr.replies == [488]
+    with refused(488):
+        media.on_request(NAME)
     assert told(ksr) == []
     message(ksr, method)
     ksr.results["rtpengine.rtpengine_offer"] = -1
-    assert not anchor.on_request(NAME)
-    assert ksr.replies == [503]
+    with refused(503):
+        media.on_request(NAME)
 
 
 @pytest.mark.parametrize("body", [SDP, NAMED])
-def test_ack_that_rtpengine_does_not_take_says_nothing(ksr: FakeKsr, body: str) -> None:
+def test_ack_that_rtpengine_does_not_take_says_nothing(media: MediaAnchor, ksr: FakeKsr, body: str) -> None:
     message(ksr, "ACK", body)
     ksr.results["rtpengine.rtpengine_answer"] = -1
-    assert anchor.on_request(NAME)
+    media.on_request(NAME)
     assert ksr.called("textopsx.remove_body")
 
 
 @pytest.mark.parametrize("early_media", [True, False])
-def test_names_are_ours_and_never_the_same(ksr: FakeKsr, early_media: bool) -> None:
+def test_names_are_ours_and_never_the_same(media: MediaAnchor, ksr: FakeKsr, early_media: bool) -> None:
     message(ksr, "INVITE")
-    names = {anchor.on_branch(early_media=early_media) for _ in range(100)}
+    names = {media.on_branch(early_media=early_media) for _ in range(100)}
     assert len(names) == 100
     assert all(name.startswith("anchored-") and "some-call-id" not in name for name in names)
     assert len(ksr.called("rtpengine.block_media")) == (0 if early_media else 100)
 
 
-def test_late_offer(ksr: FakeKsr) -> None:
+def test_late_offer(media: MediaAnchor, ksr: FakeKsr) -> None:
     message(ksr, "INVITE", "")
-    name = anchor.on_branch(early_media=False)
+    name = media.on_branch(early_media=False)
     assert told(ksr) == []
     message(ksr, "INVITE", SDP, 200)
-    for on_success in (lambda: anchor.on_success(name, early_media=True), lambda: anchor.on_stray_success(name)):
+    for on_success in (lambda: media.on_success(name, early_media=True), lambda: media.on_stray_success(name)):
         on_success()
         assert told(ksr) == [("offer", name, "side-b", "side-a")]
 
 
 @pytest.mark.parametrize("refusing", ["rtpengine_offer", "block_media"])
-def test_branch_that_cannot_be_anchored(ksr: FakeKsr, refusing: str) -> None:
+def test_branch_that_cannot_be_anchored(media: MediaAnchor, ksr: FakeKsr, refusing: str) -> None:
     message(ksr, "INVITE")
     ksr.results[f"rtpengine.{refusing}"] = -1
-    assert anchor.on_branch(early_media=False) == ""
+    assert media.on_branch(early_media=False) == ""
 
 
-def test_deletions_that_failed_are_made_up_for(ksr: FakeKsr) -> None:
+def test_deletions_that_failed_are_made_up_for(media: MediaAnchor, ksr: FakeKsr) -> None:
     ksr.results.update({"rtpengine.rtpengine_delete": -1, "rtpengine.rtpengine_offer": -1})
     message(ksr, "INVITE")
     for number in range(20):
-        anchor.release(f"anchored-{number}")
-    anchor.on_branch(early_media=True)
+        media.release(f"anchored-{number}")
+    media.on_branch(early_media=True)
     ksr.calls.clear()
     ksr.results["rtpengine.rtpengine_delete"] = 1
-    anchor.release(NAME)
+    media.release(NAME)
     assert [name for _, name, _ in told(ksr)] == [NAME, *(f"anchored-{number}" for number in range(16))]
-    anchor.release(NAME)
+    media.release(NAME)
     assert len(told(ksr)) == 1 + 5
-    anchor.release(NAME)
+    media.release(NAME)
     assert told(ksr) == [("delete", NAME, "side-a")]
 
 
@@ -188,20 +197,27 @@ def test_deletions_that_failed_are_made_up_for(ksr: FakeKsr) -> None:
 
 
 def start(
-    ksr: FakeKsr, *numbers: str, anchoring: Anchoring = Anchoring.TARGETS, body: str = SDP, early_media: bool = False
+    forks: Forks,
+    ksr: FakeKsr,
+    *numbers: str,
+    anchoring: Anchoring = Anchoring.TARGETS,
+    body: str = SDP,
+    early_media: bool = False,
 ) -> None:
     site = load_site(ANCHORING, "site.yaml")
     message(ksr, "INVITE", body)
     for header in (CallHeader(FACTS), CALLER, TransferHeader(numbers, 5, early_media)):
         ksr.headers[header.NAME] = str(header)
     directory = Directory(site, load_ivr_file(IVR, "ivr.yaml"))
-    transfer = Transfer(site, directory, lambda _: [])
+    transfer = Transfer(site, directory, lambda _: [], forks)
     transfer.start(anchoring, for_caller=anchoring is not Anchoring.NEVER)
 
 
-def branch(ksr: FakeKsr, index: int, uri: str) -> str | None:
+def branch(forks: Forks, ksr: FakeKsr, index: int, uri: str) -> str:
+    """Run a branch's route. Returns the name of its media."""
     ksr.results.update({"tm.t_get_branch_index": index, "kx.get_ruri": uri})
-    return fork.on_branch()
+    forks.on_branch()
+    return transaction.branches[index].media
 
 
 PHONE, OTHER = "sip:306@127.0.0.4:5090", "sip:306@127.0.0.5:5090"
@@ -216,19 +232,21 @@ FIRST, SECOND = "sip:+7495@127.0.0.2:5080", "sip:+7495@127.0.0.3:5080;transport=
         (Anchoring.ALL, [True, True, True, True]),
     ],
 )
-def test_which_branches_are_anchored(ksr: FakeKsr, anchoring: Anchoring, anchored: list[bool]) -> None:
-    start(ksr, "306", "001*306", "+7495", anchoring=anchoring)
-    names = [branch(ksr, index, uri) for index, uri in enumerate((PHONE, OTHER, FIRST, SECOND))]
+def test_which_branches_are_anchored(forks: Forks, ksr: FakeKsr, anchoring: Anchoring, anchored: list[bool]) -> None:
+    start(forks, ksr, "306", "001*306", "+7495", anchoring=anchoring)
+    names = [branch(forks, ksr, index, uri) for index, uri in enumerate((PHONE, OTHER, FIRST, SECOND))]
     assert [bool(name) for name in names] == anchored
-    routes = (Route.ANCHORED_REPLIED,) if any(anchored) else (Route.TARGET_REPLIED,)
-    assert ksr.called("tm.t_on_reply") == [routes]
+    assert transaction.is_anchored is any(anchored)
+    written = [parameter for (parameter,) in ksr.called("rr.record_route_params")]
+    assert [name in parameter for name, parameter in zip(names, written, strict=True)] == [True] * 4
 
 
 @pytest.mark.parametrize("anchoring", [Anchoring.TARGETS, Anchoring.ALL])
-def test_branch_to_ourselves_tells_that_the_caller_anchors(ksr: FakeKsr, anchoring: Anchoring) -> None:
-    start(ksr, "332", anchoring=anchoring)
+def test_branch_to_ourselves_tells_that_the_caller_anchors(forks: Forks, ksr: FakeKsr, anchoring: Anchoring) -> None:
+    start(forks, ksr, "332", anchoring=anchoring)
     [(uri,)] = ksr.called("seturi")
-    assert branch(ksr, 0, uri) is None
+    assert branch(forks, ksr, 0, uri) == ""
+    assert not ksr.called("rr.record_route_params")  # the INVITE that comes back adds it
     assert told_in_headers(ksr) is (anchoring is Anchoring.ALL)
     assert told(ksr) == []
 
@@ -238,59 +256,73 @@ def told_in_headers(ksr: FakeKsr) -> bool:
     return f"{AnchorHeader.NAME}: {AnchorHeader(True)}\r\n" in lines
 
 
-@pytest.mark.parametrize(("number", "replies"), [("306", [488]), ("001*306", [])])
-def test_description_of_a_stranger(ksr: FakeKsr, number: str, replies: list[int]) -> None:
-    start(ksr, number, body=NAMED)
-    assert ksr.replies == replies
-    assert bool(ksr.called("tm.t_relay")) is not bool(replies)
+@pytest.mark.parametrize(("number", "is_refused"), [("306", True), ("001*306", False)])
+def test_description_of_a_stranger(forks: Forks, ksr: FakeKsr, number: str, is_refused: bool) -> None:
+    if is_refused:
+        with refused(488):
+            start(forks, ksr, number, body=NAMED)
+    else:
+        start(forks, ksr, number, body=NAMED)
+    assert bool(ksr.called("tm.t_relay")) is not is_refused
 
 
-def test_branch_that_cannot_be_anchored_is_not_sent(ksr: FakeKsr) -> None:
-    start(ksr, "306")
+def test_branch_that_cannot_be_anchored_is_not_sent(forks: Forks, ksr: FakeKsr) -> None:
+    start(forks, ksr, "306")
     ksr.results["rtpengine.rtpengine_offer"] = -1
-    assert branch(ksr, 0, PHONE) is None
+    assert branch(forks, ksr, 0, PHONE) == ""
     assert ksr.called("set_drop")
     assert not ksr.called("hdr.append")
 
 
-def reply(ksr: FakeKsr, index: int, status: int, body: str = SDP) -> list[tuple[str, ...]]:
+def reply(forks: Forks, ksr: FakeKsr, index: int, status: int, body: str = SDP) -> list[tuple[str, ...]]:
     message(ksr, "INVITE", body, status)
     ksr.results["tm.t_get_branch_index"] = index
     ksr.calls.clear()
-    fork.on_anchored_reply()
+    forks.on_reply()
     return told(ksr)
 
 
-def test_replies(ksr: FakeKsr) -> None:
-    start(ksr, "306", "001*306", "+7495", anchoring=Anchoring.ALL)
-    first, second, third = (str(branch(ksr, index, uri)) for index, uri in enumerate((PHONE, OTHER, FIRST)))
-    assert reply(ksr, 0, 100, "") == []
-    assert reply(ksr, 0, 183) == []  # early media is off
-    assert reply(ksr, 2, 486, "") == [("delete", third, "side-a")]
+def test_replies(forks: Forks, ksr: FakeKsr) -> None:
+    start(forks, ksr, "306", "001*306", "+7495", anchoring=Anchoring.ALL)
+    first, second, third = (branch(forks, ksr, index, uri) for index, uri in enumerate((PHONE, OTHER, FIRST)))
+    assert reply(forks, ksr, 0, 100, "") == []
+    assert reply(forks, ksr, 0, 183) == []  # early media is off
+    assert reply(forks, ksr, 2, 486, "") == [("delete", third, "side-a")]
     later = [("delete", second, "side-a")]
     answered = [("answer", first, "side-a", "side-b"), ("unblock_media", first)]
-    assert reply(ksr, 0, 200) == later + answered
-    assert reply(ksr, 0, 200) == answered
-    assert reply(ksr, 1, 200) == [("answer", second, "side-a", "side-b"), ("unblock_media", second)]
-    fork.on_anchored_failure()
+    assert reply(forks, ksr, 0, 200) == later + answered
+    assert reply(forks, ksr, 0, 200) == answered
+    assert reply(forks, ksr, 1, 200) == [("answer", second, "side-a", "side-b"), ("unblock_media", second)]
+    forks.on_all_failed()
     assert told(ksr) == [("delete", first, "side-a"), ("delete", second, "side-a")]
 
 
-def test_early_media_that_comes_after_the_answer_does_not_undo_it(ksr: FakeKsr) -> None:
-    start(ksr, "306", anchoring=Anchoring.ALL, early_media=True)
-    name = str(branch(ksr, 0, PHONE))
-    assert reply(ksr, 0, 183) == [("answer", name, "side-a", "side-b")]
-    assert reply(ksr, 0, 200) == [("answer", name, "side-a", "side-b")]
-    assert reply(ksr, 0, 183) == []
+def test_early_media_that_comes_after_the_answer_does_not_undo_it(forks: Forks, ksr: FakeKsr) -> None:
+    start(forks, ksr, "306", anchoring=Anchoring.ALL, early_media=True)
+    name = branch(forks, ksr, 0, PHONE)
+    assert reply(forks, ksr, 0, 183) == [("answer", name, "side-a", "side-b")]
+    assert reply(forks, ksr, 0, 200) == [("answer", name, "side-a", "side-b")]
+    assert reply(forks, ksr, 0, 183) == []
 
 
-def test_silent_branch(ksr: FakeKsr) -> None:
-    start(ksr, "306", "+7495", anchoring=Anchoring.ALL)
-    branch(ksr, 0, PHONE)
-    name = str(branch(ksr, 1, FIRST))
+def test_silent_branch(forks: Forks, ksr: FakeKsr) -> None:
+    start(forks, ksr, "306", "+7495", anchoring=Anchoring.ALL)
+    branch(forks, ksr, 0, PHONE)
+    name = branch(forks, ksr, 1, FIRST)
     ksr.calls.clear()
     ksr.results.update({"tm.t_branch_timeout": 1, "tm.t_branch_replied": -1, "tm.t_get_branch_index": 1})
-    fork.on_anchored_branch_failure()
+    forks.on_branch_failure()
     assert ksr.called("seturi") == [(SECOND,)]
-    assert ksr.called("tm.t_on_reply") == [(Route.ANCHORED_REPLIED,)]
+    assert ksr.called("tm.t_on_reply") == [(Route.TARGET_REPLIED,)]
     assert told(ksr) == [("delete", name, "side-a")]
+
+
+def test_without_early_media_a_provisional_reply_becomes_ringing(forks: Forks, ksr: FakeKsr) -> None:
+    start(forks, ksr, "306", anchoring=Anchoring.ALL)
+    branch(forks, ksr, 0, PHONE)
+    for status in (101, 183, 199):
+        message(ksr, "INVITE", SDP, status)
+        ksr.calls.clear()
+        forks.on_reply()
+        assert ksr.called("textopsx.remove_body")
+        assert ksr.called("textopsx.change_reply_status") == [(180, "Ringing")]

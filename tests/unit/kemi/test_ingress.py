@@ -8,9 +8,8 @@ import pytest
 
 from callinteractive.config import load_ivr_file, load_site
 from callinteractive.headers import CallHeader, EntryHeader
-from callinteractive.numbers import Directory
-from kemi.facts import UnreadableError
-from kemi.ingress import Ingress
+from kemi.main import Callbacks, compose
+from kemi.transaction import transaction
 from tests.unit.kemi.fake_ksr import FakeKsr
 
 SITE = """
@@ -28,35 +27,33 @@ MARK = hashlib.blake2s(b"some-call-id", key=KEY, digest_size=8).hexdigest()
 
 
 @pytest.fixture
-def ingress() -> Ingress:
-    site = load_site(SITE, "site.yaml")
-    ivr_file = load_ivr_file(IVR, "ivr.yaml")
-    return Ingress(site, Directory(site, ivr_file), ivr_file.contexts, KEY)
+def routing() -> Callbacks:
+    return compose(load_site(SITE, "site.yaml"), load_ivr_file(IVR, "ivr.yaml"), KEY)
 
 
-def test_invite_goes_to_a_sidecar(ingress: Ingress, ksr: FakeKsr) -> None:
-    ingress.route()
+def test_invite_goes_to_a_sidecar(routing: Callbacks, ksr: FakeKsr) -> None:
+    routing.ksr_request_route(None)
     assert ksr.replies == []
     assert ksr.called("rr.record_route_params") == [(f";ci={MARK}",)]
     assert not ksr.called("textops.remove_hf_re")
-    assert CallHeader.NAME in ksr.memory["ci_headers"]
+    assert CallHeader.NAME in transaction.sidecar_headers
 
 
 @pytest.mark.parametrize("message", ["INVITE ...\r\nx-Ci-call: 1\r\n", UnicodeDecodeError("utf-8", b"\xff", 0, 1, "")])
 def test_private_headers_of_outsiders_are_removed(
-    ingress: Ingress, ksr: FakeKsr, message: str | UnicodeDecodeError
+    routing: Callbacks, ksr: FakeKsr, message: str | UnicodeDecodeError
 ) -> None:
     ksr.results["kx.get_msgbuf"] = message
-    ingress.route()
+    routing.ksr_request_route(None)
     names = [name for name, _ in ksr.calls]
     assert names.index("textops.remove_hf_re") < names.index("tm.t_relay")
 
 
 @pytest.mark.parametrize("method", ["INVITE", "ACK", "CANCEL", "BYE", "OPTIONS"])
-def test_what_tm_has_dealt_with_is_left_alone(ingress: Ingress, ksr: FakeKsr, method: str) -> None:
+def test_what_tm_has_dealt_with_is_left_alone(routing: Callbacks, ksr: FakeKsr, method: str) -> None:
     ksr.message(method)
     ksr.results["tm.t_check_trans"] = 0
-    ingress.route()
+    routing.ksr_request_route(None)
     assert [name for name, _ in ksr.calls] == ["tm.t_check_trans"]
 
 
@@ -71,45 +68,45 @@ def test_what_tm_has_dealt_with_is_left_alone(ingress: Ingress, ksr: FakeKsr, me
         ("CANCEL", "127.0.0.2", 481),
     ],
 )
-def test_answers(ingress: Ingress, ksr: FakeKsr, method: str, source: str, status: int) -> None:
+def test_answers(routing: Callbacks, ksr: FakeKsr, method: str, source: str, status: int) -> None:
     ksr.message(method, "332", (source, 5060))
-    ingress.route()
+    routing.ksr_request_route(None)
     assert ksr.replies == [status]
     assert not ksr.called("tm.t_relay")
 
 
-def test_cancel_of_an_invite_is_relayed(ingress: Ingress, ksr: FakeKsr) -> None:
+def test_cancel_of_an_invite_is_relayed(routing: Callbacks, ksr: FakeKsr) -> None:
     ksr.message("CANCEL")
     ksr.results["tm.t_check_trans"] = 1
-    ingress.route()
+    routing.ksr_request_route(None)
     assert (ksr.replies, len(ksr.called("tm.t_relay"))) == ([], 1)
 
 
 @pytest.mark.parametrize("dialled", ["999", "", "x%20y", "000*306", "%0D%0A332"])
-def test_unknown_number_is_404(ingress: Ingress, ksr: FakeKsr, dialled: str) -> None:
+def test_unknown_number_is_404(routing: Callbacks, ksr: FakeKsr, dialled: str) -> None:
     ksr.message("INVITE", dialled)
-    ingress.route()
+    routing.ksr_request_route(None)
     assert ksr.replies == [404]
 
 
-def test_flooding_stranger_gets_silence_and_a_trunk_is_not_counted(ingress: Ingress, ksr: FakeKsr) -> None:
+def test_flooding_stranger_gets_silence_and_a_trunk_is_not_counted(routing: Callbacks, ksr: FakeKsr) -> None:
     ksr.results["pike.pike_check_req"] = -1
     ksr.message("INVITE", "332", ("127.0.0.9", 5060))
-    ingress.route()
+    routing.ksr_request_route(None)
     assert ksr.replies == []
     assert len(ksr.called("pike.pike_check_req")) == 1
     ksr.message("INVITE", "332")
-    ingress.route()
+    routing.ksr_request_route(None)
     assert len(ksr.called("pike.pike_check_req")) == 1
     assert len(ksr.called("tm.t_relay")) == 1
 
 
-def test_max_forwards_and_sanity(ingress: Ingress, ksr: FakeKsr) -> None:
+def test_max_forwards_and_sanity(routing: Callbacks, ksr: FakeKsr) -> None:
     ksr.results["maxfwd.process_maxfwd"] = -1
-    ingress.route()
+    routing.ksr_request_route(None)
     assert ksr.replies == [483]
     ksr.results.update({"maxfwd.process_maxfwd": 1, "sanity.sanity_check": -1})
-    ingress.route()
+    routing.ksr_request_route(None)
     assert ksr.replies == [483]  # sanity answers by itself
     assert not ksr.called("tm.t_relay")
 
@@ -121,37 +118,37 @@ def in_dialog(ksr: FakeKsr, method: str, mark: str) -> None:
 
 
 @pytest.mark.parametrize("method", ["ACK", "BYE", "INVITE", "INFO"])
-def test_in_dialog_request_of_ours_is_followed(ingress: Ingress, ksr: FakeKsr, method: str) -> None:
+def test_in_dialog_request_of_ours_is_followed(routing: Callbacks, ksr: FakeKsr, method: str) -> None:
     in_dialog(ksr, method, MARK)
-    ingress.route()
+    routing.ksr_request_route(None)
     assert (ksr.replies, len(ksr.called("tm.t_relay"))) == ([], 1)
 
 
 @pytest.mark.parametrize(("method", "replies"), [("ACK", []), ("BYE", [481]), ("INVITE", [481])])
 @pytest.mark.parametrize("mark", ["", "0" * 16, MARK[:-1]])
 def test_forged_dialog_is_not_followed(
-    ingress: Ingress, ksr: FakeKsr, method: str, replies: list[int], mark: str
+    routing: Callbacks, ksr: FakeKsr, method: str, replies: list[int], mark: str
 ) -> None:
     in_dialog(ksr, method, mark)
-    ingress.route()
+    routing.ksr_request_route(None)
     assert ksr.replies == replies
     assert not ksr.called("rr.loose_route")
     assert not ksr.called("tm.t_relay")
 
 
-def test_route_of_ours_in_a_new_request_is_not_followed(ingress: Ingress, ksr: FakeKsr) -> None:
+def test_route_of_ours_in_a_new_request_is_not_followed(routing: Callbacks, ksr: FakeKsr) -> None:
     in_dialog(ksr, "INVITE", MARK)
     ksr.results.update({"siputils.has_totag": -1, "kx.get_ruser": "999"})
-    ingress.route()
+    routing.ksr_request_route(None)
     assert ksr.replies == [404]
 
 
-def test_dialog_that_leads_nowhere_is_answered(ingress: Ingress, ksr: FakeKsr) -> None:
+def test_dialog_that_leads_nowhere_is_answered(routing: Callbacks, ksr: FakeKsr) -> None:
     in_dialog(ksr, "BYE", MARK)
     ksr.results["tm.t_relay"] = -1
-    ingress.route()
+    routing.ksr_request_route(None)
     ksr.results["rr.loose_route"] = -1
-    ingress.route()
+    routing.ksr_request_route(None)
     assert ksr.replies == [503, 481]
 
 
@@ -165,31 +162,27 @@ def test_dialog_that_leads_nowhere_is_answered(ingress: Ingress, ksr: FakeKsr) -
         ("sip:332@h", True, ("1", "start"), []),
         ("sip:332;context=9@h", True, None, [404]),
         ("sip:332;context=2;option=7@h", True, None, [404]),
-        ("sip:332;context=%FF@h", True, None, None),
+        ("sip:332;context=%FF@h", True, None, [400]),
     ],
 )
 def test_entry_that_a_trusted_trunk_chooses(
-    ksr: FakeKsr, uri: str, trusted: bool, entry: tuple[str, str] | None, replies: list[int] | None
+    ksr: FakeKsr, uri: str, trusted: bool, entry: tuple[str, str] | None, replies: list[int]
 ) -> None:
     site = load_site(SITE.replace("name: carrier", f"name: carrier, trusted: {str(trusted).lower()}"), "site.yaml")
     ivr_file = load_ivr_file(
         IVR.rstrip().removesuffix("}") + ', 2: {name: b, options: {start: [hangup], "*": [hangup]}}}', "i"
     )
-    ingress = Ingress(site, Directory(site, ivr_file), ivr_file.contexts, KEY)
+    routing = compose(site, ivr_file, KEY)
     ksr.results["kx.get_ruri"] = uri
-    if replies is None:
-        with pytest.raises(UnreadableError):
-            ingress.route()
-        return
-    ingress.route()
+    routing.ksr_request_route(None)
     assert ksr.replies == replies
     if entry:
-        [line] = [line for line in ksr.memory["ci_headers"].split("\r\n") if line.startswith("X-CI-Entry")]
+        [line] = [line for line in transaction.sidecar_headers.split("\r\n") if line.startswith("X-CI-Entry")]
         got = EntryHeader.parse(line.partition(": ")[2])
         assert (got.context, got.option) == entry
 
 
-def test_our_own_invite_with_nothing_private_is_a_loop(ingress: Ingress, ksr: FakeKsr) -> None:
+def test_our_own_invite_with_nothing_private_is_a_loop(routing: Callbacks, ksr: FakeKsr) -> None:
     ksr.message("INVITE", "332", ("127.0.0.1", 5060))
-    ingress.route()
+    routing.ksr_request_route(None)
     assert ksr.replies == [482]

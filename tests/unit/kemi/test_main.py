@@ -1,52 +1,159 @@
-"""No callback lets an exception out, and every callback that can be armed exists."""
+"""No callback lets an exception out, Refused is answered, and every callback that can be armed exists."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from unittest.mock import Mock
+from unittest.mock import Mock, create_autospec
 
 import pytest
 
+from callinteractive.errors import HeaderError
+from callinteractive.headers import TransferHeader
 from kemi import main
+from kemi.anchor import MediaAnchor
 from kemi.facts import UnreadableError
+from kemi.fork import Forks
+from kemi.ingress import Ingress
 from kemi.ksr import Route
 from kemi.main import Callbacks
+from kemi.record_route import RecordRoute
+from kemi.redirect import Redirects
+from kemi.refusal import Answered, Refused
+from kemi.sidecars import Sidecars
+from kemi.transaction import Exchange, transaction
 from tests.unit.kemi.fake_ksr import FakeKsr
 from tests.unit.kemi.test_ingress import IVR, SITE
 
 NOT_UTF8 = UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid")
+BOOM = RuntimeError("boom")
+
+
+class Rooms:
+    """What the callbacks call: each a mock of the real class."""
+
+    def __init__(self) -> None:
+        self.ingress, self.sidecars, self.redirects, self.forks, self.media, self.record_route = (
+            create_autospec(kind, instance=True)
+            for kind in (Ingress, Sidecars, Redirects, Forks, MediaAnchor, RecordRoute)
+        )
+        self.callbacks = Callbacks(
+            self.ingress, self.sidecars, self.redirects, self.forks, self.media, self.record_route
+        )
+
+
+@pytest.fixture
+def rooms(ksr: FakeKsr) -> Rooms:
+    return Rooms()
 
 
 @pytest.mark.parametrize(
-    ("error", "code"),
-    [(RuntimeError("boom"), 500), (UnreadableError("Unreadable Caller"), 400), (NOT_UTF8, 400)],
+    ("error", "code", "logged"),
+    [
+        (BOOM, 500, 1),
+        (UnreadableError("Unreadable Caller"), 400, 0),
+        (HeaderError("X-CI-Call: 'call_id' is missing"), 400, 0),
+        (NOT_UTF8, 400, 0),
+        (Refused(404, "Not Found"), 404, 0),
+    ],
 )
-def test_exception_in_the_request_route_is_answered(ksr: FakeKsr, error: Exception, code: int) -> None:
-    callbacks = Callbacks(Mock(route=Mock(side_effect=error)))
-    assert callbacks.ksr_request_route(None) == 1
+def test_exception_in_the_request_route_is_answered(
+    rooms: Rooms, ksr: FakeKsr, error: Exception, code: int, logged: int
+) -> None:
+    rooms.ingress.route.side_effect = error
+    assert rooms.callbacks.ksr_request_route(None) == 1
     assert ksr.replies == [code]
-    assert len(ksr.called("err")) == (code == 500)
+    assert len(ksr.called("err")) == logged
 
 
-def test_exception_while_answering_is_logged(ksr: FakeKsr) -> None:
+def test_what_is_answered_already_is_not_answered_again(rooms: Rooms, ksr: FakeKsr) -> None:
+    rooms.ingress.route.side_effect = Answered
+    assert rooms.callbacks.ksr_request_route(None) == 1
+    assert ksr.calls == []
+
+
+def test_refusal_has_its_header_lines(rooms: Rooms, ksr: FakeKsr) -> None:
+    rooms.redirects.on_sidecar_failure.side_effect = Refused(503, "Service Unavailable", "Retry-After: 5\r\n")
+    rooms.callbacks.sidecar_failed(None)
+    assert ksr.calls == [
+        ("hdr.append_to_reply", ("Retry-After: 5\r\n",)),
+        ("sl.send_reply", (503, "Service Unavailable")),
+    ]
+
+
+@pytest.mark.parametrize("error", [HeaderError("of our own sidecar"), BOOM, NOT_UTF8])
+def test_exception_in_a_failure_route_is_our_fault(rooms: Rooms, ksr: FakeKsr, error: Exception) -> None:
+    rooms.redirects.on_sidecar_failure.side_effect = error
+    rooms.callbacks.sidecar_failed(None)
+    assert ksr.replies == [500]
+    assert len(ksr.called("err")) == 1
+
+
+def test_exception_while_answering_is_logged(rooms: Rooms, ksr: FakeKsr) -> None:
     ksr.results["sl.send_reply"] = RuntimeError("no memory")
-    callbacks = Callbacks(Mock(route=Mock(side_effect=RuntimeError("boom"))))
-    assert callbacks.ksr_request_route(None) == 1
+    rooms.ingress.route.side_effect = BOOM
+    assert rooms.callbacks.ksr_request_route(None) == 1
     assert len(ksr.called("err")) == 2
 
 
-def test_exception_in_the_reply_route_lets_the_reply_pass(ksr: FakeKsr) -> None:
-    ksr.results["kx.get_msgbuf"] = RuntimeError("boom")
-    assert Callbacks(Mock()).ksr_reply_route(None) == 1
+def test_exception_in_the_reply_route_lets_the_reply_pass(rooms: Rooms, ksr: FakeKsr) -> None:
+    ksr.results["kx.get_msgbuf"] = BOOM
+    assert rooms.callbacks.ksr_reply_route(None) == 1
     assert ksr.replies == []
     assert len(ksr.called("err")) == 1
 
 
-def test_branch_without_its_headers_is_not_sent(ksr: FakeKsr) -> None:
-    ksr.results["hdr.append"] = RuntimeError("boom")
-    assert Callbacks(Mock()).to_sidecar(None) == 1
+@pytest.mark.parametrize("error", [None, BOOM])
+def test_private_headers_of_a_reply_are_read_before_they_are_removed(
+    rooms: Rooms, ksr: FakeKsr, error: Exception | None
+) -> None:
+    removed_before: list[int] = []
+
+    def read(*, has_private_headers: bool) -> None:
+        removed_before.append(len(ksr.called("textops.remove_hf_re")))
+        if error:
+            raise error
+
+    rooms.redirects.read_reply.side_effect = read
+    ksr.results["kx.get_msgbuf"] = f"SIP/2.0 302 Moved Temporarily\r\n{TransferHeader.NAME}: to=1\r\n"
+    rooms.callbacks.ksr_reply_route(None)
+    assert removed_before == [0]
+    assert ksr.called("textops.remove_hf_re") == [("^X-CI-",)]
+
+
+@pytest.mark.parametrize("callback", ["to_sidecar", "to_target"])
+def test_branch_that_cannot_be_made_ready_is_not_sent(rooms: Rooms, ksr: FakeKsr, callback: str) -> None:
+    rooms.sidecars.on_branch.side_effect = rooms.forks.on_branch.side_effect = BOOM
+    assert getattr(rooms.callbacks, callback)(None) == 1
     assert ksr.called("set_drop")
+
+
+def anchor_branches() -> None:
+    transaction.is_anchored = True
+
+
+def anchor_dialog() -> None:
+    transaction.exchange = Exchange("anchored-1", is_from_caller=True, has_offer=True)
+
+
+@pytest.mark.parametrize(
+    ("callback", "remember", "withheld"),
+    [
+        ("target_replied", None, False),
+        ("target_replied", anchor_branches, True),
+        ("in_dialog_replied", None, False),
+        ("in_dialog_replied", anchor_dialog, True),
+    ],
+)
+def test_reply_that_could_not_be_handled_passes_without_what_it_tells_of_anchored_media(
+    rooms: Rooms, ksr: FakeKsr, callback: str, remember: Mock | None, withheld: bool
+) -> None:
+    if remember:
+        remember()
+    rooms.forks.on_reply.side_effect = rooms.media.on_in_dialog_reply.side_effect = BOOM
+    getattr(rooms.callbacks, callback)(None)
+    assert bool(ksr.called("textopsx.remove_body")) is withheld
+    assert len(ksr.called("err")) == 1
 
 
 def test_every_route_has_its_callback() -> None:
@@ -74,8 +181,14 @@ def test_bad_configuration_refuses_to_start(
     files: Path, name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (files / name).write_text("node: x\n")
-    monkeypatch.setattr(os, "_exit", Mock(side_effect=SystemExit))
+    exits: list[int] = []
+
+    def exit_with(status: int) -> None:
+        exits.append(status)
+        raise SystemExit
+
+    monkeypatch.setattr(os, "_exit", exit_with)
     with pytest.raises(SystemExit):
         main.mod_init()
-    os._exit.assert_called_once_with(main.EXIT_CONFIG)  # type: ignore[attr-defined]
+    assert exits == [main.EXIT_CONFIG]
     assert f"cannot start: {files / name}:1: " in capsys.readouterr().err

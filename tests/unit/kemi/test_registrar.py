@@ -6,8 +6,10 @@ import pytest
 
 from callinteractive.config import load_ivr_file, load_site
 from callinteractive.numbers import Directory
+from kemi.refusal import Answered
 from kemi.registrar import REALM, Registrar
 from tests.unit.kemi.fake_ksr import FakeKsr
+from tests.unit.kemi.refusals import refused
 from tests.unit.kemi.test_ingress import IVR
 from tests.unit.kemi.test_transfer import SITE
 
@@ -17,16 +19,18 @@ DIRECTORY = Directory(load_site(SITE, "site.yaml"), load_ivr_file(IVR, "ivr.yaml
 @pytest.mark.parametrize("user", ["000*306", "999", ""])
 def test_no_password_no_registration(ksr: FakeKsr, user: str) -> None:
     ksr.results.update({"kx.get_tuser": user, "kx.get_fuser": user})
-    Registrar(DIRECTORY).register()
-    assert Registrar(DIRECTORY).find_caller() is None
-    assert ksr.replies == [403, 403]
+    with refused(403):
+        Registrar(DIRECTORY).register()
+    with refused(403):
+        Registrar(DIRECTORY).find_caller()
     assert not ksr.called("auth.auth_challenge")
 
 
 @pytest.mark.parametrize("user", ["000*307", "000%2A307", "307"])
 def test_registration(ksr: FakeKsr, user: str) -> None:
     ksr.results.update({"kx.get_tuser": user, "auth.pv_auth_check": -1})
-    Registrar(DIRECTORY).register()
+    with pytest.raises(Answered):
+        Registrar(DIRECTORY).register()
     assert ksr.called("auth.auth_challenge") == [(REALM, 1)]
     assert not ksr.called("registrar.save_uri")
     ksr.results["auth.pv_auth_check"] = 1
@@ -37,12 +41,11 @@ def test_registration(ksr: FakeKsr, user: str) -> None:
 
 def test_caller(ksr: FakeKsr) -> None:
     ksr.results.update({"kx.get_fuser": "307", "auth.pv_auth_check": -1})
-    assert Registrar(DIRECTORY).find_caller() is None
+    with pytest.raises(Answered):
+        Registrar(DIRECTORY).find_caller()
     assert ksr.called("auth.auth_challenge")
     ksr.results["auth.pv_auth_check"] = 1
-    found = Registrar(DIRECTORY).find_caller()
-    assert found is not None
-    assert found.number == "000*307"
+    assert Registrar(DIRECTORY).find_caller().number == "000*307"
     assert ksr.called("auth.consume_credentials")
 
 

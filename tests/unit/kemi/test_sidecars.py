@@ -7,23 +7,27 @@ import pytest
 from callinteractive.facts import CallFacts
 from callinteractive.headers import CallHeader, EntryHeader
 from callinteractive.model import Context, SidecarPool
-from kemi import sidecars
-from kemi.sidecars import Sidecars
+from kemi.sidecars import REST_S, Sidecars, Unavailable
 from tests.unit.kemi.fake_ksr import FakeKsr
+from tests.unit.kemi.refusals import refused
 
-SIDECARS = Sidecars(
-    SidecarPool(3, "127.0.0.1", 5070, pools={"vip": (2,)}),
-    {"3": Context("3", "main", {}), "4": Context("4", "vip", {}, pool="vip")},
-)
 CALL = CallHeader(CallFacts("c" * 32, "1:" + "c" * 32, "7", "N", "332", "000*332", 145))
 
 
-def enter(context: str) -> None:
-    SIDECARS.enter("332", EntryHeader("000*332", context, "start"), f"{CALL.NAME}: {CALL}\r\n")
+@pytest.fixture
+def sidecars() -> Sidecars:
+    return Sidecars(
+        SidecarPool(3, "127.0.0.1", 5070, pools={"vip": (2,)}),
+        {"3": Context("3", "main", {}), "4": Context("4", "vip", {}, pool="vip")},
+    )
 
 
-def test_headers_are_the_branch_s_only(ksr: FakeKsr) -> None:
-    enter("3")
+def enter(sidecars: Sidecars, context: str) -> None:
+    sidecars.enter("332", EntryHeader("000*332", context, "start"), f"{CALL.NAME}: {CALL}\r\n")
+
+
+def test_headers_are_the_branch_s_only(sidecars: Sidecars, ksr: FakeKsr) -> None:
+    enter(sidecars, "3")
     assert not ksr.called("hdr.append")
     sidecars.on_branch()
     [(lines,)] = ksr.called("hdr.append")
@@ -35,24 +39,24 @@ def test_headers_are_the_branch_s_only(ksr: FakeKsr) -> None:
 
 @pytest.mark.parametrize(("context", "group", "ports"), [("3", 1, ("5070", "5071")), ("4", 3, ("5072",))])
 def test_context_s_pool_is_asked_even_where_none_lives(
-    ksr: FakeKsr, context: str, group: int, ports: tuple[str, ...]
+    sidecars: Sidecars, ksr: FakeKsr, context: str, group: int, ports: tuple[str, ...]
 ) -> None:
     ksr.results["dispatcher.ds_select_domain"] = -1
-    enter(context)
+    enter(sidecars, context)
     [(uri,)] = ksr.called("seturi")
     assert uri in [f"sip:332@127.0.0.1:{port}" for port in ports]
     assert ksr.called("dispatcher.ds_select_domain") == [(group, 4)]
     assert ksr.called("tm.t_relay")
 
 
-def test_nothing_could_be_sent(ksr: FakeKsr) -> None:
+def test_nothing_could_be_sent(sidecars: Sidecars, ksr: FakeKsr) -> None:
     ksr.results["tm.t_relay"] = -1
-    enter("3")
-    assert ksr.replies == [503]
+    with refused(503):
+        enter(sidecars, "3")
 
 
 @pytest.mark.parametrize("silent", [True, False])
-def test_next_sidecar(ksr: FakeKsr, silent: bool) -> None:
+def test_next_sidecar(sidecars: Sidecars, ksr: FakeKsr, silent: bool) -> None:
     ksr.results["tm.t_branch_timeout"] = 1 if silent else -1
     sidecars.ask_next()
     assert bool(ksr.called("dispatcher.ds_mark_dst_state")) is silent
@@ -61,31 +65,40 @@ def test_next_sidecar(ksr: FakeKsr, silent: bool) -> None:
     assert ksr.called("tm.t_on_branch") == [("to_sidecar",)]
 
 
-def test_all_were_tried(ksr: FakeKsr) -> None:
+def test_all_were_tried(sidecars: Sidecars, ksr: FakeKsr) -> None:
     ksr.results["dispatcher.ds_next_domain"] = -1
-    sidecars.ask_next()
-    assert ksr.replies == [503]
-    assert ksr.called("hdr.append_to_reply") == [("Retry-After: 5\r\n",)]
+    with pytest.raises(Unavailable) as caught:
+        sidecars.ask_next()
+    assert (caught.value.code, caught.value.headers) == (503, "Retry-After: 5\r\n")
 
 
-def test_where_all_of_a_pool_refuse_new_calls_are_refused(ksr: FakeKsr, monkeypatch: pytest.MonkeyPatch) -> None:
+def refuses(sidecars: Sidecars, context: str) -> bool:
+    try:
+        sidecars.check_load(context)
+    except Unavailable:
+        return True
+    return False
+
+
+def test_where_all_of_a_pool_refuse_new_calls_are_refused(
+    sidecars: Sidecars, ksr: FakeKsr, monkeypatch: pytest.MonkeyPatch
+) -> None:
     now = [1000.0]
     monkeypatch.setattr("kemi.sidecars.time.monotonic", lambda: now[0])
-    monkeypatch.setattr("kemi.sidecars._rests_until", {})
     ksr.results["dispatcher.ds_next_domain"] = -1
-    enter("4")
-    assert not SIDECARS.refuses("4")
-    sidecars.ask_next()
-    assert (SIDECARS.refuses("4"), SIDECARS.refuses("3")) == (True, False)
-    assert ksr.replies == [503, 503]
-    now[0] += sidecars.REST_S
-    assert not SIDECARS.refuses("4")
+    enter(sidecars, "4")
+    assert not refuses(sidecars, "4")
+    with pytest.raises(Unavailable):
+        sidecars.ask_next()
+    assert (refuses(sidecars, "4"), refuses(sidecars, "3")) == (True, False)
+    now[0] += REST_S
+    assert not refuses(sidecars, "4")
 
 
-def test_silence_is_no_refusal(ksr: FakeKsr, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Others may live, and whoever is silent is found out by its probes."""
-    monkeypatch.setattr("kemi.sidecars._rests_until", {})
+def test_silence_is_no_refusal(sidecars: Sidecars, ksr: FakeKsr) -> None:
+    """Others may live, and probes find out whoever is silent."""
     ksr.results.update({"dispatcher.ds_next_domain": -1, "tm.t_branch_timeout": 1})
-    enter("3")
-    sidecars.ask_next()
-    assert not SIDECARS.refuses("3")
+    enter(sidecars, "3")
+    with pytest.raises(Unavailable):
+        sidecars.ask_next()
+    assert not refuses(sidecars, "3")

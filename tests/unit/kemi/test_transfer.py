@@ -10,11 +10,15 @@ from callinteractive.facts import CallFacts
 from callinteractive.headers import CallerHeader, CallHeader, TransferHeader
 from callinteractive.model import Extension
 from callinteractive.numbers import Directory
-from kemi import fork as forks
+from kemi import fork
+from kemi.anchor import Anchoring, MediaAnchor
+from kemi.fork import Forks
 from kemi.ksr import Route
-from kemi.transfer import Anchoring, Transfer
+from kemi.record_route import RecordRoute
+from kemi.transfer import Transfer
 from tests.unit.kemi.fake_ksr import FakeKsr
-from tests.unit.kemi.test_ingress import IVR
+from tests.unit.kemi.refusals import refused
+from tests.unit.kemi.test_ingress import IVR, KEY
 
 SITE = """
 node: 1
@@ -30,6 +34,7 @@ extensions:
 """
 FACTS = CallFacts("a" * 32, "1:" + "a" * 32, "7", "Ivan", "332", "000*332", 145)
 CALLER = CallerHeader("Petr", "8")
+FORKS = Forks(MediaAnchor(), RecordRoute(KEY, anchors=False))
 
 
 def start(
@@ -49,7 +54,7 @@ def start(
 
     for header in (CallHeader(FACTS), CALLER, TransferHeader(numbers, timeout_s, early_media)):
         ksr.headers[header.NAME] = str(header)
-    Transfer(loaded, directory, contacts_of).start(Anchoring.NEVER, for_caller=False)
+    Transfer(loaded, directory, contacts_of, FORKS).start(Anchoring.NEVER, for_caller=False)
     return [uri for (uri,) in ksr.called("seturi") + ksr.called("corex.append_branch_uri")]
 
 
@@ -75,16 +80,17 @@ def test_all_numbers_ring_at_once_each_target_once(ksr: FakeKsr) -> None:
 
 
 def test_no_route_is_404(ksr: FakeKsr) -> None:
-    assert start(ksr, "307") == []
-    assert start(ksr, "+7495", site=SITE.partition("trunks:")[0]) == []
-    assert ksr.replies == [404, 404]
+    with refused(404):
+        start(ksr, "307")
+    with refused(404):
+        start(ksr, "+7495", site=SITE.partition("trunks:")[0])
     assert not ksr.called("tm.t_relay")
 
 
 @pytest.mark.parametrize(("timeout_s", "milliseconds"), [(None, 60_000), (7, 7_000)])
 def test_time_to_answer(ksr: FakeKsr, timeout_s: int | None, milliseconds: int) -> None:
     start(ksr, "306", timeout_s=timeout_s)
-    assert ksr.called("tm.t_set_fr") == [(milliseconds, forks.SILENT_MS)]
+    assert ksr.called("tm.t_set_fr") == [(milliseconds, fork.SILENT_MS)]
     assert ksr.called("tm.t_set_max_lifetime") == [(milliseconds, 0)]
 
 
@@ -98,7 +104,7 @@ def enter_branch(ksr: FakeKsr, index: int, uri: str) -> list[tuple[str]]:
     """Run the branch route; returns what it appended."""
     before = len(ksr.called("hdr.append"))
     ksr.results.update({"tm.t_get_branch_index": index, "kx.get_ruri": uri})
-    forks.on_branch()
+    FORKS.on_branch()
     return ksr.called("hdr.append")[before:]
 
 
@@ -122,7 +128,7 @@ def fail_branch(ksr: FakeKsr, index: int, code: int, timed_out: bool = False, re
             "tm.t_branch_replied": 1 if replied else -1,
         }
     )
-    forks.on_branch_failure()
+    FORKS.on_branch_failure()
     return [uri for (uri,) in ksr.called("seturi")[before:]]
 
 
@@ -169,7 +175,7 @@ def test_dead_trunk_comes_not_first(ksr: FakeKsr) -> None:
 
 def reply(ksr: FakeKsr, index: int, status: int, body: bool = False) -> None:
     ksr.results.update({"tm.t_get_branch_index": index, "kx.get_status": status, "textops.has_body": 1 if body else -1})
-    forks.on_reply()
+    FORKS.on_reply()
 
 
 @pytest.mark.parametrize("early_media", [True, False])
@@ -207,4 +213,4 @@ def test_final_code(ksr: FakeKsr, replies: list[tuple[int, int]], picked: int, t
     for index, status in replies:
         reply(ksr, index, status)
     ksr.results["tm.t_get_status_code"] = picked
-    assert forks.outcome()[0] == (told or [picked])[0]
+    assert fork.outcome()[0] == (told or [picked])[0]

@@ -1,0 +1,17 @@
+"""How a request is refused: an exception, raised where the reason is found and answered by `kemi.main` alone. Pure."""
+
+from __future__ import annotations
+
+
+class Refused(Exception):  # noqa: N818  # no error of ours: an outcome
+    """The request gets this answer. `headers` are whole lines, each ended by CRLF."""
+
+    def __init__(self, code: int, reason: str, headers: str = "") -> None:
+        super().__init__(f"{code} {reason}")
+        self.code = code
+        self.reason = reason
+        self.headers = headers
+
+
+class Answered(Exception):  # noqa: N818
+    """Nothing is left to do: Kamailio has answered the request by itself, or it gets no answer at all."""

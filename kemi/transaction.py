@@ -1,0 +1,222 @@
+"""What a transaction remembers between the routes that Kamailio runs for it: one typed record.
+
+Another worker may handle a reply than the one that handled the request, so the record lives with tm's transaction, in
+shared memory. Each field is read and written by itself: a route pays only for what it uses. A field that was never set
+is empty: "", 0, False, None or no branch.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Generic, NamedTuple, Protocol, Self, TypeVar
+
+from kemi import ksr
+from kemi.ksr import From
+
+
+class BranchPlan(NamedTuple):
+    """What a branch gets when Kamailio sends it.
+
+    `from_`: the caller to show, None for the INVITE's own From. `lines`: header lines that only this branch has.
+    `next_uri`: what to try if it fails, empty for nothing. `is_spiral`: it leads to ourselves. `is_anchored`: its media
+    goes through RTPengine.
+    """
+
+    from_: From | None
+    lines: str
+    next_uri: str
+    is_spiral: bool
+    is_anchored: bool
+
+    def to_text(self) -> str:
+        return json.dumps(self._asdict())
+
+    @classmethod
+    def from_text(cls, text: str) -> Self:
+        fields = json.loads(text)
+        if fields["from_"]:
+            fields["from_"] = From(*fields["from_"])
+        return cls(**fields)
+
+
+class Branch(NamedTuple):
+    """A branch that was sent: where to, and the name of its media in RTPengine, empty if that is not anchored."""
+
+    uri: str
+    media: str = ""
+
+    def to_text(self) -> str:
+        return f"{self.media} {self.uri}"
+
+    @classmethod
+    def from_text(cls, text: str) -> Self:
+        media, _, uri = text.partition(" ")  # the name is ours and has no blank
+        return cls(uri, media)
+
+
+class Exchange(NamedTuple):
+    """A request inside a dialog with anchored media that may carry an offer, or have one in its reply.
+
+    `media`: its name in RTPengine. `is_from_caller`: the caller's side sent it. `has_offer`: it carried one.
+    """
+
+    media: str
+    is_from_caller: bool
+    has_offer: bool
+
+    def to_text(self) -> str:
+        return json.dumps(self._asdict())
+
+    @classmethod
+    def from_text(cls, text: str) -> Self:
+        return cls(**json.loads(text))
+
+
+class _Recordable(Protocol):
+    def to_text(self) -> str: ...
+
+    @classmethod
+    def from_text(cls, text: str) -> Self: ...
+
+
+_R = TypeVar("_R", bound=_Recordable)
+
+
+class _Field:
+    """One field of the record, kept under its own name."""
+
+    key: str
+
+    def __set_name__(self, _owner: type, name: str) -> None:
+        self.key = f"ci_{name}"
+
+
+class _Text(_Field):
+    def __get__(self, _instance: object, _owner: type) -> str:
+        return ksr.recall(self.key)
+
+    def __set__(self, _instance: object, value: str) -> None:
+        ksr.remember(self.key, value)
+
+
+class _Number(_Field):
+    def __get__(self, _instance: object, _owner: type) -> int:
+        return ksr.recall_number(self.key)
+
+    def __set__(self, _instance: object, value: int) -> None:
+        ksr.remember_number(self.key, value)
+
+
+class _Flag(_Field):
+    def __get__(self, _instance: object, _owner: type) -> bool:
+        return ksr.recall_number(self.key) != 0
+
+    def __set__(self, _instance: object, value: bool) -> None:
+        ksr.remember_number(self.key, int(value))
+
+
+class _Numbers(_Field):
+    def __get__(self, _instance: object, _owner: type) -> set[int]:
+        return {int(number) for number in ksr.recall(self.key).split()}
+
+    def __set__(self, _instance: object, value: set[int]) -> None:
+        ksr.remember(self.key, " ".join(map(str, value)))
+
+
+class _From(_Field):
+    def __get__(self, _instance: object, _owner: type) -> From | None:
+        text = ksr.recall(self.key)
+        return From(*json.loads(text)) if text else None
+
+    def __set__(self, _instance: object, value: From) -> None:
+        ksr.remember(self.key, json.dumps(value))
+
+
+class _Record(_Field, Generic[_R]):
+    """None where nothing was recorded."""
+
+    def __init__(self, kind: type[_R]) -> None:
+        self._kind = kind
+
+    def __get__(self, _instance: object, _owner: type) -> _R | None:
+        text = ksr.recall(self.key)
+        return self._kind.from_text(text) if text else None
+
+    def __set__(self, _instance: object, value: _R) -> None:
+        ksr.remember(self.key, value.to_text())
+
+
+class _Records(Generic[_R]):
+    """Records by a key: ``transaction.branches[index]``. Raises KeyError where nothing was recorded."""
+
+    def __init__(self, name: str, kind: type[_R]) -> None:
+        self._prefix = f"ci_{name}:"
+        self._kind = kind
+
+    def __getitem__(self, key: object) -> _R:
+        record = self.get(key)
+        if record is None:
+            raise KeyError(key)
+        return record
+
+    def get(self, key: object) -> _R | None:
+        text = ksr.recall(f"{self._prefix}{key}")
+        return self._kind.from_text(text) if text else None
+
+    def __setitem__(self, key: object, record: _R) -> None:
+        ksr.remember(f"{self._prefix}{key}", record.to_text())
+
+
+class Transaction:
+    """The memory of the transaction of the message at hand. Header values are as they came: most go on unread."""
+
+    # --- An INVITE in an IVR (`kemi.redirect`, `kemi.sidecars`)
+    call = _Text()
+    """The value of X-CI-Call."""
+    user = _Text()
+    """The user of the Request-URI that the caller sent, escaped."""
+    caller_anchors = _Flag()
+    """The caller's trunk or extension anchors its media."""
+    returns = _Number()
+    """How often the INVITE has come back to a sidecar."""
+    sidecar_group = _Number()
+    """The dispatcher group of the sidecars that are asked."""
+    sidecar_headers = _Text()
+    """The header lines for the sidecar that is asked."""
+    # What the last 302 said.
+    transfer = _Text()
+    caller = _Text()
+    state = _Text()
+    entry = _Text()
+
+    # --- Its branches (`kemi.fork`)
+    branches_used = _Number()
+    """How many the INVITE has had, to sidecars and to targets."""
+    early_media = _Flag()
+    """The caller may hear a callee before the answer (A12)."""
+    is_anchored = _Flag()
+    """The media of at least one branch goes through RTPengine."""
+    is_answered = _Flag()
+    """A branch has answered. Only noted if some are anchored."""
+    differs_in_from = _Flag()
+    """Branches show different callers."""
+    own_from = _From()
+    """The INVITE's own From; set once another was shown to any branch."""
+    ringing = _Numbers()
+    """Indexes of the branches that ring."""
+    is_busy = _Flag()
+    """A branch was busy."""
+    plans = _Records("plan", BranchPlan)
+    """By Request-URI."""
+    branches = _Records("branch", Branch)
+    """By index."""
+
+    # --- A request inside a dialog
+    callee_to = _Text()
+    """The To of a callee's request, as it wrote it (`kemi.identity`)."""
+    exchange = _Record(Exchange)
+    """What the reply answers (`kemi.anchor`)."""
+
+
+transaction = Transaction()
+"""The one instance. It holds nothing itself."""
