@@ -1,4 +1,4 @@
-"""Fixtures for tests with real daemons: one stack and one web application a worker, each on a net of its own."""
+"""Fixtures for tests with real daemons. Each worker has one stack and one web application, on its own net."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from tests.support.stack import Net, RunningStack
 from tests.support.webapp import FakeWebApp
 
 NET = os.environ.get("CALLINTERACTIVE_TEST_NET", "127.13")
-"""The loopback /16 of this run; another one lets two runs share a machine."""
+"""The loopback /16 of this run. Choose another one to run the tests twice at the same time."""
 BASE_PORT = 23000
 EXTENSION = "306"
-PRIVATE = 100  # nets of stacks that a test has to itself
+PRIVATE = 100  # first of the nets for stacks that belong to one test
 
 LOG = pytest.StashKey[tuple[RunningStack, int]]()
 
@@ -40,7 +40,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """A failed test shows what the stack logged during it."""
+    """Add the stack's log to the report of a failed test."""
     report = yield
     if report.failed and LOG in item.stash:
         stack, since = item.stash[LOG]
@@ -77,7 +77,7 @@ async def shared_stack(
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def stack(shared_stack: RunningStack, request: pytest.FixtureRequest) -> AsyncIterator[RunningStack]:
-    """The worker's stack. After each test nothing of its calls may be left in it."""
+    """The worker's stack. After each test, nothing of its calls may be left."""
     request.node.stash[LOG] = (shared_stack, len(shared_stack.log))
     yield shared_stack
     await assert_idle(shared_stack)
@@ -85,7 +85,7 @@ async def stack(shared_stack: RunningStack, request: pytest.FixtureRequest) -> A
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def private_stack(web: FakeWebApp, tmp_path: Path) -> AsyncIterator[RunningStack]:
-    """A stack that the test starts, breaks and stops itself; its IVRs ask the worker's web application."""
+    """A stack for one test, which starts, breaks and stops it. Its IVRs ask the worker's web application."""
     private_net = Net(f"{NET}.{PRIVATE + _worker()}", BASE_PORT)
     stack = RunningStack(private_net, tmp_path / "stack", _ivr_yaml(web))
     yield stack
@@ -99,13 +99,13 @@ def _numbers() -> Iterator[int]:
 
 @pytest.fixture
 def caller(_numbers: Iterator[int]) -> str:
-    """An external number that no other test calls from: it selects the web application's answers."""
+    """An external number that only this test calls from: it selects the web application's answers."""
     return f"+1555{next(_numbers):07d}"
 
 
 @pytest.fixture
 def call(stack: RunningStack, caller: str) -> PlaceCall:
-    """``call(number, **options)``: a Phone that calls the IVR, for the carrier from `caller`.
+    """``call(number, **options)``: a Phone that calls the IVR through the carrier, as `caller`.
 
     With ``is_internal=True`` it is our extension 000*306. For the other options see Phone.
     """
@@ -119,6 +119,6 @@ def call(stack: RunningStack, caller: str) -> PlaceCall:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def callees(stack: RunningStack) -> AsyncIterator[CalledPhones]:
-    """The phones that a call can be transferred to. After each test Kamailio must have no dialog of it."""
+    """The phones that a call can be transferred to. After each test, Kamailio must hold no dialog."""
     yield CalledPhones(stack)
     await assert_no_dialogs(stack)

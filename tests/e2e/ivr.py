@@ -1,4 +1,4 @@
-"""The IVRs that the end-to-end tests call. The web application's answers, chosen by the caller, say what happens."""
+"""The IVRs that the end-to-end tests call. The web application decides what happens, by the caller's number."""
 
 SCRIPTED_GET = "000*100"
 SCRIPTED_POST = "000*101"

@@ -1,4 +1,4 @@
-"""An unanswered IVR's calls whose media goes through RTPengine (`anchor_media`), for NAT and topology."""
+"""Calls that are routed without an answer, with media through RTPengine (`anchor_media`)."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ async def anchoring_stack(
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def stack(anchoring_stack: RunningStack, request: pytest.FixtureRequest) -> AsyncIterator[RunningStack]:
-    """After each test nothing of its calls may be left, in RTPengine neither."""
+    """After each test, nothing of its calls may be left, not in RTPengine either."""
     request.node.stash[LOG] = (anchoring_stack, len(anchoring_stack.log))
     yield anchoring_stack
     await assert_idle(anchoring_stack)
@@ -50,7 +50,7 @@ async def carrier(stack: RunningStack) -> AsyncIterator[Endpoint]:
 
 
 def assert_anchored(stack: RunningStack, *parties: Phone | Callee) -> None:
-    """What each was told has no address but RTPengine's for media, and nothing private; neither has what each heard."""
+    """Each party saw only RTPengine's address for media, got RTP only from there, and saw no private header."""
     ports = range(stack.site.rtpengine.port_min, stack.site.rtpengine.port_max + 1)
     for party in parties:
         told = [message for message in party.sipp.messages() if not message.sent]
@@ -84,7 +84,7 @@ async def test_both_sides_hear_each_other_through_rtpengine(
 
 
 async def test_digits_pass(stack: RunningStack, web: FakeWebApp, caller: str, callees: CalledPhones) -> None:
-    """RTPengine reports them to the sidecars, of whose calls they are none."""
+    """RTPengine reports these digits to the sidecars too, but they belong to no call of a sidecar."""
     web.on(caller, transfer(FIRST))
     async with callees.first() as first, phone(stack, caller) as calling:
         await first.rings()
@@ -101,7 +101,7 @@ async def test_digits_pass(stack: RunningStack, web: FakeWebApp, caller: str, ca
 async def test_early_media(
     stack: RunningStack, web: FakeWebApp, caller: str, callees: CalledPhones, early_media: str
 ) -> None:
-    """Where it is off the callee's sound is not heard, though RTPengine could pass it on from the INVITE on."""
+    """Without early media nobody hears the callee, although RTPengine could forward it from the INVITE on."""
     web.on(caller, transfer(FIRST, early_media=early_media))
     async with callees.first("callee-early-media") as first, phone(stack, caller) as calling:
         await first.rings()

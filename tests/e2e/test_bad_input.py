@@ -1,4 +1,4 @@
-"""Bad input from the network: a clear answer or none, and the next call goes through."""
+"""Bad input from the network: it gets a clear answer or none, and the next call works."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ async def refused(stack: RunningStack, status: int, service: str = SCRIPTED_GET,
 
 @pytest_asyncio.fixture(loop_scope="session", autouse=True)
 async def _next_call_goes_through(call: PlaceCall, web: FakeWebApp, caller: str) -> AsyncIterator[None]:
-    """Whatever came in, a good call right after it is served."""
+    """A good call right after it still works."""
     yield
     web.on(caller, actions("<Hangup/>"))
     async with call(SCRIPTED_GET) as phone:
@@ -90,7 +90,7 @@ async def test_malformed_sdp_gets_488(stack: RunningStack) -> None:
     ],
 )
 async def test_malformed_sip_never_hurts(stack: RunningStack, message: bytes) -> None:
-    """Answered with an error or dropped, and never answered with a 200."""
+    """It is answered with an error or dropped, never with a 200."""
     loop = asyncio.get_running_loop()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
         sender.setblocking(False)

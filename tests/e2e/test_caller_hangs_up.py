@@ -1,6 +1,6 @@
-"""The caller hanging up at any moment stops everything at once, and nothing leaks (A15).
+"""When the caller hangs up, at whatever moment, everything stops at once and nothing leaks (A15).
 
-That nothing leaks is what the `stack` fixture checks after each test.
+The `stack` fixture checks after each test that nothing has leaked.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`make demo` is what newcomers run first: it must work."""
+"""Newcomers run `make demo` first: it must work."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from examples.demo.demo import IVR
 
 @pytest.fixture(autouse=True)
 def _one_at_a_time() -> Iterator[None]:
-    """The demo's ports are fixed: these tests take turns, across workers and runs."""
+    """The demo's ports are fixed. So these tests take turns, even across workers and runs."""
     with open(Path(tempfile.gettempdir()) / "callinteractive-demo-test.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
@@ -51,7 +51,7 @@ async def test_the_demo_tells_a_whole_call() -> None:
 @pytest.mark.parametrize(("address", "kind"), [(webapp.ADDRESS, socket.SOCK_STREAM), (IVR, socket.SOCK_DGRAM)])
 async def test_a_taken_port_is_named(address: tuple[str, int], kind: socket.SocketKind) -> None:
     with socket.socket(socket.AF_INET, kind) as other:
-        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # TIME_WAIT of the test before
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port of the previous test may be in TIME_WAIT
         other.bind(address)
         if kind == socket.SOCK_STREAM:
             other.listen()

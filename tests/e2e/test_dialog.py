@@ -1,4 +1,4 @@
-"""What a phone may do in a call: hold, dial by INFO, leave the offer to us, use TCP, lose its ACK."""
+"""What phones do in a call: hold, dial by INFO, send an INVITE without SDP, use TCP, lose the ACK."""
 
 from __future__ import annotations
 
@@ -74,4 +74,4 @@ async def test_an_ack_that_never_comes_ends_the_call(call: PlaceCall, web: FakeW
         answers = [entry for entry in phone.sipp.messages() if entry.is_response(200)]
     assert bye.at_s - answer.at_s == NotBefore(32)
     assert len(answers) >= 7  # at once, then after 0.5, 1, 2, 4, 4, … s
-    assert web.requests[caller] == []  # what nobody hears is not begun
+    assert web.requests[caller] == []  # the script does not begin before the ACK

@@ -1,4 +1,4 @@
-"""Whatever strangers make the parts log, and wherever the log goes: calls are answered, and the log is bounded."""
+"""Strangers can't stop calls or fill the disk by what they make the parts log."""
 
 from __future__ import annotations
 

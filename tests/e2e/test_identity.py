@@ -1,4 +1,4 @@
-"""The caller that a callee sees on the wire (A5), whatever the caller or the web application calls itself."""
+"""The caller that a callee sees on the wire (A5), for hostile names of callers and web applications too."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NUMBER = "+4930555"
 
 
 def set_caller(**attributes: str) -> str:
-    """The action; a line break in an attribute is one that XML keeps."""
+    """The SetCaller action. Line breaks are escaped, because XML turns a plain one into a space."""
     breaks = {"\r": "&#13;", "\n": "&#10;"}
     given = "".join(f" {name}={quoteattr(value, breaks)}" for name, value in attributes.items())
     return f"<SetCaller{given}/>"
@@ -27,7 +27,7 @@ def set_caller(**attributes: str) -> str:
 async def invite_seen(
     call: PlaceCall, web: FakeWebApp, known_as: str, callees: CalledPhones, before: str = "", **options: object
 ) -> SipMessage:
-    """What a phone is shown of a caller who is transferred to it; the web application knows it as `known_as`."""
+    """What a phone sees of a caller who is transferred to it. The web application sees `known_as`."""
     web.on(known_as, transfer(FIRST, before=before))
     async with callees.first() as callee, call(TRANSFER, **options) as phone:
         await phone.answered()
@@ -50,7 +50,7 @@ def identity(name: str, number: str, stack: RunningStack) -> str:
 
 
 def shown(invite: SipMessage) -> tuple[str, str]:
-    """From without its tag, and P-Asserted-Identity."""
+    """The From header without its tag, and P-Asserted-Identity."""
     assert len(invite.headers("From")) == len(invite.headers("P-Asserted-Identity")) == 1
     return invite.header("From").partition(";tag=")[0], invite.header("P-Asserted-Identity")
 
@@ -143,7 +143,7 @@ async def test_an_anonymous_caller_stays_so(
 async def test_both_sides_of_a_dialog_keep_what_they_were_shown(
     call: PlaceCall, web: FakeWebApp, caller: str, callees: CalledPhones
 ) -> None:
-    """From and To of every later request and reply are those that each phone knows (RFC 3261 12.2)."""
+    """In all later messages each phone sees the From and To that it knows (RFC 3261 12.2)."""
     web.on(caller, transfer(FIRST, before=set_caller(name="Anna", number=NUMBER)))
     async with callees.first("callee-hold") as callee, call(TRANSFER, name="Own", arguments=("-aa",)) as phone:
         await phone.answered()

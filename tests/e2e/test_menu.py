@@ -25,7 +25,7 @@ async def test_a_number_chooses_its_option_at_once(
         request = await web.request(caller, within_s=INTER_DIGIT_TIMEOUT_S / 2)
         await phone.hung_up()
     assert request.query["is"] == option
-    assert phone.sound.tone_duration(MENU_HZ) < 2  # of 3 s: the first digit stopped it
+    assert phone.sound.tone_duration(MENU_HZ) < 2  # the first digit stopped the sound of 3 s
 
 
 async def test_a_number_that_could_be_longer_waits_for_the_inter_digit_timeout(

@@ -1,4 +1,4 @@
-"""A phone that registers with its password is rung where it said it is (A14)."""
+"""Calls to a phone that has registered with its password ring at the address it registered (A14)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the web application is told (R1-R3), by real calls from a carrier and from an extension."""
+"""What the web application gets (R1-R3), in real calls from a carrier and from an extension."""
 
 from __future__ import annotations
 

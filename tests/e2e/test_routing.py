@@ -1,4 +1,4 @@
-"""An IVR that answers only on media: its calls are routed by Kamailio, its script runs between transfers (C6, A13)."""
+"""An IVR with `answer: on_media`: Kamailio routes its calls, and its script runs between transfers (C6, A13)."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from tests.e2e.conftest import BASE_PORT, LOG, NET, _worker
 from tests.e2e.transfers import BOTH, FIRST, SECOND, CalledPhones, both_hear, transfer
 from tests.integration import kemi_support as sip
 from tests.integration.kemi_support import Endpoint, Message
+from tests.support.kamailio import provisional_replies, provisional_reply_received
 from tests.support.leftovers import assert_idle
 from tests.support.phone import Phone
 from tests.support.stack import Net, RunningStack
@@ -45,14 +46,14 @@ async def routing_stack(web: FakeWebApp, tmp_path_factory: pytest.TempPathFactor
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def stack(routing_stack: RunningStack, request: pytest.FixtureRequest) -> AsyncIterator[RunningStack]:
-    """After each test nothing of its calls may be left."""
+    """After each test, nothing of its calls may be left."""
     request.node.stash[LOG] = (routing_stack, len(routing_stack.log))
     yield routing_stack
     await assert_idle(routing_stack)
 
 
 class Caller:
-    """Somebody who calls the IVR through the carrier and may give up; what is heard on the wire has nothing private."""
+    """Somebody who calls the IVR through the carrier and may give up. Checks that no private header reaches them."""
 
     def __init__(self, endpoint: Endpoint, stack: RunningStack, number: str) -> None:
         self.endpoint, self.stack = endpoint, stack
@@ -68,7 +69,7 @@ class Caller:
         self.send(sip.cancel_of(self.invite))
 
     async def gets(self, status: int, within_s: float = 6) -> Message:
-        """The final reply, which must be this."""
+        """Wait for the final reply, which must have this status."""
         async with asyncio.timeout(within_s):
             while (told := await self.endpoint.receive(timeout_s=within_s)).status < 200 or "CANCEL" in told.get(
                 "CSeq"
@@ -94,7 +95,7 @@ def phone(stack: RunningStack, caller: str) -> Phone:
 async def test_dip_and_transfer_answered(
     stack: RunningStack, web: FakeWebApp, caller: str, callees: CalledPhones
 ) -> None:
-    """The parties' media is their own business, and RTPengine and the sidecars have nothing to do with the call."""
+    """The media goes straight between the parties; RTPengine and the sidecars hold nothing of the call."""
     web.on(caller, transfer(BOTH))
     async with callees.first() as first, callees.second() as second, phone(stack, caller) as calling:
         invite = await first.rings()
@@ -189,7 +190,7 @@ async def test_caller_gives_up_in_the_second_dip(
 async def test_slow_web_application_is_waited_for(
     stack: RunningStack, web: FakeWebApp, caller: str, callees: CalledPhones
 ) -> None:
-    """Longer than Kamailio waits for a sidecar that shows no sign of life."""
+    """The web application takes longer than Kamailio waits for a sidecar that shows no sign of life."""
     web.on(caller, Reply(transfer(FIRST).body, delay_s=4.5))
     async with callees.first() as first, phone(stack, caller) as calling:
         await first.rings(within_s=8)
@@ -210,11 +211,12 @@ async def test_web_application_that_is_down_harms_no_call(
 async def test_sidecar_killed_in_the_dip(
     stack: RunningStack, web: FakeWebApp, caller: str, callees: CalledPhones
 ) -> None:
-    """Another one takes the call over within seconds."""
+    """Another sidecar takes the call over within seconds."""
     web.on(caller, Reply(transfer(FIRST).body, delay_s=5), transfer(FIRST))
+    before = await provisional_replies(stack)
     async with callees.first() as first, phone(stack, caller) as calling:
         await web.request(caller)
-        await asyncio.sleep(0.3)  # 100 has been sent
+        await provisional_reply_received(stack, since=before)  # from now on Kamailio waits seconds for the sidecar
         busy = [index for index in (0, 1) if (await stack.metrics(index))["callinteractive_live_calls"]]
         began = time.monotonic()
         os.kill(stack.pid(f"sidecar-{busy[0]}"), signal.SIGKILL)
@@ -229,7 +231,7 @@ async def test_sidecar_killed_in_the_dip(
 async def test_sidecars_killed_after_the_302(
     stack: RunningStack, web: FakeWebApp, caller: str, callees: CalledPhones
 ) -> None:
-    """The script is in the INVITE: whichever sidecar is there when the transfer has failed goes on."""
+    """The script is in the INVITE: after the failed transfer any sidecar can continue it."""
     web.on(caller, transfer(FIRST, final="no", timeout="6"), PROMPT)
     async with callees.first() as first, phone(stack, caller) as calling:
         await first.rings()

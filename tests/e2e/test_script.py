@@ -35,7 +35,7 @@ async def test_a4_jump_enters_another_contexts_start(call: PlaceCall, web: FakeW
         jumped = await web.request(caller, nth=2)
         await phone.hung_up()
     assert (jumped.method, jumped.path, jumped.query["lang"]) == ("POST", "/post", "en")
-    assert phone.sound.tone_duration(NEXT_RULE_HZ) == 0  # what follows a Jump is left
+    assert phone.sound.tone_duration(NEXT_RULE_HZ) == 0  # actions after a Jump do not run
 
 
 async def test_a4_jump_enters_the_option_given(call: PlaceCall, web: FakeWebApp, caller: str) -> None:

@@ -1,4 +1,4 @@
-"""A thousand calls: none fails, nothing is left, and memory stays level."""
+"""A thousand calls: none fails, nothing is left, and memory does not grow."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ RATE = 20
 TRANSACTIONS_END_S = 45
 """Timers B, F, H and J of RFC 3261 last 32 s."""
 GROWTH_KB = 4096
-"""Allocators and the cycle collector keep some slack; more than 8 KB a call would be calls that stay."""
+"""Allocators and the garbage collector keep some memory. More than 8 KB a call would mean that calls stay."""
 
 
 def memory_kb(pid: int) -> int:
-    """Anonymous memory of a process and its children, which is what a leak would fill."""
+    """Anonymous memory of a process and its children. A leak would show there."""
     text = Path(f"/proc/{pid}/status").read_text()
     own = int(next(line for line in text.splitlines() if line.startswith("RssAnon:")).split()[1])
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
@@ -48,6 +48,6 @@ async def test_a_thousand_calls(stack: RunningStack, web: FakeWebApp, caller: st
         await assert_idle(stack, TRANSACTIONS_END_S, HELD_BY_CALLS | UNTIL_TIMERS_END)
         used.append({part: memory_kb(stack.pid(part)) for part in parts})
     assert len(web.requests[caller]) == CALLS
-    # The first half fills pools and caches; the second, of the same load, must do with them.
+    # The first half fills pools and caches. The second half has the same load and needs no more.
     grown = {part: used[1][part] - used[0][part] for part in parts}
     assert max(grown.values()) < GROWTH_KB, (grown, used)

@@ -1,4 +1,4 @@
-"""PlaySound as it is heard, and the digits dialled during it (A6-A9), through RTPengine and back."""
+"""PlaySound as a caller hears it, and digits dialled during it (A6-A9), through RTPengine."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ async def test_a7_digits_during_a_foreground_sound_are_dropped(call: PlaceCall, 
         again = await web.request(caller, nth=2, within_s=6)
         await phone.hung_up()
     assert again.query["digits"] == ""
-    assert phone.sound.tone_duration(440) == pytest.approx(1.0, abs=0.12)  # heard out
+    assert phone.sound.tone_duration(440) == pytest.approx(1.0, abs=0.12)  # to its end
 
 
 async def test_a8_digits_stop_the_sound_and_go_into_the_variable(call: PlaceCall, web: FakeWebApp, caller: str) -> None:
@@ -69,7 +69,7 @@ async def test_a8_digits_stop_the_sound_and_go_into_the_variable(call: PlaceCall
         again = await web.request(caller, nth=2)
         await phone.hung_up()
     assert again.query["digits"] == "42*"
-    assert phone.sound.tone_duration(440) < 1.5  # of 3 s
+    assert phone.sound.tone_duration(440) < 1.5  # the first digit stopped the sound of 3 s
     assert phone.sound.tone_duration(880) == pytest.approx(1.0, abs=0.12)
 
 
@@ -85,7 +85,7 @@ async def test_a8_a_number_ends_by_silence(call: PlaceCall, web: FakeWebApp, cal
         again = await web.request(caller, nth=2)
         await phone.hung_up()
     assert again.query["digits"] == "77"
-    dialled -= 0.1  # the gap after the last digit
+    dialled -= 0.1  # minus the gap after the last digit
     assert phone.sound.first_heard(NEXT_RULE_HZ) - dialled == NotBefore(INTER_DIGIT_TIMEOUT_S)
 
 
@@ -129,7 +129,7 @@ async def test_a2_digits_during_a_pause_are_kept_for_what_follows(
         again = await web.request(caller, nth=2)
         await phone.hung_up()
     assert again.query["digits"] == "9"
-    assert phone.sound.tone_duration(440) == 0  # the number was complete before the sound began
+    assert phone.sound.tone_duration(440) == 0  # the number was complete before the sound could start
 
 
 async def test_inband_tones_are_digits_for_a_caller_without_telephone_event(

@@ -1,4 +1,4 @@
-"""`callinteractive run`: a clean start and stop, parts that die, and what stops it from starting."""
+"""`callinteractive run`: clean start and stop, parts that die, and reasons not to start."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def a_call(stack: RunningStack, caller: str) -> Phone:
 
 
 async def one_call(stack: RunningStack, web: FakeWebApp, caller: str) -> str:
-    """A whole call with sound and a digit; returns which sidecar served it."""
+    """Place a call with a sound and a digit; returns which sidecar served it."""
     seen = len(web.requests[caller])
     web.on(caller, actions(MENU), actions("<Hangup/>"))
     async with a_call(stack, caller) as phone:
@@ -43,7 +43,7 @@ async def one_call(stack: RunningStack, web: FakeWebApp, caller: str) -> str:
 
 
 def is_running(pid: int) -> bool:
-    """Whether the process exists and is no zombie."""
+    """Whether the process exists and is not a zombie."""
     try:
         return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
     except OSError:
@@ -66,7 +66,7 @@ async def assert_all_gone(stack: RunningStack, pids: list[int], within_s: float)
 
 @pytest.fixture
 def short_tmp() -> Iterator[str]:
-    """A directory whose name leaves room for a Unix socket's, which pytest's own don't."""
+    """A directory with a short name. Those of pytest are too long for a Unix socket in them."""
     with tempfile.TemporaryDirectory() as directory:
         yield directory
 
@@ -91,7 +91,7 @@ async def test_stop_leaves_nothing_behind_even_with_a_call_in_progress(
         await phone.answered()
         await web.request(caller)
         assert await stack.stop(with_signal) == 0
-        await phone.hung_up()  # the caller is told, not left in silence
+        await phone.hung_up()  # the caller gets a BYE instead of silence
     await assert_all_gone(private_stack, pids, within_s=1)
     assert os.listdir(short_tmp) == []
 
@@ -116,10 +116,10 @@ async def test_nothing_outlives_a_killed_supervisor(private_stack: RunningStack)
 async def test_killed_sidecar_the_next_call_is_answered_by_the_other_one(
     private_stack: RunningStack, web: FakeWebApp, caller: str
 ) -> None:
-    """Failover by Kamailio, then the restarted sidecar serves calls, digits included."""
+    """Kamailio asks the other sidecar. Then the restarted one serves calls, with digits."""
     async with private_stack as stack:
         assert {await one_call(stack, web, caller) for _ in range(2)} == {"sidecar-0", "sidecar-1"}
-        os.kill(stack.pid("sidecar-0"), signal.SIGSTOP)  # dead to the network, so that it isn't back too soon
+        os.kill(stack.pid("sidecar-0"), signal.SIGSTOP)  # silent, and not restarted at once as a dead one would be
         for _ in range(3):
             assert await one_call(stack, web, caller) == "sidecar-1"
         os.kill(stack.pid("sidecar-0"), signal.SIGKILL)
@@ -128,7 +128,7 @@ async def test_killed_sidecar_the_next_call_is_answered_by_the_other_one(
 
 
 async def _until_it_serves(stack: RunningStack, web: FakeWebApp, caller: str, part: str) -> None:
-    """Call until this sidecar answers: Kamailio takes it back after a ping."""
+    """Place calls until this sidecar answers one: Kamailio uses it again after a ping."""
     async with asyncio.timeout(30):
         while await one_call(stack, web, caller) != part:
             pass
@@ -178,7 +178,7 @@ async def test_unreadable_configuration_is_told_by_line(private_stack: RunningSt
 
 
 async def test_address_of_another_machine_is_told(private_stack: RunningStack) -> None:
-    """RTPengine itself starts all the same, and then refuses every call."""
+    """RTPengine would start with such ports, and then refuse every call."""
     site = private_stack.site_path.read_text()
     private_stack.site_path.write_text(re.sub(r"interface: [0-9.]+", "interface: 203.0.113.1", site))
     with pytest.raises(AssertionError, match="expected 'ready"):

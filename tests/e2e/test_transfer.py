@@ -1,4 +1,4 @@
-"""SimpleTransfer of an answered call: who rings, who gets the call, and what a script learns when nobody does."""
+"""SimpleTransfer of an answered call: who rings, who gets the call, and what the script learns if nobody does."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ async def test_a10_two_ring_and_the_first_to_answer_gets_the_call(
 async def test_a11_nobody_answers_within_the_timeout(
     call: PlaceCall, web: FakeWebApp, caller: str, stack: RunningStack, scenario: str
 ) -> None:
-    """Once 180, 180 again and again, 183: none of them makes it ring longer.
+    """One 180, repeated 180s or a 183: none of them makes the phone ring longer.
 
-    Kamailio's clock jumps when it gets no CPU for a while, as on a machine that runs other tests: of three times
-    one must be right.
+    Kamailio's clock jumps if the process gets no CPU for a while, for example because other tests run. So one of three
+    tries must be accurate.
     """
     rang_s: list[float] = []
     while not any(abs(seconds - TIMEOUT_S) < ACCURACY_S for seconds in rang_s):
@@ -123,7 +123,7 @@ async def test_a13_a_final_transfer_that_fails_ends_the_call(
 async def test_two_transfers_after_each_other_with_a_prompt_between(
     call: PlaceCall, web: FakeWebApp, caller: str, callees: CalledPhones
 ) -> None:
-    """After a failed transfer sounds are heard and digits arrive again, and the next transfer can succeed."""
+    """After a failed transfer, sounds and digits work again, and the next transfer can succeed."""
     prompt = "<PlaySound>tone-1100-400.wav</PlaySound>"
     menu = '<PlaySound where="background" digitvar="digits">tone-660-3000.wav</PlaySound>'
     web.on(
@@ -141,7 +141,7 @@ async def test_two_transfers_after_each_other_with_a_prompt_between(
                 await phone.sound.hear_tone(1100, for_s=0.3)
                 await second.rings()
                 after = await web.request(caller, nth=2)
-        assert (after.query["status"], after.query["code"]) == ("busy", "486")  # of the later one
+        assert (after.query["status"], after.query["code"]) == ("busy", "486")  # of the second transfer
         await phone.sound.hear_tone(660)
         assert phone.sound.tone_duration(1100) == pytest.approx(0.4, abs=0.05)
         async with callees.first() as first:
@@ -172,7 +172,7 @@ async def test_a10_a_wrong_list_of_numbers_is_refused_and_the_next_rule_runs(
     web.on(caller, transfer(numbers, before="<Pause length='5'/>"), HANGUP)
     async with call(TRANSFER) as phone:
         await phone.answered()
-        after = await web.request(caller, nth=2, within_s=2)  # nothing of the response was run
+        after = await web.request(caller, nth=2, within_s=2)  # no action of the response ran
         await phone.hung_up()
     assert (after.path, after.query["status"]) == ("/after", "")
     entry = await stack.logged(since=since, event="webhook", level="error")

@@ -1,6 +1,6 @@
 """How a transferred call ends: by either side, at every moment, and on a network that loses messages (A13, A15).
 
-That nothing is left of a call is what the `stack` fixture checks after each test.
+The `stack` fixture checks after each test that nothing of a call is left.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ async def test_a15_the_caller_hangs_up_while_it_rings(
 async def test_a15_the_caller_hangs_up_before_anybody_says_a_word(
     call: PlaceCall, web: FakeWebApp, caller: str, stack: RunningStack
 ) -> None:
-    """CANCEL may go only after a provisional answer (RFC 3261 9.1): Kamailio's 100 is one."""
+    """A CANCEL may only be sent after a provisional reply (RFC 3261 9.1). Kamailio's 100 counts."""
     web.on(caller, transfer(FIRST))
     async with behind_relay(stack) as (callee, relay), call(TRANSFER) as phone:
         await phone.answered()
@@ -53,7 +53,7 @@ async def test_a15_the_caller_hangs_up_before_anybody_says_a_word(
 async def test_a15_the_caller_hangs_up_at_the_instant_of_the_answer(
     call: PlaceCall, web: FakeWebApp, caller: str, callees: CalledPhones, caller_is_first: bool
 ) -> None:
-    """BYE and 200 meet somewhere on their way; whoever was first, both phones are released."""
+    """BYE and 200 cross on their way. Whichever came first, both phones are released."""
     web.on(caller, transfer(FIRST))
     async with callees.first() as callee, call(TRANSFER) as phone:
         await phone.answered()
@@ -79,7 +79,7 @@ async def test_a_200_that_crosses_our_cancel_gets_ack_and_bye(
 async def test_a_200_of_the_loser_gets_ack_and_bye(
     call: PlaceCall, web: FakeWebApp, caller: str, callees: CalledPhones
 ) -> None:
-    """Both answer: the one who is second is cancelled too late."""
+    """Both answer: the CANCEL for the second comes too late."""
     web.on(caller, transfer(BOTH))
     async with callees.first("callee-answers-cancel") as loser, callees.second() as winner, call(TRANSFER) as phone:
         await phone.answered()
@@ -109,7 +109,7 @@ async def test_the_caller_hangs_up_during_the_call_and_its_reason_is_carried_ove
 async def test_the_callee_hangs_up_and_its_reason_is_carried_over(
     call: PlaceCall, web: FakeWebApp, caller: str, callees: CalledPhones
 ) -> None:
-    """Also where the transfer was not final: answered is answered (A13)."""
+    """The script does not continue after an answer, even if the transfer is not final (A13)."""
     web.on(caller, transfer(FIRST, final="no", after="<PlaySound>tone-880-400.wav</PlaySound>"))
     async with callees.first() as callee, call(TRANSFER) as phone:
         await phone.answered()
@@ -183,7 +183,7 @@ async def test_a_lost_request_is_sent_again(
 LOSS = 0.05
 LOSSY_CALLS, LOSSY_RATE = 60, 10
 LINGER = '<timewait milliseconds="5000"/>\n</scenario>'
-"""A phone that has hung up still answers what is sent to it again, because its 200 was lost."""
+"""A phone that has hung up still answers a BYE that is repeated because its 200 was lost."""
 
 
 @pytest.mark.load

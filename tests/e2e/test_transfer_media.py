@@ -1,4 +1,4 @@
-"""What caller and callee hear of each other: ringback, early media, the bridge, digits, hold, other codecs (A12)."""
+"""What caller and callee hear: ringback, early media, each other, digits, hold, other codecs (A12)."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ async def test_a12_ringback_is_heard_while_it_rings_and_stops_at_the_answer(
         await callee.picks_up()
         await phone.sound.hear_silence(for_s=0.3)
         await both_hear(phone.sound, callee.sound)
-        assert phone.sound.tone_duration(RINGBACK_HZ) == 0  # since both_hear
+        assert phone.sound.tone_duration(RINGBACK_HZ) == 0  # both_hear has forgotten what came before
         await phone.hang_up()
         await callee.hung_up()
 
@@ -60,7 +60,7 @@ async def test_a12_ringback_stops_when_nobody_answers(
 async def test_a12_early_media_off(
     call: PlaceCall, web: FakeWebApp, caller: str, callees: CalledPhones, attributes: dict[str, str]
 ) -> None:
-    """What the callee sends before its answer is not heard, the ringback is; after the answer it is."""
+    """Before the answer the caller hears the ringback and not the callee; after the answer, the callee."""
     web.on(caller, transfer(FIRST, **attributes))
     async with callees.first("callee-early-media") as callee, call(TRANSFER) as phone:
         await phone.answered()
@@ -77,7 +77,7 @@ async def test_a12_early_media_off(
 
 
 async def test_a12_early_media_on(call: PlaceCall, web: FakeWebApp, caller: str, callees: CalledPhones) -> None:
-    """The callee is heard before it answers, in place of the ringback, and the callee hears nobody yet answered."""
+    """Before the answer the caller hears the callee instead of the ringback."""
     web.on(caller, transfer(FIRST, early_media="True"))
     async with callees.first("callee-early-media") as callee, call(TRANSFER) as phone:
         await phone.answered()
@@ -114,7 +114,7 @@ async def test_a12_early_media_of_one_ends_with_the_answer_of_the_other(
 async def test_the_bridge_leaves_the_callers_leg_as_it_was(
     call: PlaceCall, web: FakeWebApp, caller: str, callees: CalledPhones
 ) -> None:
-    """No re-INVITE, and RTPengine's port towards the caller stays, through prompt, ringback and bridge."""
+    """During prompt, ringback and bridge the caller gets no re-INVITE, and RTPengine's port for it stays."""
     web.on(caller, transfer(FIRST, before="<PlaySound>tone-880-400.wav</PlaySound>"))
     async with callees.first() as callee, call(TRANSFER) as phone:
         await phone.answered()
@@ -215,7 +215,8 @@ async def test_legs_without_a_common_codec_hear_each_other(
 async def test_a_callee_whose_description_is_useless_counts_as_one_that_failed(
     call: PlaceCall, web: FakeWebApp, caller: str, callees: CalledPhones, early_media: str
 ) -> None:
-    """Before its answer it is ignored, and the ringback is heard; answered, it is hung up on. The script goes on."""
+    """Useless SDP before the answer is ignored: the caller hears the ringback. In the answer it ends that leg, and the
+    script continues."""
     web.on(caller, transfer(FIRST, final="no", early_media=early_media), actions("<Hangup/>"))
     async with callees.first("callee-early-media", sdp=USELESS_SDP) as callee, call(TRANSFER) as phone:
         await phone.answered()

@@ -1,4 +1,4 @@
-"""Where the numbers of a transfer lead (A14): IVRs and the outside world; extensions are in the other tests."""
+"""Where the numbers of a transfer lead (A14): to IVRs and to carriers. Other tests call extensions."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from tests.support.webapp import FakeWebApp, actions
 OUTSIDE = "+4930123456"
 HANGUP = actions("<Hangup/>")
 SILENT_S = 4
-"""A carrier that says nothing for so long is passed over."""
+"""After this much silence of a carrier the next one is tried."""
 
 
 class Carrier:
-    """A carrier's gateway: answers Kamailio's probes by itself, and calls as a test says."""
+    """A carrier's gateway. It answers Kamailio's probes by itself; the test decides what it does with calls."""
 
     def __init__(self, stack: RunningStack, endpoint: Endpoint) -> None:
         self._stack = stack
@@ -73,7 +73,7 @@ class Carrier:
 
 @asynccontextmanager
 async def carriers(stack: RunningStack, *hosts: str) -> AsyncIterator[list[Carrier]]:
-    """Carriers at these addresses; Kamailio knows that they, and no others, are there."""
+    """Start carriers at these addresses, and wait until Kamailio considers exactly these alive."""
     async with AsyncExitStack() as resources:
         found = []
         for host in hosts:
@@ -96,7 +96,7 @@ async def test_an_ivr_takes_the_call_into_its_entry_context(call: PlaceCall, web
         await phone.answered()
         first = await web.request(caller)
         second = await web.request(caller, nth=2)
-        await phone.hung_up()  # when the other IVR hangs up
+        await phone.hung_up()  # because the other IVR hangs up
     assert phone.sound.tone_duration(880) == pytest.approx(0.4, abs=0.05)
     told = second.parameters
     assert second.path == "/post"
@@ -169,7 +169,7 @@ async def test_the_next_trunk_takes_over_from_one_that_fails(
 async def test_the_next_trunk_takes_over_from_one_that_is_silent(
     call: PlaceCall, web: FakeWebApp, caller: str, stack: RunningStack
 ) -> None:
-    """It answers the probes and nothing else."""
+    """The carrier answers the probes but no call."""
     web.on(caller, transfer(OUTSIDE))
     net = stack.net
     async with carriers(stack, net.carrier, net.second_carrier) as (first, second), call(TRANSFER) as phone:
@@ -187,7 +187,7 @@ async def test_a_trunk_that_is_down_is_not_asked(
     web.on(caller, transfer(OUTSIDE))
     async with carriers(stack, stack.net.second_carrier) as (second,), call(TRANSFER) as phone:
         await web.request(caller)
-        async with asyncio.timeout(SILENT_S / 2):  # not after the first was silent for its time
+        async with asyncio.timeout(SILENT_S / 2):  # sooner than after the silence of the first carrier
             invite = await second.is_called()
         await second.picks_up(invite)
         await phone.hang_up()
@@ -212,7 +212,7 @@ async def test_a_busy_number_is_not_tried_through_the_next_trunk(
 async def test_a_caller_from_a_trunk_cant_call_out_through_one(
     call: PlaceCall, stack: RunningStack, number: str
 ) -> None:
-    """Not even with the headers that a sidecar would send: only a sidecar causes an outbound call."""
+    """Not even with the headers of a sidecar: only a sidecar can cause an outbound call."""
     plan = f"X-CI-Transfer: to=%2B4930123456&early_media=0\n      X-CI-Caller: name=&number={number}\n      "
     net = stack.net
     async with carriers(stack, net.carrier, net.second_carrier) as found:

@@ -1,4 +1,4 @@
-"""The web application is down, slow or answers rubbish: one clear error, and the next rule runs (X3, R5)."""
+"""The web application is down, slow, or its answer is invalid: one clear error, and the next rule runs (X3, R5)."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ async def test_rubbish(
         await phone.answered()
         again = await web.request(caller, nth=2)
         await phone.hung_up()
-    assert again.query["lang"] == ""  # nothing of it ran
+    assert again.query["lang"] == ""  # no action of it ran
     assert phone.sound.tone_duration(NEXT_RULE_HZ) == pytest.approx(NEXT_RULE_S, abs=0.12)
     entry = await stack.logged(since=since, event="webhook", call_id=again.query["CallID"])
     assert entry["outcome"] == outcome

@@ -1,4 +1,4 @@
-"""What the tests of transfers share: the phones that can be called, and the web application's plans."""
+"""For all tests of transfers: phones to call, and answers of the web application."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ONE_HZ, OTHER_HZ = 520, 760
 
 
 class CalledPhones:
-    """The phones of the stack's extensions; each is a Callee, whose options these take."""
+    """The phones of the stack's extensions. The methods take the options of Callee."""
 
     def __init__(self, stack: RunningStack) -> None:
         self._net = stack.net
@@ -52,7 +52,7 @@ async def behind_relay(
 
 
 def transfer(numbers: str, before: str = "", after: str = "", **attributes: str) -> Reply:
-    """A web application's answer with a SimpleTransfer, and what comes before and after it in the same answer."""
+    """An answer of the web application with a SimpleTransfer, and other actions before and after it."""
     return actions(before + transfer_xml(numbers, **attributes) + after)
 
 
@@ -62,7 +62,7 @@ def transfer_xml(numbers: str, **attributes: str) -> str:
 
 
 async def both_hear(one: RtpEndpoint, other: RtpEndpoint) -> None:
-    """Each hears what the other says from now on."""
+    """Let both send a tone, and wait until each has heard the other."""
     one.forget()
     other.forget()
     await asyncio.gather(

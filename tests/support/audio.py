@@ -1,4 +1,4 @@
-"""Sound for tests: codecs, tone generation and tone detection, on 16-bit mono samples in numpy arrays."""
+"""Sound for tests: codecs, making tones and finding them. Samples are 16-bit mono, in numpy arrays."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ DTMF_KEYS = "123A456B789C*0#D"
 
 @dataclass(frozen=True)
 class Codec:
-    """An RTP audio codec. clock is that of RTP timestamps, rate that of its samples (G.722 tells 8000: RFC 3551)."""
+    """An RTP audio codec. `clock` is the rate of RTP timestamps, `rate` that of the samples.
+
+    They differ for G.722, whose clock is 8000 (RFC 3551 4.5.2).
+    """
 
     name: str
     payload_type: int
@@ -114,7 +117,7 @@ def pitch(samples: Samples, rate: int) -> float:
 
 
 def share_of(frequency: float, samples: Samples, rate: int) -> float:
-    """How much of the samples' energy is at this frequency: about 1 for a pure tone, 0.5 for one of two."""
+    """Which share of the samples' energy this frequency has: about 1 for a single tone, 0.5 for each of two."""
     energy = float(np.sum(samples.astype(np.float64) ** 2))
     if not len(samples) or energy < len(samples) * 100**2:
         return 0.0

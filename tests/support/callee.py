@@ -20,11 +20,11 @@ from tests.support.sipp import SipMessage, Sipp
 from tests.support.stack import until
 
 BUSY = "486 Busy Here"
-"""What callee-refuses.xml says."""
+"""The status that callee-refuses.xml sends."""
 
 
 class Callee:
-    """A phone at a fixed address. `scenario`, one of sipp-scenarios/callee*.xml, says what it does when called."""
+    """A phone at a fixed address. `scenario` is one of sipp-scenarios/callee*.xml: it says what the phone does."""
 
     def __init__(
         self,
@@ -38,8 +38,8 @@ class Callee:
         arguments: tuple[str, ...] = (),
         replace: Mapping[str, str] | None = None,
     ) -> None:
-        """`target` is where the stack listens, `status` what one that refuses says instead of `BUSY`; `sdp` is
-        sent instead of the description of its sound."""
+        """`target` is the stack's SIP address. `status` replaces `BUSY` in a scenario that refuses. `sdp` replaces
+        the SDP of `sound`."""
         self.sound = sound or RtpEndpoint(address[0])
         self.sipp = Sipp(
             scenario,
@@ -67,7 +67,7 @@ class Callee:
         await self._resources.__aexit__(kind, error, trace)
 
     async def rings(self, within_s: float = 3.0) -> SipMessage:
-        """Wait for the INVITE. From then on the phone's sound goes where it says."""
+        """Wait for the INVITE. From then on the phone sends its sound to the address in it."""
         invite = await self.sipp.wait_for("INVITE", within_s)
         self._call_id = invite.header("Call-ID")
         self.sound.send_to(invite.body)
@@ -79,11 +79,11 @@ class Callee:
         return await self.sipp.wait_for("ACK", within_s=2)
 
     def nudge(self) -> None:
-        """The scenario's next step."""
+        """Let the scenario take its next step."""
         self.sipp.nudge(self._call_id)
 
     async def stops_ringing(self, within_s: float = 3.0) -> SipMessage:
-        """Wait for the CANCEL, until it is dealt with."""
+        """Wait for the CANCEL, and until the phone has answered it; returns it."""
         cancel = await self.sipp.wait_for("CANCEL", within_s)
         await self.sipp.finished(within_s=3)
         return cancel

@@ -1,4 +1,4 @@
-"""What a stack's Kamailio says of itself over its operator's socket."""
+"""Questions to a stack's Kamailio, over the control socket that operators use."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from pathlib import Path
 from cli.programs import locate
 from tests.support.stack import POLL_S, RunningStack
 
+PROVISIONAL = "core:rcv_replies_1xx_invite"
+
 
 async def kamcmd(stack: RunningStack, *command: str) -> str:
-    """What kamcmd prints."""
+    """Run a kamcmd command; returns what it prints."""
     socket = f"unix:{_run_dir(stack.pid('kamailio'))}/ctl"
     kamcmd = (locate("kamcmd"), "-s", socket, *command)
     child = await asyncio.create_subprocess_exec(*kamcmd, stdout=asyncio.subprocess.PIPE)
@@ -34,7 +36,7 @@ async def assert_no_dialogs(stack: RunningStack, within_s: float = 6.0) -> None:
 
 
 async def assert_no_transactions(stack: RunningStack, within_s: float = 12.0) -> None:
-    """Wait until it holds no transaction but those of its own probes; tm keeps an ended one for 5 s."""
+    """Wait until it holds no transaction except those of its own probes. tm keeps an ended one for 5 s."""
 
     async def held() -> str:
         methods = re.findall(r"method: (\w+)", await kamcmd(stack, "tm.list"))
@@ -44,16 +46,31 @@ async def assert_no_transactions(stack: RunningStack, within_s: float = 12.0) ->
     await _until_empty(held, within_s)
 
 
-async def carriers_known(stack: RunningStack, *alive: str, within_s: float = 30.0) -> None:
-    """Wait until Kamailio's probes have found exactly the carriers at these addresses to be there.
+async def provisional_replies(stack: RunningStack) -> int:
+    """How many 1xx replies to INVITEs it has received since it was started."""
+    return int((await kamcmd(stack, "stats.fetchn", PROVISIONAL)).split(":")[-1].strip("} \n"))
 
-    It takes the silence of two probes, of 8 s each, for it to give one up.
+
+async def provisional_reply_received(stack: RunningStack, since: int, within_s: float = 3.0) -> None:
+    """Wait until it has received more 1xx replies to INVITEs than `since`."""
+
+    async def missing() -> str:
+        received = await provisional_replies(stack)
+        return "" if received > since else f"{received} provisional replies"
+
+    await _until_empty(missing, within_s)
+
+
+async def carriers_known(stack: RunningStack, *alive: str, within_s: float = 30.0) -> None:
+    """Wait until Kamailio considers exactly the carriers at these addresses alive.
+
+    It gives a carrier up after two probes without an answer, 8 s each.
     """
 
     async def otherwise() -> str:
         listed = re.findall(r"URI: sip:([\d.]+):(\d+)\s+FLAGS: (\w+)", await kamcmd(stack, "dispatcher.list"))
         flags = {host: flags for host, port, flags in listed if int(port) == stack.net.carrier_port}
-        # A for active and I for inactive; T is a carrier that has been silent once, and is still chosen.
+        # A: active. I: inactive. T: silent once, but still chosen.
         is_so = all(known == ("AP" if host in alive else "IP") for host, known in flags.items())
         return "" if is_so else f"{flags}, wanted {alive}"
 

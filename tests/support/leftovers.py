@@ -1,4 +1,4 @@
-"""Nothing may be left of a call: asked of the sidecars, of RTPengine and of the machine."""
+"""Nothing of a call may be left: checks of the sidecars' gauges and of RTPengine's calls."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from collections.abc import Mapping
 from tests.support.stack import POLL_S, RunningStack
 
 HELD_BY_CALLS = {"calls": 0, "legs": 0, "dialogs": 0, "media": 0, "ng_commands": 0, "tasks": 0}
-"""Gauges of a sidecar, and how much more than before the first call they may show as soon as a call has ended."""
+"""Gauges of a sidecar, and how far they may be above their value before the first call, right after a call."""
 UNTIL_TIMERS_END = {"transactions": 36, "timers": 36}
-"""The same 32 s later, when the timers B, F, H and J of RFC 3261 have ended; Kamailio's ping of each second stays that
-long too."""
+"""The same, 32 s later: by then timers B, F, H and J of RFC 3261 have ended. Kamailio's pings, one a second, are
+transactions that last that long too."""
 
 
 async def leftovers(stack: RunningStack, gauges: Mapping[str, int]) -> list[str]:
-    """What calls have left behind right now, one line each; empty is how it should be."""
+    """What calls have left behind, one line each; empty if nothing."""
     found = [f"RTPengine holds call {call_id}" for call_id in await stack.media_calls()]
     for index, idle in enumerate(stack.idle):
         metrics = await stack.metrics(index)
@@ -27,7 +27,7 @@ async def leftovers(stack: RunningStack, gauges: Mapping[str, int]) -> list[str]
 
 
 async def assert_idle(stack: RunningStack, within_s: float = 5.0, gauges: Mapping[str, int] = HELD_BY_CALLS) -> None:
-    """Wait until RTPengine and these gauges of every sidecar are where they were; fails with what is not."""
+    """Wait until RTPengine holds no call and these gauges are back; fails with a list of what is left."""
     deadline = time.monotonic() + within_s
     while found := await leftovers(stack, gauges):
         assert time.monotonic() < deadline, "left behind: " + "; ".join(found)

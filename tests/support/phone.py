@@ -18,7 +18,7 @@ from tests.support.sipp import SipMessage, Sipp
 
 
 class Phone:
-    """One call; signalling and sound come from `host`, whose address says who calls."""
+    """One call. Signalling and sound come from the address `host`, which tells the stack who calls."""
 
     def __init__(
         self,
@@ -60,13 +60,13 @@ class Phone:
         await self._resources.__aexit__(kind, error, trace)
 
     async def answered(self, within_s: float = 3.0) -> SipMessage:
-        """Wait for the 200; from then on the phone sends its RTP where the answer says."""
+        """Wait for the 200. From then on the phone sends its sound to the address in it."""
         answer = await self.sipp.wait_for(200, within_s)
         self.sound.send_to(answer.body)
         return answer
 
     async def hung_up(self, within_s: float = 5.0) -> SipMessage:
-        """Wait until the IVR has hung up, and the phone has said 200 to its BYE; returns the BYE."""
+        """Wait until the IVR has hung up and the phone has answered its BYE; returns the BYE."""
         bye = await self.sipp.wait_for("BYE", within_s)
         await self.sipp.finished(within_s=2)
         return bye

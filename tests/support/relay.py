@@ -1,6 +1,6 @@
-"""A bad network between a SIP phone and the stack: a relay of datagrams that loses, holds back and remembers them.
+"""A bad network between a SIP phone and the stack: a relay that loses, delays and records datagrams.
 
-The stack knows the phone by the relay's outer address, the phone knows the stack by its inner one.
+The stack sends to the outer address of the relay, the phone to its inner address.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from types import TracebackType
 
 Address = tuple[str, int]
-_SO_TIMESTAMPNS = 35  # asm-generic/socket.h: the kernel tells when a datagram came, however busy we are
+_SO_TIMESTAMPNS = 35  # asm-generic/socket.h: the kernel's time of arrival, right even if we are busy
 
 
 @dataclass(frozen=True)
 class Datagram:
-    """A message under way, `outward` from the phone to the stack. at_s: when the kernel got it, since the epoch."""
+    """A message on its way; `outward` means from the phone to the stack. `at_s` is the epoch time of its arrival."""
 
     data: bytes
     outward: bool
@@ -41,9 +41,9 @@ class Datagram:
 
 
 class Relay:
-    """``async with Relay(outer, inner, stack, phone) as relay``; `loss` is the share of datagrams lost, by chance.
+    """``async with Relay(outer, inner, stack, phone) as relay``; `loss` is the share of datagrams lost at random.
 
-    phone None: the phone is who sends to the inner address.
+    If `phone` is None, whoever sends to the inner address is the phone.
     """
 
     def __init__(
@@ -74,13 +74,13 @@ class Relay:
             error.add_note(f"relay: {len(self.passed)} passed, lost: {[lost.start_line for lost in self.lost]}")
 
     def loses(self, which: Callable[[Datagram], bool], times: int = 1) -> None:
-        """Lose the next `times` datagrams that are such."""
+        """Lose the next `times` datagrams for which `which` is true."""
         left = iter(range(times))
         self._filters.append(lambda datagram: which(datagram) and next(left, None) is not None)
 
     @contextmanager
     def holding(self, which: Callable[[Datagram], bool]) -> Iterator[list[Datagram]]:
-        """Keep such datagrams back, and deliver them in order at the end."""
+        """Hold such datagrams back; deliver them in order at the end of the block."""
         held: list[Datagram] = []
 
         def hold(datagram: Datagram) -> bool:
@@ -98,7 +98,7 @@ class Relay:
                 self._deliver(datagram)
 
     def first(self, method: str) -> Datagram:
-        """The first such request that was passed on."""
+        """The first request of this method that was delivered."""
         return next(datagram for datagram in self.passed if datagram.is_request(method))
 
     def _read(self, side: socket.socket) -> None:

@@ -1,10 +1,10 @@
-"""A phone's media for tests: sends paced RTP and tells what it hears.
+"""A phone's media for tests: sends RTP every 20 ms and reports what it hears.
 
 In a test::
 
     async with RtpEndpoint("127.0.0.3") as phone:
         ...                                # signalling with phone.sdp()
-        phone.send_to(answer_sdp)          # or nothing: it answers whoever sends to it first
+        phone.send_to(answer_sdp)          # or not: it then sends to whoever sends to it first
         await phone.hear_tone(440, within_s=8)
         await phone.send_digits("12#")
 """
@@ -58,7 +58,7 @@ class Packet:
 
 @dataclass(frozen=True)
 class HeardTone:
-    """A stretch of one pitch. started_s is on the event loop's clock; duration_s counts its sound, not its gaps."""
+    """A stretch of one pitch. `started_s` is on the event loop's clock; `duration_s` does not count gaps."""
 
     frequency: float
     started_s: float
@@ -67,7 +67,7 @@ class HeardTone:
 
 @dataclass(frozen=True)
 class _Frame:
-    """What goes out at one 20 ms tick: packets as (payload type, marker, timestamp offset, payload)."""
+    """The packets of one 20 ms tick, each as (payload type, marker, timestamp offset, payload)."""
 
     packets: tuple[tuple[int, bool, int, bytes], ...]
 
@@ -75,7 +75,7 @@ class _Frame:
 class RtpEndpoint:
     """A UDP port pair with an RTP sender and recorder.
 
-    Sends silence every 20 ms from the moment it knows where to, unless `quiet`, as phones do.
+    As a phone does, it sends silence every 20 ms as soon as it knows the peer's address. With `quiet` it does not.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class RtpEndpoint:
         telephone_event: int | None = 101,
         quiet: bool = False,
     ) -> None:
-        """port 0 takes any even free port. telephone_event is its payload type, None when not offered."""
+        """`port` 0 takes any free even port. `telephone_event` is its payload type; None: do not offer it."""
         self.host = host
         self.use_codec(codec)
         self.telephone_event = telephone_event
@@ -126,7 +126,7 @@ class RtpEndpoint:
     # -- signalling
 
     def use_codec(self, name: str) -> None:
-        """Send with this codec from now on, as after a re-offer."""
+        """Send with this codec from now on, for example after a re-offer."""
         self.codec = CODECS[name]
         self._encoder = Encoder(self.codec)
         self._quiet_frame = silence(FRAME_S, self.codec.rate)
@@ -138,7 +138,7 @@ class RtpEndpoint:
         connection: str | None = None,
         extra: Iterable[str] = (),
     ) -> str:
-        """This endpoint's session description; codecs by name in order of preference, its own by default."""
+        """The SDP of this endpoint. `codecs` are names in order of preference; its own codec by default."""
         chosen = [CODECS[name] for name in (codecs or [self.codec.name])]
         types = [str(codec.payload_type) for codec in chosen]
         attributes = [f"a=rtpmap:{codec.rtpmap}" for codec in chosen]
@@ -163,7 +163,7 @@ class RtpEndpoint:
         return "\r\n".join(lines) + "\r\n"
 
     def send_to(self, sdp: str) -> None:
-        """Send to the audio address of the peer's session description from now on."""
+        """From now on send to the audio address in the peer's SDP."""
         connection = re.findall(r"^c=IN IP[46] (\S+)", sdp, re.M)
         port = re.search(r"^m=audio (\d+)", sdp, re.M)
         assert connection, sdp
@@ -173,7 +173,7 @@ class RtpEndpoint:
     # -- sending
 
     async def send_tone(self, frequency: float, duration_s: float) -> None:
-        """Send a tone; returns when its last packet is gone."""
+        """Send a tone; returns when its last packet has been sent."""
         await self._send(self._audio(tone((frequency,), duration_s, self.codec.rate)))
 
     async def send_inband_digits(self, digits: str, duration_s: float = 0.1, gap_s: float = 0.1) -> None:
@@ -235,7 +235,7 @@ class RtpEndpoint:
             timestamp = (self._timestamp + offset) & 0xFFFFFFFF
             header = struct.pack("!BBHII", 0x80, (marker << 7) | payload_type, self._sequence, timestamp, self._ssrc)
             self._sequence = (self._sequence + 1) & 0xFFFF
-            with suppress(OSError):  # the peer's port is closed: nobody listens, as on a real network
+            with suppress(OSError):  # the peer's port is closed; a real network would not tell us
                 self._rtp.sendto(header + payload, self.destination)
 
     # -- receiving
@@ -287,7 +287,7 @@ class RtpEndpoint:
     # -- what was heard
 
     async def wait_until(self, condition: Callable[[], bool], within_s: float, what: str) -> None:
-        """Look at the condition whenever a packet arrives; fails the test when it does not come true in time."""
+        """Check the condition whenever a packet arrives; fails if it does not become true in time."""
         deadline = self._loop.time() + within_s
         while not condition():
             self._news.clear()
@@ -300,7 +300,7 @@ class RtpEndpoint:
                 ) from None
 
     async def hear_tone(self, frequency: float, within_s: float = 8, for_s: float = 0.1) -> float:
-        """Wait until `for_s` of this tone was received since `forget`; returns the clock at its first packet."""
+        """Wait until `for_s` of this tone has come since `forget`; returns the time of its first packet."""
         await self.wait_until(lambda: self.tone_duration(frequency) >= for_s, within_s, f"tone of {frequency} Hz")
         return self.first_heard(frequency)
 
@@ -325,7 +325,7 @@ class RtpEndpoint:
         return sum(len(sound) / rate for _, sound, rate in self.audio() if _has(frequency, sound, rate))
 
     def heard_tones(self) -> list[HeardTone]:
-        """Stretches of one pitch, in order; a chord counts as its strongest tone."""
+        """Stretches of one pitch, in order; of a chord only the strongest tone."""
         tones: list[HeardTone] = []
         previous = 0.0
         for packet, sound, rate in self.audio():
@@ -345,7 +345,7 @@ class RtpEndpoint:
         return [(a, b - a) for a, b in pairwise(arrivals) if b - a > longer_than_s]
 
     def digits(self) -> str:
-        """Keys received as RFC 4733 events, one for each event timestamp."""
+        """Digits received as RFC 4733 events, one for each event timestamp."""
         events = {
             (packet.ssrc, packet.timestamp): packet.payload[0]
             for packet in self.packets

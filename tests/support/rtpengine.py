@@ -1,4 +1,4 @@
-"""A real RTPengine for tests, started as the product starts it, ended by its pid."""
+"""A real RTPengine for tests, started with the same arguments as `callinteractive run` uses."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ STOP_TIMEOUT_S = 10
 
 
 class RunningRtpEngine:
-    """`async with RunningRtpEngine(RtpEngine(ng=..., ...), run_dir) as engine`; run_dir gets its log."""
+    """`async with RunningRtpEngine(RtpEngine(ng=..., ...), run_dir) as engine`; its log goes into `run_dir`."""
 
     def __init__(self, engine: RtpEngine, run_dir: Path) -> None:
         self.config = engine

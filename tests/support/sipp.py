@@ -1,4 +1,4 @@
-"""SIPp as a test's phone: starts a scenario, shows what was on the wire, and ends by pid.
+"""SIPp as a test's phone: runs a scenario and shows its messages.
 
 async with Sipp("caller", local="127.13.0.2", target=("127.13.0.1", 23060), service="000*100") as sipp:
     answer = await sipp.wait_for(200, within_s=2)
@@ -32,7 +32,7 @@ _SDP = re.compile(r"^ *v=0\n.*?\n(?= *\]\]>)", re.MULTILINE | re.DOTALL)
 
 @dataclass(frozen=True)
 class SipMessage:
-    """A message as SIPp traced it. at_s is in seconds since the epoch; sent tells SIPp's own from the peer's."""
+    """A message in SIPp's trace. `at_s` is seconds since the epoch. `sent` is True for SIPp's own messages."""
 
     at_s: float
     sent: bool
@@ -49,11 +49,11 @@ class SipMessage:
 
     @property
     def method(self) -> str:
-        """A request's method, or that of the request a response is for."""
+        """The method of a request, or of the request that a response answers."""
         return self.header("CSeq").split()[-1]
 
     def header(self, name: str) -> str:
-        """The first value of a header, "" when it is not there."""
+        """The first value of a header; empty if there is none."""
         return next(iter(self.headers(name)), "")
 
     def headers(self, name: str) -> list[str]:
@@ -92,9 +92,9 @@ class Sipp:
         arguments: tuple[str, ...] = (),
         replace: Mapping[str, str] | None = None,
     ) -> None:
-        """`scenario` is a name in sipp-scenarios/. `port` is any free one by default. `sdp` stands in for its session
-        descriptions, which keep version and direction; `replace` exchanges further pieces of its text; `keys` become
-        [name]."""
+        """`scenario` is a name in sipp-scenarios/. `port` is any free port by default. `sdp` replaces each SDP of the
+        scenario, but version and direction stay as they are. `replace` changes other pieces of the text; `keys` become
+        SIPp's keywords [name]."""
         self.local = (local, port or free_udp_port(local))
         self.call_id = f"{next(self._numbers)}-{time.time_ns()}"
         self._target = target
@@ -142,14 +142,17 @@ class Sipp:
         return self._process.returncode is not None
 
     def messages(self) -> list[SipMessage]:
-        """What was sent and received so far, in order."""
+        """All messages sent and received so far, in order."""
         path = self._path / "messages.log"
         return list(_parse_trace(path.read_bytes())) if path.exists() else []
 
     async def wait_for(
         self, wanted: int | str | Callable[[SipMessage], bool], within_s: float, nth: int = 1
     ) -> SipMessage:
-        """The `nth` message of the peer that is a response to INVITE (a status), a request (a method), or matches."""
+        """Wait for the `nth` message of the peer that is `wanted`.
+
+        A number means that response to an INVITE, a word that request; a function decides by itself.
+        """
         if isinstance(wanted, int):
             matches: Callable[[SipMessage], bool] = lambda message: message.is_response(wanted)  # noqa: E731
         elif isinstance(wanted, str):
@@ -158,7 +161,7 @@ class Sipp:
             matches = wanted
         deadline = time.monotonic() + within_s
         while True:
-            ended = self.has_ended  # asked before reading: what it wrote last counts
+            ended = self.has_ended  # ask before reading: its last messages count too
             found = [message for message in self.messages() if matches(message)]
             if len(found) >= nth:
                 return found[nth - 1]
@@ -167,9 +170,9 @@ class Sipp:
             await asyncio.sleep(POLL_S)
 
     def nudge(self, call_id: str = "") -> None:
-        """Let a scenario that waits for a MESSAGE go on. The MESSAGE is the test's own, not the peer's.
+        """Send the MESSAGE that the scenario waits for, so that it goes on.
 
-        A phone that was called has its call's `call_id` from the peer.
+        For a phone that is called, `call_id` is the Call-ID of the peer's INVITE.
         """
         call_id = call_id or f"1-{self.call_id}"
         lines = (
@@ -186,7 +189,7 @@ class Sipp:
             sender.sendto("\r\n".join((*lines, "", "")).encode(), self.local)
 
     async def finished(self, within_s: float) -> None:
-        """Wait for the scenario's end; fails unless every call of it went as written."""
+        """Wait until the scenario has ended; fails unless each call went as the scenario says."""
         assert self._process is not None
         try:
             async with asyncio.timeout(within_s):
@@ -196,7 +199,7 @@ class Sipp:
         assert status == 0, f"SIPp's exit status is {status}"
 
     def report(self) -> str:
-        """SIPp's complaints and what was on the wire, for a failed test; of many calls those that went unfinished."""
+        """SIPp's errors and messages, for a failed test. If there were many calls, only the unfinished ones."""
         calls: dict[str, list[SipMessage]] = {}
         for message in self.messages():
             calls.setdefault(message.header("Call-ID"), []).append(message)
@@ -213,7 +216,7 @@ class Sipp:
 
 
 def free_udp_port(host: str) -> int:
-    """A port that was free a moment ago. SIPp can't tell which one it chose itself."""
+    """A port that was free a moment ago. SIPp does not tell which port it chose itself."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.bind((host, 0))
         return int(probe.getsockname()[1])
@@ -227,7 +230,7 @@ def _edited(text: str, sdp: str | None, replace: Mapping[str, str]) -> str:
 
 
 def _in_place_of(written: str, sdp: str) -> str:
-    """The phone's own session description, with the version and the direction of the scenario's."""
+    """The phone's own SDP, with the version and the direction of the scenario's SDP."""
     for line in (r"^ *o=\S+ \S+ (\d+)", r"^ *(a=(?:sendrecv|sendonly|recvonly|inactive))"):
         if scenario := re.search(line, written, re.MULTILINE):
             own = re.search(line, sdp, re.MULTILINE)

@@ -1,4 +1,4 @@
-"""A real stack for tests: `callinteractive run` as an operator runs it, on a loopback net of its own."""
+"""A real stack for tests: `callinteractive run`, as an operator starts it, on its own loopback net."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ sounds: ./sounds
 
 @dataclass(frozen=True)
 class Net:
-    """A /24 of loopback for a stack: .1 is it, .2 and .6 carriers, .3 and .4 phones, .5 a stranger, .9 the web."""
+    """A loopback /24 for one stack: .1 the stack, .2 and .6 carriers, .3 and .4 phones, .5 a stranger, .9 the web."""
 
     prefix: str
     base_port: int
@@ -87,12 +87,12 @@ class Net:
 
     @property
     def carrier_port(self) -> int:
-        """Where calls to both carriers go."""
+        """The port of both carriers."""
         return self.base_port + 61
 
     @property
     def phone_port(self) -> int:
-        """Where calls to both phones go."""
+        """The port of both phones."""
         return self.base_port + 62
 
     @property
@@ -115,7 +115,7 @@ class Net:
 
 
 class RunningStack:
-    """``async with RunningStack(net, directory, ivr_yaml) as stack``: ready inside, gone with all its ports after."""
+    """``async with RunningStack(net, directory, ivr_yaml) as stack``: ready in the block, completely gone after it."""
 
     def __init__(
         self,
@@ -126,7 +126,7 @@ class RunningStack:
         sidecars: int = 2,
         replace: Mapping[str, str] | None = None,
     ) -> None:
-        """`replace` exchanges pieces of the site's text."""
+        """`replace` changes pieces of the text of site.yaml."""
         self.net = net
         self.site_path = directory / "site.yaml"
         self.ivr_path = directory / "ivr.yaml"
@@ -156,7 +156,7 @@ class RunningStack:
         await self.stop()
 
     async def start(self) -> None:
-        """Return when it has printed that it is ready; fails with its log otherwise."""
+        """Start it and wait until it prints that it is ready; fails with its log otherwise."""
         self._process = await asyncio.create_subprocess_exec(
             *("setpriv", "--pdeathsig", "TERM", "--", sys.executable, "-m", "cli.main", "run", "--log-format", "json"),
             *("--site", str(self.site_path), "--ivr", str(self.ivr_path)),
@@ -175,15 +175,15 @@ class RunningStack:
         if line != expected:
             await self.stop()
             raise AssertionError(f"expected {expected!r}, got {line!r}\n" + "\n".join(self.log[-60:]))
-        # What each sidecar's gauges say before the first call: a serving process has a few tasks and timers of its own.
+        # Each sidecar's gauges before the first call: it has a few tasks and timers of its own.
         self.idle = [await self.metrics(index) for index in range(self.site.sidecars.count)]
 
     async def stop(self, with_signal: signal.Signals = signal.SIGTERM) -> int:
-        """Stop it as an operator does; returns the exit status. Does nothing to one that has ended or never begun."""
+        """Stop it as an operator does; returns the exit status. Does nothing if it does not run."""
         if self._process is None:
             return 0
         if self.process.returncode is None:
-            # Not send_signal(): that polls, and so may take the exit status from asyncio's own waiting.
+            # Not send_signal(): it polls, and may take the exit status away from asyncio.
             with suppress(ProcessLookupError):
                 os.kill(self.process.pid, with_signal)
         try:
@@ -203,27 +203,27 @@ class RunningStack:
         return self._process
 
     def pid(self, part: str) -> int:
-        """The process id of a part as it was last started."""
+        """The current process id of a part."""
         found = re.findall(rf"{part} is ready \(pid (\d+)\)", "\n".join(self.log))
         assert found, f"no {part} in the log"
         return int(found[-1])
 
     def starts(self, part: str) -> int:
-        """How often a part got ready."""
+        """How many times a part has become ready."""
         return len(re.findall(rf"{part} is ready ", "\n".join(self.log)))
 
     def entries(self, since: int = 0, **fields: str) -> list[dict[str, Any]]:
-        """The log's entries that have these fields, from line `since` on."""
+        """The log entries with these fields, from line `since` on."""
         entries = [json.loads(line) for line in self.log[since:]]
         return [entry for entry in entries if fields.items() <= entry.items()]
 
     async def logged(self, within_s: float = 8, since: int = 0, **fields: str) -> dict[str, Any]:
-        """The first such entry, waited for."""
+        """Wait for the first entry with these fields."""
         await until(lambda: bool(self.entries(since, **fields)), within_s, f"log entry with {fields}")
         return self.entries(since, **fields)[0]
 
     async def metrics(self, index: int) -> dict[str, float]:
-        """The gauges and counters of a sidecar that have no labels."""
+        """The gauges and counters of a sidecar, without those that have labels."""
         url = f"http://{self.site.sidecars.host}:{self.site.sidecars.metrics_port + index}/metrics"
         async with aiohttp.ClientSession() as session, session.get(url) as response:
             text = await response.text()
@@ -236,7 +236,7 @@ class RunningStack:
         return [str(call_id) for call_id in reply["calls"]]
 
     async def ng(self, command: dict[str, Any]) -> dict[str, Any]:
-        """One command over RTPengine's NG protocol; its reply."""
+        """Send one command to RTPengine by its NG protocol; returns the reply."""
         loop = asyncio.get_running_loop()
         reply: asyncio.Future[bytes] = loop.create_future()
 
@@ -270,7 +270,7 @@ class RunningStack:
 
 
 async def until(condition: Callable[[], bool], within_s: float, what: str) -> None:
-    """Look every 50 ms; fail when it hasn't come true in time."""
+    """Check the condition every 50 ms; fails if it does not become true in time."""
     deadline = time.monotonic() + within_s
     while not condition():
         assert time.monotonic() < deadline, f"{what}: not within {within_s} s"
@@ -278,7 +278,7 @@ async def until(condition: Callable[[], bool], within_s: float, what: str) -> No
 
 
 def write_tones(directory: Path) -> None:
-    """The tests' sound library: ``tone-<Hz>-<ms>.wav``, so that a test knows what to hear, and for how long."""
+    """Write the tests' sounds, ``tone-<Hz>-<ms>.wav``: the name says what a test must hear, and for how long."""
     directory.mkdir(parents=True, exist_ok=True)
     for frequency in (440, 660, 880, 1100):
         for duration_ms in (400, 1000, 3000):

@@ -1,14 +1,14 @@
-"""Times in tests: never too early, and late only by what a busy machine may add."""
+"""Times in tests: never too early, and later only by what a busy machine adds."""
 
 from __future__ import annotations
 
 LATE_S = 2.0
 EARLY_S = 0.06
-"""Clocks of different processes, and the 20 ms of a packet."""
+"""Allowance for the clocks of different processes, and for a packet of 20 ms."""
 
 
 class NotBefore:
-    """``assert waited == NotBefore(5)``: 5 s have passed, and not many more."""
+    """``assert waited == NotBefore(5)``: at least 5 s have passed, but not many more."""
 
     def __init__(self, expected_s: float) -> None:
         self._expected_s = expected_s

@@ -1,4 +1,4 @@
-"""A fake web application: one server for all tests of a worker. The caller's number selects the answers."""
+"""A fake web application. One server serves all tests of a worker: the caller's number selects the answers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ XML = '<?xml version="1.0" encoding="UTF-8"?><Response>{}</Response>'
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer. `delay_s` comes before it; `breaks` closes the connection in its place."""
+    """An answer, sent after `delay_s`. With `breaks` the connection is closed instead."""
 
     body: str | bytes = ""
     status: int = 200
@@ -27,7 +27,7 @@ class Reply:
 
 @dataclass
 class Request:
-    """A request as it arrived; at_s on time.time(). `query` and `form` keep order and repetitions."""
+    """A request as it arrived; `at_s` is seconds since the epoch. `query` and `form` keep order and repetitions."""
 
     method: str
     path: str
@@ -41,7 +41,7 @@ class Request:
 
     @property
     def parameters(self) -> MultiDict[str]:
-        """The call's parameters, wherever the method puts them (R1)."""
+        """The call's parameters: GET has them in the query, POST in the form (R1)."""
         return self.form if self.method == "POST" else self.query
 
     @property
@@ -68,7 +68,7 @@ class FakeWebApp:
     async def __aenter__(self) -> FakeWebApp:
         application = web.Application()
         application.router.add_route("*", "/{path:.*}", self._serve)
-        # handler_cancellation: a client that goes away is noticed, which tests of A15 look at.
+        # handler_cancellation: tests of A15 must see that the client has gone.
         self._runner = web.AppRunner(application, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
         await self._runner.setup()
         await web.TCPSite(self._runner, *self._address).start()
@@ -78,15 +78,15 @@ class FakeWebApp:
         await self._runner.cleanup()
 
     def on(self, caller: str, *replies: Reply) -> None:
-        """Answer this caller's requests one after the other; the last answer stays."""
+        """Answer this caller's requests with these replies, in order. The last one is used again and again."""
         self._replies[caller] = list(replies)
 
     async def request(self, caller: str, nth: int = 1, within_s: float = 8) -> Request:
-        """The caller's `nth` request, waited for."""
+        """Wait for the caller's `nth` request."""
         return await self._wait(lambda: self.requests[caller][nth - 1 : nth], within_s, f"request {nth} of {caller}")
 
     async def abandoned(self, caller: str, within_s: float = 3.0) -> Request:
-        """A request of the caller that was given up before its answer, waited for."""
+        """Wait until a request of the caller is given up before its answer."""
         return await self._wait(
             lambda: [request for request in self.requests[caller] if request.is_abandoned],
             within_s,
