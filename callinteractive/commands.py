@@ -19,9 +19,13 @@ class Fetch:
 
 @dataclass(frozen=True, slots=True)
 class Play:
-    """Play this sound of the library once; answered by `Played` at its end, or `PlayFailed`."""
+    """Play this sound of the library once; answered by `Played` at its end, or `PlayFailed`.
+
+    `barge_in`: a digit stops it.
+    """
 
     sound: str
+    barge_in: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,20 +6,13 @@ import re
 from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_network
 
-from callinteractive.actions import BY_YAML_KEY, Action
-from callinteractive.actions.jump import Jump
+from callinteractive.actions import BY_YAML_KEY, INVALID, START, TIMEOUT, Action, Context
 from callinteractive.document import Document, Value
 from callinteractive.errors import InvalidActionError
-from callinteractive.form import Form
-from callinteractive.form import Value as FormValue
 from callinteractive.limits import MAX_SIDECARS
 from callinteractive.model import (
     DEFAULT_IDENTITY,
-    INVALID,
-    START,
-    TIMEOUT,
     Address,
-    Context,
     Defaults,
     Extension,
     IdentityHeader,
@@ -32,6 +25,8 @@ from callinteractive.model import (
     Trunk,
 )
 from callinteractive.sounds import is_sound_name
+from callinteractive.written import Value as WrittenValue
+from callinteractive.written import WrittenAction
 
 _EXTENDED = re.compile(r"[0-9]{1,10}\*[0-9]{1,10}", re.ASCII)
 _DID = re.compile(r"\+?[0-9]{1,20}", re.ASCII)
@@ -47,11 +42,19 @@ _SIP_URI = re.compile(
 )
 
 
+SITE_KEYS = ("node", "sip", "trunks", "extensions", "sidecars", "rtpengine", "sounds", "defaults")
+"""The keys of site.yaml."""
+
+
+Jumps = list[tuple[Value, tuple[str, str]]]
+"""Where rules jump to: the rule, a context and an option."""
+
+
 def load_site(text: str, filename: str) -> Site:
     """Read site.yaml. Raises ConfigError with all findings."""
     document = Document(text, filename)
-    root = document.root.section()
-    sip = root["sip"].section()
+    root = document.root.section(*SITE_KEYS)
+    sip = root["sip"].section("listen")
     trunks = [(item, _trunk(item)) for item in root["trunks"].items()]
     extensions = [(item, _extension(item)) for item in root["extensions"].items()]
     site = Site(
@@ -64,8 +67,6 @@ def load_site(text: str, filename: str) -> Site:
         sounds=root["sounds"].text("./sounds"),
         defaults=_defaults(root["defaults"]),
     )
-    sip.done()
-    root.done()
     _unique("trunk", ((item, trunk.name) for item, trunk in trunks))
     _unique("extension", ((item, extension.number) for item, extension in extensions))
     _unique("extension id", ((item, str(extension.id)) for item, extension in extensions))
@@ -76,18 +77,17 @@ def load_site(text: str, filename: str) -> Site:
 def load_ivr_file(text: str, filename: str) -> IvrFile:
     """Read ivr.yaml. Raises ConfigError with all findings."""
     document = Document(text, filename)
-    root = document.root.section()
-    jumps: list[tuple[Value, Jump]] = []
+    root = document.root.section("contexts", "ivrs")
+    jumps: Jumps = []
     contexts = {name: _context(name, value, jumps) for name, value in root["contexts"].entries().items()}
     ivrs = [(item, _ivr(item, contexts)) for item in root["ivrs"].items()]
-    root.done()
     if not ivrs:
         document.root.wrong('no IVR is configured; write ivrs: [{number: "000*332", id: 1, entry_context: 1}]')
-    for where, jump in jumps:
-        if jump.context not in contexts:
-            where.wrong(f"jumps to context {jump.context[:40]!r}, which is not configured (A4)")
-        elif jump.option not in contexts[jump.context].options:
-            where.wrong(f"jumps to option {jump.option[:40]!r}, which context {jump.context!r} has not (C2)")
+    for where, (context, option) in jumps:
+        if context not in contexts:
+            where.wrong(f"jumps to context {context[:40]!r}, which is not configured")
+        elif option not in contexts[context].options:
+            where.wrong(f"jumps to option {option[:40]!r}, but context {context!r} has no such option")
     _unique("IVR", ((item, ivr.number) for item, ivr in ivrs))
     _unique("IVR id", ((item, str(ivr.id)) for item, ivr in ivrs))
     _unique("DID", ((item, did.removeprefix("+")) for item, ivr in ivrs for did in ivr.dids))
@@ -105,7 +105,17 @@ def without_pool(site: Site, ivr_file: IvrFile) -> dict[str, str]:
 
 
 def _ivr(value: Value, contexts: Mapping[str, Context]) -> Ivr:
-    section = value.section()
+    section = value.section(
+        "entry_context",
+        "number",
+        "id",
+        "dids",
+        "answer",
+        "lifetime",
+        "connect_timeout_s",
+        "request_timeout_s",
+        "follow_redirects",
+    )
     entry = section["entry_context"]
     ivr = Ivr(
         number=section["number"].checked(_extended),
@@ -118,20 +128,19 @@ def _ivr(value: Value, contexts: Mapping[str, Context]) -> Ivr:
         request_timeout_s=section["request_timeout_s"].number(float, 10.0, 0.05, 120),
         follow_redirects=section["follow_redirects"].boolean(False),
     )
-    section.done()
     if entry.is_missing:
         return ivr
     if ivr.entry_context not in contexts:
         entry.wrong(f"context {ivr.entry_context[:40]!r} is not configured; known: {', '.join(contexts)[:200]}")
     elif START not in contexts[ivr.entry_context].options:
-        entry.wrong(f"context {ivr.entry_context!r} has no option start: every caller would be hung up on (C2)")
+        entry.wrong(f"context {ivr.entry_context!r} has no option start: every caller would be hung up on")
     return ivr
 
 
-def _context(name: str, value: Value, jumps: list[tuple[Value, Jump]]) -> Context:
+def _context(name: str, value: Value, jumps: Jumps) -> Context:
     if not _ID.fullmatch(name):
         value.wrong("a context's ID is at most 64 letters, digits, _ and -")
-    section = value.section()
+    section = value.section("options", "digit_len", "name", "timeout", "inter_digit_timeout", "pool")
     written = section["options"].entries()
     options = {option: _rules(rules, jumps) for option, rules in written.items()}
     digit_len = section["digit_len"]
@@ -144,7 +153,6 @@ def _context(name: str, value: Value, jumps: list[tuple[Value, Jump]]) -> Contex
         digit_len=None if digit_len.is_missing else digit_len.integer(None, 1, 32),
         pool=section["pool"].optional_text(),
     )
-    section.done()
     for option in written.keys() - {START, TIMEOUT, INVALID}:
         if reason := _undiallable(option, context):
             written[option].wrong(reason)
@@ -156,20 +164,20 @@ def _undiallable(option: str, context: Context) -> str | None:
     if not _OPTION.fullmatch(option):
         return "an option is start, timeout, invalid, or what is dialled: 0-9 * # A-D"
     if len(option) > (context.digit_len or len(option)):
-        return f"can never be dialled: digit_len ends the number after {context.digit_len} (C3)"
+        return f"can never be dialled: digit_len ends the number after {context.digit_len}"
     if "#" in option and not context.has_hash_option:
-        return "can never be dialled: # ends the number unless an option starts with # (C3)"
+        return "can never be dialled: # ends the number unless an option starts with #"
     return None
 
 
-def _rules(value: Value, jumps: list[tuple[Value, Jump]]) -> tuple[Action, ...]:
+def _rules(value: Value, jumps: Jumps) -> tuple[Action, ...]:
     rules = []
     for item in value.items():
         action = _rule(item)
-        if isinstance(action, Jump):
-            jumps.append((item, action))
         if action:
             rules.append(action)
+            if target := action.jumps_to():
+                jumps.append((item, target))
     return tuple(rules)
 
 
@@ -184,20 +192,20 @@ def _rule(item: Value) -> Action | None:
     if kind is None:
         item.wrong(f"unknown rule {name[:40]!r}; known: {', '.join(BY_YAML_KEY)}")
         return None
-    attributes = {key: _form_value(entry) for key, entry in (value.entries() if value else {}).items()}
+    attributes = {key: _written_value(entry) for key, entry in (value.entries() if value else {}).items()}
     text = attributes.pop(kind.TEXT_KEY, None) if kind.TEXT_KEY else None
-    form = Form(name, attributes, text, item.line)
+    written = WrittenAction(attributes, text)
     try:
-        action = kind.read(form)
+        action = kind.read(written)
     except InvalidActionError as error:
         (value or item).wrong(str(error))
         return None
-    for complaint in (*form.warnings, *form.not_understood()):
+    for complaint in (*written.warnings, *kind.not_understood(written)):
         (value or item).wrong(complaint)
     return action
 
 
-def _form_value(value: Value) -> FormValue:
+def _written_value(value: Value) -> WrittenValue:
     return tuple(item.text() for item in value.items()) if value.is_list else value.scalar()
 
 
@@ -216,7 +224,7 @@ def _listen(value: Value) -> tuple[Listen, ...]:
 
 
 def _trunk(value: Value) -> Trunk:
-    section = value.section()
+    section = value.section("name", "from", "to", "identity", "trusted", "anchor_media")
     trunk = Trunk(
         name=section["name"].checked(_identifier),
         sources=tuple(network for item in section["from"].items() if (network := _network(item))),
@@ -225,14 +233,13 @@ def _trunk(value: Value) -> Trunk:
         is_trusted=section["trusted"].boolean(False),
         anchors_media=section["anchor_media"].boolean(False),
     )
-    section.done()
     if not trunk.sources and not trunk.to:
         value.wrong('needs from (["127.0.0.2/32"], whose calls are accepted), to ("sip:127.0.0.2:5080"), or both')
     return trunk
 
 
 def _extension(value: Value) -> Extension:
-    section = value.section()
+    section = value.section("contact", "number", "id", "password", "anchor_media")
     contact, host = _sip_uri(section["contact"])
     extension = Extension(
         number=section["number"].checked(_extended),
@@ -242,14 +249,13 @@ def _extension(value: Value) -> Extension:
         contact_host=host,
         anchors_media=section["anchor_media"].boolean(False),
     )
-    section.done()
     if extension.contact is None and extension.password is None:
         value.wrong("needs a contact (a fixed phone) or a password (a phone that registers)")
     return extension
 
 
 def _sidecars(value: Value) -> SidecarPool:
-    section, default = value.section(), SidecarPool()
+    section, default = value.section("count", "host", "base_port", "metrics_port", "pools"), SidecarPool()
     count = section["count"].integer(default.count, 1, MAX_SIDECARS)
     pool = SidecarPool(
         count=count,
@@ -261,7 +267,6 @@ def _sidecars(value: Value) -> SidecarPool:
             for name, indexes in section["pools"].entries().items()
         },
     )
-    section.done()
     members = [index for indexes in pool.pools.values() for index in indexes]
     if len(set(members)) != len(members):
         value.wrong("a sidecar can be in one pool only")
@@ -283,14 +288,14 @@ def _identity(value: Value) -> tuple[IdentityHeader, ...]:
 
 
 def _rtpengine(value: Value) -> RtpEngine:
-    section, default = value.section(), RtpEngine()
+    section, default = value.section("ng", "ports", "interface", "dtmf_port", "http_port", "timeout_s"), RtpEngine()
     ng = _address(section["ng"], default.ng)
     default_ports = [default.port_min, default.port_max]
     ports = [item.integer(None, 1024, 65535) for item in section["ports"].items()] or default_ports
     if len(ports) != 2 or ports[0] >= ports[1]:
         value.wrong("ports must be [first, last]")
         ports = default_ports
-    engine = RtpEngine(
+    return RtpEngine(
         ng=ng,
         interface=section["interface"].checked(_interface, default.interface),
         port_min=ports[0],
@@ -299,18 +304,14 @@ def _rtpengine(value: Value) -> RtpEngine:
         http_port=section["http_port"].integer(min(ng.port + 2, 65535), 1, 65535),
         timeout_s=section["timeout_s"].integer(default.timeout_s, 10, 86_400),
     )
-    section.done()
-    return engine
 
 
 def _defaults(value: Value) -> Defaults:
-    section, default = value.section(), Defaults()
-    defaults = Defaults(
+    section, default = value.section("transfer_timeout_s", "ringback"), Defaults()
+    return Defaults(
         transfer_timeout_s=section["transfer_timeout_s"].integer(default.transfer_timeout_s, 1, 3600),
         ringback=_sound(section["ringback"]),
     )
-    section.done()
-    return defaults
 
 
 def _address(value: Value, default: Address) -> Address:
@@ -352,7 +353,7 @@ def _sound(value: Value) -> str | None:
 
 
 def _extended(text: str) -> str | None:
-    return None if _EXTENDED.fullmatch(text) else 'must be an extended number like "000*332" (C1)'
+    return None if _EXTENDED.fullmatch(text) else 'must be an extended number like "000*332"'
 
 
 def _did(text: str) -> str | None:

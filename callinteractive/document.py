@@ -120,9 +120,12 @@ class Value:
         elif not self.is_missing:
             self.wrong("must be a list: [ … ]")
 
-    def section(self) -> Section:
-        """The value as a mapping; missing is empty."""
-        return Section(self._document, self)
+    def section(self, *keys: str) -> dict[str, Value]:
+        """The value as a mapping with these keys. Any other key of it is a finding; those not given are missing."""
+        entries = self.entries()
+        for name in entries.keys() - set(keys):
+            entries[name].wrong(f"unknown key {name[:40]!r}; known here: {', '.join(sorted(keys))}")
+        return {key: entries.get(key) or Value(self._document, None, self._path_of(key), self.line) for key in keys}
 
     def entries(self) -> dict[str, Value]:
         """Keys and values of a mapping, in their order; a key given twice is a finding."""
@@ -136,31 +139,14 @@ class Value:
                 self.wrong("a key must be one value; put it in quotes")
                 continue
             name = str(key.value)
-            here = Value(self._document, node, f"{self.path}.{name}".lstrip("."), _line(key))
+            here = Value(self._document, node, self._path_of(name), _line(key))
             if name in entries:
                 here.wrong(f"{name[:40]!r} is given twice")
             entries[name] = here
         return entries
 
-
-class Section:
-    """A mapping with known keys. `done` complains of those that nobody has asked for."""
-
-    def __init__(self, document: Document, value: Value) -> None:
-        self._document = document
-        self._value = value
-        self._entries = value.entries()
-        self._known: list[str] = []
-
-    def __getitem__(self, key: str) -> Value:
-        self._known.append(key)
-        found = self._entries.pop(key, None)
-        path = f"{self._value.path}.{key}".lstrip(".")
-        return found or Value(self._document, None, path, self._value.line)
-
-    def done(self) -> None:
-        for name, value in self._entries.items():
-            value.wrong(f"unknown key {name[:40]!r}; known here: {', '.join(sorted(self._known))}")
+    def _path_of(self, key: str) -> str:
+        return f"{self.path}.{key}".lstrip(".")
 
 
 class Document:

@@ -29,6 +29,27 @@ class CallFacts:
     caller_extension: str | None = None
     caller_extension_id: int | None = None
 
+    def parameters(self, caller_name: str, caller_number: str) -> dict[str, str]:
+        """The parameters of a request, in the order of the source's example; the caller as SetCaller left it (R6)."""
+        optional = {
+            "CalledDID": self.called_did,
+            "CallerExtensionID": None if self.caller_extension_id is None else str(self.caller_extension_id),
+            "CallerExtension": self.caller_extension,
+        }
+        return {
+            "EventType": "call_interactive",
+            "CalledExtensionID": str(self.called_extension_id),
+            "CalledNumber": self.called_number,
+            "CallID": self.call_id,
+            "CallerIDNum": caller_number,
+            **{name: value for name, value in optional.items() if value is not None},
+            "CallFlow": "IN",
+            "CalledExtension": self.called_extension,
+            "CallAPIID": self.call_api_id,
+            "CallerIDName": caller_name,
+            "CallStatus": "ANSWER",
+        }
+
     def to_dict(self) -> dict[str, str]:
         """The facts as texts, absent ones left out."""
         values = ((field.name, getattr(self, field.name)) for field in fields(self))

@@ -5,37 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
-if TYPE_CHECKING:
-    from callinteractive.actions.base import Action
+from callinteractive.actions import Context
 
 IdentityHeader = Literal["from", "pai", "rpid"]
 """Where a carrier looks for the caller's number: From, P-Asserted-Identity, Remote-Party-ID."""
 DEFAULT_IDENTITY: tuple[IdentityHeader, ...] = ("from", "pai")
-START, TIMEOUT, INVALID = "start", "timeout", "invalid"
-"""The options of a context that nobody dials (C2)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Context:
-    """A menu: options by name, each a tuple of rules run in order (C2, C3). Times in milliseconds.
-
-    `pool` names the sidecars that calls enter it at, by their entry or by a Jump before they are answered.
-    """
-
-    id: str
-    name: str
-    options: Mapping[str, tuple[Action, ...]]
-    timeout_ms: int = 5000
-    inter_digit_timeout_ms: int = 2000
-    digit_len: int | None = None
-    pool: str | None = None
-
-    @property
-    def has_hash_option(self) -> bool:
-        """Whether an option starts with ``#``, so that it doesn't end a number here (C3)."""
-        return any(option.startswith("#") for option in self.options)
 
 
 @dataclass(frozen=True, slots=True)

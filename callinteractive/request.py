@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from urllib.parse import quote, quote_plus, urlsplit
 
-from callinteractive.facts import CallFacts
-
 VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _VARIABLE = re.compile(r"\$(" + VARIABLE_NAME.pattern + ")", re.ASCII)
 FORM = "application/x-www-form-urlencoded"
@@ -35,7 +33,7 @@ def check_url(url: str) -> str | None:
     if not url.isascii() or any(char <= " " or char == "\x7f" for char in url):
         return "a URL holds printable ASCII without spaces; percent-encode the rest"
     if _VARIABLE.search(url.partition("?")[0]):
-        return "variables may stand in the query only (after ?), never in scheme, host, port or path (R4)"
+        return "variables may stand in the query only (after ?), never in scheme, host, port or path"
     if "#" in url:
         return "a fragment (#) is never sent to a web application; write %23 for a literal #"
     try:
@@ -56,7 +54,7 @@ def build(
 ) -> HttpRequest:
     """Make the request of a Call Interactive rule, with default timeouts.
 
-    `url` is as configured and has passed `check_url`; `parameters` come from `call_parameters`.
+    `url` is as configured and has passed `check_url`; `parameters` come from `CallFacts.parameters`.
     GET adds them to the URL's query, POST sends them as its body (R1).
     """
     base, mark, query = url.partition("?")
@@ -81,29 +79,3 @@ def _quote(text: str) -> str:
 @lru_cache(maxsize=2048)
 def _quote_short(text: str) -> str:
     return quote_plus(text, errors="replace")
-
-
-def call_parameters(facts: CallFacts, caller_name: str, caller_number: str) -> dict[str, str]:
-    """The parameters of R2, in the order of the source's example; the caller as SetCaller left it (R6)."""
-    optional = {
-        "CalledDID": facts.called_did,
-        "CallerExtensionID": _text(facts.caller_extension_id),
-        "CallerExtension": facts.caller_extension,
-    }
-    return {
-        "EventType": "call_interactive",
-        "CalledExtensionID": str(facts.called_extension_id),
-        "CalledNumber": facts.called_number,
-        "CallID": facts.call_id,
-        "CallerIDNum": caller_number,
-        **{name: value for name, value in optional.items() if value is not None},
-        "CallFlow": "IN",
-        "CalledExtension": facts.called_extension,
-        "CallAPIID": facts.call_api_id,
-        "CallerIDName": caller_name,
-        "CallStatus": "ANSWER",
-    }
-
-
-def _text(value: int | None) -> str | None:
-    return None if value is None else str(value)

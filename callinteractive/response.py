@@ -11,7 +11,7 @@ from lxml import etree
 
 from callinteractive import actions
 from callinteractive.errors import InvalidActionError, ResponseError
-from callinteractive.form import Form
+from callinteractive.written import WrittenAction
 
 MAX_BODY = 64 * 1024
 MAX_ACTIONS = 10
@@ -82,10 +82,10 @@ def _action(element: etree._Element, warnings: list[str]) -> actions.Action:
         raise ResponseError(f"unknown element <{str(element.tag)[:40]}>; known: {known}", line)
     if len(element):
         raise ResponseError(f"<{element.tag}> can't hold other elements", line)
-    form = Form(kind.NAME, {str(name): str(value) for name, value in element.attrib.items()}, element.text, line)
+    written = WrittenAction({str(name): str(value) for name, value in element.attrib.items()}, element.text)
     try:
-        action = kind.read(form)
+        action = kind.read(written)
     except InvalidActionError as error:
         raise ResponseError(f"<{element.tag}>: {error}", line) from None
-    warnings += [f"line {line}: <{element.tag}>: {text}" for text in (*form.warnings, *form.not_understood())]
+    warnings += [f"line {line}: <{element.tag}>: {text}" for text in (*written.warnings, *kind.not_understood(written))]
     return action

@@ -8,14 +8,14 @@ which replaces it, or None to carry on. `to_json` and `from_json` move a call to
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from callinteractive import plain, request
-from callinteractive.actions import DONE, Action, AwaitChoice, action_from_dict
+from callinteractive import plain, request, response
+from callinteractive.actions import DONE, START, Action, AwaitChoice, Context, action_from_dict
 from callinteractive.commands import Command, Hangup
-from callinteractive.errors import ScriptStateError
+from callinteractive.errors import ResponseError, ScriptStateError
 from callinteractive.events import (
     DIGITS,
     Dialled,
@@ -28,7 +28,7 @@ from callinteractive.events import (
     Waited,
 )
 from callinteractive.facts import CallFacts
-from callinteractive.model import START, Context, Ivr, IvrFile
+from callinteractive.model import Ivr, IvrFile
 from callinteractive.request import HttpRequest
 
 MAX_IDLE_STEPS = 100
@@ -117,7 +117,7 @@ class CallScript:
         if isinstance(event, Dialled) and event.digit not in DIGITS:
             return None
         if isinstance(event, Expired) or now >= self._state.expires_at:
-            return self.hang_up(f"the call has lasted {self._ivr.lifetime_s} s, its IVR's lifetime (C5)")
+            return self.hang_up(f"the call has lasted {self._ivr.lifetime_s} s, its IVR's lifetime")
         if self._is_noticed(event, now):
             self._state.idle_steps = 0
         outcome = self._state.step.on_event(self, event)
@@ -200,10 +200,10 @@ class CallScript:
     def enter(self, context: str, option: str) -> Command | None:
         """Leave everything and run `option` of `context` next. An unknown one hangs up (A4, C2)."""
         if context not in self._contexts:
-            self.note("error", "jump", reason=f"context {context!r} is not configured (A4)")
+            self.note("error", "jump", reason=f"context {context!r} is not configured")
             return self.hang_up(f"no context {context!r}")
         if option not in self._contexts[context].options:
-            return self.hang_up(f"context {context!r} has no option {option!r} (C2)")
+            return self.hang_up(f"context {context!r} has no option {option!r}")
         state = self._state
         state.context, state.option, state.next_rule, state.pending = context, option, 0, []
         self.note("info", "option", context=context, option=option)
@@ -215,14 +215,22 @@ class CallScript:
         self.note("info", "hangup", cause=cause)
         return Hangup(cause, code)
 
-    def run_response(self, actions: Iterable[Action]) -> None:
-        """Run these before the option's next rule (X5)."""
-        self._state.pending = list(actions)
+    def run_response(self, body: bytes) -> None:
+        """Run the actions of the web application's answer before the option's next rule (X5); none if it is invalid."""
+        try:
+            parsed = response.parse(body)
+        except ResponseError as error:
+            self.note("error", "webhook", outcome="invalid", reason=str(error), line=error.line)
+            return
+        for warning in parsed.warnings:
+            self.note("warning", "webhook_warning", reason=warning)
+        self.note("info", "webhook", outcome="ok", actions=len(parsed.actions))
+        self._state.pending = list(parsed.actions)
 
     def request(self, url: str, method: str) -> HttpRequest:
         """The request to the web application as things are now (R1-R6)."""
         state = self._state
-        parameters = request.call_parameters(state.facts, state.caller_name, state.caller_number)
+        parameters = state.facts.parameters(state.caller_name, state.caller_number)
         return replace(
             request.build(url, method, parameters, state.variables),
             connect_timeout_s=self._ivr.connect_timeout_s,
@@ -264,7 +272,7 @@ class CallScript:
         while True:
             self._state.idle_steps += 1
             if self._state.idle_steps > MAX_IDLE_STEPS:
-                reason = f"{MAX_IDLE_STEPS} steps without anything for the caller: a loop (C5)"
+                reason = f"{MAX_IDLE_STEPS} steps without anything for the caller: a loop"
                 self.note("error", "loop", reason=reason)
                 return self.hang_up(reason)
             self._state.step = self._next_step()

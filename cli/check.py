@@ -11,10 +11,7 @@ import click
 
 from callinteractive import response
 from callinteractive.actions import Action
-from callinteractive.actions.play_sound import PlaySound
-from callinteractive.actions.record_digits import RecordDigits
-from callinteractive.actions.simple_transfer import SimpleTransfer
-from callinteractive.config import load_ivr_file, load_site, without_pool
+from callinteractive.config import SITE_KEYS, load_ivr_file, load_site, without_pool
 from callinteractive.document import Document, Value
 from callinteractive.errors import Finding, ResponseError
 from callinteractive.model import IvrFile, Site
@@ -22,7 +19,6 @@ from callinteractive.numbers import Directory
 from cli.files import decode, load
 
 STDIN = "-"
-SITE_KEYS = {"node", "sip", "trunks", "extensions", "sidecars", "rtpengine", "sounds", "defaults"}
 
 
 @dataclass
@@ -53,7 +49,7 @@ def run(files: Sequence[str]) -> int:
 
 
 def cross_check(site: Site, site_dir: Path, ivr_file: IvrFile, filename: str, text: str) -> list[Finding]:
-    """What neither file shows alone: sounds and pools that are not there, transfers that lead nowhere (A6, A14).
+    """What neither file shows alone: sounds and pools that are not there, transfers that lead nowhere.
 
     `text` is that of the ivr.yaml that `ivr_file` was read from; it gives the lines.
     """
@@ -62,13 +58,13 @@ def cross_check(site: Site, site_dir: Path, ivr_file: IvrFile, filename: str, te
     has_trunk = any(trunk.to for trunk in site.trunks)
     document = Document(text, filename)
     for where, rule in _rules(document, ivr_file):
-        for sound in _sounds_of(rule):
+        for sound in rule.plays():
             if not (sounds / sound).is_file():
-                where.wrong(f"there is no {sound} in {sounds} (A6)")
-        for number in rule.numbers if isinstance(rule, SimpleTransfer) else ():
+                where.wrong(f"there is no {sound} in {sounds}")
+        for number in rule.rings():
             if not (has_trunk or directory.find_extension(number) or directory.find_ivr(number)):
-                where.wrong(f"{number} is no extension, no IVR, and no trunk has a `to` (A14)")
-    contexts = document.root.section()["contexts"].entries()
+                where.wrong(f"{number} is no extension, no IVR, and no trunk has a `to`")
+    contexts = document.root.entries()["contexts"].entries()
     for name, reason in without_pool(site, ivr_file).items():
         contexts[name].wrong(reason)
     return document.findings
@@ -129,15 +125,7 @@ def _count(things: Sequence[object] | Mapping[str, object], name: str) -> str:
 
 def _rules(document: Document, ivr_file: IvrFile) -> Iterator[tuple[Value, Action]]:
     """Every rule with its place. The file is known to be valid, so written and read rules are the same in number."""
-    contexts = document.root.section()["contexts"].entries()
+    contexts = document.root.entries()["contexts"].entries()
     for name, context in contexts.items():
-        for option, written in context.section()["options"].entries().items():
+        for option, written in context.entries()["options"].entries().items():
             yield from zip(written.items(), ivr_file.contexts[name].options[option], strict=True)
-
-
-def _sounds_of(rule: Action) -> tuple[str, ...]:
-    if isinstance(rule, PlaySound):
-        return (rule.file,)
-    if isinstance(rule, RecordDigits) and rule.prompt:
-        return (rule.prompt,)
-    return ()

@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl
 
 import click
 
+from callinteractive.actions import ACTIONS
 from callinteractive.commands import Collect, Command, Fetch, Hangup, Play, Transfer, Wait
 from callinteractive.events import Dialled, Event, Fetched, HungUp, Played, TransferAnswered, TransferFailed, Waited
 from callinteractive.facts import CallFacts, facts_of_new_call
@@ -31,6 +32,8 @@ FAILURES: dict[str, TransferFailed] = {
     "failed": TransferFailed("failed", 404),
 }
 OUTCOMES = ("answered", *FAILURES)
+WRITTEN = {action.NAME for action in ACTIONS}
+"""The actions that somebody wrote; the script begins others by itself."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,6 @@ class SimulatedCall:
         self._transfer = transfer
         self._began = time.time()
         self._elapsed_s = 0.0
-        self._takes_digits = False  # whether a digit stops the sound that plays
 
     async def run(self) -> None:
         """Until somebody hangs up, or the transfer is answered."""
@@ -111,7 +113,7 @@ class SimulatedCall:
 
     def _carry_out(self, command: Command) -> Event:
         match command:
-            case Play(sound=sound) if self._takes_digits:
+            case Play(sound=sound, barge_in=True):
                 self._say("hears", f"{sound}  (a digit stops it)")
                 return self._key() or Played()
             case Play(sound=sound):
@@ -181,8 +183,7 @@ class SimulatedCall:
                 self._say(note.level, fields.get("reason", ""), fg="red")
 
     def _on_action(self, name: str, fields: dict[str, object]) -> None:
-        self._takes_digits = name == "RecordDigits" or bool(fields.get("background"))
-        if name != "AwaitChoice":  # nobody wrote that one
+        if name in WRITTEN:
             shown = (f"{key}={value}" for key, value in fields.items() if value not in (None, False, ""))
             self._say("action", " ".join((name, *shown)))
 

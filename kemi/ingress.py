@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from urllib.parse import unquote
 
+from callinteractive.actions import START, Context
 from callinteractive.facts import facts_of_new_call
 from callinteractive.headers import AnchorHeader, CallHeader, EntryHeader, TransferHeader
-from callinteractive.model import START, Context, Extension, Ivr, Site, Trunk
+from callinteractive.model import Extension, Ivr, Site, Trunk
 from callinteractive.numbers import Directory
 from kemi import identity, ksr
 from kemi.anchor import Anchoring, MediaAnchor

@@ -13,9 +13,10 @@ import random
 import time
 from collections.abc import Mapping
 
+from callinteractive.actions import Context
 from callinteractive.dispatcher import sidecar_groups
 from callinteractive.headers import EntryHeader
-from callinteractive.model import Address, Context, SidecarPool
+from callinteractive.model import Address, SidecarPool
 from kemi import ksr
 from kemi.ksr import Route
 from kemi.refusal import Refused

@@ -6,12 +6,13 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
 
+from callinteractive.actions import START
 from callinteractive.dispatcher import TRUNKS
 from callinteractive.errors import HeaderError
 from callinteractive.facts import CallFacts, facts_of_transferred_call
 from callinteractive.headers import AnchorHeader, CallerHeader, CallHeader, EntryHeader, TransferHeader
 from callinteractive.identity import Identity
-from callinteractive.model import START, Extension, Site, Trunk
+from callinteractive.model import Extension, Site, Trunk
 from callinteractive.numbers import Directory, FoundIvr
 from kemi import ksr
 from kemi.anchor import Anchoring

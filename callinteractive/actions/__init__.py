@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from callinteractive.actions.await_choice import AwaitChoice
-from callinteractive.actions.base import DONE, Action, Done
+from callinteractive.actions.base import DONE, INVALID, START, TIMEOUT, Action, Context, Done, ScriptContext
 from callinteractive.actions.call_interactive import CallInteractive
 from callinteractive.actions.hangup import Hangup
 from callinteractive.actions.jump import Jump
@@ -42,4 +42,18 @@ def action_from_dict(values: dict[str, Any]) -> Action:
     return _BY_NAME[fields.pop("action")].from_dict(fields)
 
 
-__all__ = ["ACTIONS", "BY_ELEMENT", "BY_YAML_KEY", "DONE", "Action", "AwaitChoice", "Done", "action_from_dict"]
+__all__ = [
+    "ACTIONS",
+    "BY_ELEMENT",
+    "BY_YAML_KEY",
+    "DONE",
+    "INVALID",
+    "START",
+    "TIMEOUT",
+    "Action",
+    "AwaitChoice",
+    "Context",
+    "Done",
+    "ScriptContext",
+    "action_from_dict",
+]

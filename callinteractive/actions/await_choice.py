@@ -6,15 +6,11 @@ Never written by anybody; the script runs it when the rules are used up.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from callinteractive.actions.base import Action, Done
+from callinteractive.actions.base import Action, Done, ScriptContext
 from callinteractive.actions.dialling import MenuChoice, begin_dialling, go_on_dialling
 from callinteractive.commands import Command
 from callinteractive.events import Event
-
-if TYPE_CHECKING:
-    from callinteractive.script import CallScript
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +18,8 @@ class AwaitChoice(Action):
     NAME = "AwaitChoice"
     IN_RESPONSE = False
 
-    def begin(self, call: CallScript) -> Command | None:
+    def begin(self, call: ScriptContext) -> Command | None:
         return begin_dialling(call, MenuChoice(), None)
 
-    def on_event(self, call: CallScript, event: Event) -> Command | Done | None:
+    def on_event(self, call: ScriptContext, event: Event) -> Command | Done | None:
         return go_on_dialling(call, MenuChoice(), event)

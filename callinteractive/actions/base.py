@@ -1,20 +1,25 @@
-"""What every action is: data, how it is written, and what it does to a call."""
+"""What every action is, the context that it is a rule of, and what it may ask of its call.
+
+The three know each other, so they stand in one module. The script imports them; they do not import the script.
+"""
 
 from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import Any, ClassVar, Protocol, Self
 
 from callinteractive import plain
-from callinteractive.commands import Command
+from callinteractive.commands import Command, Hangup
 from callinteractive.events import Dialled, Event
+from callinteractive.request import HttpRequest
+from callinteractive.written import WrittenAction
 
-if TYPE_CHECKING:
-    from callinteractive.form import Form
-    from callinteractive.script import CallScript
+START, TIMEOUT, INVALID = "start", "timeout", "invalid"
+"""The options of a context that nobody dials (C2)."""
 
 
 class Done(Enum):
@@ -28,27 +33,29 @@ DONE = Done.DONE
 
 @dataclass(frozen=True, slots=True)
 class Action(ABC):
-    """Base of the actions. Frozen data; whatever changes while it runs belongs to the `CallScript`."""
+    """Base of the actions. Frozen data; what changes while an action runs belongs to the call."""
 
     NAME: ClassVar[str]
     """The XML element; its snake_case is the YAML key."""
-    TEXT_KEY: ClassVar[str | None] = None
-    """The YAML key of what XML has as the element's text."""
     ALIASES: ClassVar[tuple[str, ...]] = ()
     """Other names of the same XML element."""
+    ATTRIBUTES: ClassVar[tuple[str, ...]] = ()
+    """The attributes that `read` reads; others are not understood."""
+    TEXT_KEY: ClassVar[str | None] = None
+    """The YAML key of what XML has as the element's text; None where the element has no text."""
     IN_RESPONSE: ClassVar[bool] = True
     """Whether the web application may send it; False for rules of ivr.yaml only."""
 
     @classmethod
-    def read(cls, form: Form) -> Self:  # noqa: ARG003  # most actions have something to read
+    def read(cls, written: WrittenAction) -> Self:  # noqa: ARG003  # most actions have something to read
         """Make the action from what was written. Raises InvalidActionError."""
         return cls()
 
     @abstractmethod
-    def begin(self, call: CallScript) -> Command | None:
+    def begin(self, call: ScriptContext) -> Command | None:
         """Start: return what must be done, or None when the action is over at once."""
 
-    def on_event(self, call: CallScript, event: Event) -> Command | Done | None:
+    def on_event(self, call: ScriptContext, event: Event) -> Command | Done | None:
         """Go on: DONE, a new command, or None to carry on, also when `event` answers no command of this action.
 
         Digits are kept for what follows unless overridden.
@@ -57,15 +64,107 @@ class Action(ABC):
             call.keep_digit(event.digit)
         return None
 
+    # What the action needs of its surroundings. `check` looks for it before the first call.
+
+    def plays(self) -> tuple[str, ...]:
+        """The sounds of the library that it plays (A6)."""
+        return ()
+
+    def rings(self) -> tuple[str, ...]:
+        """The numbers that it rings (A14)."""
+        return ()
+
+    def jumps_to(self) -> tuple[str, str] | None:
+        """The context and the option that it goes on at (A4); None where it does not leave its option."""
+        return None
+
+    # How the action is known by name and written down.
+
     @classmethod
     def yaml_key(cls) -> str:
         return re.sub(r"(?<!^)(?=[A-Z])", "_", cls.NAME).lower()
 
+    @classmethod
+    def not_understood(cls, written: WrittenAction) -> list[str]:
+        """What `read` does not read."""
+        return written.not_understood(cls.ATTRIBUTES, takes_text=cls.TEXT_KEY is not None)
+
     def to_dict(self) -> dict[str, Any]:
         """The action as JSON-ready data."""
-        return {"action": self.NAME, **asdict(self)}
+        values: dict[str, Any] = {"action": self.NAME}
+        names: tuple[str, ...] = self.__match_args__  # a dataclass names its fields there
+        for name in names:
+            values[name] = getattr(self, name)
+        return values
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
         """The reverse of `to_dict`, less the name. Raises ValueError or TypeError for what is not this action's."""
         return plain.read(cls, values)
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """A menu: options by name, each a tuple of rules run in order (C2, C3). Times in milliseconds.
+
+    `pool` names the sidecars that serve it: those that a call enters at, by its entry or by a Jump before the answer.
+    """
+
+    id: str
+    name: str
+    options: Mapping[str, tuple[Action, ...]]
+    timeout_ms: int = 5000
+    inter_digit_timeout_ms: int = 2000
+    digit_len: int | None = None
+    pool: str | None = None
+
+    @property
+    def has_hash_option(self) -> bool:
+        """Whether an option starts with ``#``, so that it doesn't end a number here (C3)."""
+        return any(option.startswith("#") for option in self.options)
+
+
+class ScriptContext(Protocol):
+    """What an action may ask of the call that it runs in. `CallScript` is one."""
+
+    @property
+    def context(self) -> Context:
+        """The current context."""
+
+    @property
+    def caller_name(self) -> str:
+        """The caller's name as SetCaller left it (A5)."""
+
+    @property
+    def caller_number(self) -> str:
+        """The caller's number as SetCaller left it (A5)."""
+
+    dialled: str
+    """The digits of the number being dialled."""
+
+    def enter(self, context: str, option: str) -> Command | None:
+        """Leave everything and run `option` of `context` next. An unknown one hangs up (A4, C2)."""
+
+    def hang_up(self, cause: str, code: int | None = None) -> Hangup:
+        """End the call. `cause` is for the log, `code` the SIP code of a failed transfer (A13)."""
+
+    def run_response(self, body: bytes) -> None:
+        """Run the actions of the web application's answer before the option's next rule (X5)."""
+
+    def request(self, url: str, method: str) -> HttpRequest:
+        """The request to the web application as things are now (R1-R6)."""
+
+    def set_variable(self, name: str, value: str) -> None:
+        """Set a variable of the call (A3)."""
+
+    def set_caller(self, name: str | None, number: str | None) -> None:
+        """Change the caller's name, number or both from here on (A5, R6)."""
+
+    def keep_digit(self, digit: str) -> None:
+        """Keep a digit for what collects digits next (A2)."""
+
+    def next_kept_digit(self) -> str:
+        """Take the oldest kept digit; the empty string if there is none."""
+
+    def note(self, level: str, what: str, /, **fields: Any) -> None:
+        """Log something: `level` is info, warning or error, `what` a word, `fields` JSON-ready."""

@@ -1,20 +1,15 @@
 """A number being dialled, digit by digit: when it is complete, and what becomes of it (C3, A8, A9).
 
-The digits so far are `CallScript.dialled`; this module decides, the script keeps.
+The digits so far are `ScriptContext.dialled`: this module decides, the call keeps them.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from callinteractive.actions.base import DONE, Done
+from callinteractive.actions.base import DONE, INVALID, TIMEOUT, Context, Done, ScriptContext
 from callinteractive.commands import Collect, Command, Play
 from callinteractive.events import Dialled, Event, Played, PlayFailed, Waited
-from callinteractive.model import INVALID, TIMEOUT, Context
-
-if TYPE_CHECKING:
-    from callinteractive.script import CallScript
 
 MAX_DIGITS = 64
 
@@ -30,7 +25,7 @@ class IntoVariable:
         longest = self.max_digits or context.digit_len or MAX_DIGITS
         return digits.endswith("#") or len(digits) >= longest
 
-    def deliver(self, call: CallScript, digits: str) -> Command | None:
+    def deliver(self, call: ScriptContext, digits: str) -> Command | None:
         call.set_variable(self.variable, digits.removesuffix("#"))
         return None
 
@@ -46,7 +41,7 @@ class MenuChoice:
         can_grow = any(option.startswith(digits) and option != digits for option in context.options)
         return not can_grow or len(digits) >= longest
 
-    def deliver(self, call: CallScript, digits: str) -> Command | None:
+    def deliver(self, call: ScriptContext, digits: str) -> Command | None:
         if not digits:
             return call.enter(call.context.id, TIMEOUT)
         if len(digits) > 1 and not call.context.has_hash_option:
@@ -57,7 +52,7 @@ class MenuChoice:
 Purpose = IntoVariable | MenuChoice
 
 
-def begin_dialling(call: CallScript, purpose: Purpose, prompt: str | None) -> Command | None:
+def begin_dialling(call: ScriptContext, purpose: Purpose, prompt: str | None) -> Command | None:
     """Use up the digits dialled ahead; then play `prompt` or wait. None when the number is complete and used."""
     call.dialled = ""
     while digit := call.next_kept_digit():
@@ -66,10 +61,10 @@ def begin_dialling(call: CallScript, purpose: Purpose, prompt: str | None) -> Co
             return purpose.deliver(call, call.dialled)
     if call.dialled:
         return Collect(call.context.inter_digit_timeout_ms)
-    return Play(prompt) if prompt else Collect(call.context.timeout_ms)
+    return Play(prompt, barge_in=True) if prompt else Collect(call.context.timeout_ms)
 
 
-def go_on_dialling(call: CallScript, purpose: Purpose, event: Event) -> Command | Done | None:
+def go_on_dialling(call: ScriptContext, purpose: Purpose, event: Event) -> Command | Done | None:
     """Take a digit, the end of the prompt or the end of a wait."""
     if isinstance(event, Dialled):
         call.dialled += event.digit

@@ -13,26 +13,27 @@ YAML: ``- jump: {context: 3, option: start}``
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
-from callinteractive.actions.base import Action
+from callinteractive.actions.base import START, Action, ScriptContext
 from callinteractive.commands import Command
-
-if TYPE_CHECKING:
-    from callinteractive.form import Form
-    from callinteractive.script import CallScript
+from callinteractive.written import WrittenAction
 
 
 @dataclass(frozen=True, slots=True)
 class Jump(Action):
     NAME = "Jump"
+    ATTRIBUTES = ("context", "option")
     context: str
     option: str
 
     @classmethod
-    def read(cls, form: Form) -> Self:
-        option = form.attribute("option")
-        return cls(form.required("context"), "start" if option is None else option)
+    def read(cls, written: WrittenAction) -> Self:
+        option = written.attribute("option")
+        return cls(written.required("context"), START if option is None else option)
 
-    def begin(self, call: CallScript) -> Command | None:
+    def jumps_to(self) -> tuple[str, str] | None:
+        return self.context, self.option
+
+    def begin(self, call: ScriptContext) -> Command | None:
         return call.enter(self.context, self.option)

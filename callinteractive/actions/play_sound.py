@@ -12,19 +12,16 @@ YAML: ``- play_sound: {file: welcome.wav, where: background, digitvar: v}``
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
-from callinteractive.actions.base import DONE, Action, Done
+from callinteractive.actions.base import DONE, Action, Done, ScriptContext
 from callinteractive.actions.dialling import IntoVariable, MenuChoice, Purpose, begin_dialling, go_on_dialling
 from callinteractive.actions.set_var import variable_name
 from callinteractive.commands import Command, Play
 from callinteractive.errors import InvalidActionError
 from callinteractive.events import Event, Played, PlayFailed
 from callinteractive.sounds import NAME_RULE, is_sound_name
-
-if TYPE_CHECKING:
-    from callinteractive.form import Form
-    from callinteractive.script import CallScript
+from callinteractive.written import WrittenAction
 
 
 def sound_name(text: str) -> str:
@@ -39,27 +36,31 @@ def sound_name(text: str) -> str:
 @dataclass(frozen=True, slots=True)
 class PlaySound(Action):
     NAME = "PlaySound"
+    ATTRIBUTES = ("where", "digitvar")
     TEXT_KEY = "file"
     file: str
     background: bool = False
     digitvar: str | None = None
 
     @classmethod
-    def read(cls, form: Form) -> Self:
-        where = form.choice("where", ("foreground", "background"))
-        digitvar = form.attribute("digitvar")
+    def read(cls, written: WrittenAction) -> Self:
+        where = written.choice("where", ("foreground", "background"))
+        digitvar = written.attribute("digitvar")
         if digitvar is not None:
             variable_name(digitvar)
             if where == "foreground":
-                form.warnings.append('digitvar needs where="background"; it is ignored (A7)')
-        return cls(sound_name(form.text()), where == "background", digitvar)
+                written.warnings.append('digitvar needs where="background"; it is ignored')
+        return cls(sound_name(written.trimmed_text()), where == "background", digitvar)
 
-    def begin(self, call: CallScript) -> Command | None:
+    def plays(self) -> tuple[str, ...]:
+        return (self.file,)
+
+    def begin(self, call: ScriptContext) -> Command | None:
         if not self.background:
             return Play(self.file)
         return begin_dialling(call, self._purpose(), self.file)
 
-    def on_event(self, call: CallScript, event: Event) -> Command | Done | None:
+    def on_event(self, call: ScriptContext, event: Event) -> Command | Done | None:
         has_ended = isinstance(event, Played | PlayFailed)
         if not self.background:
             return DONE if has_ended else None  # A7: digits are dropped

@@ -14,38 +14,40 @@ YAML: ``- record_digits: {prompt: code.wav, variable: code, max: 4}``
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
-from callinteractive.actions.base import Action, Done
+from callinteractive.actions.base import Action, Done, ScriptContext
 from callinteractive.actions.dialling import MAX_DIGITS, IntoVariable, begin_dialling, go_on_dialling
 from callinteractive.actions.play_sound import sound_name
 from callinteractive.actions.set_var import variable_name
 from callinteractive.commands import Command
 from callinteractive.events import Event
-
-if TYPE_CHECKING:
-    from callinteractive.form import Form
-    from callinteractive.script import CallScript
+from callinteractive.written import WrittenAction
 
 
 @dataclass(frozen=True, slots=True)
 class RecordDigits(Action):
     NAME = "RecordDigits"
+    ATTRIBUTES = ("variable", "prompt", "max")
     IN_RESPONSE = False
     variable: str
     prompt: str | None = None
     max_digits: int | None = None
 
     @classmethod
-    def read(cls, form: Form) -> Self:
-        prompt = form.attribute("prompt")
-        max_digits = form.optional_integer("max", 1, MAX_DIGITS)
-        return cls(variable_name(form.required("variable")), None if prompt is None else sound_name(prompt), max_digits)
+    def read(cls, written: WrittenAction) -> Self:
+        prompt = written.attribute("prompt")
+        max_digits = written.optional_integer("max", 1, MAX_DIGITS)
+        variable = variable_name(written.required("variable"))
+        return cls(variable, None if prompt is None else sound_name(prompt), max_digits)
 
-    def begin(self, call: CallScript) -> Command | None:
+    def plays(self) -> tuple[str, ...]:
+        return (self.prompt,) if self.prompt else ()
+
+    def begin(self, call: ScriptContext) -> Command | None:
         return begin_dialling(call, self._purpose(), self.prompt)
 
-    def on_event(self, call: CallScript, event: Event) -> Command | Done | None:
+    def on_event(self, call: ScriptContext, event: Event) -> Command | Done | None:
         return go_on_dialling(call, self._purpose(), event)
 
     def _purpose(self) -> IntoVariable:

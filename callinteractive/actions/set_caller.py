@@ -14,16 +14,12 @@ YAML: ``- set_caller: {name: "…", number: "…"}``
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
-from callinteractive.actions.base import Action
+from callinteractive.actions.base import Action, ScriptContext
 from callinteractive.commands import Command
 from callinteractive.errors import InvalidActionError
-
-if TYPE_CHECKING:
-    from callinteractive.form import Form
-    from callinteractive.script import CallScript
-
+from callinteractive.written import WrittenAction
 
 LONGEST = 512
 """Characters: both in full fit into `CallerHeader`, whatever they are."""
@@ -33,18 +29,19 @@ LONGEST = 512
 class SetCaller(Action):
     NAME = "SetCaller"
     ALIASES = ("SetCallerId",)
+    ATTRIBUTES = ("name", "number")
     name: str | None
     number: str | None
 
     @classmethod
-    def read(cls, form: Form) -> Self:
-        name, number = form.attribute("name"), form.attribute("number")
+    def read(cls, written: WrittenAction) -> Self:
+        name, number = written.attribute("name"), written.attribute("number")
         if name is None and number is None:
             raise InvalidActionError("name or number is missing")
         if max(len(name or ""), len(number or "")) > LONGEST:
             raise InvalidActionError(f"name and number have at most {LONGEST} characters")
         return cls(name, number)
 
-    def begin(self, call: CallScript) -> Command | None:
+    def begin(self, call: ScriptContext) -> Command | None:
         call.set_caller(self.name, self.number)
         return None

@@ -11,16 +11,13 @@ YAML: ``- set_var: {name: x, value: "text"}``
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
-from callinteractive.actions.base import Action
+from callinteractive.actions.base import Action, ScriptContext
 from callinteractive.commands import Command
 from callinteractive.errors import InvalidActionError
 from callinteractive.request import VARIABLE_NAME
-
-if TYPE_CHECKING:
-    from callinteractive.form import Form
-    from callinteractive.script import CallScript
+from callinteractive.written import WrittenAction
 
 LONGEST_NAME = 64
 LONGEST_VALUE = 4096
@@ -37,17 +34,18 @@ def variable_name(text: str) -> str:
 @dataclass(frozen=True, slots=True)
 class SetVar(Action):
     NAME = "SetVar"
+    ATTRIBUTES = ("name",)
     TEXT_KEY = "value"
     name: str
     value: str
 
     @classmethod
-    def read(cls, form: Form) -> Self:
-        value = form.text()
+    def read(cls, written: WrittenAction) -> Self:
+        value = written.trimmed_text()
         if len(value) > LONGEST_VALUE:
             raise InvalidActionError(f"the value has {len(value)} characters, {LONGEST_VALUE} are allowed")
-        return cls(variable_name(form.required("name")), value)
+        return cls(variable_name(written.required("name")), value)
 
-    def begin(self, call: CallScript) -> Command | None:
+    def begin(self, call: ScriptContext) -> Command | None:
         call.set_variable(self.name, self.value)
         return None

@@ -16,17 +16,14 @@ YAML: ``- simple_transfer: {to: ["000*306"], timeout: 20, final: no, early_media
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
-from callinteractive.actions.base import DONE, Action, Done
+from callinteractive.actions.base import DONE, Action, Done, ScriptContext
 from callinteractive.commands import Command, Transfer
 from callinteractive.dialled import is_dialled_number
 from callinteractive.errors import InvalidActionError
 from callinteractive.events import Event, TransferFailed
-
-if TYPE_CHECKING:
-    from callinteractive.form import Form
-    from callinteractive.script import CallScript
+from callinteractive.written import WrittenAction
 
 MOST_NUMBERS = 30
 LONGEST_TIMEOUT_S = 3600
@@ -36,6 +33,7 @@ LONGEST_TIMEOUT_S = 3600
 @dataclass(frozen=True, slots=True)
 class SimpleTransfer(Action):
     NAME = "SimpleTransfer"
+    ATTRIBUTES = ("timeout", "final", "early_media")
     TEXT_KEY = "to"
     numbers: tuple[str, ...]
     timeout_s: int | None = None
@@ -43,21 +41,24 @@ class SimpleTransfer(Action):
     early_media: bool = False
 
     @classmethod
-    def read(cls, form: Form) -> Self:
-        numbers = form.items()
+    def read(cls, written: WrittenAction) -> Self:
+        numbers = written.items()
         if not 1 <= len(numbers) <= MOST_NUMBERS:
             raise InvalidActionError(f"{len(numbers)} numbers; 1 to {MOST_NUMBERS} can ring at once")
         for number in numbers:
             if not is_dialled_number(number):
                 raise InvalidActionError(f"{number[:40]!r} is no number; write NUM1,NUM2 without spaces")
-        return cls(numbers, _timeout_s(form), _is_final(form), _has_early_media(form))
+        return cls(numbers, _timeout_s(written), _is_final(written), _has_early_media(written))
 
-    def begin(self, call: CallScript) -> Command | None:
+    def rings(self) -> tuple[str, ...]:
+        return self.numbers
+
+    def begin(self, call: ScriptContext) -> Command | None:
         return Transfer(
             self.numbers, self.timeout_s, self.early_media, self.final, call.caller_name, call.caller_number
         )
 
-    def on_event(self, call: CallScript, event: Event) -> Command | Done | None:
+    def on_event(self, call: ScriptContext, event: Event) -> Command | Done | None:
         if not isinstance(event, TransferFailed):
             return Action.on_event(self, call, event)
         if self.final:
@@ -67,26 +68,26 @@ class SimpleTransfer(Action):
         return DONE
 
 
-def _timeout_s(form: Form) -> int | None:
-    text = form.attribute("timeout")
+def _timeout_s(written: WrittenAction) -> int | None:
+    text = written.attribute("timeout")
     if text is None:
         return None
     digits = text.lstrip("0")
     if digits.isascii() and digits.isdigit():
         return min(int(digits[:10]), LONGEST_TIMEOUT_S)
-    form.warnings.append(f"timeout {text[:40]!r} is no positive integer: the system timeout is used (A11)")
+    written.warnings.append(f"timeout {text[:40]!r} is no positive integer: the system timeout is used")
     return None
 
 
-def _is_final(form: Form) -> bool:
-    value = form.value("final")
+def _is_final(written: WrittenAction) -> bool:
+    value = written.attributes.get("final")
     if value not in (None, True, False, "yes", "no"):
-        form.warnings.append('only final="no" is not final: this transfer is (A13)')
+        written.warnings.append('only final="no" is not final; this transfer is final')
     return value not in (False, "no")
 
 
-def _has_early_media(form: Form) -> bool:
-    value = form.value("early_media")
+def _has_early_media(written: WrittenAction) -> bool:
+    value = written.attributes.get("early_media")
     if value not in (None, True, False, "True", "False"):
-        form.warnings.append('only early_media="True", exactly so, lets early media through (A12)')
+        written.warnings.append('only early_media="True", exactly so, lets early media through')
     return value in (True, "True")

@@ -85,6 +85,30 @@ def test_the_core_needs_few_libraries():
     assert libraries <= CORE_LIBRARIES, f"new libraries in the core: {libraries - CORE_LIBRARIES}"
 
 
+def module_name(file: Path) -> str:
+    return ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+@pytest.mark.parametrize("package", ["callinteractive"])
+def test_no_module_needs_itself(package: str):
+    """No circle of imports, also none that a type checker alone sees: each module can be read before those above it."""
+    files = {module_name(file): file for file in sources(package)}
+    needs = {
+        name: {
+            needed
+            for _, imported in imports(file)
+            for needed in (imported, imported.rpartition(".")[0])
+            if needed in files and needed != package
+        }
+        for name, file in files.items()
+    }
+    while free := {name for name, needed in needs.items() if not needed & needs.keys()}:
+        for name in free:
+            del needs[name]
+    circle = {name: sorted(needed & needs.keys()) for name, needed in needs.items()}
+    assert not circle, f"these import each other in a circle, or import one that does: {circle}"
+
+
 # An action is a module, a line in the index and a test.
 
 
@@ -140,6 +164,15 @@ def test_the_test_of_an_action_quotes_its_attribute_table(kind: type[Action]):
     assert table, f"the docstring of {kind.__module__} lacks its attribute table"
     where = file.relative_to(ROOT)
     assert quoted == table, f"quote the attribute table of {kind.__module__} in {where}, and test what changed"
+
+
+@pytest.mark.parametrize("kind", ACTIONS, ids=lambda kind: kind.NAME)
+def test_an_action_reads_the_attributes_of_its_table(kind: type[Action]):
+    """One that is not in ATTRIBUTES is called unknown, one that is not in the table is not documented."""
+    table = attribute_table(importlib.import_module(kind.__module__).__doc__)
+    rows = [row.split("|")[1].strip() for row in table[2:]]
+    expected = [*kind.ATTRIBUTES, *(["text"] if kind.TEXT_KEY else [])] or ["–"]
+    assert sorted(rows) == sorted(expected), f"ATTRIBUTES of {kind.__name__} and its table differ"
 
 
 def test_no_two_actions_share_a_name():

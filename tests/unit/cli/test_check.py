@@ -61,7 +61,7 @@ def test_a_missing_sound_and_a_transfer_to_nowhere_show_only_together(check) -> 
     sound, number = result.stdout.splitlines()
     assert sound.startswith("ivr.yaml:6: contexts.1.options.start[0]: there is no gone.wav in sounds")
     assert number == (
-        "ivr.yaml:7: contexts.1.options.start[1]: +4912 is no extension, no IVR, and no trunk has a `to` (A14)"
+        "ivr.yaml:7: contexts.1.options.start[1]: +4912 is no extension, no IVR, and no trunk has a `to`"
     )
 
 

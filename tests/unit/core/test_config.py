@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from callinteractive.actions import Context
 from callinteractive.actions.call_interactive import CallInteractive
 from callinteractive.actions.hangup import Hangup
 from callinteractive.actions.jump import Jump
@@ -22,7 +23,7 @@ from callinteractive.actions.set_var import SetVar
 from callinteractive.actions.simple_transfer import SimpleTransfer
 from callinteractive.config import load_ivr_file, load_site
 from callinteractive.errors import ConfigError
-from callinteractive.model import Address, Context, Extension, Ivr, Listen, RtpEngine, SidecarPool, Trunk
+from callinteractive.model import Address, Extension, Ivr, Listen, RtpEngine, SidecarPool, Trunk
 
 SITE = """\
 node: 3584705175                     # the number before ":" in CallAPIID
@@ -144,7 +145,7 @@ rtpengine: {ng: "[fd00:0::7]:22222"}
         ("sip:127.0.0.2:5080", "sip:127.0.0.2:5080\\r\\nX: y", 3, "trunks[0].to: must be a SIP URI"),
         ("name: carrier", 'name: "a b"', 3, "trunks[0].name: must be at most 64 letters"),
         (', from: ["127.0.0.2/32"], to: "sip:127.0.0.2:5080"', "", 3, "trunks[0]: needs from"),
-        ("000*306", "306", 4, 'extensions[0].number: must be an extended number like "000*332" (C1)'),
+        ("000*306", "306", 4, 'extensions[0].number: must be an extended number like "000*332"'),
         ("id: 134", "id: x", 4, "extensions[0].id: must be a number"),
         (', contact: "sip:306@127.0.0.3:5090"', "", 4, "extensions[0]: needs a contact (a fixed phone) or a password"),
         ('contact: "sip:306@127.0.0.3:5090"', 'password: ""', 4, "extensions[0]: needs a contact"),
@@ -283,7 +284,7 @@ contexts:
         ("at_once", "later", 1, "ivrs[0].answer: must be one of at_once, on_media, not 'later'"),
         ("answer: at_once", "lifetime: 0", 1, "ivrs[0].lifetime: must be a number from 1 to 86400, not '0'"),
         ("answer: at_once", "ansver: at_once", 1, "unknown key 'ansver'; known here: answer, connect_timeout_s"),
-        ("start:", "strat:", 1, "context '1' has no option start: every caller would be hung up on (C2)"),
+        ("start:", "strat:", 1, "context '1' has no option start: every caller would be hung up on"),
         ("start:", "strat:", 6, "contexts.1.options.strat: an option is start, timeout, invalid, or what is dialled"),
         ("\n  1:", '\n  "1 2":', 3, "a context's ID is at most 64 letters, digits, _ and -"),
         ("name: main menu", "timeout: 0", 4, "contexts.1.timeout: must be a number from 1 to 3600000, not '0'"),
@@ -312,7 +313,7 @@ contexts:
         ("- play_sound: {file: welcome.wav, where: background}", "- hangup: now", 7, "must be a mapping: {key: value}"),
         ("http://127", "$x://127", 8, "url: variables may stand in the query only"),
         ('"1":', '"1x":', 9, "an option is start, timeout, invalid, or what is dialled: 0-9 * # A-D"),
-        ('"1":', '"1#":', 9, "can never be dialled: # ends the number unless an option starts with # (C3)"),
+        ('"1":', '"1#":', 9, "can never be dialled: # ends the number unless an option starts with #"),
         ("final: no", "final: maybe", 9, 'only final="no" is not final'),
         ("invalid: [{jump: {context: 1}}]", "invalid: [{jump: {context: 7}}]", 10, "jumps to context '7'"),
         ("invalid: [{jump: {context: 1}}]", "invalid: hangup", 10, "must be a list"),
@@ -328,7 +329,7 @@ def test_what_is_wrong_with_an_ivr_is_told_with_its_line(old: str, new: str, lin
 def test_C3_an_option_longer_than_digit_len_is_a_finding():
     text = IVR.replace("name: main menu", "digit_len: 2").replace('"1":', '"123":')
     assert findings(load_ivr_file, text) == [
-        "f.yaml:9: contexts.1.options.123: can never be dialled: digit_len ends the number after 2 (C3)"
+        "f.yaml:9: contexts.1.options.123: can never be dialled: digit_len ends the number after 2"
     ]
 
 

@@ -72,14 +72,14 @@ def test_a_boolean_is_told_from_its_word_in_quotes():
 )
 def test_an_integer(text: str, value: int):
     document = Document(f"a: {text}", "f")
-    assert document.root.section()["a"].integer(3, 0, 10) == value
+    assert document.root.entries()["a"].integer(3, 0, 10) == value
     document.finish()
 
 
 @pytest.mark.parametrize("text", ["11", "-1", "x", "1.5", "0x5", "1_0", "5s", "[5]", "yes", "٣", "9" * 5000, "''"])
 def test_what_is_no_integer_is_a_finding(text: str):
     document = Document(f"a: {text}", "f")
-    assert document.root.section()["a"].integer(3, 0, 10) == 3
+    assert document.root.entries()["a"].integer(3, 0, 10) == 3
     (finding,) = document.findings
     assert (finding.line, finding.path) == (1, "a")
 
@@ -87,32 +87,29 @@ def test_what_is_no_integer_is_a_finding(text: str):
 @pytest.mark.parametrize(("text", "value"), [("0.5", 0.5), ("1", 1.0), ("", 2.0), ("1e1", 10.0)])
 def test_a_number(text: str, value: float):
     document = Document(f"a: {text}", "f")
-    assert document.root.section()["a"].number(float, 2.0, 0.05, 60) == value
+    assert document.root.entries()["a"].number(float, 2.0, 0.05, 60) == value
     document.finish()
 
 
 @pytest.mark.parametrize("text", [".nan", "nan", ".inf", "inf", "1e400", "-1", "0", "61", "1:30"])
 def test_what_is_no_number_is_a_finding(text: str):
     document = Document(f"a: {text}", "f")
-    assert document.root.section()["a"].number(float, 2.0, 0.05, 60) == 2.0
+    assert document.root.entries()["a"].number(float, 2.0, 0.05, 60) == 2.0
     assert document.findings[0].reason == f"must be a number from 0.05 to 60, not '{text}'"
 
 
 def test_a_number_that_must_be_there():
     document = Document("{}", "f")
-    assert document.root.section()["a"].integer(None, 5, 10) == 5
+    assert document.root.section("a")["a"].integer(None, 5, 10) == 5
     assert [finding.reason for finding in document.findings] == ["is missing"]
 
 
 def test_every_finding_has_its_place_and_all_are_told():
     document = Document("a:\n  b:\n    - x\n    - [y]\n  b: 1\n  [c]: 2\n", "f.yaml")
-    section = document.root.section()
-    inner = section["a"].section()
-    assert inner["b"].text() == "1"
-    inner.done()
+    section = document.root.section("a", "z", "list")
+    assert section["a"].section("b")["b"].text() == "1"
     section["z"].text()
     section["list"].items()
-    section.done()
     with pytest.raises(ConfigError) as caught:
         document.finish()
     assert str(caught.value).splitlines() == [
@@ -128,10 +125,8 @@ def test_every_finding_has_its_place_and_all_are_told():
 
 def test_an_unknown_key_is_told_with_the_known_ones():
     document = Document("a: 1\nbb: 2", "f")
-    section = document.root.section()
-    section["b"].text("")
-    section["a"].text()
-    section.done()
+    section = document.root.section("b", "a")
+    assert (section["b"].text(""), section["a"].text()) == ("", "1")
     assert document.findings == [Finding("f", 2, "bb", "unknown key 'bb'; known here: a, b")]
 
 
@@ -148,12 +143,12 @@ def test_an_unknown_key_is_told_with_the_known_ones():
 )
 def test_what_a_value_must_be(read, text: str, reason: str):  # type: ignore[no-untyped-def]
     document = Document(f"a: {text}", "f")
-    read(document.root.section()["a"])
+    read(document.root.entries()["a"])
     assert [finding.reason for finding in document.findings] == [reason]
 
 
 def test_what_is_missing_is_the_default():
-    section = Document("a:", "f").root.section()
+    section = Document("a:", "f").root.section("a", "b")
     for name in ("a", "b"):
         value = section[name]
         assert value.is_missing
@@ -164,4 +159,4 @@ def test_what_is_missing_is_the_default():
         assert list(value.items()) == []
         assert value.entries() == {}
     assert Document("", "f").root.is_missing
-    assert Document("a: yes", "f").root.section()["a"].boolean(False)
+    assert Document("a: yes", "f").root.entries()["a"].boolean(False)

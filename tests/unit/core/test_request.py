@@ -14,7 +14,6 @@ from callinteractive.request import (
     FORM,
     HttpRequest,
     build,
-    call_parameters,
     check_url,
     encode_form,
 )
@@ -32,7 +31,7 @@ VALUES = st.text(max_size=40)
 
 
 def parameters(facts: CallFacts = FACTS) -> dict[str, str]:
-    return call_parameters(facts, facts.caller_name, facts.caller_number)
+    return facts.parameters(facts.caller_name, facts.caller_number)
 
 
 def query_of(request: HttpRequest) -> list[tuple[str, str]]:

@@ -6,6 +6,7 @@ from unittest.mock import Mock, create_autospec
 
 import pytest
 
+from callinteractive.actions import Context
 from callinteractive.headers import (
     CallerHeader,
     EntryHeader,
@@ -13,7 +14,7 @@ from callinteractive.headers import (
     StateHeader,
     TransferHeader,
 )
-from callinteractive.model import Context, SidecarPool
+from callinteractive.model import SidecarPool
 from kemi.redirect import MOST_RETURNS, Redirects
 from kemi.sidecars import Sidecars
 from kemi.transaction import transaction

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from callinteractive.actions import Context
 from callinteractive.facts import CallFacts
 from callinteractive.headers import CallHeader, EntryHeader
-from callinteractive.model import Context, SidecarPool
+from callinteractive.model import SidecarPool
 from kemi.sidecars import REST_S, Sidecars, Unavailable
 from tests.unit.kemi.fake_ksr import FakeKsr
 from tests.unit.kemi.refusals import refused

@@ -61,7 +61,7 @@ def test_A4_C2_an_unknown_option_hangs_up():
     ("rule", "reason"),
     [
         ("{context: 9}", "context '9', which is not configured"),
-        ("{context: 1, option: 7}", "option '7', which context '1'"),
+        ("{context: 1, option: 7}", "option '7', but context '1' has no such option"),
     ],
 )
 def test_A4_a_jump_to_nowhere_in_yaml_is_a_finding(rule: str, reason: str):

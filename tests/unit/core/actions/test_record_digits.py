@@ -19,7 +19,7 @@ from tests.unit.core.call import Call, ivr_file, menu, started
 
 def test_C4_a_prompt_and_then_digits_into_the_variable():
     call, command = started("- record_digits: {prompt: code.wav, variable: code, max: 4}\n- hangup")
-    assert command == Play("code.wav")
+    assert command == Play("code.wav", barge_in=True)
     assert call.dial("123") == Collect(2000)
     assert isinstance(call.dial("4"), Hangup)
     assert call.variables == {"code": "1234"}
