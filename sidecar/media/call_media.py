@@ -31,8 +31,6 @@ _TRANSCODED = ("PCMU", "PCMA")  # offered to every callee besides the caller's o
 
 # A party's port stays where it is, whoever is at the other end.
 _PORT_STAYS = ("port-latching",)
-# Without it RTPengine 12.4 and later would block or unblock every party of the call.
-_THIS_PARTY_ONLY = ("directional",)
 
 
 class CallMedia:
@@ -82,7 +80,8 @@ class CallMedia:
             if self._caller.audio is not None:
                 await self._answer_caller(audio)
                 return
-            await self._command("answer", {"from-tag": IVR_TAG, "to-tag": CALLER_TAG, **_described(audio)})
+            description = _described(self._caller, audio)
+            await self._command("answer", {"from-tag": IVR_TAG, "to-tag": CALLER_TAG, **description})
             self._caller.audio = audio
             await self._detect_inband()
 
@@ -130,12 +129,12 @@ class CallMedia:
         b_tag: a new name for each attempt, shared by all forks of its INVITE.
         """
         async with self._turn:
-            # Is the call still known (see `_exchange`)? Nobody is blocked yet, so this changes nothing.
-            await self._command("unblock media", {"from-tag": CALLER_TAG})
+            # All parties: RTPengine 12 knows no tag of a callee before its answer. Sounds still play and
+            # digits still come. Before the offer, since it also tells whether the call is known (see `_exchange`).
+            await self._command("block media")
             leg = Party(b_tag, self._caller.our_address)
-            leg.learn(await self._offer(CALLER_TAG, b_tag, self._caller.agreed, _TRANSCODED))
             self._legs[b_tag] = leg
-            await self._command("block media", {"from-tag": b_tag, "flags": _THIS_PARTY_ONLY})
+            leg.learn(await self._offer(self._caller, b_tag, self._caller.agreed, _TRANSCODED))
             return leg.describe()
 
     async def early(self, b_tag: str, answer: str) -> None:
@@ -151,24 +150,30 @@ class CallMedia:
         async with self._turn:
             leg = self._leg(b_tag)
             if leg.audio is None:
-                await self._answer(CALLER_TAG, b_tag, _described(audio))
+                await self._answer(CALLER_TAG, b_tag, _described(leg, audio))
             elif audio != leg.audio:  # another fork: RTPengine takes a new codec only from an offer
+                leg.is_one_of_forks = True
                 await self._exchange(leg, audio)
             leg.audio = audio
             await self._stop()
             if self._peer is not leg:
-                await self._command("unblock media", {"from-tag": b_tag, "flags": _THIS_PARTY_ONLY})
+                await self._command("unblock media")
                 self._peer = leg
 
     async def unbridge(self, b_tag: str) -> None:
         """Take the callee away, answered or not: the caller is with the IVR again, and sounds and digits work."""
         async with self._turn:
-            if self._legs.pop(b_tag, None) is None:
+            leg = self._legs.pop(b_tag, None)
+            if leg is None:
                 return
-            self._peer = None
+            was_heard, self._peer = leg is self._peer, None
             # In this order: deleting the callee first would cut off the caller's player and digits.
             await self._exchange(self._caller, self._caller.agreed)
-            await self._command("delete", {"from-tag": CALLER_TAG, "to-tag": b_tag, "delete-delay": 0})
+            # By the branch where it has not answered: it has no tag then.
+            fields = {"from-tag": CALLER_TAG, "to-tag": b_tag, "via-branch": b_tag, "delete-delay": 0}
+            await self._command("delete", fields)
+            if not was_heard:
+                await self._command("unblock media")
 
     async def reoffer_leg(self, b_tag: str, offer: str | None) -> str:
         """Answer a later offer of the callee (UPDATE, re-INVITE), as `reoffer` does the caller's.
@@ -214,16 +219,16 @@ class CallMedia:
         if other is None:
             party.learn(await self._exchange_with_ivr(audio))
         else:
-            await self._offer(party.tag, other.tag, audio, (other.agreed.codec.name,))
-            party.learn(await self._answer(party.tag, other.tag, _described(other.agreed)))
+            await self._offer(party, other.tag, audio, (other.agreed.codec.name,))
+            party.learn(await self._answer(party.tag, other.tag, _described(other, other.agreed)))
 
     async def _exchange_with_ivr(self, audio: sdp.Audio) -> str:
-        await self._offer(CALLER_TAG, IVR_TAG, audio)
+        await self._offer(self._caller, IVR_TAG, audio)
         ours = sdp.describe(audio.answer_formats, _IVR_ADDRESS, _IVR_PORT)
         return await self._answer(CALLER_TAG, IVR_TAG, {"sdp": ours})
 
-    async def _offer(self, from_tag: str, to_tag: str, audio: sdp.Audio, transcoded: Iterable[str] = ()) -> str:
-        fields = {"from-tag": from_tag, "to-tag": to_tag, "flags": _PORT_STAYS, **_described(audio)}
+    async def _offer(self, party: Party, to_tag: str, audio: sdp.Audio, transcoded: Iterable[str] = ()) -> str:
+        fields = {**_between(party.tag, to_tag), **_described(party, audio)}
         # Keys in SDP or none at all towards the other side; the caller's side keeps what it offered.
         fields["transport-protocol"] = "RTP/AVP" if to_tag != CALLER_TAG else self._caller.agreed.line.protocol
         if transcoded:
@@ -231,8 +236,7 @@ class CallMedia:
         return _written(await self._command("offer", fields))
 
     async def _answer(self, from_tag: str, to_tag: str, description: dict[str, Any]) -> str:
-        fields = {"from-tag": from_tag, "to-tag": to_tag, "flags": _PORT_STAYS, **description}
-        return _written(await self._command("answer", fields))
+        return _written(await self._command("answer", {**_between(from_tag, to_tag), **description}))
 
     # -- sounds and digits
 
@@ -265,7 +269,8 @@ class CallMedia:
 
     # -- RTPengine
 
-    async def _command(self, command: str, fields: dict[str, Any]) -> Reply:
+    async def _command(self, command: str, fields: dict[str, Any] | None = None) -> Reply:
+        fields = fields or {}
         if self._over:
             raise MediaLost(f"{command}: the call's media was deleted")
         if "sdp" in fields:
@@ -288,7 +293,18 @@ def _written(reply: Reply) -> str:
     return str(reply.get("sdp", ""))
 
 
-def _described(audio: sdp.Audio) -> dict[str, Any]:
-    """The keys that tell RTPengine about a party. Its address is learned from its packets (NAT), except on hold."""
-    learning = "heuristic" if audio.line.hears else "off"
-    return {"sdp": sdp.describe_party(audio), "endpoint-learning": (learning,)}
+def _between(from_tag: str, to_tag: str) -> dict[str, Any]:
+    """The keys of an offer and of its answer. The caller's offers name the branch too: the one who is offered has its
+    tag from the answer on only."""
+    fields: dict[str, Any] = {"from-tag": from_tag, "to-tag": to_tag, "flags": _PORT_STAYS}
+    return fields | {"via-branch": to_tag} if from_tag == CALLER_TAG else fields
+
+
+def _described(party: Party, audio: sdp.Audio) -> dict[str, Any]:
+    """The keys that tell RTPengine about a party. Its address is learned from its packets (NAT), except on hold.
+
+    And except where one of several forks says an address that it can be at: a fork that has lost and goes on sending
+    would be learned too. RTPengine prefers the address that was said, but Debian 13's forgets it (CVE-2025-53399).
+    """
+    is_learned = audio.line.hears and not (party.is_one_of_forks and party.can_be_at(audio.line.address))
+    return {"sdp": sdp.describe_party(audio), "endpoint-learning": ("heuristic" if is_learned else "off",)}

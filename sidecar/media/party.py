@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
+from ipaddress import ip_address
 
 from sidecar.media.errors import MediaRefused
 from sidecar.media.sdp import Audio
@@ -21,6 +22,7 @@ class Party:
         self.tag = tag
         self.our_address = our_address
         self.audio: Audio | None = None  # None before its first description
+        self.is_one_of_forks = False  # whether several phones have our description, and answered it
         self._section = ""  # our m=audio section as RTPengine wrote it, but for its direction
         self._session_id = secrets.randbits(31)
         self._version = 0
@@ -37,6 +39,10 @@ class Party:
     def described(self) -> bool:
         """Whether our end of its stream is known."""
         return bool(self._section)
+
+    def can_be_at(self, address: str) -> bool:
+        """Whether its packets can come from this address: not from a private one when ours is public (NAT)."""
+        return ip_address(address).is_global or not ip_address(self.our_address or address).is_global
 
     def learn(self, written: str) -> None:
         """Take our end from a description that RTPengine wrote for this party. Raises MediaRefused if it has none."""
