@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from callinteractive.model import Site
-from cli import ports
+from cli import ports, versions
 from cli.kamailio import kamailio_spec
 from cli.partlog import OWN_NAME, PartLog
 from cli.process import Process, ProcessSpec, StackError, describe_exit
@@ -48,9 +48,9 @@ class Stack:
 
     async def start(self) -> None:
         """Start every part and return when each answers. Raises StackError, whose text is for the operator."""
-        taken = ports.problems(self._site, self._parts)
-        if taken:
-            raise StackError("\n".join(taken))
+        problems = versions.problems(self._parts) or ports.problems(self._site, self._parts)
+        if problems:
+            raise StackError("\n".join(problems))
         if "rtpengine" in self._parts:
             await self._start_all([rtpengine_spec(self._site, self._run_dir)])
         if "sidecars" in self._parts:

@@ -13,10 +13,8 @@ import sys
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from itertools import starmap
-from pathlib import Path
 
-from cli.kamailio import KAMAILIO
-from cli.rtpengine import RTPENGINE
+from cli.programs import locate
 
 ASK_S = 10.0
 """How long a program may take to tell its version. It takes milliseconds, on a loaded machine more."""
@@ -36,14 +34,14 @@ class Program:
 
     Attributes:
         name: as a person calls it.
-        path: the executable.
+        executable: its file's name.
         question: the argument that makes it tell its version.
         packages: Debian's, that bring what we need of it.
         judge: what is wrong with what it told; None when nothing is.
     """
 
     name: str
-    path: str
+    executable: str
     question: str
     packages: str
     judge: Callable[[str], str | None]
@@ -53,7 +51,7 @@ def judge_kamailio(told: str) -> str | None:
     """Whether `kamailio -v` told of one that serves us."""
     found = re.search(r"version: kamailio (\d+(?:\.\d+)+)", told)
     if found is None:
-        return "Kamailio did not tell its version"
+        return f"Kamailio did not tell its version: {told.strip()[:200] or 'it said nothing'}"
     if _numbers(found[1]) < OLDEST_KAMAILIO:
         return f"Kamailio {found[1]} is too old; {_dotted(OLDEST_KAMAILIO)} or later is needed (Debian 12 has 5.6)"
     return None
@@ -61,10 +59,11 @@ def judge_kamailio(told: str) -> str | None:
 
 def judge_rtpengine(told: str) -> str | None:
     """Whether `rtpengine --version` told of one that serves us."""
-    found = re.search(r"Version: (?:mr)?((\d+(?:\.\d+)+)\S*)", told)
+    found = re.search(r"Version: (?:mr)?(\S+)", told)
     if found is None:
-        return None  # one built by hand from a git checkout tells a commit
-    if _numbers(found[2]) < OLDEST_RTPENGINE:
+        return f"RTPengine did not tell its version: {told.strip()[:200] or 'it said nothing'}"
+    number = re.match(r"\d+(?:\.\d+)+", found[1])  # one built by hand may tell a commit instead: it is not refused
+    if number and _numbers(number[0]) < OLDEST_RTPENGINE:
         oldest = _dotted(OLDEST_RTPENGINE)
         return f"RTPengine {found[1]} is too old; {oldest} or later is needed (Debian 12 has it)"
     if BAD_RTPENGINE.match(found[1]):
@@ -76,8 +75,8 @@ def judge_rtpengine(told: str) -> str | None:
 
 
 PROGRAMS = {
-    "kamailio": Program("Kamailio", KAMAILIO, "-v", "kamailio kamailio-python3-modules", judge_kamailio),
-    "rtpengine": Program("RTPengine", RTPENGINE, "--version", "rtpengine-daemon", judge_rtpengine),
+    "kamailio": Program("Kamailio", "kamailio", "-v", "kamailio kamailio-python3-modules", judge_kamailio),
+    "rtpengine": Program("RTPengine", "rtpengine", "--version", "rtpengine-daemon", judge_rtpengine),
 }
 """By the part of the stack that runs it."""
 
@@ -90,11 +89,11 @@ def problems(parts: Collection[str]) -> list[str]:
 
 def ask(program: Program) -> str | None:
     """All that it says when asked for its version; None when it is not there. Raises nothing."""
-    if not Path(program.path).exists():
-        return None
+    argv = (locate(program.executable), program.question)
     try:
-        argv = (program.path, program.question)
         answer = subprocess.run(argv, capture_output=True, timeout=ASK_S, check=False, text=True, errors="replace")
+    except FileNotFoundError:
+        return None
     except (OSError, subprocess.TimeoutExpired) as error:
         return str(error)
     return answer.stdout + answer.stderr
@@ -102,7 +101,7 @@ def ask(program: Program) -> str | None:
 
 def _problem(program: Program, told: str | None) -> str | None:
     if told is None:
-        return f"{program.name} is not installed ({program.path}): apt-get install {program.packages}"
+        return f"{program.name} is not installed: apt-get install {program.packages}"
     return program.judge(told)
 
 

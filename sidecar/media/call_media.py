@@ -133,8 +133,12 @@ class CallMedia:
             # digits still come. Before the offer, since it also tells whether the call is known (see `_exchange`).
             await self._command("block media")
             leg = Party(b_tag, self._caller.our_address)
+            try:
+                leg.learn(await self._offer(self._caller, b_tag, self._caller.agreed, _TRANSCODED))
+            except MediaRefused:
+                await self._command("unblock media")  # tones of the caller would not be digits
+                raise
             self._legs[b_tag] = leg
-            leg.learn(await self._offer(self._caller, b_tag, self._caller.agreed, _TRANSCODED))
             return leg.describe()
 
     async def early(self, b_tag: str, answer: str) -> None:

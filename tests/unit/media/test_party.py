@@ -59,3 +59,24 @@ def test_no_stream_from_rtpengine(written: str) -> None:
     with pytest.raises(MediaRefused):
         _ = party.agreed
     assert not party.described
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours", "possible"),
+    [
+        ("192.0.2.7", "192.0.2.1", True),  # neither is of the internet: a laboratory
+        ("8.8.8.8", "9.9.9.9", True),
+        ("8.8.8.8", "10.0.0.1", True),
+        ("10.0.0.7", "10.0.0.1", True),
+        ("127.0.0.7", "127.0.0.1", True),
+        ("10.0.0.7", "9.9.9.9", False),
+        ("100.64.3.4", "9.9.9.9", False),  # a carrier's NAT (RFC 6598)
+        ("192.168.1.2", "9.9.9.9", False),
+        ("fe80::1", "2620:fe::fe", False),
+        ("2001:4860:4860::8888", "2620:fe::fe", True),
+    ],
+)
+def test_a_private_address_is_not_where_packets_to_a_public_one_come_from(
+    theirs: str, ours: str, possible: bool
+) -> None:
+    assert Party("b1", ours).can_be_at(theirs) is possible
