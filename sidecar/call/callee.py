@@ -43,7 +43,7 @@ class Callee:
     async def ring(self, command: Transfer) -> None:
         """Offer the caller's media to the numbers. Raises MediaError."""
         self._early_media = command.early_media
-        offer = await self._media.offer_leg(self._b_tag)
+        offer = await self._media.offer_leg(self._b_tag, to_several=len(command.numbers) > 1)
         shown = _presented(Identity.of(command.caller_name, command.caller_number), self._services.proxy.host)
         self._leg = self._services.agent.invite(
             f"sip:transfer@{self._services.proxy}",

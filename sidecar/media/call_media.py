@@ -123,16 +123,17 @@ class CallMedia:
 
     # -- the bridge
 
-    async def offer_leg(self, b_tag: str) -> str:
+    async def offer_leg(self, b_tag: str, *, to_several: bool = False) -> str:
         """What to offer a callee. Nothing of what it sends is heard before `early` or `bridge`.
 
-        b_tag: a new name for each attempt, shared by all forks of its INVITE.
+        b_tag: a new name for each attempt, shared by all forks of its INVITE. to_several: whether it is known to fork.
         """
         async with self._turn:
             # All parties: RTPengine 12 knows no tag of a callee before its answer. Sounds still play and
             # digits still come. Before the offer, since it also tells whether the call is known (see `_exchange`).
             await self._command("block media")
             leg = Party(b_tag, self._caller.our_address)
+            leg.is_one_of_forks = to_several
             try:
                 leg.learn(await self._offer(self._caller, b_tag, self._caller.agreed, _TRANSCODED))
             except MediaRefused:

@@ -104,7 +104,7 @@ async def test_early_media_is_heard_before_the_answer_and_from_another_fork(stud
     a, b, c = await studio.phone(), await studio.phone(), await studio.phone("PCMA")
     call = await studio.answered(a)
     await call.media.play(studio.sound(425, 1), repeat=100)
-    offer = await call.media.offer_leg("b1")
+    offer = await call.media.offer_leg("b1", to_several=True)
     b.send_to(offer)
     c.send_to(offer)
     await call.media.early("b1", b.sdp())
@@ -120,7 +120,7 @@ async def test_early_media_is_heard_before_the_answer_and_from_another_fork(stud
 async def test_a_losing_fork_that_goes_on_sending_does_not_take_the_stream(studio: Studio) -> None:
     a, winner, loser = await studio.phone(), await studio.phone(), await studio.phone()
     call = await studio.answered(a)
-    offer = await call.media.offer_leg("b1")
+    offer = await call.media.offer_leg("b1", to_several=True)
     winner.send_to(offer)
     loser.send_to(offer)
     await call.media.early("b1", loser.sdp())
