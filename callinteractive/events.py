@@ -14,11 +14,23 @@ class Fetched:
     body: bytes
 
 
+FetchOutcome = Literal["timeout", "unreachable", "too_large", "redirect", "protocol"]
+
+
 @dataclass(frozen=True, slots=True)
 class FetchFailed:
-    """No answer of the web application. `outcome` is a word for the counters, `reason` a sentence for the log."""
+    """No answer of the web application. `reason` is a sentence for the log, `outcome` a word for the counters.
 
-    outcome: str
+    | outcome | what happened |
+    |---|---|
+    | `timeout` | no connection, or no complete answer, in the time that the IVR gives |
+    | `unreachable` | the connection was refused or broke |
+    | `too_large` | the body is longer than `response.MAX_BODY` |
+    | `redirect` | more redirects than a request may follow |
+    | `protocol` | what came is not HTTP, or a redirect to something that is no URL |
+    """
+
+    outcome: FetchOutcome
     reason: str
 
 

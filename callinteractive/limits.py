@@ -2,3 +2,11 @@
 
 MAX_SIDECARS = 10
 """Sidecars of a host. RTPengine has one destination for all digit events: one decimal digit tells whose an event is."""
+
+OVERLOAD_WAIT_S = 0.1
+"""A sidecar refuses an INVITE that has waited longer than this in its socket. Kamailio then spares it for as long.
+
+A third of the silence after which Kamailio tries another sidecar.
+"""
+OVERLOAD_RETRY_S = 5
+"""When a caller who was refused may try again (Retry-After, RFC 3261 20.33)."""

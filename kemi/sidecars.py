@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from callinteractive.actions import Context
 from callinteractive.dispatcher import sidecar_groups
 from callinteractive.headers import EntryHeader
+from callinteractive.limits import OVERLOAD_RETRY_S, OVERLOAD_WAIT_S
 from callinteractive.model import Address, SidecarPool
 from kemi import ksr
 from kemi.ksr import Route
@@ -26,7 +27,7 @@ PROVISIONAL_MS = 300
 ALIVE_MS = 3_000
 DECISION_MS = 60_000
 """The most that a sidecar may take to answer, or to say what else becomes of a call."""
-REST_S = 0.1
+REST_S = OVERLOAD_WAIT_S
 """The sidecars' admission limit (`sidecar.admission`): by then their queues have drained."""
 
 
@@ -34,7 +35,7 @@ class Unavailable(Refused):
     """No sidecar takes the call now."""
 
     def __init__(self) -> None:
-        super().__init__(503, "Service Unavailable", "Retry-After: 5\r\n")
+        super().__init__(503, "Service Unavailable", f"Retry-After: {OVERLOAD_RETRY_S}\r\n")
 
 
 class Sidecars:

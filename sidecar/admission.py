@@ -1,9 +1,9 @@
-"""Whether there is room for one more call: past saturation a new call is refused at once, so that those in progress
+"""Whether there is room for one more call. When there is none, a new call is refused at once and those in progress
 keep what they need.
 
-What tells is how long the INVITE has waited in our socket. It grows whatever the bottleneck is (this process, its share
-of a core, a slow callback), and to refuse is so cheap that it falls again within a fraction of a second. RTPengine
-has no such sign of its own, so the commands that it has not answered yet are counted.
+The overload signal is the time that the INVITE has spent in our socket's buffer. It grows with every bottleneck: this
+process, its share of a core, a slow callback. A refusal costs little, so the time falls again within a fraction of
+a second. RTPengine gives no such signal: there we count the commands that it has not answered yet.
 """
 
 from __future__ import annotations
@@ -13,14 +13,12 @@ from collections.abc import Callable
 
 import structlog
 
-MAX_WAIT_S = 0.1
-"""An INVITE that has waited longer is refused. A third of the silence after which Kamailio tries another sidecar."""
+from callinteractive.limits import OVERLOAD_RETRY_S, OVERLOAD_WAIT_S
+
 MAX_MEDIA_COMMANDS = 300
-"""Commands that RTPengine has yet to answer, three a call; more than a busy one ever has."""
-RETRY_AFTER_S = 5
-"""When the caller may try again."""
+"""Commands without an answer of RTPengine. A call needs three; a busy RTPengine never has so many open."""
 TELL_EVERY_S = 10.0
-"""Overload is logged no more often than this: it is no time to write much."""
+"""Overload is logged no more often than this: a busy process must not write much."""
 
 LOG = structlog.get_logger()
 
@@ -40,11 +38,11 @@ class Admission:
     def __call__(self) -> int | None:
         """None lets the call in; seconds refuse it, for so long."""
         waited_s, commands = self._waited_s(), self._media_commands()
-        if waited_s <= MAX_WAIT_S and commands <= MAX_MEDIA_COMMANDS:
+        if waited_s <= OVERLOAD_WAIT_S and commands <= MAX_MEDIA_COMMANDS:
             return None
         self._on_refused()
         now = time.monotonic()
         if now >= self._tell_again_at:
             self._tell_again_at = now + TELL_EVERY_S
             LOG.warning("overload", waited_ms=round(waited_s * 1000), media_commands=commands)
-        return RETRY_AFTER_S
+        return OVERLOAD_RETRY_S

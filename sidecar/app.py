@@ -30,10 +30,10 @@ from sidecar.webhook import Webhook
 
 LOG = structlog.get_logger()
 TRYING_DELAY_S = 0.03
-"""A call that is answered sooner needs no 100. Not much longer: Kamailio takes a sidecar for dead that is silent for
-300 ms, and under load the INVITE may have waited for a third of that, and the 100 waits as well."""
+"""A call that is answered sooner needs no 100. It must stay short: Kamailio gives up a sidecar that is silent for
+300 ms. Under load the INVITE may have waited a third of that already, and the 100 has to wait too."""
 TRYING_REPEAT_S = 1.0
-"""How often an undecided call says that it lives. Kamailio gives it to another sidecar after 3 s of silence."""
+"""How often the 100 of an undecided call is repeated. Kamailio asks another sidecar after 3 s of silence."""
 STOP_S = 3.0
 """How long a stopping sidecar waits for its calls' BYEs to be answered and their media released."""
 
@@ -55,7 +55,7 @@ def run(site_path: Path, ivr_path: Path, index: int, dtmf_fd: int | None, log_fo
         open_dtmf_sockets(engine.ng.host, engine.dtmf_port, 1)[0] if dtmf_fd is None else socket.socket(fileno=dtmf_fd)
     )
     sounds = load_sounds(site, site_path)
-    # What is there now stays for good: the collector need not look at it again, nor so often at a call's few objects.
+    # What is there now stays, so the garbage collector may skip it. A call makes few objects: it may run rarely.
     gc.freeze()
     gc.set_threshold(10_000, 10, 10)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -64,7 +64,7 @@ def run(site_path: Path, ivr_path: Path, index: int, dtmf_fd: int | None, log_fo
 
 
 def load_sounds(site: Site, site_path: Path) -> SoundLibrary:
-    """The site's sounds, each converted once into the cache; whatever is wrong with one is logged."""
+    """The site's sounds, each converted once into the cache. Sounds that cannot be used are logged."""
     library = SoundLibrary.load(site_path.parent / site.sounds, sound_cache())
     for problem in library.findings:
         LOG.warning("sound", file=problem.file, reason=problem.reason)
@@ -80,7 +80,7 @@ def sound_cache() -> Path:
 
 
 def _resumption(invite: sip.IncomingInvite) -> Resumption | None:
-    """The script that comes back with this INVITE, if one does. Raises HeaderError."""
+    """The script of another sidecar that this INVITE brings, if any. Raises HeaderError."""
     state = invite.header(StateHeader.NAME)
     if state is None:
         return None
@@ -89,7 +89,7 @@ def _resumption(invite: sip.IncomingInvite) -> Resumption | None:
 
 
 class Sidecar:
-    """One process' calls and what they share."""
+    """The calls of one process and what they share."""
 
     def __init__(self, site: Site, ivr_file: IvrFile, index: int) -> None:
         self._site = site
@@ -101,7 +101,7 @@ class Sidecar:
         self._is_draining = False
 
     async def serve(self, receiving: socket.socket, sounds: SoundLibrary) -> None:
-        """Serve until stopped; then end what is left within `STOP_S`."""
+        """Serve until stopped; then end the calls that are left, within `STOP_S`."""
         async with AsyncExitStack() as stack:
             self._services = await self._open(stack, receiving, sounds)
             loop = asyncio.get_running_loop()
@@ -135,7 +135,7 @@ class Sidecar:
         dtmf.open()
         stack.callback(dtmf.close)
         webhook = await stack.enter_async_context(Webhook())
-        self._metrics = Metrics(self._gauges)
+        self._metrics = Metrics(self._gauges, self._counts)
         metrics_address = Address(self._site.sidecars.host, self._site.sidecars.metrics_port + self._index)
         stack.push_async_callback((await self._metrics.serve(metrics_address)).cleanup)
         config = sip.UaConfig(trying_delay_s=TRYING_DELAY_S, trying_repeat_s=TRYING_REPEAT_S)
@@ -212,4 +212,16 @@ class Sidecar:
             "timers": counters.timers,
             "media": self._services.dtmf.subscribers,
             "ng_commands": self._services.ng.waiting,
+        }
+
+    def _counts(self) -> dict[str, float]:
+        ng, dtmf = self._services.ng.counters, self._services.dtmf
+        return {
+            "rtpengine_commands": ng.commands,
+            "rtpengine_retransmissions": ng.retransmissions,
+            "rtpengine_errors": ng.errors,
+            "rtpengine_timeouts": ng.timeouts,
+            "rtpengine_refusals": ng.refusals,
+            "digit_events": dtmf.received,
+            "digit_events_ignored": dtmf.ignored,
         }

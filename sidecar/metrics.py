@@ -7,19 +7,31 @@ from collections.abc import Callable, Iterator, Mapping
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry, Counter, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from callinteractive.model import Address
 from callinteractive.script import Note
 
+Readings = Callable[[], Mapping[str, float]]
+COUNTS = {
+    "rtpengine_commands": "Commands given to RTPengine",
+    "rtpengine_retransmissions": "Commands sent again because RTPengine was silent",
+    "rtpengine_errors": "Commands that failed, for whatever reason",
+    "rtpengine_timeouts": "Commands that RTPengine never answered",
+    "rtpengine_refusals": "Times nobody listened at RTPengine's address",
+    "digit_events": "Digit events received from RTPengine",
+    "digit_events_ignored": "Digit events that were malformed, or of a call that is over",
+}
+"""What others count, and what it means. The names get `callinteractive_` before them and `_total` behind."""
+
 
 class Metrics:
-    """Counters fed by the calls' notes; gauges read when somebody asks."""
+    """Counters fed by the calls' notes. `gauges` and `counts` are read on each request; `counts` by `COUNTS`."""
 
-    def __init__(self, gauges: Callable[[], Mapping[str, float]]) -> None:
+    def __init__(self, gauges: Readings, counts: Readings) -> None:
         self._registry = CollectorRegistry()
-        self._registry.register(_Gauges(gauges))
+        self._registry.register(_Readings(gauges, counts))
         self.calls = Counter("callinteractive_calls", "Calls begun", registry=self._registry)
         self.refused = Counter("callinteractive_refused", "New calls refused for overload", registry=self._registry)
         self._actions = Counter("callinteractive_actions", "Actions begun", ["action"], registry=self._registry)
@@ -50,13 +62,16 @@ class Metrics:
         return web.Response(body=generate_latest(self._registry), content_type="text/plain")
 
 
-class _Gauges(Collector):
-    """Values that are counted elsewhere; an asyncio task count comes with them."""
+class _Readings(Collector):
+    """Values that are counted elsewhere, and the number of asyncio's tasks."""
 
-    def __init__(self, read: Callable[[], Mapping[str, float]]) -> None:
-        self._read = read
+    def __init__(self, gauges: Readings, counts: Readings) -> None:
+        self._gauges = gauges
+        self._counts = counts
 
     def collect(self) -> Iterator[Metric]:
-        values = {**self._read(), "tasks": len(asyncio.all_tasks())}
+        for name, value in self._counts().items():
+            yield CounterMetricFamily(f"callinteractive_{name}", COUNTS[name], value=value)
+        values = {**self._gauges(), "tasks": len(asyncio.all_tasks())}
         for name, value in values.items():
             yield GaugeMetricFamily(f"callinteractive_live_{name}", f"{name} alive now", value=value)

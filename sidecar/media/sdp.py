@@ -10,12 +10,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from ipaddress import ip_address
 from typing import NamedTuple
 
+from callinteractive.sdp import MAX_SDP, connection_address
 from sidecar.media.errors import MalformedSdp, NoCommonCodec
 
-MAX_SDP_CHARS = 16 * 1024
 MAX_MEDIA_LINES = 16
 MAX_FORMATS = 64
 MAX_CRYPTOS = 16
@@ -35,7 +34,6 @@ _LINES = re.compile(r"(?:[a-z]=[^\x00-\x08\x0a-\x1f\x7f]*(?:\n|\Z))+")
 _DIRECTION_LINES = {f"a={direction}": direction for direction in _REVERSED}
 _MEDIA = re.compile(r"([A-Za-z0-9.+-]{1,32}) ([0-9]{1,5})(?:/[0-9]{1,3})? ([A-Za-z0-9/.+-]{1,64}) ([!-~][ -~]*)")
 _PAYLOAD_TYPE = re.compile(r"[0-9]{1,3}")
-_CONNECTION = re.compile(r"IN (IP4|IP6) ([0-9A-Fa-f.:]{2,45})(?:/[0-9/]{1,8})?")
 _RTPMAP = re.compile(r"([0-9]{1,3}) ([A-Za-z0-9._-]{1,32})/([0-9]{1,6})(?:/([0-9]{1,2}))?")
 _FMTP = re.compile(r"([0-9]{1,3}) ([!-~][ -~]{0,255})")
 _CRYPTO = re.compile(r"[0-9]{1,9} [A-Za-z0-9_]{1,40} inline:[A-Za-z0-9+/=|:;. _-]{1,400}")
@@ -72,9 +70,7 @@ class Format(NamedTuple):
 PCMU = Format(0, "PCMU", 8000)
 PCMA = Format(8, "PCMA", 8000)
 G722 = Format(9, "G722", 8000)
-OPUS = Format(96, "opus", 48000, 2)
 EVENTS = Format(101, TELEPHONE_EVENT, 8000, parameters="0-15")
-EVENTS_48K = Format(102, TELEPHONE_EVENT, 48000, parameters="0-15")
 
 
 class MediaLine(NamedTuple):
@@ -141,8 +137,8 @@ class Audio:
 
 def parse(text: str) -> tuple[MediaLine, ...]:
     """The m= lines of a description. Raises MalformedSdp, and nothing else, whatever the text."""
-    if len(text) > MAX_SDP_CHARS:
-        raise MalformedSdp(f"longer than {MAX_SDP_CHARS} characters")
+    if len(text) > MAX_SDP:
+        raise MalformedSdp(f"longer than {MAX_SDP} characters")
     text = text.replace("\r\n", "\n").rstrip("\n")
     if not _LINES.fullmatch(text):
         raise MalformedSdp("a line is not of the form x=value")
@@ -221,16 +217,10 @@ def _connection_and_direction(lines: list[str], address: str, direction: str) ->
 
 
 def _address(value: str) -> str:
-    match = _CONNECTION.fullmatch(value)
-    if match is None:
-        raise MalformedSdp("connection address is not an IP literal")
-    try:
-        address = ip_address(match[2])
-    except ValueError:
-        raise MalformedSdp("connection address is not an IP literal") from None
-    if address.version != int(match[1][2]) or address.is_multicast:
-        raise MalformedSdp("connection address is not a unicast address of its family")
-    return str(address)
+    address = connection_address(value)
+    if address is None:
+        raise MalformedSdp("connection address is not a unicast IP address of its family")
+    return address
 
 
 def _media_line(lines: list[str], address: str, direction: str) -> MediaLine:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from callinteractive.sdp import MAX_SDP
 from sidecar.media import sdp
 from sidecar.media.errors import MalformedSdp, MediaError, NoCommonCodec
 
@@ -179,4 +180,4 @@ def test_anything_is_understood_or_refused_and_what_is_handed_on_is_clean(text: 
     assert described.isprintable() or set(described) - set(string.printable[:95]) == {"\r", "\n"}
     again = audio_of(described)
     assert (again.codec, again.events) == (audio.codec, audio.events)
-    assert len(described) < 10 * sdp.MAX_SDP_CHARS
+    assert len(described) < 10 * MAX_SDP

@@ -8,8 +8,10 @@ import time
 
 import pytest
 
+from callinteractive.limits import OVERLOAD_RETRY_S, OVERLOAD_WAIT_S
+from callinteractive.model import Address
 from sidecar import admission, sip
-from sidecar.admission import MAX_MEDIA_COMMANDS, MAX_WAIT_S, RETRY_AFTER_S, Admission
+from sidecar.admission import MAX_MEDIA_COMMANDS, Admission
 
 HOST = "127.9.0.3"
 INVITE = (
@@ -22,9 +24,9 @@ INVITE = (
     ("waited_s", "commands", "verdict"),
     [
         (0.0, 0, None),
-        (MAX_WAIT_S, MAX_MEDIA_COMMANDS, None),
-        (MAX_WAIT_S + 0.001, 0, RETRY_AFTER_S),
-        (0.0, MAX_MEDIA_COMMANDS + 1, RETRY_AFTER_S),
+        (OVERLOAD_WAIT_S, MAX_MEDIA_COMMANDS, None),
+        (OVERLOAD_WAIT_S + 0.001, 0, OVERLOAD_RETRY_S),
+        (0.0, MAX_MEDIA_COMMANDS + 1, OVERLOAD_RETRY_S),
     ],
 )
 def test_the_bounds(waited_s, commands, verdict):
@@ -46,7 +48,7 @@ def test_overload_is_logged_now_and_then(monkeypatch):
 
 
 async def test_an_INVITE_that_waited_in_the_socket_gets_503_with_Retry_After():
-    transport = await sip.Transport.open(sip.Address(HOST, 0), lambda leg, _invite: leg.reject(486), sip.UaConfig())
+    transport = await sip.Transport.open(Address(HOST, 0), lambda leg, _invite: leg.reject(486), sip.UaConfig())
     transport.agent.admit = Admission(transport.waited_s, lambda: 0, lambda: None)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as caller:
         caller.bind((HOST, 0))
@@ -57,13 +59,13 @@ async def test_an_INVITE_that_waited_in_the_socket_gets_503_with_Retry_After():
             invite = INVITE.format(host=HOST, port=caller.getsockname()[1]).replace("Call-ID: 1", f"Call-ID: {number}")
             caller.sendto(invite.replace("bK1", f"bK{number}").encode(), transport.address)
             if number == 2:
-                time.sleep(MAX_WAIT_S + 0.05)  # noqa: ASYNC251  the loop is busy with something else
+                time.sleep(OVERLOAD_WAIT_S + 0.05)  # noqa: ASYNC251  the loop is busy with something else
             async with asyncio.timeout(2):
                 return (await loop.sock_recv(caller, 4096)).decode()
 
         assert (await call(1)).startswith("SIP/2.0 486 ")
         refusal = await call(2)
         assert refusal.startswith("SIP/2.0 503 ")
-        assert f"\r\nRetry-After: {RETRY_AFTER_S}\r\n" in refusal
+        assert f"\r\nRetry-After: {OVERLOAD_RETRY_S}\r\n" in refusal
         assert (await call(3)).startswith("SIP/2.0 486 ")
     transport.close()

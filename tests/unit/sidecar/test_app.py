@@ -1,0 +1,157 @@
+"""A sidecar put together: which INVITEs become calls, when it stops, what it counts."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+from unittest.mock import create_autospec
+
+import pytest
+
+from callinteractive.config import load_ivr_file, load_site
+from callinteractive.facts import CallFacts
+from callinteractive.headers import CallHeader, EntryHeader, StateHeader
+from callinteractive.model import Address
+from sidecar import app, sip
+from sidecar.app import Sidecar, sound_cache
+from sidecar.call.services import Services
+from sidecar.media.dtmf import DtmfReceiver
+from sidecar.media.rtpengine import NgClient
+from sidecar.media.sounds import Sound, SoundLibrary
+from sidecar.metrics import COUNTS, Metrics
+from sidecar.sip import Counters, UserAgent
+from sidecar.webhook import Webhook
+
+SITE = """
+node: 1
+sip: {listen: ["udp:127.0.0.1:5060"]}
+"""
+IVR = """
+ivrs: [{number: "000*332", id: 145, entry_context: 1}]
+contexts: {1: {options: {start: [hangup]}}}
+"""
+FACTS = CallFacts("c" * 32, "1:" + "c" * 32, "306", "Ann", "332", "000*332", 145)
+HEADERS = {CallHeader.NAME: str(CallHeader(FACTS)), EntryHeader.NAME: str(EntryHeader("000*332", "1", "start"))}
+
+
+class FakeCall:
+    """As much of a call as the sidecar has to do with: it runs until it is cancelled."""
+
+    made: list[FakeCall]
+
+    def __init__(self, _services: Any, _leg: Any, _invite: Any, facts: Any, ivr: Any, entry: Any) -> None:
+        self.facts, self.ivr, self.entry = facts, ivr, entry
+
+    def start(self) -> asyncio.Task[None]:
+        self.made.append(self)
+        self.task = asyncio.create_task(asyncio.Event().wait())
+        return self.task
+
+
+@pytest.fixture
+def sidecar() -> Sidecar:
+    """A sidecar that has been put together, with no socket."""
+    ivr_file = load_ivr_file(IVR, "ivr.yaml")
+    made = Sidecar(load_site(SITE, "site.yaml"), ivr_file, 0)
+    made._services = Services(
+        index=0,
+        pool=None,
+        ivr_file=ivr_file,
+        agent=create_autospec(UserAgent, instance=True, draining=False, counters=Counters(1, 2, 3, 4)),
+        proxy=Address("127.0.0.1", 5060),
+        ng=NgClient("127.0.0.1", 1),
+        dtmf=create_autospec(DtmfReceiver, instance=True, subscribers=5, received=8, ignored=1),
+        sounds=create_autospec(SoundLibrary, instance=True),
+        ringback=Sound("ringback", Path("r"), 5000),
+        webhook=create_autospec(Webhook, instance=True),
+        observe=lambda _note: None,
+    )
+    made._metrics = Metrics(made._gauges, made._counts)
+    return made
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[FakeCall]:
+    """The calls that the sidecar makes."""
+    FakeCall.made = []
+    monkeypatch.setattr(app, "Call", FakeCall)
+    return FakeCall.made
+
+
+def arrive(sidecar: Sidecar, headers: dict[str, str]) -> Any:
+    """An INVITE comes; returns its leg."""
+    leg = create_autospec(sip.UasLeg, instance=True)
+    invite = create_autospec(sip.IncomingInvite, instance=True, sdp=b"offer", max_forwards=70)
+    invite.header.side_effect = headers.get
+    sidecar._on_invite(leg, invite)
+    return leg
+
+
+async def test_an_invite_with_its_headers_becomes_a_call(sidecar, calls):
+    leg = arrive(sidecar, HEADERS)
+    leg.reject.assert_not_called()
+    [call] = calls
+    assert (call.facts, call.ivr.id, call.entry) == (FACTS, 145, EntryHeader("000*332", "1", "start"))
+    assert sidecar._gauges()["calls"] == 1
+    call.task.cancel()
+    await asyncio.wait([call.task])
+    assert sidecar._gauges()["calls"] == 0
+
+
+@pytest.mark.parametrize(
+    ("headers", "code"),
+    [
+        ({}, 400),
+        ({CallHeader.NAME: "rubbish", EntryHeader.NAME: HEADERS[EntryHeader.NAME]}, 400),
+        ({CallHeader.NAME: HEADERS[CallHeader.NAME]}, 400),
+        ({**HEADERS, StateHeader.NAME: "rubbish"}, 400),
+        ({**HEADERS, EntryHeader.NAME: str(EntryHeader("000*333", "1", "start"))}, 404),
+        ({**HEADERS, StateHeader.NAME: str(StateHeader("{}"))}, 500),
+    ],
+)
+async def test_an_invite_that_cannot_become_a_call_is_refused(sidecar, headers, code):
+    leg = arrive(sidecar, headers)
+    assert leg.reject.call_args.args[0] == code
+    assert sidecar._gauges()["calls"] == 0
+
+
+async def test_a_drained_sidecar_stops_with_its_last_call(sidecar, calls):
+    arrive(sidecar, HEADERS)
+    arrive(sidecar, HEADERS)
+    sidecar._drain()
+    assert sidecar._services.agent.draining
+    for call in calls:
+        assert not sidecar._stop.is_set()
+        call.task.cancel()
+        await asyncio.wait([call.task])
+    assert sidecar._stop.is_set()
+
+
+async def test_a_sidecar_without_calls_is_drained_at_once(sidecar):
+    sidecar._drain()
+    assert sidecar._stop.is_set()
+
+
+async def test_what_it_counts(sidecar):
+    assert sidecar._gauges() == {
+        "calls": 0, "legs": 1, "dialogs": 2, "transactions": 3, "timers": 4, "media": 5, "ng_commands": 0,
+    }  # fmt: skip
+    counts = sidecar._counts()
+    assert counts.keys() == COUNTS.keys()
+    assert (counts["digit_events"], counts["digit_events_ignored"]) == (8, 1)
+
+
+@pytest.mark.parametrize(
+    ("environment", "place"),
+    [
+        ({"CACHE_DIRECTORY": "/var/cache/x", "XDG_CACHE_HOME": "/home/a/.cache"}, Path("/var/cache/x/sounds")),
+        ({"XDG_CACHE_HOME": "/home/a/.cache"}, Path("/home/a/.cache/callinteractive/sounds")),
+    ],
+)
+def test_where_converted_sounds_live(monkeypatch, environment, place):
+    for name in ("CACHE_DIRECTORY", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert sound_cache() == place
