@@ -52,8 +52,7 @@ class CallFacts:
 
     def to_dict(self) -> dict[str, str]:
         """The facts as texts, absent ones left out."""
-        values = ((field.name, getattr(self, field.name)) for field in fields(self))
-        return {name: str(value) for name, value in values if value is not None}
+        return {name: str(value) for name in _NAMES if (value := getattr(self, name)) is not None}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, str]) -> Self:
@@ -63,6 +62,9 @@ class CallFacts:
             if name in known:
                 known[name] = int(known[name])
         return cls(**known)  # type: ignore[arg-type]  # names and count are checked by the constructor
+
+
+_NAMES = tuple(field.name for field in fields(CallFacts))
 
 
 def facts_of_new_call(

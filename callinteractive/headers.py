@@ -13,12 +13,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Self
-from urllib.parse import parse_qsl
 
 from callinteractive.dialled import is_dialled_number
 from callinteractive.errors import HeaderError
 from callinteractive.facts import CallFacts
-from callinteractive.request import encode_form
+from callinteractive.request import decode_form, encode_form
 
 PREFIX = "X-CI-"
 MAX_LENGTH = 16_384
@@ -41,11 +40,7 @@ class _Header(ABC):
         try:
             if len(text) > MAX_LENGTH:
                 raise ValueError(f"longer than {MAX_LENGTH} octets")
-            pairs = parse_qsl(text, keep_blank_values=True, strict_parsing=True, errors="strict")
-            form = dict(pairs)
-            if len(form) != len(pairs):
-                raise ValueError("a field is given twice")
-            return cls._from_form(form)
+            return cls._from_form(decode_form(text))
         except KeyError as error:
             raise HeaderError(f"{cls.NAME}: {error} is missing") from None
         except (ValueError, TypeError) as error:

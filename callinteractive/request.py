@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from urllib.parse import quote, quote_plus, urlsplit
+from urllib.parse import quote, quote_plus, unquote_plus, urlsplit
 
 VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _VARIABLE = re.compile(r"\$(" + VARIABLE_NAME.pattern + ")", re.ASCII)
@@ -70,6 +70,26 @@ def build(
 def encode_form(values: Mapping[str, str]) -> str:
     """As `urllib.parse.urlencode`, several times as fast. What has no UTF-8 becomes "?"."""
     return "&".join([f"{_quote(name)}={_quote(value)}" for name, value in values.items()])
+
+
+def decode_form(text: str) -> dict[str, str]:
+    """The reverse of `encode_form`, several times as fast as `urllib.parse.parse_qsl`.
+
+    Raises ValueError where a field is no ``name=value``, is given twice or is not UTF-8.
+    """
+    form: dict[str, str] = {}
+    for field in text.split("&"):
+        name, equals, value = field.partition("=")
+        if not equals:
+            raise ValueError(f"{field[:40]!r} is no field")
+        form[_unquote(name)] = _unquote(value)
+    if len(form) != text.count("&") + 1:
+        raise ValueError("a field is given twice")
+    return form
+
+
+def _unquote(text: str) -> str:
+    return unquote_plus(text, errors="strict") if "%" in text or "+" in text else text
 
 
 def _quote(text: str) -> str:

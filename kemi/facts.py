@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-import uuid
+import secrets
 from urllib.parse import unquote
 
 from callinteractive.identity import Identity
@@ -15,6 +15,7 @@ _ADDRESS = re.compile(
         <?\s*(?:sips?:(?:(?P<user>[^@<>]*)@)?|tel:(?P<tel>[^;<>]*))""",
     re.VERBOSE | re.IGNORECASE | re.DOTALL,
 )
+_QUOTED_PAIR = re.compile(r"\\(.)", re.DOTALL)
 
 
 class UnreadableError(Refused):
@@ -61,7 +62,7 @@ def parse_address(text: str) -> Identity:
     if not match:
         raise UnreadableError("Unreadable Caller")
     quoted = match["quoted"]
-    name = match["token"] if quoted is None else re.sub(r"\\(.)", r"\1", quoted, flags=re.DOTALL)
+    name = match["token"] if quoted is None else _QUOTED_PAIR.sub(r"\1", quoted)
     return Identity.of(name or "", decode_user(match["user"] or match["tel"] or ""))
 
 
@@ -75,4 +76,4 @@ def find_identity(from_value: str, asserted_value: str) -> Identity:
 
 def new_call_id() -> str:
     """32 lower-case hex digits (R2)."""
-    return uuid.uuid4().hex
+    return secrets.token_hex(16)

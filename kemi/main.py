@@ -136,11 +136,10 @@ class Callbacks:
 
     @guarded(log)
     def ksr_reply_route(self) -> None:
-        has_private_headers = ksr.has_private_headers()
-        try:
-            self._redirects.read_reply(has_private_headers=has_private_headers)
-        finally:
-            if has_private_headers:
+        if ksr.has_private_headers():
+            try:
+                self._redirects.read_reply()
+            finally:
                 ksr.remove_private_headers()
         self._ingress.on_reply()
 

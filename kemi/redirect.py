@@ -45,7 +45,7 @@ class Redirects:
         self._transfer = transfer
         self._anchors = anchors
         self._read: Redirection | None = None
-        """Of the reply at hand. tm's reply route runs right after Kamailio's, in the same worker."""
+        """By `read_reply`. tm's reply route runs right after Kamailio's, in the same worker."""
 
     def enter(self, user: str, call: CallHeader, entry: EntryHeader, *, caller_anchors: bool) -> None:
         """Let the INVITE at hand enter an IVR. `user`, escaped, is that of its Request-URI. Raises Refused."""
@@ -56,10 +56,10 @@ class Redirects:
         transaction.user = user
         self._sidecars.enter(user, entry, f"{call.NAME}: {facts}\r\n")
 
-    def read_reply(self, *, has_private_headers: bool) -> None:
-        """Kamailio's reply route, before the private headers are removed: read those of a 302."""
+    def read_reply(self) -> None:
+        """Kamailio's reply route of a reply with private headers, before these are removed: read those of a 302."""
         self._read = None
-        if has_private_headers and ksr.status() == MOVED:
+        if ksr.status() == MOVED:
             headers = (TransferHeader, CallerHeader, StateHeader, EntryHeader)
             self._read = Redirection(*[ksr.header(header.NAME) for header in headers])
 
@@ -69,7 +69,8 @@ class Redirects:
         if status < 200:
             self._sidecars.on_sign_of_life()
         elif status == MOVED:
-            said = self._read or Redirection("", "", "", "")
+            # Without private headers `read_reply` did not run: what it has read is another reply's.
+            said = (self._read if ksr.has_private_headers() else None) or Redirection("", "", "", "")
             transaction.transfer, transaction.caller = said.transfer, said.caller
             transaction.state, transaction.entry = said.state, said.entry
 

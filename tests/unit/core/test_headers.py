@@ -83,7 +83,7 @@ def test_the_headers_as_they_are_on_the_wire():
         (EntryHeader, "ivr=1&context=2", "missing"),
         (EntryHeader, "ivr=1&context=2&option=3&more=4", "unexpected"),
         (EntryHeader, "ivr=1&ivr=1&context=2&option=3", "given twice"),
-        (EntryHeader, "ivr", "bad query field"),
+        (EntryHeader, "ivr", "is no field"),
         (EntryHeader, "ivr=%FF&context=2&option=3", "can't decode"),
         (TransferHeader, "early_media=1", "X-CI-Transfer: 'to' is missing"),
         (TransferHeader, "to=&early_media=1", "to holds what is no number"),

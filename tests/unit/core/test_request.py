@@ -15,6 +15,7 @@ from callinteractive.request import (
     HttpRequest,
     build,
     check_url,
+    decode_form,
     encode_form,
 )
 from tests.unit.core.call import FACTS
@@ -185,3 +186,22 @@ def test_a_surrogate_from_a_header_that_was_no_utf8_does_not_break_a_request():
 @given(st.dictionaries(st.text(max_size=20), st.text(max_size=100)))
 def test_form_is_encoded_as_the_standard_library_does(values: dict[str, str]) -> None:
     assert encode_form(values) == urlencode(values, errors="replace")
+
+
+@given(st.dictionaries(st.text(), st.text(), min_size=1))
+def test_form_comes_back_as_it_was(values: dict[str, str]):
+    assert decode_form(encode_form(values)) == values
+
+
+@given(st.text("ab=&%+0Cffé"))
+def test_form_is_decoded_as_the_standard_library_does(text: str):
+    try:
+        expected = parse_qsl(text, keep_blank_values=True, strict_parsing=True, errors="strict")
+        is_form = bool(text) and len(dict(expected)) == len(expected)
+    except ValueError:
+        is_form = False
+    if is_form:
+        assert decode_form(text) == dict(expected)
+    else:
+        with pytest.raises(ValueError, match=r"field|twice|decode"):
+            decode_form(text)

@@ -109,7 +109,7 @@ def test_private_headers_of_a_reply_are_read_before_they_are_removed(
 ) -> None:
     removed_before: list[int] = []
 
-    def read(*, has_private_headers: bool) -> None:
+    def read() -> None:
         removed_before.append(len(ksr.called("textops.remove_hf_re")))
         if error:
             raise error
