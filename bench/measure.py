@@ -20,7 +20,7 @@ from bench.world import (
     CALLEE_PORT,
     CALLER,
     CALLER_MEDIA,
-    DTMF_PORT,
+    NG_PORT,
     SIP_PORT,
     STACK,
     WEB_PORT,
@@ -97,7 +97,7 @@ def measure(world: World, load: Load, rate: int, load_s: float, captures: Path) 
             callee = (BASELINE_CALLEE if load.is_baseline else CALLEE, CALLEE_PORT)
             stack.enter_context(Sipp(load.callee, callee, CALLEE_MEDIA, pcaps=captures))
             time.sleep(0.3)
-        tap = stack.enter_context(Tap(DTMF_PORT, WEB_PORT)) if load.has_digits else None
+        tap = stack.enter_context(Tap(NG_PORT, WEB_PORT)) if load.has_digits else None
         before = usage.cpu_s(parts)
         arguments = ("-s", load.service, "-r", str(rate), "-m", str(calls), "-l", "10000", f"{host}:{SIP_PORT}")
         caller = Sipp(load.caller, (CALLER, caller_port()), CALLER_MEDIA, *arguments, pcaps=captures)

@@ -14,16 +14,16 @@ import threading
 _ETH_P_IP = 0x0800
 _SO_TIMESTAMPNS = 35
 _SO_ATTACH_FILTER = 26
-_EVENT = re.compile(rb'"callid":"[^"]*([0-9a-f]{32})"')
+_EVENT = re.compile(rb"6:callid\d+:\S*?([0-9a-f]{32})")
 _REQUEST = re.compile(rb"GET [^ ]*CallID=([0-9a-f]{32})")
 
 
 class Tap:
-    """``with Tap(dtmf_port, http_port) as tap``, then `delays_ms`. Raises PermissionError without root."""
+    """``with Tap(ng_port, http_port) as tap``, then `delays_ms`. Raises PermissionError without root."""
 
-    def __init__(self, dtmf_port: int, http_port: int) -> None:
+    def __init__(self, ng_port: int, http_port: int) -> None:
         self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(_ETH_P_IP))
-        _attach_filter(self._socket, dtmf_port, http_port)
+        _attach_filter(self._socket, ng_port, http_port)
         self._socket.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
         self._socket.bind(("lo", _ETH_P_IP))
@@ -63,10 +63,13 @@ class Tap:
                 self._request_at.setdefault(request[1], at)
 
 
-def _attach_filter(sock: socket.socket, *ports: int) -> None:
-    """A classic BPF filter for packets to these ports: we never receive the calls' audio."""
-    program = [(0xB1, 0, 0, 0), (0x48, 0, 0, 2)]  # X = length of the IP header; A = destination port
-    program += [(0x15, len(ports) - number, 0, port) for number, port in enumerate(ports)]
-    program += [(0x06, 0, 0, 0), (0x06, 0, 0, 65535)]
+def _attach_filter(sock: socket.socket, from_port: int, to_port: int) -> None:
+    """A classic BPF filter for TCP from the one or to the other port: we never receive the calls' audio."""
+    program = [
+        *((0x30, 0, 0, 9), (0x15, 0, 6, socket.IPPROTO_TCP)),  # A = protocol
+        *((0xB1, 0, 0, 0), (0x48, 0, 0, 0), (0x15, 2, 0, from_port)),  # X = length of the IP header; A = source port
+        *((0x48, 0, 0, 2), (0x15, 0, 1, to_port)),  # A = destination port
+        *((0x06, 0, 0, 65535), (0x06, 0, 0, 0)),
+    ]
     buffer = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *step) for step in program))
     sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("@HP", len(program), ctypes.addressof(buffer)))

@@ -28,6 +28,7 @@ from callinteractive.sounds import is_sound_name
 from callinteractive.written import Value as WrittenValue
 from callinteractive.written import WrittenAction
 
+_WITHDRAWN = {"dtmf_port": "is no longer needed, take it out: digits come from `ng`, over TCP"}
 _EXTENDED = re.compile(r"[0-9]{1,10}\*[0-9]{1,10}", re.ASCII)
 _DID = re.compile(r"\+?[0-9]{1,20}", re.ASCII)
 _OPTION = re.compile(r"[0-9*#A-D]{1,32}", re.ASCII)
@@ -288,7 +289,8 @@ def _identity(value: Value) -> tuple[IdentityHeader, ...]:
 
 
 def _rtpengine(value: Value) -> RtpEngine:
-    section, default = value.section("ng", "ports", "interface", "dtmf_port", "http_port", "timeout_s"), RtpEngine()
+    section = value.section("ng", "ports", "interface", "http_port", "timeout_s", withdrawn=_WITHDRAWN)
+    default = RtpEngine()
     ng = _address(section["ng"], default.ng)
     default_ports = [default.port_min, default.port_max]
     ports = [item.integer(None, 1024, 65535) for item in section["ports"].items()] or default_ports
@@ -300,7 +302,6 @@ def _rtpengine(value: Value) -> RtpEngine:
         interface=section["interface"].checked(_interface, default.interface),
         port_min=ports[0],
         port_max=ports[1],
-        dtmf_port=section["dtmf_port"].integer(min(ng.port + 1, 65535), 1, 65535),
         http_port=section["http_port"].integer(min(ng.port + 2, 65535), 1, 65535),
         timeout_s=section["timeout_s"].integer(default.timeout_s, 10, 86_400),
     )

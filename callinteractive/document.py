@@ -7,7 +7,7 @@ Built on PyYAML's node tree, since loaded objects have lost their lines and the 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NoReturn, TypeVar
 
 import yaml
@@ -120,11 +120,15 @@ class Value:
         elif not self.is_missing:
             self.wrong("must be a list: [ … ]")
 
-    def section(self, *keys: str) -> dict[str, Value]:
-        """The value as a mapping with these keys. Any other key of it is a finding; those not given are missing."""
+    def section(self, *keys: str, withdrawn: Mapping[str, str] | None = None) -> dict[str, Value]:
+        """The value as a mapping with these keys. Any other key of it is a finding; those not given are missing.
+
+        `withdrawn` are keys of earlier versions, each with what to do about it.
+        """
         entries = self.entries()
         for name in entries.keys() - set(keys):
-            entries[name].wrong(f"unknown key {name[:40]!r}; known here: {', '.join(sorted(keys))}")
+            remedy = (withdrawn or {}).get(name)
+            entries[name].wrong(remedy or f"unknown key {name[:40]!r}; known here: {', '.join(sorted(keys))}")
         return {key: entries.get(key) or Value(self._document, None, self._path_of(key), self.line) for key in keys}
 
     def entries(self) -> dict[str, Value]:

@@ -1,7 +1,7 @@
 """Limits that more than one process keeps to. A limit of one process stands where it is kept."""
 
-MAX_SIDECARS = 10
-"""Sidecars of a host. RTPengine has one destination for all digit events: one decimal digit tells whose an event is."""
+MAX_SIDECARS = 100
+"""Sidecars of a host: more than it has cores. Each has two ports, after `base_port` and `metrics_port`."""
 
 OVERLOAD_WAIT_S = 0.1
 """A sidecar refuses an INVITE that has waited longer than this in its socket. Kamailio then spares it for as long.

@@ -143,13 +143,12 @@ class SidecarPool:
 
 @dataclass(frozen=True, slots=True)
 class RtpEngine:
-    """The RTPengine of this host: its control port, its media interface and ports, where it reports digits."""
+    """The RTPengine of this host: control address (commands over UDP, digits over TCP), media interface and ports."""
 
     ng: Address = field(default=Address("127.0.0.1", 22222))
     interface: str = "127.0.0.1"
     port_min: int = 30000
     port_max: int = 34999
-    dtmf_port: int = 22223
     http_port: int = 22224
     timeout_s: int = 3600
 

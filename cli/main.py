@@ -79,8 +79,7 @@ def run(site_path: Path, ivr_path: Path, log_format: str, run_dir: Path | None, 
     required=True,
     help="Which sidecar of the site this is, from 0.",
 )
-@click.option("--dtmf-fd", type=int, help="Inherited DTMF socket; default: opens its own (one sidecar a host).")
-def serve(site_path: Path, ivr_path: Path, log_format: str, index: int, dtmf_fd: int | None) -> None:
+def serve(site_path: Path, ivr_path: Path, log_format: str, index: int) -> None:
     """Run one sidecar, for installations where Kamailio and RTPengine are services of their own.
 
     \b
@@ -89,7 +88,7 @@ def serve(site_path: Path, ivr_path: Path, log_format: str, index: int, dtmf_fd:
     from cli.partlog import resolve_format
     from sidecar import app
 
-    sys.exit(app.run(site_path, ivr_path, index, dtmf_fd, resolve_format(log_format)))
+    sys.exit(app.run(site_path, ivr_path, index, resolve_format(log_format)))
 
 
 @main.command()

@@ -62,9 +62,9 @@ def ports_of(site: Site, parts: Collection[str] = PARTS) -> Iterator[Port]:
         for index, address in enumerate(site.sidecars.addresses):
             yield Port("udp", address.host, address.port, "sidecars.base_port in site.yaml")
             yield Port("tcp", address.host, site.sidecars.metrics_port + index, "sidecars.metrics_port in site.yaml")
-        yield Port("udp", engine.ng.host, engine.dtmf_port, "rtpengine.dtmf_port in site.yaml")
     if "rtpengine" in parts:
-        yield Port("udp", engine.ng.host, engine.ng.port, "rtpengine.ng in site.yaml")
+        for transport in ("udp", "tcp"):
+            yield Port(transport, engine.ng.host, engine.ng.port, "rtpengine.ng in site.yaml")
         yield Port("tcp", engine.ng.host, engine.http_port, "rtpengine.http_port in site.yaml")
         # RTPengine starts with an address that is not there, and then has no port for any call.
         yield Port("udp", engine.interface, 0, "rtpengine.interface in site.yaml")

@@ -30,7 +30,7 @@ def rtpengine_spec(site: Site, run_dir: Path) -> ProcessSpec:
             f"--interface={engine.interface}",
             f"--listen-ng={engine.ng}",
             f"--listen-http={engine.ng._replace(port=engine.http_port)}",
-            f"--dtmf-log-dest={engine.ng._replace(port=engine.dtmf_port)}",
+            *(f"--listen-tcp-ng={engine.ng}", "--dtmf-log-ng-tcp"),  # digits, to whoever connects
             *(f"--port-min={engine.port_min}", f"--port-max={engine.port_max}"),
             "--delete-delay=0",  # ports are free again at once, not after 30 s
             f"--timeout={engine.timeout_s}",  # for a caller who sends nothing, even while a sound plays to it

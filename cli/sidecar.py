@@ -13,15 +13,12 @@ from cli.probe import answers_options
 from cli.process import ProcessSpec
 
 
-def sidecar_spec(
-    site: Site, site_path: Path, ivr_path: Path, index: int, *, dtmf_fd: int, log_format: LogFormat
-) -> ProcessSpec:
-    """The process of sidecar `index`; `dtmf_fd` is its DTMF socket, kept open by the parent across restarts."""
+def sidecar_spec(site: Site, site_path: Path, ivr_path: Path, index: int, log_format: LogFormat) -> ProcessSpec:
+    """The process of sidecar `index`."""
     serve = ("serve", "--site", str(site_path), "--ivr", str(ivr_path), "--index", str(index))
     return ProcessSpec(
         name=f"sidecar-{index}",
-        argv=(sys.executable, "-m", "cli.main", *serve, "--dtmf-fd", str(dtmf_fd), "--log-format", log_format),
+        argv=(sys.executable, "-m", "cli.main", *serve, "--log-format", log_format),
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
         ready=partial(answers_options, site.sidecars.addresses[index]),
-        pass_fds=(dtmf_fd,),
     )

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import socket
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 
 from callinteractive.model import Site
@@ -16,7 +15,6 @@ from cli.partlog import OWN_NAME, PartLog
 from cli.process import Process, ProcessSpec, StackError, describe_exit
 from cli.rtpengine import rtpengine_spec
 from cli.sidecar import sidecar_spec
-from sidecar.media.dtmf import open_dtmf_sockets
 
 READY_TIMEOUT_S = 30.0
 STOP_GRACE_S = 10.0
@@ -42,7 +40,6 @@ class Stack:
         self._ivr_path = ivr_path
         self._run_dir = run_dir
         self._log = log
-        self._dtmf_sockets: Sequence[socket.socket] = ()
         self._sidecars: dict[str, Process] = {}
         self._daemons: dict[str, Process] = {}
 
@@ -59,13 +56,8 @@ class Stack:
             await self._start_all([kamailio_spec(self._site, self._site_path, self._ivr_path, self._run_dir)])
 
     def _sidecar_specs(self) -> Iterator[ProcessSpec]:
-        # Opened here, in order, and kept: the kernel shares out RTPengine's digit events by a socket's place in its
-        # SO_REUSEPORT group, so a sidecar that is restarted must get the very same socket again.
-        engine, pool = self._site.rtpengine, self._site.sidecars
-        self._dtmf_sockets = open_dtmf_sockets(engine.ng.host, engine.dtmf_port, pool.count)
-        paths = (self._site_path, self._ivr_path)
-        for index, dtmf_socket in enumerate(self._dtmf_sockets):
-            yield sidecar_spec(self._site, *paths, index, dtmf_fd=dtmf_socket.fileno(), log_format=self._log.format)
+        for index in range(self._site.sidecars.count):
+            yield sidecar_spec(self._site, self._site_path, self._ivr_path, index, self._log.format)
 
     async def watch(self) -> None:
         """Restart whatever dies, until cancelled."""
@@ -74,12 +66,10 @@ class Stack:
                 keepers.create_task(self._keep(process))
 
     async def close(self) -> None:
-        """Stop every part in order and release the sockets. Takes at most three times STOP_GRACE_S."""
+        """Stop every part in order. Takes at most three times STOP_GRACE_S."""
         await asyncio.gather(*(process.stop(STOP_GRACE_S) for process in self._sidecars.values()))
         for process in reversed(self._daemons.values()):
             await process.stop(STOP_GRACE_S)
-        for dtmf_socket in self._dtmf_sockets:
-            dtmf_socket.close()
 
     def kill(self) -> None:
         """End everything at once: for the person who presses Ctrl-C a second time."""

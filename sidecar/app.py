@@ -6,7 +6,6 @@ import asyncio
 import gc
 import os
 import signal
-import socket
 import tempfile
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -22,7 +21,7 @@ from sidecar import log, sip
 from sidecar.admission import Admission
 from sidecar.call.call import Call, Resumption
 from sidecar.call.services import Services, media_prefix
-from sidecar.media.dtmf import DtmfReceiver, open_dtmf_sockets
+from sidecar.media.dtmf import DtmfReceiver
 from sidecar.media.rtpengine import NgClient, NgFailure, purge
 from sidecar.media.sounds import SoundLibrary
 from sidecar.metrics import Metrics
@@ -38,10 +37,9 @@ STOP_S = 3.0
 """How long a stopping sidecar waits for its calls' BYEs to be answered and their media released."""
 
 
-def run(site_path: Path, ivr_path: Path, index: int, dtmf_fd: int | None, log_format: log.LogFormat) -> int:
+def run(site_path: Path, ivr_path: Path, index: int, log_format: log.LogFormat) -> int:
     """Run sidecar `index` of a site until SIGTERM or SIGINT ends it, or SIGUSR1 and the end of its last call.
 
-    `dtmf_fd` is this sidecar's socket of the shared DTMF port; None opens the port for this one alone.
     Returns the exit status. Raises ConfigError for bad configuration, OSError for a port that is taken.
     """
     log.set_up(log_format)
@@ -50,16 +48,12 @@ def run(site_path: Path, ivr_path: Path, index: int, dtmf_fd: int | None, log_fo
     if not 0 <= index < site.sidecars.count:
         LOG.error("start", reason=f"{site_path} has sidecars 0 to {site.sidecars.count - 1}, there is no {index}")
         return 2
-    engine = site.rtpengine
-    receiving = (
-        open_dtmf_sockets(engine.ng.host, engine.dtmf_port, 1)[0] if dtmf_fd is None else socket.socket(fileno=dtmf_fd)
-    )
     sounds = load_sounds(site, site_path)
     # What is there now stays, so the garbage collector may skip it. A call makes few objects: it may run rarely.
     gc.freeze()
     gc.set_threshold(10_000, 10, 10)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(Sidecar(site, ivr_file, index).serve(receiving, sounds))
+        runner.run(Sidecar(site, ivr_file, index).serve(sounds))
     return 0
 
 
@@ -100,10 +94,10 @@ class Sidecar:
         self._stop = asyncio.Event()
         self._is_draining = False
 
-    async def serve(self, receiving: socket.socket, sounds: SoundLibrary) -> None:
+    async def serve(self, sounds: SoundLibrary) -> None:
         """Serve until stopped; then end the calls that are left, within `STOP_S`."""
         async with AsyncExitStack() as stack:
-            self._services = await self._open(stack, receiving, sounds)
+            self._services = await self._open(stack, sounds)
             loop = asyncio.get_running_loop()
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(number, self._stop.set)
@@ -122,7 +116,7 @@ class Sidecar:
     def _address(self) -> Address:
         return self._site.sidecars.addresses[self._index]
 
-    async def _open(self, stack: AsyncExitStack, receiving: socket.socket, sounds: SoundLibrary) -> Services:
+    async def _open(self, stack: AsyncExitStack, sounds: SoundLibrary) -> Services:
         engine = self._site.rtpengine
         ng = NgClient(engine.ng.host, engine.ng.port)
         await ng.open()
@@ -131,9 +125,9 @@ class Sidecar:
             await purge(ng, media_prefix(self._index))
         except NgFailure as failure:
             LOG.warning("RTPengine does not answer: calls get 503 until it does", reason=str(failure))
-        dtmf = DtmfReceiver(receiving)
-        dtmf.open()
-        stack.callback(dtmf.close)
+        dtmf = DtmfReceiver(*engine.ng)
+        await dtmf.open()
+        stack.push_async_callback(dtmf.close)
         webhook = await stack.enter_async_context(Webhook())
         self._metrics = Metrics(self._gauges, self._counts)
         metrics_address = Address(self._site.sidecars.host, self._site.sidecars.metrics_port + self._index)

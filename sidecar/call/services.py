@@ -39,7 +39,7 @@ class Services:
 def media_prefix(index: int) -> str:
     """How the names of sidecar `index`'s calls in RTPengine begin.
 
-    The first character is its index: the DTMF port finds the sidecar of an event by it. The rest tells such a call from
-    those that Kamailio anchors, whose random names begin with a word (`kemi.anchor`).
+    The number tells whose a call is. The rest tells it from the calls that Kamailio anchors, whose random names begin
+    with a word (`kemi.anchor`).
     """
     return f"{index}ci-"

@@ -1,42 +1,40 @@
-"""Digits: RTPengine's digit events, shared by the sidecars of one host, and the rule that no digit counts twice.
+"""Digits: RTPengine's digit events, and the rule that no digit counts twice.
 
-RTPengine has one destination for all its digit events (`--dtmf-log-dest`), a UDP port, and reports each digit once,
-at its end, whether it came as RFC 4733 event or as tones. The sidecars of one host share that port: each has a socket
-of one SO_REUSEPORT group, and a classic BPF program picks the socket by the first character of the event's call-id,
-which is the sidecar's index (`media_id` starts with it).
+RTPengine reports each digit once, at its end, whether it came as RFC 4733 event or as tones. It sends the report, a
+bencoded `notify`, to everybody who is connected to its control port over TCP (`--listen-tcp-ng`, `--dtmf-log-ng-tcp`):
+
+    5878f1e816b198cf d6:notify6:onDTMF4:datad6:callid5:0ci-x10:source_tag6:caller4:type4:DTMF5:eventi5e8:durationi100eee
+
+So every sidecar, on whatever host, has a connection of its own and leaves out the calls that are not its own.
 """
 
 from __future__ import annotations
 
 import asyncio
-import ctypes
-import json
 import socket
-import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+
+import structlog
 
 from callinteractive.events import DIGITS
-from callinteractive.limits import MAX_SIDECARS
+
+LOG = structlog.get_logger()
 
 CALLER_TAG = "caller"  # RTPengine's name for the caller's leg of every call; only its digits count
 
+CONNECT_TIMEOUT_S = 1.0
+RECONNECT_PAUSE_S = 0.25
+
 _LARGEST_EVENT = 4096
-_RECEIVE_BUFFER = 1024 * 1024
+_DEEPEST_EVENT = 4  # the notify, its data, the data's list of tags, and one to spare
+_LONGEST_NUMBER = 20
 _LONGEST_DIGIT_MS = 60_000
+_CHUNK = 64 * 1024
 
-# RTPengine writes the keys in this order, without white space.
-_EVENT_START = b'{"callid":"'
-
-_SO_ATTACH_REUSEPORT_CBPF = 51  # asm-generic/socket.h; not in Python's socket module
-# classic BPF (linux/filter.h): code, jump true, jump false, k
-_BPF_PROGRAM = (
-    (0x30, 0, 0, len(_EVENT_START)),  # A = payload[k], one byte
-    (0x14, 0, 0, ord("0")),  # A = A - k
-    (0x16, 0, 0, 0),  # return A: the index of the socket; one out of range falls back to a hash
-)
+Bencoded = int | bytes | list["Bencoded"] | dict[bytes, "Bencoded"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,79 +68,143 @@ class DigitFilter:
         return source is self._source
 
 
-def parse_event(datagram: bytes) -> tuple[str, DigitEvent] | None:
+class NotAnEventError(Exception):
+    """What came over the connection is no stream of events. Where the next one begins cannot be told."""
+
+
+class EventReader:
+    """Takes the stream apart: bytes in, as they come; events out, each a mapping as RTPengine sent it."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def feed(self, data: bytes) -> Iterator[dict[bytes, Bencoded]]:
+        """The events that are complete now. Raises NotAnEventError. What follows an event is kept."""
+        stream = self._rest + data
+        start = 0
+        try:
+            while (found := _read_event(stream, start)) is not None:
+                event, start = found
+                yield event
+        finally:
+            self._rest = stream[start:]
+
+
+def _read_event(stream: bytes, start: int) -> tuple[dict[bytes, Bencoded], int] | None:
+    """The event that begins at `start` and where it ends; None while it is incomplete. Raises NotAnEventError."""
+    limit = start + _LARGEST_EVENT
+    cookie_end = stream.find(b" ", start, limit)
+    try:
+        if cookie_end < 0:
+            raise IndexError
+        event, end = _read(stream[:limit], cookie_end + 1)
+    except IndexError:
+        if len(stream) >= limit:
+            raise NotAnEventError(f"an event of more than {_LARGEST_EVENT} octets") from None
+        return None
+    if not isinstance(event, dict):
+        raise NotAnEventError("an event that is no mapping")
+    return event, end
+
+
+def _read(data: bytes, at: int) -> tuple[Bencoded, int]:
+    """One bencoded value and where it ends. Raises IndexError where `data` ends before it, NotAnEventError."""
+    open_lists: list[list[Bencoded]] = []  # those not yet ended; a mapping is a list of keys and values until its end
+    mappings: list[bool] = []
+    while True:
+        value: Bencoded
+        kind = data[at]
+        if kind in b"dl":
+            if len(open_lists) == _DEEPEST_EVENT:
+                raise NotAnEventError("an event nested too deep")
+            open_lists.append([])
+            mappings.append(kind == ord("d"))
+            at += 1
+            continue
+        if kind == ord("e") and open_lists:
+            items = open_lists.pop()
+            value, at = (_mapping(items) if mappings.pop() else items), at + 1
+        elif kind == ord("i"):
+            value, at = _number(data, at + 1, b"e")
+        else:
+            length, at = _number(data, at, b":")
+            if not 0 <= length <= _LARGEST_EVENT:
+                raise NotAnEventError("a text of an impossible length")
+            if at + length > len(data):
+                raise IndexError
+            value, at = data[at : at + length], at + length
+        if not open_lists:
+            return value, at
+        open_lists[-1].append(value)
+
+
+def _number(data: bytes, at: int, terminator: bytes) -> tuple[int, int]:
+    end = data.find(terminator, at, at + _LONGEST_NUMBER)
+    digits = data[at : at + _LONGEST_NUMBER] if end < 0 else data[at:end]
+    if digits.removeprefix(b"-").isdigit():  # int() would also take blanks and underscores
+        if end >= 0:
+            return int(digits), end + 1
+        if len(digits) < _LONGEST_NUMBER:
+            raise IndexError
+    elif end < 0 and digits in (b"", b"-"):  # what there is of it
+        raise IndexError
+    raise NotAnEventError("a number that is none")
+
+
+def _mapping(items: list[Bencoded]) -> dict[bytes, Bencoded]:
+    keys, values = items[::2], items[1::2]
+    if len(keys) != len(values):
+        raise NotAnEventError("a key without a value")
+    return {key: value for key, value in zip(keys, values, strict=True) if isinstance(key, bytes)}
+
+
+def digit_of(event: dict[bytes, Bencoded]) -> tuple[str, DigitEvent] | None:
     """The call's media id and its digit, or None for anything but a caller's digit. Never raises."""
-    if len(datagram) > _LARGEST_EVENT:
+    data = event.get(b"data")
+    if event.get(b"notify") != b"onDTMF" or not isinstance(data, dict):
         return None
-    try:
-        event: Any = json.loads(datagram)
-    except (ValueError, RecursionError):
+    if data.get(b"type") != b"DTMF" or data.get(b"source_tag") != CALLER_TAG.encode():
         return None
-    if not isinstance(event, dict) or event.get("type") != "DTMF" or event.get("source_tag") != CALLER_TAG:
+    media_id, code, duration = data.get(b"callid"), data.get(b"event"), data.get(b"duration")
+    if not isinstance(media_id, bytes) or not isinstance(code, int) or not 0 <= code < len(DIGITS):
         return None
-    media_id, code, duration = event.get("callid"), event.get("event"), event.get("duration")
-    if type(media_id) is not str or type(code) is not int or not 0 <= code < len(DIGITS):
-        return None
-    if type(duration) is not int:
+    if not isinstance(duration, int):
         duration = 0
-    return media_id, DigitEvent(DIGITS[code], min(max(duration, 0), _LONGEST_DIGIT_MS))
-
-
-def open_dtmf_sockets(host: str, port: int, count: int) -> list[socket.socket]:
-    """One socket for each of `count` sidecars, all on the same UDP port; socket i gets the events of index i.
-
-    The parent opens them and hands them down, so that a restarted sidecar gets its own again: the index of
-    a socket is its place in the order of opening. Raises OSError when the port is taken (by another program: the group
-    cannot be joined by another user's) and ValueError for a count that one digit cannot tell apart.
-    """
-    if not 1 <= count <= MAX_SIDECARS:
-        raise ValueError(f"1 to {MAX_SIDECARS} sidecars can share a DTMF port, not {count}")
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    sockets: list[socket.socket] = []
-    try:
-        for _ in range(count):
-            opened = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-            sockets.append(opened)
-            opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
-            opened.bind((host, port))
-        _attach_filter(sockets[0])
-    except OSError:
-        for opened in sockets:
-            opened.close()
-        raise
-    return sockets
-
-
-def _attach_filter(group_member: socket.socket) -> None:
-    instructions = b"".join(struct.pack("=HBBI", *step) for step in _BPF_PROGRAM)
-    buffer = ctypes.create_string_buffer(instructions)
-    # struct sock_fprog: unsigned short len; struct sock_filter *filter (aligned as the machine aligns it)
-    program = struct.pack("@HP", len(_BPF_PROGRAM), ctypes.addressof(buffer))
-    group_member.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_REUSEPORT_CBPF, program)
+    return media_id.decode("utf-8", "replace"), DigitEvent(DIGITS[code], min(max(duration, 0), _LONGEST_DIGIT_MS))
 
 
 class DtmfReceiver:
-    """Reads one sidecar's digit events and hands each to the call it belongs to."""
+    """One sidecar's connection to one RTPengine: hands each digit to the call it belongs to.
 
-    def __init__(self, receiving: socket.socket) -> None:
-        """receiving: a bound UDP socket, ours from here on."""
-        receiving.setblocking(False)
-        self._socket = receiving
+    A connection that breaks, as when RTPengine is started again, is made anew within half a second.
+    """
+
+    def __init__(self, host: str, port: int) -> None:
+        """host and port are those of RTPengine's `listen-tcp-ng`."""
+        self._host, self._port = host, port
         self._listeners: dict[str, DigitListener] = {}
-        self.received = 0  # datagrams, for the metrics endpoint
-        self.ignored = 0  # of which: not understood, or of a call that is over
+        self._connected = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self.received = 0  # events, of whatever call
+        self.ignored = 0  # of which: not understood, another sidecar's, or of a call that is over
 
-    def open(self) -> None:
-        """Start reading, in the running event loop."""
-        self._loop = asyncio.get_running_loop()
-        self._loop.add_reader(self._socket, self._on_readable)
+    async def open(self) -> None:
+        """Start to connect, and wait until it is done, or until it is clear that nobody is there now."""
+        self._task = asyncio.create_task(self._keep_connected())
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                await self._connected.wait()
 
-    def close(self) -> None:
-        """Stop reading and close the socket."""
-        if self._socket.fileno() >= 0:
-            self._loop.remove_reader(self._socket)
-            self._socket.close()
+    async def close(self) -> None:
+        """Close the connection. Does nothing the second time."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            self._task = None
+
+    @property
+    def is_connected(self) -> bool:
+        return self._connected.is_set()
 
     def subscribe(self, media_id: str, listener: DigitListener) -> None:
         """From now on the listener gets the call's digits, in order; one listener a call."""
@@ -157,16 +219,47 @@ class DtmfReceiver:
         """Calls that listen now."""
         return len(self._listeners)
 
-    def _on_readable(self) -> None:
-        while self._socket.fileno() >= 0:
+    async def _keep_connected(self) -> None:
+        while True:
             try:
-                datagram = self._socket.recv(_LARGEST_EVENT + 1)
-            except OSError:  # BlockingIOError: all read
-                return
-            self.received += 1
-            parsed = parse_event(datagram)
-            listener = self._listeners.get(parsed[0]) if parsed else None
-            if parsed is None or listener is None:
-                self.ignored += 1
-            else:
-                listener(parsed[1])
+                await self._listen()
+            except (OSError, TimeoutError, NotAnEventError) as error:
+                if self.is_connected:
+                    LOG.warning("no digits until RTPengine is connected again", reason=str(error))
+            self._connected.clear()
+            await asyncio.sleep(RECONNECT_PAUSE_S)
+
+    async def _listen(self) -> None:
+        """Until the connection ends. Raises OSError, TimeoutError, NotAnEventError."""
+        async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            reader, writer = await asyncio.open_connection(self._host, self._port)
+        try:
+            _notice_a_lost_host(writer.get_extra_info("socket"))
+            self._connected.set()
+            LOG.info("digits come from RTPengine", address=f"{self._host}:{self._port}")
+            events = EventReader()
+            while data := await reader.read(_CHUNK):
+                for event in events.feed(data):
+                    self._on_event(event)
+            raise ConnectionResetError("closed by RTPengine")
+        finally:
+            writer.transport.abort()
+
+    def _on_event(self, event: dict[bytes, Bencoded]) -> None:
+        self.received += 1
+        found = digit_of(event)
+        listener = self._listeners.get(found[0]) if found else None
+        if found is None or listener is None:
+            self.ignored += 1
+            return
+        try:
+            listener(found[1])
+        except Exception:  # one call's fault must not cost the others their digits
+            LOG.exception("digit", media=found[0])
+
+
+def _notice_a_lost_host(connection: socket.socket) -> None:
+    """We only listen, so nothing else would tell that the other host is gone."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in ((socket.TCP_KEEPIDLE, 2), (socket.TCP_KEEPINTVL, 1), (socket.TCP_KEEPCNT, 3)):
+        connection.setsockopt(socket.IPPROTO_TCP, option, value)

@@ -16,7 +16,7 @@ import numpy as np
 
 from callinteractive.model import Address, RtpEngine
 from sidecar.media.call_media import CallMedia
-from sidecar.media.dtmf import DigitEvent, DtmfReceiver, open_dtmf_sockets
+from sidecar.media.dtmf import DigitEvent, DtmfReceiver
 from sidecar.media.rtpengine import NgClient, NgTimeouts
 from sidecar.media.sounds import AU_HEADER, Sound
 from tests.support.audio import CODECS, Encoder, silence, tone
@@ -31,7 +31,6 @@ ENGINE = RtpEngine(
     interface=HOST,
     port_min=36000 + 120 * WORKER,
     port_max=36119 + 120 * WORKER,
-    dtmf_port=21001 + 10 * WORKER,
     http_port=21002 + 10 * WORKER,
 )
 
@@ -81,9 +80,9 @@ class Studio:
         await self._stack.enter_async_context(self.engine)
         await self.ng.open()
         self._stack.callback(self.ng.close)
-        self.receiver = DtmfReceiver(open_dtmf_sockets(HOST, ENGINE.dtmf_port, 1)[0])
-        self.receiver.open()
-        self._stack.callback(self.receiver.close)
+        self.receiver = DtmfReceiver(*ENGINE.ng)
+        await self.receiver.open()
+        self._stack.push_async_callback(self.receiver.close)
         return self
 
     async def __aexit__(

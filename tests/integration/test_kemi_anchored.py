@@ -33,7 +33,6 @@ ENGINE = RtpEngine(
     interface=ENGINE_HOST,
     port_min=24000,
     port_max=24399,
-    dtmf_port=22223,
     http_port=22224,
 )
 ANCHORING = (

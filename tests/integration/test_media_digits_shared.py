@@ -1,54 +1,88 @@
-"""One RTPengine, one DTMF port, several sidecars: each gets the digits of its own calls, and no others."""
+"""One RTPengine, several sidecars: each gets the digits of its own calls, and again after RTPengine was restarted."""
 
 from __future__ import annotations
 
 import asyncio
+import signal
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 
+import pytest
+
 from sidecar.media.call_media import CallMedia
-from sidecar.media.dtmf import DigitEvent, DtmfReceiver, open_dtmf_sockets
+from sidecar.media.dtmf import DigitEvent, DtmfReceiver
 from sidecar.media.rtpengine import NgClient
 from tests.integration.media_support import ENGINE, PHONES
 from tests.support.rtp import RtpEndpoint
 from tests.support.rtpengine import RunningRtpEngine
 
-SIDECARS = 3
+SIDECARS = 12  # with indexes of one figure and of two, of which one begins like another
+DIGITS = ["012345", "6789*#", "*#*#77", *(f"{index:02}" for index in range(3, SIDECARS))]
 
 
 class Sidecar:
     """What one sidecar process has: a receiver of its own, and calls named by its index."""
 
-    def __init__(self, index: int, receiver: DtmfReceiver, ng: NgClient, phone: RtpEndpoint) -> None:
-        self.media = CallMedia(ng, f"{index}call")
-        self.receiver = receiver
+    def __init__(self, index: int, ng: NgClient, phone: RtpEndpoint) -> None:
+        self.receiver = DtmfReceiver(*ENGINE.ng)
         self.phone = phone
         self.digits = ""
-        receiver.open()
-        receiver.subscribe(self.media.media_id, self._on_digit)
+        self._ng = ng
+        self._media_id = f"{index}ci-call"
+        self.receiver.subscribe(self._media_id, self._on_digit)
 
     def _on_digit(self, digit: DigitEvent) -> None:
         self.digits += digit.digit
 
+    async def dials(self, digits: str) -> None:
+        """Answered by RTPengine, the caller dials; returns when the digits are here, or should be."""
+        self.digits = ""
+        media = CallMedia(self._ng, self._media_id)
+        self.phone.send_to(await media.answer(self.phone.sdp()))
+        await self.phone.send_digits(digits)
+        async with asyncio.timeout(5):
+            while len(self.digits) < len(digits):
+                await asyncio.sleep(0.02)
+        await media.delete()
 
-async def test_digits_find_their_sidecar(tmp_path: Path) -> None:
-    sockets = open_dtmf_sockets(ENGINE.ng.host, ENGINE.dtmf_port, SIDECARS)
-    async with RunningRtpEngine(ENGINE, tmp_path):
+
+@pytest.fixture
+async def engine(tmp_path: Path) -> AsyncIterator[RunningRtpEngine]:
+    async with RunningRtpEngine(ENGINE, tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+async def sidecars(engine: RunningRtpEngine) -> AsyncIterator[list[Sidecar]]:
+    async with AsyncExitStack() as stack:
         ng = NgClient(*ENGINE.ng)
         await ng.open()
-        sidecars = [
-            Sidecar(index, DtmfReceiver(receiving), ng, await RtpEndpoint(PHONES).__aenter__())
-            for index, receiving in enumerate(sockets)
-        ]
-        for sidecar in sidecars:
-            sidecar.phone.send_to(await sidecar.media.answer(sidecar.phone.sdp()))
-        digits = ["012345", "6789*#", "*#*#77"]
-        sending = (sidecar.phone.send_digits(each) for sidecar, each in zip(sidecars, digits, strict=True))
-        await asyncio.gather(*sending)
-        await asyncio.sleep(0.1)
-        assert [sidecar.digits for sidecar in sidecars] == digits
-        assert [sidecar.receiver.ignored for sidecar in sidecars] == [0] * SIDECARS
-        for sidecar in sidecars:
-            await sidecar.phone.__aexit__(None, None, None)
-            await sidecar.media.delete()
-            sidecar.receiver.close()
-        ng.close()
+        stack.callback(ng.close)
+        phones = [await stack.enter_async_context(RtpEndpoint(PHONES)) for _ in range(SIDECARS)]
+        started = [Sidecar(index, ng, phone) for index, phone in enumerate(phones)]
+        for sidecar in started:
+            await sidecar.receiver.open()
+            stack.push_async_callback(sidecar.receiver.close)
+        yield started
+
+
+async def all_dial(sidecars: list[Sidecar]) -> None:
+    await asyncio.gather(*(sidecar.dials(digits) for sidecar, digits in zip(sidecars, DIGITS, strict=True)))
+    assert [sidecar.digits for sidecar in sidecars] == DIGITS
+
+
+async def test_digits_find_their_sidecar(sidecars: list[Sidecar]) -> None:
+    await all_dial(sidecars)
+    everything = sum(map(len, DIGITS))
+    assert {sidecar.receiver.received for sidecar in sidecars} == {everything}
+
+
+async def test_digits_come_again_after_rtpengine_was_killed(engine: RunningRtpEngine, sidecars: list[Sidecar]) -> None:
+    await all_dial(sidecars)
+    await engine.stop(signal.SIGKILL)
+    await engine.start()
+    async with asyncio.timeout(1):
+        while not all(sidecar.receiver.is_connected for sidecar in sidecars):
+            await asyncio.sleep(0.02)
+    await all_dial(sidecars)

@@ -18,14 +18,14 @@ def site(**changes: object) -> Site:
         "node": 1,
         "listen": (Listen("udp", HOST, 23901), Listen("tcp", HOST, 23901)),
         "sidecars": SidecarPool(2, HOST, 23910, 23920),
-        "rtpengine": RtpEngine(Address(HOST, 23930), HOST, dtmf_port=23931, http_port=23932),
+        "rtpengine": RtpEngine(Address(HOST, 23930), HOST, http_port=23932),
     }
     return Site(**(values | changes))  # type: ignore[arg-type]
 
 
 def test_every_port_of_a_site_is_asked_for() -> None:
     wanted = {str(port) for port in ports.ports_of(site())}
-    numbers = {"udp": (23901, 23910, 23911, 23930, 23931), "tcp": (23901, 23920, 23921, 23932)}
+    numbers = {"udp": (23901, 23910, 23911, 23930), "tcp": (23901, 23920, 23921, 23930, 23932)}
     assert wanted == {HOST} | {f"{kind} {HOST}:{number}" for kind, found in numbers.items() for number in found}
     assert ports.problems(site()) == []
 
@@ -45,9 +45,9 @@ def test_a_taken_port_is_named_with_its_key_and_a_remedy(kind: str) -> None:
 def test_a_port_shared_by_reuseport_counts_as_taken() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
         other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        other.bind((HOST, 23931))
+        other.bind((HOST, 23910))
         (problem,) = ports.problems(site())
-    assert "rtpengine.dtmf_port" in problem
+    assert "sidecars.base_port" in problem
 
 
 def test_an_address_of_another_machine() -> None:

@@ -70,7 +70,7 @@ def test_the_site_of_the_documentation():
     assert (phone.short_number, phone.prefix) == ("306", "000")
     assert site.sidecars == SidecarPool(2, "127.0.0.1", 5070)
     assert [str(address) for address in site.sidecars.addresses] == ["127.0.0.1:5070", "127.0.0.1:5071"]
-    assert site.rtpengine == RtpEngine(Address("127.0.0.1", 22222), "127.0.0.1", 30000, 34999, 22223, 22224)
+    assert site.rtpengine == RtpEngine(Address("127.0.0.1", 22222), "127.0.0.1", 30000, 34999, 22224)
     assert site.sounds == "./sounds"
     assert site.defaults.transfer_timeout_s == 60
 
@@ -90,7 +90,7 @@ extensions:
   - {number: 000*307, id: 0, password: s3cret}
   - {number: 000*308, id: 1, contact: "sip:308@[::1]:5090;transport=udp"}
 sidecars: {count: 10, host: 127.0.0.7, base_port: 6000, metrics_port: 9000}
-rtpengine: {ng: "127.0.0.1:100", interface: "pub/10.0.0.1!1.2.3.4", dtmf_port: 1, http_port: 2, timeout_s: 10}
+rtpengine: {ng: "127.0.0.1:100", interface: "pub/10.0.0.1!1.2.3.4", http_port: 2, timeout_s: 10}
 defaults: {ringback: ring.wav}
 """,
         "site.yaml",
@@ -100,7 +100,7 @@ defaults: {ringback: ring.wav}
     assert "s3cret" not in repr(site)
     assert site.extensions[1].contact_host == "::1"
     assert site.udp_address == Address("::1", 5060)
-    assert (site.rtpengine.dtmf_port, site.rtpengine.http_port, site.rtpengine.timeout_s) == (1, 2, 10)
+    assert (site.rtpengine.http_port, site.rtpengine.timeout_s) == (2, 10)
     assert site.defaults.ringback == "ring.wav"
 
 
@@ -150,7 +150,13 @@ rtpengine: {ng: "[fd00:0::7]:22222"}
         (', contact: "sip:306@127.0.0.3:5090"', "", 4, "extensions[0]: needs a contact (a fixed phone) or a password"),
         ('contact: "sip:306@127.0.0.3:5090"', 'password: ""', 4, "extensions[0]: needs a contact"),
         ("sip:306@", "sip:30#6@", 4, "extensions[0].contact: must be a SIP URI"),
-        ("count: 2", "count: 11", 5, "sidecars.count: must be a number from 1 to 10, not '11'"),
+        ("count: 2", "count: 101", 5, "sidecars.count: must be a number from 1 to 100, not '101'"),
+        (
+            "interface: 127.0.0.1",
+            "dtmf_port: 22223",
+            6,
+            "rtpengine.dtmf_port: is no longer needed, take it out: digits come from `ng`, over TCP",
+        ),
         ("{count: 2", '{host: "a b", count: 2', 5, "sidecars.host: must be an address like 127.0.0.1"),
         ("{count: 2", '{host: "::1", count: 2', 5, 'sidecars.host: must be an address like 127.0.0.1 or "[::1]"'),
         ("{count: 2", '{host: "[::1::]", count: 2', 5, "sidecars.host: must be an address like 127.0.0.1"),
