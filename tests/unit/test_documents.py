@@ -73,6 +73,17 @@ def test_links_lead_somewhere(document: str) -> None:
     assert [link for link in links if not ((ROOT / document).parent / link).exists()] == []
 
 
+IN_THE_TREE = re.compile(
+    r"`((?:callinteractive|kemi|sidecar|cli|bench|tests|tools|docs|examples|sipp-scenarios)/[\w./*-]*)"
+)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_files_that_a_document_names_exist(document: str) -> None:
+    named = IN_THE_TREE.findall((ROOT / document).read_text())
+    assert [name for name in named if not list(ROOT.glob(name.rstrip("/")))] == []
+
+
 def decisions() -> list[Path]:
     return sorted(path for path in DECISIONS.glob("*.md") if path.name != "README.md")
 
