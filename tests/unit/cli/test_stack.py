@@ -1,0 +1,36 @@
+"""What a stack refuses before it starts anything."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+
+from callinteractive.config import load_site
+from cli import versions
+from cli.partlog import PartLog
+from cli.process import StackError
+from cli.stack import Stack
+
+SITE = "node: 1\nsip: {listen: ['udp:127.0.0.1:5060']}\nsidecars: {count: 1, host: 127.0.0.1, base_port: 5070}\n"
+
+
+async def test_a_daemon_that_is_known_to_be_bad_is_not_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(versions, "ask", lambda _program: "Version: 10.5.3.5-1\n")
+    log = io.StringIO()
+    path = tmp_path / "x.yaml"
+    stack = Stack(
+        load_site(SITE, "site.yaml"),
+        path,
+        path,
+        run_dir=tmp_path,
+        parts=["rtpengine", "sidecars"],
+        log=PartLog(log, "console"),
+    )
+    with pytest.raises(
+        StackError, match=r"RTPengine 10\.5\.3\.5-1 is known to be bad.*apt-get install rtpengine-daemon"
+    ):
+        await stack.start()
+    await stack.close()
+    assert "is ready" not in log.getvalue()
