@@ -8,7 +8,7 @@ IVR   ?= examples/demo/ivr.yaml
 WORKERS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-runtime test unit watch e2e e2e-short test-debian13 bench lint hooks format demo run clean
+.PHONY: help setup setup-runtime test unit watch e2e short test-debian13 bench lint hooks format demo run clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,11 +34,11 @@ e2e: setup  ## calls through real Kamailio, RTPengine and SIPp, minutes
 	$(BIN)/pytest tests/integration tests/e2e -n $(WORKERS) -m "not load"
 	$(BIN)/pytest tests/integration tests/e2e -m load
 
-e2e-short: setup  ## calls of all kinds, those of tests/short.txt
-	$(BIN)/pytest @tests/short.txt -n $(WORKERS)
+short: setup  ## unit tests and calls of all kinds, those of tests/short.txt
+	$(BIN)/pytest tests/unit @tests/short.txt -n $(WORKERS)
 
-test-debian13:  ## every test on Debian 13, in a chroot (root; SHORT=1: unit tests and calls of all kinds; TESTS="tests/…")
-	WORKERS=$(WORKERS) tools/debian13 $(if $(TESTS),$(BIN)/pytest $(TESTS),make $(if $(SHORT),unit e2e-short,test))
+test-debian13:  ## every test on Debian 13, in a chroot (root; SHORT=1: `make short`; TESTS="tests/…": these)
+	WORKERS=$(WORKERS) tools/debian13 $(if $(TESTS),$(BIN)/pytest $(TESTS),make $(if $(SHORT),short,test))
 
 bench: setup  ## what a call costs, into bench/report.md (a quarter of an hour; QUICK=1: three minutes; SOAK=1: more)
 	$(BIN)/python -m bench $(if $(QUICK),--quick) $(if $(SOAK),--soak)

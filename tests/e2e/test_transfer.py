@@ -128,7 +128,7 @@ async def test_two_transfers_after_each_other_with_a_prompt_between(
     menu = '<PlaySound where="background" digitvar="digits">tone-660-3000.wav</PlaySound>'
     web.on(
         caller,
-        transfer(FIRST, timeout="1", final="no", after=prompt + transfer_xml(SECOND, timeout="1", final="no")),
+        transfer(FIRST, timeout="3", final="no", after=prompt + transfer_xml(SECOND, timeout="5", final="no")),
         actions(menu),
         transfer(FIRST),
     )
