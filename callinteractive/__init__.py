@@ -1,5 +1,5 @@
-"""The shared core of Call Interactive: what an IVR is, what is asked of the web application, what its answer means.
+"""The shared core: what an IVR is, what it asks the web application, what the answer means.
 
-Pure: no I/O, no event loop, no SIP, no threads, no clock. Kamailio's KEMI script, the sidecar and the command
-line import it; it imports none of them.
+It is pure: no I/O, no event loop, no SIP, no threads, no clock. Kamailio's KEMI script, the sidecar and the command
+line import it. It imports none of them.
 """

@@ -1,4 +1,4 @@
-"""What a call script asks to be done next. Imperative, plain data; exactly one command is outstanding.
+"""What a call script asks for next: imperative, plain data. A script waits for one command at a time.
 
 A new command replaces the one before it: a sound that still plays stops, a wait is forgotten.
 """

@@ -1,7 +1,7 @@
-"""A YAML document read by hand: every value with its line, every complaint a `Finding`, nothing guessed.
+"""A YAML document: every value knows its line, every complaint is a `Finding`, nothing is guessed.
 
-Built on PyYAML's node tree, since loaded objects have lost their lines and the spelling of scalars
-(``0123`` must stay four characters, ``no`` must be told from ``"no"``).
+It is built on PyYAML's node tree. Loaded objects have lost their lines and the spelling of scalars: ``0123`` must stay
+four characters, and ``no`` must differ from ``"no"``.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _T = TypeVar("_T")
 
 
 class Value:
-    """One value of the document. Its readers return a default after noting a finding, so that one run finds all."""
+    """One value of the document. A reader notes a finding and returns a default, so that one run finds everything."""
 
     def __init__(self, document: Document, node: yaml.Node | None, path: str, line: int) -> None:
         self._document = document
@@ -53,7 +53,7 @@ class Value:
         self._document.findings.append(Finding(self._document.filename, self.line, self.path, reason))
 
     def text(self, default: str | None = None) -> str:
-        """The scalar as it is spelled; missing without a `default` is a finding."""
+        """The scalar as it is spelled. A finding where it is missing and has no `default`."""
         if self.is_missing:
             if default is None:
                 self.wrong("is missing")
@@ -83,7 +83,7 @@ class Value:
         return default
 
     def number(self, kind: type[_T], default: _T | None, least: float, most: float) -> _T:
-        """An int or float in [least, most]; missing without a `default` is a finding."""
+        """An int or float in [least, most]. A finding where it is missing and has no `default`."""
         text = self.text(None if default is None else str(default))
         try:
             value = kind(text)  # type: ignore[call-arg]  # int and float both take a str
@@ -106,14 +106,14 @@ class Value:
         return default
 
     def checked(self, check: Callable[[str], str | None], default: str | None = None) -> str:
-        """A text that `check` finds nothing wrong with (it returns the reason, or None)."""
+        """A text. `check` returns what is wrong with it, or None."""
         value = self.text(default)
         if self._is_text and (reason := check(value)):
             self.wrong(reason)
         return value
 
     def items(self) -> Iterator[Value]:
-        """The values of a list; missing is empty."""
+        """The values of a list; a missing list is empty."""
         if isinstance(self._node, yaml.SequenceNode):
             for index, node in enumerate(self._node.value):
                 yield Value(self._document, node, f"{self.path}[{index}]", _line(node))
@@ -132,7 +132,7 @@ class Value:
         return {key: entries.get(key) or Value(self._document, None, self._path_of(key), self.line) for key in keys}
 
     def entries(self) -> dict[str, Value]:
-        """Keys and values of a mapping, in their order; a key given twice is a finding."""
+        """Keys and values of a mapping in their order; a missing mapping is empty. A key given twice is a finding."""
         if not isinstance(self._node, yaml.MappingNode):
             if not self.is_missing:
                 self.wrong("must be a mapping: {key: value}")
@@ -154,7 +154,7 @@ class Value:
 
 
 class Document:
-    """A parsed YAML text. Raises ConfigError when it is no YAML at all, or one that is not safe to walk."""
+    """A parsed YAML text. Raises ConfigError when it is not YAML, or too deep or too long to read safely."""
 
     def __init__(self, text: str, filename: str) -> None:
         self.filename = filename
@@ -180,7 +180,10 @@ class Document:
             reason = ", ".join(filter(None, (error.context, error.problem)))
             hint = '; put "*" in quotes' if "an alias" in reason else ""
             self._refuse(mark.line + 1 if mark else 1, f"not YAML: {reason}{hint}")
-        except (ValueError, OverflowError):  # PyYAML's, of "\UFFFFFFFF" and of a %YAML with a very long number
+        except (
+            ValueError,
+            OverflowError,
+        ):  # PyYAML: "\UFFFFFFFF", or a %YAML with a very long number
             self._refuse(loader.line + 1, "not YAML: an escape or a version that can't be read")
 
     def _refuse(self, line: int, reason: str) -> NoReturn:
@@ -188,7 +191,7 @@ class Document:
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses what has no use here and could harm: aliases (cycles, bombs), tags, deep nesting, what is no text."""
+    """Refuses what nobody needs here and what could harm: aliases (cycles, bombs), tags, deep nesting, non-text."""
 
     depth = 0
 

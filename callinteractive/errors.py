@@ -1,4 +1,4 @@
-"""The core's errors. Each knows what follows from it, so that callers need no table of their own."""
+"""The core's errors. Each docstring says what happens to the call or the process."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ class CallInteractiveError(Exception):
 
 @dataclass(frozen=True, slots=True, order=True)
 class Finding:
-    """One thing wrong (or doubtful) in a file, precise enough to jump to.
+    """One thing that is wrong in a file. `line` lets an editor jump to it; 0 means the whole file.
 
-    `path` is where in the document, in its own words: ``contexts.1.options.start[2]``.
+    `path` is the place by the document's keys: ``contexts.1.options.start[2]``.
     """
 
     file: str
@@ -27,7 +27,7 @@ class Finding:
 
 
 class ConfigError(CallInteractiveError):
-    """A configuration file can't be used. Consequence: nothing starts; every finding is shown."""
+    """A configuration file is unusable. Nothing starts, and every finding is shown."""
 
     def __init__(self, findings: list[Finding]) -> None:
         super().__init__("\n".join(str(finding) for finding in findings))
@@ -35,9 +35,9 @@ class ConfigError(CallInteractiveError):
 
 
 class ResponseError(CallInteractiveError):
-    """The web application's answer is invalid (X3). Consequence: none of it runs, the call goes on (X3).
+    """The web application's answer is invalid. None of its actions run, and the call goes on (X3).
 
-    `line` counts from 1 in the body; 0 where the body as a whole is meant.
+    `line` counts from 1 in the body; 0 means the whole body.
     """
 
     def __init__(self, reason: str, line: int = 0) -> None:
@@ -47,12 +47,12 @@ class ResponseError(CallInteractiveError):
 
 
 class InvalidActionError(CallInteractiveError):
-    """An action is written wrongly. Consequence: a finding in YAML, a `ResponseError` in XML."""
+    """An action is written wrongly. It becomes a finding in YAML and a `ResponseError` in XML."""
 
 
 class HeaderError(CallInteractiveError):
-    """A private header can't be read. Consequence: the SIP request gets 400."""
+    """A private header can't be read. The SIP request gets 400."""
 
 
 class ScriptStateError(CallInteractiveError):
-    """A saved call script can't be resumed here. Consequence: the call ends, the reason is logged."""
+    """A saved call script can't be resumed here. The call ends, and the reason is logged."""

@@ -36,7 +36,7 @@ class FetchFailed:
 
 @dataclass(frozen=True, slots=True)
 class Played:
-    """The sound was heard to its end."""
+    """The sound has played to its end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +46,8 @@ class PlayFailed:
     reason: str
 
 
+TransferStatus = Literal["busy", "no_answer", "rejected", "failed"]
+"""Why nobody answered, as the web application is told (A13)."""
 DIGITS = tuple("0123456789*#ABCD")
 """What a phone can dial, by event code (RFC 4733 3.2)."""
 
@@ -71,18 +73,18 @@ class TransferAnswered:
 class TransferFailed:
     """Nobody answered. `code` is the SIP code the transfer ended with."""
 
-    status: Literal["busy", "no_answer", "rejected", "failed"]
+    status: TransferStatus
     code: int
 
 
 @dataclass(frozen=True, slots=True)
 class HungUp:
-    """The caller is gone (A15)."""
+    """The caller has hung up (A15)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Expired:
-    """`CallScript.expires_at` has come (C5)."""
+    """The call has reached `CallScript.expires_at` (C5)."""
 
 
 Event = (

@@ -1,8 +1,8 @@
-"""The private X-CI-* headers between Kamailio and the sidecar: one frozen value a header, ``parse(str(x)) == x``.
+"""The private X-CI-* headers between Kamailio and the sidecar: one frozen type a header, ``parse(str(x)) == x``.
 
-Each value is one ``application/x-www-form-urlencoded`` string: printable ASCII whatever it holds, so it can
-neither break a SIP header nor need quoting. Kamailio strips every header with `PREFIX` from what comes from
-outside and from what leaves.
+Each value is one ``application/x-www-form-urlencoded`` string. That is printable ASCII whatever it holds, so it needs
+no quoting and cannot break a SIP header. Kamailio removes every header with `PREFIX` from messages that come from
+outside and from messages that leave.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ MAX_STATE = 1024 * 1024
 
 
 class _Header(ABC):
-    """A header whose value is a form; subclasses say which fields."""
+    """A header whose value is an urlencoded form. Subclasses say which fields it has."""
 
     NAME: ClassVar[str]
 
@@ -73,7 +73,7 @@ class CallHeader(_Header):
 
 @dataclass(frozen=True, slots=True)
 class EntryHeader(_Header):
-    """Where a call enters its IVR: the IVR's extended number, a context and an option. Kamailio to sidecar."""
+    """Where a call enters its IVR: the IVR's extended number, a context, an option. From Kamailio to the sidecar."""
 
     NAME: ClassVar[str] = "X-CI-Entry"
     ivr: str
@@ -114,7 +114,7 @@ class TransferHeader(_Header):
 
 @dataclass(frozen=True, slots=True)
 class CallerHeader(_Header):
-    """The caller to show (A5), from the sidecar to Kamailio, as SetCaller gave it: not yet safe for a header."""
+    """The caller to show (A5), from the sidecar to Kamailio. As SetCaller gave it: `Identity` makes it safe for SIP."""
 
     NAME: ClassVar[str] = "X-CI-Caller"
     name: str
@@ -130,7 +130,7 @@ class CallerHeader(_Header):
 
 @dataclass(frozen=True, slots=True)
 class AnchorHeader(_Header):
-    """Whether the caller's media is anchored. From Kamailio to itself, with an INVITE that it routes twice."""
+    """Whether the caller's media is anchored. From Kamailio to itself, with an INVITE that passes it twice."""
 
     NAME: ClassVar[str] = "X-CI-Anchor"
     caller: bool
@@ -152,7 +152,7 @@ class StateHeader(_Header):
 
     @property
     def is_too_long(self) -> bool:
-        """Whether this does not fit into a header; the call must then be answered and bridged instead."""
+        """Whether this does not fit into a header. The sidecar must then answer the call and bridge it."""
         return len(self._octets) > MAX_STATE or len(str(self)) > MAX_LENGTH
 
     @property
@@ -177,7 +177,7 @@ class StateHeader(_Header):
 
 @dataclass(frozen=True, slots=True)
 class ResultHeader(_Header):
-    """With which SIP code a transfer's numbers failed, from Kamailio to the sidecar together with `StateHeader`."""
+    """The SIP code that a transfer failed with, from Kamailio to the sidecar together with `StateHeader`."""
 
     NAME: ClassVar[str] = "X-CI-Result"
     code: int

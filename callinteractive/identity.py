@@ -1,7 +1,7 @@
 """A caller's name and number as header values that are safe whatever they hold (A5).
 
-The one place where a caller's text becomes SIP. Nothing that it returns can end a header, a quoted-string or
-a URI early, or be longer than `MAX_NAME` and `MAX_NUMBER` octets of UTF-8.
+A caller's text becomes SIP here and nowhere else. No result can end a header, a quoted-string or a URI early, or is
+longer than `MAX_NAME` and `MAX_NUMBER` octets of UTF-8.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ class Ivr:
 
 @dataclass(frozen=True, slots=True)
 class IvrFile:
-    """All of ivr.yaml. Contexts are shared by the IVRs."""
+    """All of ivr.yaml. The IVRs share the contexts."""
 
     ivrs: tuple[Ivr, ...]
     contexts: Mapping[str, Context]
@@ -76,7 +76,7 @@ class Listen:
 class Trunk:
     """A carrier: calls come from `sources`, external numbers go to `to` (a SIP URI), if it has one.
 
-    `identity` says which headers tell it the caller's number (A5); where From is not among them it is anonymous.
+    `identity` is the headers that tell it the caller's number (A5); From is anonymous where it is not among them.
     `is_trusted` lets its callers choose the context and option they enter. `anchors_media` takes the media of proxied
     calls from and to it through RTPengine.
     """
@@ -114,7 +114,7 @@ class Extension:
 
 @dataclass(frozen=True, slots=True)
 class SidecarPool:
-    """The sidecars of this host. Sidecar i listens on UDP `base_port` + i; its metrics on `metrics_port` + i.
+    """The sidecars of this host. Sidecar i takes SIP on UDP `base_port` + i and shows metrics on `metrics_port` + i.
 
     `pools` gives sidecars, by index, to the contexts that name a pool; the others serve all other contexts.
     """
@@ -130,7 +130,7 @@ class SidecarPool:
         return tuple(Address(self.host, self.base_port + index) for index in range(self.count))
 
     def pool_of(self, index: int) -> str | None:
-        """The pool that sidecar `index` is in."""
+        """The pool of sidecar `index`; None where it is in no pool."""
         return next((name for name, indexes in self.pools.items() if index in indexes), None)
 
     def members(self, pool: str | None) -> tuple[int, ...]:
@@ -155,7 +155,7 @@ class RtpEngine:
 
 @dataclass(frozen=True, slots=True)
 class Defaults:
-    """The system-wide defaults: `transfer_timeout_s` of A11, `ringback` a sound of the library (A12)."""
+    """Defaults of the whole site: `transfer_timeout_s` (A11), and `ringback`, a sound of the library (A12)."""
 
     transfer_timeout_s: int = 60
     ringback: str | None = None
@@ -181,6 +181,6 @@ class Site:
 
     @property
     def anchors_media(self) -> bool:
-        """Whether any trunk or extension does."""
+        """Whether any trunk or extension anchors media."""
         parties: tuple[Trunk | Extension, ...] = (*self.trunks, *self.extensions)
         return any(party.anchors_media for party in parties)

@@ -1,4 +1,4 @@
-"""Numbers and where they lead: extended ``yyyy*zzz``, short ``zzz`` and external ones (C1, A14)."""
+"""Where a number leads: extended ``yyyy*zzz``, short ``zzz`` and external numbers (C1, A14)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _Numbered = TypeVar("_Numbered", Ivr, Extension)
 
 @dataclass(frozen=True, slots=True)
 class FoundIvr:
-    """An IVR and, where it was reached by an external number, that number (CalledDID)."""
+    """An IVR and the external number that led to it (CalledDID), if one did."""
 
     ivr: Ivr
     did: str | None = None
@@ -49,7 +49,7 @@ class Directory:
     def find_caller(self, source_ip: str, from_user: str) -> Trunk | Extension | None:
         """Who sends from `source_ip`: an extension by its configured address, or a trunk by its networks.
 
-        Several extensions at one address are told apart by `from_user`; one alone needs none.
+        `from_user` tells several extensions at one address apart. An extension alone at its address needs none.
         """
         extensions, trunk = self._callers_at(source_ip)
         if len(extensions) == 1:
@@ -60,7 +60,7 @@ class Directory:
         return trunk
 
     def _find_callers_at(self, source_ip: str) -> tuple[list[Extension], Trunk | None]:
-        """Who may send from there. Asked at every request, and slow for a site of many networks: hence cached."""
+        """Who may send from there. Cached: every request asks, and a site of many networks makes it slow."""
         address = _address(source_ip)
         if address is None:
             return [], None
@@ -82,7 +82,7 @@ def _address(text: str) -> IPv4Address | IPv6Address | None:
 
 
 def _lookup(by_number: dict[str, _Numbered], dialled: str, caller: Extension | None) -> _Numbered | None:
-    """By extended number; else by short number, in the caller's own prefix first, then where only one has it."""
+    """By extended number. Else by short number: in the caller's own prefix, or where only one entry has it."""
     if dialled in by_number:
         return by_number[dialled]
     if caller and (found := by_number.get(f"{caller.prefix}*{dialled}")):

@@ -1,4 +1,4 @@
-"""Plain JSON data to dataclasses, every type checked: how a saved call is read back."""
+"""Make dataclasses of JSON data and check every type. This is how a saved call is read back."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any, TypeVar, get_args, get_type_hints
 
 _T = TypeVar("_T")
 _LARGEST_FLOAT = 1e15
-"""Far beyond any time in seconds; neither infinity nor NaN is below it."""
+"""Far beyond any time in seconds. Infinity and NaN are not below it."""
 
 
 def read(kind: type[_T], values: dict[str, Any], **made: object) -> _T:
-    """Make a `kind`, a dataclass, of a JSON object of its fields; those in `made` are ready already.
+    """Make a `kind`, a dataclass, of a JSON object of its fields. `made` holds fields that are ready already.
 
     A field may be a str, int, float, bool, None, tuple[str, ...], dict[str, str], a dataclass, or a union of these.
     Raises ValueError or TypeError, naming the field.

@@ -12,7 +12,7 @@ VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _VARIABLE = re.compile(r"\$(" + VARIABLE_NAME.pattern + ")", re.ASCII)
 FORM = "application/x-www-form-urlencoded"
 _SHORT = 64
-"""Characters of a text whose encoding is remembered: most come again, in the next header or the next call."""
+"""Texts of at most so many characters are encoded once and remembered. Most come again in the next call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class HttpRequest:
 
 
 def check_url(url: str) -> str | None:
-    """Say what is wrong with a configured URL, or None. Variables may stand in its query only (R4)."""
+    """What is wrong with a configured URL, or None. Variables may stand in its query only (R4)."""
     if not url.isascii() or any(char <= " " or char == "\x7f" for char in url):
         return "a URL holds printable ASCII without spaces; percent-encode the rest"
     if _VARIABLE.search(url.partition("?")[0]):
@@ -58,8 +58,8 @@ def build(
     GET adds them to the URL's query, POST sends them as its body (R1).
     """
     base, mark, query = url.partition("?")
-    # R4: a value is encoded so that it can neither end the parameter nor add another. Lone surrogates, which
-    # undecodable octets of a SIP header become, have no UTF-8: they are sent as "?".
+    # R4: a value is encoded, so that it can neither end its parameter nor add another. Octets of a SIP header that are
+    # not UTF-8 arrive as lone surrogates. They have no UTF-8, so "?" is sent.
     query = _VARIABLE.sub(lambda match: quote(variables.get(match[1], ""), safe="", errors="replace"), query)
     encoded = encode_form(parameters)
     if method == "POST":
@@ -68,7 +68,7 @@ def build(
 
 
 def encode_form(values: Mapping[str, str]) -> str:
-    """As `urllib.parse.urlencode`, several times as fast. What has no UTF-8 becomes "?"."""
+    """The same as `urllib.parse.urlencode`, several times as fast. What has no UTF-8 becomes "?"."""
     return "&".join([f"{_quote(name)}={_quote(value)}" for name, value in values.items()])
 
 

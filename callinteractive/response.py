@@ -1,6 +1,7 @@
-"""The web application's answer: XML octets to actions, or an error with line and reason (X1-X4).
+"""Read the web application's answer: XML octets become actions, or an error with line and reason (X1-X4).
 
-Hostile input: no entity is expanded, no DOCTYPE accepted, nothing fetched, size and number bounded.
+The input may be hostile: entities are not expanded, a DOCTYPE is refused, nothing is fetched, and size and number are
+bounded.
 """
 
 from __future__ import annotations
@@ -20,14 +21,14 @@ MAX_WARNINGS = 20
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What an answer asks for, and what in it was not understood."""
+    """What an answer asks for, and warnings of what is odd in it."""
 
     actions: tuple[actions.Action, ...] = ()
     warnings: tuple[str, ...] = ()
 
 
 def parse(body: bytes) -> Response:
-    """Read an answer's body; an empty one is an answer without actions (X1). Raises ResponseError (X3)."""
+    """Read the body of an answer. An empty body is an answer without actions (X1). Raises ResponseError (X3)."""
     if len(body) > MAX_BODY:
         raise ResponseError(f"the body is longer than {MAX_BODY} octets")
     if not body.strip():
@@ -42,7 +43,7 @@ def parse(body: bytes) -> Response:
 
 
 def _line(element: etree._Element) -> int:
-    line = element.sourceline  # None where lxml does not know; the stubs add an Ellipsis that it never gives
+    line = element.sourceline  # None where lxml does not know it; the stubs wrongly add an Ellipsis
     return line if isinstance(line, int) else 0
 
 
@@ -55,7 +56,7 @@ _PARSER = etree.XMLParser(
     remove_comments=True,
     remove_pis=True,
 )
-"""One for all answers: to make it costs more than to read an answer."""
+"""Shared by all answers: to make a parser costs more than to read an answer."""
 
 
 def _root(body: bytes) -> etree._Element:

@@ -1,8 +1,8 @@
 """CallScript: one call of an IVR, events in, commands out.
 
-The same object drives the sidecar, ``callinteractive simulate`` and the tests. It does no I/O and reads no clock:
-`now` is an argument, in seconds since the epoch. At most one command is outstanding; `handle` returns a new one,
-which replaces it, or None to carry on. `to_json` and `from_json` move a call to another sidecar.
+The sidecar, ``callinteractive simulate`` and the tests drive the same object. It does no I/O and reads no clock: `now`
+is an argument, in seconds since the epoch. It waits for one command at a time. `handle` returns a new command, which
+replaces that one, or None to carry on. `to_json` and `from_json` move a call to another sidecar.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ from callinteractive.model import Ivr, IvrFile
 from callinteractive.request import HttpRequest
 
 MAX_IDLE_STEPS = 100
-"""So many steps in a row in which the caller heard, dialled and waited for nothing are a loop (C5)."""
+"""A loop (C5): so many steps in a row without a sound, a digit or a wait."""
 MAX_VARIABLES = 200
 MAX_KEPT_DIGITS = 64
 HEARD_RINGING_S = 1.0
-"""A failed transfer that took at least this long was waited for."""
+"""A failed transfer that took at least this long counts as a wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class Note:
 
 
 def _ignore(_note: Note) -> None:
-    """What observes a script unless somebody wants to."""
+    """The observer of a script that nobody observes."""
 
 
 @dataclass(slots=True)
@@ -74,7 +74,7 @@ class _State:
 
 
 class CallScript:
-    """A call in `ivr`. Actions use the methods below the line; everybody else `start`, `handle`, `to_json`."""
+    """A call in `ivr`. Its users call `start`, `handle` and `to_json`; actions use what `ScriptContext` has."""
 
     def __init__(
         self,
@@ -100,7 +100,7 @@ class CallScript:
 
     @property
     def is_over(self) -> bool:
-        """Nothing more will be asked for: hung up, or connected to somebody (A13)."""
+        """Whether the script has ended: the call hung up, or a transfer was answered (A13)."""
         return self._state.is_over
 
     def start(self, now: float) -> Command:
@@ -109,7 +109,7 @@ class CallScript:
         return self._begun(self.enter(self._state.context, self._state.option) or self._advance(), now)
 
     def handle(self, event: Event, now: float) -> Command | None:
-        """Take an event; return the command that replaces the outstanding one, or None to carry on."""
+        """Take an event. Return the command that replaces the one before, or None to carry on."""
         if isinstance(event, HungUp | TransferAnswered):
             self._state.is_over = True
         if self._state.is_over or self._state.step is None:
@@ -126,13 +126,13 @@ class CallScript:
         return self._begun(self._advance() if outcome is DONE else outcome, now)
 
     def begin_again(self, now: float) -> Command:
-        """Begin the outstanding step anew, where a call that was saved before it goes on."""
+        """Begin the current step again, in a call that was saved during it."""
         if self._state.step is None:
             return self.start(now)
         return self._begun(self._state.step.begin(self) or self._advance(), now)
 
     def to_json(self) -> str:
-        """The whole call as JSON; may be taken at any time after `start`."""
+        """The whole call as JSON, at any time after `start`."""
         state = self._state
         return json.dumps(
             asdict(state)
@@ -147,7 +147,7 @@ class CallScript:
 
     @classmethod
     def from_json(cls, text: str, ivr_file: IvrFile, observe: Callable[[Note], None] = _ignore) -> CallScript:
-        """Resume where `to_json` left. Raises ScriptStateError if it can't be read or the IVR is gone."""
+        """Resume where `to_json` left off. Raises ScriptStateError if it can't be read or the IVR is gone."""
         try:
             values = json.loads(text)
             number, step = values.pop("ivr"), values.pop("step")
@@ -173,7 +173,7 @@ class CallScript:
 
     @property
     def option(self) -> str:
-        """The option of it that runs."""
+        """The option of the context that runs."""
         return self._state.option
 
     @property
@@ -262,13 +262,13 @@ class CallScript:
         return digit
 
     def note(self, level: str, what: str, /, **fields: Any) -> None:
-        """Tell the observer."""
+        """Tell the observer of the call."""
         self._observe(Note(level, what, fields))
 
     # Inside.
 
     def _advance(self) -> Command:
-        """Begin one step after the other until one of them needs something done."""
+        """Begin one step after the other until one of them has a command."""
         while True:
             self._state.idle_steps += 1
             if self._state.idle_steps > MAX_IDLE_STEPS:

@@ -1,4 +1,4 @@
-"""`callinteractive check`: what is wrong with configuration files and responses, each finding with its line."""
+"""`callinteractive check`: say what is wrong with configuration files and responses, and in which line."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ STDIN = "-"
 
 @dataclass
 class _Checked:
-    """What the files turned out to be."""
+    """What the files are, and what is wrong with them."""
 
     findings: list[Finding] = field(default_factory=list)
     summary: list[str] = field(default_factory=list)
@@ -32,7 +32,7 @@ class _Checked:
 
 
 def run(files: Sequence[str]) -> int:
-    """Print the findings, or what the good files are. The exit status: 1 when there is any finding."""
+    """Print the findings, or what the files are where there are none. The exit status: 1 with findings, else 0."""
     checked = _Checked()
     for name in files:
         _check_file(name, checked)
@@ -49,9 +49,9 @@ def run(files: Sequence[str]) -> int:
 
 
 def cross_check(site: Site, site_dir: Path, ivr_file: IvrFile, filename: str, text: str) -> list[Finding]:
-    """What neither file shows alone: sounds and pools that are not there, transfers that lead nowhere.
+    """Check what neither file shows alone: missing sounds and pools, transfers that lead nowhere (A6, A14).
 
-    `text` is that of the ivr.yaml that `ivr_file` was read from; it gives the lines.
+    `text` is the ivr.yaml that `ivr_file` was read from; the findings take their lines from it.
     """
     sounds = site_dir / site.sounds
     directory = Directory(site, ivr_file)
@@ -115,7 +115,7 @@ def _check_configuration(text: str, name: str, checked: _Checked) -> None:
 
 
 def _is_site(text: str) -> bool:
-    """By the spelling of the keys at the left margin, which a YAML error further down does not spoil."""
+    """Whether a key of site.yaml stands at the left margin. A YAML error further down does not matter."""
     return any(line.partition(":")[0].strip("\"' ") in SITE_KEYS for line in text.splitlines())
 
 
@@ -124,7 +124,7 @@ def _count(things: Sequence[object] | Mapping[str, object], name: str) -> str:
 
 
 def _rules(document: Document, ivr_file: IvrFile) -> Iterator[tuple[Value, Action]]:
-    """Every rule with its place. The file is known to be valid, so written and read rules are the same in number."""
+    """Every rule with its place in the file. The file is valid, so every written rule has become one action."""
     contexts = document.root.entries()["contexts"].entries()
     for name, context in contexts.items():
         for option, written in context.entries()["options"].entries().items():

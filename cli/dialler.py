@@ -1,4 +1,4 @@
-"""The person of a simulated call: what they dial, from the keyboard, from a pipe or from the command line."""
+"""The person who dials in a simulated call, from the keyboard, a pipe or the command line."""
 
 from __future__ import annotations
 
@@ -17,16 +17,17 @@ class HangsUp(Exception):  # noqa: N818  # an end, not an error
 
 
 class Dialler:
-    """Gives one key at a time. A line is dialled without a pause; its end, an empty line and a comma are silence."""
+    """Gives one key at a time. There is no pause within a line. Its end, an empty line and a comma are silence."""
 
     def __init__(self, digits: str | None) -> None:
-        """`digits` is all that is ever dialled; None reads lines from stdin."""
+        """`digits` is all that the person dials; None reads lines from stdin."""
         self._lines = iter([digits]) if digits is not None else _stdin_lines()
         self._line = ""
 
     def key(self, is_dialling: bool) -> str | None:
-        """The next key, or None for silence. `is_dialling`: a number has been begun, so the line's end ends it.
+        """The next key, or None for silence.
 
+        `is_dialling`: the person is in the middle of a number, which the end of the line ends.
         Raises HangsUp when there is nothing more to dial.
         """
         if not self._line:

@@ -1,4 +1,4 @@
-"""Configuration files from disk to values, with everything that is wrong as findings."""
+"""Read configuration files. What is wrong with one is a finding, never an exception."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ T = TypeVar("T")
 
 
 def read_site(path: Path) -> tuple[Site | None, list[Finding]]:
-    """The site of a file, or None and why not."""
+    """The site of a file; None and the findings where it is unusable."""
     return _read(path, load_site)
 
 
 def read_ivr_file(path: Path) -> tuple[IvrFile | None, list[Finding]]:
-    """The IVRs of a file, or None and why not."""
+    """The IVRs of a file; None and the findings where it is unusable."""
     return _read(path, load_ivr_file)
 
 

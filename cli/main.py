@@ -1,6 +1,6 @@
-"""The command line: each command's options and help; the work is in the module of the command's name.
+"""The command line: the options and help of each command. The module of the command's name does the work.
 
-Each command imports its module only when it runs: `check` need not wait for media libraries to load.
+A command imports its module only when it runs: `check` need not wait for media libraries to load.
 """
 # ruff: noqa: PLC0415
 
@@ -96,8 +96,8 @@ def serve(site_path: Path, ivr_path: Path, log_format: str, index: int) -> None:
 def check(files: tuple[str, ...]) -> None:
     """Check site.yaml, ivr.yaml and XML responses; "-" is stdin.
 
-    What a file is shows from its content. Each finding is one line, "file:line: path: reason"; the exit status is 1
-    when there is any. Given together, an ivr.yaml is also held against the site.yaml: its sounds, its transfers.
+    The content tells what a file is. Each finding is one line, "file:line: path: reason". The exit status is 1 when
+    there are findings. With a site.yaml, the sounds, pools and transfers of an ivr.yaml are checked too.
 
     \b
       callinteractive check site.yaml ivr.yaml

@@ -1,5 +1,7 @@
-"""`callinteractive simulate`: a call with no phone. The real CallScript asks the real web application; a person, or
-the words of a script, does the dialling; time is a number that waiting adds to, so nobody has to wait.
+"""`callinteractive simulate`: a call with no phone.
+
+The real CallScript asks the real web application. A person dials, or the command line does. Time is a number: to wait
+adds to it, so nobody has to wait.
 """
 
 from __future__ import annotations
@@ -16,7 +18,17 @@ import click
 
 from callinteractive.actions import ACTIONS
 from callinteractive.commands import Collect, Command, Fetch, Hangup, Play, Transfer, Wait
-from callinteractive.events import Dialled, Event, Fetched, HungUp, Played, TransferAnswered, TransferFailed, Waited
+from callinteractive.events import (
+    Dialled,
+    Event,
+    Fetched,
+    HungUp,
+    Played,
+    TransferAnswered,
+    TransferFailed,
+    Waited,
+    transfer_failed,
+)
 from callinteractive.facts import CallFacts, facts_of_new_call
 from callinteractive.model import Ivr, IvrFile, Site
 from callinteractive.numbers import Directory
@@ -25,12 +37,8 @@ from cli.dialler import Dialler, HangsUp
 from cli.files import read_ivr_file, read_site
 from sidecar.webhook import Webhook
 
-FAILURES: dict[str, TransferFailed] = {
-    "busy": TransferFailed("busy", 486),
-    "no_answer": TransferFailed("no_answer", 408),
-    "rejected": TransferFailed("rejected", 603),
-    "failed": TransferFailed("failed", 404),
-}
+FAILURES: dict[str, TransferFailed] = {failed.status: failed for failed in map(transfer_failed, (486, 408, 603, 404))}
+"""How a transfer may fail, each with a SIP code that says so."""
 OUTCOMES = ("answered", *FAILURES)
 WRITTEN = {action.NAME for action in ACTIONS}
 """The actions that somebody wrote; the script begins others by itself."""
@@ -70,7 +78,7 @@ def run(options: Options) -> int:
 
 
 def _place(options: Options, site: Site, ivr_file: IvrFile) -> tuple[Ivr, CallFacts] | None:
-    """Where the call enters and what is known of it, as Kamailio would make it."""
+    """Where the call enters, and its facts as Kamailio would make them; None where the number leads to no IVR."""
     directory = Directory(site, ivr_file)
     extension = directory.find_extension(options.caller)
     dialled = options.number or ivr_file.ivrs[0].number
@@ -82,7 +90,7 @@ def _place(options: Options, site: Site, ivr_file: IvrFile) -> tuple[Ivr, CallFa
 
 
 class SimulatedCall:
-    """One call: carries out the script's commands in words, and feeds it what the person does."""
+    """One call: prints the script's commands and tells the script what the person does."""
 
     def __init__(self, ivr_file: IvrFile, ivr: Ivr, facts: CallFacts, dialler: Dialler, transfer: str) -> None:
         self._script = CallScript(ivr_file, ivr, facts, observe=self._on_note)
@@ -93,7 +101,7 @@ class SimulatedCall:
         self._elapsed_s = 0.0
 
     async def run(self) -> None:
-        """Until somebody hangs up, or the transfer is answered."""
+        """Run the call until somebody hangs up or a transfer is answered."""
         async with Webhook() as webhook:
             try:
                 command = self._script.start(self._now)
@@ -170,7 +178,7 @@ class SimulatedCall:
         return str(click.prompt("   how does it end?", default="answered", type=click.Choice(OUTCOMES)))
 
     def _on_note(self, note: Note) -> None:
-        """What the script tells as it goes: options entered, actions begun, what went wrong."""
+        """Print what the script reports: the option it enters, the action it begins, what went wrong."""
         fields = dict(note.fields)
         match note.what:
             case "option":

@@ -1,6 +1,6 @@
 """What follows the last rule of an option: the caller has the context's `timeout` to begin dialling (C3).
 
-Never written by anybody; the script runs it when the rules are used up.
+Nobody writes it: the script runs it when there are no more rules.
 """
 
 from __future__ import annotations

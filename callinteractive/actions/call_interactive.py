@@ -1,11 +1,11 @@
-"""``call_interactive`` — a rule of ivr.yaml: ask the web application what to do (C4, R1, X1-X5).
+"""``call_interactive`` — a rule of ivr.yaml: ask the web application what to do next (C4, R1, X1-X5).
 
 | key | meaning | default |
 |---|---|---|
 | url | http:// or https://; ``$name`` in its query is a variable (R4); required | |
 | method | GET or POST | GET |
 
-Whatever goes wrong with it, the call goes on with the option's next rule (X3).
+If the request or its answer fails, the call goes on with the option's next rule (X3).
 
 YAML: ``- call_interactive: {url: "http://127.0.0.1:8000/menu?lang=$lang", method: POST}``
 """

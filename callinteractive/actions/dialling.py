@@ -1,4 +1,4 @@
-"""A number being dialled, digit by digit: when it is complete, and what becomes of it (C3, A8, A9).
+"""A number that the caller dials digit by digit: when it is complete, and what it does (C3, A8, A9).
 
 The digits so far are `ScriptContext.dialled`: this module decides, the call keeps them.
 """
@@ -16,7 +16,7 @@ MAX_DIGITS = 64
 
 @dataclass(frozen=True, slots=True)
 class IntoVariable:
-    """The number goes into a variable. It ends by ``#`` (not part of it), by length, or by silence."""
+    """The number goes into a variable. ``#``, its length or silence ends it; ``#`` is not part of it."""
 
     variable: str
     max_digits: int | None = None
@@ -32,7 +32,7 @@ class IntoVariable:
 
 @dataclass(frozen=True, slots=True)
 class MenuChoice:
-    """The number chooses an option of the current context; the rest of what runs is left."""
+    """The number chooses an option of the current context. The call leaves the option that runs."""
 
     def is_complete(self, digits: str, context: Context) -> bool:
         if digits.endswith("#") and not context.has_hash_option:
@@ -53,7 +53,7 @@ Purpose = IntoVariable | MenuChoice
 
 
 def begin_dialling(call: ScriptContext, purpose: Purpose, prompt: str | None) -> Command | None:
-    """Use up the digits dialled ahead; then play `prompt` or wait. None when the number is complete and used."""
+    """Take the digits that the caller dialled ahead, then play `prompt` or wait. None: the number was complete."""
     call.dialled = ""
     while digit := call.next_kept_digit():
         call.dialled += digit
@@ -65,7 +65,7 @@ def begin_dialling(call: ScriptContext, purpose: Purpose, prompt: str | None) ->
 
 
 def go_on_dialling(call: ScriptContext, purpose: Purpose, event: Event) -> Command | Done | None:
-    """Take a digit, the end of the prompt or the end of a wait."""
+    """Take a digit, the end of the prompt or the end of a wait. DONE when the number is complete and used."""
     if isinstance(event, Dialled):
         call.dialled += event.digit
         if not purpose.is_complete(call.dialled, call.context):

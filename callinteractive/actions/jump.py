@@ -1,11 +1,11 @@
-"""``<Jump context="3" option="start"/>`` — leave the rest and run that option of that context (A4).
+"""``<Jump context="3" option="start"/>`` — leave what runs and go to that option of that context (A4).
 
 | attribute | meaning | default |
 |---|---|---|
 | context | ID of a context, required | |
 | option | one of its options | start |
 
-An unknown context is an error, an option that is not configured hangs up (C2).
+An unknown context is logged as an error; it and an unknown option end the call (C2).
 
 YAML: ``- jump: {context: 3, option: start}``
 """

@@ -1,4 +1,4 @@
-"""``<Pause length="15"/>`` — silence (A2). Digits dialled meanwhile are kept for what follows.
+"""``<Pause length="15"/>`` — silence (A2). Digits that are dialled during it are kept for what follows.
 
 | attribute | meaning | default |
 |---|---|---|
