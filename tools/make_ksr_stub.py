@@ -1,6 +1,9 @@
 """Write typings/KSR.pyi from the installed Kamailio's own list of what KEMI exports.
 
-Usage: .venv/bin/python tools/make_ksr_stub.py
+Usage: .venv/bin/python tools/make_ksr_stub.py [FILE]
+
+The stub is made with the oldest Kamailio that we support, Debian 12's: later ones only add functions, and a test holds
+them to it.
 
 Starts Kamailio with the modules of kamailio.cfg and a script that asks app_python for its API list, then stops it.
 """
@@ -14,6 +17,7 @@ import sys
 import tempfile
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 from cli.programs import locate
 
@@ -67,8 +71,9 @@ def main() -> int:
     if not api:
         print("Kamailio did not list its API", file=sys.stderr)
         return 1
-    STUB.parent.mkdir(exist_ok=True)
-    STUB.write_text(_stub([method["func"] for method in api["result"]["methods"]]))
+    stub = Path(sys.argv[1]) if len(sys.argv) > 1 else STUB
+    stub.parent.mkdir(exist_ok=True)
+    stub.write_text(_stub([method["func"] for method in api["result"]["methods"]]))
     return 0
 
 
@@ -91,7 +96,7 @@ def _ask_kamailio(folder: Path, modules: list[str]) -> dict[str, dict[str, list[
     return api
 
 
-def _stub(functions: list[dict[str, str]]) -> str:
+def _stub(functions: list[dict[str, Any]]) -> str:
     by_module: dict[str, list[str]] = defaultdict(list)
     for function in sorted(functions, key=lambda function: (function["module"], function["name"])):
         by_module[function["module"]].append(_signature(function))
@@ -105,11 +110,14 @@ def _stub(functions: list[dict[str, str]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _signature(function: dict[str, str]) -> str:
-    kinds = [] if function["params"] == "none" else function["params"].split(", ")
-    parameters = [f"_{index}: {PARAMETERS[kind]}" for index, kind in enumerate(kinds)]
-    marker = ["/"] if parameters else []
-    return f"{function['name']}({', '.join(parameters + marker)}) -> {RETURNS[function['ret']]}: ..."
+def _signature(function: dict[str, Any]) -> str:
+    if function["params"] is None:  # 6.0 does not tell those of a few functions with many
+        parameters = ["*_: str | int"]
+    else:
+        kinds = [] if function["params"] == "none" else function["params"].split(", ")
+        parameters = [f"_{index}: {PARAMETERS[kind]}" for index, kind in enumerate(kinds)]
+        parameters += ["/"] if parameters else []
+    return f"{function['name']}({', '.join(parameters)}) -> {RETURNS[function['ret']]}: ..."
 
 
 if __name__ == "__main__":
