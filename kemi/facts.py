@@ -41,7 +41,7 @@ def _unescape(text: str) -> str:
 
 
 def uri_parameters(uri: str) -> dict[str, str]:
-    """The parameters of a SIP URI's user part and of the URI itself, unescaped; the user's win.
+    """The parameters of a SIP URI's user part and of the URI itself, unescaped. A parameter of the user part wins.
 
     Raises UnreadableError where the escapes are not UTF-8.
     """
@@ -54,7 +54,7 @@ def uri_parameters(uri: str) -> dict[str, str]:
 
 
 def parse_address(text: str) -> Identity:
-    """The display name and the user of a From or P-Asserted-Identity value, the first where there are several.
+    """The display name and the user of a From or P-Asserted-Identity value; of the first, if there are several.
 
     Raises UnreadableError where there is no SIP or tel URI in it.
     """
@@ -67,7 +67,7 @@ def parse_address(text: str) -> Identity:
 
 
 def find_identity(from_value: str, asserted_value: str) -> Identity:
-    """Who calls: as From says, or where From is anonymous as the network asserts (RFC 3325 9.1)."""
+    """Who calls: as From says; if From is anonymous, as the network asserts (RFC 3325 9.1)."""
     caller = parse_address(from_value)
     if caller.is_anonymous and asserted_value:
         return parse_address(asserted_value)

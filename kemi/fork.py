@@ -68,7 +68,7 @@ class Forks:
             raise Refused(488, "Not Acceptable Here")
         identity.remove_claims()
         if not options.early_media:
-            # A reliable 183 can't be made a plain 180: its PRACK would be missed (RFC 3262).
+            # We can't turn a reliable 183 into a plain 180: the callee would wait for its PRACK (RFC 3262).
             ksr.remove_option_tag("Supported", "100rel")
         _plan_branches(targets, options)
         transaction.is_anchored = is_anchored
@@ -90,7 +90,7 @@ class Forks:
         media = self._media.on_branch(early_media=transaction.early_media) if plan.is_anchored else ""
         transaction.branches[index] = Branch(uri, media)
         if plan.is_anchored and not media:
-            ksr.drop()  # it would learn where the caller's media is
+            ksr.drop()  # the callee would learn where the caller's media is
             return
         if plan.from_:
             ksr.replace_from(plan.from_)
@@ -191,7 +191,7 @@ def _plan_branches(targets: Sequence[Target], options: ForkOptions) -> None:
     own = transaction.own_from
     if froms != {None} and not own:
         ksr.keep_dialog()
-        own = ksr.from_address()  # where one branch's From is replaced all are: what the dialog holds is for all
+        own = ksr.from_address()  # if one branch's From is replaced, all are: the dialog's memory is for all branches
         transaction.own_from = own
     transaction.differs_in_from = len(froms) > 1
     for target in targets:

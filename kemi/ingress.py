@@ -165,7 +165,7 @@ class Ingress:
             ksr.remove_private_headers()
             self._redirects.enter(ksr.request_user(), call, entry, caller_anchors=anchors)
         else:
-            raise Refused(482, "Loop Detected")  # a phone's contact that is our own address
+            raise Refused(482, "Loop Detected")  # a phone has registered our own address
 
     def _caller_anchors(self) -> bool:
         """Whether the caller's media is anchored, of an INVITE that spirals."""

@@ -1,4 +1,4 @@
-"""The few Kamailio calls that routing needs, under the names of what they do here; the only module that imports KSR.
+"""The few Kamailio calls that routing needs, named by what they do for us. Only this module imports KSR.
 
 Reading functions raise UnicodeDecodeError where the message's octets are not UTF-8.
 """
@@ -43,9 +43,9 @@ _CONTACTS = "ci"
 
 
 class Route(StrEnum):
-    """The callbacks that can be armed for a transaction; `kemi.main.Callbacks` has a method for each.
+    """The callbacks that can be armed for a transaction. `kemi.main.Callbacks` has a method for each.
 
-    Arming one that does not exist poisons the worker's next message, hence no plain strings.
+    No plain strings: if a callback that does not exist is armed, the worker fails at its next message.
     """
 
     TO_SIDECAR = "to_sidecar"
@@ -76,27 +76,27 @@ def source() -> tuple[str, int]:
 
 
 def request_uri() -> str:
-    """The Request-URI as it stands; in a branch route, that of the branch."""
+    """The Request-URI as it is now; in a branch route, that of the branch."""
     return _text(KSR.kx.get_ruri())
 
 
 def request_user() -> str:
-    """The user part of the Request-URI, escapes as they came; empty without one."""
+    """The user part of the Request-URI, still escaped. Empty if there is none."""
     return _text(KSR.kx.get_ruser())
 
 
 def from_user() -> str:
-    """The user part of From's URI, escapes as they came; empty without one."""
+    """The user part of From's URI, still escaped. Empty if there is none."""
     return _text(KSR.kx.get_fuser())
 
 
 def to_user() -> str:
-    """The user part of To's URI, escapes as they came; empty without one."""
+    """The user part of To's URI, still escaped. Empty if there is none."""
     return _text(KSR.kx.get_tuser())
 
 
 def header(name: str) -> str:
-    """The value of the first header of that name, also in its compact form; empty without one."""
+    """The value of the first header of that name, also by its compact name. Empty if there is none."""
     return _text(KSR.hdr.get(name))
 
 
@@ -105,7 +105,7 @@ def call_id() -> str:
 
 
 def received_at() -> str:
-    """The address that the message was sent to: ours, as its sender knows it."""
+    """The address of ours that the message was sent to."""
     return _text(KSR.kx.get_rcvip())
 
 
@@ -132,21 +132,21 @@ def has_to_tag() -> bool:
     return KSR.siputils.has_totag() > 0
 
 
-# --- Checks; each answers the request itself where it fails
+# --- Checks
 
 
 def is_sane() -> bool:
-    """Well-formed as far as a proxy must know (RFC 3261 16.3); else it has been answered with 4xx."""
+    """Whether the request is well-formed, as far as a proxy must know (RFC 3261 16.3). If not, it has been answered."""
     return KSR.sanity.sanity_check(_MESSAGE_CHECKS, _URIS_OF_REQUEST_FROM_AND_TO) > 0
 
 
 def may_be_forwarded() -> bool:
-    """Max-Forwards (RFC 3261 16.3): False at zero; else it has been lowered, or added as 10 where missing."""
+    """Max-Forwards (RFC 3261 16.3): False at zero. Else it has been lowered, or added as 10 if it was missing."""
     return KSR.maxfwd.process_maxfwd(_MAX_FORWARDS) > 0
 
 
 def is_flooding() -> bool:
-    """Counts the request against its source. True once that sends more than pike's parameters allow."""
+    """Count the request against its source. True if the source sends more than pike's parameters allow."""
     return KSR.pike.pike_check_req() < 0
 
 
@@ -178,7 +178,7 @@ def replace_header(name: str, value: str) -> None:
 
 
 def append_headers(lines: str) -> None:
-    """Add header lines, each ended by CRLF, to the branch in a branch route, else to every branch."""
+    """Add header lines, each ended by CRLF: in a branch route to that branch, else to every branch."""
     KSR.hdr.append(lines)
 
 
@@ -188,7 +188,7 @@ def remove_option_tag(header_name: str, tag: str) -> None:
 
 
 class From(NamedTuple):
-    """A From: the display name, quoted already and empty for none, and the URI."""
+    """A From header: the display name, already quoted, empty for none; and the URI."""
 
     display_name: str
     uri: str
@@ -200,7 +200,10 @@ def from_address() -> From:
 
 
 def keep_dialog() -> None:
-    """Before `replace_from`: uac keeps both Froms in the dialog; its other way, in Record-Route, shows the old one."""
+    """Call this before `replace_from`: uac then keeps both Froms in Kamailio's memory of the dialog.
+
+    Its other way keeps them in Record-Route, where every peer can read the old one.
+    """
     KSR.dialog.dlg_manage()
 
 
@@ -210,15 +213,15 @@ def is_kept_dialog() -> bool:
 
 
 def replace_from(shown: From) -> None:
-    """Show another caller, in a branch route to that branch. Towards the request's sender the dialog keeps the old one.
+    """Show another caller; in a branch route only to that branch. The request's sender keeps seeing the old From.
 
-    Cleans nothing.
+    The values must be clean: Kamailio checks nothing.
     """
     KSR.uac.uac_replace_from(*shown)
 
 
 def keep_replaced_from(shown: From) -> None:
-    """Of several branches that were shown different callers, one has answered: this is what it was shown."""
+    """Several branches saw different callers, and one of them has answered: keep the From that it saw."""
     KSR.pv.sets("$dlg_var(_uac_funew)", shown.uri)
     KSR.pv.sets("$dlg_var(_uac_fdpnew)", shown.display_name)
 
@@ -234,16 +237,16 @@ def remove_body() -> None:
     KSR.hdr.remove("Content-Type")
 
 
-# --- RTPengine; `flags` are those of Kamailio's module. False where it is not there, or refuses
+# --- RTPengine. `flags` are those of Kamailio's module. False if RTPengine is not there, or refuses
 
 
 def offer_media(flags: str) -> bool:
-    """Put RTPengine's addresses into the session description of the message, an offer."""
+    """Put RTPengine's addresses into the SDP of the message, which is an offer."""
     return KSR.rtpengine.rtpengine_offer(flags) > 0
 
 
 def answer_media(flags: str) -> bool:
-    """The same with an answer."""
+    """Put RTPengine's addresses into the SDP of the message, which is an answer."""
     return KSR.rtpengine.rtpengine_answer(flags) > 0
 
 
@@ -263,7 +266,7 @@ def unblock_media(flags: str) -> bool:
 
 
 def reply(code: int, reason: str, headers: str = "") -> None:
-    """Answer the request: by its transaction if it has one, else statelessly. `headers` are whole lines.
+    """Answer the request: through its transaction if it has one, else statelessly. `headers` are whole lines.
 
     An ACK is never answered (RFC 3261 17.1.1.3).
     """
@@ -282,9 +285,9 @@ class Match(Enum):
 
     NEW = auto()
     ABSORBED = auto()
-    """A retransmission, or the ACK of a failure: tm has dealt with it, leave it alone."""
+    """A retransmission, or the ACK of a failure: tm has handled it, so we must not."""
     FOUND = auto()
-    """A CANCEL's INVITE, or the ACK of a reply of our own."""
+    """tm has the INVITE of this CANCEL or ACK."""
 
 
 def match_transaction() -> Match:
@@ -295,7 +298,7 @@ def match_transaction() -> Match:
 
 
 def relay() -> bool:
-    """Forward statefully to every branch. False when nothing could be sent: the caller answers."""
+    """Forward statefully to every branch. False if nothing could be sent; the request is not answered then."""
     return KSR.tm.t_relay() > 0
 
 
@@ -320,7 +323,7 @@ def is_cancelled() -> bool:
 
 
 def branch_timed_out() -> bool:
-    """In a failure route: whether the branch failed by our timer, not by an answer."""
+    """In a failure route: whether our timer ended the branch, not an answer."""
     return KSR.tm.t_branch_timeout() > 0
 
 
@@ -334,7 +337,7 @@ def branch_index() -> int:
 
 
 def failure_code() -> int:
-    """The branch's status in its failure route; in the INVITE's, the status that the caller would get."""
+    """In a branch's failure route its status; in the INVITE's, the status that the caller would get."""
     return KSR.tm.t_get_status_code()
 
 
@@ -349,7 +352,7 @@ def set_timers(until_final_ms: int, until_provisional_ms: int) -> None:
 
 
 def set_lifetime(lifetime_ms: int) -> None:
-    """The most that the INVITE may take, whatever its branches do; fr_inv_timer starts anew at a 183 after a 180."""
+    """The most that the INVITE may take. fr_inv_timer alone is not enough: a 183 after a 180 starts it again."""
     KSR.tm.t_set_max_lifetime(lifetime_ms, _UNCHANGED)
 
 
@@ -375,7 +378,7 @@ def recall_number(name: str) -> int:
 
 
 def record_route(parameters: str) -> None:
-    """Stay in the dialog's path; `parameters` (``;name=value``) come back in its requests' Route."""
+    """Stay in the dialog's path. `parameters` (``;name=value``) come back in the Route of its requests."""
     KSR.rr.record_route_params(parameters)
 
 
@@ -385,7 +388,7 @@ def follow_route() -> bool:
 
 
 def is_from_caller() -> bool:
-    """After `follow_route`: whether the request goes the way that the dialog's first one went."""
+    """After `follow_route`: whether the side that made the dialog sends this request."""
     return KSR.rr.is_direction("downstream") > 0
 
 
@@ -400,7 +403,7 @@ def select_destination(group: int) -> bool:
 
 
 def mark_silent() -> None:
-    """In a failure route: count the destination's silence; the second without an answer between takes it out."""
+    """In a failure route: count the destination's silence. After two in a row the dispatcher takes it out."""
     KSR.dispatcher.ds_mark_dst_state(_TRYING_AND_PROBING)
 
 
@@ -418,7 +421,7 @@ def is_alive(group: int, uri: str) -> bool:
 
 
 def has_digest_of(realm: str, password: str) -> bool:
-    """Whether the request carries good credentials of the user that From (of REGISTER: To) names."""
+    """Whether the request has valid credentials of the user in From (REGISTER: in To)."""
     return KSR.auth.pv_auth_check(realm, password, _NO_FLAGS, _USER_IS_CHECKED) > 0
 
 
@@ -432,7 +435,7 @@ def remove_credentials() -> None:
 
 
 def save_contacts(table: str, address_of_record: str) -> None:
-    """Do what the REGISTER says, and answer it."""
+    """Store or remove contacts as the REGISTER says, and answer it."""
     KSR.registrar.save_uri(table, _NO_FLAGS, address_of_record)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 ROOT = Path(__file__).resolve().parents[1]
-# Kamailio puts this file's folder first on the path, where our modules would hide the standard library's.
+# Kamailio puts this file's folder first on the path. There our modules would hide those of the standard library.
 if sys.path[0] == str(ROOT / "kemi"):
     sys.path[0] = str(ROOT)
 if "CALLINTERACTIVE_PACKAGES" in os.environ:
@@ -180,7 +180,7 @@ class Callbacks:
 
 
 def mod_init() -> Callbacks:
-    """Called once, before Kamailio forks. Ends the process with clear findings where a file is unusable."""
+    """Kamailio calls this once, before it forks. Ends the process with clear findings if a file is unusable."""
     try:
         site = load_site(*_read("CALLINTERACTIVE_SITE"))
         ivr_file = load_ivr_file(*_read("CALLINTERACTIVE_IVR"))
@@ -231,5 +231,5 @@ def _read(variable: str) -> tuple[str, str]:
 
 
 def _route_key() -> bytes:
-    """From the environment, so that calls outlive a restart of Kamailio; without one, new at every start."""
+    """From the environment, so that calls outlive a restart of Kamailio. Without it, a new key at every start."""
     return bytes.fromhex(os.environ.get("CALLINTERACTIVE_ROUTE_KEY", "")) or secrets.token_bytes(16)

@@ -1,11 +1,12 @@
-"""The Record-Route that keeps us in a dialog's path, and tells dialogs of ours from forged ones.
+"""The Record-Route that keeps us in a dialog's path, and tells our dialogs from forged ones.
 
-Its parameter signs the Call-ID: without it anybody could write a Route that makes us an open relay. In a dialog whose
-media is anchored it also names, and signs, the media's call in RTPengine. So nothing need be kept of such a dialog, it
-outlives a restart of Kamailio, and neither side can take its media out of RTPengine by leaving the name out.
+Its parameter signs the Call-ID. Without the signature anybody could write a Route that makes us an open relay. If the
+dialog's media is anchored, the parameter also names the media's call in RTPengine, and signs the name. So Kamailio
+keeps nothing of such a dialog, and the dialog outlives a restart. Neither side can take its media out of RTPengine by
+removing the name.
 
-What is signed differs by branch where media is anchored, so a site that anchors any adds the header in each branch.
-Elsewhere it is added once, on entry.
+With anchored media the signature differs by branch. So a site that anchors any media adds the header in each branch;
+other sites add it once, on entry.
 """
 
 from __future__ import annotations
@@ -27,17 +28,17 @@ class RecordRoute:
         self._anchors = anchors
 
     def on_entry(self) -> None:
-        """Request route, of an INVITE that has not passed here."""
+        """Request route, for an INVITE that has not passed here before."""
         if not self._anchors:
             self._record("")
 
     def on_branch(self, media: str = "") -> None:
-        """Branch route, of a branch that does not lead back to us. `media` names its call in RTPengine, if any."""
+        """Branch route, for a branch that does not spiral. `media` names its call in RTPengine, if any."""
         if self._anchors:
             self._record(media)
 
     def media_of(self, routes: str) -> str | None:
-        """The name of the anchored media of the message at hand, empty for none; None if it is of no dialog of ours.
+        """The name of the anchored media of the message at hand, empty for none. None if the dialog is not ours.
 
         `routes` holds its Route or Record-Route.
         """

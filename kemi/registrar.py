@@ -1,4 +1,4 @@
-"""Phones of extensions that have a password: where they are, and proof that they are it (A14). In memory."""
+"""Phones of extensions that have a password: where they are, and the check of their password (A14). In memory."""
 
 from __future__ import annotations
 

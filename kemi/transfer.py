@@ -42,7 +42,7 @@ class Transfer:
         self._directory = directory
         self._contacts_of = contacts_of
         self._forks = forks
-        # UDP, whatever the caller came by: the sender's port then tells that it is ourselves.
+        # Always UDP: only then the sender's port tells us that we sent it ourselves.
         self._own_address = site.udp_address
         self._trunks = tuple(trunk for trunk in site.trunks if trunk.to)
 
@@ -87,9 +87,8 @@ class Transfer:
         else:
             keeps_from = says == identity
         if keeps_from and says.is_anonymous:
-            identity = Identity(
-                "", ""
-            )  # the network told us who it is; those who are called must not know (RFC 3325 7)
+            # The network told us who calls. Those who are called must not learn it (RFC 3325 7).
+            identity = Identity("", "")
         self._forks.fork(targets, ForkOptions(timeout_s, plan.early_media, identity, keeps_from))
 
     def _spiral(self, user: str, headers: tuple[Any, ...], anchoring: Anchoring) -> BranchSpec:
@@ -105,8 +104,8 @@ class Transfer:
     def _find_targets(
         self, numbers: tuple[str, ...], facts: CallFacts, caller: CallerHeader, anchoring: Anchoring
     ) -> list[Target]:
-        """The targets of all numbers, each once; what has no route is left out."""
-        home = Extension(facts.called_extension, facts.called_extension_id)  # short numbers are those of the IVR
+        """The targets of all numbers, each once. Numbers without a route are left out."""
+        home = Extension(facts.called_extension, facts.called_extension_id)  # a short number is looked up from the IVR
         targets: dict[tuple[str, ...], Target] = {}
         for number in dict.fromkeys(numbers):
             for target in self._targets_of(number, home, facts, caller, anchoring):

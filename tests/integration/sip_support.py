@@ -21,8 +21,7 @@ SIPP = Address(f"{HOST}.3", 20070)
 FORKS = (Address(f"{HOST}.4", 20080), Address(f"{HOST}.5", 20080))
 FAST = UaConfig(t1_s=0.05, t2_s=0.2, t4_s=0.2)  # so that a test sees every timer out
 SDP = (
-    f"v=0\r\no=- 1 1 IN IP4 {AGENT.host}\r\ns=-\r\nc=IN IP4 {AGENT.host}\r\nt=0 0\r\n"
-    "m=audio 20500 RTP/AVP 0\r\n"
+    f"v=0\r\no=- 1 1 IN IP4 {AGENT.host}\r\ns=-\r\nc=IN IP4 {AGENT.host}\r\nt=0 0\r\nm=audio 20500 RTP/AVP 0\r\n"
 ).encode()
 
 
@@ -42,10 +41,26 @@ class Inbox:
 async def sipp(scenario: str, local: Address = SIPP, target: Address = PROXY, **keys: str) -> AsyncIterator[Sipp]:
     """A SIPp that runs the scenario once; leaving the context waits for its good end."""
     process = await asyncio.create_subprocess_exec(
-        "sipp", "-sf", str(FILES / f"{scenario}.xml"), "-i", local.host, "-p", str(local.port), "-m", "1", "-nostdin",
-        "-timeout", "20s", "-trace_err", "-error_file", "/dev/stderr",
-        *[part for name, value in keys.items() for part in ("-key", name, value)], str(target),
-        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
+        "sipp",
+        "-sf",
+        str(FILES / f"{scenario}.xml"),
+        "-i",
+        local.host,
+        "-p",
+        str(local.port),
+        "-m",
+        "1",
+        "-nostdin",
+        "-timeout",
+        "20s",
+        "-trace_err",
+        "-error_file",
+        "/dev/stderr",
+        *[part for name, value in keys.items() for part in ("-key", name, value)],
+        str(target),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
     )
     try:
         await _bound(local)
@@ -76,15 +91,34 @@ async def _bound(address: Address) -> None:
 @asynccontextmanager
 async def proxy(run_dir: Path) -> AsyncIterator[None]:
     """Kamailio at PROXY."""
+
     def define(name: str, value: str) -> tuple[str, str]:
         return "-A", f"{name}={value}"
 
     process = await asyncio.create_subprocess_exec(
-        "setpriv", "--pdeathsig", "TERM", "--", locate("kamailio"), "-f", str(FILES / "sip_proxy.cfg"), "-DD", "-E",
-        "-Y", str(run_dir), "-P", str(run_dir / "pid"), "-m", "32", "-M", "8",
+        "setpriv",
+        "--pdeathsig",
+        "TERM",
+        "--",
+        locate("kamailio"),
+        "-f",
+        str(FILES / "sip_proxy.cfg"),
+        "-DD",
+        "-E",
+        "-Y",
+        str(run_dir),
+        "-P",
+        str(run_dir / "pid"),
+        "-m",
+        "32",
+        "-M",
+        "8",
         *define("LISTEN", f"udp:{PROXY}"),
-        *define("FORK_A", f'"sip:fork@{FORKS[0]}"'), *define("FORK_B", f'"sip:fork@{FORKS[1]}"'),
-        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
+        *define("FORK_A", f'"sip:fork@{FORKS[0]}"'),
+        *define("FORK_B", f'"sip:fork@{FORKS[1]}"'),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
     )
     try:
         await _answers(PROXY, process)

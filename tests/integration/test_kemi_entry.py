@@ -155,7 +155,7 @@ async def test_route_of_an_outbound_proxy_phone_goes_no_further(phone: Endpoint,
     assert got.all("Route") == []
 
 
-async def test_stranger_gets_403() -> None:
+async def test_stranger_gets_403(kamailio: RunningKamailio) -> None:
     async with Endpoint.at(sip.STRANGER, 22080) as stranger:
         assert (await refusal(stranger, stranger.invite("332"))).status == 403
 

@@ -54,16 +54,17 @@ async def test_two_ring_and_the_other_stops(world: World, answering: int) -> Non
     await winner.receive(200)
 
 
-@pytest.mark.parametrize("repeats", [["180 Ringing"] * 3, ["180 Ringing", "183 Session Progress"]])
-async def test_nobody_answers_within_the_time(world: World, repeats: list[str]) -> None:
+@pytest.mark.parametrize("repeated", ["180 Ringing", "183 Session Progress"])
+async def test_nobody_answers_within_the_time(world: World, repeated: str) -> None:
+    """The time begins at the INVITE: it does not begin again with each reply, which would take 3.5 s here."""
     began = time.monotonic()
-    invite = world.invite("300", timeout_s=1)
+    invite = world.invite("300", timeout_s=2)
     got = await world.phones[0].receive_only("INVITE")
-    for status in repeats:
+    for status in ("180 Ringing", repeated, repeated, repeated):
         ring(world.phones[0], got, status)
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(0.5)  # the phone's own pace
     assert (await world.refused(invite)).status == 408
-    assert abs(time.monotonic() - began - 1) < 0.2  # Kamailio's own part is 0.1, the rest is this machine's
+    assert 1.8 < time.monotonic() - began < 3.3
     await world.phones[0].receive_only("CANCEL")
 
 
