@@ -85,7 +85,7 @@ class World:
         _write_prompt(self._directory / "sounds" / "two-seconds.wav")
         with (self._directory / "stack.log").open("wb") as log:
             self._stack = self._start(
-                *(sys.executable, "-m", "cli.main", "run", "--log-format", "json"),
+                *(sys.executable, "-m", "callinteractive", "run", "--log-format", "json"),
                 *("--site", str(self._directory / "site.yaml"), "--ivr", str(self._directory / "ivr.yaml")),
                 log=log,
             )

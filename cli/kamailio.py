@@ -34,7 +34,7 @@ def kamailio_spec(site: Site, site_path: Path, ivr_path: Path, run_dir: Path) ->
     return ProcessSpec(
         name="kamailio",
         argv=(
-            *(locate("kamailio"), "-f", str(ROOT / "kamailio.cfg"), "-DD", "-E", "-Y", str(run_dir)),
+            *(locate("kamailio"), "-f", str(ROOT / "kemi" / "kamailio.cfg"), "-DD", "-E", "-Y", str(run_dir)),
             LOG_ENGINE,
             *("-m", str(SHARED_MB), "-M", str(PRIVATE_MB), "-x", ALLOCATOR, "-X", ALLOCATOR),
             *("-n", str(_workers()), "-N", str(_workers())),

@@ -85,10 +85,32 @@ def serve(site_path: Path, ivr_path: Path, log_format: str, index: int) -> None:
     \b
       callinteractive serve --site site.yaml --ivr ivr.yaml --index 0
     """
-    from cli.partlog import resolve_format
-    from sidecar import app
+    from cli import serve as command
 
-    sys.exit(app.run(site_path, ivr_path, index, resolve_format(log_format)))
+    sys.exit(command.run(site_path, ivr_path, log_format, index))
+
+
+@main.command("exec")
+@click.argument("part", type=click.Choice(["kamailio", "rtpengine"]))
+@SITE
+@IVR
+@click.option(
+    "--run-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    required=True,
+    help="Where it keeps its files; one of its own.",
+)
+def exec_part(part: str, site_path: Path, ivr_path: Path, run_dir: Path) -> None:
+    """Become Kamailio or RTPengine as this site needs it, for a service of its own.
+
+    The process that you start turns into the daemon. systemd is told when it answers calls, and that it still does.
+
+    \b
+      callinteractive exec kamailio --site site.yaml --ivr ivr.yaml --run-dir /run/callinteractive-kamailio
+    """
+    from cli import execute as command
+
+    sys.exit(command.run(part, site_path, ivr_path, run_dir))
 
 
 @main.command()
@@ -135,7 +157,3 @@ def simulate(**options: Any) -> None:
     from cli import simulate as command
 
     sys.exit(command.run(command.Options(**options)))
-
-
-if __name__ == "__main__":
-    main()

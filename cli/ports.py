@@ -59,15 +59,21 @@ def ports_of(site: Site, parts: Collection[str] = PARTS) -> Iterator[Port]:
             yield Port(listen.transport, listen.host, listen.port, "sip.listen in site.yaml")
     engine = site.rtpengine
     if "sidecars" in parts:
-        for index, address in enumerate(site.sidecars.addresses):
-            yield Port("udp", address.host, address.port, "sidecars.base_port in site.yaml")
-            yield Port("tcp", address.host, site.sidecars.metrics_port + index, "sidecars.metrics_port in site.yaml")
+        for index in range(site.sidecars.count):
+            yield from ports_of_sidecar(site, index)
     if "rtpengine" in parts:
         for transport in ("udp", "tcp"):
             yield Port(transport, engine.ng.host, engine.ng.port, "rtpengine.ng in site.yaml")
         yield Port("tcp", engine.ng.host, engine.http_port, "rtpengine.http_port in site.yaml")
         # RTPengine starts with an address that is not there, and then has no port for any call.
         yield Port("udp", engine.interface, 0, "rtpengine.interface in site.yaml")
+
+
+def ports_of_sidecar(site: Site, index: int) -> Iterator[Port]:
+    """Every port that sidecar `index` will bind."""
+    address = site.sidecars.addresses[index]
+    yield Port("udp", address.host, address.port, "sidecars.base_port in site.yaml")
+    yield Port("tcp", address.host, site.sidecars.metrics_port + index, "sidecars.metrics_port in site.yaml")
 
 
 def problems(site: Site, parts: Collection[str] = PARTS) -> list[str]:

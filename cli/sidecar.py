@@ -18,7 +18,7 @@ def sidecar_spec(site: Site, site_path: Path, ivr_path: Path, index: int, log_fo
     serve = ("serve", "--site", str(site_path), "--ivr", str(ivr_path), "--index", str(index))
     return ProcessSpec(
         name=f"sidecar-{index}",
-        argv=(sys.executable, "-m", "cli.main", *serve, "--log-format", log_format),
+        argv=(sys.executable, "-P", "-m", "callinteractive", *serve, "--log-format", log_format),
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
         ready=partial(answers_options, site.sidecars.addresses[index]),
     )

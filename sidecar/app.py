@@ -17,7 +17,7 @@ from callinteractive.config import load_ivr_file, load_site
 from callinteractive.errors import HeaderError, ScriptStateError
 from callinteractive.headers import CallHeader, EntryHeader, ResultHeader, StateHeader
 from callinteractive.model import Address, IvrFile, Site
-from sidecar import log, sip
+from sidecar import log, sip, systemd
 from sidecar.admission import Admission
 from sidecar.call.call import Call, Resumption
 from sidecar.call.services import Services, media_prefix
@@ -45,9 +45,6 @@ def run(site_path: Path, ivr_path: Path, index: int, log_format: log.LogFormat) 
     log.set_up(log_format)
     site = load_site(site_path.read_text("utf-8"), str(site_path))
     ivr_file = load_ivr_file(ivr_path.read_text("utf-8"), str(ivr_path))
-    if not 0 <= index < site.sidecars.count:
-        LOG.error("start", reason=f"{site_path} has sidecars 0 to {site.sidecars.count - 1}, there is no {index}")
-        return 2
     sounds = load_sounds(site, site_path)
     # What is there now stays, so the garbage collector may skip it. A call makes few objects: it may run rarely.
     gc.freeze()
@@ -103,7 +100,10 @@ class Sidecar:
                 loop.add_signal_handler(number, self._stop.set)
             loop.add_signal_handler(signal.SIGUSR1, self._drain)
             LOG.info("sidecar ready", index=self._index, sip=str(self._address))
+            systemd.notify(systemd.READY)
+            beating = asyncio.create_task(systemd.beat())
             await self._stop.wait()
+            systemd.notify(systemd.STOPPING)
             self._services.agent.draining = True
             LOG.info("sidecar stops", calls=len(self._calls))
             for call in list(self._calls):
@@ -111,6 +111,7 @@ class Sidecar:
             if self._calls:
                 await asyncio.wait(self._calls, timeout=STOP_S)
             await self._quiet_down()
+            beating.cancel()
 
     @property
     def _address(self) -> Address:

@@ -79,7 +79,7 @@ async def demonstrate() -> int:
     if problem:
         raise StackError(problem)
     log = Log()
-    serve = (sys.executable, "-m", "cli.main", "run", "--log-format", "json")
+    serve = (sys.executable, "-m", "callinteractive", "run", "--log-format", "json")
     files = ("--site", str(HERE / "site.yaml"), "--ivr", str(HERE / "ivr.yaml"))
     click.echo("Starting the web application, Kamailio, RTPengine and two sidecars …")
     started: list[Process] = []

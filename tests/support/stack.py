@@ -125,9 +125,12 @@ class RunningStack:
         *,
         sidecars: int = 2,
         replace: Mapping[str, str] | None = None,
+        command: tuple[str, ...] = (sys.executable, "-m", "callinteractive"),
+        cwd: Path | None = None,
     ) -> None:
-        """`replace` changes pieces of the text of site.yaml."""
+        """`replace` changes pieces of the text of site.yaml. `command` is run in `cwd`; by default ours, here."""
         self.net = net
+        self._command, self._cwd = command, cwd
         self.site_path = directory / "site.yaml"
         self.ivr_path = directory / "ivr.yaml"
         directory.mkdir(parents=True, exist_ok=True)
@@ -158,8 +161,9 @@ class RunningStack:
     async def start(self) -> None:
         """Start it and wait until it prints that it is ready; fails with its log otherwise."""
         self._process = await asyncio.create_subprocess_exec(
-            *("setpriv", "--pdeathsig", "TERM", "--", sys.executable, "-m", "cli.main", "run", "--log-format", "json"),
+            *("setpriv", "--pdeathsig", "TERM", "--", *self._command, "run", "--log-format", "json"),
             *("--site", str(self.site_path), "--ivr", str(self.ivr_path)),
+            cwd=self._cwd,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE if self.output is None else self.output,
             stderr=asyncio.subprocess.PIPE if self.output is None else self.output,

@@ -36,8 +36,12 @@ NOT_PURE = (
 CORE_LIBRARIES = {"lxml", "yaml"}
 
 
+LAUNCHER = ROOT / "callinteractive" / "__main__.py"
+"""Starts the command line. It is in the core's folder because `python -m callinteractive` looks there."""
+
+
 def sources(package: str) -> list[Path]:
-    found = sorted((ROOT / package).rglob("*.py"))
+    found = sorted(set((ROOT / package).rglob("*.py")) - {LAUNCHER})
     assert found, f"there is no package {package}"
     return found
 

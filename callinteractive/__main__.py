@@ -1,0 +1,27 @@
+"""Starts the command line: what the `callinteractive` script and `python -m callinteractive` run.
+
+The other parts are packages with common names (cli, kemi, sidecar). Installed, they are in a folder of ours, out of the
+way of anybody else's; in a checkout they are beside this package. Either way their folder goes on the path here.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+
+
+def folder_of_parts(here: Path) -> Path:
+    """Where the packages cli, kemi and sidecar are, for a `callinteractive` package at `here`."""
+    installed = here / "_parts"
+    return installed if installed.is_dir() else here.parent
+
+
+def main() -> None:
+    """Run the command line; ends the process."""
+    sys.path.insert(0, str(folder_of_parts(Path(__file__).resolve().parent)))
+    importlib.import_module("cli.main").main(prog_name="callinteractive")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,105 @@
+"""`callinteractive exec`: becomes a site's Kamailio or RTPengine, for a service unit or a container of its own.
+
+The process becomes the daemon itself, so whoever started it (systemd, a container engine) stops, restarts and watches
+the daemon and nothing between. Where systemd listens, a second process asks the daemon every few seconds what a caller
+would ask. It tells systemd when the daemon is ready, and that it is alive.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import traceback
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import click
+
+from callinteractive.model import Site
+from cli import ports, versions
+from cli.files import read_ivr_file, read_site
+from cli.kamailio import kamailio_spec
+from cli.process import PROBE_PAUSE_S, PROBE_TIMEOUT_S, ProcessSpec
+from cli.rtpengine import rtpengine_spec
+from sidecar import systemd
+
+
+def run(part: str, site_path: Path, ivr_path: Path, run_dir: Path) -> int:
+    """Become `part` ("kamailio" or "rtpengine"). Returns only when it can't, with the exit status.
+
+    That is EX_CONFIG where starting it again would not help, else 1.
+    """
+    site, findings = read_site(site_path)
+    findings += read_ivr_file(ivr_path)[1]
+    if site is None or findings:
+        click.echo("\n".join(map(str, findings)), err=True)
+        return os.EX_CONFIG
+    problems = versions.problems([part]) or ports.problems(site, [part])
+    if problems:
+        click.echo("\n".join(problems), err=True)
+        return 1
+    run_dir.mkdir(parents=True, exist_ok=True)
+    spec = _spec(part, site, site_path, ivr_path, run_dir)
+    if systemd.is_listening():
+        _watch_beside(os.getpid(), spec.ready)
+    os.chdir(spec.cwd or run_dir)
+    try:
+        os.execve(spec.argv[0], spec.argv, dict(spec.env))
+    except OSError as error:
+        click.echo(f"{spec.argv[0]}: {error.strerror}", err=True)
+    return 1
+
+
+def _spec(part: str, site: Site, site_path: Path, ivr_path: Path, run_dir: Path) -> ProcessSpec:
+    if part == "kamailio":
+        return kamailio_spec(site, site_path, ivr_path, run_dir)
+    return rtpengine_spec(site, run_dir)
+
+
+def _watch_beside(pid: int, ready: Callable[[], Awaitable[bool]]) -> None:
+    """Watch the process `pid` from another one that is no child of it: Kamailio stops when any child of its ends."""
+    child = os.fork()
+    if child:
+        os.waitpid(child, 0)
+        return
+    try:
+        if os.fork() == 0:
+            asyncio.run(watch(pid, ready))
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(0)  # what the parent has to clean up is not ours
+
+
+async def watch(pid: int, ready: Callable[[], Awaitable[bool]]) -> None:
+    """Tell systemd when the daemon `pid` first answers, then each time that it does, until it ends."""
+    ended = asyncio.Event()
+    try:
+        pidfd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    asyncio.get_running_loop().add_reader(pidfd, ended.set)
+    while not await _answers(ready):
+        if await _is_over(ended, PROBE_PAUSE_S):
+            return
+    systemd.notify(systemd.READY)
+    heartbeat_s = systemd.heartbeat_s()
+    while heartbeat_s is not None and not await _is_over(ended, heartbeat_s):
+        if await _answers(ready):
+            systemd.notify(systemd.ALIVE)
+
+
+async def _answers(ready: Callable[[], Awaitable[bool]]) -> bool:
+    try:
+        async with asyncio.timeout(PROBE_TIMEOUT_S):
+            return await ready()
+    except TimeoutError:
+        return False
+
+
+async def _is_over(ended: asyncio.Event, within_s: float) -> bool:
+    try:
+        async with asyncio.timeout(within_s):
+            return await ended.wait()
+    except TimeoutError:
+        return False

@@ -1,0 +1,28 @@
+"""The `callinteractive` command finds its parts, installed and in a checkout."""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import entry_points, version
+from pathlib import Path
+
+import pytest
+
+from callinteractive import __main__ as launcher
+
+
+def test_parts_are_beside_the_package_in_a_checkout_and_inside_it_when_installed(tmp_path: Path) -> None:
+    package = tmp_path / "callinteractive"
+    assert launcher.folder_of_parts(package) == tmp_path
+    (package / "_parts").mkdir(parents=True)
+    assert launcher.folder_of_parts(package) == package / "_parts"
+
+
+def test_the_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    (script,) = entry_points(group="console_scripts", name="callinteractive")
+    monkeypatch.setattr(sys, "argv", ["anything", "--version"])
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    with pytest.raises(SystemExit) as end:
+        script.load()()
+    assert end.value.code == 0
+    assert capsys.readouterr().out == f"callinteractive, version {version('callinteractive')}\n"
