@@ -127,7 +127,7 @@ async def test_silence_ends_in_a_timeout_and_the_next_command_goes_out(engine: F
     offering = asyncio.create_task(ng.command("offer", "c"))
     await asyncio.sleep(0)
     assert await ng.command("delete", "c") == {"result": "ok"}
-    assert 0.25 < loop.time() - started < 0.6
+    assert loop.time() - started >= QUICK.total_s - QUICK.tick_s
     with pytest.raises(NgTimeout):
         await offering
     assert ng.counters.timeouts == 1
@@ -136,8 +136,7 @@ async def test_silence_ends_in_a_timeout_and_the_next_command_goes_out(engine: F
 async def test_one_timer_for_all_and_none_when_idle(engine: FakeRtpEngine, ng: NgClient) -> None:
     await asyncio.gather(*(ng.command("offer", f"c{n}") for n in range(100)))
     assert ng.waiting == 0
-    await asyncio.sleep(3 * QUICK.tick_s)
-    assert ng._timer is None
+    await until(lambda: ng._timer is None)
     assert not ng._queues
 
 
@@ -177,7 +176,8 @@ async def test_a_cancelled_wait_keeps_the_order(engine: FakeRtpEngine, ng: NgCli
     await until(lambda: bool(engine.held))
     tasks[0].cancel()
     tasks[1].cancel()
-    await asyncio.sleep(0.01)
+    await until(lambda: tasks[0].done() and tasks[1].done())
+    await ng.command("query", "other")
     assert engine.commands.count("c:delete") == 0  # the offer is still on its way
     engine.reply(*engine.held[0], '{"result": "ok"}')
     assert await tasks[2] == {"result": "ok"}
@@ -217,15 +217,12 @@ def unused_port() -> int:
 
 
 async def _nobody_listens() -> None:
-    loop = asyncio.get_running_loop()
     client = NgClient(HOST, unused_port())
     await client.open()
     for _ in range(3):
-        started = loop.time()
         tasks = [client.command("offer", call) for call in ("a", "a", "b")]
         results = await asyncio.gather(*tasks, return_exceptions=True)
-        assert all(isinstance(result, NgUnreachable) for result in results)
-        assert loop.time() - started < 0.1
+        assert [type(result) for result in results] == [NgUnreachable] * 3  # at once: after a while it is NgTimeout
     assert client.waiting == 0
     assert client.counters.refusals >= 1
     client.close()
