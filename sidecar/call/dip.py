@@ -1,6 +1,6 @@
 """An unanswered call: its script may ask the web application, and gives the INVITE back to Kamailio with the plan.
 
-Such a call has no media here and no inbox: until it is answered, a caller can do nothing but give up.
+Such a call has no media here and no inbox. Until it is answered, its caller can only give up.
 """
 
 from __future__ import annotations

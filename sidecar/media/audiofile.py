@@ -1,6 +1,6 @@
 """Sound files as RTPengine plays them best: G.711 µ-law, 8 kHz, mono, in an .au file.
 
-Apart from `sounds` because PyAV is large, and a sidecar whose sounds are converted already has no need of it.
+A module of its own because PyAV is large. A sidecar does not need it if all sounds are converted already.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _DEMUXERS = {"wav": "wav", "mp3": "mp3", "ogg": "ogg", "oga": "ogg", "opus": "og
 def convert(source: Path, target: Path) -> None:
     """Write `source` to `target` in RTPengine's best form, at once or not at all. Raises UnusableSoundError, OSError.
 
-    The format is taken at its name's word: to guess it would let a file in the guise of a playlist read others.
+    The name decides the format. A guess would let a playlist that is named like a sound read other files.
     """
     demuxer = _DEMUXERS.get(source.suffix[1:].lower())
     if demuxer is None:

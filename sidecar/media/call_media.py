@@ -1,9 +1,9 @@
 """The sound of one call in RTPengine: what its caller hears, and the bridge to a callee.
 
-RTPengine knows parties by tags. The caller is one; the IVR, a fabricated one, stands for us, so that the caller has
-an answer before there is a callee. The first codec of the IVR's description is what plays. A bridge replaces the
-IVR by a callee, and back again, while the caller's port stays, so the caller never gets a re-INVITE. An offer of
-either party while bridged is answered here; RTPengine transcodes where the two now differ.
+RTPengine knows parties by tags. One is the caller. Another one, the IVR, is made up by us: with it the caller can have
+an answer before there is a callee. Sounds are played in the first codec of the IVR's description. A bridge puts a
+callee in the place of the IVR, and later the IVR back. The caller's port stays, so the caller gets no re-INVITE. While
+bridged, an offer of either party is answered here; RTPengine transcodes if their codecs differ then.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ IVR_TAG = "ivr"
 _log = logging.getLogger(__name__)
 
 _IVR_ADDRESS = "127.0.0.1"
-_IVR_PORT = 9  # discard: what the caller says may be sent there, and nobody listens
+_IVR_PORT = 9  # discard: RTPengine may send there what the caller says; nobody listens
 _OFFERED = (sdp.PCMU, sdp.PCMA, sdp.G722, sdp.EVENTS)  # to a caller whose INVITE has no offer
 _TRANSCODED = ("PCMU", "PCMA")  # offered to every callee besides the caller's own codec: each phone has one
 
@@ -36,10 +36,10 @@ _PORT_STAYS = ("port-latching",)
 class CallMedia:
     """One call's media. SDP goes in and out as text, for the SIP side.
 
-    Methods may be called concurrently: each is carried out as a whole, in the order of the calls; `delete` alone
-    overtakes what waits. All but `delete` raise MediaUnavailable (RTPengine does not answer or is full), MediaLost
-    (it has forgotten the call) and MediaRefused (it said no); those that take a description raise MalformedSdp
-    and NoCommonCodec, before anything has changed.
+    Methods may be called concurrently. Each one is carried out as a whole, in the order of the calls; only `delete`
+    does not wait for its turn. All but `delete` raise MediaUnavailable (RTPengine does not answer or is full),
+    MediaLost (it has forgotten the call) and MediaRefused (it refused the command). Those that take a description
+    raise MalformedSdp and NoCommonCodec, before they have changed anything.
     """
 
     def __init__(self, ng: NgClient, media_id: str) -> None:
@@ -112,7 +112,7 @@ class CallMedia:
             await self._stop()
 
     async def delete(self) -> None:
-        """Give the call's ports back. Never raises; does nothing the second time, or when nothing was begun."""
+        """Free the call's ports. Never raises. Does nothing the second time, or if RTPengine was told nothing."""
         begun, self._begun, self._over = self._begun, False, True
         if not begun:
             return
@@ -143,7 +143,7 @@ class CallMedia:
             return leg.describe()
 
     async def early(self, b_tag: str, answer: str) -> None:
-        """Let the caller hear the callee before it has answered (A12); a sound stops. Each further fork: again."""
+        """Let the caller hear the callee before it has answered (A12). A sound stops. Call it again for each fork."""
         await self.bridge(b_tag, answer)
 
     async def bridge(self, b_tag: str, answer: str) -> None:
@@ -172,7 +172,7 @@ class CallMedia:
             if leg is None:
                 return
             was_heard, self._peer = leg is self._peer, None
-            # In this order: deleting the callee first would cut off the caller's player and digits.
+            # The order matters: if the callee were deleted first, the caller would lose its player and its digits.
             await self._exchange(self._caller, self._caller.agreed)
             # By the branch where it has not answered: it has no tag then.
             fields = {"from-tag": CALLER_TAG, "to-tag": b_tag, "via-branch": b_tag, "delete-delay": 0}
@@ -216,9 +216,9 @@ class CallMedia:
         return caller.describe(audio.line.answer_direction)
 
     async def _exchange(self, party: Party, audio: sdp.Audio) -> None:
-        """Offer what the party says to the one it talks to, and give it that one's answer."""
+        """Offer the party's description to whom it talks to, and take that one's answer for it."""
         if self._caller.audio is not None:
-            # An offer of a call that RTPengine has forgotten would make it anew, on other ports: ask first.
+            # If RTPengine has forgotten the call, an offer would make a new one, on other ports. So we ask first.
             await self._command("query", {"from-tag": CALLER_TAG})
         other = self._caller if party is not self._caller else self._peer
         if other is None:
@@ -249,7 +249,7 @@ class CallMedia:
         fields: dict[str, Any] = {"from-tag": CALLER_TAG, "file": str(sound.path)}
         if repeat > 1:
             fields["repeat-times"] = repeat
-        self._sound = self._sound_ends_at = None  # a play that fails has stopped the one before
+        self._sound = self._sound_ends_at = None  # even a play that fails stops the sound before it
         await self._command("play media", fields)
         self._sound = sound, repeat
         self._sound_ends_at = asyncio.get_running_loop().time() + sound.duration_ms * repeat / 1000
@@ -261,7 +261,7 @@ class CallMedia:
         await self._command("stop media", {"from-tag": CALLER_TAG})
 
     async def _restart_sound(self) -> None:
-        """RTPengine's player stays with the codec it was started with."""
+        """RTPengine's player does not change the codec that it has started with."""
         if self._sound and self._sound_ends_at and asyncio.get_running_loop().time() < self._sound_ends_at:
             await self._play(*self._sound)
 

@@ -23,7 +23,7 @@ from callinteractive.events import DIGITS
 
 LOG = structlog.get_logger()
 
-CALLER_TAG = "caller"  # RTPengine's name for the caller's leg of every call; only its digits count
+CALLER_TAG = "caller"  # the caller's name in every call of RTPengine; only its digits count
 
 CONNECT_TIMEOUT_S = 1.0
 RECONNECT_PAUSE_S = 0.25
@@ -49,14 +49,14 @@ DigitListener = Callable[[DigitEvent], None]
 
 
 class DigitSource(Enum):
-    """Where a digit came from. RTPengine's events cover both of its kinds: a caller has one or the other."""
+    """How a digit came. RTPengine reports RFC 4733 events and tones alike: a caller sends one or the other."""
 
     RTP = "rtp"  # RFC 4733, or in-band tones found by RTPengine
     INFO = "info"  # SIP INFO
 
 
 class DigitFilter:
-    """Phones may send one key press several ways; the first way that delivers is the call's way from then on."""
+    """A phone may send one key press in several ways. Only the way of the call's first digit counts."""
 
     def __init__(self) -> None:
         self._source: DigitSource | None = None
@@ -207,7 +207,7 @@ class DtmfReceiver:
         return self._connected.is_set()
 
     def subscribe(self, media_id: str, listener: DigitListener) -> None:
-        """From now on the listener gets the call's digits, in order; one listener a call."""
+        """From now on the listener gets the call's digits, in order. A call has one listener."""
         self._listeners[media_id] = listener
 
     def unsubscribe(self, media_id: str) -> None:

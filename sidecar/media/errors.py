@@ -18,7 +18,7 @@ class NoCommonCodec(MediaError):
 
 
 class MalformedSdp(MediaError):
-    """A description that cannot be understood, or is larger than any honest one."""
+    """A description that cannot be parsed or is too large."""
 
     sip_code = 488
 
@@ -30,7 +30,7 @@ class MediaUnavailable(MediaError):
 
 
 class MediaRefused(MediaError):
-    """RTPengine understood the command and refused it."""
+    """RTPengine has refused the command."""
 
 
 class MediaLost(MediaError):

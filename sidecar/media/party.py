@@ -15,7 +15,7 @@ _DIRECTION = re.compile(r"^a=(?:sendrecv|sendonly|recvonly|inactive)\r?\n", re.M
 
 
 class Party:
-    """RTPengine makes our end of the stream; all else of a description is ours: origin, direction, rejected lines."""
+    """Our end of the stream is RTPengine's. We write the rest of a description: origin, direction, rejected lines."""
 
     def __init__(self, tag: str, our_address: str | None = None) -> None:
         """tag: RTPengine's name for the party. our_address: where we are for it; None takes RTPengine's first word."""
@@ -49,7 +49,7 @@ class Party:
         address, section = _ADDRESS.search(written), _SECTION.search(written)
         if address is None or section is None:
             raise MediaRefused(f"RTPengine has no audio stream for {self.tag}")
-        # It mirrors the other party's hold in the c= line, so our address is what it told first.
+        # Later its c= line may say 0.0.0.0, when the other party holds. So our address is the first one it told.
         self.our_address = self.our_address or address[1]
         self._section = _DIRECTION.sub("", section[1])
 

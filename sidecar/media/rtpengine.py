@@ -2,11 +2,11 @@
 
 What it promises its callers:
 
-- Commands of one call go out strictly one after the other; those of different calls are pipelined. RTPengine's
-  worker threads would otherwise let a delete overtake its offer.
+- Commands of one call go out one after the other, those of different calls at the same time. Otherwise a delete could
+  overtake its offer in RTPengine's worker threads.
 - A lost datagram is sent again with the same cookie. RTPengine answers a known cookie from its cache for 30 s
   and does not execute it twice, so every command may be retransmitted.
-- Every wait is bounded by `NgTimeouts`, and by one timer for all commands, which runs only while one is unanswered.
+- Every wait is bounded by `NgTimeouts`. All commands share one timer, which runs only while one is unanswered.
 - A dead RTPengine (ICMP port unreachable) ends all waits at once.
 """
 
@@ -26,7 +26,7 @@ from typing import Any
 Fields = Mapping[str, Any]
 Reply = dict[str, Any]
 
-# A burst of replies must wait in the kernel, not be dropped by it, while the event loop is busy.
+# While the event loop is busy, a burst of replies must wait in the kernel; it must not drop any.
 _RECEIVE_BUFFER = 4 * 1024 * 1024
 _LARGEST_DATAGRAM = 65507
 _LIST_LIMIT = 1500  # calls that a reply in one datagram can name
@@ -73,7 +73,7 @@ class NgOverloaded(NgError):
 
 @dataclass(slots=True)
 class NgCounters:
-    """What happened since the start, for the metrics endpoint."""
+    """What has happened since the start."""
 
     commands: int = 0
     retransmissions: int = 0
@@ -215,7 +215,7 @@ class NgClient:
         cookie, _, body = datagram.partition(b" ")
         pending = self._in_flight.get(cookie.decode("ascii", "replace"))
         if pending is None:
-            return  # the second reply to a retransmitted command, or one that came after its timeout
+            return  # the second reply to a command that was sent twice, or a reply after its timeout
         try:
             reply = json.loads(body)
         except ValueError:
@@ -274,7 +274,7 @@ class _Reader(asyncio.DatagramProtocol):
     def error_received(self, exc: Exception) -> None:
         if isinstance(exc, ConnectionRefusedError):
             self._client.on_refused()
-        # Anything else, full buffers for one, is as good as a datagram lost: the timer sends it again.
+        # Other errors, such as full buffers, count as a lost datagram: the timer sends it again.
 
 
 async def purge(ng: NgClient, prefix: str) -> int:

@@ -1,8 +1,7 @@
 """Session descriptions (RFC 8866) in the offer/answer model (RFC 3264), as far as one audio stream needs them.
 
-What a stranger sent is parsed strictly, in bounds, into values; what RTPengine gets is written anew from those values,
-so nothing that was not understood reaches it. Only IP literals are accepted as addresses: a name would make RTPengine
-ask a DNS server that the caller chose.
+A stranger's description is parsed into values, within bounds. RTPengine gets a description written from these values:
+whatever we do not understand never reaches it.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ _OURS = {"PCMU": 8000, "PCMA": 8000, "G722": 8000, "OPUS": 48000, "G729": 8000}
 _REVERSED = {"sendrecv": "sendrecv", "sendonly": "recvonly", "recvonly": "sendonly", "inactive": "inactive"}
 # RTP and SRTP with keys in the SDP (RFC 4568). DTLS-SRTP is not offered by anybody behind a proxy without ICE.
 _PROTOCOLS = ("RTP/AVP", "RTP/AVPF", "RTP/SAVP", "RTP/SAVPF")
-_NOWHERE = ("0.0.0.0", "::")  # hold in the manner of RFC 2543, and what makes RTPengine send nothing
+_NOWHERE = ("0.0.0.0", "::")  # hold as in RFC 2543; RTPengine sends nothing there
 
 _LINES = re.compile(r"(?:[a-z]=[^\x00-\x08\x0a-\x1f\x7f]*(?:\n|\Z))+")
 _DIRECTION_LINES = {f"a={direction}": direction for direction in _REVERSED}
@@ -93,7 +92,7 @@ class MediaLine(NamedTuple):
 
     @property
     def hears(self) -> bool:
-        """Whether its sender wants to receive; false on hold, in the old manner and the new."""
+        """Whether its sender wants to receive. Not on hold, be it by direction or by address (RFC 2543)."""
         return self.direction in ("sendrecv", "recvonly") and self.address not in _NOWHERE
 
     @property
@@ -121,12 +120,12 @@ class Audio:
 
     @property
     def answer_formats(self) -> tuple[Format, ...]:
-        """What to answer with. opus parameters tell what their own sender can receive (RFC 7587), so ours are none."""
+        """What to answer with. Opus parameters say what their sender can receive (RFC 7587): we give none."""
         codec = self.codec._replace(parameters="") if self.codec.name.lower() == "opus" else self.codec
         return (codec, self.events) if self.events else (codec,)
 
     def keeping(self, before: Audio | None) -> Audio:
-        """The same stream with the codec of an earlier exchange, where the description still has it."""
+        """The same stream with the codec of an earlier exchange, if the description still offers it."""
         if before is None or before.codec.encoding == self.codec.encoding:
             return self
         for codec in self.line.formats:
@@ -136,7 +135,7 @@ class Audio:
 
 
 def parse(text: str) -> tuple[MediaLine, ...]:
-    """The m= lines of a description. Raises MalformedSdp, and nothing else, whatever the text."""
+    """The m= lines of a description. Raises only MalformedSdp, for any text."""
     if len(text) > MAX_SDP:
         raise MalformedSdp(f"longer than {MAX_SDP} characters")
     text = text.replace("\r\n", "\n").rstrip("\n")
@@ -193,10 +192,10 @@ def describe(
 def describe_party(audio: Audio) -> str:
     """The party's description, reduced to the negotiated codec.
 
-    One that does not want to receive is described as being nowhere: RTPengine sends to it in spite of a=sendonly.
+    RTPengine sends to a party in spite of its a=sendonly. So one that is on hold gets the address of nowhere.
     """
     line = audio.line
-    nowhere = _NOWHERE[":" in line.address]
+    nowhere = "::" if ":" in line.address else "0.0.0.0"
     return describe(
         audio.formats,
         line.address if line.hears else nowhere,
@@ -232,7 +231,7 @@ def _media_line(lines: list[str], address: str, direction: str) -> MediaLine:
     encrypted = "SAVP" in protocol
     cryptos = _cryptos(lines) if encrypted else ()
     if kind != "audio" or port == 0 or protocol not in _PROTOCOLS or (encrypted and not cryptos):
-        return MediaLine(kind, port, protocol, formats)  # to be rejected; what else it says does not matter
+        return MediaLine(kind, port, protocol, formats)  # to be rejected: the rest of it does not matter
     address, direction = _connection_and_direction(lines, address, direction)
     if not address:
         raise MalformedSdp("audio without a connection address")

@@ -1,7 +1,7 @@
 """The sound library: every file of a directory, checked and converted once, before the first call.
 
-RTPengine says ok to files that it then plays as nothing, and spends much on those it can play (24-bit and 16-bit WAV
-are such cases), so it only ever gets our own conversions. A sound's name is a file's name (A6): never a path or a URL.
+RTPengine accepts files that it then cannot play, such as 24-bit WAV, and needs much CPU for others, such as 16-bit WAV.
+So it gets only our own conversions. A sound's name is a file's name (A6): never a path or a URL.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from callinteractive.sounds import NAME_RULE, is_sound_name
 
-_CONVERSION = 1  # to be counted up when the same source is to give another conversion
+_CONVERSION = 1  # count up when the conversion changes: the cache then converts every sound again
 
 AU_HEADER = struct.Struct(">4sIIIII")  # magic, data offset, data size, encoding, sample rate, channels
 SAMPLES_PER_S = 8000  # of one byte
@@ -45,7 +45,7 @@ class UnusableSoundError(Exception):
 
 
 class SoundLibrary:
-    """The sounds by name, and the files that are none."""
+    """The sounds by name, and the files that cannot be used."""
 
     def __init__(self, sounds: dict[str, Sound], findings: list[SoundProblem], cache_dir: Path) -> None:
         self.findings = findings
@@ -54,10 +54,10 @@ class SoundLibrary:
 
     @classmethod
     def load(cls, source_dir: Path, cache_dir: Path, progress: Progress | None = None) -> SoundLibrary:
-        """Check and convert every file of source_dir; a conversion in cache_dir serves while its source is unchanged.
+        """Check every file of source_dir and convert it, unless cache_dir has its conversion and it is unchanged.
 
-        A bad file becomes a finding and stops nothing; so does a source_dir that cannot be read. Hidden files are
-        passed over. Several processes may load at the same time. RTPengine must see cache_dir under the same path.
+        A bad file, or a source_dir that cannot be read, becomes a finding and stops nothing. Hidden files are
+        ignored. Several processes may load at the same time. RTPengine must see cache_dir under the same path.
         Raises OSError when cache_dir cannot be made.
         """
         cache_dir.mkdir(parents=True, exist_ok=True)
@@ -80,7 +80,7 @@ class SoundLibrary:
         return cls(sounds, findings, cache_dir)
 
     def find(self, name: str) -> Sound | None:
-        """The sound of this name; None when there is none, whatever the name."""
+        """The sound of this name, None if there is none. Any text may be asked for."""
         return self._sounds.get(name)
 
     def ringback(self, name: str | None = None) -> Sound:
@@ -115,7 +115,7 @@ def _load(file: Path, cache_dir: Path) -> Sound:
     version = f"{_CONVERSION} {status.st_size} {status.st_mtime_ns} {file.resolve()}"
     target = cache_dir / f"{file.name}.{hashlib.sha256(version.encode()).hexdigest()[:16]}.au"
     if not target.exists():
-        # Costs 23 MB and 0.15 s, which a sidecar saves when another process has converted everything.
+        # PyAV costs 23 MB and 0.15 s. A sidecar does without it if another process has converted every sound.
         from sidecar.media import audiofile  # noqa: PLC0415
 
         audiofile.convert(file, target)
