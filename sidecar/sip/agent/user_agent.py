@@ -23,8 +23,9 @@ from sidecar.sip.message.headers import parse_name_addr
 from sidecar.sip.message.message import Headers, Request, Response
 from sidecar.sip.message.parser import parse
 from sidecar.sip.message.uri import is_literal, parse_uri
+from sidecar.sip.transaction.layer import server_key
 from sidecar.sip.transaction.machine import Input, State
-from sidecar.sip.transaction.server import InviteServer, ServerTransaction
+from sidecar.sip.transaction.server import InviteServer, NonInviteServer, ServerTransaction
 
 log = logging.getLogger(__name__)
 
@@ -143,19 +144,20 @@ class UserAgent:
             return
         request.received_from(source)
         method = request.method
+        transactions = self._core.transactions
         if method == "ACK":
             self._receive_ack(request)
             return
-        transaction = self._core.transactions.find_server(request, method)
+        key = server_key(request, method)
+        transaction = transactions.find_server(key)
         if transaction is not None:
             transaction.receive()
         elif method == "CANCEL":
-            self._receive_cancel(request)
-        elif method == "INVITE":
-            if not self._turned_away(request):
-                self._receive_new(self._core.transactions.accept_invite(request), request)
-        else:
-            self._receive_new(self._core.transactions.accept(request), request)
+            self._receive_cancel(transactions.accept(key, request), request)
+        elif method != "INVITE":
+            self._receive_new(transactions.accept(key, request), request)
+        elif not self._turned_away(request):
+            self._receive_new(transactions.accept_invite(key, request), request)
 
     def _refuse_malformed(self, request: Request, source: Address, fault: MalformedError) -> None:
         """Statelessly (8.2.7): no transaction is kept for a malformed request."""
@@ -188,7 +190,7 @@ class UserAgent:
 
     def _receive_ack(self, request: Request) -> None:
         """The ACK of a refusal belongs to the transaction, of a 2xx to the dialog (17.2.3, RFC 6026 7.1)."""
-        transaction = self._core.transactions.find_server(request, "INVITE")
+        transaction = self._core.transactions.find_server(server_key(request, "INVITE"))
         if transaction is not None and transaction.state is not State.ACCEPTED:
             transaction.step(Input.ACK)
             return
@@ -197,10 +199,9 @@ class UserAgent:
             raise MalformedError("ACK for nothing of ours")
         session.receive_ack(request)
 
-    def _receive_cancel(self, request: Request) -> None:
+    def _receive_cancel(self, cancel: NonInviteServer, request: Request) -> None:
         """9.2: CANCEL has its own transaction. It changes nothing when the INVITE has its final response."""
-        invite = self._core.transactions.find_server(request, "INVITE")
-        cancel = self._core.transactions.accept(request)
+        invite = self._core.transactions.find_server(server_key(request, "INVITE"))
         if invite is None:
             cancel.respond(481)
             return

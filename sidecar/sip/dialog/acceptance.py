@@ -20,7 +20,7 @@ class Acceptance:
     initial: the INVITE made the dialog, so BYE has to wait for the ACK (15).
     """
 
-    __slots__ = ("_interval_s", "_limit", "_retry", "_timers", "_transaction", "_user", "awaits_answer", "cseq",
+    __slots__ = ("_interval_s", "_left_s", "_timer", "_timers", "_transaction", "_user", "awaits_answer", "cseq",
                  "initial")
 
     def __init__(
@@ -35,20 +35,21 @@ class Acceptance:
         self._timers = timers
         self._transaction = transaction
         self._interval_s = config.t1_s
-        self._retry: Timer = timers.start(self._interval_s, self._repeat)
-        self._limit: Timer = timers.start(config.timeout_s, self._too_late)
+        self._left_s = config.timeout_s - config.t1_s  # after the timer that runs
+        self._timer: Timer = timers.start(self._interval_s, self._due)
 
     def acknowledged(self) -> None:
         """The ACK is here, or nobody needs it any more."""
-        self._timers.stop(self._retry)
-        self._timers.stop(self._limit)
+        self._timers.stop(self._timer)
         self._transaction.acknowledged()
 
-    def _repeat(self) -> None:
+    def _due(self) -> None:
+        if self._left_s <= 0:
+            self.acknowledged()
+            self._user.ack_missing()
+            return
         self._transaction.repeat()
         self._interval_s = min(2 * self._interval_s, self._transaction.layer.config.t2_s)
-        self._retry = self._timers.start(self._interval_s, self._repeat)
-
-    def _too_late(self) -> None:
-        self.acknowledged()
-        self._user.ack_missing()
+        wait_s = min(self._interval_s, self._left_s)
+        self._left_s -= wait_s
+        self._timer = self._timers.start(wait_s, self._due)

@@ -14,6 +14,7 @@ from sidecar.sip.message.message import Request, Response
 from sidecar.sip.message.uri import parse_uri
 
 _MAKES_DIALOG = ("INVITE", "UPDATE")
+_USUAL_HOPS = frozenset(str(hops) for hops in range(71))
 
 
 def find_fault(request: Request) -> MalformedError | None:
@@ -54,10 +55,12 @@ def check_response(response: Response, local: Address) -> None:
 
 def _check_addressing(request: Request) -> None:
     _ = request.via
-    vias = [value for line in request.index["via"] for value in split_values(line)]
-    for value in vias[1:]:  # the proxies on the way back read them in our response
-        if not is_via(value):
-            raise MalformedError(f"not a Via: {value[:80]!r}")
+    vias = request.index["via"]
+    if len(vias) > 1 or "," in vias[0]:
+        values = [value for line in vias for value in split_values(line)]
+        for value in values[1:]:  # the proxies on the way back read them in our response
+            if not is_via(value):
+                raise MalformedError(f"not a Via: {value[:80]!r}")
     method = request.cseq[1]
     if method != request.method:
         raise MalformedError(f"CSeq of {method} in {request.method}")
@@ -66,7 +69,7 @@ def _check_addressing(request: Request) -> None:
         raise MalformedError(f"not a Call-ID: {call_id[:80]!r}")
     _ = request.from_, request.to
     hops = request.header("max-forwards")
-    if hops is not None:
+    if hops is not None and hops not in _USUAL_HOPS:
         parse_number(hops, "Max-Forwards", 255)
     uri = parse_uri(request.uri)
     if uri.headers:

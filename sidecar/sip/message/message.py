@@ -48,8 +48,7 @@ def long_name(name: str) -> str:
 class Message:
     """What requests and responses share: header fields in order, and a body.
 
-    fields: name and value of each header line. A parsed message has Content-Length among them; one of our own gets
-    it in `serialise`.
+    fields: name and value of each header line of a message of our own. A parsed message has only its `index`.
     """
 
     __slots__ = ("_cseq", "_from", "_index", "_to", "_via", "body", "fields")
@@ -75,17 +74,19 @@ class Message:
 
     def header(self, name: str) -> str | None:
         """The first line of that name, raw; None without one."""
-        index = self.index
-        lines = index.get(name) or index.get(name.lower())
-        return lines[0] if lines else None
+        lines = (self._index or self.index).get(name.lower())
+        return None if lines is None else lines[0]
 
     def headers(self, name: str) -> list[str]:
         """All lines of that name, raw, in order."""
-        return self.index.get(name.lower(), [])
+        return (self._index or self.index).get(name.lower(), [])
 
     def values(self, name: str) -> list[str]:
         """All values of that name: lines split at their commas, empty ones left out."""
-        return [value for line in self.headers(name) for value in split_values(line) if value]
+        lines = self.headers(name)
+        if len(lines) == 1 and "," not in lines[0]:
+            return lines[:] if lines[0] else []
+        return [value for line in lines for value in split_values(line) if value]
 
     def tokens(self, name: str) -> set[str]:
         """The values of an option-tag or method list (Supported, Require, Allow), parameters cut off."""
@@ -93,13 +94,14 @@ class Message:
 
     def required(self, name: str) -> str:
         """The line of a mandatory header. Raises MalformedError without it."""
-        lines = self.index.get(name)
+        lines = (self._index or self.index).get(name)
         if lines is None:
             raise MalformedError(f"no {name}")
         return lines[0]
 
     @property
     def call_id(self) -> str:
+        """Raises MalformedError without one."""
         return self.required("call-id")
 
     @property

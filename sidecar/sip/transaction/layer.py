@@ -17,9 +17,9 @@ class TransactionLayer(LayerState):
     def __len__(self) -> int:
         return len(self.servers) + len(self.clients)
 
-    def find_server(self, request: Request, method: str) -> ServerTransaction | None:
-        """The transaction that a request belongs to. An ACK or CANCEL finds its INVITE with method "INVITE"."""
-        found = self.servers.get(server_key(request, method))
+    def find_server(self, key: Hashable) -> ServerTransaction | None:
+        """By `server_key`."""
+        found = self.servers.get(key)
         return found if isinstance(found, ServerTransaction) else None
 
     def find_client(self, response: Response) -> ClientTransaction | None:
@@ -27,15 +27,13 @@ class TransactionLayer(LayerState):
         found = self.clients.get((response.via.branch, response.cseq[1]))
         return found if isinstance(found, ClientTransaction) else None
 
-    def accept_invite(self, request: Request) -> InviteServer:
+    def accept_invite(self, key: Hashable, request: Request) -> InviteServer:
         """A server transaction for an INVITE that belongs to none yet."""
-        key = server_key(request, "INVITE")
         transaction = self.servers[key] = InviteServer(self, key, request)
         return transaction
 
-    def accept(self, request: Request) -> NonInviteServer:
+    def accept(self, key: Hashable, request: Request) -> NonInviteServer:
         """A server transaction for any other request that belongs to none yet."""
-        key = server_key(request, request.method)
         transaction = self.servers[key] = NonInviteServer(self, key, request)
         return transaction
 
@@ -60,8 +58,11 @@ class TransactionLayer(LayerState):
 
 
 def server_key(request: Request, method: str) -> Hashable:
-    """17.2.3. A branch without the magic cookie is not unique, so the fields that RFC 2543 compares are added.
-    They are also added to the bare cookie (RFC 4475 3.2.1)."""
+    """17.2.3: what identifies a request's server transaction. An ACK or CANCEL finds its INVITE with method "INVITE".
+
+    A branch without the magic cookie is not unique, so the fields that RFC 2543 compares are added. They are also added
+    to the bare cookie (RFC 4475 3.2.1).
+    """
     via = request.via
     branch = via.branch
     if branch.startswith(MAGIC_COOKIE) and branch != MAGIC_COOKIE:

@@ -26,7 +26,9 @@ tokens = st.text("abcXYZ0189-.!%*_+`'~", min_size=1, max_size=12)
     ("a", ["a"]),
     ("a, b", ["a", "b"]),
     ('"x, \\", y" <sip:a,b@c>;q=1 , <sip:d>', ['"x, \\", y" <sip:a,b@c>;q=1', "<sip:d>"]),
-    ('"open, b', ['"open', "b"]),
+    ('"open, b', ['"open, b']),
+    ('"open\\", b\\', ['"open\\", b\\']),
+    ("a, <open, b", ["a", "<open, b"]),
     (",,", ["", "", ""]),
 ])
 def test_commas_separate_outside_quotes_and_brackets(line: str, values: list[str]) -> None:
