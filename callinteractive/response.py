@@ -38,7 +38,7 @@ def parse(body: bytes) -> Response:
     if len(children) > MAX_ACTIONS:
         raise ResponseError(f"{len(children)} actions, at most {MAX_ACTIONS} are allowed", _line(children[MAX_ACTIONS]))
     warnings = [f"line {_line(root)}: unknown attribute {str(name)[:40]!r}" for name in root.attrib]
-    read = tuple(_action(element, warnings) for element in children)
+    read = tuple([_action(element, warnings) for element in children])
     return Response(read, tuple(warnings[:MAX_WARNINGS]))
 
 
@@ -83,10 +83,11 @@ def _action(element: etree._Element, warnings: list[str]) -> actions.Action:
         raise ResponseError(f"unknown element <{str(element.tag)[:40]}>; known: {known}", line)
     if len(element):
         raise ResponseError(f"<{element.tag}> can't hold other elements", line)
-    written = WrittenAction({str(name): str(value) for name, value in element.attrib.items()}, element.text)
+    written = WrittenAction(dict(element.attrib), element.text)  # type: ignore[arg-type]  # the stubs know no mapping
     try:
         action = kind.read(written)
     except InvalidActionError as error:
         raise ResponseError(f"<{element.tag}>: {error}", line) from None
-    warnings += [f"line {line}: <{element.tag}>: {text}" for text in (*written.warnings, *kind.not_understood(written))]
+    for text in (*written.warnings, *kind.not_understood(written)):
+        warnings.append(f"line {line}: <{element.tag}>: {text}")
     return action
