@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import os
 import signal
-import tempfile
+import time
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -23,11 +22,15 @@ from sidecar.call.call import Call, Resumption
 from sidecar.call.services import Services, media_prefix
 from sidecar.media.dtmf import DtmfReceiver
 from sidecar.media.rtpengine import NgClient, NgFailure, purge
-from sidecar.media.sounds import SoundLibrary
+from sidecar.media.sounds import SoundLibrary, cache_of_user
 from sidecar.metrics import Metrics
 from sidecar.webhook import Webhook
 
 LOG = structlog.get_logger()
+SOUNDS_S = 15.0
+"""How long sounds are converted before calls are taken. Those that are left are converted when they are asked for."""
+TELL_EVERY_S = 2.0
+"""How often it is told how far that is."""
 TRYING_DELAY_S = 0.03
 """A call that is answered sooner needs no 100. It must stay short: Kamailio gives up a sidecar that is silent for
 300 ms. Under load the INVITE may have waited a third of that already, and the 100 has to wait too."""
@@ -55,19 +58,19 @@ def run(site_path: Path, ivr_path: Path, index: int, log_format: log.LogFormat) 
 
 
 def load_sounds(site: Site, site_path: Path) -> SoundLibrary:
-    """The site's sounds, each converted once into the cache. Sounds that cannot be used are logged."""
-    library = SoundLibrary.load(site_path.parent / site.sounds, sound_cache())
+    """The site's sounds, each converted once into the cache; whatever is wrong with one is logged."""
+    told_at = time.monotonic()
+
+    def tell(name: str, number: int, of: int) -> None:
+        nonlocal told_at
+        if time.monotonic() - told_at > TELL_EVERY_S:
+            told_at = time.monotonic()
+            LOG.info("converting sounds", file=name, number=number, of=of)
+
+    library = SoundLibrary.load(site_path.parent / site.sounds, cache_of_user(), tell, within_s=SOUNDS_S)
     for problem in library.findings:
         LOG.warning("sound", file=problem.file, reason=problem.reason)
     return library
-
-
-def sound_cache() -> Path:
-    """Where converted sounds live: systemd's CACHE_DIRECTORY if set, else the user's cache."""
-    if directory := os.environ.get("CACHE_DIRECTORY"):
-        return Path(directory) / "sounds"
-    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    return Path(home if os.path.isabs(home) else tempfile.gettempdir()) / "callinteractive" / "sounds"
 
 
 def _resumption(invite: sip.IncomingInvite) -> Resumption | None:

@@ -126,10 +126,11 @@ class AnsweredCall:
         self._inbox.put(_told, await self._services.webhook.fetch(request))
 
     async def _play(self, name: str) -> None:
-        sound = self._services.sounds.find(name)
+        sound = await self._services.sounds.get(name)
         if sound is None:
-            self._caller.log.error("sound", reason=f"the sound library has no {name}")
-            self._inbox.put(_told, PlayFailed(f"the sound library has no {name}"))
+            reason = self._services.sounds.why_not(name)
+            self._caller.log.error("sound", reason=reason)
+            self._inbox.put(_told, PlayFailed(reason))
             return
         await self._media.play(sound)
         self._is_playing = True

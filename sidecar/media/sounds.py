@@ -1,4 +1,4 @@
-"""The sound library: every file of a directory, checked and converted once, before the first call.
+"""The sound library: every file of a directory, checked and converted once: at start, or when it is first asked for.
 
 RTPengine accepts files that it then cannot play, such as 24-bit WAV, and needs much CPU for others, such as 16-bit WAV.
 So it gets only our own conversions. A sound's name is a file's name (A6): never a path or a URL.
@@ -6,16 +6,28 @@ So it gets only our own conversions. A sound's name is a file's name (A6): never
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import math
+import os
 import stat
 import struct
-from collections.abc import Callable, Iterator
+import tempfile
+import time
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from callinteractive.sounds import NAME_RULE, is_sound_name
+import structlog
 
-_CONVERSION = 1  # count up when the conversion changes: the cache then converts every sound again
+from callinteractive.sounds import NAME_RULE, is_sound_name
+from sidecar.media.conversion import ConversionError, Converter, alone
+
+LOG = structlog.get_logger()
+
+WAIT_S = 2.0
+"""How long a call waits for a sound to be converted, at most."""
+_CONVERSION = 1  # to be counted up when the same source is to give another conversion
 
 AU_HEADER = struct.Struct(">4sIIIII")  # magic, data offset, data size, encoding, sample rate, channels
 SAMPLES_PER_S = 8000  # of one byte
@@ -34,92 +46,191 @@ class Sound:
 
 @dataclass(frozen=True, slots=True)
 class SoundProblem:
-    """A file that cannot be used, and why."""
+    """A file that cannot be used, or not all of it, and why."""
 
     file: str
     reason: str
 
 
-class UnusableSoundError(Exception):
-    """Why a file cannot become a sound, for the person who supplied it."""
+_Version = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """What became of a file: of its version, by which a change shows."""
+
+    version: _Version
+    sound: Sound | None
+    problem: str
 
 
 class SoundLibrary:
     """The sounds by name, and the files that cannot be used."""
 
-    def __init__(self, sounds: dict[str, Sound], findings: list[SoundProblem], cache_dir: Path) -> None:
-        self.findings = findings
-        self._sounds = sounds
+    def __init__(self, source_dir: Path, cache_dir: Path) -> None:
+        """Empty yet: `load` fills it."""
+        self.findings: list[SoundProblem] = []
+        self._source_dir = source_dir
         self._cache_dir = cache_dir
+        self._files: dict[str, _File] = {}
+        self._being_read: dict[str, asyncio.Task[Sound | None]] = {}
+        self._one_at_a_time = asyncio.Lock()
 
     @classmethod
-    def load(cls, source_dir: Path, cache_dir: Path, progress: Progress | None = None) -> SoundLibrary:
-        """Check every file of source_dir and convert it, unless cache_dir has its conversion and it is unchanged.
+    def load(
+        cls,
+        source_dir: Path,
+        cache_dir: Path,
+        progress: Progress | None = None,
+        *,
+        names: Collection[str] | None = None,
+        within_s: float = math.inf,
+    ) -> SoundLibrary:
+        """Check and convert the files of source_dir; a conversion in cache_dir serves while its source is unchanged.
+
+        `names` are those to take, by default all. After `within_s` it stops; `get` converts those that are left.
 
         A bad file, or a source_dir that cannot be read, becomes a finding and stops nothing. Hidden files are
         ignored. Several processes may load at the same time. RTPengine must see cache_dir under the same path.
         Raises OSError when cache_dir cannot be made.
         """
         cache_dir.mkdir(parents=True, exist_ok=True)
-        cache_dir = cache_dir.resolve()
-        sounds: dict[str, Sound] = {}
-        findings: list[SoundProblem] = []
+        library = cls(source_dir, cache_dir.resolve())
         try:
             files = sorted(path for path in source_dir.iterdir() if not path.name.startswith("."))
         except OSError as error:
-            return cls({}, [SoundProblem(str(source_dir), _words(error))], cache_dir)
-        for number, file in enumerate(files, 1):
-            if progress:
-                progress(file.name, number, len(files))
-            try:
-                sounds[file.name] = _load(file, cache_dir)
-            except UnusableSoundError as error:
-                findings.append(SoundProblem(file.name, str(error)))
-            except OSError as error:
-                findings.append(SoundProblem(file.name, _words(error)))
-        return cls(sounds, findings, cache_dir)
+            library.findings.append(SoundProblem(str(source_dir), _words(error)))
+            return library
+        files = [file for file in files if names is None or file.name in names]
+        deadline = time.monotonic() + within_s
+        with Converter() as converter:
+            for number, file in enumerate(files, 1):
+                if time.monotonic() > deadline:
+                    break
+                if progress:
+                    progress(file.name, number, len(files))
+                library._read(file, converter)
+        return library
 
     def find(self, name: str) -> Sound | None:
-        """The sound of this name, None if there is none. Any text may be asked for."""
-        return self._sounds.get(name)
+        """The sound of this name as it was last read; None when there is none, whatever the name."""
+        file = self._files.get(name)
+        return file.sound if file else None
+
+    async def get(self, name: str) -> Sound | None:
+        """The sound of this name as it is now; None when there is none, whatever the name.
+
+        One that has been added is converted first, and comes as None if that takes longer than `WAIT_S`; it is there
+        for the next caller. One that has been replaced is heard as it was until the new one is converted.
+        """
+        if not is_sound_name(name):
+            return None
+        path, known = self._source_dir / name, self._files.get(name)
+        try:
+            version = _version(path)
+        except OSError:
+            self._files.pop(name, None)
+            return None
+        if known and known.version == version:
+            return known.sound
+        reading = self._being_read.get(name)
+        if reading is None:
+            reading = self._being_read[name] = asyncio.create_task(self._read_again(path))
+            reading.add_done_callback(lambda _: self._being_read.pop(name, None))
+        if known and known.sound:
+            return known.sound
+        done, _ = await asyncio.wait({reading}, timeout=WAIT_S)
+        return reading.result() if done else None
+
+    def why_not(self, name: str) -> str:
+        """Why there is no sound of this name, for the log."""
+        if name in self._being_read:
+            return f"{name} is still being converted"
+        file = self._files.get(name)
+        return f"{name} cannot be used: {file.problem}" if file else f"the sound library has no {name}"
 
     def ringback(self, name: str | None = None) -> Sound:
         """What a caller hears while a callee rings, to be repeated (A12): the sound of this name, else a tone.
 
-        The tone is that of most of Europe (ITU-T E.180): 425 Hz, one second on, four off. Raises OSError.
+        The tone is that of most of Europe (ITU-T E.180): 425 Hz, one second on, four off. Raises ConversionError.
         """
         if name is not None and (sound := self.find(name)):
             return sound
         target = self._cache_dir / f"ringback.{_CONVERSION}.au"
         if not target.exists():
-            from sidecar.media import audiofile  # noqa: PLC0415  as in _load
-
-            audiofile.write_tone(target, frequency_hz=425, on_s=1, off_s=4)
+            with Converter() as converter:
+                converter.write_tone(target, frequency_hz=425, on_s=1, off_s=4)
         return Sound("ringback", target, _duration_ms(target))
 
     def __iter__(self) -> Iterator[Sound]:
-        return iter(self._sounds.values())
+        return (file.sound for file in self._files.values() if file.sound)
 
     def __len__(self) -> int:
-        return len(self._sounds)
+        return sum(1 for _ in self)
+
+    async def _read_again(self, path: Path) -> Sound | None:
+        before = len(self.findings)
+
+        def read() -> Sound | None:
+            with Converter() as converter:
+                return self._read(path, converter)
+
+        async with self._one_at_a_time:
+            sound = await asyncio.to_thread(read)
+        for problem in self.findings[before:]:
+            LOG.warning("sound", file=problem.file, reason=problem.reason)
+        return sound
+
+    def _read(self, path: Path, converter: Converter) -> Sound | None:
+        """Take up a file as it is now."""
+        version: _Version = ()
+        sound: Sound | None = None
+        problem = ""
+        try:
+            version = _version(path)
+            sound, left_out = _load(path, self._cache_dir, converter)
+            if left_out:
+                problem = f"{left_out} damaged {'part is' if left_out == 1 else 'parts are'} left out"
+        except ConversionError as error:
+            problem = str(error)
+        except OSError as error:
+            problem = _words(error)
+        self._files[path.name] = _File(version, sound, problem)
+        if problem:
+            self.findings.append(SoundProblem(path.name, problem))
+        return sound
 
 
-def _load(file: Path, cache_dir: Path) -> Sound:
+def _version(path: Path) -> _Version:
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns, status.st_ino
+
+
+def _load(file: Path, cache_dir: Path, converter: Converter) -> tuple[Sound, int]:
+    """The sound, and how many parts of it are left out. Raises ConversionError, OSError."""
     if not is_sound_name(file.name):
-        raise UnusableSoundError(f"its name must be {NAME_RULE}")
+        raise ConversionError(f"its name must be {NAME_RULE}")
     if not file.resolve().is_relative_to(file.parent.resolve()):
-        raise UnusableSoundError("a link that leads out of the directory")
+        raise ConversionError("a link that leads out of the directory")
     status = file.stat()
     if not stat.S_ISREG(status.st_mode):
-        raise UnusableSoundError("not a file")
+        raise ConversionError("not a file")
     version = f"{_CONVERSION} {status.st_size} {status.st_mtime_ns} {file.resolve()}"
     target = cache_dir / f"{file.name}.{hashlib.sha256(version.encode()).hexdigest()[:16]}.au"
+    note = target.with_name(f".{target.name}.left_out")
     if not target.exists():
-        # PyAV costs 23 MB and 0.15 s. A sidecar does without it if another process has converted every sound.
-        from sidecar.media import audiofile  # noqa: PLC0415
+        with alone(cache_dir):
+            if not target.exists() and (left_out := converter.convert(file, target)):
+                note.write_text(str(left_out))
+    return Sound(file.name, target, _duration_ms(target)), int(note.read_text() or 0) if note.exists() else 0
 
-        audiofile.convert(file, target)
-    return Sound(file.name, target, _duration_ms(target))
+
+def cache_of_user() -> Path:
+    """Where converted sounds live: systemd's CACHE_DIRECTORY if set, else the user's cache."""
+    if directory := os.environ.get("CACHE_DIRECTORY"):
+        return Path(directory) / "sounds"
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return Path(home if os.path.isabs(home) else tempfile.gettempdir()) / "callinteractive" / "sounds"
 
 
 def _duration_ms(converted: Path) -> int:

@@ -128,7 +128,8 @@ contexts:
         dtmf.unsubscribe.side_effect = self._unsubscribe
         self.dtmf = dtmf
         sounds = create_autospec(SoundLibrary, instance=True)
-        sounds.find.side_effect = lambda name: None if name == "missing.wav" else Sound(name, Path(name), 40)
+        sounds.get.side_effect = lambda name: None if name == "missing.wav" else Sound(name, Path(name), 40)
+        sounds.why_not.side_effect = lambda name: f"the sound library has no {name}"
         webhook = create_autospec(Webhook, instance=True)
         webhook.fetch.side_effect = self._fetch
         return Services(

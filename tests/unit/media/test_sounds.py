@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import random
+import struct
+import sys
+import threading
 import wave
 from pathlib import Path
 from typing import Any
@@ -12,7 +17,8 @@ import numpy as np
 import pytest
 
 from callinteractive.sounds import is_sound_name
-from sidecar.media import audiofile
+from sidecar.media import audiofile, conversion, sounds
+from sidecar.media.conversion import ConversionError
 from sidecar.media.sounds import AU_HEADER, Sound, SoundLibrary
 from tests.support.audio import CODECS, Decoder, level, share_of, tone
 
@@ -29,12 +35,41 @@ FORMATS = {
     "voice.flac": ("flac", "flac", 48000, "stereo"),
     "s16.au": ("au", "pcm_s16be", 16000, "mono"),
     "UPPER.WAV": ("wav", "pcm_s16le", 16000, "mono"),
+    "adpcm-ms.wav": ("wav", "adpcm_ms", 8000, "mono"),
+    "adpcm-ima.wav": ("wav", "adpcm_ima_wav", 8000, "mono"),
+    "mp3-in.wav": ("wav", "libmp3lame", 44100, "mono"),
+    "g726.wav": ("wav", "g726", 8000, "mono"),
+    "u8.wav": ("wav", "pcm_u8", 8000, "mono"),
+    "voice.m4a": ("ipod", "aac", 44100, "stereo"),
+    "voice.mp4": ("mp4", "aac", 44100, "mono"),
+    "voice.aac": ("adts", "aac", 44100, "mono"),
+    "voice.aiff": ("aiff", "pcm_s16be", 44100, "mono"),
+    "voice.aif": ("aiff", "pcm_s24be", 48000, "stereo"),
+    "voice.caf": ("caf", "pcm_s16be", 22050, "mono"),
+    "voice.webm": ("webm", "libopus", 48000, "mono"),
+    "voice.ulaw": ("mulaw", "pcm_mulaw", 8000, "mono"),
+    "voice.ul": ("mulaw", "pcm_mulaw", 8000, "mono"),
+    "voice.alaw": ("alaw", "pcm_alaw", 8000, "mono"),
+    "voice.al": ("alaw", "pcm_alaw", 8000, "mono"),
+    "voice.sln": ("s16le", "pcm_s16le", 8000, "mono"),
+    "voice.sln16": ("s16le", "pcm_s16le", 16000, "mono"),
+    "voice.sln44": ("s16le", "pcm_s16le", 44100, "mono"),
+    "voice.g722": ("g722", "g722", 16000, "mono"),
 }
 
 
-def write_sound(path: Path, container: str, codec: str, rate: int, layout: str, seconds: float = 1.0) -> None:
+def write_sound(
+    path: Path,
+    container: str,
+    codec: str,
+    rate: int,
+    layout: str,
+    seconds: float = 1.0,
+    metadata: dict[str, str] | None = None,
+) -> None:
     """A 700 Hz tone in any format."""
     with av.open(str(path), "w", format=container) as output:
+        output.metadata.update(metadata or {})
         stream: Any = output.add_stream(codec, rate=rate)
         stream.layout = layout
         stream.options = {"strict": "experimental"}  # ffmpeg's own vorbis encoder wants to be asked so
@@ -141,23 +176,20 @@ def test_a_name_is_a_key_and_never_a_path(source: Path, cache: Path, name: str) 
     assert SoundLibrary.load(source, cache).find(name) is None
 
 
-def test_converted_once_and_again_when_the_source_changes(
-    source: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    converted: list[str] = []
-    convert = audiofile.convert
-    monkeypatch.setattr(audiofile, "convert", lambda file, target: (converted.append(file.name), convert(file, target)))
+def test_converted_once_and_again_when_the_source_changes(source: Path, cache: Path) -> None:
     for name in ("one.wav", "two.wav"):
         write_sound(source / name, *FORMATS["s16-8k.wav"])
     first = SoundLibrary.load(source, cache).find("one.wav")
+    assert first is not None
+    made_at = first.path.stat().st_ino
     assert SoundLibrary.load(source, cache).find("one.wav") == first
-    assert converted == ["one.wav", "two.wav"]
+    assert first.path.stat().st_ino == made_at
+    assert len(list(cache.glob("*.au"))) == 2
     write_sound(source / "one.wav", *FORMATS["s16-8k.wav"], seconds=2.0)
     changed = SoundLibrary.load(source, cache).find("one.wav")
-    assert converted == ["one.wav", "two.wav", "one.wav"]
+    assert len(list(cache.glob("*.au"))) == 3
     assert changed is not None
     assert changed.duration_ms == 2000
-    assert first is not None
     assert first.path.exists()  # a sidecar started before may still play it
 
 
@@ -168,19 +200,312 @@ def test_nothing_half_done_is_left(source: Path, cache: Path) -> None:
     assert list(cache.iterdir()) == []
 
 
-def test_a_sound_that_ends_in_rubbish(source: Path, cache: Path) -> None:
-    """A truncated file gives what it has, or a reason; never an exception."""
-    write_sound(source / "cut.mp3", *FORMATS["voice.mp3"], seconds=3)
-    data = (source / "cut.mp3").read_bytes()
-    (source / "cut.mp3").write_bytes(data[: len(data) // 2] + os.urandom(500))
+# -- files of other people's tools, damaged files, hostile files
+
+
+def wav(data: bytes, *chunks: bytes, rate: int = 8000, channels: int = 1) -> bytes:
+    """A RIFF/WAVE file with 16 bit samples, `chunks` before its data."""
+    form = struct.pack("<HHIIHH", 1, channels, rate, rate * 2 * channels & 0xFFFFFFFF, 2 * channels & 0xFFFF, 16)
+    body = b"WAVEfmt " + struct.pack("<I", 16) + form + b"".join(chunks) + b"data" + struct.pack("<I", len(data)) + data
+    return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
+def only(source: Path, cache: Path) -> tuple[Sound | None, str]:
+    """The only sound of the library, and what was found."""
     library = SoundLibrary.load(source, cache)
-    assert len(library) + len(library.findings) == 1
+    return next(iter(library), None), " ".join(problem.reason for problem in library.findings)
 
 
-def test_too_long(source: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(audiofile, "MAX_DURATION_S", 2)
-    write_sound(source / "long.wav", *FORMATS["s16-8k.wav"], seconds=2.1)
-    assert SoundLibrary.load(source, cache).findings[0].reason == "longer than 2 s"
+LATIN_1 = bytes.fromhex("42656772FCDF756E6700")
+TITLE = b"LIST" + struct.pack("<I", 22) + b"INFOINAM" + struct.pack("<I", len(LATIN_1)) + LATIN_1
+
+
+def test_P1_a_title_in_latin_1_is_no_matter(source: Path, cache: Path) -> None:
+    (source / "greeting.wav").write_bytes(wav(tone((700,), 1, 8000).tobytes(), TITLE))
+    sound, found = only(source, cache)
+    assert sound is not None
+    assert (sound.duration_ms, found) == (1000, "")
+    assert share_of(700, samples_of(sound), 8000) > 0.95
+
+
+def with_ogg_checksums(data: bytes) -> bytes:
+    """RFC 3533 section 6: a page with a wrong one would be passed over."""
+    pages = data.split(b"OggS")
+    for index, page in enumerate(pages[1:], 1):
+        clean = b"OggS" + page[:18] + bytes(4) + page[22:]
+        checksum = 0
+        for octet in clean:
+            checksum ^= octet << 24
+            for _ in range(8):
+                checksum = (checksum << 1 ^ (0x04C11DB7 if checksum & 0x80000000 else 0)) & 0xFFFFFFFF
+        pages[index] = page[:18] + struct.pack("<I", checksum) + page[22:]
+    return b"OggS".join(pages)
+
+
+@pytest.mark.parametrize("name", ["voice.mp3", "voice.flac", "voice.m4a", "voice.opus", "voice.aiff", "voice.webm"])
+def test_no_tag_of_any_kind_is_looked_at(source: Path, cache: Path, name: str) -> None:
+    write_sound(source / name, *FORMATS[name], metadata={"title": "Ziel########", "artist": "Ziel########"})
+    data = (source / name).read_bytes()
+    assert b"########" in data
+    data = data.replace(b"########", b"\xfc\xdf\xff\xfe\xc3\x28\x00\x80")
+    (source / name).write_bytes(with_ogg_checksums(data) if name.endswith("opus") else data)
+    sound, found = only(source, cache)
+    assert sound is not None, found
+    assert sound.duration_ms == pytest.approx(1000, abs=60)
+
+
+def joined(path: Path, *parts: tuple[str, str, int, str]) -> None:
+    data = b""
+    for part in parts:
+        write_sound(path, *part)
+        data += path.read_bytes()
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("rates", [(44100, 22050), (22050, 44100), (44100, 22050, 44100), (48000, 16000)])
+def test_P2_a_sample_rate_may_change(source: Path, cache: Path, rates: tuple[int, ...]) -> None:
+    joined(source / "two.mp3", *(("mp3", "libmp3lame", rate, "mono") for rate in rates))
+    sound, _ = only(source, cache)
+    assert sound is not None
+    assert sound.duration_ms == pytest.approx(1000 * len(rates), abs=150)
+    samples = samples_of(sound)
+    for second in range(len(rates)):
+        assert share_of(700, samples[second * 8000 + 2500 : second * 8000 + 6500], 8000) > 0.9
+
+
+def test_channels_may_change(source: Path, cache: Path) -> None:
+    joined(source / "two.mp3", ("mp3", "libmp3lame", 44100, "mono"), ("mp3", "libmp3lame", 44100, "stereo"))
+    sound, _ = only(source, cache)
+    assert sound is not None
+    assert sound.duration_ms == pytest.approx(2000, abs=150)
+
+
+@pytest.mark.parametrize("rubbish", [bytes(5000), b"\xff" * 5000, b"TAG" + bytes(125), b"text\r\n" * 700])
+@pytest.mark.parametrize("name", ["voice.mp3", "s16-8k.wav", "voice.flac", "voice.opus", "voice.aac"])
+def test_P3_what_follows_a_sound_is_left_out(source: Path, cache: Path, name: str, rubbish: bytes) -> None:
+    write_sound(source / name, *FORMATS[name])
+    with (source / name).open("ab") as file:
+        file.write(rubbish)
+    sound, found = only(source, cache)
+    assert sound is not None, found
+    assert sound.duration_ms == pytest.approx(1000, abs=90)
+    if rubbish == bytes(5000) and name == "voice.mp3":
+        assert "damaged" in found
+        assert "damaged" in only(source, cache)[1]  # also where the conversion is there already
+
+
+@pytest.mark.parametrize("name", ["voice.mp3", "voice.flac", "voice.aac"])
+def test_a_damaged_frame_is_left_out(source: Path, cache: Path, name: str) -> None:
+    write_sound(source / name, *FORMATS[name], seconds=3)
+    data = bytearray((source / name).read_bytes())
+    data[len(data) // 2 : len(data) // 2 + 900] = b"\xaa" * 900
+    (source / name).write_bytes(data)
+    sound, found = only(source, cache)
+    assert sound is not None, found
+    assert 2000 < sound.duration_ms < 3200
+
+
+@pytest.mark.parametrize("name", ["voice.mp3", "voice.flac", "voice.opus", "voice.aac", "s16-8k.wav", "voice.webm"])
+def test_a_file_that_was_cut_gives_what_it_has(source: Path, cache: Path, name: str) -> None:
+    write_sound(source / name, *FORMATS[name], seconds=3)
+    data = (source / name).read_bytes()
+    (source / name).write_bytes(data[: len(data) // 2])
+    sound, found = only(source, cache)
+    assert sound is not None, found
+    assert sound.duration_ms == pytest.approx(1500, abs=600)
+
+
+def test_raw_gsm(source: Path, cache: Path) -> None:
+    (source / "a.gsm").write_bytes(
+        bytes.fromhex("d820a2e15a50004924924924500049249249245000492492492450004924924924") * 50
+    )
+    sound, found = only(source, cache)
+    assert sound is not None, found
+    assert sound.duration_ms == 1000
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "reason"),
+    [
+        ("slow.wav", wav(bytes(4000), rate=1), "sample rate"),
+        ("fast.wav", wav(bytes(4000), rate=4_000_000_000), ""),
+        ("none.wav", wav(bytes(4000), rate=0), ""),
+        ("wide.wav", wav(bytes(4000), channels=65_535), ""),
+        ("list.mp3", b"#EXTM3U\n#EXTINF:1\nfile:///etc/passwd\n" * 50, ""),
+        ("list.mp4", b"ffconcat version 1.0\nfile '/etc/passwd'\n" * 50, ""),
+        ("zero.m4a", bytes(5000), ""),
+        ("noise.webm", b"\x1a\x45\xdf\xa3" + b"\xff" * 5000, ""),
+        ("noise.wma", b"0&\xb2u\x8ef\xcf\x11" + b"\xff" * 5000, ""),
+        ("noise.aiff", b"FORM\xff\xff\xff\xffAIFFCOMM" + b"\xff" * 5000, ""),
+    ],
+)
+def test_a_hostile_file_is_a_finding(source: Path, cache: Path, name: str, data: bytes, reason: str) -> None:
+    (source / name).write_bytes(data)
+    sound, found = only(source, cache)
+    assert sound is None
+    assert found
+    assert reason in found
+
+
+@pytest.mark.parametrize("data", [wav(bytes(4000), rate=1000), wav(bytes(2_000_000), rate=1000)])
+def test_too_long(source: Path, monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
+    monkeypatch.setattr(audiofile, "MAX_DURATION_S", 1)
+    (source / "long.wav").write_bytes(data)
+    with pytest.raises(ConversionError, match="longer than 1 s"):
+        audiofile.convert(source / "long.wav", source / "long.au")
+    assert not (source / "long.au").exists()
+
+
+@pytest.mark.parametrize("number", range(6))
+def test_noise_in_any_container_stops_nothing(source: Path, cache: Path, number: int) -> None:
+    """Every format, spoilt at many places: a sound or a finding."""
+    chance = random.Random(number)
+    for name, form in FORMATS.items():
+        if number % 5 == len(name + form[1]) % 5 or number == 5:
+            write_sound(source / name, *form, seconds=0.3)
+            data = bytearray((source / name).read_bytes())
+            for _ in range(chance.randint(1, 60)):
+                data[chance.randrange(len(data))] = chance.randrange(256)
+            (source / name).write_bytes(data)
+    library = SoundLibrary.load(source, cache)
+    names = {sound.name for sound in library} | {problem.file for problem in library.findings}
+    assert names == {file.name for file in source.iterdir()}
+
+
+def test_a_conversion_that_crashes_or_hangs_is_a_finding(
+    source: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    program = tmp_path / "python"
+    program.write_text(
+        f"#!{sys.executable}\n"
+        "import json, os, sys, time\n"
+        "job = json.loads(sys.stdin.readline())\n"
+        "folder, name = os.path.split(job['target'])\n"
+        "open(f'{folder}/.{name}.{os.getpid()}', 'w')\n"
+        "if job['source'].endswith('crash.wav'): os.abort()\n"
+        "time.sleep(60)\n"
+    )
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(program))
+    monkeypatch.setattr(conversion, "LONGEST_S", 0.5)
+    for name in ("crash.wav", "hang.wav"):
+        (source / name).touch()
+    library = SoundLibrary.load(source, cache)
+    assert {problem.file: problem.reason for problem in library.findings} == {
+        "crash.wav": "its conversion crashed",
+        "hang.wav": "its conversion took longer than 0.5 s",
+    }
+    assert list(cache.iterdir()) == []
+
+
+# -- while it runs
+
+
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sounds, "WAIT_S", 30)
+
+
+@pytest.fixture
+def running(source: Path, cache: Path) -> SoundLibrary:
+    write_sound(source / "old.wav", *FORMATS["s16-8k.wav"])
+    return SoundLibrary.load(source, cache)
+
+
+async def test_a_sound_that_is_added_is_found(running: SoundLibrary, source: Path) -> None:
+    assert await running.get("new.wav") is None
+    assert running.why_not("new.wav") == "the sound library has no new.wav"
+    write_sound(source / "new.wav", *FORMATS["s16-8k.wav"], seconds=2)
+    got = await asyncio.gather(*(running.get("new.wav") for _ in range(20)))
+    assert {sound.duration_ms for sound in got if sound} == {2000}
+    assert running.find("new.wav") == got[0]
+
+
+async def test_the_event_loop_goes_on_meanwhile(
+    running: SoundLibrary, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sounds, "WAIT_S", 0.05)
+    entered, go_on = threading.Event(), threading.Event()
+    convert = conversion.Converter.convert
+
+    def slow(self: conversion.Converter, source: Path, target: Path) -> int:
+        entered.set()
+        go_on.wait(10)
+        return convert(self, source, target)
+
+    monkeypatch.setattr(conversion.Converter, "convert", slow)
+    write_sound(source / "new.wav", *FORMATS["s16-8k.wav"])
+    assert await running.get("new.wav") is None  # not in time for this caller
+    assert entered.is_set()
+    assert running.why_not("new.wav") == "new.wav is still being converted"
+    assert await running.get("old.wav") is not None
+    go_on.set()
+    monkeypatch.setattr(sounds, "WAIT_S", 30)
+    assert await running.get("new.wav") is not None
+
+
+async def test_a_sound_that_is_replaced_is_heard_as_it_was_until_the_new_one_is_there(
+    running: SoundLibrary, source: Path
+) -> None:
+    write_sound(source / "old.wav", *FORMATS["s16-8k.wav"], seconds=2)
+    first = await running.get("old.wav")
+    assert first is not None
+    assert first.duration_ms == 1000
+    async with asyncio.timeout(10):
+        while (now := await running.get("old.wav")) is None or now.duration_ms != 2000:
+            await asyncio.sleep(0.01)
+
+
+async def test_a_sound_that_is_removed_is_gone(running: SoundLibrary, source: Path) -> None:
+    (source / "old.wav").unlink()
+    assert await running.get("old.wav") is None
+    assert running.why_not("old.wav") == "the sound library has no old.wav"
+
+
+async def test_a_bad_file_that_is_added_is_tried_once(
+    running: SoundLibrary, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (source / "bad.wav").write_bytes(b"not a sound")
+    assert await running.get("bad.wav") is None
+    assert running.why_not("bad.wav").startswith("bad.wav cannot be used: not readable as wav")
+    with monkeypatch.context() as patch:
+        patch.setattr(conversion.Converter, "convert", None)
+        assert await running.get("bad.wav") is None
+    write_sound(source / "bad.wav", *FORMATS["s16-8k.wav"])
+    assert await running.get("bad.wav") is not None
+
+
+@pytest.mark.parametrize("name", ["", "..", "../sounds/old.wav", "/etc/passwd", ".old.wav", "a/b", "a\0"])
+async def test_what_is_no_name_is_never_looked_for(running: SoundLibrary, name: str) -> None:
+    assert await running.get(name) is None
+
+
+async def test_a_link_out_that_is_added_is_refused(running: SoundLibrary, source: Path, tmp_path: Path) -> None:
+    write_sound(tmp_path / "outside.wav", *FORMATS["s16-8k.wav"])
+    (source / "link.wav").symlink_to(tmp_path / "outside.wav")
+    assert await running.get("link.wav") is None
+    assert "leads out" in running.why_not("link.wav")
+
+
+async def test_what_is_left_when_the_time_is_up_is_converted_when_asked_for(source: Path, cache: Path) -> None:
+    for name in ("a.wav", "b.wav"):
+        write_sound(source / name, *FORMATS["s16-8k.wav"])
+    library = SoundLibrary.load(source, cache, within_s=-1)
+    assert (len(library), library.findings) == (0, [])
+    assert await library.get("b.wav") is not None
+
+
+def test_several_processes_convert_once(source: Path, cache: Path) -> None:
+    for number in range(5):
+        write_sound(source / f"{number}.wav", *FORMATS["s16-44k-stereo.wav"])
+    libraries: list[SoundLibrary] = []
+    loads = [threading.Thread(target=lambda: libraries.append(SoundLibrary.load(source, cache))) for _ in range(4)]
+    for load in loads:
+        load.start()
+    for load in loads:
+        load.join()
+    assert [len(library) for library in libraries] == [5] * 4
+    assert len(list(cache.iterdir())) == 5
 
 
 def test_a_missing_directory_is_a_finding(tmp_path: Path, cache: Path) -> None:

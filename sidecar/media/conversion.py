@@ -1,0 +1,99 @@
+"""Converts sound files in a process of its own: a file that makes ffmpeg crash, hang or grow stops only that."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import select
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+LONGEST_S = 120.0
+"""For one file."""
+
+
+class ConversionError(Exception):
+    """Why a file could not be converted, in words for the person who supplied it."""
+
+
+class Converter:
+    """A context manager; its process begins with the first file, and ends with it or with this process.
+
+    Blocking: in an event loop, run it in a thread.
+    """
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._end()
+
+    def convert(self, source: Path, target: Path) -> int:
+        """Write `source` to `target`; returns how many parts of it were left out. Raises ConversionError."""
+        return int(self._do({"source": str(source), "target": str(target)}))
+
+    def write_tone(self, target: Path, frequency_hz: float, on_s: float, off_s: float) -> None:
+        """Raises ConversionError."""
+        self._do({"tone": [frequency_hz, on_s, off_s], "target": str(target)})
+
+    def _do(self, job: dict[str, Any]) -> int:
+        if self._process is None:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "sidecar.media.audiofile"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                cwd=Path(__file__).parents[2],
+            )
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        answer = b""
+        with suppress(BrokenPipeError):
+            self._process.stdin.write(json.dumps(job).encode() + b"\n")
+            self._process.stdin.flush()
+            if not select.select([self._process.stdout], [], [], LONGEST_S)[0]:
+                self._end(job["target"])
+                raise ConversionError(f"its conversion took longer than {LONGEST_S:g} s")
+            answer = self._process.stdout.readline()
+        if not answer.endswith(b"\n"):
+            self._end(job["target"])
+            raise ConversionError("its conversion crashed")
+        outcome = json.loads(answer)
+        if "reason" in outcome:
+            raise ConversionError(outcome["reason"])
+        return int(outcome["left_out"])
+
+    def _end(self, unfinished: str | None = None) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.communicate()
+            if unfinished is not None:
+                unfinished_name(Path(unfinished), self._process.pid).unlink(missing_ok=True)
+            self._process = None
+
+
+def unfinished_name(target: Path, pid: int) -> Path:
+    """What a conversion is called until it is complete, so that nobody finds half of one."""
+    return target.with_name(f".{target.name}.{pid}")
+
+
+@contextmanager
+def alone(directory: Path) -> Iterator[None]:
+    """One process at a time converts into `directory`, so that several sidecars do not all convert the same files."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
