@@ -41,11 +41,11 @@ class Converter:
 
     def convert(self, source: Path, target: Path) -> int:
         """Write `source` to `target`; returns how many parts of it were left out. Raises ConversionError."""
-        return int(self._do({"source": str(source), "target": str(target)}))
+        return int(self._do({"source": str(source.absolute()), "target": str(target.absolute())}))
 
     def write_tone(self, target: Path, frequency_hz: float, on_s: float, off_s: float) -> None:
         """Raises ConversionError."""
-        self._do({"tone": [frequency_hz, on_s, off_s], "target": str(target)})
+        self._do({"tone": [frequency_hz, on_s, off_s], "target": str(target.absolute())})
 
     def _do(self, job: dict[str, Any]) -> int:
         if self._process is None:

@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from cli.main import main
+from tests.unit.media.test_sounds import FORMATS, write_sound
 
 DEMO = Path(__file__).parents[3] / "examples" / "demo"
 
@@ -30,8 +31,9 @@ contexts:
 @pytest.fixture
 def check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     (tmp_path / "sounds").mkdir()
-    (tmp_path / "sounds" / "here.wav").touch()
+    write_sound(tmp_path / "sounds" / "here.wav", *FORMATS["s16-8k.wav"])
 
     def run(*files: str, stdin: bytes = b"", **texts: str) -> Result:
         for name, text in texts.items():
@@ -63,6 +65,26 @@ def test_a_missing_sound_and_a_transfer_to_nowhere_show_only_together(check) -> 
     assert number == (
         "ivr.yaml:7: contexts.1.options.start[1]: +4912 is no extension, no IVR, and no trunk has a `to`"
     )
+
+
+def test_a_sound_that_is_none_is_found(check, tmp_path: Path) -> None:
+    (tmp_path / "sounds" / "here.wav").write_bytes(b"not a sound")
+    result = check(site=SITE, ivr=IVR)
+    assert result.exit_code == 1
+    assert result.stdout.startswith("ivr.yaml:6: contexts.1.options.start[0]: here.wav: not readable as wav")
+
+
+def test_a_sound_that_is_damaged_is_found_every_time(check, tmp_path: Path) -> None:
+    write_sound(tmp_path / "sounds" / "here.mp3", *FORMATS["voice.mp3"])
+    with (tmp_path / "sounds" / "here.mp3").open("ab") as file:
+        file.write(bytes(5000))
+    for _ in range(2):
+        assert "damaged" in check(site=SITE, ivr=IVR.replace("here.wav", "here.mp3")).stdout
+
+
+def test_a_ringback_is_a_sound_too(check) -> None:
+    found = check(site=SITE + "defaults: {ringback: gone.wav}\n", ivr=IVR).stdout
+    assert found == "site.yaml:0: defaults.ringback: there is no gone.wav in sounds\n"
 
 
 def test_a_trunk_takes_every_other_number(check) -> None:
