@@ -41,8 +41,9 @@ class ResponseError(CallInteractiveError):
     """
 
     def __init__(self, reason: str, line: int = 0) -> None:
-        super().__init__(f"line {line}: {reason}" if line else reason)
-        self.reason = reason
+        # It may quote the body, of which nothing may reach a terminal that is no text.
+        self.reason = "".join(character if character.isprintable() else "\ufffd" for character in reason)
+        super().__init__(f"line {line}: {self.reason}" if line else self.reason)
         self.line = line
 
 

@@ -8,10 +8,11 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """The web application answered with this status and body (at most `response.MAX_BODY` octets)."""
+    """The web application answered with this status, body (at most `response.MAX_BODY` octets) and Content-Type."""
 
     status: int
     body: bytes
+    content_type: str | None = None
 
 
 FetchOutcome = Literal["timeout", "unreachable", "too_large", "redirect", "protocol"]

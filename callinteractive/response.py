@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from lxml import etree
 
-from callinteractive import actions
+from callinteractive import actions, charset
 from callinteractive.errors import InvalidActionError, ResponseError
 from callinteractive.written import WrittenAction
 
@@ -27,13 +27,17 @@ class Response:
     warnings: tuple[str, ...] = ()
 
 
-def parse(body: bytes) -> Response:
-    """Read the body of an answer. An empty body is an answer without actions (X1). Raises ResponseError (X3)."""
+def parse(body: bytes, content_type: str | None = None) -> Response:
+    """Read the body of an answer. An empty body is an answer without actions (X1). Raises ResponseError (X3).
+
+    `content_type` is the value of the answer's Content-Type, whose charset counts (R9).
+    """
     if len(body) > MAX_BODY:
         raise ResponseError(f"the body is longer than {MAX_BODY} octets")
-    if not body.strip():
+    text = charset.decode(body, content_type)
+    if not text.strip():
         return Response()
-    root = _root(body)
+    root = _root(text.encode())
     children = list(root)
     if len(children) > MAX_ACTIONS:
         raise ResponseError(f"{len(children)} actions, at most {MAX_ACTIONS} are allowed", _line(children[MAX_ACTIONS]))
@@ -48,6 +52,7 @@ def _line(element: etree._Element) -> int:
 
 
 _PARSER = etree.XMLParser(
+    encoding="utf-8",  # whatever the declaration says: `charset` has seen to it
     resolve_entities=False,
     no_network=True,
     load_dtd=False,

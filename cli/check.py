@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 
 import click
 
-from callinteractive import response
+from callinteractive import charset, response
 from callinteractive.actions import Action
 from callinteractive.config import SITE_KEYS, load_ivr_file, load_site, without_pool
 from callinteractive.document import Document, Value
@@ -102,7 +102,7 @@ def _check_file(name: str, checked: _Checked) -> None:
         checked.findings.append(Finding(shown, 0, "file", error.strerror or str(error)))
         return
     # An empty answer is a response too: it means "go on" (X1).
-    if not data.strip() or data.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
+    if charset.is_markup(data):
         _check_response(data, shown, checked)
         return
     text, findings = decode(data, shown)

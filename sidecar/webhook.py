@@ -78,7 +78,7 @@ class Webhook:
         answer = await self._connections.exchange(
             request.method, request.url, headers, request.body, request.connect_timeout_s
         )
-        return Fetched(answer.status, answer.body)
+        return Fetched(answer.status, answer.body, answer.content_type)
 
     async def _follow(self, request: HttpRequest) -> Fetched:
         outgoing = self._client.build_request(
@@ -89,7 +89,8 @@ class Webhook:
             timeout=httpx.Timeout(request.timeout_s, connect=request.connect_timeout_s),
         )
         response = await self._client.send(outgoing, stream=True, follow_redirects=True)
-        return Fetched(response.status_code, b"".join([chunk async for chunk in response.aiter_raw()]))
+        body = b"".join([chunk async for chunk in response.aiter_raw()])
+        return Fetched(response.status_code, body, response.headers.get("Content-Type"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +100,10 @@ class _Answer:
     status: int
     headers: tuple[tuple[bytes, bytes], ...]
     body: bytes
+
+    @property
+    def content_type(self) -> str | None:
+        return next((value.decode("latin-1") for name, value in self.headers if name.lower() == b"content-type"), None)
 
 
 class _Connections(httpx.AsyncBaseTransport):
