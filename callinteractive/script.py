@@ -215,10 +215,10 @@ class CallScript:
         self.note("info", "hangup", cause=cause)
         return Hangup(cause, code)
 
-    def run_response(self, body: bytes) -> None:
+    def run_response(self, body: bytes, content_type: str | None = None) -> None:
         """Run the actions of the web application's answer before the option's next rule (X5); none if it is invalid."""
         try:
-            parsed = response.parse(body)
+            parsed = response.parse(body, content_type)
         except ResponseError as error:
             self.note("error", "webhook", outcome="invalid", reason=str(error), line=error.line)
             return

@@ -154,7 +154,7 @@ class ScriptContext(Protocol):
     def hang_up(self, cause: str, code: int | None = None) -> Hangup:
         """End the call. `cause` is for the log, `code` the SIP code of a failed transfer (A13)."""
 
-    def run_response(self, body: bytes) -> None:
+    def run_response(self, body: bytes, content_type: str | None = None) -> None:
         """Run the actions of the web application's answer before the option's next rule (X5)."""
 
     def request(self, url: str, method: str) -> HttpRequest:

@@ -47,7 +47,7 @@ class CallInteractive(Action):
             return DONE
         if isinstance(event, Fetched):
             if 200 <= event.status <= 299:
-                call.run_response(event.body)
+                call.run_response(event.body, event.content_type)
             else:
                 call.note("error", "webhook", outcome="status", reason=f"HTTP status {event.status}")
             return DONE

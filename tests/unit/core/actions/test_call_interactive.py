@@ -73,6 +73,12 @@ def test_X3_whatever_fails_is_one_error_and_the_next_rule_runs(event: Event, out
     assert error.fields["reason"]
 
 
+def test_R9_the_charset_of_content_type_counts():
+    body = "<Response><SetVar name='v'>Jürgen</SetVar><PlaySound>a.wav</PlaySound></Response>".encode("latin-1")
+    assert asked().tell(Fetched(200, body, 'text/xml; charset="ISO-8859-1"')) == Play("a.wav")
+    assert isinstance(asked().tell(Fetched(200, body, "text/xml")), Hangup)
+
+
 def test_X3_an_invalid_response_is_logged_with_its_line():
     call = asked()
     call.tell(Fetched(200, b"<Response>\n<Hangup/>\n<Nothing/></Response>"))
