@@ -27,7 +27,7 @@ LOG = structlog.get_logger()
 
 WAIT_S = 2.0
 """How long a call waits for a sound to be converted, at most."""
-_CONVERSION = 1  # to be counted up when the same source is to give another conversion
+_CONVERSION = 1  # count up when the conversion changes: the cache then converts every sound again
 
 AU_HEADER = struct.Struct(">4sIIIII")  # magic, data offset, data size, encoding, sample rate, channels
 SAMPLES_PER_S = 8000  # of one byte
@@ -113,12 +113,12 @@ class SoundLibrary:
         return library
 
     def find(self, name: str) -> Sound | None:
-        """The sound of this name as it was last read; None when there is none, whatever the name."""
+        """The sound of this name as it was last read, None if there is none. Any text may be asked for."""
         file = self._files.get(name)
         return file.sound if file else None
 
     async def get(self, name: str) -> Sound | None:
-        """The sound of this name as it is now; None when there is none, whatever the name.
+        """The sound of this name as it is now, None if there is none. Any text may be asked for.
 
         One that has been added is converted first, and comes as None if that takes longer than `WAIT_S`; it is there
         for the next caller. One that has been replaced is heard as it was until the new one is converted.
