@@ -14,11 +14,11 @@ from callinteractive.facts import CallFacts
 from callinteractive.headers import CallHeader, EntryHeader, StateHeader
 from callinteractive.model import Address
 from sidecar import app, sip
-from sidecar.app import Sidecar, sound_cache
+from sidecar.app import Sidecar
 from sidecar.call.services import Services
 from sidecar.media.dtmf import DtmfReceiver
 from sidecar.media.rtpengine import NgClient
-from sidecar.media.sounds import Sound, SoundLibrary
+from sidecar.media.sounds import Sound, SoundLibrary, cache_of_user
 from sidecar.metrics import COUNTS, Metrics
 from sidecar.sip import Counters, UserAgent
 from sidecar.webhook import Webhook
@@ -154,4 +154,4 @@ def test_where_converted_sounds_live(monkeypatch, environment, place):
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    assert sound_cache() == place
+    assert cache_of_user() == place
