@@ -6,7 +6,6 @@ Reading functions raise UnicodeDecodeError where the message's octets are not UT
 from __future__ import annotations
 
 from enum import Enum, StrEnum, auto
-from ipaddress import IPv6Address
 from typing import NamedTuple
 
 import KSR
@@ -70,9 +69,7 @@ def source() -> tuple[str, int]:
     """Where the message came from: IP address and port."""
     port = KSR.kx.get_srcport()
     assert isinstance(port, int)
-    host = _text(KSR.kx.get_srcip())
-    # Kamailio writes all eight groups of an IPv6 address; the configuration has the short form.
-    return str(IPv6Address(host)) if ":" in host else host, port
+    return _text(KSR.kx.get_srcip()), port
 
 
 def request_uri() -> str:

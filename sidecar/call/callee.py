@@ -44,7 +44,7 @@ class Callee:
         """Offer the caller's media to the numbers. Raises MediaError."""
         self._early_media = command.early_media
         offer = await self._media.offer_leg(self._b_tag, to_several=len(command.numbers) > 1)
-        shown = _presented(Identity.of(command.caller_name, command.caller_number), self._services.proxy.host)
+        shown = _presented(Identity.of(command.caller_name, command.caller_number), self._services.proxy.uri_host)
         self._leg = self._services.agent.invite(
             f"sip:transfer@{self._services.proxy}",
             offer.encode(),

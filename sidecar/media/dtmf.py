@@ -20,6 +20,7 @@ from enum import Enum
 import structlog
 
 from callinteractive.events import DIGITS
+from callinteractive.model import Address
 
 LOG = structlog.get_logger()
 
@@ -236,7 +237,7 @@ class DtmfReceiver:
         try:
             _notice_a_lost_host(writer.get_extra_info("socket"))
             self._connected.set()
-            LOG.info("digits come from RTPengine", address=f"{self._host}:{self._port}")
+            LOG.info("digits come from RTPengine", address=str(Address(self._host, self._port)))
             events = EventReader()
             while data := await reader.read(_CHUNK):
                 for event in events.feed(data):

@@ -23,6 +23,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from callinteractive.model import Address
+
 Fields = Mapping[str, Any]
 Reply = dict[str, Any]
 
@@ -103,7 +105,7 @@ class NgClient:
     """
 
     def __init__(self, host: str, port: int, timeouts: NgTimeouts | None = None) -> None:
-        self.address = (host, port)
+        self.address = Address(host, port)
         self.timeouts = timeouts or NgTimeouts()
         self.counters = NgCounters()
         self._cookie_prefix = secrets.token_hex(6)
@@ -208,7 +210,7 @@ class NgClient:
     def on_refused(self) -> None:
         """The kernel says that nobody listens."""
         self.counters.refusals += 1
-        self._fail_all(f"nobody listens at {self.address[0]}:{self.address[1]}")
+        self._fail_all(f"nobody listens at {self.address}")
 
     def on_datagram(self, datagram: bytes) -> None:
         """Take one reply."""

@@ -228,7 +228,7 @@ class RunningStack:
 
     async def metrics(self, index: int) -> dict[str, float]:
         """The gauges and counters of a sidecar, without those that have labels."""
-        url = f"http://{self.site.sidecars.host}:{self.site.sidecars.metrics_port + index}/metrics"
+        url = f"http://{Address(self.site.sidecars.host, self.site.sidecars.metrics_port + index)}/metrics"
         async with aiohttp.ClientSession() as session, session.get(url) as response:
             text = await response.text()
         samples = (sample for family in text_string_to_metric_families(text) for sample in family.samples)
