@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-import secrets
 import sysconfig
 from functools import partial
 from pathlib import Path
 
 from callinteractive.dispatcher import TRUNKS, sidecar_groups
+from callinteractive.keys import VARIABLE
 from callinteractive.model import Address, Site
+from cli.key import shared_key
 from cli.probe import answers_options
 from cli.process import ProcessSpec
 from cli.programs import locate
@@ -52,7 +53,7 @@ def kamailio_spec(site: Site, site_path: Path, ivr_path: Path, run_dir: Path) ->
             # Only where it is needed: without it the module that talks to RTPengine isn't even loaded.
             **({"CALLINTERACTIVE_RTPENGINE": _ng_url(site.rtpengine.ng)} if site.anchors_media else {}),
             # Kept in the environment of a service, it lets dialogs outlive a restart of Kamailio.
-            "CALLINTERACTIVE_ROUTE_KEY": os.environ.get("CALLINTERACTIVE_ROUTE_KEY") or secrets.token_hex(16),
+            VARIABLE: shared_key(),
         },
         ready=partial(answers_options, site.udp_address),
     )

@@ -7,7 +7,9 @@ import sys
 from functools import partial
 from pathlib import Path
 
+from callinteractive.keys import VARIABLE
 from callinteractive.model import Site
+from cli.key import shared_key
 from cli.partlog import LogFormat
 from cli.probe import answers_options
 from cli.process import ProcessSpec
@@ -19,6 +21,6 @@ def sidecar_spec(site: Site, site_path: Path, ivr_path: Path, index: int, log_fo
     return ProcessSpec(
         name=f"sidecar-{index}",
         argv=(sys.executable, "-P", "-m", "callinteractive", *serve, "--log-format", log_format),
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        env={**os.environ, VARIABLE: shared_key(), "PYTHONUNBUFFERED": "1"},
         ready=partial(answers_options, site.sidecars.addresses[index]),
     )

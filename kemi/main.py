@@ -21,6 +21,7 @@ if "CALLINTERACTIVE_PACKAGES" in os.environ:
 
 from callinteractive.config import load_ivr_file, load_site, without_pool  # noqa: E402
 from callinteractive.errors import ConfigError, Finding, HeaderError  # noqa: E402
+from callinteractive.keys import ROUTES, SIGNATURES, derive, site_key  # noqa: E402
 from callinteractive.model import IvrFile, Site  # noqa: E402
 from callinteractive.numbers import Directory  # noqa: E402
 from kemi import identity, ksr  # noqa: E402
@@ -185,23 +186,24 @@ def mod_init() -> Callbacks:
         site = load_site(*_read("CALLINTERACTIVE_SITE"))
         ivr_file = load_ivr_file(*_read("CALLINTERACTIVE_IVR"))
         _check_pools(site, ivr_file)
-    except (ConfigError, OSError, KeyError, UnicodeDecodeError) as error:
+        key = _key()
+    except (ConfigError, OSError, KeyError, ValueError) as error:
         print(f"callinteractive: cannot start: {error}", file=sys.stderr, flush=True)
         os._exit(EXIT_CONFIG)
     missing = [route for route in ksr.Route if not hasattr(Callbacks, route)]
     assert not missing, f"no callback for {missing}"
-    return compose(site, ivr_file, _route_key())
+    return compose(site, ivr_file, key)
 
 
-def compose(site: Site, ivr_file: IvrFile, route_key: bytes) -> Callbacks:
-    """Make everything that routes and join it. `route_key` signs the Record-Route of dialogs (`kemi.record_route`)."""
+def compose(site: Site, ivr_file: IvrFile, key: bytes) -> Callbacks:
+    """Make everything that routes and join it. `key` is the site's secret (`callinteractive.keys`)."""
     directory = Directory(site, ivr_file)
-    record_route = RecordRoute(route_key, anchors=site.anchors_media)
+    record_route = RecordRoute(derive(key, ROUTES), anchors=site.anchors_media)
     media = MediaAnchor()
     forks = Forks(media, record_route)
     registrar = Registrar(directory)
     transfer = Transfer(site, directory, registrar.contacts_of, forks)
-    sidecars = Sidecars(site.sidecars, ivr_file.contexts)
+    sidecars = Sidecars(site.sidecars, ivr_file.contexts, derive(key, SIGNATURES))
     redirects = Redirects(sidecars, transfer, anchors=site.anchors_media)
     ingress = Ingress(
         site,
@@ -230,6 +232,6 @@ def _read(variable: str) -> tuple[str, str]:
     return Path(path).read_text(encoding="utf-8"), path
 
 
-def _route_key() -> bytes:
+def _key() -> bytes:
     """From the environment, so that calls outlive a restart of Kamailio. Without it, a new key at every start."""
-    return bytes.fromhex(os.environ.get("CALLINTERACTIVE_ROUTE_KEY", "")) or secrets.token_bytes(16)
+    return site_key(os.environ) or secrets.token_bytes(16)

@@ -54,7 +54,7 @@ class Redirects:
         facts = str(call)
         transaction.call = facts
         transaction.user = user
-        self._sidecars.enter(user, entry, f"{call.NAME}: {facts}\r\n")
+        self._sidecars.enter(user, entry, {call.NAME: facts})
 
     def read_reply(self) -> None:
         """Kamailio's reply route of a reply with private headers, before these are removed: read those of a 302."""
@@ -128,10 +128,9 @@ class Redirects:
             ksr.log_error(f"call given up after {returns - 1} returns to a sidecar, before context {entry.context}")
             raise Refused(480, "Temporarily Unavailable")
         transaction.returns = returns
-        values = [(CallHeader.NAME, transaction.call), (StateHeader.NAME, transaction.state)]
+        headers = {CallHeader.NAME: transaction.call, StateHeader.NAME: transaction.state}
         if result:
-            values.append((result.NAME, str(result)))
-        headers = "".join(f"{name}: {value}\r\n" for name, value in values)
+            headers[result.NAME] = str(result)
         self._sidecars.enter(transaction.user, entry, headers)
 
 

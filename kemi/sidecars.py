@@ -18,6 +18,7 @@ from callinteractive.dispatcher import sidecar_groups
 from callinteractive.headers import EntryHeader
 from callinteractive.limits import OVERLOAD_RETRY_S, OVERLOAD_WAIT_S
 from callinteractive.model import Address, SidecarPool
+from callinteractive.signature import SignatureHeader
 from kemi import ksr
 from kemi.ksr import Route
 from kemi.refusal import Refused
@@ -39,9 +40,10 @@ class Unavailable(Refused):
 
 
 class Sidecars:
-    """The pools that calls enter by. `contexts` says which pool serves a context."""
+    """The pools that calls enter by. `contexts` says which pool serves a context. `key` signs what a sidecar gets."""
 
-    def __init__(self, pool: SidecarPool, contexts: Mapping[str, Context]) -> None:
+    def __init__(self, pool: SidecarPool, contexts: Mapping[str, Context], key: bytes) -> None:
+        self._key = key
         self._pools = {name: context.pool for name, context in contexts.items()}
         self._groups = sidecar_groups(pool)
         self._members: dict[str | None, list[Address]] = {
@@ -58,16 +60,19 @@ class Sidecars:
         if self._rests_until and time.monotonic() < self._rests_until.get(self._groups[self._pools[context]], 0.0):
             raise Unavailable
 
-    def enter(self, user: str, entry: EntryHeader, headers: str) -> None:
+    def enter(self, user: str, entry: EntryHeader, headers: Mapping[str, str]) -> None:
         """Send the INVITE at hand to a sidecar that serves the context of `entry`. Raises Refused.
 
-        `headers`: the lines for the sidecar beside that of `entry`. `user`, escaped, is that of the Request-URI.
+        `headers`: the private headers beside `entry`, values by name. `user`, escaped, is that of the Request-URI.
         """
         pool = self._pools[entry.context]
         if not self._members[pool]:
             raise Unavailable  # never another pool: it would send the call back
         # Added in the branch route, so that they stay off any other branch this INVITE may get.
-        transaction.sidecar_headers = f"{headers}{entry.NAME}: {entry}\r\n"
+        values = {**headers, entry.NAME: str(entry)}
+        signature = SignatureHeader.sign(self._key, int(time.time()), ksr.call_id(), values)
+        values[signature.NAME] = str(signature)
+        transaction.sidecar_headers = "".join([f"{name}: {value}\r\n" for name, value in values.items()])
         ksr.set_request_uri(f"sip:{user}@{random.choice(self._members[pool])}")
         # If all are out, this choice stays: more likely the machine was busy for a moment than the whole pool is dead.
         ksr.select_destination(self._groups[pool])

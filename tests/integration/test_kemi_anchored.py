@@ -641,7 +641,7 @@ async def test_restart_of_kamailio(tmp_path: Path, engine: RunningRtpEngine, med
     """Nothing is kept of the dialog: the Route of its BYE says which media ends."""
     to = (f"{sip.NET}.8", sip.KAMAILIO[1])
     site = ANCHORING.replace(f"{sip.KAMAILIO[0]}:", f"{to[0]}:")
-    key = {"CALLINTERACTIVE_ROUTE_KEY": "ab" * 16}
+    key = {"CALLINTERACTIVE_KEY": "ab" * 16}
     async with sip.running_kamailio(tmp_path, site, IVR, **key) as kamailio, world_around(kamailio) as world:
         caller, phone = world.gateways[SECOND], world.phones[2]
         invite = caller.request("INVITE", f"sip:332@{to[0]}:{to[1]}", body=sip.SDP, From=OWN_FROM)

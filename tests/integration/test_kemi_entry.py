@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 
 import pytest
@@ -10,15 +11,19 @@ import pytest_asyncio
 
 from callinteractive.facts import CallFacts
 from callinteractive.headers import CallHeader, EntryHeader
+from callinteractive.keys import ROUTES, SIGNATURES, derive
+from callinteractive.signature import SIGNED, SignatureHeader
 from tests.integration import kemi_support as sip
 from tests.integration.kemi_support import Endpoint, Message, RunningKamailio
+
+KEY = "0123456789abcdef" * 2
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def kamailio(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningKamailio]:
-    async with sip.running_kamailio(tmp_path_factory.mktemp("kamailio")) as running:
+    async with sip.running_kamailio(tmp_path_factory.mktemp("kamailio"), CALLINTERACTIVE_KEY=KEY) as running:
         yield running
 
 
@@ -129,9 +134,20 @@ async def test_every_call_has_its_own_id_r2(trunk: Endpoint, sidecar: Endpoint) 
 async def test_private_headers_of_outsiders_are_removed(trunk: Endpoint, sidecar: Endpoint) -> None:
     forged = {"X_CI_Call": "call_id=forged", "x_ci_entry": "context=9", "X_Ci_Other": "1", "X_Customer": "kept"}
     got, facts = await entered(trunk, sidecar, trunk.invite("332", **forged))
-    assert sorted(got.private()) == ["X-CI-Call", "X-CI-Entry"]
+    assert sorted(got.private()) == ["X-CI-Call", "X-CI-Entry", "X-CI-Signature"]
     assert facts.call_id != "forged"
     assert got.get("X-Customer") == "kept"
+
+
+async def test_a_sidecar_can_tell_that_kamailio_sends_it_s8(trunk: Endpoint, sidecar: Endpoint) -> None:
+    got, _ = await entered(trunk, sidecar, trunk.invite("332", X_CI_Signature="t=1;v1=" + "0" * 64))
+    signature = SignatureHeader.parse(got.get(SignatureHeader.NAME))
+    key = derive(bytes.fromhex(KEY), SIGNATURES)
+    values = {name: got.get(name) for name in SIGNED}
+    assert signature.is_valid(key, time.time(), got.get("Call-ID"), values)
+    assert not signature.is_valid(key, time.time(), "another", values)
+    assert not signature.is_valid(key, time.time(), got.get("Call-ID"), values | {"X-CI-Result": "code=486"})
+    assert not signature.is_valid(derive(bytes.fromhex(KEY), ROUTES), time.time(), got.get("Call-ID"), values)
 
 
 async def test_no_private_header_reaches_the_caller(trunk: Endpoint, sidecar: Endpoint) -> None:

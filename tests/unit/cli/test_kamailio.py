@@ -6,6 +6,7 @@ from pathlib import Path
 
 from callinteractive.config import load_site
 from cli.kamailio import kamailio_spec
+from cli.sidecar import sidecar_spec
 
 SITE = """
 node: 1
@@ -57,7 +58,11 @@ def test_rtpengine_is_told_of_only_where_media_is_anchored(tmp_path: Path) -> No
     assert told == [None, "udp:127.0.0.1:22222", "udp6:[::1]:22300"]
 
 
-def test_every_start_of_a_stack_has_its_own_key(tmp_path: Path) -> None:
+def test_all_parts_of_a_stack_have_one_key(tmp_path: Path) -> None:
     site, path = load_site(SITE, "site.yaml"), tmp_path / "x.yaml"
-    keys = {kamailio_spec(site, path, path, tmp_path).env["CALLINTERACTIVE_ROUTE_KEY"] for _ in range(2)}
-    assert len(keys) == 2
+    specs = [
+        kamailio_spec(site, path, path, tmp_path),
+        *(sidecar_spec(site, path, path, index, "json") for index in range(2)),
+    ]
+    [key] = {spec.env["CALLINTERACTIVE_KEY"] for spec in specs}
+    assert len(bytes.fromhex(key)) == 16

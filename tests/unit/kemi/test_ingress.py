@@ -8,6 +8,7 @@ import pytest
 
 from callinteractive.config import load_ivr_file, load_site
 from callinteractive.headers import CallHeader, EntryHeader
+from callinteractive.keys import ROUTES, derive
 from kemi.main import Callbacks, compose
 from kemi.transaction import transaction
 from tests.unit.kemi.fake_ksr import FakeKsr
@@ -23,7 +24,7 @@ ivrs: [{number: "000*332", id: 145, dids: ["+78123210001"], entry_context: 1}]
 contexts: {1: {name: main, options: {start: [hangup]}}}
 """
 KEY = b"0123456789abcdef"
-MARK = hashlib.blake2s(b"some-call-id", key=KEY, digest_size=8).hexdigest()
+MARK = hashlib.blake2s(b"some-call-id", key=derive(KEY, ROUTES), digest_size=8).hexdigest()
 
 
 @pytest.fixture

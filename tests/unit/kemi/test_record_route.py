@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from callinteractive.keys import ROUTES, derive
 from kemi.record_route import RecordRoute
 from tests.unit.kemi.fake_ksr import FakeKsr
-from tests.unit.kemi.test_ingress import KEY, MARK
+from tests.unit.kemi.test_ingress import KEY as SITE_KEY
+from tests.unit.kemi.test_ingress import MARK
 
+KEY = derive(SITE_KEY, ROUTES)
 MEDIA = "anchored-0123456789abcdef"
 
 

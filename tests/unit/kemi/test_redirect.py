@@ -37,7 +37,7 @@ def transfer() -> Mock:
 
 @pytest.fixture
 def redirects(ksr: FakeKsr, transfer: Mock) -> Redirects:
-    made = Redirects(Sidecars(SidecarPool(), {"3": Context("3", "main", {})}), transfer, anchors=False)
+    made = Redirects(Sidecars(SidecarPool(), {"3": Context("3", "main", {})}, b"key"), transfer, anchors=False)
     made.enter("332", CALL, ENTRY, caller_anchors=False)
     ksr.calls.clear()
     return made
@@ -77,12 +77,12 @@ def test_transfer_to_nobody(ksr: FakeKsr, redirects: Redirects, transfer: Mock) 
     with refused(404):
         fail(ksr, redirects, 302, PLAN, CALLER)
     fail(ksr, redirects, 302, PLAN, CALLER, STATE, ENTRY)
-    assert entered() == ["X-CI-Call", "X-CI-State", "X-CI-Result", "X-CI-Entry"]
+    assert entered() == ["X-CI-Call", "X-CI-State", "X-CI-Result", "X-CI-Entry", "X-CI-Signature"]
 
 
 def test_jump_brings_the_script_and_no_result(ksr: FakeKsr, redirects: Redirects, transfer: Mock) -> None:
     fail(ksr, redirects, 302, STATE, ENTRY)
-    assert entered() == ["X-CI-Call", "X-CI-State", "X-CI-Entry"]
+    assert entered() == ["X-CI-Call", "X-CI-State", "X-CI-Entry", "X-CI-Signature"]
     assert ksr.called("tm.t_relay")
     assert not transfer.carry_out.called
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from callinteractive.actions import Context
 from callinteractive.facts import CallFacts
 from callinteractive.headers import CallHeader, EntryHeader
 from callinteractive.model import SidecarPool
+from callinteractive.signature import SignatureHeader
 from kemi.sidecars import REST_S, Sidecars, Unavailable
 from tests.unit.kemi.fake_ksr import FakeKsr
 from tests.unit.kemi.refusals import refused
@@ -15,16 +18,20 @@ from tests.unit.kemi.refusals import refused
 CALL = CallHeader(CallFacts("c" * 32, "1:" + "c" * 32, "7", "N", "332", "000*332", 145))
 
 
+KEY = b"0123456789abcdef"
+
+
 @pytest.fixture
 def sidecars() -> Sidecars:
     return Sidecars(
         SidecarPool(3, "127.0.0.1", 5070, pools={"vip": (2,)}),
         {"3": Context("3", "main", {}), "4": Context("4", "vip", {}, pool="vip")},
+        KEY,
     )
 
 
 def enter(sidecars: Sidecars, context: str) -> None:
-    sidecars.enter("332", EntryHeader("000*332", context, "start"), f"{CALL.NAME}: {CALL}\r\n")
+    sidecars.enter("332", EntryHeader("000*332", context, "start"), {CALL.NAME: str(CALL)})
 
 
 def test_headers_are_the_branch_s_only(sidecars: Sidecars, ksr: FakeKsr) -> None:
@@ -32,9 +39,12 @@ def test_headers_are_the_branch_s_only(sidecars: Sidecars, ksr: FakeKsr) -> None
     assert not ksr.called("hdr.append")
     sidecars.on_branch()
     [(lines,)] = ksr.called("hdr.append")
-    call, entry, end = lines.split("\r\n")
+    call, entry, signature, end = lines.split("\r\n")
     assert CallHeader.parse(call.removeprefix("X-CI-Call: ")) == CALL
     assert EntryHeader.parse(entry.removeprefix("X-CI-Entry: ")) == EntryHeader("000*332", "3", "start")
+    values = dict(line.split(": ") for line in (call, entry))
+    signed = SignatureHeader.parse(signature.removeprefix("X-CI-Signature: "))
+    assert signed.is_valid(KEY, time.time(), "some-call-id", values)
     assert end == ""
 
 
