@@ -26,8 +26,14 @@ LOG = structlog.get_logger()
 
 CALLER_TAG = "caller"  # the caller's name in every call of RTPengine; only its digits count
 
-CONNECT_TIMEOUT_S = 1.0
-RECONNECT_PAUSE_S = 0.25
+OPEN_TIMEOUT_S = 2.0  # how long `open` waits for RTPengine
+CONNECT_TIMEOUT_S = 0.4
+"""RTPengine's backlog is 5. When many sidecars connect at once, the kernel drops the seventh's SYN and sends it again
+only after a second: a new attempt is faster."""
+PONG_TIMEOUT_S = 2.0
+RECONNECT_PAUSE_S = 0.1
+
+_PING = b"ready d7:command4:pinge"
 
 _LARGEST_EVENT = 4096
 _DEEPEST_EVENT = 4  # the notify, its data, the data's list of tags, and one to spare
@@ -177,7 +183,8 @@ def digit_of(event: dict[bytes, Bencoded]) -> tuple[str, DigitEvent] | None:
 class DtmfReceiver:
     """One sidecar's connection to one RTPengine: hands each digit to the call it belongs to.
 
-    A connection that breaks, as when RTPengine is started again, is made anew within half a second.
+    A connection that breaks, as when RTPengine is started again, is made anew within half a second. It counts as made
+    when RTPengine answers a ping on it: the kernel connects us before RTPengine knows, and until then no digit comes.
     """
 
     def __init__(self, host: str, port: int) -> None:
@@ -193,7 +200,7 @@ class DtmfReceiver:
         """Start to connect, and wait until it is done, or until it is clear that nobody is there now."""
         self._task = asyncio.create_task(self._keep_connected())
         with suppress(TimeoutError):
-            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            async with asyncio.timeout(OPEN_TIMEOUT_S):
                 await self._connected.wait()
 
     async def close(self) -> None:
@@ -232,19 +239,24 @@ class DtmfReceiver:
 
     async def _listen(self) -> None:
         """Until the connection ends. Raises OSError, TimeoutError, NotAnEventError."""
-        async with asyncio.timeout(CONNECT_TIMEOUT_S):
+        async with asyncio.timeout(CONNECT_TIMEOUT_S) as bound:
             reader, writer = await asyncio.open_connection(self._host, self._port)
-        try:
-            _notice_a_lost_host(writer.get_extra_info("socket"))
-            self._connected.set()
-            LOG.info("digits come from RTPengine", address=str(Address(self._host, self._port)))
-            events = EventReader()
-            while data := await reader.read(_CHUNK):
-                for event in events.feed(data):
-                    self._on_event(event)
-            raise ConnectionResetError("closed by RTPengine")
-        finally:
-            writer.transport.abort()
+            try:
+                bound.reschedule(asyncio.get_running_loop().time() + PONG_TIMEOUT_S)
+                _notice_a_lost_host(writer.get_extra_info("socket"))
+                writer.write(_PING)
+                events = EventReader()
+                while data := await reader.read(_CHUNK):
+                    for event in events.feed(data):
+                        if event.get(b"result") == b"pong":
+                            bound.reschedule(None)
+                            self._connected.set()
+                            LOG.info("digits come from RTPengine", address=str(Address(self._host, self._port)))
+                        else:
+                            self._on_event(event)
+                raise ConnectionResetError("closed by RTPengine")
+            finally:
+                writer.transport.abort()
 
     def _on_event(self, event: dict[bytes, Bencoded]) -> None:
         self.received += 1

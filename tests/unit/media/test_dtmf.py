@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callinteractive.events import DIGITS
+from sidecar.media import dtmf
 from sidecar.media.dtmf import (
     Bencoded,
     DigitEvent,
@@ -152,14 +153,20 @@ def test_the_first_way_that_delivers_is_the_calls_way() -> None:
 
 
 class FakeEngine:
-    """Sends events to whoever connects."""
+    """Answers the ping of whoever connects, and sends events. A deaf one leaves so many connections unanswered."""
 
-    def __init__(self) -> None:
+    def __init__(self, deaf_to: int = 0) -> None:
+        self.deaf_to = deaf_to
         self.writers: list[asyncio.StreamWriter] = []
         self.connected = asyncio.Event()
 
-    async def on_connect(self, _reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def on_connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.writers.append(writer)
+        cookie, _, command = (await reader.read(100)).partition(b" ")
+        assert command == b"d7:command4:pinge"
+        if len(self.writers) <= self.deaf_to:
+            return
+        writer.write(cookie + b" d6:result4:ponge")
         self.connected.set()
 
     async def next_connection(self, within_s: float = 5) -> asyncio.StreamWriter:
@@ -242,12 +249,31 @@ async def test_nobody_there_yet() -> None:
     began = time.monotonic()
     await receiver.open()
     assert not receiver.is_connected
-    assert time.monotonic() - began >= 1  # it gave RTPengine a second
+    assert time.monotonic() - began >= 1  # it gave RTPengine some time
     receiver.subscribe("0a", lambda digit: heard.append(digit.digit))
     async with fake_engine(engine, port):
         (await engine.next_connection()).write(event(b"0a"))
         await until(1, heard)
     await receiver.close()
+
+
+async def test_a_connection_that_rtpengine_has_not_taken_up_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel connects before RTPengine knows of it. RTPengine sends no digits there, and nothing tells us."""
+    monkeypatch.setattr(dtmf, "PONG_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(dtmf, "OPEN_TIMEOUT_S", 0.1)
+    engine = FakeEngine(deaf_to=1)
+    heard: list[str] = []
+    async with fake_engine(engine) as port:
+        receiver = DtmfReceiver(HOST, port)
+        await receiver.open()
+        assert not receiver.is_connected
+        receiver.subscribe("0a", lambda digit: heard.append(digit.digit))
+        (await engine.next_connection()).write(event(b"0a"))
+        assert len(engine.writers) == 2
+        await until(1, heard)
+        assert receiver.is_connected
+        assert receiver.received == 1
+        await receiver.close()
 
 
 async def test_a_call_whose_listener_fails_costs_no_other_its_digits() -> None:
