@@ -1,28 +1,37 @@
-"""What a SIP request says about its caller and the number called, as facts of the call (R2). Pure."""
+"""What a SIP request says about its caller and the number called, as facts of the call (R2). Pure.
+
+Lenient: phones and carriers write names as they like. What we send on is made by `callinteractive.identity`. Every text
+is bounded in length first and read in linear time: a worker that is busy serves nobody else.
+"""
 
 from __future__ import annotations
 
 import re
 import secrets
+from typing import NamedTuple
 from urllib.parse import unquote
 
 from callinteractive.identity import Identity
 from kemi.refusal import Refused
 
-# RFC 3261 25.1 name-addr and addr-spec, as far as a display name and a user part go. A tel URI's number ends at ";".
-_ADDRESS = re.compile(
-    r"""\s*(?:"(?P<quoted>(?:[^"\\]|\\.)*)"\s*|(?P<token>[^"<,]*?)\s*)   # display name
-        <?\s*(?:sips?:(?:(?P<user>[^@<>]*)@)?|tel:(?P<tel>[^;<>]*))""",
-    re.VERBOSE | re.IGNORECASE | re.DOTALL,
-)
+MAX_ADDRESS = 4096
+"""Characters of a From or P-Asserted-Identity."""
+MAX_URI = 2048
+"""Characters of a Request-URI."""
+
+# Nothing in these patterns can be read in two ways, so that a failure costs one pass.
+_QUOTED_NAME = re.compile(r'"((?:[^"\\]|\\.)*+)"', re.DOTALL)
 _QUOTED_PAIR = re.compile(r"\\(.)", re.DOTALL)
+_SCHEME = re.compile(r"(?:sips?|(tel)):", re.IGNORECASE)
+_VISUAL_SEPARATORS = str.maketrans("", "", "-.()")  # RFC 3966 3
+_GLOBAL_NUMBER = re.compile(r"\+[0-9]{1,20}", re.ASCII)
 
 
 class UnreadableError(Refused):
     """The request can't be understood. The text is the reason phrase."""
 
-    def __init__(self, reason: str) -> None:
-        super().__init__(400, reason)
+    def __init__(self, reason: str, code: int = 400) -> None:
+        super().__init__(code, reason)
 
 
 def decode_user(text: str) -> str:
@@ -38,6 +47,37 @@ def _unescape(text: str) -> str:
         return unquote(text, errors="strict")
     except UnicodeDecodeError:
         raise UnreadableError("User Part Is Not UTF-8") from None
+
+
+class Dialled(NamedTuple):
+    """The number that a Request-URI calls.
+
+    `user`: the user part for our own Request-URI, escaped. `number`: the same as the caller dialled it. `telephone`:
+    the number without visual separators, with its context in front (RFC 3966 5.1); the same as `number` mostly.
+    """
+
+    user: str
+    number: str
+    telephone: str
+
+
+def parse_dialled(uri: str) -> Dialled:
+    """Read a Request-URI, a SIP or tel URI. Raises UnreadableError."""
+    if len(uri) > MAX_URI:
+        raise UnreadableError("Request-URI Too Long", 414)
+    scheme, _, rest = uri.partition(":")
+    if scheme.lower() == "tel":  # RFC 3261 19.1.6: the number and its parameters are a SIP URI's user part
+        user = rest.partition("?")[0]
+    else:
+        user, at, _ = rest.partition("@")
+        user = user if at else ""
+    number = decode_user(user)
+    telephone = number.translate(_VISUAL_SEPARATORS)
+    context = uri_parameters(user + "@").get("phone-context", "") if ";" in user else ""
+    if context and not telephone.startswith("+"):
+        context = context.partition(":")[0].translate(_VISUAL_SEPARATORS)  # behind it is the URI's password
+        telephone = f"{context}{telephone}" if _GLOBAL_NUMBER.fullmatch(context) else telephone
+    return Dialled(user, number, telephone)
 
 
 def uri_parameters(uri: str) -> dict[str, str]:
@@ -56,14 +96,35 @@ def uri_parameters(uri: str) -> dict[str, str]:
 def parse_address(text: str) -> Identity:
     """The display name and the user of a From or P-Asserted-Identity value; of the first, if there are several.
 
+    RFC 3261 25.1 name-addr and addr-spec. A name without quotes may hold anything but ``<``: CALLER (US), INC.
     Raises UnreadableError where there is no SIP or tel URI in it.
     """
-    match = _ADDRESS.match(text)
-    if not match:
+    if len(text) > MAX_ADDRESS:
+        raise UnreadableError("Caller's Address Is Too Long")
+    name, uri = _split_address(text.strip())
+    scheme = _SCHEME.match(uri)
+    if not scheme:
         raise UnreadableError("Unreadable Caller")
-    quoted = match["quoted"]
-    name = match["token"] if quoted is None else _QUOTED_PAIR.sub(r"\1", quoted)
-    return Identity.of(name or "", decode_user(match["user"] or match["tel"] or ""))
+    rest = uri[scheme.end() :]
+    if scheme[1]:
+        return Identity.of(name, decode_user(rest))
+    user, at, _ = rest.partition("@")
+    return Identity.of(name, decode_user(user) if at else "")
+
+
+def _split_address(text: str) -> tuple[str, str]:
+    """The display name without its quotes, and what begins with the URI."""
+    quoted = _QUOTED_NAME.match(text)
+    if quoted:
+        before, bracket, after = text[quoted.end() :].partition("<")
+        return _QUOTED_PAIR.sub(r"\1", quoted[1]), (after if bracket else before).partition(">")[0].strip()
+    if text.startswith('"'):
+        raise UnreadableError("Unreadable Caller")
+    before, bracket, after = text.partition("<")
+    # A URI without brackets ends before a comma; another value may follow it.
+    if not bracket or (_SCHEME.match(text) and "," in before):
+        return "", text.partition(",")[0].partition(">")[0]
+    return before.strip(), after.partition(">")[0].strip()
 
 
 def find_identity(from_value: str, asserted_value: str) -> Identity:

@@ -12,7 +12,7 @@ from callinteractive.model import Extension, Ivr, Site, Trunk
 from callinteractive.numbers import Directory
 from kemi import identity, ksr
 from kemi.anchor import Anchoring, MediaAnchor
-from kemi.facts import decode_user, find_identity, new_call_id, uri_parameters
+from kemi.facts import find_identity, new_call_id, parse_dialled, uri_parameters
 from kemi.ksr import Match
 from kemi.record_route import RecordRoute
 from kemi.redirect import Redirects
@@ -120,10 +120,11 @@ class Ingress:
 
     def _enter(self, sender: Trunk | Extension) -> None:
         """A new call to an IVR."""
-        user = ksr.request_user()
-        dialled = decode_user(user)
+        dialled = parse_dialled(ksr.request_uri())
         caller_extension = sender if isinstance(sender, Extension) else None
-        found = self._directory.find_ivr(dialled, caller_extension)
+        found = self._directory.find_ivr(dialled.number, caller_extension) or self._directory.find_ivr(
+            dialled.telephone, caller_extension
+        )
         if found is None:
             raise Refused(404, "Not Found")
         entry = self._find_entry(found.ivr, sender)
@@ -133,7 +134,7 @@ class Ingress:
             new_call_id(),
             self._node,
             found,
-            dialled,
+            dialled.number,
             name=caller.name,
             number=caller.number,
             extension=caller_extension,
@@ -142,7 +143,7 @@ class Ingress:
             ksr.remove_private_headers()
         ksr.remove_header("Route")  # a phone's outbound-proxy route leads here; we go where the number says
         self._record_route.on_entry()
-        self._redirects.enter(user, CallHeader(facts), entry, caller_anchors=sender.anchors_media)
+        self._redirects.enter(dialled.user, CallHeader(facts), entry, caller_anchors=sender.anchors_media)
 
     def _find_entry(self, ivr: Ivr, sender: Trunk | Extension) -> EntryHeader:
         """Where the call enters. A trusted trunk may say so in its Request-URI, as ``;context=3;option=start``."""

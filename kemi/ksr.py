@@ -1,6 +1,6 @@
 """The few Kamailio calls that routing needs, named by what they do for us. Only this module imports KSR.
 
-Reading functions raise UnicodeDecodeError where the message's octets are not UTF-8.
+Reading functions other than `header` and `from_address` raise UnicodeDecodeError where octets are not UTF-8.
 """
 
 from __future__ import annotations
@@ -93,8 +93,14 @@ def to_user() -> str:
 
 
 def header(name: str) -> str:
-    """The value of the first header of that name, also by its compact name. Empty if there is none."""
-    return _text(KSR.hdr.get(name))
+    """The value of the first header of that name, also by its compact name. Empty if there is none.
+
+    Octets that are not UTF-8 become U+FFFD: a display name may be in any code page.
+    """
+    try:
+        return _text(KSR.hdr.get(name))
+    except UnicodeDecodeError:
+        return _lenient(f"hdr({name})")
 
 
 def call_id() -> str:
@@ -193,7 +199,11 @@ class From(NamedTuple):
 
 def from_address() -> From:
     """That of the message, as it came."""
-    return From(_text(KSR.pv.get("$fn")), _text(KSR.kx.get_furi()))
+    try:
+        name = _text(KSR.pv.get("$fn"))
+    except UnicodeDecodeError:
+        name = _lenient("fn")
+    return From(name, _text(KSR.kx.get_furi()))
 
 
 def keep_dialog() -> None:
@@ -457,6 +467,12 @@ def drop() -> None:
 
 def log_error(text: str) -> None:
     KSR.err(text + "\n")
+
+
+def _lenient(variable: str) -> str:
+    """A pseudo-variable's value that is not UTF-8."""
+    octets = bytes.fromhex(_text(KSR.pv.get(f"$({variable}{{s.encode.hexa}})")))
+    return octets.decode("utf-8", "replace")
 
 
 def _text(value: str | int | None) -> str:

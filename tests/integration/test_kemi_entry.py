@@ -80,6 +80,8 @@ async def refusal(caller: Endpoint, request: Message | bytes) -> Message:
         ("+78123210001", "+78123210001", "+78123210001"),
         ("78123210001", "78123210001", "+78123210001"),
         ("+78123210001", "+78123210001;phone-context=x", "+78123210001"),
+        ("3210001", "3210001;phone-context=+7812", "+78123210001"),  # P12
+        ("+7-812-321.00(01)", "+7-812-321.00(01)", "+78123210001"),
     ],
 )
 async def test_external_caller_r2(trunk: Endpoint, sidecar: Endpoint, dialled: str, user: str, did: str | None) -> None:
@@ -102,6 +104,31 @@ async def test_external_caller_r2(trunk: Endpoint, sidecar: Endpoint, dialled: s
     assert got.body == sip.SDP
 
 
+@pytest.mark.parametrize(
+    ("uri", "dialled"),
+    [
+        ("tel:+7-812-3210001", "+7-812-3210001"),
+        ("TEL:+7(812)321.00.01;ext=5", "+7(812)321.00.01"),
+        ("tel:321-0001;phone-context=+7-812", "321-0001"),
+        ("sip:3210001;phone-context=+7812@h;user=phone", "3210001"),
+    ],
+)
+async def test_telephone_uri_leads_to_the_did_p12(trunk: Endpoint, sidecar: Endpoint, uri: str, dialled: str) -> None:
+    _, facts = await entered(trunk, sidecar, trunk.request("INVITE", uri, body=sip.SDP))
+    assert (facts.called_did, facts.called_number) == ("+78123210001", dialled)
+
+
+async def test_blanks_of_a_stranger_stop_no_worker_s2(trunk: Endpoint, sidecar: Endpoint) -> None:
+    for bad in (f"a{' ' * 6000}b <sip:7@h>;tag=1", f"a{' ' * 6000}b", f'"{" " * 6000}<sip:7@h>;tag=1'):
+        for header in ({"From": bad}, {"From": "<sip:anonymous@h>;tag=1", "P_Asserted_Identity": bad}):
+            for _ in range(10):
+                trunk.send(trunk.invite("332", **header))
+    began = time.monotonic()
+    async with asyncio.timeout(10):
+        await entered(trunk, sidecar, trunk.invite("000*332"))
+    assert time.monotonic() - began < 5
+
+
 async def test_internal_caller_has_its_extension_r2(phone: Endpoint, sidecar: Endpoint) -> None:
     _, facts = await entered(phone, sidecar, phone.invite("332", From=f"<sip:306@{sip.EXTENSION}>;tag=1"))
     assert (facts.caller_extension, facts.caller_extension_id) == ("000*306", 134)
@@ -116,6 +143,10 @@ async def test_internal_caller_has_its_extension_r2(phone: Endpoint, sidecar: En
         ("sip:7@h;tag=1", "", "7"),
         ("<tel:+7812;phone-context=x>;tag=1", "", "+7812"),
         ('"Anonymous" <sip:anonymous@anonymous.invalid>;tag=1', "Petr", "+74951112233"),
+        ("\udce9 Jos\udce9 <sip:7@h>;tag=1", "\ufffd Jos\ufffd", "7"),  # P9
+        ('"\udcff\udcfe" <sip:7@h>;tag=1', "\ufffd\ufffd", "7"),
+        ("WIRELESS CALLER (US) <sip:7@h>;tag=1", "WIRELESS CALLER (US)", "7"),  # P10
+        ("a&b@c/d:e, f <sip:7@h>;tag=1", "a&b@c/d:e, f", "7"),
     ],
 )
 async def test_caller_as_from_says_or_asserted_r2(
@@ -187,8 +218,8 @@ async def test_max_forwards_exhausted_gets_483(trunk: Endpoint) -> None:
     assert (await refusal(trunk, trunk.invite("332", Max_Forwards="0"))).status == 483
 
 
-async def test_octets_that_are_not_utf8_get_400(trunk: Endpoint) -> None:
-    raw = bytes(trunk.invite("332", From=f'"@@@" <sip:7@{sip.TRUNK}>;tag=1')).replace(b"@@@", b"\xff\xfe")
+async def test_user_part_that_is_not_utf8_gets_400(trunk: Endpoint) -> None:
+    raw = bytes(trunk.invite("332@@@")).replace(b"332@@@", b"332\xff\xfe")
     answer = await refusal(trunk, raw)
     assert answer.status == 400
     assert answer.start == "SIP/2.0 400 Not UTF-8"

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callinteractive.identity import Identity
-from kemi.facts import UnreadableError, decode_user, find_identity, parse_address
+from kemi.facts import UnreadableError, decode_user, find_identity, parse_address, parse_dialled
+from tests.unit.kemi.refusals import refused
 
 
 @pytest.mark.parametrize(
@@ -45,6 +46,12 @@ def test_user_part_that_is_not_utf8() -> None:
         ("<sip:gateway.example>", "", ""),
         ('"A\r\n B" <sip:7@h>', "A B", "7"),
         ('"A" <sip:1@h>, "B" <sip:2@h>', "A", "1"),
+        ("sip:7@h, <sip:8@h>", "", "7"),
+        ("WIRELESS CALLER (US) <sip:7@h>", "WIRELESS CALLER (US)", "7"),
+        ("a(b)&c@d/e:f, g <sip:7@h>", "a(b)&c@d/e:f, g", "7"),
+        ("sip:7@h <sip:8@h>", "sip:7@h", "8"),
+        ('"A" B <sip:7@h>', "A", "7"),
+        ('"A" sip:7@h', "A", "7"),
     ],
 )
 def test_address(text: str, name: str, number: str) -> None:
@@ -55,6 +62,32 @@ def test_address(text: str, name: str, number: str) -> None:
 def test_unreadable_address(text: str) -> None:
     with pytest.raises(UnreadableError):
         parse_address(text)
+
+
+@pytest.mark.parametrize(
+    ("uri", "number", "telephone"),
+    [
+        ("sip:332@h", "332", "332"),
+        ("sip:0199;phone-context=+1555@h;user=phone", "0199", "+15550199"),
+        ("sips:0199;Phone-Context=%2B1-555:secret@h", "0199", "+15550199"),
+        ("sip:0199;phone-context=example.org@h", "0199", "0199"),
+        ("sip:+15550199;phone-context=+7@h", "+15550199", "+15550199"),
+        ("tel:+1-555-0199", "+1-555-0199", "+15550199"),
+        ("Tel:(555).0199;isub=1;phone-context=+1", "(555).0199", "+15550199"),
+        ("sip:h", "", ""),
+        ("", "", ""),
+    ],
+)
+def test_dialled_p12(uri: str, number: str, telephone: str) -> None:
+    got = parse_dialled(uri)
+    assert (got.number, got.telephone) == (number, telephone)
+
+
+def test_long_texts_are_refused() -> None:
+    with refused(414):
+        parse_dialled("sip:" + "1" * 3000 + "@h")
+    with refused(400):
+        parse_address(" " * 5000 + "<sip:7@h>")
 
 
 @given(st.text())
