@@ -8,7 +8,7 @@ IVR   ?= examples/demo/ivr.yaml
 WORKERS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-runtime test unit watch e2e short test-debian13 bench lint hooks format demo run clean
+.PHONY: help setup setup-runtime test unit watch e2e short test-debian13 bench lint hooks format demo run clean deb test-deb
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,6 +59,13 @@ demo: setup  ## place a real call to the sample IVR and show what happens
 
 run: setup  ## run the sample IVR until Ctrl-C (SITE=… IVR=… for yours)
 	$(BIN)/callinteractive run --site $(SITE) --ivr $(IVR)
+
+deb:  ## build the Debian package for this release, into build/
+	tools/deb
+
+test-deb:  ## build, install, run and remove package and container image, in chroots of Debian 12 and 13 (root)
+	python3 tools/try_package.py bookworm
+	python3 tools/try_package.py trixie
 
 clean:  ## remove .venv and caches
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage .testmondata* *.egg-info

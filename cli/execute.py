@@ -19,6 +19,7 @@ from callinteractive.model import Site
 from cli import ports, versions
 from cli.files import read_ivr_file, read_site
 from cli.kamailio import kamailio_spec
+from cli.key import missing_key
 from cli.process import PROBE_PAUSE_S, PROBE_TIMEOUT_S, ProcessSpec
 from cli.rtpengine import rtpengine_spec
 from sidecar import systemd
@@ -33,6 +34,9 @@ def run(part: str, site_path: Path, ivr_path: Path, run_dir: Path) -> int:
     findings += read_ivr_file(ivr_path)[1]
     if site is None or findings:
         click.echo("\n".join(map(str, findings)), err=True)
+        return os.EX_CONFIG
+    if part == "kamailio" and (missing := missing_key()):
+        click.echo(missing, err=True)
         return os.EX_CONFIG
     problems = versions.problems([part]) or ports.problems(site, [part])
     if problems:

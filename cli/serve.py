@@ -9,6 +9,7 @@ import click
 
 from cli import ports
 from cli.files import read_ivr_file, read_site
+from cli.key import missing_key
 from cli.partlog import resolve_format
 from sidecar import app
 
@@ -23,6 +24,9 @@ def run(site_path: Path, ivr_path: Path, log_format: str, index: int) -> int:
     if index >= site.sidecars.count:
         last = site.sidecars.count - 1
         click.echo(f"{site_path} has sidecars 0 to {last} (sidecars.count); there is no {index}", err=True)
+        return os.EX_CONFIG
+    if missing := missing_key():
+        click.echo(missing, err=True)
         return os.EX_CONFIG
     problems = [text for port in ports.ports_of_sidecar(site, index) if (text := port.problem()) is not None]
     if problems:

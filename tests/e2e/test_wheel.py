@@ -33,6 +33,11 @@ def run(*command: object, cwd: Path) -> str:
     return done.stdout
 
 
+def names_in_site_packages(environment: Path) -> set[str]:
+    (purelib,) = environment.glob("lib/python3*/site-packages")
+    return {path.name.partition("-")[0] for path in purelib.iterdir()} - {"libraries.pth", "__pycache__"}
+
+
 def command_line(pid: int) -> str:
     return Path(f"/proc/{pid}/cmdline").read_text()
 
@@ -53,16 +58,11 @@ async def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return environment
 
 
-def test_only_our_own_name_is_in_site_packages(installed: Path) -> None:
-    (purelib,) = installed.glob("lib/python3*/site-packages")
-    names = {path.name.partition("-")[0] for path in purelib.iterdir()} - {"libraries.pth", "__pycache__"}
-    assert names == {"callinteractive"}
-
-
 async def test_it_checks_and_runs_a_call_from_another_folder(installed: Path, tmp_path: Path) -> None:
     command = installed / "bin" / "callinteractive"
     net = Net(f"{NET}.{WHEEL}", BASE_PORT)
     stack = RunningStack(net, tmp_path / "site", IVR, command=(str(command),), cwd=tmp_path)
+    assert names_in_site_packages(installed) == {"callinteractive"}
     assert "1 IVR" in run(command, "check", stack.site_path, stack.ivr_path, cwd=tmp_path)
     async with stack, Phone(net.sip, "000*100", host=net.carrier, caller="+15550123") as phone:
         await phone.answered()

@@ -28,6 +28,7 @@ IVR = 'ivrs: [{number: "0*1", id: 1, entry_context: 1}]\ncontexts: {1: {options:
 def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(versions, "problems", lambda _parts: [])
+    monkeypatch.setenv("CALLINTERACTIVE_KEY", "0" * 32)
     Path("site.yaml").write_text(SITE)
     Path("ivr.yaml").write_text(IVR)
 
@@ -61,6 +62,17 @@ def test_a_taken_port_is_named(part: tuple[str, ...], port: int) -> None:
 def test_a_daemon_that_is_known_to_be_bad(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(versions, "problems", lambda parts: [f"{parts} are bad"])
     assert start(*PARTS[0]) == (1, "['kamailio'] are bad\n")
+
+
+@pytest.mark.parametrize("part", [PARTS[0], PARTS[2]], ids=lambda part: part[1])
+@pytest.mark.parametrize("key", ["", "abc"])
+def test_parts_on_their_own_need_the_key_that_they_share(
+    part: tuple[str, ...], key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CALLINTERACTIVE_KEY", key)
+    status, said = start(*part)
+    assert status == os.EX_CONFIG
+    assert said.startswith("CALLINTERACTIVE_KEY must be")
 
 
 def test_a_sidecar_that_the_site_has_not() -> None:

@@ -1,0 +1,80 @@
+"""The units start commands that there are, systemd understands them, and they leave little open."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from cli.main import main
+
+FOLDER = Path(__file__).resolve().parents[2] / "packaging" / "units"
+SERVICES = sorted(FOLDER.glob("*.service"))
+MOST_EXPOSED = 3.0
+needs_systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd-analyze here")
+
+
+def settings(unit: Path) -> dict[str, list[str]]:
+    """Every key of a unit with its values."""
+    found: dict[str, list[str]] = {}
+    for key, value in re.findall(r"^(\w+)=(.*)$", unit.read_text(), re.MULTILINE):
+        found.setdefault(key, []).append(value)
+    return found
+
+
+@pytest.fixture
+def as_installed(tmp_path: Path) -> list[str]:
+    """Copies whose program is on this machine; systemd looks whether it is."""
+    for unit in FOLDER.iterdir():
+        text = unit.read_text().replace("/usr/bin/callinteractive", sys.executable)
+        (tmp_path / unit.name).write_text(text)
+    return [str(tmp_path / unit.name.replace("@.", "@0.")) for unit in SERVICES]
+
+
+@pytest.mark.parametrize("unit", SERVICES, ids=lambda unit: unit.name)
+def test_its_command_is_one_of_ours(unit: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (line,) = settings(unit)["ExecStart"]
+    program, name, *arguments = shlex.split(line.replace("%i", "0"))
+    assert program == "/usr/bin/callinteractive"
+    # The configuration is not on this machine.
+    arguments = [str(FOLDER / "callinteractive.target") if word.endswith(".yaml") else word for word in arguments]
+    command = main.commands[name]
+    with click.Context(command) as context:
+        command.parse_args(context, arguments)
+
+
+@pytest.mark.parametrize("unit", SERVICES, ids=lambda unit: unit.name)
+def test_it_tells_when_it_is_ready_and_is_watched(unit: Path) -> None:
+    told = settings(unit)
+    assert told["Type"] == ["notify"]
+    assert int(told["WatchdogSec"][0]) >= 5
+    assert told["PartOf"] == ["callinteractive.target"]
+
+
+def test_the_target_has_every_service() -> None:
+    wanted = " ".join(settings(FOLDER / "callinteractive.target")["Wants"]).split()
+    assert {re.sub("@0", "@", name) for name in wanted} >= {unit.name for unit in SERVICES}
+
+
+@needs_systemd
+def test_systemd_understands_them(as_installed: list[str]) -> None:
+    question = ["systemd-analyze", "verify", "--man=no", *as_installed]
+    done = subprocess.run(question, check=False, text=True, capture_output=True, timeout=60)
+    ours = [line for line in done.stderr.splitlines() if "callinteractive" in line]
+    assert ours == []
+
+
+@needs_systemd
+def test_what_a_break_in_could_reach_is_little(as_installed: list[str]) -> None:
+    for unit in as_installed:
+        question = ["systemd-analyze", "security", "--offline=true", unit]
+        done = subprocess.run(question, check=False, text=True, capture_output=True, timeout=60)
+        exposure = re.search(r"exposure level for \S+: ([\d.]+)", done.stdout)
+        assert exposure, done.stderr
+        assert float(exposure[1]) < MOST_EXPOSED, f"{unit}: {exposure[1]}"
