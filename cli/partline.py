@@ -19,11 +19,12 @@ OF_SIDECARS = "sidecar-"
 KAMAILIO = "kamailio"
 
 _KAMAILIO = re.compile(
-    r'\{ "idx": \d+, "pid": \d+, "level": "([A-Z]+)", "module": "([^"]*)", '
+    r'\{ (?:"time": "[0-9T:.Z-]+", )?"idx": \d+, "pid": \d+, "level": "([A-Z]+)", "module": "([^"]*)", '
     r'"file": "([^"]*)", "line": (\d+), "function": "([^"]*)", (.*)',
     re.DOTALL,
 )
-"""How `--log-engine=json` begins a line: with Kamailio's own words. What follows may be anybody's."""
+"""How `--log-engine=json` begins a line: with Kamailio's own words, since 6.0 the time first. What follows may be
+anybody's."""
 _PREFIX, _MESSAGE, _END = '"logprefix": "', '"message": "', '" }'
 _ADDRESS = re.compile(r"\{([0-9a-fA-F:.\[\]]{2,45}) ")
 """`log_prefix` of kamailio.cfg begins with the address that the message came from."""

@@ -41,6 +41,11 @@ def test_a_person_gets_prefixed_lines() -> None:
     assert written("console", "kamailio", of_kamailio("hello")) == "kamailio        | ERROR: hello\n"
 
 
+def test_kamailio_6_tells_the_time_first() -> None:
+    line = of_kamailio("hello").replace('{ "idx"', '{ "time": "2026-11-25T23:56:19.317817878Z", "idx"')
+    assert entry("kamailio", line) == {"part": "kamailio", "level": "error", "event": "hello"}
+
+
 def test_a_daemons_line_becomes_the_event_of_an_object() -> None:
     assert entry("kamailio", 'said "hi"') == {"part": "kamailio", "event": 'said "hi"'}
 

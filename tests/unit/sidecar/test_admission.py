@@ -55,17 +55,20 @@ async def test_an_INVITE_that_waited_in_the_socket_gets_503_with_Retry_After():
         caller.setblocking(False)
         loop = asyncio.get_running_loop()
 
-        async def call(number: int) -> str:
+        async def call(number: int, *, late: bool = False) -> str:
             invite = INVITE.format(host=HOST, port=caller.getsockname()[1]).replace("Call-ID: 1", f"Call-ID: {number}")
             caller.sendto(invite.replace("bK1", f"bK{number}").encode(), transport.address)
-            if number == 2:
+            if late:
                 time.sleep(OVERLOAD_WAIT_S + 0.05)  # noqa: ASYNC251  the loop is busy with something else
             async with asyncio.timeout(2):
                 return (await loop.sock_recv(caller, 4096)).decode()
 
         assert (await call(1)).startswith("SIP/2.0 486 ")
-        refusal = await call(2)
+        for number in range(2, 22):  # the kernel begins to keep times a moment after it was first asked for one
+            refusal = await call(number, late=True)
+            if " 503 " in refusal:
+                break
         assert refusal.startswith("SIP/2.0 503 ")
         assert f"\r\nRetry-After: {OVERLOAD_RETRY_S}\r\n" in refusal
-        assert (await call(3)).startswith("SIP/2.0 486 ")
+        assert (await call(1000)).startswith("SIP/2.0 486 ")
     transport.close()
