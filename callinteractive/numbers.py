@@ -32,6 +32,9 @@ class Directory:
         for extension in site.extensions:
             if address := _address(extension.contact_host or ""):
                 self._by_address.setdefault(address, []).append(extension)
+        self.has_passwords = any(extension.password for extension in site.extensions)
+        """Whether any extension may register."""
+        self._hosts = _configured_hosts(site)
         self._callers_at = lru_cache(maxsize=4096)(self._find_callers_at)
 
     def find_ivr(self, dialled: str, caller: Extension | None = None) -> FoundIvr | None:
@@ -45,6 +48,10 @@ class Directory:
     def find_extension(self, dialled: str, caller: Extension | None = None) -> Extension | None:
         """The extension that `dialled` leads to: by extended number or by short number."""
         return _lookup(self._extensions, dialled, caller)
+
+    def is_configured(self, host: str) -> bool:
+        """Whether the site's configuration names the host: a part of ours, a carrier, or a phone."""
+        return host in self._hosts
 
     def find_caller(self, source_ip: str, from_user: str) -> Trunk | Extension | None:
         """Who sends from `source_ip`: an extension by its configured address, or a trunk by its networks.
@@ -71,6 +78,22 @@ class Directory:
         """DIDs are the same with and without the leading + of an international number."""
         alternatives = (dialled, dialled.removeprefix("+"), "+" + dialled)
         return next((number for number in alternatives if number in self._dids), None)
+
+
+def _configured_hosts(site: Site) -> frozenset[str]:
+    gateways = (trunk.to.rpartition("@")[2].removeprefix("sip:") for trunk in site.trunks if trunk.to)
+    networks = (network for trunk in site.trunks for network in trunk.sources)
+    carriers = (str(network.network_address) for network in networks if network.num_addresses == 1)
+    phones = (extension.contact_host for extension in site.extensions if extension.contact_host)
+    ours = (site.sidecars.host, site.rtpengine.ng.host, site.rtpengine.interface)
+    return frozenset((*map(_host, gateways), *carriers, *phones, *ours, *(listen.host for listen in site.listen)))
+
+
+def _host(hostport: str) -> str:
+    """The host of a URI without its user; an IPv6 address without brackets."""
+    if hostport.startswith("["):
+        return hostport[1:].partition("]")[0]
+    return hostport.partition(";")[0].partition(":")[0]
 
 
 def _address(text: str) -> IPv4Address | IPv6Address | None:

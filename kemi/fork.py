@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from callinteractive.identity import Identity
 from callinteractive.model import DEFAULT_IDENTITY, IdentityHeader
-from kemi import identity, ksr
+from kemi import identity, ksr, nat
 from kemi.anchor import CROSSING_S, MediaAnchor
 from kemi.ksr import Route
 from kemi.record_route import RecordRoute
@@ -96,6 +96,7 @@ class Forks:
             ksr.replace_from(plan.from_)
         if plan.lines:
             ksr.append_headers(plan.lines)
+        nat.follow_alias()
         if not plan.is_spiral:
             self._record_route.on_branch(media)
 
@@ -104,6 +105,8 @@ class Forks:
         status = ksr.status()
         if status > 100:
             index = ksr.branch_index()
+            branch = transaction.branches.get(index)
+            nat.mark_reply(is_alias=branch is not None and nat.has_alias(branch.uri))
             if status < 200:
                 self._on_provisional(status, index)
             elif status < 300:

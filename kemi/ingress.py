@@ -10,9 +10,10 @@ from callinteractive.facts import facts_of_new_call
 from callinteractive.headers import AnchorHeader, CallHeader, EntryHeader, TransferHeader
 from callinteractive.model import Extension, Ivr, Site, Trunk
 from callinteractive.numbers import Directory
-from kemi import identity, ksr
+from kemi import identity, ksr, nat
 from kemi.anchor import Anchoring, MediaAnchor
 from kemi.facts import find_identity, new_call_id, parse_dialled, uri_parameters
+from kemi.guesses import has_proved
 from kemi.ksr import Match
 from kemi.record_route import RecordRoute
 from kemi.redirect import Redirects
@@ -89,6 +90,7 @@ class Ingress:
         identity.keep_callee_s_view()
         if not ksr.follow_route():
             raise Refused(481, "Call/Transaction Does Not Exist")
+        nat.on_in_dialog_request()
         if media:
             self._media.on_request(media)
         if not ksr.relay():
@@ -99,8 +101,12 @@ class Ingress:
         source = ksr.source()
         from_sidecar, from_us = source in self._sidecar_addresses, source in self._own_addresses
         sender = None if from_sidecar or from_us else self._directory.find_caller(source[0], unquote(ksr.from_user()))
-        if sender is None and not (from_sidecar or from_us) and ksr.is_flooding():
+        is_stranger = sender is None and not (from_sidecar or from_us)
+        # Many phones behind one NAT are no flood: who has proved itself is not counted.
+        if is_stranger and not has_proved(source[0]) and ksr.is_flooding():
             raise Answered  # by silence: an answer would only help to flood somebody else
+        if not (from_sidecar or from_us):
+            nat.reply_to_source()
         _check()
         if ksr.has_to_tag() or method == "CANCEL":
             raise Refused(481, "Call/Transaction Does Not Exist")
@@ -142,6 +148,7 @@ class Ingress:
         if ksr.has_private_headers():
             ksr.remove_private_headers()
         ksr.remove_header("Route")  # a phone's outbound-proxy route leads here; we go where the number says
+        nat.on_new_call()
         self._record_route.on_entry()
         self._redirects.enter(dialled.user, CallHeader(facts), entry, caller_anchors=sender.anchors_media)
 

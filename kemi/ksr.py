@@ -35,8 +35,12 @@ _ROUND_ROBIN = 4
 _TRYING_AND_PROBING = "tp"
 _NO_FLAGS = 0
 _USER_IS_CHECKED = 1
+_WRONG_PASSWORD, _WRONG_USER = -2, -8
+_IS_BEHIND_NAT, _PING_BY_OPTIONS = 6, 7
+"""Branch flags, as in kamailio.cfg."""
 _WITH_QOP_AUTH = 1
 _UNCHANGED = 0
+_BINDING = ("addr", "received")
 _CONTACTS = "ci"
 """Our name for the profile into which registrar copies contacts."""
 
@@ -92,6 +96,16 @@ def to_user() -> str:
     return _text(KSR.kx.get_tuser())
 
 
+def via_host() -> str:
+    """What the sender of the request calls itself in the topmost Via. An IPv6 address has no brackets."""
+    return _text(KSR.pv.get("$sel(via.host)")).strip("[]")
+
+
+def is_first_hop() -> bool:
+    """Whether the request came from its author, by no other proxy."""
+    return KSR.siputils.is_first_hop() > 0
+
+
 def header(name: str) -> str:
     """The value of the first header of that name, also by its compact name. Empty if there is none.
 
@@ -101,6 +115,14 @@ def header(name: str) -> str:
         return _text(KSR.hdr.get(name))
     except UnicodeDecodeError:
         return _lenient(f"hdr({name})")
+
+
+def headers(name: str) -> list[str]:
+    """The values of all headers of that name."""
+    values: list[str] = []
+    while value := _text(KSR.hdr.get_idx(name, len(values))):
+        values.append(value)
+    return values
 
 
 def call_id() -> str:
@@ -284,6 +306,40 @@ def reply(code: int, reason: str, headers: str = "") -> None:
     KSR.sl.send_reply(code, reason)
 
 
+# --- NAT
+
+
+def reply_to_source() -> None:
+    """Send the replies of the request at hand to the port that it came from (RFC 3581)."""
+    KSR.force_rport()
+
+
+def add_contact_alias() -> None:
+    """Add to the Contact where the message came from, as ``;alias=``."""
+    KSR.nathelper.add_contact_alias()
+
+
+def follow_alias() -> bool:
+    """Send the message to the alias of its Request-URI, and remove the alias. False if the alias can't be read."""
+    return KSR.nathelper.handle_ruri_alias() > 0
+
+
+def has_destination() -> bool:
+    """Whether a Route says already where the message goes."""
+    return KSR.isdsturiset()
+
+
+def keep_source() -> None:
+    """Of a REGISTER: keep with each of its contacts where it came from."""
+    KSR.nathelper.fix_nated_register()
+
+
+def ping_contacts() -> None:
+    """Of a REGISTER: keep its contacts reachable behind their NAT, by an OPTIONS now and then."""
+    KSR.setbflag(_IS_BEHIND_NAT)
+    KSR.setbflag(_PING_BY_OPTIONS)
+
+
 # --- Transactions
 
 
@@ -427,9 +483,22 @@ def is_alive(group: int, uri: str) -> bool:
 # --- Registered phones
 
 
-def has_digest_of(realm: str, password: str) -> bool:
-    """Whether the request has valid credentials of the user in From (REGISTER: in To)."""
-    return KSR.auth.pv_auth_check(realm, password, _NO_FLAGS, _USER_IS_CHECKED) > 0
+class Proof(Enum):
+    """What the credentials of a request are worth."""
+
+    GOOD = auto()
+    NONE = auto()
+    """There are none, or their nonce is used, too old, or not from us: ask again."""
+    WRONG = auto()
+    """A good nonce, but another password, or another user than From (REGISTER: To) names."""
+
+
+def check_digest(realm: str, password: str) -> Proof:
+    """Judge the request's credentials for the user in From (REGISTER: in To)."""
+    result = KSR.auth.pv_auth_check(realm, password, _NO_FLAGS, _USER_IS_CHECKED)
+    if result > 0:
+        return Proof.GOOD
+    return Proof.WRONG if result in (_WRONG_PASSWORD, _WRONG_USER) else Proof.NONE
 
 
 def challenge(realm: str) -> None:
@@ -446,15 +515,45 @@ def save_contacts(table: str, address_of_record: str) -> None:
     KSR.registrar.save_uri(table, _NO_FLAGS, address_of_record)
 
 
-def contacts_of(table: str, address_of_record: str) -> list[str]:
-    """The URIs registered for it."""
+class Binding(NamedTuple):
+    """A registered contact: its URI, and the source of its REGISTER as a SIP URI."""
+
+    uri: str
+    source: str
+
+
+def bindings_of(table: str, address_of_record: str) -> list[Binding]:
+    """What is registered for it."""
     if KSR.registrar.reg_fetch_contacts(table, address_of_record, _CONTACTS) < 0:
         return []
     count = KSR.pv.get(f"$(ulc({_CONTACTS}=>count))")
-    indexes = range(count if isinstance(count, int) else 0)
-    uris = [_text(KSR.pv.get(f"$(ulc({_CONTACTS}=>addr)[{index}])")) for index in indexes]
+    bindings = [
+        Binding(*[_text(KSR.pv.get(f"$(ulc({_CONTACTS}=>{name})[{index}])")) for name in _BINDING])
+        for index in range(count if isinstance(count, int) else 0)
+    ]
     KSR.registrar.reg_free_contacts(_CONTACTS)
-    return uris
+    return bindings
+
+
+# --- Counters that all workers share. They forget a key some time after its last change (kamailio.cfg)
+
+
+def count_up(table: str, key: str) -> int:
+    """Add one to the count of `key`, and return it."""
+    return KSR.htable.sht_inc(table, key)
+
+
+def count_of(table: str, key: str) -> int:
+    value = KSR.htable.sht_get(table, key)
+    return value if isinstance(value, int) else 0
+
+
+def set_count(table: str, key: str, value: int) -> None:
+    KSR.htable.sht_seti(table, key, value)
+
+
+def forget_count(table: str, key: str) -> None:
+    KSR.htable.sht_rm(table, key)
 
 
 # --- Logging and ending
@@ -463,6 +562,10 @@ def contacts_of(table: str, address_of_record: str) -> list[str]:
 def drop() -> None:
     """In a branch route: do not send this branch. In the reply route: do not pass the reply on."""
     KSR.set_drop()
+
+
+def log_warning(text: str) -> None:
+    KSR.warn(text + "\n")
 
 
 def log_error(text: str) -> None:

@@ -24,7 +24,7 @@ from callinteractive.errors import ConfigError, Finding, HeaderError  # noqa: E4
 from callinteractive.keys import ROUTES, SIGNATURES, derive, site_key  # noqa: E402
 from callinteractive.model import IvrFile, Site  # noqa: E402
 from callinteractive.numbers import Directory  # noqa: E402
-from kemi import identity, ksr  # noqa: E402
+from kemi import identity, ksr, nat  # noqa: E402
 from kemi.anchor import MediaAnchor  # noqa: E402
 from kemi.fork import Forks  # noqa: E402
 from kemi.ingress import Ingress  # noqa: E402
@@ -178,6 +178,7 @@ class Callbacks:
     def in_dialog_replied(self) -> None:
         self._media.on_in_dialog_reply()
         identity.on_in_dialog_reply()
+        nat.on_in_dialog_reply()
 
 
 def mod_init() -> Callbacks:

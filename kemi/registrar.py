@@ -1,15 +1,29 @@
-"""Phones of extensions that have a password: where they are, and the check of their password (A14). In memory."""
+"""Phones of extensions that have a password: where they are, and the check of their password (A14). In memory.
+
+A stranger must not learn which extensions there are: one that has no password, or that does not exist, is challenged
+like any other, and no password is right for it.
+"""
 
 from __future__ import annotations
 
+import re
+import secrets
+
 from callinteractive.model import Extension
 from callinteractive.numbers import Directory
-from kemi import ksr
+from kemi import ksr, nat
+from kemi.contacts import address_of, host_of, is_interior, parameters_of, split_contacts
 from kemi.facts import decode_user
+from kemi.guesses import Guesses
+from kemi.ksr import Binding, Proof
 from kemi.refusal import Answered, Refused
 
 REALM = "callinteractive"
 TABLE = "location"
+_NUMBER = re.compile(r"[0-9]{1,10}(?:\*[0-9]{1,10})?", re.ASCII)
+_NOBODYS = secrets.token_hex(16)
+"""The password of those who have none."""
+_TRANSPORTS = ("udp", "tcp")
 
 
 class Registrar:
@@ -20,34 +34,82 @@ class Registrar:
 
     def register(self) -> None:
         """Answer a REGISTER (RFC 3261 10.3). Raises Refused and Answered."""
-        extension = self._find(ksr.to_user())
-        _check_credentials(extension)
+        extension = self._prove(ksr.to_user(), is_number=True)
+        source = ksr.source()[0]
+        uris = split_contacts(ksr.headers("Contact"))
+        for uri in uris:
+            self._check_contact(uri, source)
+        ksr.keep_source()
+        if any(_is_bound(uri, source) for uri in uris):
+            ksr.ping_contacts()
         ksr.save_contacts(TABLE, _address_of_record(extension))
 
     def find_caller(self) -> Extension:
         """The extension that sends the request, wherever it is. Raises Refused and Answered."""
-        extension = self._find(ksr.from_user())
-        _check_credentials(extension)
+        user = ksr.from_user()
+        extension = self._prove(user, is_number=bool(_NUMBER.fullmatch(decode_user(user))))
         ksr.remove_credentials()
         return extension
 
     def contacts_of(self, extension: Extension) -> list[str]:
-        """The SIP URIs of its registered phones."""
-        return ksr.contacts_of(TABLE, _address_of_record(extension)) if extension.password else []
+        """The SIP URIs of its registered phones; one behind NAT has an alias (`kemi.nat`)."""
+        if not extension.password:
+            return []
+        bindings = ksr.bindings_of(TABLE, _address_of_record(extension))
+        return [uri for binding in bindings if (uri := self._reachable(binding))]
 
-    def _find(self, user: str) -> Extension:
-        extension = self._directory.find_extension(decode_user(user))
-        if extension is None or not extension.password:
+    def _reachable(self, binding: Binding) -> str:
+        """Where to send a request for it: never to a host that the REGISTER did not come from. Empty for nowhere."""
+        uri = binding.uri.partition("?")[0]  # RFC 3261 19.1.1: no headers in a Request-URI
+        source = host_of(binding.source)
+        try:
+            self._check_contact(uri, source)
+        except Refused:
+            return ""
+        return nat.with_alias(uri, binding.source) if _is_bound(uri, source) else uri
+
+    def _prove(self, user: str, *, is_number: bool) -> Extension:
+        """The extension whose password the request's credentials prove (RFC 3261 22). Raises Refused and Answered."""
+        if not (self._directory.has_passwords and is_number):
             raise Refused(403, "Forbidden")
-        return extension
-
-
-def _check_credentials(extension: Extension) -> None:
-    """RFC 3261 22. Raises Answered where the request has been challenged."""
-    assert extension.password is not None
-    if not ksr.has_digest_of(REALM, extension.password):
+        written = decode_user(user)
+        extension = self._directory.find_extension(written)
+        guesses = Guesses(ksr.source()[0], extension.number if extension else written)
+        guesses.check()
+        password = extension.password if extension else None
+        proof = ksr.check_digest(REALM, password or _NOBODYS)
+        if proof is Proof.GOOD and extension and password:
+            guesses.on_good()
+            return extension
+        if proof is Proof.WRONG:
+            guesses.on_wrong()
         ksr.challenge(REALM)
         raise Answered
+
+    def _check_contact(self, uri: str, source: str) -> None:
+        """A phone registers itself, nobody else: calls to it would go to another at our cost. Raises Refused."""
+        if uri in ("", "*"):
+            return
+        host = host_of(uri)
+        address = address_of(host)
+        parameters = parameters_of(uri)
+        if not uri.lower().startswith("sip:") or address is None or parameters.keys() & {"maddr", "alias"}:
+            raise Refused(403, "Contact Must Be a SIP URI With Your IP Address")
+        if parameters.get("transport", "udp") not in _TRANSPORTS:
+            raise Refused(403, "Contact's Transport Is Not Served Here")
+        if address == address_of(source):
+            return
+        if self._directory.is_configured(host) or not is_interior(address):
+            raise Refused(403, "Contact Is Not Your Own Address")
+
+
+def _is_bound(uri: str, source: str) -> bool:
+    """Whether the phone is reached by the source of its REGISTER only: behind NAT, or by the same TCP connection."""
+    if uri in ("", "*"):
+        return False
+    parameters = parameters_of(uri)
+    is_same_connection = parameters.get("transport") == "tcp" and "ob" in parameters  # RFC 5626 4.2
+    return is_same_connection or address_of(host_of(uri)) != address_of(source)
 
 
 def _address_of_record(extension: Extension) -> str:

@@ -214,6 +214,8 @@ class Transaction:
     # --- A request inside a dialog
     callee_to = _Text()
     """The To of a callee's request, as it wrote it (`kemi.identity`)."""
+    goes_to_alias = _Flag()
+    """The request went to the alias of its Request-URI (`kemi.nat`)."""
     exchange = _Record(Exchange)
     """What the reply answers (`kemi.anchor`)."""
 

@@ -173,4 +173,3 @@ async def test_private_headers_stay_inside_when_a_transfer_fails(
         await callee.stops_ringing()
         await phone.hung_up()
         assert_nothing_private(callee.sipp, phone.sipp)
-

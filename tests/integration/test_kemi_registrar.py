@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import re
 from collections.abc import AsyncIterator
 
@@ -16,7 +17,8 @@ from tests.integration.kemi_world import SITE, World, refuse, world_around
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-ANYWHERE = (f"{sip.NET}.70", 22095)
+_ANYWHERE = itertools.count(101)
+"""Each test has a source of its own: pike and the locks count by source."""
 REGISTRAR = f"sip:{sip.KAMAILIO[0]}:{sip.KAMAILIO[1]}"
 NUMBER, PASSWORD = "000*399", "secret"
 
@@ -36,7 +38,7 @@ async def world(kamailio: RunningKamailio) -> AsyncIterator[World]:
 @pytest_asyncio.fixture(loop_scope="module")
 async def phone(kamailio: RunningKamailio) -> AsyncIterator[Endpoint]:
     del kamailio
-    async with Endpoint.at(*ANYWHERE) as endpoint:
+    async with Endpoint.at(f"{sip.NET}.{next(_ANYWHERE)}", 22095) as endpoint:
         yield endpoint
 
 
@@ -56,11 +58,16 @@ def digest(challenge: str, user: str, password: str, method: str, uri: str) -> s
 
 
 async def register(
-    phone: Endpoint, number: str = NUMBER, user: str = NUMBER, password: str = PASSWORD, expires: str = "300"
+    phone: Endpoint,
+    number: str = NUMBER,
+    user: str = NUMBER,
+    password: str = PASSWORD,
+    expires: str = "300",
+    **more: str,
 ) -> Message:
     """The answer to a REGISTER that has met the challenge; what came instead of a challenge, if it did."""
     who = f"<sip:{number}@{sip.KAMAILIO[0]}>"
-    fields = {"From": f"{who};tag=1", "To": who, "Expires": expires}
+    fields = {"From": f"{who};tag=1", "To": who, "Expires": expires, **more}
     phone.send(phone.request("REGISTER", REGISTRAR, **fields))
     answer = await phone.receive()
     if answer.status != 401:
@@ -91,8 +98,9 @@ async def test_registered_phone_rings_until_it_leaves(phone: Endpoint, world: Wo
         (NUMBER, NUMBER, "wrong", 401),
         (NUMBER, "000*300", PASSWORD, 401),
         ("399", "399", PASSWORD, 200),
-        ("000*300", "000*300", "", 403),
-        ("000*777", "000*777", "", 403),
+        ("000*300", "000*300", "", 401),
+        ("000*777", "000*777", "", 401),
+        ("alice", "alice", "", 401),
     ],
 )
 async def test_proof(phone: Endpoint, number: str, user: str, password: str, status: int) -> None:
@@ -118,8 +126,112 @@ async def test_call_from_a_registered_extension_needs_proof(phone: Endpoint, wor
     await phone.receive(486)
 
 
-async def test_call_from_nobody_is_not_challenged(phone: Endpoint) -> None:
-    for user in ("000*300", "stranger"):
+async def test_nobody_learns_which_extensions_there_are(phone: Endpoint) -> None:
+    """One with a password, one without, and one that does not exist are answered alike."""
+    answers = []
+    for user in (NUMBER, "000*300", "000*777", "777"):
+        invite = phone.invite("332", From=f"<sip:{user}@x>;tag=1")
+        phone.send(invite)
+        answers.append(await phone.receive_only(407))
+        phone.send(sip.ack_of_failure(invite, answers[-1]))
+    assert len({tuple(name for name, _ in answer.headers) for answer in answers}) == 1
+
+
+async def test_who_can_be_no_extension_is_not_challenged(phone: Endpoint) -> None:
+    for user in ("stranger", "+15550100"):
         invite = phone.invite("332", From=f"<sip:{user}@x>;tag=1")
         phone.send(invite)
         phone.send(sip.ack_of_failure(invite, await phone.receive_only(403)))
+
+
+async def challenged(phone: Endpoint, number: str = NUMBER, **fields: str) -> Message:
+    who = f"<sip:{number}@{sip.KAMAILIO[0]}>"
+    phone.send(phone.request("REGISTER", REGISTRAR, From=f"{who};tag=1", To=who, **fields))
+    return await phone.receive()
+
+
+async def test_credentials_count_once_and_from_one_address(phone: Endpoint, world: World) -> None:
+    """A REGISTER that somebody has seen is worth nothing to him (S10)."""
+    who = f"<sip:{NUMBER}@{sip.KAMAILIO[0]}>"
+    challenge = (await challenged(phone)).get("WWW-Authenticate")
+    proof = digest(challenge, NUMBER, PASSWORD, "REGISTER", REGISTRAR)
+    fields = {"From": f"{who};tag=1", "To": who, "Expires": "300", "Authorization": proof}
+    async with Endpoint.at(f"{sip.NET}.71", 22096) as thief:
+        thief.send(thief.request("REGISTER", REGISTRAR, **fields))
+        assert (await thief.receive()).status == 401  # seen before its owner has used it
+        challenge = (await challenged(phone)).get("WWW-Authenticate")
+        fields["Authorization"] = digest(challenge, NUMBER, PASSWORD, "REGISTER", REGISTRAR)
+        phone.send(phone.request("REGISTER", REGISTRAR, **fields))
+        assert (await phone.receive()).status == 200
+        for sender in (thief, phone):
+            for contact in (f"<sip:me@{sender.host}:{sender.port}>", "*"):
+                expires = "0" if contact == "*" else "300"
+                sender.send(sender.request("REGISTER", REGISTRAR, **{**fields, "Contact": contact, "Expires": expires}))
+                assert (await sender.receive()).status == 401
+    world.invite("399")
+    got = await phone.receive_only("INVITE")
+    assert got.uri == f"sip:me@{phone.host}:{phone.port}"
+    await refuse(phone, got)
+    assert (await register(phone, expires="0")).status == 200
+
+
+@pytest.mark.parametrize(
+    "contact",
+    [
+        "<sip:+900123@{carrier}>",
+        "<sip:me@{phone}>, <sip:me@{carrier}>",
+        "<sip:me@carrier.example>",
+        "<sip:me@8.8.8.8>",
+        "<sips:me@{phone}>",
+        "<tel:+900123>",
+        "<sip:me@{phone};maddr={carrier}>",
+        "<sip:me@{phone};transport=tls>",
+        '"{phone}" <sip:me@{carrier}>',
+        "<sip:{phone}@{carrier}>",
+        "<sip:me@{sidecar}>",
+        "<sip:me@127.0.0.1>",
+        "<mailto:me@{phone}>",
+        "<sip:me@{phone};alias=1.2.3.4~5060~1>",
+    ],
+)
+async def test_a_phone_registers_nobody_but_itself(phone: Endpoint, world: World, contact: str) -> None:
+    """Otherwise calls to the extension go where it likes, at our cost (S11)."""
+    hosts = {"carrier": sip.TRUNK, "phone": phone.host, "sidecar": sip.SIDECAR}
+    assert (await register(phone, Contact=contact.format(**hosts))).status == 403
+    assert (await world.refused(world.invite("399"))).status == 404
+
+
+async def test_guesses_are_slowed_and_the_owner_is_not_locked_out(phone: Endpoint, kamailio: RunningKamailio) -> None:
+    """Also those from a trunk's address (S12)."""
+    async with Endpoint.at(sip.TRUNK, 22097) as guesser:
+        statuses = [(await register(guesser, password=f"guess{n}")).status for n in range(12)]
+        assert statuses == [401] * 5 + [503] * 7
+        refusal = await register(guesser)
+        assert refusal.status == 503
+        assert 0 < int(refusal.get("Retry-After")) <= 4
+        assert any(sip.TRUNK in line and "wrong passwords" in line and NUMBER in line for line in kamailio.log)
+        assert (await register(phone, expires="0")).status == 200
+        unknown = [(await register(guesser, "000*778", "000*778", f"guess{n}")).status for n in range(7)]
+        assert unknown == [401] * 5 + [503] * 2
+
+
+async def test_a_forged_source_uses_up_nobodys_tries(phone: Endpoint) -> None:
+    """Who forges a source sees no nonce that is good for it: what it sends is no guess."""
+    challenge = (await challenged(phone)).get("WWW-Authenticate")
+    proof = digest(challenge, NUMBER, "guess", "REGISTER", REGISTRAR)
+    async with Endpoint.at(f"{sip.NET}.73", 22098) as victim:
+        assert (await register(victim, expires="0")).status == 200
+        for _ in range(8):
+            assert (await challenged(victim, Authorization=proof)).status == 401
+        assert (await register(victim, expires="0")).status == 200
+
+
+async def test_guesses_at_many_accounts_are_slowed(phone: Endpoint) -> None:
+    """Who has proved itself from the same address is served all the same."""
+    async with Endpoint.at(f"{sip.NET}.72", 22098) as guesser, Endpoint.at(f"{sip.NET}.72", 22099) as owner:
+        assert (await register(owner, expires="0")).status == 200
+        accounts = [f"000*{n}" for n in range(800, 822)]
+        statuses = [(await register(guesser, account, account, "guess")).status for account in accounts]
+        assert statuses == [401] * 20 + [503] * 2
+        assert (await register(owner, expires="0")).status == 200
+    assert (await register(phone, expires="0")).status == 200

@@ -62,9 +62,7 @@ def test_a_missing_sound_and_a_transfer_to_nowhere_show_only_together(check) -> 
     assert result.exit_code == 1
     sound, number = result.stdout.splitlines()
     assert sound.startswith("ivr.yaml:6: contexts.1.options.start[0]: there is no gone.wav in sounds")
-    assert number == (
-        "ivr.yaml:7: contexts.1.options.start[1]: +4912 is no extension, no IVR, and no trunk has a `to`"
-    )
+    assert number == ("ivr.yaml:7: contexts.1.options.start[1]: +4912 is no extension, no IVR, and no trunk has a `to`")
 
 
 def test_a_sound_that_is_none_is_found(check, tmp_path: Path) -> None:

@@ -11,19 +11,33 @@ from kemi.registrar import REALM, Registrar
 from tests.unit.kemi.fake_ksr import FakeKsr
 from tests.unit.kemi.refusals import refused
 from tests.unit.kemi.test_ingress import IVR
+from tests.unit.kemi.test_ingress import SITE as NO_PASSWORDS
 from tests.unit.kemi.test_transfer import SITE
 
 DIRECTORY = Directory(load_site(SITE, "site.yaml"), load_ivr_file(IVR, "ivr.yaml"))
 
 
-@pytest.mark.parametrize("user", ["000*306", "999", ""])
-def test_no_password_no_registration(ksr: FakeKsr, user: str) -> None:
-    ksr.results.update({"kx.get_tuser": user, "kx.get_fuser": user})
-    with refused(403):
-        Registrar(DIRECTORY).register()
+@pytest.mark.parametrize("user", ["000*306", "999"])
+def test_who_has_no_password_is_challenged_like_others(ksr: FakeKsr, user: str) -> None:
+    """No password is right for it, so that a stranger can't learn who has one."""
+    ksr.results.update({"kx.get_tuser": user, "kx.get_fuser": user, "auth.pv_auth_check": 1})
+    for ask in (Registrar(DIRECTORY).register, Registrar(DIRECTORY).find_caller):
+        with pytest.raises(Answered):
+            ask()
+    assert ksr.called("auth.auth_challenge") == [(REALM, 1)] * 2
+    assert not ksr.called("registrar.save_uri")
+
+
+def test_a_caller_without_a_number_is_refused(ksr: FakeKsr) -> None:
+    ksr.results["kx.get_fuser"] = "stranger"
     with refused(403):
         Registrar(DIRECTORY).find_caller()
-    assert not ksr.called("auth.auth_challenge")
+
+
+def test_a_site_without_passwords_challenges_nobody(ksr: FakeKsr) -> None:
+    ksr.results["kx.get_tuser"] = "306"
+    with refused(403):
+        Registrar(Directory(load_site(NO_PASSWORDS, "site.yaml"), load_ivr_file(IVR, "ivr.yaml"))).register()
 
 
 @pytest.mark.parametrize("user", ["000*307", "000%2A307", "307"])
@@ -49,13 +63,86 @@ def test_caller(ksr: FakeKsr) -> None:
     assert ksr.called("auth.consume_credentials")
 
 
+def register(ksr: FakeKsr, *contacts: str, source: str = "203.0.113.5") -> list[str]:
+    """Register contacts from an address; returns what was called."""
+    ksr.message("REGISTER", source=(source, 4000))
+    values = list(contacts)
+    ksr.results.update(
+        {
+            "kx.get_tuser": "307",
+            "hdr.get_idx": lambda _name, index: values[index] if index < len(values) else None,
+        }
+    )
+    Registrar(DIRECTORY).register()
+    return [name for name, _ in ksr.calls]
+
+
+@pytest.mark.parametrize(
+    ("contact", "is_bound"),
+    [
+        ("<sip:307@203.0.113.5:5060>;expires=60", False),
+        ("sip:307@203.0.113.5;expires=60", False),
+        ('"a <b>, c" <sip:307@203.0.113.5:4000>', False),
+        ("<sip:307@203.0.113.5:4001;transport=tcp>", False),
+        ("<sip:307@203.0.113.5:4001;transport=tcp;ob>", True),
+        ("<sip:307@192.168.1.5:5060>", True),
+        ("<sip:307@203.0.113.5>, <sip:307@10.1.1.1>", True),
+        ("<sip:307@[fd00::5]:5060>", True),
+        ("*", False),
+    ],
+)
+def test_a_phone_behind_nat_is_kept_reachable(ksr: FakeKsr, contact: str, is_bound: bool) -> None:
+    called = register(ksr, contact)
+    assert called.index("nathelper.fix_nated_register") < called.index("registrar.save_uri")
+    assert ksr.called("setbflag") == ([(6,), (7,)] if is_bound else [])
+
+
+@pytest.mark.parametrize(
+    "contact",
+    [
+        "<sip:307@198.51.100.7>",
+        "<sip:307@carrier.example>",
+        "<sip:307@127.0.0.2>",
+        "<sip:307@127.0.0.1:5060>",
+        "<sips:307@203.0.113.5>",
+        "<tel:307>",
+        "<sip:307@203.0.113.5;maddr=198.51.100.7>",
+        "<sip:307@203.0.113.5;transport=sctp>",
+        "<sip:307@203.0.113.5;ALIAS=1.2.3.4~5060~1>",
+        "<sip:307@203.0.113.5>, <sip:307@198.51.100.7>",
+        "<sip:203.0.113.5@198.51.100.7>",
+        '"<sip:307@203.0.113.5>" <sip:307@198.51.100.7>',
+        "<sip:307@3405803781>",
+        "<sip:>",
+    ],
+)
+def test_a_third_party_is_not_registered(ksr: FakeKsr, contact: str) -> None:
+    with refused(403):
+        register(ksr, contact)
+    with refused(403):
+        register(ksr, "<sip:307@203.0.113.5>", contact)
+    assert not ksr.called("registrar.save_uri")
+
+
 def test_contacts(ksr: FakeKsr) -> None:
     registered, configured = (DIRECTORY.find_extension(number) for number in ("000*307", "000*306"))
     assert registered is not None
     assert configured is not None
-    values = {"$(ulc(ci=>count))": 2, "$(ulc(ci=>addr)[0])": "sip:a@h", "$(ulc(ci=>addr)[1])": "sip:b@h"}
+    bindings = [
+        ("sip:a@203.0.113.5:5060?x=y", "sip:203.0.113.5:4000"),
+        ("sip:b@10.1.1.1:5060;x", "sip:203.0.113.6:4000;transport=TCP"),
+        ("sip:c@10.1.1.1", "sip:[2001:db8::1]"),
+        ("sip:d@198.51.100.7", "sip:203.0.113.5:4000"),  # can't get in, and would not be called either
+    ]
+    values: dict[str, str | int] = {"$(ulc(ci=>count))": len(bindings)}
+    for index, (uri, source) in enumerate(bindings):
+        values |= {f"$(ulc(ci=>addr)[{index}])": uri, f"$(ulc(ci=>received)[{index}])": source}
     ksr.results["pv.get"] = values.__getitem__
-    assert Registrar(DIRECTORY).contacts_of(registered) == ["sip:a@h", "sip:b@h"]
+    assert Registrar(DIRECTORY).contacts_of(registered) == [
+        "sip:a@203.0.113.5:5060",
+        "sip:b@10.1.1.1:5060;x;alias=203.0.113.6~4000~2",
+        "sip:c@10.1.1.1;alias=[2001:db8::1]~5060~1",
+    ]
     assert ksr.called("registrar.reg_free_contacts")
     assert Registrar(DIRECTORY).contacts_of(configured) == []
     ksr.results["registrar.reg_fetch_contacts"] = -1

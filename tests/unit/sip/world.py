@@ -134,8 +134,15 @@ class Caller:
         self.target = f"sip:332@{LOCAL}"
 
     def request(
-        self, method: str, *, cseq: int | None = None, branch: str | None = None, to_tag: str | None = None,
-        headers: Sequence[tuple[str, str]] = (), sdp: bytes = b"", body: bytes = b"",
+        self,
+        method: str,
+        *,
+        cseq: int | None = None,
+        branch: str | None = None,
+        to_tag: str | None = None,
+        headers: Sequence[tuple[str, str]] = (),
+        sdp: bytes = b"",
+        body: bytes = b"",
     ) -> bytes:
         if cseq is None:
             self.cseq += 1
@@ -146,9 +153,12 @@ class Caller:
             ("Via", f"SIP/2.0/UDP {PROXY};branch={self.branch}"),
             ("Via", "SIP/2.0/UDP 127.10.0.3:5062;branch=z9hG4bKfar;received=127.10.0.3"),
             *[("Record-Route", value) for value in self.record_routes],
-            ("Max-Forwards", "69"), ("From", f'"Caller, The" <sip:caller@example.org>;tag={self.tag}'),
+            ("Max-Forwards", "69"),
+            ("From", f'"Caller, The" <sip:caller@example.org>;tag={self.tag}'),
             ("To", "<sip:332@example.org>" + (f";tag={tag}" if tag else "")),
-            ("Call-ID", self.call_id), ("CSeq", f"{cseq} {method}"), *headers,
+            ("Call-ID", self.call_id),
+            ("CSeq", f"{cseq} {method}"),
+            *headers,
         ]
         if method in ("INVITE", "UPDATE"):
             fields.append(("Contact", self.contact))
@@ -181,14 +191,21 @@ class Caller:
 
 
 def respond(
-    request: Seen, status: int, to_tag: str = "", headers: Sequence[tuple[str, str]] = (), sdp: bytes = b"",
+    request: Seen,
+    status: int,
+    to_tag: str = "",
+    headers: Sequence[tuple[str, str]] = (),
+    sdp: bytes = b"",
 ) -> bytes:
     """The bytes of a response to what the user agent sent."""
     to = request.get("To")
     fields = [("Via", value) for value in request.all("Via")]
     fields += [
-        ("From", request.get("From")), ("To", f"{to};tag={to_tag}" if to_tag and ";tag=" not in to else to),
-        ("Call-ID", request.get("Call-ID")), ("CSeq", request.get("CSeq")), *headers,
+        ("From", request.get("From")),
+        ("To", f"{to};tag={to_tag}" if to_tag and ";tag=" not in to else to),
+        ("Call-ID", request.get("Call-ID")),
+        ("CSeq", request.get("CSeq")),
+        *headers,
     ]
     if sdp:
         fields.append(("Content-Type", "application/sdp"))
@@ -209,7 +226,11 @@ class Callee:
         return leg
 
     def reply(
-        self, status: int, tag: str = "", headers: Sequence[tuple[str, str]] = (), sdp: bytes = b"",
+        self,
+        status: int,
+        tag: str = "",
+        headers: Sequence[tuple[str, str]] = (),
+        sdp: bytes = b"",
         request: Seen | None = None,
     ) -> list[Seen]:
         if status < 300 and tag:

@@ -14,8 +14,9 @@ ROUTES = [("Record-Route", "<sip:127.10.0.2;lr;ftag=x>"), ("Record-Route", "<sip
 class Handover:
     """A call that one sidecar answered (or made), and another one took over; `peer` now talks to that one."""
 
-    def __init__(self, side: str, headers: list[tuple[str, str]] | None = None,
-                 config: UaConfig = NO_SESSION_TIMER) -> None:
+    def __init__(
+        self, side: str, headers: list[tuple[str, str]] | None = None, config: UaConfig = NO_SESSION_TIMER
+    ) -> None:
         first = World(config)
         headers = [*ROUTES, *(headers or ())]
         if side == "uas":

@@ -27,7 +27,9 @@ def names(callee: Callee) -> list[str]:
 
 def test_8_1_1_the_invite_is_complete(callee: Callee) -> None:
     leg = callee.call(
-        from_='"Иван \\"X\\"" <sip:7812@example.org>', to="<sip:306@example.org>", max_forwards=12,
+        from_='"Иван \\"X\\"" <sip:7812@example.org>',
+        to="<sip:306@example.org>",
+        max_forwards=12,
         headers=[("X-CI-Transfer", "to=306"), ("P-Asserted-Identity", "<sip:7812@example.org>")],
     )
     invite = callee.invite
@@ -52,11 +54,17 @@ def test_without_a_route_the_invite_goes_to_the_uri_itself(callee: Callee) -> No
     assert callee.invite.get("To") == "<sip:306@127.10.0.9:5090>"
 
 
-@pytest.mark.parametrize(("keywords", "error"), [
-    ({"from_": "<sip:a@b>\r\nX: y"}, ValueError), ({"headers": [("X", "a\nb")]}, ValueError),
-    ({"headers": [("X\r\nY", "a")]}, ValueError), ({"from_": '"open <sip:a@b>'}, MalformedError),
-    ({"to": "nobody"}, MalformedError), ({"route": "sip:proxy.example.com;lr"}, MalformedError),
-])
+@pytest.mark.parametrize(
+    ("keywords", "error"),
+    [
+        ({"from_": "<sip:a@b>\r\nX: y"}, ValueError),
+        ({"headers": [("X", "a\nb")]}, ValueError),
+        ({"headers": [("X\r\nY", "a")]}, ValueError),
+        ({"from_": '"open <sip:a@b>'}, MalformedError),
+        ({"to": "nobody"}, MalformedError),
+        ({"route": "sip:proxy.example.com;lr"}, MalformedError),
+    ],
+)
 def test_an_invite_that_cannot_be_is_not_sent(
     callee: Callee, keywords: dict[str, object], error: type[Exception]
 ) -> None:
@@ -258,10 +266,15 @@ def test_16_8_100_does_not_restart_timer_c() -> None:
     assert names(callee) == ["Progressed", "Rejected"]
 
 
-@pytest.mark.parametrize(("status", "header"), [
-    (200, ("Session-Expires", "soon")), (422, ("Min-SE", "x")), (200, ("Record-Route", "<nonsense")),
-    (200, ("Contact", "<")),
-])
+@pytest.mark.parametrize(
+    ("status", "header"),
+    [
+        (200, ("Session-Expires", "soon")),
+        (422, ("Min-SE", "x")),
+        (200, ("Record-Route", "<nonsense")),
+        (200, ("Contact", "<")),
+    ],
+)
 def test_a_response_that_cannot_be_used_is_dropped_before_it_changes_anything(
     callee: Callee, status: int, header: tuple[str, str]
 ) -> None:

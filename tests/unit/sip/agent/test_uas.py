@@ -81,7 +81,9 @@ def test_12_2_1_1_requests_of_the_uas_take_the_routes_in_order() -> None:
     assert bye.start == "BYE sip:caller@127.10.0.3:5062 SIP/2.0"
     assert bye.destination == ("127.10.0.2", 5060)
     assert bye.all("Route") == [
-        "<sip:127.10.0.2;r2=on;lr>", "<sip:127.10.0.2;transport=tcp;r2=on;lr>", '"P, Q" <sip:127.10.0.8:5070;lr>',
+        "<sip:127.10.0.2;r2=on;lr>",
+        "<sip:127.10.0.2;transport=tcp;r2=on;lr>",
+        '"P, Q" <sip:127.10.0.8:5070;lr>',
     ]
 
 
@@ -268,7 +270,10 @@ def test_an_exception_in_a_listener_does_not_stop_the_protocol() -> None:
 def test_actions_out_of_order_are_errors_on_a_live_leg_and_nothing_on_an_ended_one() -> None:
     world, caller, leg = new_call()
     for early in (
-        leg.bye, lambda: leg.reinvite(SDP), lambda: leg.info("a/b", b""), leg.to_dict,
+        leg.bye,
+        lambda: leg.reinvite(SDP),
+        lambda: leg.info("a/b", b""),
+        leg.to_dict,
     ):
         with pytest.raises(LegStateError):
             early()
@@ -387,16 +392,35 @@ def test_11_2_options_tells_what_we_can() -> None:
     (answer,) = Caller(World()).send("OPTIONS")
     assert answer.status == 200
     assert set(answer.get("Allow").split(", ")) == {
-        "INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "UPDATE", "INFO", "PRACK",
+        "INVITE",
+        "ACK",
+        "CANCEL",
+        "BYE",
+        "OPTIONS",
+        "UPDATE",
+        "INFO",
+        "PRACK",
     }
     assert (answer.get("Accept"), answer.get("Supported")) == ("application/sdp", "100rel, timer")
     assert answer.to_tag
 
 
-@pytest.mark.parametrize(("method", "status"), [
-    ("REGISTER", 405), ("SUBSCRIBE", 405), ("MESSAGE", 405), ("REFER", 405), ("NOTIFY", 405), ("PUBLISH", 405),
-    ("BREW", 501), ("BYE", 481), ("UPDATE", 481), ("INFO", 481), ("PRACK", 481),
-])
+@pytest.mark.parametrize(
+    ("method", "status"),
+    [
+        ("REGISTER", 405),
+        ("SUBSCRIBE", 405),
+        ("MESSAGE", 405),
+        ("REFER", 405),
+        ("NOTIFY", 405),
+        ("PUBLISH", 405),
+        ("BREW", 501),
+        ("BYE", 481),
+        ("UPDATE", 481),
+        ("INFO", 481),
+        ("PRACK", 481),
+    ],
+)
 def test_8_2_1_requests_that_start_nothing(method: str, status: int) -> None:
     world = World()
     (answer,) = Caller(world).send(method)

@@ -23,8 +23,9 @@ HOLD = SDP + b"a=sendonly\r\n"
 class Call:
     """An answered call; `sides` makes either side ours."""
 
-    def __init__(self, side: str = "uas", headers: list[tuple[str, str]] | None = None,
-                 config: UaConfig = NO_SESSION_TIMER) -> None:
+    def __init__(
+        self, side: str = "uas", headers: list[tuple[str, str]] | None = None, config: UaConfig = NO_SESSION_TIMER
+    ) -> None:
         self.world = World(config)
         if side == "uas":
             self.world.plan = lambda leg, _: leg.answer(OUR_SDP)
@@ -343,15 +344,18 @@ def test_12_2_1_1_our_cseq_grows_by_one_except_for_ack(call: Call) -> None:
 # INFO
 
 
-@pytest.mark.parametrize(("kind", "body", "digit", "duration_ms"), [
-    ("application/dtmf-relay", b"Signal=5\r\nDuration=160\r\n", "5", 160),
-    ("application/dtmf-relay", b"Signal= *\nDuration= 100", "*", 100),
-    ("Application/DTMF-Relay;v=1", b"duration=7\r\nsignal=d\r\n", "D", 7),
-    ("application/dtmf-relay", b"Signal=11", "#", None),
-    ("application/dtmf-relay", dtmf_relay("A", 90), "A", 90),
-    ("application/dtmf", b"#", "#", None),
-    ("application/dtmf", b" 10\r\n", "*", None),
-])
+@pytest.mark.parametrize(
+    ("kind", "body", "digit", "duration_ms"),
+    [
+        ("application/dtmf-relay", b"Signal=5\r\nDuration=160\r\n", "5", 160),
+        ("application/dtmf-relay", b"Signal= *\nDuration= 100", "*", 100),
+        ("Application/DTMF-Relay;v=1", b"duration=7\r\nsignal=d\r\n", "D", 7),
+        ("application/dtmf-relay", b"Signal=11", "#", None),
+        ("application/dtmf-relay", dtmf_relay("A", 90), "A", 90),
+        ("application/dtmf", b"#", "#", None),
+        ("application/dtmf", b" 10\r\n", "*", None),
+    ],
+)
 def test_digits_by_info(kind: str, body: bytes, digit: str, duration_ms: int | None) -> None:
     call = Call()
     (ok,) = call.peer.send("INFO", headers=[("Content-Type", kind)], body=body)
@@ -359,15 +363,18 @@ def test_digits_by_info(kind: str, body: bytes, digit: str, duration_ms: int | N
     assert call.events == [DigitReceived(digit, duration_ms)]
 
 
-@pytest.mark.parametrize(("headers", "body", "status"), [
-    ([("Content-Type", "application/dtmf-relay")], b"Signal=42", 400),
-    ([("Content-Type", "application/dtmf-relay")], b"Duration=42", 400),
-    ([("Content-Type", "application/dtmf")], b"\xff\xfe", 400),
-    ([("Content-Type", "text/plain")], b"5", 415),
-    ([("Info-Package", "foo"), ("Content-Type", "application/dtmf")], b"5", 469),
-    ([], b"", 200),
-    ([("Require", "x")], b"", 420),
-])
+@pytest.mark.parametrize(
+    ("headers", "body", "status"),
+    [
+        ([("Content-Type", "application/dtmf-relay")], b"Signal=42", 400),
+        ([("Content-Type", "application/dtmf-relay")], b"Duration=42", 400),
+        ([("Content-Type", "application/dtmf")], b"\xff\xfe", 400),
+        ([("Content-Type", "text/plain")], b"5", 415),
+        ([("Info-Package", "foo"), ("Content-Type", "application/dtmf")], b"5", 469),
+        ([], b"", 200),
+        ([("Require", "x")], b"", 420),
+    ],
+)
 def test_other_info_rfc_6086_4_2_2(headers: list[tuple[str, str]], body: bytes, status: int) -> None:
     call = Call()
     (answer,) = call.peer.send("INFO", headers=headers, body=body)

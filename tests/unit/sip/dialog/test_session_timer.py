@@ -20,18 +20,21 @@ def answered(headers: list[tuple[str, str]], config: UaConfig = NO_SESSION_TIMER
     return world, caller, ok
 
 
-@pytest.mark.parametrize(("headers", "config", "expires", "require"), [
-    ([], NO_SESSION_TIMER, [], []),
-    ([TIMER], NO_SESSION_TIMER, [], []),
-    ([TIMER, ("Session-Expires", "600")], NO_SESSION_TIMER, ["600;refresher=uac"], ["timer"]),
-    ([TIMER, ("x", "600 ; refresher = uas")], NO_SESSION_TIMER, ["600;refresher=uas"], []),
-    ([TIMER, ("Session-Expires", "600;refresher=uac")], NO_SESSION_TIMER, ["600;refresher=uac"], ["timer"]),
-    ([("Session-Expires", "600")], NO_SESSION_TIMER, ["600;refresher=uas"], []),
-    ([], UaConfig(session_expires_s=1800), ["1800;refresher=uas"], []),
-    ([TIMER], UaConfig(session_expires_s=1800), ["1800;refresher=uac"], ["timer"]),
-    ([TIMER, ("Min-SE", "3600")], UaConfig(session_expires_s=1800), ["3600;refresher=uac"], ["timer"]),
-    ([("Session-Expires", "20")], NO_SESSION_TIMER, ["90;refresher=uas"], []),
-])
+@pytest.mark.parametrize(
+    ("headers", "config", "expires", "require"),
+    [
+        ([], NO_SESSION_TIMER, [], []),
+        ([TIMER], NO_SESSION_TIMER, [], []),
+        ([TIMER, ("Session-Expires", "600")], NO_SESSION_TIMER, ["600;refresher=uac"], ["timer"]),
+        ([TIMER, ("x", "600 ; refresher = uas")], NO_SESSION_TIMER, ["600;refresher=uas"], []),
+        ([TIMER, ("Session-Expires", "600;refresher=uac")], NO_SESSION_TIMER, ["600;refresher=uac"], ["timer"]),
+        ([("Session-Expires", "600")], NO_SESSION_TIMER, ["600;refresher=uas"], []),
+        ([], UaConfig(session_expires_s=1800), ["1800;refresher=uas"], []),
+        ([TIMER], UaConfig(session_expires_s=1800), ["1800;refresher=uac"], ["timer"]),
+        ([TIMER, ("Min-SE", "3600")], UaConfig(session_expires_s=1800), ["3600;refresher=uac"], ["timer"]),
+        ([("Session-Expires", "20")], NO_SESSION_TIMER, ["90;refresher=uas"], []),
+    ],
+)
 def test_rfc_4028_9_table_2_what_the_200_says(
     headers: list[tuple[str, str]], config: UaConfig, expires: list[str], require: list[str]
 ) -> None:

@@ -22,35 +22,52 @@ from sidecar.sip.message.headers import (
 tokens = st.text("abcXYZ0189-.!%*_+`'~", min_size=1, max_size=12)
 
 
-@pytest.mark.parametrize(("line", "values"), [
-    ("a", ["a"]),
-    ("a, b", ["a", "b"]),
-    ('"x, \\", y" <sip:a,b@c>;q=1 , <sip:d>', ['"x, \\", y" <sip:a,b@c>;q=1', "<sip:d>"]),
-    ('"open, b', ['"open, b']),
-    ('"open\\", b\\', ['"open\\", b\\']),
-    ("a, <open, b", ["a", "<open, b"]),
-    (",,", ["", "", ""]),
-])
+@pytest.mark.parametrize(
+    ("line", "values"),
+    [
+        ("a", ["a"]),
+        ("a, b", ["a", "b"]),
+        ('"x, \\", y" <sip:a,b@c>;q=1 , <sip:d>', ['"x, \\", y" <sip:a,b@c>;q=1', "<sip:d>"]),
+        ('"open, b', ['"open, b']),
+        ('"open\\", b\\', ['"open\\", b\\']),
+        ("a, <open, b", ["a", "<open, b"]),
+        (",,", ["", "", ""]),
+    ],
+)
 def test_commas_separate_outside_quotes_and_brackets(line: str, values: list[str]) -> None:
     assert split_values(line) == values
 
 
-@pytest.mark.parametrize(("value", "display", "uri", "params"), [
-    ("sip:a@b", "", "sip:a@b", {}),
-    ("sip:a@b;tag=x", "", "sip:a@b", {"tag": "x"}),
-    ("<sip:a@b;p=1?h=v>;TAG=x ; Q", "", "sip:a@b;p=1?h=v", {"tag": "x", "q": None}),
-    ('"a \\"<b>" <sip:c>;x="; tag=evil"', '"a \\"<b>"', "sip:c", {"x": '"; tag=evil"'}),
-    ("A B <tel:+1>", "A B", "tel:+1", {}),
-])
+@pytest.mark.parametrize(
+    ("value", "display", "uri", "params"),
+    [
+        ("sip:a@b", "", "sip:a@b", {}),
+        ("sip:a@b;tag=x", "", "sip:a@b", {"tag": "x"}),
+        ("<sip:a@b;p=1?h=v>;TAG=x ; Q", "", "sip:a@b;p=1?h=v", {"tag": "x", "q": None}),
+        ('"a \\"<b>" <sip:c>;x="; tag=evil"', '"a \\"<b>"', "sip:c", {"x": '"; tag=evil"'}),
+        ("A B <tel:+1>", "A B", "tel:+1", {}),
+    ],
+)
 def test_name_addr(value: str, display: str, uri: str, params: dict[str, str | None]) -> None:
     found = parse_name_addr(value)
     assert (found.display, found.uri, found.params) == (display, uri, params)
 
 
-@pytest.mark.parametrize("value", [
-    "", "a@b", '"a <sip:b>', "< sip:b>", "<sip:b", "a, b <sip:c>", "<sip:b>;;", "<sip:b>;=1", "<sip:b> x",
-    "sip:a@b?x=1",
-])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "",
+        "a@b",
+        '"a <sip:b>',
+        "< sip:b>",
+        "<sip:b",
+        "a, b <sip:c>",
+        "<sip:b>;;",
+        "<sip:b>;=1",
+        "<sip:b> x",
+        "sip:a@b?x=1",
+    ],
+)
 def test_not_a_name_addr(value: str) -> None:
     with pytest.raises(MalformedError):
         parse_name_addr(value)
@@ -63,9 +80,18 @@ def test_parameters_are_found_whatever_their_spacing(name: str, value: str) -> N
     )
 
 
-@pytest.mark.parametrize("value", [
-    "1", "INVITE", "x INVITE", "4294967296 INVITE", "-1 INVITE", "1 IN VITE", "٣ INVITE",
-])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "1",
+        "INVITE",
+        "x INVITE",
+        "4294967296 INVITE",
+        "-1 INVITE",
+        "1 IN VITE",
+        "٣ INVITE",
+    ],
+)
 def test_not_a_cseq(value: str) -> None:
     with pytest.raises(MalformedError):
         parse_cseq(value)
@@ -88,10 +114,14 @@ def test_via_parts() -> None:
     assert (via.sent_by, via.branch, "rport" in via.params) == (Address("::1", 5061), "z9hG4bKx", True)
 
 
-@pytest.mark.parametrize(("text", "value"), [
-    ("90", SessionExpires(90, None)), ("600 ; Refresher = uas", SessionExpires(600, "uas")),
-    ("600;refresher=nobody;x", SessionExpires(600, None)),
-])
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("90", SessionExpires(90, None)),
+        ("600 ; Refresher = uas", SessionExpires(600, "uas")),
+        ("600;refresher=nobody;x", SessionExpires(600, None)),
+    ],
+)
 def test_session_expires(text: str, value: SessionExpires) -> None:
     assert parse_session_expires(text) == value
     assert parse_session_expires(str(value)) == value

@@ -24,14 +24,17 @@ def response(data: bytes) -> Response:
     return message
 
 
-@pytest.mark.parametrize(("via", "stamped", "reply_to"), [
-    ("127.10.0.2:5060;branch=z", "127.10.0.2:5060;branch=z", ("127.10.0.2", 5060)),
-    ("127.10.0.2;branch=z", "127.10.0.2;branch=z", ("127.10.0.2", 5060)),
-    ("127.10.0.2:99;branch=z", "127.10.0.2:99;branch=z", ("127.10.0.2", 99)),
-    ("proxy.example.com:77;branch=z", "proxy.example.com:77;branch=z;received=127.10.0.2", ("127.10.0.2", 77)),
-    ("10.9.9.9:77;rport;branch=z", "10.9.9.9:77;rport=5060;branch=z;received=127.10.0.2", ("127.10.0.2", 5060)),
-    ("10.9.9.9:77;branch=z; RPORT", "10.9.9.9:77;branch=z;rport=5060;received=127.10.0.2", ("127.10.0.2", 5060)),
-])
+@pytest.mark.parametrize(
+    ("via", "stamped", "reply_to"),
+    [
+        ("127.10.0.2:5060;branch=z", "127.10.0.2:5060;branch=z", ("127.10.0.2", 5060)),
+        ("127.10.0.2;branch=z", "127.10.0.2;branch=z", ("127.10.0.2", 5060)),
+        ("127.10.0.2:99;branch=z", "127.10.0.2:99;branch=z", ("127.10.0.2", 99)),
+        ("proxy.example.com:77;branch=z", "proxy.example.com:77;branch=z;received=127.10.0.2", ("127.10.0.2", 77)),
+        ("10.9.9.9:77;rport;branch=z", "10.9.9.9:77;rport=5060;branch=z;received=127.10.0.2", ("127.10.0.2", 5060)),
+        ("10.9.9.9:77;branch=z; RPORT", "10.9.9.9:77;branch=z;rport=5060;received=127.10.0.2", ("127.10.0.2", 5060)),
+    ],
+)
 def test_rfc_3261_18_2_and_rfc_3581_4_replies_go_where_the_request_came_from(
     via: str, stamped: str, reply_to: tuple[str, int]
 ) -> None:
@@ -49,7 +52,10 @@ def test_rfc_3261_8_2_6_2_a_reply_copies_what_it_must() -> None:
     assert reply.headers("via") == message.headers("via")
     assert reply.header("to") == "<sip:b@example.com>;tag=t1"
     assert [reply.header(name) for name in ("from", "call-id", "cseq", "x-y")] == [
-        message.header("from"), message.header("call-id"), message.header("cseq"), "z",
+        message.header("from"),
+        message.header("call-id"),
+        message.header("cseq"),
+        "z",
     ]
 
 
@@ -61,7 +67,9 @@ def test_a_reply_adds_a_to_tag_only_where_there_is_none() -> None:
 def test_a_request_of_our_own_has_the_same_accessors() -> None:
     message = Request("INVITE", "sip:a@b", [("Via", "SIP/2.0/UDP h;branch=z9hG4bK1"), ("m", "<sip:c@d>")])
     assert (message.via.branch, message.header("Contact"), message.headers("contact")) == (
-        "z9hG4bK1", "<sip:c@d>", ["<sip:c@d>"],
+        "z9hG4bK1",
+        "<sip:c@d>",
+        ["<sip:c@d>"],
     )
 
 

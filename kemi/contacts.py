@@ -1,0 +1,105 @@
+"""The URIs in Contact and Record-Route (RFC 3261 20.10) and their hosts. Pure, linear in length."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+
+IpAddress = IPv4Address | IPv6Address
+
+_NAT_INTERIOR = tuple(
+    ip_network(text)
+    for text in (
+        "10.0.0.0/8",
+        "172.16.0.0/12",
+        "192.168.0.0/16",
+        "100.64.0.0/10",  # RFC 6598, a carrier's NAT
+        "192.0.0.0/29",  # RFC 6333, DS-Lite
+        "169.254.0.0/16",
+        "fc00::/7",
+        "fe80::/10",
+    )
+)
+"""Addresses that mean something only where they are used (RFC 6890)."""
+
+
+def split_contacts(values: Iterable[str]) -> list[str]:
+    """The URI of each Contact in these header values; ``*`` stays as it is."""
+    return [_uri_of(part) for value in values for part in _split_at_commas(value)]
+
+
+def _split_at_commas(text: str) -> list[str]:
+    """Commas in quotes and in angle brackets separate nothing."""
+    parts, start, closing = [], 0, ""
+    is_escaped = False
+    for index, char in enumerate(text):
+        if is_escaped:
+            is_escaped = False
+        elif closing:
+            is_escaped = char == "\\" and closing == '"'
+            if char == closing:
+                closing = ""
+        elif char in '"<':
+            closing = '"' if char == '"' else ">"
+        elif char == ",":
+            parts.append(text[start:index])
+            start = index + 1
+    return [*parts, text[start:]]
+
+
+def _uri_of(address: str) -> str:
+    """The URI of a name-addr or an addr-spec, whose parameters are the header's (RFC 3261 20)."""
+    text = address.strip()
+    if text.startswith('"'):
+        end = _end_of_quotes(text)
+        text = text[end + 1 :] if end else ""
+    before, opens, after = text.partition("<")
+    return after.partition(">")[0].strip() if opens else before.partition(";")[0].strip()
+
+
+def _end_of_quotes(text: str) -> int:
+    """Where the quotes end that begin at 0; 0 where they do not end."""
+    at = 1
+    while (at := text.find('"', at)) > 0:
+        backslashes = len(text[:at]) - len(text[:at].rstrip("\\"))
+        if backslashes % 2 == 0:
+            return at
+        at += 1
+    return 0
+
+
+def host_of(uri: str) -> str:
+    """The host of a SIP URI, lower case, an IPv6 address without brackets; empty where it has none."""
+    scheme, colon, rest = uri.partition(":")
+    if not colon or scheme.lower() not in ("sip", "sips"):
+        return ""
+    hostport = rest.partition("?")[0].rpartition("@")[2].partition(";")[0].strip()
+    if hostport.startswith("["):
+        return hostport[1:].partition("]")[0].lower()
+    return hostport.partition(":")[0].lower()
+
+
+def parameters_of(uri: str) -> dict[str, str]:
+    """The URI's own parameters, names and values in lower case; the first of each name."""
+    found: dict[str, str] = {}
+    for part in uri.partition("?")[0].rpartition("@")[2].split(";")[1:]:
+        name, _, value = part.partition("=")
+        found.setdefault(name.strip().lower(), value.strip().lower())
+    return found
+
+
+@lru_cache(maxsize=4096)
+def address_of(host: str) -> IpAddress | None:
+    """The IP address; None for a name."""
+    if len(host) > 45:
+        return None
+    try:
+        return ip_address(host)
+    except ValueError:
+        return None
+
+
+def is_interior(address: IpAddress) -> bool:
+    """Whether it may be the address of a host behind NAT, as that host knows it."""
+    return address.is_unspecified or any(address in network for network in _NAT_INTERIOR)

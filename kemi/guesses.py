@@ -1,0 +1,92 @@
+"""Whoever guesses passwords is slowed down, without locking out the owner of the account.
+
+Only an answer to a nonce of ours counts, and a nonce is good for the address it was given to (kamailio.cfg). So nobody
+can use up another's tries by a forged source. Three things are counted, each for an hour after its last wrong password:
+- a source at an account: after `PAIR_FREE` wrong passwords each further one doubles the time in which nothing is taken;
+- a source at all accounts, in the same way after `SOURCE_FREE`;
+- an account at all sources: after `ACCOUNT_FREE` a source that has not proved itself has one try, not `PAIR_FREE`.
+A source that has proved to know the account's password is judged by the first only.
+"""
+
+from __future__ import annotations
+
+import time
+
+from kemi import ksr
+from kemi.contacts import address_of
+from kemi.refusal import Refused
+
+PAIR_FREE, SOURCE_FREE, ACCOUNT_FREE = 5, 20, 100
+FIRST_LOCK_S, LONGEST_LOCK_S = 4, 900
+PROVED_S = 3600
+_COUNTS, _LOCKS, _PROVED = "guesses", "locks", "proved"
+_LONGEST_ACCOUNT = 40
+
+
+class Guesses:
+    """The wrong passwords of one source at one account. `account` may be anything that a stranger wrote."""
+
+    def __init__(self, source: str, account: str) -> None:
+        self._source, self._account = source, account[:_LONGEST_ACCOUNT]
+        network = _network_of(source)
+        self._by_source = f"source {network}"
+        self._by_account = f"account {self._account}"
+        self._by_pair = f"pair {network} {self._account}"
+        self._proved = f"{network} {self._account}"
+
+    def check(self) -> None:
+        """Raises Refused while nothing is taken from the source."""
+        now = int(time.time())
+        until = ksr.count_of(_LOCKS, self._by_pair)
+        if not _is_proved(self._proved):
+            until = max(until, ksr.count_of(_LOCKS, self._by_source))
+        if until > now:
+            # Not 403: phones give up at that, and the owner may be behind the same NAT as the one who guesses.
+            raise Refused(503, "Too Many Wrong Passwords", f"Retry-After: {until - now}\r\n")
+
+    def on_wrong(self) -> None:
+        """A wrong password."""
+        of_account = ksr.count_up(_COUNTS, self._by_account)
+        free = PAIR_FREE
+        if of_account > ACCOUNT_FREE and not _is_proved(self._proved):
+            free = 1
+        self._lock(self._by_pair, ksr.count_up(_COUNTS, self._by_pair), free)
+        self._lock(self._by_source, ksr.count_up(_COUNTS, self._by_source), SOURCE_FREE)
+
+    def on_good(self) -> None:
+        """The right password."""
+        until = int(time.time()) + PROVED_S
+        ksr.set_count(_PROVED, self._proved, until)
+        ksr.set_count(_PROVED, _proved_any(self._source), until)
+        ksr.forget_count(_COUNTS, self._by_pair)
+
+    def _lock(self, key: str, count: int, free: int) -> None:
+        if count < free:
+            return
+        lock_s = min(FIRST_LOCK_S << min(count - free, 16), LONGEST_LOCK_S)
+        ksr.set_count(_LOCKS, key, int(time.time()) + lock_s)
+        ksr.log_warning(
+            f"{count} wrong passwords from {self._source}, the last for {self._account!r}: nothing more is taken for"
+            f" {lock_s} s by {key!r}; if it is a phone of yours, correct its password"
+        )
+
+
+def has_proved(source: str) -> bool:
+    """Whether a phone there has lately proved that it is an extension of ours."""
+    return _is_proved(_proved_any(source))
+
+
+def _is_proved(key: str) -> bool:
+    return ksr.count_of(_PROVED, key) > time.time()
+
+
+def _proved_any(source: str) -> str:
+    return _network_of(source)
+
+
+def _network_of(source: str) -> str:
+    """The source as it is counted: an IPv6 host can take any address of its /64."""
+    address = address_of(source)
+    if address is None or address.version == 4:
+        return source
+    return ":".join(address.exploded.split(":")[:4])

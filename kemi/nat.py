@@ -1,0 +1,105 @@
+"""Parties behind NAT. What such a party calls its address leads nowhere; what it sent from leads to it.
+
+Its Contact gets the parameter ``;alias=ADDRESS~PORT~PROTOCOL``, which says where the message came from. Whoever sends
+the next request of the dialog uses that Contact as its Request-URI, and we send the request to the alias, without the
+parameter. So nothing need be kept here. The same holds for a Contact with a host name: Kamailio never looks one up.
+"""
+
+from __future__ import annotations
+
+from kemi import ksr
+from kemi.contacts import address_of, host_of, is_interior, parameters_of, split_contacts
+from kemi.ksr import Route
+from kemi.transaction import transaction
+
+_PROTOCOLS = {"udp": 1, "tcp": 2}
+"""Kamailio's numbers."""
+_REFRESHING = ("INVITE", "UPDATE")
+"""The methods whose request and 2xx change the dialog's remote target (RFC 3261 12.2.1.2, RFC 3311 5.1)."""
+
+
+def leads_nowhere(contact_host: str, source_host: str, via_host: str = "") -> bool:
+    """Whether a Contact's host leads nowhere: a name, or an address inside the sender's network.
+
+    `via_host` is what the sender calls itself in Via, empty if that is not known. It tells a NAT from a carrier with
+    several hosts, where both have private addresses.
+    """
+    contact, source = address_of(contact_host), address_of(source_host)
+    if not contact_host or contact_host == source_host or (contact is not None and contact == source):
+        return False
+    if contact is None or source is None:
+        return True
+    if contact.is_loopback:
+        return not source.is_loopback
+    if not is_interior(contact):
+        return False
+    return not is_interior(source) or (bool(via_host) and address_of(via_host) != source)
+
+
+def reply_to_source() -> None:
+    """Of any request: its replies go where it came from, also if its sender forgot to ask for that (RFC 3581 4)."""
+    via, source = ksr.via_host(), ksr.source()[0]
+    if via != source and leads_nowhere(via, source, via):
+        ksr.reply_to_source()
+
+
+def on_new_call() -> None:
+    """Request route, of an INVITE that makes a dialog: mark its Contact."""
+    if not ksr.header("Record-Route"):  # else its dialog's requests go to another proxy, which knows the way
+        _mark_request()
+
+
+def on_in_dialog_request() -> None:
+    """After `ksr.follow_route`: go to the alias, and mark the Contact of what changes the dialog's target."""
+    is_alias = not ksr.has_destination() and follow_alias()
+    if ksr.method() in _REFRESHING:
+        if ksr.is_first_hop():
+            _mark_request()
+        transaction.goes_to_alias = is_alias
+        ksr.arm_reply(Route.IN_DIALOG_REPLIED)
+
+
+def follow_alias() -> bool:
+    """Send the request, or in a branch route the branch, to the alias in its Request-URI. False where it has none."""
+    return has_alias(ksr.request_uri()) and ksr.follow_alias()
+
+
+def with_alias(uri: str, source: str) -> str:
+    """The URI with the alias of `source`, a SIP URI."""
+    host = host_of(source)
+    hostport = source.partition(":")[2].rpartition("@")[2].partition(";")[0]
+    port = hostport.rpartition(":")[2] if not hostport.endswith(("]", host)) else "5060"
+    protocol = _PROTOCOLS[parameters_of(source).get("transport", "udp")]
+    return f"{uri};alias={f'[{host}]' if ':' in host else host}~{port}~{protocol}"
+
+
+def has_alias(uri: str) -> bool:
+    return ";alias=" in uri
+
+
+def mark_reply(*, is_alias: bool) -> None:
+    """Of a reply that makes a dialog, or changes where it leads. `is_alias`: the request was sent to an alias."""
+    if not 100 < ksr.status() < 300:
+        return
+    routes = split_contacts([ksr.header("Record-Route")])
+    if routes[0] and host_of(routes[0]) != ksr.received_at():
+        return  # another proxy is between us and the callee
+    source = ksr.source()[0]
+    host = _contact_host()
+    if leads_nowhere(host, source) or (is_alias and address_of(host) != address_of(source)):
+        ksr.add_contact_alias()
+
+
+def _mark_request() -> None:
+    host, source = _contact_host(), ksr.source()[0]
+    if host != source and leads_nowhere(host, source, ksr.via_host()):
+        ksr.add_contact_alias()
+
+
+def _contact_host() -> str:
+    return host_of(split_contacts([ksr.header("Contact")])[0])
+
+
+def on_in_dialog_reply() -> None:
+    if ksr.method() in _REFRESHING:
+        mark_reply(is_alias=transaction.goes_to_alias)

@@ -1,0 +1,114 @@
+"""Which Contact leads nowhere, and what is done about it."""
+
+from __future__ import annotations
+
+import pytest
+
+from kemi import nat
+from tests.unit.kemi.fake_ksr import FakeKsr
+
+PUBLIC, OTHER = "203.0.113.5", "198.51.100.7"
+
+
+@pytest.mark.parametrize(
+    ("contact", "source", "via", "expected"),
+    [
+        (PUBLIC, PUBLIC, "", False),
+        (OTHER, PUBLIC, "", False),  # a carrier with several addresses
+        ("10.1.1.1", PUBLIC, "", True),
+        ("172.31.0.1", PUBLIC, "", True),
+        ("172.32.0.1", PUBLIC, "", False),
+        ("192.168.0.1", PUBLIC, "", True),
+        ("100.64.0.1", PUBLIC, "", True),
+        ("169.254.0.1", PUBLIC, "", True),
+        ("0.0.0.0", PUBLIC, "", True),
+        ("127.0.0.1", PUBLIC, "", True),
+        ("127.0.0.1", "127.0.0.2", "", False),
+        ("fd00::1", "2001:db8::1", "", True),
+        ("2001:db8:0::1", "2001:db8::1", "", False),
+        ("phone.example", PUBLIC, "", True),
+        ("", PUBLIC, "", False),
+        ("10.1.1.1", "127.0.0.2", "10.1.1.1", True),
+        # Private addresses on both sides: Via tells a NAT from a carrier with several hosts.
+        ("10.1.1.1", "10.2.2.2", "10.1.1.1", True),
+        ("10.1.1.1", "10.2.2.2", "10.2.2.2", False),
+        ("10.1.1.1", "10.2.2.2", "", False),
+    ],
+)
+def test_leads_nowhere(contact: str, source: str, via: str, expected: bool) -> None:
+    assert nat.leads_nowhere(contact, source, via) is expected
+
+
+def request(ksr: FakeKsr, contact: str, method: str = "INVITE", via: str = "10.1.1.1") -> None:
+    ksr.message(method, source=(PUBLIC, 4000))
+    ksr.headers["Contact"] = contact
+    ksr.results["pv.get"] = lambda name: via if name == "$sel(via.host)" else None
+
+
+@pytest.mark.parametrize(
+    ("contact", "marked"),
+    [
+        ("<sip:a@10.1.1.1>", True),
+        ('"x" <sip:a@10.1.1.1:5060>;expires=1', True),
+        ("sip:a@phone.example", True),
+        (f"<sip:10.1.1.1@{PUBLIC}>", False),
+        (f"<sip:a@{OTHER}>", False),
+        ("<tel:+1555>", False),
+        ("", False),
+        ("<", False),
+    ],
+)
+def test_the_contact_of_a_new_call(ksr: FakeKsr, contact: str, marked: bool) -> None:
+    request(ksr, contact)
+    nat.on_new_call()
+    assert len(ksr.called("nathelper.add_contact_alias")) == marked
+
+
+def test_behind_a_proxy_the_contact_stays(ksr: FakeKsr) -> None:
+    request(ksr, "<sip:a@10.1.1.1>")
+    ksr.headers["Record-Route"] = f"<sip:{PUBLIC};lr>"
+    nat.on_new_call()
+    ksr.results["siputils.is_first_hop"] = -1
+    nat.on_in_dialog_request()
+    assert not ksr.called("nathelper.add_contact_alias")
+
+
+@pytest.mark.parametrize(("via", "asked"), [("10.1.1.1", 1), (PUBLIC, 0), ("", 0)])
+def test_replies_go_to_the_source(ksr: FakeKsr, via: str, asked: int) -> None:
+    request(ksr, "", via=via)
+    nat.reply_to_source()
+    assert len(ksr.called("force_rport")) == asked
+
+
+@pytest.mark.parametrize(
+    ("uri", "has_route", "followed"),
+    [("sip:a@10.1.1.1;alias=1.2.3.4~5~1", False, 1), ("sip:a@10.1.1.1", False, 0), ("sip:a;alias=1@h", True, 0)],
+)
+def test_a_request_in_a_dialog_follows_the_alias(ksr: FakeKsr, uri: str, has_route: bool, followed: int) -> None:
+    request(ksr, "", "BYE")
+    ksr.results.update({"kx.get_ruri": uri, "isdsturiset": has_route})
+    nat.on_in_dialog_request()
+    assert len(ksr.called("nathelper.handle_ruri_alias")) == followed
+    assert not ksr.called("tm.t_on_reply")
+
+
+@pytest.mark.parametrize(
+    ("contact", "route", "status", "to_alias", "marked"),
+    [
+        ("<sip:b@10.1.1.1>", "", 180, False, True),
+        ("<sip:b@10.1.1.1>", "<sip:127.0.0.1;lr>, <sip:192.0.2.1;lr>", 200, False, True),
+        ("<sip:b@10.1.1.1>", "<sip:192.0.2.1;lr>, <sip:127.0.0.1;lr>", 200, False, False),
+        ("<sip:b@10.1.1.1>", "", 302, False, False),
+        (f"<sip:b@{PUBLIC}>", "", 200, True, False),
+        (f"<sip:b@{OTHER}>", "", 200, False, False),
+        (f"<sip:b@{OTHER}>", "", 200, True, True),
+    ],
+)
+def test_the_contact_of_a_reply(
+    ksr: FakeKsr, contact: str, route: str, status: int, to_alias: bool, marked: bool
+) -> None:
+    request(ksr, contact)
+    ksr.headers["Record-Route"] = route
+    ksr.results["kx.get_status"] = status
+    nat.mark_reply(is_alias=to_alias)
+    assert len(ksr.called("nathelper.add_contact_alias")) == marked
