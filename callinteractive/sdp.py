@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import re
-from ipaddress import ip_address
+from ipaddress import IPv6Address, ip_address
 
 MAX_SDP = 16_384
 """Octets. An NG command that contains it fits into one datagram."""
 
-_CONNECTION = re.compile(r"IN +IP([46]) +([0-9A-Fa-f.:]{2,45}) *")
+_CONNECTION = re.compile(r"[ \t]*IN[ \t]+IP([46])[ \t]+([0-9A-Fa-f.:]{2,45})(?:/[0-9/]{1,12})?[ \t\0]*", re.IGNORECASE)
+_BROADCAST = ip_address("255.255.255.255")
 
 
 def connection_address(value: str) -> str | None:
     """The address of a connection line, `value` being what follows ``c=`` (RFC 8866 5.7).
 
     None for anything but a unicast IP address of the family that the line names. A host name would make RTPengine ask
-    a DNS server that the sender chose.
+    a DNS server that the sender chose. A TTL, of use for multicast only, is ignored.
     """
     match = _CONNECTION.fullmatch(value)
     if match is None:
@@ -24,4 +25,7 @@ def connection_address(value: str) -> str | None:
         address = ip_address(match[2])
     except ValueError:
         return None
-    return str(address) if address.version == int(match[1]) and not address.is_multicast else None
+    if address.version != int(match[1]) or address.is_multicast or address == _BROADCAST:
+        return None
+    inner = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return None if inner and (inner.is_multicast or inner == _BROADCAST) else str(address)

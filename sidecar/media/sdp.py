@@ -1,41 +1,51 @@
 """Session descriptions (RFC 8866) in the offer/answer model (RFC 3264), as far as one audio stream needs them.
 
-A stranger's description is parsed into values, within bounds. RTPengine gets a description written from these values:
-whatever we do not understand never reaches it.
+A stranger's description is parsed into values, within bounds: leniently, as phones write it. RTPengine gets a
+description written from these values: whatever we do not understand never reaches it.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from callinteractive.sdp import MAX_SDP, connection_address
 from sidecar.media.errors import MalformedSdp, NoCommonCodec
+from sidecar.media.sdes import read_keys
 
 MAX_MEDIA_LINES = 16
 MAX_FORMATS = 64
-MAX_CRYPTOS = 16
 
 TELEPHONE_EVENT = "telephone-event"
 
 # RFC 3551 table 4: what these numbers mean without an rtpmap. G.722's clock is 8000 by that RFC's own admission.
-_STATIC_FORMATS = {0: ("PCMU", 8000, 1), 8: ("PCMA", 8000, 1), 9: ("G722", 8000, 1), 18: ("G729", 8000, 1)}
-_OURS = {"PCMU": 8000, "PCMA": 8000, "G722": 8000, "OPUS": 48000, "G729": 8000}
+_STATIC_FORMATS = {
+    0: ("PCMU", 8000, 1),
+    3: ("GSM", 8000, 1),
+    8: ("PCMA", 8000, 1),
+    9: ("G722", 8000, 1),
+    18: ("G729", 8000, 1),
+}
+# What RTPengine can make, of these clocks. The poor ones are for callers who have nothing else.
+_GOOD = {"PCMU": (8000,), "PCMA": (8000,), "G722": (8000,), "OPUS": (48000,), "G729": (8000,)}
+_POOR = {"GSM": (8000,), "SPEEX": (8000, 16000, 32000)}
 
 _REVERSED = {"sendrecv": "sendrecv", "sendonly": "recvonly", "recvonly": "sendonly", "inactive": "inactive"}
 # RTP and SRTP with keys in the SDP (RFC 4568). DTLS-SRTP is not offered by anybody behind a proxy without ICE.
 _PROTOCOLS = ("RTP/AVP", "RTP/AVPF", "RTP/SAVP", "RTP/SAVPF")
 _NOWHERE = ("0.0.0.0", "::")  # hold as in RFC 2543; RTPengine sends nothing there
 
-_LINES = re.compile(r"(?:[a-z]=[^\x00-\x08\x0a-\x1f\x7f]*(?:\n|\Z))+")
+_LINE = re.compile(r"[a-z]=[^\x01-\x1f\x7f]*")
+_LINE_END = re.compile(r"\r\n|\r|\n")
+_BLANKS = re.compile(r"[ \t]+")
 _DIRECTION_LINES = {f"a={direction}": direction for direction in _REVERSED}
 _MEDIA = re.compile(r"([A-Za-z0-9.+-]{1,32}) ([0-9]{1,5})(?:/[0-9]{1,3})? ([A-Za-z0-9/.+-]{1,64}) ([!-~][ -~]*)")
+_HIGHEST_PORT = 65535
 _PAYLOAD_TYPE = re.compile(r"[0-9]{1,3}")
-_RTPMAP = re.compile(r"([0-9]{1,3}) ([A-Za-z0-9._-]{1,32})/([0-9]{1,6})(?:/([0-9]{1,2}))?")
-_FMTP = re.compile(r"([0-9]{1,3}) ([!-~][ -~]{0,255})")
-_CRYPTO = re.compile(r"[0-9]{1,9} [A-Za-z0-9_]{1,40} inline:[A-Za-z0-9+/=|:;. _-]{1,400}")
+_RTPMAP = re.compile(r" ?([0-9]{1,3}) ([A-Za-z0-9._-]{1,32})(?: ?/ ?([0-9]{1,6}))?(?:/([0-9]{1,2}))?(?:/[!-~]{0,64})?")
+_FMTP = re.compile(r" ?([0-9]{1,3}) ([!-~][ -~]{0,255})")
 
 
 class Format(NamedTuple):
@@ -56,10 +66,9 @@ class Format(NamedTuple):
         """Whether RTP packets of either are packets of both."""
         return self.payload_type == other.payload_type and self.encoding == other.encoding
 
-    @property
-    def playable(self) -> bool:
-        """Whether RTPengine can make this codec."""
-        return _OURS.get(self.name.upper()) == self.clock
+    def is_one_of(self, codecs: Mapping[str, tuple[int, ...]]) -> bool:
+        """Whether it is one of these, by name and clock."""
+        return self.clock in codecs.get(self.name.upper(), ())
 
     def __str__(self) -> str:
         channels = f"/{self.channels}" if self.channels > 1 else ""
@@ -73,7 +82,10 @@ EVENTS = Format(101, TELEPHONE_EVENT, 8000, parameters="0-15")
 
 
 class MediaLine(NamedTuple):
-    """One m= line with what belongs to it. formats are payload types, in the sender's order of preference."""
+    """One m= line with what belongs to it. formats are payload types, in the sender's order of preference.
+
+    fault: why an audio line can't be served, where that is its sender's mistake.
+    """
 
     kind: str
     port: int
@@ -84,6 +96,7 @@ class MediaLine(NamedTuple):
     formats: tuple[Format, ...] = ()
     cryptos: tuple[str, ...] = ()
     rtcp_mux: bool = False
+    fault: str = ""
 
     @property
     def rejected(self) -> str:
@@ -135,29 +148,43 @@ class Audio:
 
 
 def parse(text: str) -> tuple[MediaLine, ...]:
-    """The m= lines of a description. Raises only MalformedSdp, for any text."""
+    """The m= lines of a description. Raises only MalformedSdp, for any text.
+
+    Line ends of any kind, blanks, empty lines and NULs are phones' habits, and so is a description without s= or t=.
+    """
     if len(text) > MAX_SDP:
         raise MalformedSdp(f"longer than {MAX_SDP} characters")
-    text = text.replace("\r\n", "\n").rstrip("\n")
-    if not _LINES.fullmatch(text):
-        raise MalformedSdp("a line is not of the form x=value")
-    session, *media = (section.split("\n") for section in text.split("\nm="))
-    if session[0] != "v=0":
+    lines = [_BLANKS.sub(" ", line).strip() for line in _LINE_END.split(text.replace("\0", ""))]
+    sections: list[list[str]] = [[]]
+    for line in filter(None, lines):
+        if not _LINE.fullmatch(line):
+            raise MalformedSdp("a line is not of the form x=value")
+        if line.startswith("m="):
+            sections.append([line[2:].lstrip()])
+        else:
+            sections[-1].append(line)
+    session, *media = sections
+    if session[:1] not in (["v=0"], ["v= 0"]):
         raise MalformedSdp("does not start with v=0")
     if len(media) > MAX_MEDIA_LINES:
         raise MalformedSdp(f"more than {MAX_MEDIA_LINES} media lines")
-    address, direction = _connection_and_direction(session, "", "sendrecv")
-    return tuple(_media_line(lines, address, direction) for lines in media)
+    connection, direction = _connection_and_direction(session, None, "sendrecv")
+    return tuple(_media_line(section, connection, direction) for section in media)
 
 
 def find_audio(lines: tuple[MediaLine, ...]) -> Audio:
-    """The first audio stream that we can serve, with its sender's best codec of ours. Raises NoCommonCodec."""
+    """The first audio stream that we can serve, with its sender's best codec of ours.
+
+    Raises NoCommonCodec, and MalformedSdp where only a mistake of the sender is in the way.
+    """
     for position, line in enumerate(lines):
-        if line.kind != "audio" or line.port == 0:
-            continue
-        for codec in line.formats:
-            if codec.playable:
-                return Audio(lines, position, codec, _events_for(codec, line.formats))
+        for codecs in (_GOOD, _POOR):
+            for codec in line.formats:
+                if codec.is_one_of(codecs):
+                    return Audio(lines, position, codec, _events_for(codec, line.formats))
+    for line in lines:
+        if line.fault:
+            raise MalformedSdp(line.fault)
     raise NoCommonCodec("no audio line with a codec of ours")
 
 
@@ -206,42 +233,38 @@ def describe_party(audio: Audio) -> str:
     )
 
 
-def _connection_and_direction(lines: list[str], address: str, direction: str) -> tuple[str, str]:
+def _connection_and_direction(lines: list[str], connection: str | None, direction: str) -> tuple[str | None, str]:
+    """The value of the c= line, which is read only where it is used, and the direction."""
     for line in lines:
         if line.startswith("c="):
-            address = _address(line[2:])
-        else:
-            direction = _DIRECTION_LINES.get(line, direction)
-    return address, direction
+            connection = line[2:]
+        elif line.startswith("a="):
+            direction = _DIRECTION_LINES.get(line.lower(), direction)
+    return connection, direction
 
 
-def _address(value: str) -> str:
-    address = connection_address(value)
-    if address is None:
-        raise MalformedSdp("connection address is not a unicast IP address of its family")
-    return address
-
-
-def _media_line(lines: list[str], address: str, direction: str) -> MediaLine:
+def _media_line(lines: list[str], connection: str | None, direction: str) -> MediaLine:
     """A section: its first line is the value of m=, the others are whole."""
     match = _MEDIA.fullmatch(lines[0])
-    if match is None or int(match[2]) > 65535:
+    if match is None or int(match[2]) > _HIGHEST_PORT:
         raise MalformedSdp("m= line is not of the form media port protocol formats")
-    kind, port, protocol, formats = match[1].lower(), int(match[2]), match[3], match[4].rstrip()
-    encrypted = "SAVP" in protocol
-    cryptos = _cryptos(lines) if encrypted else ()
-    if kind != "audio" or port == 0 or protocol not in _PROTOCOLS or (encrypted and not cryptos):
-        return MediaLine(kind, port, protocol, formats)  # to be rejected: the rest of it does not matter
-    address, direction = _connection_and_direction(lines, address, direction)
-    if not address:
-        raise MalformedSdp("audio without a connection address")
+    kind, port, formats = match[1].lower(), int(match[2]), match[4]
+    rejected = MediaLine(kind, port, match[3], formats)
+    protocol = match[3].upper()
+    if kind != "audio" or port == 0 or protocol not in _PROTOCOLS:
+        return rejected  # the rest of it does not matter
+    connection, direction = _connection_and_direction(lines, connection, direction)
+    address = None if connection is None else connection_address(connection)
+    if address is None:
+        return rejected._replace(fault="connection address is not a unicast IP address of its family")
+    cryptos: tuple[str, ...] = ()
+    if "SAVP" in protocol:
+        keys = [line[9:] for line in lines if line.startswith("a=crypto:")]
+        cryptos = read_keys(keys)
+        if not cryptos:
+            return rejected._replace(fault="no a=crypto line is right (RFC 4568)" if keys else "")
     mux = "a=rtcp-mux" in lines
     return MediaLine(kind, port, protocol, formats, address, direction, _formats(formats, lines), cryptos, mux)
-
-
-def _cryptos(lines: list[str]) -> tuple[str, ...]:
-    values = [line[9:] for line in lines if line.startswith("a=crypto:")]
-    return tuple(value for value in values[:MAX_CRYPTOS] if _CRYPTO.fullmatch(value))
 
 
 def _formats(text: str, lines: list[str]) -> tuple[Format, ...]:
@@ -252,9 +275,12 @@ def _formats(text: str, lines: list[str]) -> tuple[Format, ...]:
     parameters: dict[int, str] = {}
     for line in lines:
         if line.startswith("a=rtpmap:"):
-            if match := _RTPMAP.fullmatch(line[9:].rstrip()):
-                names[int(match[1])] = (match[2], int(match[3]), int(match[4] or 1))
-        elif line.startswith("a=fmtp:") and (match := _FMTP.fullmatch(line[7:].rstrip())):
+            if match := _RTPMAP.fullmatch(line[9:]):
+                clock = int(match[3] or 8000)
+                # Its samples have 16,000 Hz, but its RTP clock has 8000 (RFC 3551 4.5.2). Some phones mix them up.
+                clock = 8000 if match[2].upper() == "G722" and clock == 16000 else clock
+                names[int(match[1])] = (match[2], clock, int(match[4] or 1))
+        elif line.startswith("a=fmtp:") and (match := _FMTP.fullmatch(line[7:])):
             parameters[int(match[1])] = match[2]
     return tuple(
         Format(number, *names[number], parameters.get(number, ""))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,9 +46,17 @@ CODECS = {
         Codec("PCMA", 8, 8000, 8000),
         Codec("G722", 9, 8000, 16000),
         Codec("opus", 111, 48000, 48000, 2),
+        Codec("GSM", 3, 8000, 8000),
+        Codec("speex", 97, 16000, 16000),
     )
 }
-_AV_NAMES = {"PCMU": "pcm_mulaw", "PCMA": "pcm_alaw", "G722": "g722", "opus": "libopus"}
+_AV_NAMES = {"PCMU": "pcm_mulaw", "PCMA": "pcm_alaw", "G722": "g722", "opus": "libopus", "GSM": "gsm", "speex": "speex"}
+_SILENT_FRAMES = {
+    "GSM": bytes.fromhex("d820a2e15a" + "50004924924924" * 4),
+    "speex": b"",
+}
+"""Of codecs that PyAV can only decode: a phone with one of them hears, but can't speak."""
+_SPEEX_HEADER = b"Speex   1.2".ljust(28, b"\0") + struct.pack("<13i", 1, 80, 16000, 1, 4, 1, -1, 320, 0, 1, 0, 0, 0)
 
 
 class Encoder:
@@ -55,14 +64,18 @@ class Encoder:
 
     def __init__(self, codec: Codec) -> None:
         self.codec = codec
+        self._pts = 0
+        if codec.name in _SILENT_FRAMES:
+            return
         context: Any = av.CodecContext.create(_AV_NAMES[codec.name], "w")
         context.sample_rate = codec.rate
         context.format = "s16"
         context.layout = "stereo" if codec.channels == 2 else "mono"
         self._context = context
-        self._pts = 0
 
     def encode(self, samples: Samples) -> bytes:
+        if self.codec.name in _SILENT_FRAMES:
+            return _SILENT_FRAMES[self.codec.name]
         data = np.repeat(samples, self.codec.channels).reshape(1, -1)
         frame = av.AudioFrame.from_ndarray(data, "s16", self._context.layout.name)
         frame.sample_rate = self.codec.rate
@@ -78,6 +91,8 @@ class Decoder:
         context: Any = av.CodecContext.create(_AV_NAMES[codec.name], "r")
         context.sample_rate = codec.rate
         context.layout = "stereo" if codec.channels == 2 else "mono"
+        if codec.name == "speex":
+            context.extradata = _SPEEX_HEADER
         self._context = context
         self._resampler = av.AudioResampler("s16", "mono", codec.rate)
 

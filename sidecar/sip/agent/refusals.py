@@ -1,5 +1,6 @@
 """What the RFCs say a UAS must refuse, in the order of RFC 3261 8.2."""
 
+from callinteractive.multipart import unsupported_part
 from sidecar.sip.config import UaConfig
 from sidecar.sip.dialog.capabilities import ACCEPT_SDP, ALLOW, ALLOWED, EXTENSIONS, KNOWN
 from sidecar.sip.dialog.session_timer import too_small
@@ -36,7 +37,7 @@ def find_refusal(transaction: ServerTransaction, request: Request, config: UaCon
 def _content_refusal(request: Request) -> Refusal | None:
     """8.2.3. An INVITE that accepts no session description gets 406 (RFC 4475 3.3.15)."""
     if request.body:
-        if request.method in _SDP_METHODS and request.content_type != "application/sdp":
+        if request.method in _SDP_METHODS and not _is_understood(request):
             return 415, [ACCEPT_SDP]
         encoding = request.header("content-encoding")
         if encoding is not None and encoding.lower() != "identity":
@@ -46,3 +47,9 @@ def _content_refusal(request: Request) -> Refusal | None:
         if accepted.isdisjoint(_SDP_RANGES):
             return 406, ()
     return None
+
+
+def _is_understood(request: Request) -> bool:
+    """Whether its body holds a session description, and nothing strange that must be understood (RFC 5621 8)."""
+    content_type = request.header("content-type") or ""
+    return request.sdp is not None and not unsupported_part(content_type, request.body)

@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 
 from callinteractive.model import Address
+from callinteractive.multipart import session_description
 from sidecar.sip.errors import MalformedError
 from sidecar.sip.message.headers import NameAddr, Via, parse_cseq, parse_name_addr, parse_via, split_values
 from sidecar.sip.message.phrases import PHRASES
@@ -137,8 +138,8 @@ class Message:
 
     @property
     def sdp(self) -> bytes | None:
-        """The body when it is application/sdp."""
-        return self.body if self.content_type == "application/sdp" else None
+        """The session description: the body, or a part of it (RFC 5621)."""
+        return session_description(self.header("content-type") or "", self.body) if self.body else None
 
 
 class Response(Message):

@@ -28,19 +28,71 @@ def test_a_plain_offer() -> None:
     assert audio.line.hears
 
 
-@pytest.mark.parametrize("ending", ["\n", "\r\n"])
-def test_line_ends_of_either_kind(ending: str) -> None:
-    assert audio_of(PLAIN.replace("\r\n", ending)) == audio_of(PLAIN)
+@pytest.mark.parametrize(
+    "written",
+    [
+        PLAIN.replace("\r\n", "\n"),
+        PLAIN.replace("\r\n", "\r"),
+        PLAIN.replace("\r\nm=", "\nm="),
+        PLAIN.replace("\r\n", "\r\n\r\n"),
+        "\r\n" + PLAIN + "\r\n \r\n",
+        PLAIN.replace("\r\n", " \r\n"),
+        PLAIN.replace("\r\n", "\t \r\n"),
+        PLAIN.replace(" ", "\t"),
+        PLAIN.replace(" ", "  "),
+        PLAIN.replace("m=audio", "m= audio").replace("v=0", "v= 0"),
+        PLAIN + "\0",
+        PLAIN.replace("s=-", "s=\0"),
+        PLAIN.replace("\r\n", "\0\r\n"),
+        PLAIN.replace("s=-\r\n", "").replace("t=0 0\r\n", "").replace("o=- 1 1 IN IP4 192.0.2.1\r\n", ""),
+        PLAIN.replace("s=-", "s=J\N{REPLACEMENT CHARACTER}r\u00e9 [[[" + "[" * 3000),
+        PLAIN.replace("RTP/AVP", "rtp/avp").replace("audio", "AUDIO"),
+        PLAIN.replace("IN IP4", "in ip4"),
+        PLAIN.replace("c=IN IP4 192.0.2.1", "c=IN IP4 192.0.2.1/127"),
+        PLAIN.replace("4000", "4000/1"),
+        PLAIN.replace("c=IN IP4 192.0.2.1", "c=IN IP4 phone.example.com").replace(
+            "101\r\n", "101\r\nc=IN IP4 192.0.2.1\r\n", 1
+        ),
+        PLAIN.replace("a=rtpmap:101 telephone-event/8000", "a=rtpmap: 101 telephone-event /8000/1"),
+        PLAIN.replace("telephone-event/8000", "telephone-event"),
+        PLAIN + "a=\r\na=rtpmap:\r\na=fmtp:101\r\na=rtpmap:x\r\n",
+    ],
+)
+def test_as_phones_write_it(written: str) -> None:
+    understood, plain = audio_of(written), audio_of(PLAIN)
+    assert (understood.codec, understood.events) == (plain.codec, plain.events)
+    assert (understood.line.address, understood.line.port, understood.line.protocol) == ("192.0.2.1", 4000, "RTP/AVP")
+    assert sdp.describe_party(understood) == sdp.describe_party(plain)
+
+
+@pytest.mark.parametrize("hold", ["a=sendonly ", "a=sendonly\t", "a=SendOnly", "a=sendonly\0"])
+def test_on_hold_as_phones_write_it(hold: str) -> None:
+    assert audio_of(f"{PLAIN}{hold}\r\n").line.direction == "sendonly"
+
+
+def test_a_line_of_another_kind_may_be_broken() -> None:
+    """Only the audio that we take must be right: the rest is rejected in its place (RFC 3264 6)."""
+    video = "m=video 4000 RTP/AVP 96\r\nc=IN IP4 tv.example.com\r\na=crypto:nonsense\r\n"
+    broken = "m=audio 4002 RTP/AVP 0\r\nc=IN IP4 224.0.0.1\r\n"
+    audio = audio_of(PLAIN.replace("m=audio", f"{video}{broken}m=audio"))
+    assert (audio.position, audio.line.port) == (2, 4000)
 
 
 @pytest.mark.parametrize(
     ("formats", "expected"),
     [
-        ("3 8 0", "PCMA/8000"),
+        ("4 8 0", "PCMA/8000"),
         ("96 0\r\na=rtpmap:96 opus/48000/2", "opus/48000/2"),
         ("96 0\r\na=rtpmap:96 OPUS/16000", "PCMU/8000"),
         ("9", "G722/8000"),
         ("18", "G729/8000"),
+        ("3", "GSM/8000"),
+        ("3 0", "PCMU/8000"),
+        ("9\r\na=rtpmap:9 G722/16000", "G722/8000"),
+        ("97\r\na=rtpmap:97 g722/16000/1", "g722/8000"),
+        ("97\r\na=rtpmap:97 speex/16000", "speex/16000"),
+        ("97 98\r\na=rtpmap:97 speex/16000\r\na=rtpmap:98 PCMA", "PCMA/8000"),
+        ("127\r\na=rtpmap:127 GSM/8000", "GSM/8000"),
         ("97 98\r\na=rtpmap:97 iLBC/8000\r\na=rtpmap:98 pcmu/8000", "pcmu/8000"),
         ("0 8\r\na=rtpmap:0 L16/8000", "PCMA/8000"),
     ],
@@ -53,7 +105,7 @@ def test_the_callers_first_codec_of_ours(formats: str, expected: str) -> None:
     "media",
     [
         "",
-        "m=audio 4000 RTP/AVP 3 4\r\n",
+        "m=audio 4000 RTP/AVP 4 15\r\n",
         "m=audio 0 RTP/AVP 0\r\n",
         "m=video 4000 RTP/AVP 0\r\n",
         "m=audio 4000 UDP/TLS/RTP/SAVPF 0\r\na=fingerprint:sha-256 00\r\n",
@@ -83,7 +135,14 @@ def test_no_audio_for_us(media: str) -> None:
         PLAIN.replace("4000", "70000"),
         PLAIN.replace("RTP/AVP 0", "RTP/AVP zero"),
         PLAIN.replace("4000", "-1"),
-        PLAIN.replace("s=-", "s=\x00"),
+        PLAIN.replace("4000", "99999"),
+        PLAIN.replace("s=-", "s=\x01"),
+        PLAIN.replace("v=0", "v=1"),
+        PLAIN + "[" * 3000 + "\r\n",
+        PLAIN.replace("c=IN IP4 192.0.2.1", "c=IN IP4 255.255.255.255"),
+        PLAIN.replace("c=IN IP4 192.0.2.1", "c=IN IP6 ::ffff:224.0.0.1"),
+        PLAIN.replace("c=IN IP4 192.0.2.1", "c=IN IP6 ff02::1"),
+        f"{HEAD}m=audio 4000 RTP/SAVP 0\r\na=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:AAAA\r\n",
         PLAIN + "a=x" * 20_000,
         HEAD + "m=audio 4000 RTP/AVP 0\r\n" * 17,
         HEAD + "m=audio 4000 RTP/AVP " + "0 " * 65 + "\r\n",
@@ -142,12 +201,12 @@ def test_a_codec_once_agreed_is_kept_under_its_new_number() -> None:
 
 
 def test_srtp_keys_are_handed_on_and_odd_ones_are_not() -> None:
-    key = "1 AES_CM_128_HMAC_SHA1_80 inline:d0RmdmcmVCspeEc3QGZiNWpVLFJhQX1cfHAwJSoj|2^20|1:32".replace("^", "")
-    keys = f"a=crypto:{key}\r\na=crypto:2 X inline:%%%\r\n"
+    key = "1 AES_CM_128_HMAC_SHA1_80 inline:d0RmdmcmVCspeEc3QGZiNWpVLFJhQX1cfHAwJSoj"
+    keys = f"a=crypto:{key}|2^20|1:32\r\na=crypto:2 X inline:%%%\r\n"
     audio = audio_of(f"{HEAD}m=audio 4000 RTP/SAVP 0\r\n{keys}a=rtcp-mux\r\n")
     described = sdp.describe_party(audio)
-    assert f"a=crypto:{key}\r\n" in described
-    assert "%" not in described
+    assert f"a=crypto:{key}|1:32\r\n" in described
+    assert described.count("a=crypto") == 1
     assert "m=audio 4000 RTP/SAVP 0\r\n" in described
     assert "a=rtcp-mux\r\n" in described
 
