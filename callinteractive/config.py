@@ -141,7 +141,9 @@ def _ivr(value: Value, contexts: Mapping[str, Context]) -> Ivr:
 def _context(name: str, value: Value, jumps: Jumps) -> Context:
     if not _ID.fullmatch(name):
         value.wrong("a context's ID is at most 64 letters, digits, _ and -")
-    section = value.section("options", "digit_len", "name", "timeout", "inter_digit_timeout", "pool")
+    section = value.section(
+        "options", "digit_len", "name", "timeout", "inter_digit_timeout", "max_silent_rounds", "pool"
+    )
     written = section["options"].entries()
     options = {option: _rules(rules, jumps) for option, rules in written.items()}
     digit_len = section["digit_len"]
@@ -152,6 +154,7 @@ def _context(name: str, value: Value, jumps: Jumps) -> Context:
         timeout_ms=section["timeout"].integer(5000, 1, 3_600_000),
         inter_digit_timeout_ms=section["inter_digit_timeout"].integer(2000, 1, 60_000),
         digit_len=None if digit_len.is_missing else digit_len.integer(None, 1, 32),
+        max_silent_rounds=section["max_silent_rounds"].integer(3, 0, 1000),
         pool=section["pool"].optional_text(),
     )
     for option in written.keys() - {START, TIMEOUT, INVALID}:

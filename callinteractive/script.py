@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from callinteractive import plain, request, response
-from callinteractive.actions import DONE, START, Action, AwaitChoice, Context, action_from_dict
-from callinteractive.commands import Command, Hangup
+from callinteractive.actions import DONE, START, TIMEOUT, Action, AwaitChoice, Context, action_from_dict
+from callinteractive.commands import Collect, Command, Hangup, Play
 from callinteractive.errors import ResponseError, ScriptStateError
 from callinteractive.events import (
     DIGITS,
@@ -68,6 +68,7 @@ class _State:
     dialled: str = ""
     kept_digits: str = ""
     idle_steps: int = 0
+    silent_rounds: int = 0
     began_at: float = 0.0
     is_over: bool = False
     variables: dict[str, str] = field(default_factory=dict)
@@ -120,6 +121,8 @@ class CallScript:
             return self.hang_up(f"the call has lasted {self._ivr.lifetime_s} s, its IVR's lifetime")
         if self._is_noticed(event, now):
             self._state.idle_steps = 0
+        if isinstance(event, Dialled):
+            self._state.silent_rounds = 0
         outcome = self._state.step.on_event(self, event)
         if outcome is None:
             return None
@@ -209,6 +212,14 @@ class CallScript:
         self.note("info", "option", context=context, option=option)
         return None
 
+    def run_timeout(self) -> Command | None:
+        """Nobody has dialled: run the option `timeout`, but not for ever (C7)."""
+        state, most = self._state, self.context.max_silent_rounds
+        if most and state.silent_rounds >= most:
+            return self.hang_up(f"the caller dialled nothing in {state.silent_rounds} rounds of timeout")
+        state.silent_rounds += 1
+        return self.enter(state.context, TIMEOUT)
+
     def hang_up(self, cause: str, code: int | None = None) -> Hangup:
         """End the call."""
         self._state.is_over = True
@@ -293,6 +304,8 @@ class CallScript:
 
     def _begun(self, command: Command, now: float) -> Command:
         self._state.began_at = now
+        if not isinstance(command, Play | Collect):
+            self._state.silent_rounds = 0  # C7: more than sounds
         return command
 
     def _is_noticed(self, event: Event, now: float) -> bool:

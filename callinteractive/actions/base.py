@@ -113,6 +113,7 @@ class Action(ABC):
 class Context:
     """A menu: options by name, each a tuple of rules run in order (C2, C3). Times in milliseconds.
 
+    `max_silent_rounds`: so many times in a row `timeout` runs for a caller who dials nothing; 0 is without end (C7).
     `pool` names the sidecars that serve it: those that a call enters at, by its entry or by a Jump before the answer.
     """
 
@@ -122,6 +123,7 @@ class Context:
     timeout_ms: int = 5000
     inter_digit_timeout_ms: int = 2000
     digit_len: int | None = None
+    max_silent_rounds: int = 3
     pool: str | None = None
 
     @property
@@ -150,6 +152,9 @@ class ScriptContext(Protocol):
 
     def enter(self, context: str, option: str) -> Command | None:
         """Leave everything and run `option` of `context` next. An unknown one hangs up (A4, C2)."""
+
+    def run_timeout(self) -> Command | None:
+        """Nobody has dialled: run `timeout` of the current context, or hang up after too many of them (C2, C7)."""
 
     def hang_up(self, cause: str, code: int | None = None) -> Hangup:
         """End the call. `cause` is for the log, `code` the SIP code of a failed transfer (A13)."""

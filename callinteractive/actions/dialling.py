@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from callinteractive.actions.base import DONE, INVALID, TIMEOUT, Context, Done, ScriptContext
+from callinteractive.actions.base import DONE, INVALID, Context, Done, ScriptContext
 from callinteractive.commands import Collect, Command, Play
 from callinteractive.events import Dialled, Event, Played, PlayFailed, Waited
 
@@ -43,7 +43,7 @@ class MenuChoice:
 
     def deliver(self, call: ScriptContext, digits: str) -> Command | None:
         if not digits:
-            return call.enter(call.context.id, TIMEOUT)
+            return call.run_timeout()
         if len(digits) > 1 and not call.context.has_hash_option:
             digits = digits.removesuffix("#")
         return call.enter(call.context.id, digits if digits in call.context.options else INVALID)

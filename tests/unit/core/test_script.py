@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from callinteractive.commands import Collect, Fetch, Hangup, Play, Transfer, Wait
+from callinteractive.commands import Collect, Command, Fetch, Hangup, Play, Transfer, Wait
 from callinteractive.errors import ScriptStateError
 from callinteractive.events import (
     DIGITS,
@@ -218,6 +218,77 @@ def test_C5_what_the_caller_heard_or_waited_for_is_no_loop(rule: str, event: Eve
     call, _ = started(f"- {rule}\n- jump: {{context: 1}}")
     for _ in range(2 * MAX_IDLE_STEPS):
         assert not isinstance(call.tell(event, 1), Hangup)
+
+
+# C7: a silent caller.
+
+AGAIN = "timeout: [{play_sound: {file: t.wav}}, {jump: {context: 1}}]\n"
+
+
+def silent_rounds(call: Call, command: Command | None, most: int = 20) -> int:
+    """How often `timeout` runs while nobody dials."""
+    rounds = 0
+    while not isinstance(command, Hangup) and rounds < most:
+        match command:
+            case Play(sound):
+                rounds += sound == "t.wav"
+                command = call.tell(Played(), 1)
+            case Fetch():
+                command = call.tell(Fetched(204, b""), 1)
+            case Transfer():
+                command = call.tell(TransferFailed("busy", 486), 1)
+            case _:
+                command = call.tell(Waited(), 5)
+    return rounds
+
+
+def test_C7_a_caller_who_dials_nothing_in_three_rounds_is_hung_up():
+    call, command = started("- play_sound: {file: a.wav, where: background}", AGAIN)
+    assert silent_rounds(call, command) == 3
+    assert call.script.is_over
+    assert "3 rounds of timeout" in call.notes[-1].fields["cause"]
+
+
+@pytest.mark.parametrize(("most", "rounds"), [(1, 1), (5, 5), (0, 20)])
+def test_C7_max_silent_rounds_of_the_context(most: int, rounds: int):
+    call = Call(
+        ivr_file(
+            f"1: {{max_silent_rounds: {most}, options: {{start: [jump: {{context: 1, option: timeout}}], "
+            "timeout: [play_sound: {file: t.wav}]}}"
+        )
+    )
+    assert silent_rounds(call, call.start()) == (rounds + 1 if most else 20)  # the first one is not for silence
+
+
+@pytest.mark.parametrize(
+    "rule", [ASK.removeprefix("- "), "pause: {length: 1}", 'simple_transfer: {to: ["1"], final: no}']
+)
+def test_C7_more_than_sounds_between_two_rounds_begins_the_count_anew(rule: str):
+    call, command = started(f"- {rule}", AGAIN)
+    assert silent_rounds(call, command) == 20
+
+
+def test_C7_other_instant_rules_do_not():
+    call, command = started("- set_var: {name: a, value: b}\n- set_caller: {name: c}", AGAIN)
+    assert silent_rounds(call, command) == 3
+
+
+@pytest.mark.parametrize("when", [0, 1])
+def test_C7_a_digit_begins_the_count_anew(when: int):
+    call, command = started("- play_sound: {file: a.wav}", AGAIN + "invalid: [{jump: {context: 1}}]")
+    assert silent_rounds(call, command, 2) == 2
+    command = (
+        call.tell(Waited(), 5) if when else None
+    )  # during t.wav, where digits are dropped, or in the menu after it
+    call.tell(Dialled("9"))
+    assert silent_rounds(call, call.tell(Played(), 1)) == 3
+
+
+def test_C7_the_count_moves_with_the_call():
+    call, command = started("- play_sound: {file: a.wav}", AGAIN)
+    assert silent_rounds(call, command, 2) == 2
+    call.move()
+    assert silent_rounds(call, call.script.begin_again(call.now)) == 1
 
 
 def test_C5_a_caller_who_dials_is_no_loop():
