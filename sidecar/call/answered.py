@@ -24,7 +24,7 @@ from sidecar.call.inbox import Inbox
 from sidecar.call.services import Services, media_prefix
 from sidecar.media.call_media import CallMedia
 from sidecar.media.dtmf import DigitEvent, DigitFilter, DigitSource
-from sidecar.media.errors import MediaError
+from sidecar.media.errors import MalformedSdp, MediaError, NoCommonCodec
 
 _What = TypeVar("_What")
 PLAYOUT_MARGIN_S = 0.04
@@ -119,8 +119,8 @@ class AnsweredCall:
                 self._end_after(wait_ms / 1000, Waited())
             case Transfer():
                 await self._transfer(command)
-            case Hangup(cause, code):
-                self._caller.end(code or NORMAL_CLEARING, cause)
+            case Hangup(_, code):
+                self._caller.end(code or NORMAL_CLEARING)
 
     async def _fetch(self, request: HttpRequest) -> None:
         self._inbox.put(_told, await self._services.webhook.fetch(request))
@@ -189,7 +189,7 @@ class AnsweredCall:
             case sip.ReOffered():
                 await self._on_reoffered(event)
             case sip.Acked():
-                await self._on_acked(event)
+                await self._on_late_answer(event)
             case _:
                 pass  # we offer the caller nothing later on, and send no reliable 18x
         return None
@@ -198,6 +198,13 @@ class AnsweredCall:
         """An ACK carries the caller's answer where the offer was ours (RFC 3261 13.2.1)."""
         if event.sdp is not None:
             await self._media.accept(text_of(event.sdp))
+
+    async def _on_late_answer(self, event: sip.Acked) -> None:
+        """The answer to what we offered in a re-INVITE's 200. Without a usable one the session stays as it was."""
+        try:
+            await self._on_acked(event)
+        except (MalformedSdp, NoCommonCodec) as error:
+            self._caller.log.warning("answer not usable", reason=str(error))
 
     def _on_info_digit(self, digit: sip.DigitReceived) -> Event | None:
         if self._callee is not None and self._callee.is_answered:

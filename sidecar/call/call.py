@@ -87,13 +87,13 @@ class Call:
                 await answered.answer(self._offer)
                 await answered.follow(command or self._first_command(time.time()))
         except asyncio.CancelledError:
-            caller.end(503, "the sidecar stops")  # does nothing where the caller has hung up
+            caller.end(503)  # does nothing where the caller has hung up
         except MediaError as error:
             caller.log.error("media", reason=str(error))
-            caller.end(error.sip_code, f"media: {error}")
+            caller.end(error.sip_code)
         except Exception:
             caller.log.exception("a call failed")
-            caller.end(500, "internal error")
+            caller.end(500)
         finally:
             self._script.handle(HungUp(), time.time())
             if answered is not None:

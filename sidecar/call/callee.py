@@ -85,7 +85,7 @@ class Callee:
                 relay_digit(self._caller.leg, event)
             case sip.Acked(sdp) if sdp is not None:
                 # The answer, where the offer was ours (RFC 3261 13.2.1).
-                await self._media.accept_leg(self._b_tag, text_of(sdp))
+                await self._on_late_answer(sdp)
             case sip.Ended(_, reason_header):
                 self._caller.log.info("callee hung up")
                 self._caller.hang_up(reason_header)
@@ -126,11 +126,19 @@ class Callee:
         await self._media.unbridge(self._b_tag)
         return transfer_failed(event.status)
 
+    async def _on_late_answer(self, sdp: bytes) -> None:
+        """See `AnsweredCall._on_late_answer`."""
+        try:
+            await self._media.accept_leg(self._b_tag, text_of(sdp))
+        except (MalformedSdp, NoCommonCodec) as error:
+            self._caller.log.warning("answer not usable", reason=str(error))
+
     async def _reoffered(self, event: sip.ReOffered) -> None:
         """The callee holds, resumes, moves or changes codec (RFC 3261 14.2)."""
         try:
             sdp = await self._media.reoffer_leg(self._b_tag, None if event.sdp is None else text_of(event.sdp))
         except MediaError as error:
+            self._caller.log.warning("callee's re-offer refused", reason=str(error))
             event.respond.reject(error.sip_code)
         else:
             event.respond.answer(sdp.encode())

@@ -47,14 +47,16 @@ class Caller:
         else:
             self.listener(event)
 
-    def end(self, code: int, cause: str) -> None:
-        """Refuse the call with `code`, or hang up with it as the reason (RFC 3326). Does nothing the second time."""
+    def end(self, code: int) -> None:
+        """Refuse the call with `code`, or hang up with it as the reason (RFC 3326). Does nothing the second time.
+
+        Why the script or we have ended it is for the log: callers learn a code.
+        """
         if self.is_over:
             return
         self.is_over = True
         if self.leg.answered:
-            text = "".join(char for char in cause if char.isascii() and char.isprintable() and char not in '"\\')
-            self.leg.bye([("Reason", f'SIP ;cause={code} ;text="{text[:80]}"')])
+            self.leg.bye([("Reason", f"SIP ;cause={code}")])
         else:
             self.leg.reject(code)
 

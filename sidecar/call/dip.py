@@ -44,8 +44,8 @@ class Dip:
                     event = await self._fetch(request)
                 case Transfer() if self._redirect(transfer_headers(command), keep_script=not command.final):
                     return None
-                case Hangup(cause, code):
-                    self._caller.end(code or DECLINE, cause)
+                case Hangup(_, code):
+                    self._caller.end(code or DECLINE)
                     return None
                 case _:
                     return command

@@ -5,7 +5,8 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, NamedTuple
 
 from callinteractive.model import Address
-from sidecar.sip.message.headers import parse_name_addr
+from sidecar.sip.errors import MalformedError
+from sidecar.sip.message.headers import read_name_addr
 from sidecar.sip.message.message import Headers, Message, Request, Response
 from sidecar.sip.message.uri import is_literal, parse_uri
 
@@ -70,23 +71,28 @@ class Dialog:
         return dialog
 
     def set_routes(self, response: Response) -> None:
-        """The UAC's route set is Record-Route reversed (12.1.2). The 2xx sets it again (13.2.2.4)."""
-        self.routes = response.values("record-route")[::-1]
+        """The UAC's route set is Record-Route reversed (12.1.2). The 2xx sets it again (13.2.2.4).
+
+        What is no route is left out: our proxy must be able to read the others.
+        """
+        self.routes = [value for value in response.values("record-route")[::-1] if _address(read_name_addr(value).uri)]
 
     def refresh_target(self, message: Message) -> None:
-        """12.2: the Contact of a target refresh request or its 2xx is the peer's address from now on."""
-        contacts = message.values("contact")
-        if contacts:
-            self.remote_target = parse_name_addr(contacts[0]).uri
+        """12.2: the Contact of a target refresh request or its 2xx is the peer's address from now on.
+
+        It is copied as it is. Of several the first counts; without one the target stays as it was.
+        """
+        targets = [uri for value in message.values("contact") if ":" in (uri := read_name_addr(value).uri)]
+        if targets:
+            self.remote_target = targets[0]
         if message.headers("allow"):
             self.allows_update = "UPDATE" in message.tokens("allow")
 
     @property
     def next_hop(self) -> Address:
         """The first route, else the remote target (12.2.1.1). We take every route for a loose one (lr)."""
-        uri = parse_name_addr(self.routes[0]).uri if self.routes else self.remote_target
-        address = parse_uri(uri).address
-        return address if is_literal(address.host) else self.peer
+        address = _address(read_name_addr(self.routes[0]).uri if self.routes else self.remote_target)
+        return address if address and is_literal(address.host) else self.peer
 
     def request(
         self, method: str, via: str, cseq: int | None = None, headers: Headers = (), body: bytes = b""
@@ -115,3 +121,12 @@ class Dialog:
         values = {field.name: data[field.name] for field in fields(cls)}
         values["local_cseq"] += _CSEQ_GAP
         return cls(**{**values, "peer": Address(*data["peer"]), "routes": list(data["routes"])})
+
+
+def _address(uri: str) -> Address | None:
+    """Where a URI points; None where nobody can tell."""
+    try:
+        parsed = parse_uri(uri)
+    except MalformedError:
+        return None
+    return parsed.address if parsed.host else None

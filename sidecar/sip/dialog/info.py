@@ -1,7 +1,9 @@
 """Digits in SIP INFO: application/dtmf-relay (`Signal=5`, `Duration=160`) and application/dtmf (`5`).
 
-Neither body has an RFC; this is what gateways and phones send.
+Neither body has an RFC. Gateways and phones mix the two up, so the body alone tells which it is.
 """
+
+import re
 
 from callinteractive.events import DIGITS
 from sidecar.sip.dialog.events import DigitReceived
@@ -15,22 +17,32 @@ _DIGITS = {
     **{digit.lower(): digit for digit in DIGITS},
     **{str(code): digit for code, digit in enumerate(DIGITS)},  # RFC 4733 3.2
 }
+_READ = 512  # octets of a body
+_BLANKS = " \t\0\""
+_LINE = re.compile(r"[\r\n]++")
+_SEPARATOR = re.compile(r"[=:]")
+_LONGEST_MS = 99_999
 
 
-def parse_digit(content_type: str, body: bytes) -> DigitReceived:
+def parse_digit(body: bytes) -> DigitReceived:
     """The digit of an INFO body. Raises MalformedError."""
-    lines = body.decode("latin-1").replace("\r", "\n").split("\n")
-    if content_type == DTMF:
-        lines[0] = f"Signal={lines[0]}"
     values: dict[str, str] = {}
-    for line in lines:
-        name, _, value = line.partition("=")
-        values[name.strip().lower()] = value.strip()
+    for line in _LINE.split(body[:_READ].decode("latin-1")):
+        name, *value = _SEPARATOR.split(line, maxsplit=1)
+        if value:
+            values.setdefault(name.strip(_BLANKS).lower(), value[0].strip(_BLANKS))
+        elif name.strip(_BLANKS):
+            values.setdefault("signal", name.strip(_BLANKS))
     digit = _DIGITS.get(values.get("signal", ""))
     if digit is None:
-        raise MalformedError(f"not a digit: {body[:40]!r}")
-    duration = values.get("duration", "")
-    return DigitReceived(digit, int(duration) if duration.isascii() and duration.isdigit() else None)
+        raise MalformedError("Not A Digit")
+    return DigitReceived(digit, _duration_ms(values.get("duration", "")))
+
+
+def _duration_ms(text: str) -> int | None:
+    """Some send none, or nonsense."""
+    is_number = text.isascii() and text.isdigit() and len(text) <= len(str(_LONGEST_MS))
+    return int(text) if is_number else None
 
 
 def dtmf_relay(digit: str, duration_ms: int = 160) -> bytes:

@@ -47,9 +47,9 @@ class Session(InviteUsage):
         self._acknowledged()
         if self.state is SessionState.ENDING:
             self._send_bye(self._bye_headers)
-        elif acceptance.awaits_answer and request.sdp is None:
+        elif acceptance.awaits_answer and acceptance.initial and request.sdp is None:
             self.terminate(EndReason.FAILED)  # 13.2.2.4: the answer to an offer in a 2xx is in its ACK
-        else:
+        else:  # no answer to what we offered in a re-INVITE's 2xx: the session stays as it was (14.1)
             self.emit(Acked(request.sdp if acceptance.awaits_answer else None))
             self.offers.proceed()
 
@@ -167,9 +167,9 @@ class Session(InviteUsage):
             transaction.respond(415, headers=[("Accept", f"{DTMF_RELAY}, {DTMF}")])
         else:
             try:
-                digit = parse_digit(request.content_type, request.body)
+                digit = parse_digit(request.body)
             except MalformedError as fault:
-                transaction.respond(400, fault.reason.encode("ascii", "replace").decode())
+                transaction.respond(400, fault.reason)
                 return
             transaction.respond(200)
             self.emit(digit)

@@ -3,6 +3,7 @@
 from typing import Protocol
 
 from sidecar.sip.config import UaConfig
+from sidecar.sip.errors import MalformedError
 from sidecar.sip.message.headers import SessionExpires, parse_min_se, parse_session_expires
 from sidecar.sip.message.message import Message, Request, Response
 from sidecar.sip.transaction.timers import Timer, Timers
@@ -17,9 +18,12 @@ def session_expires(message: Message) -> SessionExpires | None:
 
 
 def min_se(message: Message) -> int:
-    """The Min-SE header, or its default. Raises MalformedError."""
+    """The Min-SE header, or its default where there is none to read."""
     value = message.header("min-se")
-    return MIN_SE_S if value is None else parse_min_se(value)
+    try:
+        return MIN_SE_S if value is None else parse_min_se(value)
+    except MalformedError:
+        return MIN_SE_S
 
 
 def too_small(request: Request, config: UaConfig) -> bool:
@@ -42,7 +46,10 @@ def agree(request: Request, config: UaConfig) -> SessionExpires | None:
 
 def agreed_in(response: Response, config: UaConfig) -> SessionExpires | None:
     """What the 2xx of our request says. Without a refresher, we refresh (RFC 4028 7.2)."""
-    answer = session_expires(response)
+    try:
+        answer = session_expires(response)
+    except MalformedError:
+        answer = None  # the 2xx counts all the same
     if answer is None:
         return None
     return SessionExpires(max(answer.interval_s, config.min_se_s), answer.refresher or "uac")

@@ -22,12 +22,13 @@ _PARAMS = rf'(?:\s*+;\s*+{TOKEN}(?:\s*+=\s*+(?:[^\s;,"<>=][^\s;,"<>]*+|{_QUOTED}
 _PARAM = re.compile(rf';\s*+({TOKEN})(?:\s*+=\s*+([^\s;,"<>]++|{_QUOTED}))?', re.DOTALL)
 # An open quote or bracket takes all that follows: to try again behind it would take quadratic time.
 _SEPARATOR = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)|<[^>]*+(?:>|\Z)|,', re.DOTALL)
-# The display name's grammar is ASCII tokens or a quoted string; bare UTF-8 is common in the field and harmless.
+# The display name's grammar is ASCII tokens or a quoted string. In the field it holds any text in any code page; it is
+# read as far as its quotes are balanced. We never send it: what we send is written anew (`Identity`) or copied whole.
 _NAME_ADDR = re.compile(
-    rf"(?P<display>{_QUOTED}|(?:[A-Za-z0-9\-.!%*_+`'~\x80-\U0010ffff]++\s*+)*+)\s*+"
-    rf"<(?P<uri>[A-Za-z][^\s<>\"]*+)>(?P<params>{_PARAMS})",
-    re.DOTALL,
+    rf'(?P<display>(?:[^<"]++|{_QUOTED})*+)<(?P<uri>[A-Za-z][^\s<>"]*+)>(?P<params>{_PARAMS})', re.DOTALL
 )
+_BRACKETED = re.compile(r"<\s*+([A-Za-z][^\s<>\"]*+)\s*+>")
+_TAG = re.compile(rf";\s*+tag\s*+=\s*+({TOKEN})", re.IGNORECASE)
 # Without angle brackets a comma, "?" or ";" cannot belong to the URI (RFC 3261 20).
 _ADDR_SPEC = re.compile(rf"(?P<uri>[A-Za-z][^\s<>\",;?]*+)(?P<params>{_PARAMS})", re.DOTALL)
 _VIA = re.compile(
@@ -112,6 +113,18 @@ def parse_name_addr(value: str) -> NameAddr:
     if match is None or ":" not in match["uri"]:
         raise MalformedError(f"not an address: {value[:80]!r}")
     return NameAddr("", match["uri"], parse_params(match["params"]))
+
+
+def read_name_addr(value: str) -> NameAddr:
+    """What can be read of an address that need not be right: in a 2xx, which must be acknowledged whatever it says.
+
+    The URI is empty where there is none; of the parameters only the tag is known.
+    """
+    try:
+        return parse_name_addr(value)
+    except MalformedError:
+        uri, tag = _BRACKETED.search(value), _TAG.search(value, value.rfind(">") + 1)
+        return NameAddr("", uri[1] if uri else "", {"tag": tag[1]} if tag else {})
 
 
 def is_via(value: str) -> bool:

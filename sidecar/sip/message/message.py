@@ -10,7 +10,15 @@ from collections.abc import Sequence
 from callinteractive.model import Address
 from callinteractive.multipart import session_description
 from sidecar.sip.errors import MalformedError
-from sidecar.sip.message.headers import NameAddr, Via, parse_cseq, parse_name_addr, parse_via, split_values
+from sidecar.sip.message.headers import (
+    NameAddr,
+    Via,
+    parse_cseq,
+    parse_name_addr,
+    parse_via,
+    read_name_addr,
+    split_values,
+)
 from sidecar.sip.message.phrases import PHRASES
 from sidecar.sip.message.uri import DEFAULT_PORT
 
@@ -143,18 +151,29 @@ class Message:
 
 
 class Response(Message):
-    """local: made by ourselves for a transaction that failed: 408 on silence, 503 on a transport error (8.1.3.1)."""
+    """fault: what the parser found wrong. A 2xx to an INVITE must be acknowledged all the same (13.2.2.4).
 
-    __slots__ = ("local", "reason", "status")
+    local: made by ourselves for a transaction that failed: 408 on silence, 503 on a transport error (8.1.3.1).
+    """
+
+    __slots__ = ("fault", "local", "reason", "status")
 
     def __init__(
         self, status: int, reason: str, fields: list[tuple[str, str]], body: bytes = b"", index: Index | None = None,
-        *, local: bool = False,
+        fault: MalformedError | None = None, *, local: bool = False,
     ) -> None:
         super().__init__(fields, body, index)
+        self.fault = fault
         self.status = status
         self.reason = reason
         self.local = local
+
+    @property
+    def to(self) -> NameAddr:
+        """As far as it can be read: without a tag it is a null tag (12.1.2)."""
+        if self._to is None:
+            self._to = read_name_addr(self.required("to"))
+        return self._to
 
 
 class Request(Message):

@@ -15,7 +15,7 @@ _ONCE = frozenset((
 def parse(data: bytes) -> Request | Response:
     """A datagram as a message. Raises MalformedError for what nobody can answer.
 
-    A request with a fault that leaves it answerable comes back with `fault` set.
+    A request with a fault that leaves it answerable comes back with `fault` set; so does a response.
     """
     head, blank, body = data.partition(b"\r\n\r\n")
     if not head or data[0] in _LINE_END:
@@ -44,9 +44,7 @@ def parse(data: bytes) -> Request | Response:
         method, uri, bad_start = _parse_request_line(start)
         return Request(method, uri, [], body, index, fault or bad_start)
     status, reason = _parse_status_line(start)
-    if fault is not None:
-        raise fault
-    return Response(status, reason, [], body, index)
+    return Response(status, reason, [], body, index, fault)
 
 
 def unfold(text: str) -> str:

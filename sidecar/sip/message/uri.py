@@ -32,7 +32,7 @@ class Uri(NamedTuple):
 HOST = r"[A-Za-z0-9._\-]++|\[[0-9A-Fa-f:.]++\]"
 _SIP = re.compile(
     r"(?P<scheme>sips?):"
-    r"(?:(?P<user>(?:[A-Za-z0-9\-_.!~*'()&=+$,;?/:]|%[0-9A-Fa-f]{2})++)@)?"
+    r"(?:(?P<user>(?:[^%@\s<>\"]|%[0-9A-Fa-f]{2})++)@)?"  # opaque to us: phones put "#" and more into it
     rf"(?P<host>{HOST})(?::(?P<port>[0-9]{{1,5}}))?"
     r"(?P<params>(?:;[^\s;?<>\"@]++)*+)(?:\?(?P<headers>[^\s<>\"]++))?",
     re.IGNORECASE,

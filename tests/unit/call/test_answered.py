@@ -10,7 +10,7 @@ from callinteractive.commands import Collect
 from callinteractive.events import Fetched, FetchFailed
 from sidecar import sip
 from sidecar.media.dtmf import DigitEvent
-from sidecar.media.errors import NoCommonCodec
+from sidecar.media.errors import MalformedSdp, NoCommonCodec
 from tests.unit.call.harness import responder, true, until_idle
 
 
@@ -59,7 +59,7 @@ async def test_a_timer_of_a_replaced_command_is_stale(make):
     timer._callback(*timer._args)  # … and the end of the wait right behind
     await h.settled()
     h.digits(DigitEvent("2", 100))
-    await h.until('a.bye(SIP ;cause=200 ;text="the script says so")')
+    await h.until('a.bye(SIP ;cause=200)')
     assert "media.play(one.wav)" not in h.log
 
 
@@ -129,4 +129,15 @@ async def test_events_that_come_after_the_end_are_dropped(make):
 async def test_C5_the_lifetime_ends_the_call(make):
     h = make("[pause: {length: 30}]", lifetime_s=1)
     await h.answered()
-    assert any("lifetime" in entry for entry in await h.over())
+    assert "a.bye(SIP ;cause=200)" in await h.over()
+
+
+@pytest.mark.parametrize("error", [MalformedSdp("not SDP"), NoCommonCodec("none")])
+async def test_an_unusable_answer_to_our_offer_in_a_reinvite_changes_nothing(make, error):
+    h = make("[pause: {length: 30}]", accept=error)
+    await h.answered()
+    h.leg.listener(sip.Acked(b"sdp"))
+    await h.settled()
+    assert "media.accept(sdp)" in h.log
+    assert not any(entry.startswith("a.bye") for entry in h.log)
+    await h.ended()

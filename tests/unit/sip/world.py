@@ -27,7 +27,7 @@ class Seen:
     def __init__(self, data: bytes, destination: Address, at: float) -> None:
         head, _, self.body = data.partition(b"\r\n\r\n")
         self.data, self.destination, self.at = data, destination, at
-        self.start, *self.lines = head.decode().split("\r\n")
+        self.start, *self.lines = head.decode("utf-8", "surrogateescape").split("\r\n")
 
     def all(self, name: str) -> list[str]:
         return [line.partition(": ")[2] for line in self.lines if line.lower().startswith(name.lower() + ":")]

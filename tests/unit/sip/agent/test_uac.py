@@ -266,24 +266,76 @@ def test_16_8_100_does_not_restart_timer_c() -> None:
     assert names(callee) == ["Progressed", "Rejected"]
 
 
+CONTACT = ("Contact", "<sip:a@127.10.0.9>")
+INVITED = "sip:306@127.10.0.9:5090"
+
+
 @pytest.mark.parametrize(
-    ("status", "header"),
+    ("headers", "target"),
     [
-        (200, ("Session-Expires", "soon")),
-        (422, ("Min-SE", "x")),
-        (200, ("Record-Route", "<nonsense")),
-        (200, ("Contact", "<")),
+        ([("Contact", "<sip:#31#306@127.0.0.3:5090>")], "sip:#31#306@127.0.0.3:5090"),
+        ([("Contact", "<sip:{a}^|\\`@127.0.0.3>;x=<")], "sip:{a}^|\\`@127.0.0.3"),
+        ([("Contact", "<sip:%zz@127.0.0.3>")], "sip:%zz@127.0.0.3"),
+        ([("Contact", "<sip:306@[::1]:99999>")], "sip:306@[::1]:99999"),
+        ([("Contact", "J. (Joe) <sip:306@127.0.0.3>;;;;")], "sip:306@127.0.0.3"),
+        ([("Contact", "<sip:1@127.0.0.3>, <sip:2@127.0.0.3>")], "sip:1@127.0.0.3"),
+        ([("Contact", "<"), ("Contact", "<sip:2@127.0.0.3>")], "sip:2@127.0.0.3"),
+        ([("Contact", "*")], INVITED),
+        ([], INVITED),
+        ([CONTACT, ("Record-Route", "<nonsense")], "sip:a@127.10.0.9"),
+        ([CONTACT, ("Session-Expires", "soon"), ("Min-SE", "x")], "sip:a@127.10.0.9"),
+        ([CONTACT, ("This is no header", "")], "sip:a@127.10.0.9"),
+        ([CONTACT, ("Content-Length", "7")], "sip:a@127.10.0.9"),
+        ([CONTACT, ("To", "<sip:other>;tag=b")], "sip:a@127.10.0.9"),
     ],
 )
-def test_a_response_that_cannot_be_used_is_dropped_before_it_changes_anything(
-    callee: Callee, status: int, header: tuple[str, str]
+def test_13_2_2_4_every_2xx_is_acknowledged_at_its_opaque_contact(
+    callee: Callee, headers: list[tuple[str, str]], target: str
 ) -> None:
     leg = callee.call()
-    contact = [] if header[0] == "Contact" else [("Contact", "<sip:a@127.10.0.9>")]
-    assert callee.world.receive(respond(callee.invite, status, "a", [*contact, header], SDP)) == []
-    assert callee.events == []
-    callee.reply(200, "a", sdp=SDP)
+    ok = respond(callee.invite, 200, "a", headers, SDP)
+    (ack,) = callee.world.receive(ok)
+    assert ack.start == f"ACK {target} SIP/2.0"
     assert leg.answered
+    (again,) = callee.world.receive(ok)
+    assert again.data == ack.data
+    leg.bye()
+    assert callee.world.sent[-1].start == f"BYE {target} SIP/2.0"
+    callee.reply(200, request=callee.world.sent[-1])
+    callee.world.assert_nothing_left()
+
+
+@pytest.mark.parametrize("to", ["<sip:306@127.10.0.9:5090>", "<sip:306@127.10.0.9", '"306', "306"])
+def test_12_1_2_a_2xx_without_a_to_tag_is_acknowledged_and_its_dialog_lives(callee: Callee, to: str) -> None:
+    leg = callee.call()
+    sound = respond(callee.invite, 200, "", [CONTACT], SDP)
+    ok = sound.replace(b"To: <sip:306@127.10.0.9:5090>", f"To: {to}".encode())
+    (ack,) = callee.world.receive(ok)
+    assert (ack.method, ack.get("To")) == ("ACK", to)
+    assert leg.answered
+    leg.bye()
+    callee.reply(200, request=callee.world.sent[-1])
+    callee.world.assert_nothing_left()
+
+
+def test_13_2_2_4_a_2xx_cut_short_is_acknowledged(callee: Callee) -> None:
+    leg = callee.call()
+    (ack,) = callee.world.receive(respond(callee.invite, 200, "a", [CONTACT], SDP)[:-20])
+    assert ack.method == "ACK"
+    assert leg.answered
+
+
+def test_a_refusal_or_a_ringing_that_cannot_be_read_is_dropped(callee: Callee) -> None:
+    callee.call()
+    for status in (180, 486):
+        assert callee.world.receive(respond(callee.invite, status, "a", [CONTACT], SDP)[:-20]) == []
+    assert callee.events == []
+
+
+def test_rfc_4028_7_3_a_422_that_says_no_interval_is_a_refusal(callee: Callee) -> None:
+    callee.call()
+    callee.reply(422, "a", [("Min-SE", "x")])
+    assert [type(event).__name__ for event in callee.events] == ["Rejected"]
 
 
 # The rest of the call

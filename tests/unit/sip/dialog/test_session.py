@@ -93,6 +93,21 @@ def test_14_2_an_offerless_reinvite_asks_for_our_offer(call: Call) -> None:
     call.end()
 
 
+def test_14_1_an_offerless_reinvite_whose_ack_brings_no_answer_changes_nothing(call: Call) -> None:
+    call.peer.send("INVITE")
+    call.events.pop().respond.answer(OUR_SDP)
+    call.world.take()
+    call.peer.ack()
+    assert call.events == [Acked(None)]
+    assert call.leg.answered
+    assert call.world.take() == []
+    call.peer.invite(HOLD)
+    assert isinstance(call.events[-1], ReOffered)
+    call.events[-1].respond.answer(OUR_SDP)
+    call.peer.ack()
+    call.end()
+
+
 def test_14_2_a_refused_reinvite_leaves_the_session_as_it_was(call: Call) -> None:
     call.peer.invite(sdp=HOLD)
     call.world.take()
@@ -354,6 +369,13 @@ def test_12_2_1_1_our_cseq_grows_by_one_except_for_ack(call: Call) -> None:
         ("application/dtmf-relay", dtmf_relay("A", 90), "A", 90),
         ("application/dtmf", b"#", "#", None),
         ("application/dtmf", b" 10\r\n", "*", None),
+        ("application/dtmf", b"Signal=5", "5", None),
+        ("application/dtmf", b"\r\nSIGNAL = 5\nDURATION : 250\n\n", "5", 250),
+        ("application/dtmf-relay", b"5", "5", None),
+        ("application/dtmf-relay", b"signal=15\rduration=1\r", "D", 1),
+        ("application/dtmf-relay", b'Signal="5"\0\r\nDuration=-1', "5", None),
+        ("application/dtmf-relay", b"Signal=5\r\nDuration=" + b"9" * 5000, "5", None),
+        ("application/dtmf-relay", b"Signal=5\r\nDuration=0.1\r\nSignal=6", "5", None),
     ],
 )
 def test_digits_by_info(kind: str, body: bytes, digit: str, duration_ms: int | None) -> None:
@@ -369,7 +391,11 @@ def test_digits_by_info(kind: str, body: bytes, digit: str, duration_ms: int | N
         ([("Content-Type", "application/dtmf-relay")], b"Signal=42", 400),
         ([("Content-Type", "application/dtmf-relay")], b"Duration=42", 400),
         ([("Content-Type", "application/dtmf")], b"\xff\xfe", 400),
+        ([("Content-Type", "application/dtmf-relay")], b"Signal=", 400),
+        ([("Content-Type", "application/dtmf-relay")], b"\r\n", 400),
         ([("Content-Type", "text/plain")], b"5", 415),
+        ([("Content-Type", "audio/telephone-event")], b"\x05\x8a\x03\xc0", 415),
+        ([], b"Signal=5", 415),
         ([("Info-Package", "foo"), ("Content-Type", "application/dtmf")], b"5", 469),
         ([], b"", 200),
         ([("Require", "x")], b"", 420),

@@ -46,6 +46,12 @@ def test_commas_separate_outside_quotes_and_brackets(line: str, values: list[str
         ("<sip:a@b;p=1?h=v>;TAG=x ; Q", "", "sip:a@b;p=1?h=v", {"tag": "x", "q": None}),
         ('"a \\"<b>" <sip:c>;x="; tag=evil"', '"a \\"<b>"', "sip:c", {"x": '"; tag=evil"'}),
         ("A B <tel:+1>", "A B", "tel:+1", {}),
+        ("WIRELESS CALLER (US) <sip:+1@b>;tag=1", "WIRELESS CALLER (US)", "sip:+1@b", {"tag": "1"}),
+        ("Bell, A. & Co: @5/6 ;x=[]{}?'<sip:a@b>;tag=1", "Bell, A. & Co: @5/6 ;x=[]{}?'", "sip:a@b", {"tag": "1"}),
+        ('The "<Old>" One <sip:a@b>;tag=1', 'The "<Old>" One', "sip:a@b", {"tag": "1"}),
+        ("Jos\udce9 <sip:a@b>;tag=1", "Jos\udce9", "sip:a@b", {"tag": "1"}),
+        ("tel:+1-(555).0199;tag=1", "", "tel:+1-(555).0199", {"tag": "1"}),
+        ("<tel:0199;phone-context=+1-555>;tag=1", "", "tel:0199;phone-context=+1-555", {"tag": "1"}),
     ],
 )
 def test_name_addr(value: str, display: str, uri: str, params: dict[str, str | None]) -> None:
@@ -61,7 +67,7 @@ def test_name_addr(value: str, display: str, uri: str, params: dict[str, str | N
         '"a <sip:b>',
         "< sip:b>",
         "<sip:b",
-        "a, b <sip:c>",
+        "a, b <sip:c",
         "<sip:b>;;",
         "<sip:b>;=1",
         "<sip:b> x",
