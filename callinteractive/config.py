@@ -18,6 +18,7 @@ from callinteractive.model import (
     IdentityHeader,
     Ivr,
     IvrFile,
+    Kamailio,
     Listen,
     RtpEngine,
     SidecarPool,
@@ -43,7 +44,7 @@ _SIP_URI = re.compile(
 )
 
 
-SITE_KEYS = ("node", "sip", "trunks", "extensions", "sidecars", "rtpengine", "sounds", "defaults")
+SITE_KEYS = ("node", "sip", "trunks", "extensions", "sidecars", "kamailio", "rtpengine", "sounds", "defaults")
 """The keys of site.yaml."""
 
 
@@ -64,6 +65,7 @@ def load_site(text: str, filename: str) -> Site:
         trunks=tuple(trunk for _, trunk in trunks),
         extensions=tuple(extension for _, extension in extensions),
         sidecars=_sidecars(root["sidecars"]),
+        kamailio=_kamailio(root["kamailio"]),
         rtpengine=_rtpengine(root["rtpengine"]),
         sounds=root["sounds"].text("./sounds"),
         defaults=_defaults(root["defaults"]),
@@ -291,8 +293,22 @@ def _identity(value: Value) -> tuple[IdentityHeader, ...]:
     return tuple(known[name] for name in named)
 
 
+def _kamailio(value: Value) -> Kamailio:
+    section, default = value.section("workers", "shared_mb", "private_mb"), Kamailio()
+    return Kamailio(
+        workers=_optional_integer(section["workers"], 1, 256),
+        shared_mb=section["shared_mb"].integer(default.shared_mb, 32, 65_536),
+        private_mb=section["private_mb"].integer(default.private_mb, 8, 1024),
+    )
+
+
+def _optional_integer(value: Value, least: int, most: int) -> int | None:
+    return None if value.is_missing else value.integer(None, least, most)
+
+
 def _rtpengine(value: Value) -> RtpEngine:
-    section = value.section("ng", "ports", "interface", "http_port", "timeout_s", withdrawn=_WITHDRAWN)
+    keys = ("ng", "ports", "interface", "http_port", "timeout_s", "threads", "kernel_table")
+    section = value.section(*keys, withdrawn=_WITHDRAWN)
     default = RtpEngine()
     ng = _address(section["ng"], default.ng)
     default_ports = [default.port_min, default.port_max]
@@ -307,6 +323,8 @@ def _rtpengine(value: Value) -> RtpEngine:
         port_max=ports[1],
         http_port=section["http_port"].integer(min(ng.port + 2, 65535), 1, 65535),
         timeout_s=section["timeout_s"].integer(default.timeout_s, 10, 86_400),
+        threads=_optional_integer(section["threads"], 1, 256),
+        kernel_table=_optional_integer(section["kernel_table"], 0, 63),
     )
 
 

@@ -142,8 +142,24 @@ class SidecarPool:
 
 
 @dataclass(frozen=True, slots=True)
+class Kamailio:
+    """How large this host's Kamailio is.
+
+    `workers` are processes for each listening address; None is a number by that of cores. `shared_mb` is the memory of
+    all workers, for calls; `private_mb` that of each.
+    """
+
+    workers: int | None = None
+    shared_mb: int = 256
+    private_mb: int = 16
+
+
+@dataclass(frozen=True, slots=True)
 class RtpEngine:
-    """The RTPengine of this host: control address (commands over UDP, digits over TCP), media interface and ports."""
+    """The RTPengine of this host: control address (commands over UDP, digits over TCP), media interface and ports.
+
+    `threads` is None for a number by that of cores; `kernel_table` is None where packets are forwarded in user space.
+    """
 
     ng: Address = field(default=Address("127.0.0.1", 22222))
     interface: str = "127.0.0.1"
@@ -151,6 +167,8 @@ class RtpEngine:
     port_max: int = 34999
     http_port: int = 22224
     timeout_s: int = 3600
+    threads: int | None = None
+    kernel_table: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +188,7 @@ class Site:
     trunks: tuple[Trunk, ...] = ()
     extensions: tuple[Extension, ...] = ()
     sidecars: SidecarPool = SidecarPool()
+    kamailio: Kamailio = Kamailio()
     rtpengine: RtpEngine = RtpEngine()
     sounds: str = "./sounds"
     defaults: Defaults = Defaults()

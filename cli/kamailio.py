@@ -16,9 +16,6 @@ from cli.process import ProcessSpec
 from cli.programs import locate
 
 ROOT = Path(__file__).resolve().parents[1]
-SHARED_MB = 256
-"""Memory for transactions, 12 KB a held call, over all workers."""
-PRIVATE_MB = 16
 ALLOCATOR = "fm"
 """Kamailio's fast one for both. Debian's default is for debugging; it took a sixth of Kamailio's CPU."""
 LOG_ENGINE = "--log-engine=json:M"
@@ -31,14 +28,16 @@ def kamailio_spec(site: Site, site_path: Path, ivr_path: Path, run_dir: Path) ->
     Started again from the same spec, after a crash, it still knows the dialogs from before.
     """
     run_dir = run_dir.resolve()
+    workers = site.kamailio.workers or _workers()
     (run_dir / "dispatcher.list").write_text(_dispatcher_list(site), encoding="ascii")
     return ProcessSpec(
         name="kamailio",
         argv=(
             *(locate("kamailio"), "-f", str(ROOT / "kemi" / "kamailio.cfg"), "-DD", "-E", "-Y", str(run_dir)),
             LOG_ENGINE,
-            *("-m", str(SHARED_MB), "-M", str(PRIVATE_MB), "-x", ALLOCATOR, "-X", ALLOCATOR),
-            *("-n", str(_workers()), "-N", str(_workers())),
+            *("-m", str(site.kamailio.shared_mb), "-M", str(site.kamailio.private_mb)),
+            *("-x", ALLOCATOR, "-X", ALLOCATOR),
+            *("-n", str(workers), "-N", str(workers)),
             *(argument for listen in site.listen for argument in ("-l", str(listen))),
         ),
         env={

@@ -19,14 +19,14 @@ PROBE = NgTimeouts(retransmit_s=0.1, total_s=0.5)
 
 
 def rtpengine_spec(site: Site, run_dir: Path) -> ProcessSpec:
-    """The process of a site's RTPengine, in user space, needing no root; `run_dir` becomes its working directory."""
+    """The process of a site's RTPengine, needing no root in user space; `run_dir` becomes its working directory."""
     engine = site.rtpengine
     return ProcessSpec(
         name="rtpengine",
         argv=(
             *(locate("rtpengine"), "--config-file=none", "--foreground", "--log-stderr"),
             *(f"--log-level={LOG_LEVEL}", f"--log-level-core={CORE_LOG_LEVEL}"),
-            "--table=-1",  # no kernel module
+            f"--table={-1 if engine.kernel_table is None else engine.kernel_table}",  # -1: no kernel module
             f"--interface={engine.interface}",
             f"--listen-ng={engine.ng}",
             f"--listen-http={engine.ng._replace(port=engine.http_port)}",
@@ -34,7 +34,7 @@ def rtpengine_spec(site: Site, run_dir: Path) -> ProcessSpec:
             *(f"--port-min={engine.port_min}", f"--port-max={engine.port_max}"),
             "--delete-delay=0",  # ports are free again at once, not after 30 s
             f"--timeout={engine.timeout_s}",  # for a caller who sends nothing, even while a sound plays to it
-            f"--num-threads={_threads()}",
+            f"--num-threads={engine.threads or _threads()}",
         ),
         env={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"},
         ready=partial(answers_ping, engine.ng.host, engine.ng.port),

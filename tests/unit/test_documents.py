@@ -53,7 +53,15 @@ def test_every_action_of_the_readmes_table_parses_without_a_warning() -> None:
 def test_the_configuration_reference_names_every_key() -> None:
     """A key that is not known makes the loaders name those that are."""
     reference = (ROOT / "docs/configuration.md").read_text()
-    site = {"node": 1, "x": 1, "sip": {"x": 1}, "sidecars": {"x": 1}, "rtpengine": {"x": 1}, "defaults": {"x": 1}}
+    site = {
+        "node": 1,
+        "x": 1,
+        "sip": {"x": 1},
+        "sidecars": {"x": 1},
+        "rtpengine": {"x": 1},
+        "kamailio": {"x": 1},
+        "defaults": {"x": 1},
+    }
     site |= {"trunks": [{"x": 1}], "extensions": [{"x": 1}]}
     ivr = {"ivrs": [{"x": 1}], "contexts": {"1": {"x": 1}}}
     known: set[str] = set()

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from callinteractive.config import load_site
 from cli.kamailio import kamailio_spec
+from cli.rtpengine import rtpengine_spec
 from cli.sidecar import sidecar_spec
 
 SITE = """
@@ -56,6 +59,24 @@ def test_rtpengine_is_told_of_only_where_media_is_anchored(tmp_path: Path) -> No
         )
     ]
     assert told == [None, "udp:127.0.0.1:22222", "udp6:[::1]:22300"]
+
+
+def test_its_size_is_the_sites(tmp_path: Path) -> None:
+    path = tmp_path / "x.yaml"
+    size = "kamailio: {workers: 3, shared_mb: 512, private_mb: 24}\n"
+    argv = " ".join(kamailio_spec(load_site(SITE + size, "site.yaml"), path, path, tmp_path).argv)
+    assert "-m 512 -M 24 " in argv
+    assert "-n 3 -N 3 " in argv
+    by_itself = " ".join(kamailio_spec(load_site(SITE, "site.yaml"), path, path, tmp_path).argv)
+    assert "-m 256 -M 16 " in by_itself
+
+
+@pytest.mark.parametrize(
+    ("site", "told"), [("", "--table=-1"), ("rtpengine: {threads: 5, kernel_table: 0}", "--table=0 --num-threads=5")]
+)
+def test_rtpengines_threads_and_kernel_table(site: str, told: str, tmp_path: Path) -> None:
+    argv = rtpengine_spec(load_site(SITE + site, "site.yaml"), tmp_path).argv
+    assert set(told.split()) < set(argv)
 
 
 def test_all_parts_of_a_stack_have_one_key(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from callinteractive.actions.set_var import SetVar
 from callinteractive.actions.simple_transfer import SimpleTransfer
 from callinteractive.config import load_ivr_file, load_site
 from callinteractive.errors import ConfigError
-from callinteractive.model import Address, Extension, Ivr, Listen, RtpEngine, SidecarPool, Trunk
+from callinteractive.model import Address, Extension, Ivr, Kamailio, Listen, RtpEngine, SidecarPool, Trunk
 
 SITE = """\
 node: 3584705175                     # the number before ":" in CallAPIID
@@ -78,6 +78,7 @@ def test_the_site_of_the_documentation():
 def test_a_small_site_has_defaults():
     site = load_site("node: 1\nsip: {listen: ['udp:127.0.0.1:5060']}", "site.yaml")
     assert (site.trunks, site.extensions, site.sidecars, site.rtpengine) == ((), (), SidecarPool(), RtpEngine())
+    assert site.kamailio == Kamailio()
 
 
 def test_everything_that_a_site_can_say():
@@ -90,7 +91,9 @@ extensions:
   - {number: 000*307, id: 0, password: s3cret}
   - {number: 000*308, id: 1, contact: "sip:308@[::1]:5090;transport=udp"}
 sidecars: {count: 10, host: 127.0.0.7, base_port: 6000, metrics_port: 9000}
-rtpengine: {ng: "127.0.0.1:100", interface: "pub/10.0.0.1!1.2.3.4", http_port: 2, timeout_s: 10}
+rtpengine: {ng: "127.0.0.1:100", interface: "pub/10.0.0.1!1.2.3.4", http_port: 2, timeout_s: 10,
+  threads: 4, kernel_table: 1}
+kamailio: {workers: 4, shared_mb: 512, private_mb: 32}
 defaults: {ringback: ring.wav}
 """,
         "site.yaml",
@@ -101,6 +104,8 @@ defaults: {ringback: ring.wav}
     assert site.extensions[1].contact_host == "::1"
     assert site.udp_address == Address("::1", 5060)
     assert (site.rtpengine.http_port, site.rtpengine.timeout_s) == (2, 10)
+    assert (site.rtpengine.threads, site.rtpengine.kernel_table) == (4, 1)
+    assert site.kamailio == Kamailio(workers=4, shared_mb=512, private_mb=32)
     assert site.defaults.ringback == "ring.wav"
 
 
@@ -128,7 +133,7 @@ rtpengine: {ng: "[fd00:0::7]:22222"}
             "node: 3584705175",
             "nod: 1",
             1,
-            "unknown key 'nod'; known here: defaults, extensions, node, rtpengine, sidecars",
+            "unknown key 'nod'; known here: defaults, extensions, kamailio, node, rtpengine, sidecars",
         ),
         ("3584705175", "-1", 1, "node: must be a number from 0 to"),
         ("udp:127.0.0.1:5060", "udp:127.0.0.1:0", 2, 'sip.listen[0]: must be like "udp:127.0.0.1:5060"'),
@@ -157,6 +162,9 @@ rtpengine: {ng: "[fd00:0::7]:22222"}
             6,
             "rtpengine.dtmf_port: is no longer needed, take it out: digits come from `ng`, over TCP",
         ),
+        ("sounds: ./sounds", "kamailio: {shared_mb: 8}", 7, "kamailio.shared_mb: must be a number from 32 to 65536"),
+        ("interface: 127.0.0.1", "kernel_table: -1", 6, "rtpengine.kernel_table: must be a number from 0 to 63"),
+        ("interface: 127.0.0.1", "threads: 0", 6, "rtpengine.threads: must be a number from 1 to 256"),
         ("{count: 2", '{host: "a b", count: 2', 5, "sidecars.host: must be an address like 127.0.0.1"),
         ("{count: 2", '{host: "::1", count: 2', 5, 'sidecars.host: must be an address like 127.0.0.1 or "[::1]"'),
         ("{count: 2", '{host: "[::1::]", count: 2', 5, "sidecars.host: must be an address like 127.0.0.1"),
