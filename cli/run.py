@@ -14,6 +14,7 @@ import click
 
 from callinteractive.model import Site
 from cli.files import read_ivr_file, read_site
+from cli.key import missing_key
 from cli.partlog import PartLog, lost_notice, resolve_format
 from cli.ports import PARTS
 from cli.process import StackError
@@ -33,6 +34,10 @@ def run(site_path: Path, ivr_path: Path, log_format: str, run_dir: Path | None, 
         for finding in findings:
             click.echo(str(finding), err=True)
         return 1
+    # One run gives both the same key. Where they are services of their own, it must come from outside.
+    if ("kamailio" in only) != ("sidecars" in only) and (missing := missing_key()):
+        click.echo(missing, err=True)
+        return os.EX_CONFIG
     allow_many_files()
     with ExitStack() as cleanup:
         if run_dir is None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from callinteractive.keys import site_key
 from cli import ports
 from cli.files import read_ivr_file, read_site
 from cli.key import missing_key
@@ -32,4 +33,6 @@ def run(site_path: Path, ivr_path: Path, log_format: str, index: int) -> int:
     if problems:
         click.echo("\n".join(problems), err=True)
         return 1
-    return app.run(site_path, ivr_path, index, resolve_format(log_format))
+    key = site_key(os.environ)
+    assert key is not None, "missing_key has found one"
+    return app.run(site_path, ivr_path, index, resolve_format(log_format), key)

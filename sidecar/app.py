@@ -15,6 +15,7 @@ import uvloop
 from callinteractive.config import load_ivr_file, load_site
 from callinteractive.errors import HeaderError, ScriptStateError
 from callinteractive.headers import CallHeader, EntryHeader, ResultHeader, StateHeader
+from callinteractive.keys import SIGNATURES, derive
 from callinteractive.model import Address, IvrFile, Site
 from sidecar import log, sip, systemd
 from sidecar.admission import Admission
@@ -24,6 +25,7 @@ from sidecar.media.dtmf import DtmfReceiver
 from sidecar.media.rtpengine import NgClient, NgFailure, purge
 from sidecar.media.sounds import SoundLibrary, cache_of_user
 from sidecar.metrics import Metrics
+from sidecar.trust import Refusals, Trust
 from sidecar.webhook import Webhook
 
 LOG = structlog.get_logger()
@@ -40,10 +42,11 @@ STOP_S = 3.0
 """How long a stopping sidecar waits for its calls' BYEs to be answered and their media released."""
 
 
-def run(site_path: Path, ivr_path: Path, index: int, log_format: log.LogFormat) -> int:
+def run(site_path: Path, ivr_path: Path, index: int, log_format: log.LogFormat, key: bytes) -> int:
     """Run sidecar `index` of a site until SIGTERM or SIGINT ends it, or SIGUSR1 and the end of its last call.
 
-    Returns the exit status. Raises ConfigError for bad configuration, OSError for a port that is taken.
+    key: the site's secret (`callinteractive.keys`), the same as Kamailio's. Returns the exit status. Raises ConfigError
+    for bad configuration, OSError for a port that is taken.
     """
     log.set_up(log_format)
     site = load_site(site_path.read_text("utf-8"), str(site_path))
@@ -53,7 +56,7 @@ def run(site_path: Path, ivr_path: Path, index: int, log_format: log.LogFormat) 
     gc.freeze()
     gc.set_threshold(10_000, 10, 10)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(Sidecar(site, ivr_file, index).serve(sounds))
+        runner.run(Sidecar(site, ivr_file, index, key).serve(sounds))
     return 0
 
 
@@ -85,11 +88,13 @@ def _resumption(invite: sip.IncomingInvite) -> Resumption | None:
 class Sidecar:
     """The calls of one process and what they share."""
 
-    def __init__(self, site: Site, ivr_file: IvrFile, index: int) -> None:
+    def __init__(self, site: Site, ivr_file: IvrFile, index: int, key: bytes) -> None:
         self._site = site
         self._ivrs = {ivr.number: ivr for ivr in ivr_file.ivrs}
         self._ivr_file = ivr_file
         self._index = index
+        self._refusals = Refusals()
+        self._trust = Trust(site.listen, derive(key, SIGNATURES), self._refusals)
         self._calls: set[asyncio.Task[None]] = set()
         self._stop = asyncio.Event()
         self._is_draining = False
@@ -138,6 +143,7 @@ class Sidecar:
         stack.push_async_callback((await self._metrics.serve(metrics_address)).cleanup)
         config = sip.UaConfig(trying_delay_s=TRYING_DELAY_S, trying_repeat_s=TRYING_REPEAT_S)
         transport = await sip.Transport.open(self._address, self._on_invite, config)
+        transport.agent.guard = self._trust
         transport.agent.admit = Admission(transport.waited_s, lambda: ng.waiting, self._metrics.refused.inc)
         stack.callback(transport.close)
         return Services(
@@ -161,18 +167,21 @@ class Sidecar:
             entry = EntryHeader.parse(invite.header(EntryHeader.NAME) or "")
             resumption = _resumption(invite)
         except HeaderError as error:
-            LOG.warning("refused", code=400, reason=str(error), source=str(invite.source))
+            change = "run the same release of this software as Kamailio does"
+            self._refusals.tell(400, invite.request, str(error), change)
             leg.reject(400, "Missing Or Bad X-CI Header")
             return
         ivr = self._ivrs.get(entry.ivr)
         if ivr is None:
-            LOG.error("refused", code=404, reason=f"no IVR {entry.ivr!r} here: Kamailio has another ivr.yaml")
+            change = "give this sidecar the same ivr.yaml as Kamailio, and restart both"
+            self._refusals.tell(404, invite.request, f"there is no IVR {entry.ivr!r} here", change)
             leg.reject(404)
             return
         try:
             call = Call(self._services, leg, invite, facts, ivr, resumption or entry)
         except ScriptStateError as error:
-            LOG.error("refused", code=500, reason=str(error))
+            change = "give all sidecars the same release and the same ivr.yaml, and restart them"
+            self._refusals.tell(500, invite.request, str(error), change)
             leg.reject(500)
             return
         self._metrics.calls.inc()

@@ -41,7 +41,7 @@ from callinteractive.model import Address
 from sidecar.sip.agent.leg import Leg
 from sidecar.sip.agent.uac import UacLeg
 from sidecar.sip.agent.uas import IncomingInvite, UasLeg
-from sidecar.sip.agent.user_agent import Counters, UserAgent
+from sidecar.sip.agent.user_agent import Counters, Guard, UserAgent
 from sidecar.sip.config import UaConfig
 from sidecar.sip.dialog.core import Wire
 from sidecar.sip.dialog.events import (
@@ -67,7 +67,7 @@ from sidecar.sip.transport import Transport
 
 __all__ = [
     "Acked", "Address", "Answered", "Cancelled", "Counters", "DigitReceived", "EndReason", "Ended", "Event",
-    "Headers", "IncomingInvite", "Leg", "LegStateError", "Listener", "MalformedError", "Progressed",
+    "Guard", "Headers", "IncomingInvite", "Leg", "LegStateError", "Listener", "MalformedError", "Progressed",
     "ReAnswered", "ReOfferRejected", "ReOffered", "Rejected", "Request", "Responder", "Response", "SipError",
     "Transport", "UaConfig", "UacLeg", "UasLeg", "UserAgent", "Wire", "dtmf_relay",
 ]

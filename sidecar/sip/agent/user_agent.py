@@ -5,7 +5,7 @@ import logging
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from callinteractive.model import Address
 from sidecar.sip.agent.leg import Leg, ignore
@@ -44,6 +44,26 @@ class Counters:
     timers: int
 
 
+class Guard(Protocol):
+    """Decides whose messages are acted on."""
+
+    def takes_from(self, source: Address) -> bool:
+        """Whether responses from there count."""
+
+    def takes(self, request: Request) -> bool:
+        """Whether to act on a request; its `source` is set. Another one gets 403."""
+
+
+class _Anybody:
+    """Without a guard."""
+
+    def takes_from(self, _source: Address) -> bool:
+        return True
+
+    def takes(self, _request: Request) -> bool:
+        return True
+
+
 def _admit_all() -> int | None:
     return None
 
@@ -52,12 +72,14 @@ class UserAgent:
     """Answers INVITEs (each goes to on_invite) and sends them (`invite`).
 
     draining: new INVITEs get 503; so does OPTIONS, so that the dispatcher sends us nothing.
+    guard: asked about every message; a request that it does not take gets 403.
     admit: called before every new call; a number of seconds refuses it with 503 and Retry-After, None lets it in.
     When on_invite raises an exception, the call gets 500.
     """
 
     def __init__(self, local: Address, on_invite: OnInvite, config: UaConfig, wire: Wire) -> None:
         self.draining = False
+        self.guard: Guard = _Anybody()
         self.admit: Callable[[], int | None] = _admit_all
         self._on_invite = on_invite
         self._core = Core(local, config, wire)
@@ -110,7 +132,7 @@ class UserAgent:
         try:
             message = parse(data)
             if isinstance(message, Response):
-                self._receive_response(message)
+                self._receive_response(message, source)
             else:
                 self._receive_request(message, source)
         except MalformedError as fault:
@@ -130,7 +152,9 @@ class UserAgent:
         """Fire every timer that is due."""
         self._core.timers.run_due()
 
-    def _receive_response(self, response: Response) -> None:
+    def _receive_response(self, response: Response, source: Address) -> None:
+        if not self.guard.takes_from(source):
+            raise MalformedError(f"{response.status} from a stranger")
         check_response(response, self._core.local)
         transaction = self._core.transactions.find_client(response)
         if transaction is None:
@@ -144,6 +168,10 @@ class UserAgent:
             return
         request.received_from(source)
         method = request.method
+        if not self.guard.takes(request):
+            if method != "ACK":
+                self._refuse_statelessly(request, 403)
+            return
         transactions = self._core.transactions
         if method == "ACK":
             self._receive_ack(request)

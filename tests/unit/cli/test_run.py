@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import resource
+from pathlib import Path
 
-from cli.run import allow_many_files
+import pytest
+
+from cli.run import allow_many_files, run
 
 
 def test_the_parts_may_open_as_many_files_as_the_user() -> None:
@@ -15,3 +19,17 @@ def test_the_parts_may_open_as_many_files_as_the_user() -> None:
         assert resource.getrlimit(resource.RLIMIT_NOFILE) == (before[1], before[1])
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+@pytest.mark.parametrize("part", ["kamailio", "sidecars"])
+def test_a_part_on_its_own_needs_the_key_that_all_share(
+    part: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With a key of its own it would refuse, or be refused, every call."""
+    monkeypatch.delenv("CALLINTERACTIVE_KEY", raising=False)
+    monkeypatch.delenv("CALLINTERACTIVE_ROUTE_KEY", raising=False)
+    site, ivr = tmp_path / "site.yaml", tmp_path / "ivr.yaml"
+    site.write_text('node: 1\nsip: {listen: ["udp:127.9.9.9:23960"]}\n')
+    ivr.write_text('ivrs: [{number: "000*1", id: 1, entry_context: 1}]\ncontexts: {1: {options: {start: [hangup]}}}\n')
+    assert run(site, ivr, "json", tmp_path, (part,)) == os.EX_CONFIG
+    assert "CALLINTERACTIVE_KEY must be set" in capsys.readouterr().err

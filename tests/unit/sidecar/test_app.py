@@ -53,7 +53,7 @@ class FakeCall:
 def sidecar() -> Sidecar:
     """A sidecar that has been put together, with no socket."""
     ivr_file = load_ivr_file(IVR, "ivr.yaml")
-    made = Sidecar(load_site(SITE, "site.yaml"), ivr_file, 0)
+    made = Sidecar(load_site(SITE, "site.yaml"), ivr_file, 0, bytes(16))
     made._services = Services(
         index=0,
         pool=None,

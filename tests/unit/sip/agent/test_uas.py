@@ -7,15 +7,17 @@ import pytest
 
 from sidecar.sip import (
     Acked,
+    Address,
     Cancelled,
     Ended,
     EndReason,
     LegStateError,
+    Request,
     UaConfig,
     UasLeg,
 )
 from sidecar.sip.agent.leg import ignore
-from tests.unit.sip.world import OUR_SDP, SDP, Caller, World
+from tests.unit.sip.world import OUR_SDP, SDP, Callee, Caller, World
 
 ROUTES = ["<sip:127.10.0.2;r2=on;lr>, <sip:127.10.0.2;transport=tcp;r2=on;lr>", '"P, Q" <sip:127.10.0.8:5070;lr>']
 
@@ -374,6 +376,37 @@ def test_the_admission_hook_refuses_with_503_and_costs_nothing() -> None:
     assert world.calls == []
     world.agent.admit = lambda: None
     assert [seen.status for seen in Caller(world).invite()] == [100]
+
+
+class Nobody:
+    """A guard."""
+
+    def takes_from(self, _source: Address) -> bool:
+        return False
+
+    def takes(self, request: Request) -> bool:
+        return request.method == "OPTIONS"
+
+
+def test_whom_the_guard_does_not_take_gets_403_and_leaves_nothing() -> None:
+    world = World()
+    caller = Caller(world)
+    world.agent.guard = Nobody()
+    assert [seen.status for seen in caller.invite()] == [403]
+    assert caller.ack() == []
+    assert [seen.status for method in ("BYE", "INFO", "CANCEL") for seen in caller.send(method)] == [403] * 3
+    assert [seen.status for seen in caller.send("OPTIONS")] == [200]
+    assert world.calls == []
+    world.assert_nothing_left()
+
+
+def test_a_response_of_somebody_whom_the_guard_does_not_take_is_dropped() -> None:
+    world = World()
+    callee = Callee(world)
+    callee.call()
+    world.agent.guard = Nobody()
+    callee.reply(486, "a")
+    assert callee.events == []
 
 
 def test_draining_refuses_new_calls_and_keeps_those_under_way() -> None:
