@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
@@ -197,6 +198,13 @@ class Site:
     def udp_address(self) -> Address:
         """Where Kamailio takes the SIP of the sidecars and of itself: the first UDP address. `load_site` wants one."""
         return next(listen.address for listen in self.listen if listen.transport == "udp")
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The host names, not addresses, that calls are sent to: of trunks and of fixed phones. In lower case."""
+        uris = [trunk.to for trunk in self.trunks] + [extension.contact for extension in self.extensions]
+        hosts = {re.split("[:;]", uri.partition(":")[2].rpartition("@")[2])[0].lower() for uri in uris if uri}
+        return frozenset(host for host in hosts if re.search("[a-z]", host) and not host.startswith("["))
 
     @property
     def anchors_media(self) -> bool:

@@ -53,6 +53,8 @@ def kamailio_spec(site: Site, site_path: Path, ivr_path: Path, run_dir: Path) ->
             **({"CALLINTERACTIVE_RTPENGINE": _ng_url(site.rtpengine.ng)} if site.anchors_media else {}),
             # Kept in the environment of a service, it lets dialogs outlive a restart of Kamailio.
             VARIABLE: shared_key(),
+            # Only where the site names a host: without it Kamailio never asks a name server.
+            **({"CALLINTERACTIVE_NAMES": "1"} if site.names else {}),
         },
         ready=partial(answers_options, site.udp_address),
     )

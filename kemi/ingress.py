@@ -15,7 +15,8 @@ from kemi.anchor import Anchoring, MediaAnchor
 from kemi.facts import find_identity, new_call_id, parse_dialled, uri_parameters
 from kemi.guesses import has_proved
 from kemi.ksr import Match
-from kemi.record_route import RecordRoute
+from kemi.places import host_of, is_address
+from kemi.record_route import Mark, RecordRoute
 from kemi.redirect import Redirects
 from kemi.refusal import Answered, Refused
 from kemi.registrar import Registrar
@@ -23,6 +24,10 @@ from kemi.sidecars import Sidecars
 from kemi.transfer import Transfer
 
 ALLOW = "Allow: INVITE, ACK, CANCEL, BYE, OPTIONS, UPDATE, PRACK, INFO, REFER\r\n"
+
+
+IN_DIALOG = frozenset(("ACK", "BYE", "INVITE", "UPDATE", "PRACK", "INFO", "REFER", "NOTIFY", "OPTIONS"))
+"""What we pass on within a dialog."""
 
 
 class Ingress:
@@ -44,6 +49,7 @@ class Ingress:
         self._node = site.node
         self._anchors = site.anchors_media
         self._sidecar_addresses = set(site.sidecars.addresses)
+        self._names = site.names
         self._own_addresses = {listen.address for listen in site.listen if listen.transport == "udp"}
         self._directory = directory
         self._contexts = contexts
@@ -62,8 +68,8 @@ class Ingress:
         method = ksr.method()
         if method == "CANCEL" and match is Match.FOUND:
             ksr.relay()  # RFC 3261 16.10: tm answers it and cancels what is still ringing
-        elif ksr.has_to_tag() and (media := self._record_route.media_of(ksr.header("Route"))) is not None:
-            self._in_dialog(media)
+        elif ksr.has_to_tag() and (mark := self._record_route.read(ksr.header("Route"))) is not None:
+            self._in_dialog(method, mark)
         else:
             self._outside(method)
 
@@ -73,28 +79,36 @@ class Ingress:
             return
         if ksr.match_transaction() is not Match.NEW or not ksr.has_body():
             return
-        try:
-            media = self._record_route.media_of(ksr.text())
-        except UnicodeDecodeError:
-            media = None
-        if media:
-            self._media.on_stray_success(media)
-        elif media is None:
+        mark = self._record_route.read(ksr.record_routes())
+        if mark is None:
             ksr.drop()  # of a re-INVITE, it has no Record-Route: the media it describes may be anchored
+        elif mark.media:
+            self._media.on_stray_success(mark.media)
 
-    def _in_dialog(self, media: str) -> None:
-        """RFC 3261 16.4: to where the dialog's Route set says. `media` names the anchored media."""
+    def _in_dialog(self, method: str, mark: Mark) -> None:
+        """RFC 3261 16.4: to where the dialog's Route set says, if `mark` allows it."""
         _check()
+        if method not in IN_DIALOG:
+            raise Refused(405, "Method Not Allowed", ALLOW)
         if ksr.has_private_headers():
             ksr.remove_private_headers()
         identity.keep_callee_s_view()
         if not ksr.follow_route():
             raise Refused(481, "Call/Transaction Does Not Exist")
         nat.on_in_dialog_request()
-        if media:
-            self._media.on_request(media)
+        self._check_target(mark)
+        if mark.media:
+            self._media.on_request(mark.media)
         if not ksr.relay():
             raise Refused(503, "Service Unavailable")
+
+    def _check_target(self, mark: Mark) -> None:
+        """No request leads to somebody who is not in its dialog, nor makes us look up a name. Raises Refused."""
+        target = host_of(ksr.next_hop())
+        if not is_address(target.host) and target.host not in self._names:
+            raise Refused(478, "Unresolvable Destination")
+        if ksr.source() not in self._sidecar_addresses and not self._record_route.may_lead_to(mark, target):
+            raise Refused(403, "Not In This Dialog")
 
     def _outside(self, method: str) -> None:
         """A request of no dialog or transaction of ours. Anybody may ask with OPTIONS whether we are here."""
@@ -117,7 +131,6 @@ class Ingress:
         elif method != "INVITE":
             raise Refused(405, "Method Not Allowed", ALLOW)
         elif from_sidecar:
-            self._record_route.on_entry()
             self._transfer.start(Anchoring.NEVER, for_caller=False)
         elif from_us:
             self._spiral()
@@ -149,7 +162,6 @@ class Ingress:
             ksr.remove_private_headers()
         ksr.remove_header("Route")  # a phone's outbound-proxy route leads here; we go where the number says
         nat.on_new_call()
-        self._record_route.on_entry()
         self._redirects.enter(dialled.user, CallHeader(facts), entry, caller_anchors=sender.anchors_media)
 
     def _find_entry(self, ivr: Ivr, sender: Trunk | Extension) -> EntryHeader:

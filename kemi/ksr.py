@@ -5,6 +5,7 @@ Reading functions other than `header` and `from_address` raise UnicodeDecodeErro
 
 from __future__ import annotations
 
+import re
 from enum import Enum, StrEnum, auto
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ from callinteractive.headers import PREFIX
 
 _PRIVATE_HEADERS = f"^{PREFIX}"
 _PREFIX = PREFIX.lower()
+_RECORD_ROUTES = re.compile(r"^record-route[ \t]*:([^\r\n]{0,4000})", re.IGNORECASE | re.MULTILINE)
 
 # What the modules' functions take as numbers, by the names of their documentation.
 _MAX_FORWARDS = 10
@@ -125,8 +127,30 @@ def headers(name: str) -> list[str]:
     return values
 
 
+def record_routes() -> str:
+    """The values of all Record-Route headers, joined by commas. Empty if there is none or the message is not UTF-8."""
+    try:
+        return ",".join(_RECORD_ROUTES.findall(text()))
+    except UnicodeDecodeError:
+        return ""
+
+
 def call_id() -> str:
     return _text(KSR.kx.get_callid())
+
+
+def from_tag() -> str:
+    return _text(KSR.pv.get("$ft"))
+
+
+def to_tag() -> str:
+    """Empty if there is none."""
+    return _text(KSR.pv.get("$tt"))
+
+
+def next_hop() -> str:
+    """The URI that the request is sent to; in a branch route, the branch."""
+    return _text(KSR.kx.get_duri()) or request_uri()
 
 
 def received_at() -> str:
@@ -443,6 +467,15 @@ def recall_number(name: str) -> int:
 def record_route(parameters: str) -> None:
     """Stay in the dialog's path. `parameters` (``;name=value``) come back in the Route of its requests."""
     KSR.rr.record_route_params(parameters)
+
+
+def add_to_record_route(written: str, more: str) -> None:
+    """Reply route: write `more` behind the parameter that ends our Record-Route. `written` is how that begins.
+
+    Both hold only letters, digits, ``;=.-``.
+    """
+    pattern = written.replace(".", r"\.")
+    KSR.textops.subst_hf("Record-Route", f"/({pattern}[.0-9a-z-]*)/\\1{more}/", "f")
 
 
 def follow_route() -> bool:

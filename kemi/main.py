@@ -28,6 +28,7 @@ from kemi import identity, ksr, nat  # noqa: E402
 from kemi.anchor import MediaAnchor  # noqa: E402
 from kemi.fork import Forks  # noqa: E402
 from kemi.ingress import Ingress  # noqa: E402
+from kemi.places import Places  # noqa: E402
 from kemi.record_route import RecordRoute  # noqa: E402
 from kemi.redirect import Redirects  # noqa: E402
 from kemi.refusal import Answered, Refused  # noqa: E402
@@ -164,6 +165,8 @@ class Callbacks:
     @guarded(withhold)
     def target_replied(self) -> None:
         self._forks.on_reply()
+        if 100 < ksr.status() < 300:
+            self._record_route.on_reply()
 
     @guarded(log)
     def target_failed(self) -> None:
@@ -199,7 +202,7 @@ def mod_init() -> Callbacks:
 def compose(site: Site, ivr_file: IvrFile, key: bytes) -> Callbacks:
     """Make everything that routes and join it. `key` is the site's secret (`callinteractive.keys`)."""
     directory = Directory(site, ivr_file)
-    record_route = RecordRoute(derive(key, ROUTES), anchors=site.anchors_media)
+    record_route = RecordRoute(derive(key, ROUTES), Places(site))
     media = MediaAnchor()
     forks = Forks(media, record_route)
     registrar = Registrar(directory)

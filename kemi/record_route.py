@@ -1,57 +1,144 @@
 """The Record-Route that keeps us in a dialog's path, and tells our dialogs from forged ones.
 
-Its parameter signs the Call-ID. Without the signature anybody could write a Route that makes us an open relay. If the
-dialog's media is anchored, the parameter also names the media's call in RTPengine, and signs the name. So Kamailio
-keeps nothing of such a dialog, and the dialog outlives a restart. Neither side can take its media out of RTPengine by
-removing the name.
-
-With anchored media the signature differs by branch. So a site that anchors any media adds the header in each branch;
-other sites add it once, on entry.
+Its parameter signs the Call-ID, the caller's tag, when the dialog is over at the latest, and where the requests of
+each side may lead. Without it anybody could write a Route that makes us an open relay, or use the one of an old call to
+ring somebody else. If the dialog's media is anchored, the parameter also names the media's call in RTPengine. So
+Kamailio keeps nothing of a dialog, and the dialog outlives a restart. Neither side can change any of it. The other
+side's address is hashed: it must not be learned here.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
+import time
+from typing import NamedTuple
 
+from callinteractive.model import Address
 from kemi import ksr
+from kemi.places import SIDECAR, Places, host_of
 
-_MARK = "ci"
-_ANCHORED = re.compile(rf";{_MARK}=([0-9a-f]{{16}})\.([0-9a-z-]{{1,64}})(?![0-9a-z-])", re.ASCII)
+LONGEST_S = 86_400
+"""No dialog lives longer."""
+_PLACE_DIGITS = 8
+_HEX = r"[0-9a-f]"
+_WRITTEN = re.compile(
+    rf";ci=({_HEX}{{8}}\.{_HEX}{{8}}\.((?:{_HEX}{{8}}){{1,3}}))\.({_HEX}{{16}})(?:\.([0-9a-z-]{{1,64}}))?(?![0-9a-z.-])"
+    rf"(?:;cx=({_HEX}{{8}})\.({_HEX}{{16}}))?",
+    re.ASCII,
+)
+_MOST_TRIED = 4
+"""How many of our marks in one header are looked at."""
+_LONGEST_ROUTE = 4096
+
+
+class Mark(NamedTuple):
+    """What our parameter says of the request at hand.
+
+    `media` names its media in RTPengine, empty if it is not anchored. `is_from_caller`: the side that made the dialog
+    sends it. `targets` are hashes of the places that it may lead to.
+    """
+
+    media: str
+    is_from_caller: bool
+    targets: tuple[str, ...]
 
 
 class RecordRoute:
-    """Writes and reads our Record-Route. `anchors`: some of the site's media is anchored."""
+    """Writes and reads our Record-Route."""
 
-    def __init__(self, key: bytes, *, anchors: bool) -> None:
+    def __init__(self, key: bytes, places: Places) -> None:
         self._key = key
-        self._anchors = anchors
-
-    def on_entry(self) -> None:
-        """Request route, for an INVITE that has not passed here before."""
-        if not self._anchors:
-            self._record("")
+        self._places = places
 
     def on_branch(self, media: str = "") -> None:
         """Branch route, for a branch that does not spiral. `media` names its call in RTPengine, if any."""
-        if self._anchors:
-            self._record(media)
+        caller_tag = ksr.from_tag()
+        until = f"{int(time.time()) + LONGEST_S:08x}"
+        callee = self._hash(self._places.of(host_of(ksr.next_hop())).name)
+        callers = "".join([self._hash(place) for place in self._places_of_caller()])
+        said = f"{until}.{callee}.{callers}"
+        ksr.record_route(f";ci={said}.{self._sign(caller_tag, said, media)}{media and '.' + media}")
 
-    def media_of(self, routes: str) -> str | None:
-        """The name of the anchored media of the message at hand, empty for none. None if the dialog is not ours.
+    def on_reply(self) -> None:
+        """Reply route of a branch: a carrier's Contact, or a proxy of its, may be elsewhere than its INVITE went.
 
-        `routes` holds its Route or Record-Route.
+        It may not be the address of another party of ours.
         """
-        if f";{_MARK}={self._sign('')}" in routes:
-            return ""
-        named = _ANCHORED.finditer(routes) if self._anchors else ()
-        return next((match[2] for match in named if match[1] == self._sign(match[2])), None)
+        source = self._places.of(Address(*ksr.source()))
+        if not source.name.startswith("trunk "):
+            return
+        routes = ksr.record_routes()[:_LONGEST_ROUTE]
+        mark = _WRITTEN.search(routes)
+        if not mark:
+            return
+        # A proxy behind us has written its own before ours (RFC 3261 16.6, 12.1.2).
+        proxies = routes[: mark.start()].rpartition("<")[0].rstrip(" ,\t").rpartition(",")[2]
+        place = self._places.of(_host_in(proxies or ksr.header("Contact")))
+        if not place.name or place == source or place.is_known:
+            return
+        if not mark[5] and self._is_ours(mark, ksr.from_tag()):
+            more = self._hash(place.name)
+            ksr.add_to_record_route(f";ci={mark[1]}", f";cx={more}.{self._sign(mark[3], more, '')}")
 
-    def _record(self, media: str) -> None:
-        ksr.record_route(f";{_MARK}={self._sign(media)}{media and '.' + media}")
+    def read(self, routes: str) -> Mark | None:
+        """What our mark says of the message at hand; None if it is not ours, is over, or of another dialog.
 
-    def _sign(self, media: str) -> str:
-        signed = ksr.call_id().encode("utf-8", "surrogateescape")
-        if media:
-            signed += b"\n" + media.encode("ascii")  # no Call-ID has a line's end in it
-        return hashlib.blake2s(signed, key=self._key, digest_size=8).hexdigest()
+        `routes` holds the message's Route or Record-Route.
+        """
+        from_tag, to_tag = ksr.from_tag(), ksr.to_tag()
+        for tries, match in enumerate(_WRITTEN.finditer(routes[:_LONGEST_ROUTE])):
+            if tries == _MOST_TRIED:
+                break
+            for is_from_caller, tag in ((True, from_tag), (False, to_tag)):
+                if self._is_ours(match, tag) and int(match[1][:8], 16) > time.time():
+                    return Mark(match[4] or "", is_from_caller, self._targets(match, is_from_caller))
+        return None
+
+    def may_lead_to(self, mark: Mark, address: Address) -> bool:
+        """Whether the sender of the request at hand may reach that address in its dialog."""
+        return self._hash(self._places.of(address).name) in mark.targets
+
+    def _targets(self, match: re.Match[str], is_from_caller: bool) -> tuple[str, ...]:
+        _, callee, callers = match[1].split(".")
+        if not is_from_caller:
+            return tuple(callers[start : start + _PLACE_DIGITS] for start in range(0, len(callers), _PLACE_DIGITS))
+        is_added = match[5] and match[6] == self._sign(match[3], match[5], "")
+        return (callee, match[5]) if is_added else (callee,)
+
+    def _places_of_caller(self) -> list[str]:
+        """Where the INVITE at hand came from, and its Contact, unless that is another party of ours."""
+        source = Address(*ksr.source())
+        places = [self._places.of(source)]
+        # Requests to the caller go to the proxy before us, if it stays in the path, else to the Contact.
+        contact = ksr.header("Record-Route") or ksr.header("Contact")
+        if contact and places[0].name != SIDECAR:
+            is_spiral = self._places.are_ours(source)
+            hosts = [_host_in(contact), *([Address(host, 0)] if (host := _alias(contact)) else [])]
+            more = [self._places.of(host) for host in hosts]
+            places += [place for place in more if place != places[0] and (is_spiral or not place.is_known)]
+        return [place.name for place in dict.fromkeys(places)]
+
+    def _is_ours(self, match: re.Match[str], caller_tag: str) -> bool:
+        return bool(caller_tag) and match[3] == self._sign(caller_tag, match[1], match[4] or "")
+
+    def _hash(self, place: str) -> str:
+        """Of a place in this dialog."""
+        text = f"{ksr.call_id()}\n{place}".encode("utf-8", "surrogateescape")
+        return hashlib.blake2s(text, key=self._key, digest_size=_PLACE_DIGITS // 2, person=b"place").hexdigest()
+
+    def _sign(self, *parts: str) -> str:
+        # None of them can have a line's end in it.
+        text = "\n".join((ksr.call_id(), *parts)).encode("utf-8", "surrogateescape")
+        return hashlib.blake2s(text, key=self._key, digest_size=8).hexdigest()
+
+
+def _host_in(address: str) -> Address:
+    """Of a Contact or a Record-Route; of the first, if there are several."""
+    before, bracket, behind = address[:_LONGEST_ROUTE].partition("<")
+    return host_of((behind if bracket else before).strip())
+
+
+def _alias(contact: str) -> str:
+    """The address that the INVITE came from, where an earlier pass has noted it in the Contact (nathelper)."""
+    return contact[:_LONGEST_ROUTE].partition(";alias=")[2].partition("~")[0][:45]

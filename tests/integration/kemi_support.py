@@ -19,7 +19,7 @@ from textwrap import dedent
 
 from callinteractive.config import load_site
 from cli.kamailio import kamailio_spec
-from cli.process import Process
+from cli.process import Process, ProcessSpec
 from cli.programs import locate
 
 _WORKER = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
@@ -293,14 +293,23 @@ class RunningKamailio:
 
 @asynccontextmanager
 async def running_kamailio(
-    folder: Path, site: str = SITE, ivr: str = IVR, **environment: str
+    folder: Path,
+    site: str = SITE,
+    ivr: str = IVR,
+    *,
+    wrap: Callable[[ProcessSpec, Path], ProcessSpec] = lambda spec, _folder: spec,
+    **environment: str,
 ) -> AsyncIterator[RunningKamailio]:
-    """Start Kamailio as `callinteractive run` does, wait until it answers, stop it."""
+    """Start Kamailio as `callinteractive run` does, wait until it answers, stop it.
+
+    `wrap` may change how it is started; it gets a folder for what it needs.
+    """
     site_path, ivr_path = folder / "site.yaml", folder / "ivr.yaml"
     site_path.write_text(site)
     ivr_path.write_text(ivr)
     spec = kamailio_spec(load_site(site, str(site_path)), site_path, ivr_path, folder)
     spec.env.update(environment)  # type: ignore[attr-defined]
+    spec = wrap(spec, folder)
     log: list[str] = []
     process = await Process.start(spec, lambda _name, *lines: log.extend(lines))
     try:

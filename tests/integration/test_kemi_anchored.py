@@ -491,7 +491,7 @@ async def test_a_party_cannot_take_its_media_out(world: World, media: Media) -> 
     call = Call(world)
     await call.plan("300")
     ours, theirs, _ = await answered(call, world.phones[0])
-    assert re.search(r";ci=[0-9a-f]{16}\.anchored-", ours.routes[0])
+    assert re.search(r";ci=[0-9a-f.]+\.anchored-", ours.routes[0])
     for forged in (re.sub(r"\.anchored-[0-9a-f]+", "", ours.routes[0]), ours.routes[0].replace("chored-", "chored-0")):
         request = replace(ours, routes=[forged]).request("INVITE", body=sip.SDP)
         call.caller.send(request)

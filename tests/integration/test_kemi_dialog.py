@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 import pytest_asyncio
@@ -106,6 +107,29 @@ async def test_forged_dialog_gets_481_and_leads_nowhere(caller: Endpoint, method
             if method == "INVITE":
                 caller.send(sip.ack_of_failure(request, answer))
         await victim.expect_silence(0.2)
+
+
+@pytest.mark.parametrize("method", ["INVITE", "MESSAGE", "BYE", "REFER"])
+async def test_route_of_an_own_call_leads_to_nobody_else_s9(caller: Endpoint, sidecar: Endpoint, method: str) -> None:
+    """During the call and after it; with the call's own tags, and with any To tag."""
+    theirs, _ = await answered_call(caller, sidecar)
+    async with Endpoint.at(*sip.TRUNK_GATEWAYS[1]) as carrier, Endpoint.at(f"{sip.NET}.96", 22080) as victim:
+        for is_over in (False, True):
+            if is_over:
+                caller.send(theirs.request("BYE"))
+                sidecar.send(sip.reply(await sidecar.receive("BYE"), "200 OK"))
+                await caller.receive(200)
+            for target in (carrier, victim):
+                for to in (theirs.remote, "<sip:x@y>;tag=any"):
+                    forged = replace(theirs, target=f"sip:+900@{target.host}:{target.port}", remote=to)
+                    request = forged.request(method)
+                    caller.send(request)
+                    answer = await caller.receive()
+                    assert answer.status == (405 if method == "MESSAGE" else 403), answer
+                    if method == "INVITE":
+                        caller.send(sip.ack_of_failure(request, answer))
+        await carrier.expect_silence(0.1)
+        await victim.expect_silence(0.1)
 
 
 async def test_stray_ack_is_not_answered(caller: Endpoint, sidecar: Endpoint) -> None:

@@ -21,7 +21,7 @@ class FakeKsr:
     """A message and its transaction. Set `results["module.function"]` to what a call returns; default 1.
 
     A result may be an exception to raise, or a function of the arguments. `calls` holds (name, arguments) of every call
-    that does not only read. `memory` is the transaction's.
+    that does not only read. `memory` is the transaction's, `tags` are those of From and To.
     """
 
     def __init__(self) -> None:
@@ -29,6 +29,7 @@ class FakeKsr:
         self.results: dict[str, Any] = {}
         self.headers: dict[str, str] = {}
         self.memory: dict[str, str | int] = {}
+        self.tags = {"$ft": "1", "$tt": ""}
         self.message(method="INVITE", ruser="332")
 
     def message(self, method: str, ruser: str = "", source: tuple[str, int] = ("127.0.0.2", 5060)) -> None:
@@ -42,6 +43,7 @@ class FakeKsr:
                 "kx.get_callid": "some-call-id",
                 "kx.get_ruri": f"sip:{ruser}@127.0.0.1",
                 "kx.get_rcvip": "127.0.0.1",
+                "kx.get_duri": None,
                 "siputils.has_totag": -1,
                 "is_ACK": method == "ACK",
                 "tm.t_check_trans": -1,
@@ -72,6 +74,8 @@ class FakeKsr:
     def _result(self, name: str, arguments: tuple[Any, ...]) -> Any:
         if name == "hdr.get":
             return self.headers.get(arguments[0])
+        if name == "pv.get" and arguments[0] in self.tags:
+            return self.tags[arguments[0]]
         if name in ("pvx.xavp_sets", "pvx.xavp_seti"):
             self.memory[arguments[0]] = arguments[1]
             return 1

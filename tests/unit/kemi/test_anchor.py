@@ -10,6 +10,7 @@ from callinteractive.numbers import Directory
 from kemi.anchor import Anchoring, MediaAnchor
 from kemi.fork import Forks
 from kemi.ksr import Route
+from kemi.places import Places
 from kemi.record_route import RecordRoute
 from kemi.transaction import transaction
 from kemi.transfer import Transfer
@@ -34,7 +35,7 @@ def media() -> MediaAnchor:
 
 @pytest.fixture
 def forks(media: MediaAnchor) -> Forks:
-    return Forks(media, RecordRoute(KEY, anchors=True))
+    return Forks(media, RecordRoute(KEY, Places(load_site(SITE, "site.yaml"))))
 
 
 def message(ksr: FakeKsr, method: str, body: str = SDP, status: int = 0, *, from_caller: bool = True) -> None:

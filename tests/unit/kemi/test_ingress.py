@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-
 import pytest
 
 from callinteractive.config import load_ivr_file, load_site
 from callinteractive.headers import CallHeader, EntryHeader
-from callinteractive.keys import ROUTES, derive
 from kemi.main import Callbacks, compose
 from kemi.transaction import transaction
 from tests.unit.kemi.fake_ksr import FakeKsr
@@ -24,7 +21,6 @@ ivrs: [{number: "000*332", id: 145, dids: ["+78123210001"], entry_context: 1}]
 contexts: {1: {name: main, options: {start: [hangup]}}}
 """
 KEY = b"0123456789abcdef"
-MARK = hashlib.blake2s(b"some-call-id", key=derive(KEY, ROUTES), digest_size=8).hexdigest()
 
 
 @pytest.fixture
@@ -35,7 +31,8 @@ def routing() -> Callbacks:
 def test_invite_goes_to_a_sidecar(routing: Callbacks, ksr: FakeKsr) -> None:
     routing.ksr_request_route(None)
     assert ksr.replies == []
-    assert ksr.called("rr.record_route_params") == [(f";ci={MARK}",)]
+    routing.to_sidecar(None)
+    assert len(ksr.called("rr.record_route_params")) == 1
     assert not ksr.called("textops.remove_hf_re")
     assert CallHeader.NAME in transaction.sidecar_headers
 
@@ -112,25 +109,62 @@ def test_max_forwards_and_sanity(routing: Callbacks, ksr: FakeKsr) -> None:
     assert not ksr.called("tm.t_relay")
 
 
-def in_dialog(ksr: FakeKsr, method: str, mark: str) -> None:
+SIDECAR = "sip:127.0.0.1:5070"
+
+
+def in_dialog(routing: Callbacks, ksr: FakeKsr, method: str, mark: str | None = None, target: str = SIDECAR) -> None:
+    """A caller's request in its call with a sidecar, or with another `mark`."""
+    if mark is None:
+        ksr.results["kx.get_ruri"] = SIDECAR
+        routing.to_sidecar(None)
+        mark = ksr.called("rr.record_route_params")[-1][0].removeprefix(";ci=")
+        ksr.calls.clear()
     ksr.message(method)
-    ksr.results["siputils.has_totag"] = 1
+    ksr.results.update({"siputils.has_totag": 1, "kx.get_ruri": target})
+    ksr.tags["$tt"] = "x"
     ksr.headers["Route"] = f"<sip:127.0.0.1:5060;lr=on;ci={mark}>"
 
 
 @pytest.mark.parametrize("method", ["ACK", "BYE", "INVITE", "INFO"])
 def test_in_dialog_request_of_ours_is_followed(routing: Callbacks, ksr: FakeKsr, method: str) -> None:
-    in_dialog(ksr, method, MARK)
+    in_dialog(routing, ksr, method)
     routing.ksr_request_route(None)
     assert (ksr.replies, len(ksr.called("tm.t_relay"))) == ([], 1)
 
 
+@pytest.mark.parametrize(
+    ("target", "status"),
+    [
+        ("sip:7@127.0.0.3:5090", 403),
+        ("sip:127.0.0.1:5060", 403),
+        ("sip:127.0.0.1:22222", 403),
+        ("sip:+900@192.0.2.1", 403),
+        ("sip:7@slow.example.invalid", 478),
+        ("tel:+900", 478),
+    ],
+)
+def test_request_of_a_dialog_leads_to_its_own_parties_only_s6_s9(
+    routing: Callbacks, ksr: FakeKsr, target: str, status: int
+) -> None:
+    in_dialog(routing, ksr, "INVITE", target=target)
+    routing.ksr_request_route(None)
+    assert ksr.replies == [status]
+    assert not ksr.called("tm.t_relay")
+
+
+@pytest.mark.parametrize("method", ["MESSAGE", "SUBSCRIBE", "REGISTER", "PUBLISH", "BREW"])
+def test_what_belongs_to_no_dialog_is_not_passed_in_one_s9(routing: Callbacks, ksr: FakeKsr, method: str) -> None:
+    in_dialog(routing, ksr, method)
+    routing.ksr_request_route(None)
+    assert ksr.replies == [405]
+
+
 @pytest.mark.parametrize(("method", "replies"), [("ACK", []), ("BYE", [481]), ("INVITE", [481])])
-@pytest.mark.parametrize("mark", ["", "0" * 16, MARK[:-1]])
+@pytest.mark.parametrize("mark", ["", "0" * 16, "0" * 8 + "." + "0" * 8 + "." + "0" * 8 + "." + "0" * 16])
 def test_forged_dialog_is_not_followed(
     routing: Callbacks, ksr: FakeKsr, method: str, replies: list[int], mark: str
 ) -> None:
-    in_dialog(ksr, method, mark)
+    in_dialog(routing, ksr, method, mark)
     routing.ksr_request_route(None)
     assert ksr.replies == replies
     assert not ksr.called("rr.loose_route")
@@ -138,14 +172,14 @@ def test_forged_dialog_is_not_followed(
 
 
 def test_route_of_ours_in_a_new_request_is_not_followed(routing: Callbacks, ksr: FakeKsr) -> None:
-    in_dialog(ksr, "INVITE", MARK)
+    in_dialog(routing, ksr, "INVITE")
     ksr.results.update({"siputils.has_totag": -1, "kx.get_ruser": "999"})
     routing.ksr_request_route(None)
     assert ksr.replies == [404]
 
 
 def test_dialog_that_leads_nowhere_is_answered(routing: Callbacks, ksr: FakeKsr) -> None:
-    in_dialog(ksr, "BYE", MARK)
+    in_dialog(routing, ksr, "BYE")
     ksr.results["tm.t_relay"] = -1
     routing.ksr_request_route(None)
     ksr.results["rr.loose_route"] = -1

@@ -1,65 +1,175 @@
-"""Whose dialog a Route is of, and which media is its."""
+"""Whose dialog a Route is of, until when, where it may lead, and which media is its (S9)."""
 
 from __future__ import annotations
 
 import pytest
 
+from callinteractive.config import load_site
 from callinteractive.keys import ROUTES, derive
-from kemi.record_route import RecordRoute
+from callinteractive.model import Address
+from kemi import record_route
+from kemi.places import Places
+from kemi.record_route import LONGEST_S, RecordRoute
 from tests.unit.kemi.fake_ksr import FakeKsr
 from tests.unit.kemi.test_ingress import KEY as SITE_KEY
-from tests.unit.kemi.test_ingress import MARK
 
 KEY = derive(SITE_KEY, ROUTES)
 MEDIA = "anchored-0123456789abcdef"
+PLACES = Places(
+    load_site(
+        """
+node: 1
+sip: {listen: ["udp:127.0.0.1:5060"]}
+trunks:
+  - {name: carrier, from: ["127.0.0.2/32", "10.2.0.0/16"], to: "sip:10.1.0.1:5080"}
+  - {name: other, to: "sip:gw.example.org"}
+extensions: [{number: "000*306", id: 134, contact: "sip:306@127.0.0.3:5090"}]
+""",
+        "site.yaml",
+    )
+)
 
 
-def parameters(ksr: FakeKsr) -> list[str]:
-    return [written for (written,) in ksr.called("rr.record_route_params")]
+@pytest.fixture
+def route() -> RecordRoute:
+    return RecordRoute(KEY, PLACES)
 
 
-def test_where_nothing_is_anchored_it_is_written_once_on_entry(ksr: FakeKsr) -> None:
-    route = RecordRoute(KEY, anchors=False)
-    route.on_entry()
-    route.on_branch()
-    assert parameters(ksr) == [f";ci={MARK}"]
+def written(ksr: FakeKsr, route: RecordRoute, target: str = "sip:127.0.0.1:5070", media: str = "") -> str:
+    """What a branch to that target gets, as it comes back in a Route."""
+    ksr.results["kx.get_ruri"] = target
+    route.on_branch(media)
+    [parameters] = ksr.called("rr.record_route_params")[-1]
+    return f"<sip:h;lr=on{parameters};ftag=1>"
 
 
-def test_where_media_is_anchored_each_branch_has_its_own(ksr: FakeKsr) -> None:
-    route = RecordRoute(KEY, anchors=True)
-    route.on_entry()
-    assert parameters(ksr) == []
-    for media in ("", MEDIA, MEDIA + "-late"):
-        route.on_branch(media)
-        written = parameters(ksr)[-1]
-        assert route.media_of(f"<sip:h;lr=on{written};ftag=1>") == media
-        assert route.media_of(f"<sip:other;lr>, <sip:h{written}>") == media
-    assert parameters(ksr)[0] == f";ci={MARK}"
+def tags(ksr: FakeKsr, from_tag: str, to_tag: str) -> None:
+    ksr.tags = {"$ft": from_tag, "$tt": to_tag}
 
 
-def test_neither_left_out_nor_exchanged(ksr: FakeKsr) -> None:
-    route = RecordRoute(KEY, anchors=True)
-    route.on_branch(MEDIA)
-    [written] = parameters(ksr)
+def leads(ksr: FakeKsr, route: RecordRoute, routes: str, from_tag: str, to_tag: str, *hosts: str) -> list[bool] | None:
+    """To which of the hosts a request with these tags may be sent; None if the mark is not its."""
+    tags(ksr, from_tag, to_tag)
+    mark = route.read(routes)
+    return mark and [route.may_lead_to(mark, Address(host, 5070)) for host in hosts]
+
+
+@pytest.mark.parametrize("media", ["", MEDIA, MEDIA + "-late"])
+def test_both_sides_of_a_dialog(ksr: FakeKsr, route: RecordRoute, media: str) -> None:
+    routes = written(ksr, route, media=media)
+    for from_tag, to_tag, is_from_caller in (("1", "x", True), ("x", "1", False)):
+        tags(ksr, from_tag, to_tag)
+        for text in (routes, f"<sip:other;lr>, {routes}"):
+            mark = route.read(text)
+            assert mark
+            assert (mark.media, mark.is_from_caller) == (media, is_from_caller)
+
+
+def test_neither_left_out_nor_exchanged(ksr: FakeKsr, route: RecordRoute, monkeypatch: pytest.MonkeyPatch) -> None:
+    routes = written(ksr, route, media=MEDIA)
+    tags(ksr, "1", "x")
+    said = routes.partition("ci=")[2].partition(";")[0]
+    until, callee, callers, signature, _ = said.split(".")
+    later = f"{int(until, 16) + 60:08x}"
     for forged in (
-        written.replace("." + MEDIA, ""),
-        written.replace("cdef", "cdee"),
-        written + "-late",
-        f";ci={'0' * 16}.{MEDIA}",
+        routes.replace("." + MEDIA, ""),
+        routes.replace("cdef", "cdee"),
+        routes.replace(MEDIA, MEDIA + "-late"),
+        routes.replace(until, later),
+        routes.replace(callee, callers[:8]),
+        routes.replace(callers, callers + callee),
+        routes.replace(signature, "0" * 16),
+        f"<sip:h;lr;ci={signature}>",
         "",
     ):
-        assert route.media_of(f"<sip:h;lr{forged}>") is None
+        assert route.read(forged) is None, forged
+    assert route.read(routes)
+    tags(ksr, "2", "x")
+    assert route.read(routes) is None
+    tags(ksr, "1", "x")
+    assert RecordRoute(b"another key", PLACES).read(routes) is None
     ksr.results["kx.get_callid"] = "another-call-id"
-    assert route.media_of(f"<sip:h;lr{written}>") is None
-    assert RecordRoute(b"another key", anchors=True).media_of(f"<sip:h;lr{written}>") is None
+    assert route.read(routes) is None
+    ksr.results["kx.get_callid"] = "some-call-id"
+    now = record_route.time.time()
+    monkeypatch.setattr(record_route.time, "time", lambda: now + LONGEST_S + 2)
+    assert route.read(routes) is None
 
 
-@pytest.mark.parametrize("anchors", [True, False])
-def test_call_id_cannot_be_written_so_that_it_names_media(ksr: FakeKsr, anchors: bool) -> None:
+def test_each_side_may_reach_the_other_only(ksr: FakeKsr, route: RecordRoute) -> None:
+    """A call from a carrier to a phone: the phone's address, and the carrier's networks, gateway and Contact."""
+    ksr.headers["Contact"] = "<sip:a@192.0.2.9:5060>"
+    routes = written(ksr, route, "sip:306@127.0.0.3:5090")
+    assert leads(ksr, route, routes, "1", "x", "127.0.0.3", "127.0.0.2", "127.0.0.1", "8.8.8.8") == [
+        True,
+        *[False] * 3,
+    ]
+    hosts = ("127.0.0.2", "10.2.3.4", "10.1.0.1", "192.0.2.9", "127.0.0.3", "8.8.8.8", "gw.example.org")
+    assert leads(ksr, route, routes, "x", "1", *hosts) == [True] * 4 + [False] * 3
+
+
+@pytest.mark.parametrize("contact", ["<sip:+900@gw.example.org>", "<sip:306@127.0.0.3:5090>", "sip:x@127.0.0.1:5070"])
+def test_a_contact_cannot_name_another_party_of_ours(ksr: FakeKsr, route: RecordRoute, contact: str) -> None:
+    ksr.headers["Contact"] = contact
+    routes = written(ksr, route, "sip:10.9.9.9")
+    host = contact.partition("@")[2].rstrip(">").partition(":")[0]
+    assert leads(ksr, route, routes, "x", "1", host) == [False]
+
+
+def test_proxies_before_and_behind_us_are_the_next_hop(ksr: FakeKsr, route: RecordRoute) -> None:
+    ksr.headers["Record-Route"] = "<sip:192.0.2.1;lr>, <sip:192.0.2.2;lr>"
+    routes = written(ksr, route, "sip:7@10.1.0.1:5080")
+    assert leads(ksr, route, routes, "x", "1", "192.0.2.1", "192.0.2.2") == [True, False]
+    del ksr.headers["Record-Route"]
+    ksr.results["kx.get_msgbuf"] = f"SIP/2.0 200 OK\r\nRecord-Route: <sip:9.9.9.9;lr>,<sip:192.0.2.7;lr>, {routes}\r\n"
+    ksr.results["kx.get_srcip"] = "10.1.0.1"
+    tags(ksr, "1", "x")
+    route.on_reply()
+    [(_, expression, _)] = ksr.called("textops.subst_hf")
+    assert leads(ksr, route, substituted(routes, expression), "1", "x", "192.0.2.7", "9.9.9.9") == [True, False]
+
+
+def substituted(routes: str, expression: str) -> str:
+    _, pattern, new, _ = expression.split("/")
+    begin = pattern.strip("()").removesuffix("[.0-9a-z-]*").replace(r"\.", ".")
+    assert begin in routes
+    before, _, behind = routes.partition(begin)
+    parameter, _, rest = behind.partition(";")
+    return f"{before}{begin}{parameter}{new.removeprefix(chr(92) + '1')};{rest}"
+
+
+@pytest.mark.parametrize(
+    ("source", "contact", "is_added"),
+    [
+        ("10.1.0.1", "<sip:x@192.0.2.7:5061>", True),
+        ("10.1.0.1", "<sip:x@10.2.0.7>", False),
+        ("10.1.0.1", "<sip:306@127.0.0.3>", False),
+        ("127.0.0.3", "<sip:x@192.0.2.7>", False),
+        ("10.1.0.1", "", False),
+    ],
+)
+def test_carrier_s_contact_elsewhere(
+    ksr: FakeKsr, route: RecordRoute, source: str, contact: str, is_added: bool
+) -> None:
+    routes = written(ksr, route, "sip:7@10.1.0.1:5080", MEDIA)
+    ksr.results.update({"kx.get_msgbuf": f"SIP/2.0 200 OK\r\nRecord-Route: {routes}\r\n", "kx.get_srcip": source})
+    ksr.headers["Contact"] = contact
+    tags(ksr, "1", "x")
+    route.on_reply()
+    assert bool(ksr.called("textops.subst_hf")) is is_added
+    if is_added:
+        [(_, expression, _)] = ksr.called("textops.subst_hf")
+        more = substituted(routes, expression)
+        assert leads(ksr, route, more, "1", "x", "192.0.2.7", "10.1.0.1", "8.8.8.8") == [True, True, False]
+        other = written(ksr, route, "sip:7@10.1.0.1:5080")
+        taken = other.replace(";ftag", more[more.index(";cx=") :].partition(";ftag")[0] + ";ftag")
+        assert leads(ksr, route, taken, "1", "x", "192.0.2.7") == [other == routes]
+
+
+def test_call_id_cannot_be_written_so_that_it_names_media(ksr: FakeKsr, route: RecordRoute) -> None:
     """A Call-ID that ends like what is signed of an anchored dialog."""
     ksr.results["kx.get_callid"] = f"some-call-id.{MEDIA}"
-    RecordRoute(KEY, anchors=anchors).on_branch()
-    RecordRoute(KEY, anchors=anchors).on_entry()
-    [plain] = parameters(ksr)
+    plain = written(ksr, route)
     ksr.results["kx.get_callid"] = "some-call-id"
-    assert RecordRoute(KEY, anchors=True).media_of(f"<sip:h{plain}.{MEDIA}>") is None
+    tags(ksr, "1", "x")
+    assert route.read(plain.replace(";ftag", f".{MEDIA};ftag")) is None

@@ -14,6 +14,7 @@ from kemi import fork
 from kemi.anchor import Anchoring, MediaAnchor
 from kemi.fork import Forks
 from kemi.ksr import Route
+from kemi.places import Places
 from kemi.record_route import RecordRoute
 from kemi.transfer import Transfer
 from tests.unit.kemi.fake_ksr import FakeKsr
@@ -34,7 +35,7 @@ extensions:
 """
 FACTS = CallFacts("a" * 32, "1:" + "a" * 32, "7", "Ivan", "332", "000*332", 145)
 CALLER = CallerHeader("Petr", "8")
-FORKS = Forks(MediaAnchor(), RecordRoute(KEY, anchors=False))
+FORKS = Forks(MediaAnchor(), RecordRoute(KEY, Places(load_site(SITE, "site.yaml"))))
 
 
 def start(

@@ -1,0 +1,79 @@
+"""Whom an address belongs to, as far as the site's configuration says. Pure."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from ipaddress import ip_address
+from typing import NamedTuple
+
+from callinteractive.model import Address, Site
+
+SIDECAR = "sidecar"
+DEFAULT_PORT = 5060
+_HOST_AND_PORT = re.compile(r"(\[[^\]]{0,45}\]|[^:;?>\s\[\]]{1,253})(?::([0-9]{1,5}))?(?![0-9A-Za-z.])", re.ASCII)
+_LONGEST = 2048
+
+
+class Place(NamedTuple):
+    """`name` is the same for all addresses of one party. `is_known`: the site's configuration names it."""
+
+    name: str
+    is_known: bool
+
+
+class Places:
+    """The parties of a site by their addresses."""
+
+    def __init__(self, site: Site) -> None:
+        self._sidecars = set(site.sidecars.addresses)
+        self._own = {listen.address for listen in site.listen}
+        self._phones = {extension.contact_host for extension in site.extensions} - {None}
+        self._trunks = site.trunks
+        self._gateways = {host_of(trunk.to).host: trunk.name for trunk in site.trunks if trunk.to}
+        self.of = lru_cache(maxsize=4096)(self._of)
+        """The place of an address."""
+
+    def are_ours(self, address: Address) -> bool:
+        """Whether we listen there."""
+        return address in self._own
+
+    def _of(self, address: Address) -> Place:
+        if address in self._sidecars:
+            return Place(SIDECAR, True)
+        host = address.host
+        if host in self._phones:
+            return Place(host, True)
+        if name := self._gateways.get(host):
+            return Place(f"trunk {name}", True)
+        if is_address(host):
+            ip = ip_address(host)
+            for trunk in self._trunks:
+                if any(ip in network for network in trunk.sources):
+                    return Place(f"trunk {trunk.name}", True)
+        return Place(host, address in self._own)
+
+
+def host_of(uri: str) -> Address:
+    """Host and port of a SIP URI, IPv6 without brackets. The host is empty where none can be read."""
+    hostport = uri[:_LONGEST].partition(":")[2]
+    user, at, behind = hostport.partition("@")
+    match = _HOST_AND_PORT.match(behind if at else user)
+    if not match:
+        return Address("", 0)
+    return Address(_bare(match[1].lower()), int(match[2] or DEFAULT_PORT))
+
+
+def is_address(host: str) -> bool:
+    """Whether it is an IP address, not a name."""
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _bare(host: str) -> str:
+    """An IPv6 address as the configuration has it: shortest, without brackets."""
+    bare = host.strip("[]")
+    return str(ip_address(bare)) if ":" in bare and is_address(bare) else bare
