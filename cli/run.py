@@ -20,7 +20,8 @@ from cli.ports import PARTS
 from cli.process import StackError
 from cli.stack import Stack
 from cli.stack import run as run_stack
-from sidecar.linewriter import LineWriter
+from sidecar.linewriter import LineWriter, share
+from sidecar.log import LINES_LOST
 
 LONGEST_RUN_DIR = 90
 """Octets. A Unix socket's whole name has at most 107."""
@@ -53,7 +54,8 @@ def run(site_path: Path, ivr_path: Path, log_format: str, run_dir: Path | None, 
         parts = only or PARTS
         log_as = resolve_format(log_format)
         # Nobody may stop the calls by not reading what is said here.
-        output, errors = LineWriter(sys.stdout), LineWriter(sys.stderr, lost_notice(log_as))
+        lost, os.environ[LINES_LOST] = share()  # the sidecars' metrics tell it
+        output, errors = LineWriter(sys.stdout), LineWriter(sys.stderr, lost_notice(log_as), lost)
         for writer in (output, errors):
             cleanup.callback(writer.close)
         log = PartLog(errors, log_as)

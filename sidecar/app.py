@@ -224,6 +224,7 @@ class Sidecar:
     def _counts(self) -> dict[str, float]:
         ng, dtmf = self._services.ng.counters, self._services.dtmf
         return {
+            "log_lines_lost": log.lines_lost(),
             "rtpengine_commands": ng.commands,
             "rtpengine_retransmissions": ng.retransmissions,
             "rtpengine_errors": ng.errors,

@@ -6,8 +6,10 @@ the lines are counted and dropped, and a later line says how many.
 
 from __future__ import annotations
 
+import mmap
 import os
 import select
+import struct
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -19,6 +21,8 @@ AT_ONCE_BYTES = 64 * 1024
 RETRY_S = 1.0
 CLOSE_S = 2.0
 
+_SHARED = struct.Struct("=Q")
+
 Notice = Callable[[int], str]
 """A line, without its end, that says how many were lost."""
 
@@ -26,10 +30,14 @@ Notice = Callable[[int], str]
 class LineWriter:
     """As much of a text stream as loggers use. Its thread does the writing; no method raises, only `drain` waits."""
 
-    def __init__(self, stream: TextIO | None, notice: Notice | None = None) -> None:
-        """`stream` is asked for its descriptor only. Without one (None, a closed one) all lines are lost."""
+    def __init__(self, stream: TextIO | None, notice: Notice | None = None, shared: mmap.mmap | None = None) -> None:
+        """`stream` is asked for its descriptor only. Without one (None, a closed one) all lines are lost.
+
+        `shared` gets `lost` too, for `read_shared` in other processes.
+        """
         self.lost = 0
         """Lines that were not written, ever."""
+        self._shared = shared
         self._descriptor = _descriptor(stream)
         self._notice = notice
         self._changed = threading.Condition()
@@ -46,7 +54,7 @@ class LineWriter:
         with self._changed:
             if self._is_closed or self._size + len(data) > MOST_BYTES:
                 self._dropped += data.count(b"\n")
-                self.lost += data.count(b"\n")
+                self._count(data.count(b"\n"))
                 return
             self._waiting.append((self._dropped, data))
             self._size += len(data)
@@ -91,7 +99,7 @@ class LineWriter:
                 self._is_busy = False
                 self._changed.notify_all()
                 if written < len(before) + len(data):
-                    self.lost += lines
+                    self._count(lines)
                     self._changed.wait_for(lambda: self._is_closed, RETRY_S)
 
     def _take(self, untold: int) -> tuple[int, bytes] | None:
@@ -114,6 +122,11 @@ class LineWriter:
             self._size -= size
             return dropped, b"".join(parts)
 
+    def _count(self, lines: int) -> None:
+        self.lost += lines
+        if self._shared is not None:
+            _SHARED.pack_into(self._shared, 0, self.lost)
+
     def _told(self, lost: int) -> bytes:
         return f"{self._notice(lost)}\n".encode("utf-8", "backslashreplace") if lost and self._notice else b""
 
@@ -128,6 +141,22 @@ class LineWriter:
             except OSError:
                 break
         return written
+
+
+def share() -> tuple[mmap.mmap, str]:
+    """A number for `LineWriter`, and the path by which other processes read it while this one lives."""
+    descriptor = os.memfd_create("log-lines-lost")
+    os.ftruncate(descriptor, _SHARED.size)
+    return mmap.mmap(descriptor, _SHARED.size), f"/proc/{os.getpid()}/fd/{descriptor}"
+
+
+def read_shared(path: str) -> int:
+    """The number at this path; 0 when its process has gone."""
+    try:
+        with open(path, "rb") as file:
+            return int(_SHARED.unpack(file.read(_SHARED.size))[0])
+    except (OSError, struct.error):
+        return 0
 
 
 def printable(text: str) -> str:

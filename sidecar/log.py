@@ -10,6 +10,7 @@ import asyncio
 import atexit
 import json
 import logging
+import os
 import sys
 import threading
 import types
@@ -19,7 +20,7 @@ from typing import Any, Literal, TextIO
 
 import structlog
 
-from sidecar.linewriter import LineWriter, printable
+from sidecar.linewriter import LineWriter, printable, read_shared
 
 LogFormat = Literal["auto", "console", "json"]
 
@@ -32,6 +33,9 @@ MOST_CHARACTERS = 8 * 1024
 _QUIET = ("httpx", "aiohttp")
 """Libraries whose informative lines repeat ours; httpx tells every URL, with the caller's number in it."""
 
+LINES_LOST = "CALLINTERACTIVE_LINES_LOST"
+"""The variable with the path of `callinteractive run`'s count of lost lines."""
+_writers: list[LineWriter] = []
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, default=repr).encode
 
 
@@ -55,6 +59,7 @@ def set_up(log_format: LogFormat, level: int = logging.INFO) -> LineWriter:
         else structlog.processors.JSONRenderer(serializer=_to_json),
     ]
     writer = LineWriter(sys.stderr, _notice_for(is_console))
+    _writers.append(writer)
     stream = GatheredLines(writer)
     atexit.register(_finish, stream, writer)
     structlog.configure(
@@ -76,6 +81,11 @@ def set_up(log_format: LogFormat, level: int = logging.INFO) -> LineWriter:
     sys.excepthook = _on_uncaught
     threading.excepthook = lambda thrown: _on_uncaught(thrown.exc_type, thrown.exc_value, thrown.exc_traceback)
     return writer
+
+
+def lines_lost() -> int:
+    """Log lines that could not be written: of this process, and of `callinteractive run` if that started it."""
+    return sum(writer.lost for writer in _writers) + read_shared(os.environ.get(LINES_LOST, ""))
 
 
 def _on_uncaught(kind: type[BaseException], error: BaseException | None, trace: types.TracebackType | None) -> None:

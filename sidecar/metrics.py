@@ -21,6 +21,7 @@ COUNTS = {
     "rtpengine_timeouts": "Commands that RTPengine never answered",
     "rtpengine_refusals": "Times nobody listened at RTPengine's address",
     "digit_events": "Digit events received from RTPengine",
+    "log_lines_lost": "Log lines that could not be written: a full disk, or nobody who reads",
     "digit_events_ignored": "Digit events that were malformed, of another sidecar, or of a call that is over",
 }
 """What others count, and what it means. The names get `callinteractive_` before them and `_total` behind."""

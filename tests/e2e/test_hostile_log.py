@@ -127,3 +127,4 @@ async def test_s5_a_log_that_cannot_be_written_stops_no_call(
         for number in range(3):
             await serves(stack, web, f"{caller}{number}")
         assert stack.process.returncode is None
+        assert (await stack.metrics(0))["callinteractive_log_lines_lost_total"] > 0

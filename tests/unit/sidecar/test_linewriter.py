@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from sidecar import linewriter
-from sidecar.linewriter import LineWriter
+from sidecar.linewriter import LineWriter, read_shared, share
 
 
 def notice(lost: int) -> str:
@@ -143,6 +143,15 @@ def test_a_disk_that_was_full_is_told_as_soon_as_it_has_room(pipe: Pipe, monkeyp
     wait_until(lambda: room < 10_000)
     writer.write("five\n")
     assert pipe.read_all(writer) == ["one", "t", "lost 3", "five"]
+
+
+def test_another_process_can_read_how_many_are_lost() -> None:
+    shared, path = share()
+    assert read_shared(path) == 0
+    writer = LineWriter(None, shared=shared)
+    writer.write("a\nb\n")
+    wait_until(lambda: read_shared(path) == 2)
+    assert read_shared("/proc/0/nothing") == 0
 
 
 def test_what_cannot_be_encoded_is_escaped(pipe: Pipe) -> None:
