@@ -89,13 +89,15 @@ def is_markup(body: bytes) -> bool:
 
 def _codec(body: bytes, content_type: str | None) -> tuple[str, bytes]:
     """Python's name of the charset, and the body without its mark. Raises ResponseError."""
-    for mark, codec in _MARKS:
-        if body.startswith(mark):
-            return codec, body[len(mark) :]
-    space = body[: len(body) - len(body.lstrip(b" \t\r\n"))]
-    if body.startswith(_UTF_8_MARK, len(space)):  # of a file that another one includes
-        return "utf-8", space + body[len(space) + len(_UTF_8_MARK) :]
-    wide = next((codec for pattern, codec in _WIDE if pattern.match(body)), None)
+    wide = None
+    if body[:1] != b"<" or body[1:2] == b"\0":  # most answers begin plainly
+        for mark, codec in _MARKS:
+            if body.startswith(mark):
+                return codec, body[len(mark) :]
+        space = body[: len(body) - len(body.lstrip(b" \t\r\n"))]
+        if body.startswith(_UTF_8_MARK, len(space)):  # of a file that another one includes
+            return "utf-8", space + body[len(space) + len(_UTF_8_MARK) :]
+        wide = next((codec for pattern, codec in _WIDE if pattern.match(body)), None)
     named, where = _named(content_type), "Content-Type"
     if not named and (declared := _DECLARATION.match(body)):
         named, where = declared[1].decode("ascii"), "the XML declaration"

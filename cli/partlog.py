@@ -70,7 +70,7 @@ class PartLog:
         for text in lines:
             line = partline.read(part, text)
             if part == OWN_NAME or limit.allows(line.cause, now):
-                written += self._shown(part, line)
+                written.append(self._shown(part, line))
             else:
                 self._left_out.setdefault(part, Counter())[line.cause] += 1
         # One write for whole lines: other processes may share this stream.
@@ -84,10 +84,10 @@ class PartLog:
             self._due.cancel()
         self._tell()
 
-    def _shown(self, part: str, line: partline.PartLine) -> list[str]:
+    def _shown(self, part: str, line: partline.PartLine) -> str:
         if self.format == "json":
-            return [line.as_json(part)]
-        return [f"{part:<{PREFIX_WIDTH}} | {text}" for text in line.as_text()]
+            return line.as_json(part)
+        return "\n".join(f"{part:<{PREFIX_WIDTH}} | {text}" for text in line.as_text())
 
     def _write(self, lines: list[str]) -> None:
         if lines:

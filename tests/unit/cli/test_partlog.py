@@ -107,6 +107,11 @@ def test_a_message_of_several_lines_is_one_record() -> None:
     assert written("console", "kamailio", of_kamailio("a\nb")) == "kamailio        | ERROR: a\\nb\n"
 
 
+def test_kamailio_6_says_the_time_too() -> None:
+    line = of_kamailio("hello").replace("{ ", '{ "time": "2026-11-26T00:07:19.133966452Z", ', 1)
+    assert entry("kamailio", line) == {"part": "kamailio", "level": "error", "event": "hello"}
+
+
 def test_a_message_that_was_cut_keeps_its_level() -> None:
     found = entry("kamailio", of_kamailio("x" * 300)[:-40])
     assert (found["level"], found["event"][:3]) == ("error", "xxx")
