@@ -22,6 +22,8 @@ MOST_BRANCHES = 30
 """The most branches that tm gives to one INVITE, all its forks together."""
 SILENT_MS = 4_000
 """A target that has not even said 100 by then is not there."""
+_BY_MACHINES = (404, 408, 410, 415, 420, 480, 481, 482, 483, 484, 488)
+"""What an address or a machine answers, not a person."""
 MARGIN_S = 2
 """How much longer we wait for a peer that rings for us when its time is up."""
 
@@ -30,7 +32,7 @@ MARGIN_S = 2
 class BranchSpec:
     """Where a branch goes, the header lines that only it gets, and where its peer looks for the caller's number.
 
-    `is_spiral`: it leads to ourselves. `is_anchored`: its media goes through RTPengine.
+    `is_spiral`: it leads to ourselves. `is_anchored`: its media goes through RTPengine. `number`: what was dialled.
     """
 
     uri: str
@@ -38,6 +40,7 @@ class BranchSpec:
     identity: tuple[IdentityHeader, ...] = DEFAULT_IDENTITY
     is_spiral: bool = False
     is_anchored: bool = False
+    number: str = ""
 
 
 Target = tuple[BranchSpec, ...]
@@ -46,12 +49,13 @@ Target = tuple[BranchSpec, ...]
 
 @dataclass(frozen=True, slots=True)
 class ForkOptions:
-    """How the targets are rung. `keeps_from`: the INVITE's From is the caller's own."""
+    """How the targets are rung. `keeps_from`: the INVITE's From is the caller's own. `call_id`: CallID, for the log."""
 
     timeout_s: int
     early_media: bool
     caller: Identity
     keeps_from: bool
+    call_id: str = ""
 
 
 class Forks:
@@ -125,6 +129,7 @@ class Forks:
             self._media.on_provisional(media)
 
     def _on_success(self, index: int) -> None:
+        _tell(index, "answered")
         if transaction.differs_in_from and (from_ := transaction.plans[transaction.branches[index].uri].from_):
             ksr.keep_replaced_from(from_)
         if not transaction.is_anchored:
@@ -136,6 +141,8 @@ class Forks:
             self._media.on_success(media, early_media=transaction.early_media)
 
     def _on_refusal(self, status: int, index: int) -> None:
+        what = "stopped" if status == 487 else "failed" if status in _BY_MACHINES or status >= 500 else "refused"
+        _tell(index, f"{what}: {status} {ksr.reason()[:80]}")
         _note_ringing(index, rings=False)
         if status == 486:
             transaction.is_busy = True
@@ -150,6 +157,8 @@ class Forks:
             self._media.release(media)  # a silent branch has sent no reply that would have done it
             _forget_media(index)
         is_silent = timed_out and not ksr.branch_replied()
+        if timed_out:
+            _tell(index, "does not answer SIP" if is_silent else "nobody answered in time")
         if ksr.is_cancelled() or not (is_silent or 500 <= ksr.failure_code() < 600):
             return
         # Not by the Request-URI: in a branch's failure route it is that of the first branch, whichever failed.
@@ -202,7 +211,8 @@ def _plan_branches(targets: Sequence[Target], options: ForkOptions) -> None:
         for spec, next_uri in zip(target, [*uris[1:], ""], strict=True):
             view = views[spec.identity]
             lines = spec.headers + view.lines
-            plan = BranchPlan(view.from_ or own, lines, next_uri, spec.is_spiral, spec.is_anchored)
+            label = f"{options.call_id}: {spec.number}" if spec.number else ""
+            plan = BranchPlan(view.from_ or own, lines, next_uri, spec.is_spiral, spec.is_anchored, label)
             transaction.plans[spec.uri] = plan
 
 
@@ -212,6 +222,15 @@ def _note_ringing(index: int, *, rings: bool) -> None:
     after = before | {index} if rings else before - {index}
     if after != before:
         transaction.ringing = after
+
+
+def _tell(index: int, what: str) -> None:
+    """One line for each branch: who it was, whether it rang, and how it ended."""
+    branch = transaction.branches.get(index)
+    label = transaction.plans[branch.uri].label if branch else ""
+    if branch and label:
+        rang = "rang, " if index in transaction.ringing else ""
+        ksr.log_notice(f"transfer of call {label} at {branch.uri}: {rang}{what}")
 
 
 def _media_of(index: int) -> str:

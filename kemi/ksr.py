@@ -163,6 +163,14 @@ def status() -> int:
     return KSR.kx.get_status()
 
 
+def reason() -> str:
+    """The reason phrase of a reply."""
+    try:
+        return _text(KSR.pv.get("$rr"))
+    except UnicodeDecodeError:
+        return _lenient("rr")
+
+
 def has_body() -> bool:
     return KSR.textops.has_body() > 0
 
@@ -595,6 +603,10 @@ def forget_count(table: str, key: str) -> None:
 def drop() -> None:
     """In a branch route: do not send this branch. In the reply route: do not pass the reply on."""
     KSR.set_drop()
+
+
+def log_notice(text: str) -> None:
+    KSR.notice(text + "\n")
 
 
 def log_warning(text: str) -> None:

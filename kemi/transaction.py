@@ -19,7 +19,7 @@ class BranchPlan(NamedTuple):
 
     `from_`: the caller to show, None for the INVITE's own From. `lines`: header lines that only this branch has.
     `next_uri`: what to try if it fails, empty for nothing. `is_spiral`: it leads to ourselves. `is_anchored`: its media
-    goes through RTPengine.
+    goes through RTPengine. `label`: what the log calls it, empty where another transaction tells.
     """
 
     from_: From | None
@@ -27,6 +27,7 @@ class BranchPlan(NamedTuple):
     next_uri: str
     is_spiral: bool
     is_anchored: bool
+    label: str = ""
 
     def to_text(self) -> str:
         return json.dumps(self._asdict())

@@ -89,7 +89,7 @@ class Transfer:
         if keeps_from and says.is_anonymous:
             # The network told us who calls. Those who are called must not learn it (RFC 3325 7).
             identity = Identity("", "")
-        self._forks.fork(targets, ForkOptions(timeout_s, plan.early_media, identity, keeps_from))
+        self._forks.fork(targets, ForkOptions(timeout_s, plan.early_media, identity, keeps_from, call.facts.call_id))
 
     def _spiral(self, user: str, headers: tuple[Any, ...], anchoring: Anchoring) -> BranchSpec:
         """The branch of an INVITE that spirals: it passes us again, as a transaction of its own (RFC 3261 6).
@@ -118,15 +118,24 @@ class Transfer:
         extension = self._directory.find_extension(number, home)
         if extension:
             uris = [extension.contact] if extension.contact else self._contacts_of(extension)
-            return [(BranchSpec(uri, is_anchored=anchoring.covers(extension)),) for uri in uris]
+            if not uris:
+                ksr.log_notice(f"transfer of call {facts.call_id}: {number}: its phone is not registered")
+            return [(BranchSpec(uri, is_anchored=anchoring.covers(extension), number=number),) for uri in uris]
         ivr = self._directory.find_ivr(number, home)
         if ivr:
             return [self._ivr_target(number, ivr, facts, caller, anchoring)]
         alive = [trunk for trunk in self._trunks if trunk.to and ksr.is_alive(TRUNKS, trunk.to)]
         specs = [
-            BranchSpec(_at_trunk(number, trunk), identity=trunk.identity, is_anchored=anchoring.covers(trunk))
+            BranchSpec(
+                _at_trunk(number, trunk), identity=trunk.identity, is_anchored=anchoring.covers(trunk), number=number
+            )
             for trunk in alive or self._trunks
         ]
+        if not specs:
+            ksr.log_notice(
+                f"transfer of call {facts.call_id}: {number}: no route; it is no extension and no IVR, and no trunk "
+                "in site.yaml has a `to`"
+            )
         return [tuple(specs)] if specs else []
 
     def _ivr_target(

@@ -218,7 +218,7 @@ class AnsweredCall:
         try:
             sdp = await (self._media.offer() if event.sdp is None else self._media.reoffer(text_of(event.sdp)))
         except MediaError as error:
-            self._caller.log.warning("re-offer refused", reason=str(error))
+            self._caller.log.warning("re-offer refused", code=error.sip_code, reason=str(error))
             event.respond.reject(error.sip_code)
         else:
             event.respond.answer(sdp.encode())

@@ -32,6 +32,7 @@ class Callee:
         self._b_tag = b_tag
         self._inbox = inbox
         self._leg: sip.UacLeg | None = None
+        self._numbers: tuple[str, ...] = ()
         self._early_media = False
         self._is_sounding = False
         self._is_over = False
@@ -43,6 +44,7 @@ class Callee:
     async def ring(self, command: Transfer) -> None:
         """Offer the caller's media to the numbers. Raises MediaError."""
         self._early_media = command.early_media
+        self._numbers = command.numbers
         offer = await self._media.offer_leg(self._b_tag, to_several=len(command.numbers) > 1)
         shown = _presented(Identity.of(command.caller_name, command.caller_number), self._services.proxy.uri_host)
         self._leg = self._services.agent.invite(
@@ -115,14 +117,23 @@ class Callee:
         try:
             await self._media.bridge(self._b_tag, text_of(event.sdp or b""))
         except MediaError as error:
+            self._tell("failed", error.sip_code, str(error), _party(event.response))
             self.end(f"SIP ;cause={error.sip_code}")
             await self._media.unbridge(self._b_tag)
             return transfer_failed(error.sip_code)
+        self._tell("answered", 200, "", _party(event.response))
         return TransferAnswered()
+
+    def _tell(self, outcome: str, code: int, reason: str, by: str) -> None:
+        """How the transfer ended. Kamailio's log tells it for each number."""
+        by, rang = by or "Kamailio", self._is_sounding
+        self._caller.log.info("transfer", to=self._numbers, outcome=outcome, code=code, reason=reason, by=by, rang=rang)
 
     async def _rejected(self, event: sip.Rejected) -> TransferFailed:
         """Nobody answered: the caller's media is ours again."""
         self._is_over = True
+        status = transfer_failed(event.status).status
+        self._tell(status, event.status, event.reason[:80], _party(event.response))
         await self._media.unbridge(self._b_tag)
         return transfer_failed(event.status)
 
@@ -138,10 +149,15 @@ class Callee:
         try:
             sdp = await self._media.reoffer_leg(self._b_tag, None if event.sdp is None else text_of(event.sdp))
         except MediaError as error:
-            self._caller.log.warning("callee's re-offer refused", reason=str(error))
+            self._caller.log.warning("callee's re-offer refused", code=error.sip_code, reason=str(error))
             event.respond.reject(error.sip_code)
         else:
             event.respond.answer(sdp.encode())
+
+
+def _party(response: sip.Response | None) -> str:
+    """The party that answered, as it says itself."""
+    return ((response and response.header("contact")) or "")[:200]
 
 
 def _presented(caller: Identity, host: str) -> str | None:

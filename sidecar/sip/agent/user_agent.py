@@ -191,8 +191,8 @@ class UserAgent:
         """Statelessly (8.2.7): no transaction is kept for a malformed request."""
         if not answerable(request):
             raise fault
-        log.debug("refused %d from %s: %s", fault.status, source, fault.reason)
         request.received_from(source)
+        self._core.refusals.note(request, fault.status, fault.reason)
         self._refuse_statelessly(request, fault.status)
 
     def _refuse_statelessly(self, request: Request, status: int, headers: Headers = ()) -> None:
@@ -213,6 +213,7 @@ class UserAgent:
         retry_after = _DRAINING_RETRY_S if self.draining else self.admit()
         if retry_after is None:
             return False
+        self._core.refusals.note(request, 503, "draining" if self.draining else "overload")
         self._refuse_statelessly(request, 503, [("Retry-After", str(retry_after))])
         return True
 
@@ -231,6 +232,7 @@ class UserAgent:
         """9.2: CANCEL has its own transaction. It changes nothing when the INVITE has its final response."""
         invite = self._core.transactions.find_server(server_key(request, "INVITE"))
         if invite is None:
+            self._core.refusals.note(request, 481, "no such INVITE")
             cancel.respond(481)
             return
         cancel.respond(200, None, new_tag())
@@ -242,7 +244,7 @@ class UserAgent:
         try:
             self._act_on(transaction, request)
         except MalformedError as fault:
-            log.debug("refused from %s: %s", request.source, fault.reason)
+            self._core.refusals.note(request, fault.status, fault.reason)
             transaction.respond(fault.status)
         except Exception:
             log.exception("failed on %s of %s", request.method, request.call_id)
@@ -252,10 +254,12 @@ class UserAgent:
         refusal = find_refusal(transaction, request, self._core.config)
         if refusal is not None:
             status, headers = refusal
+            self._core.refusals.note(request, status, ", ".join(f"{name}: {value}" for name, value in headers))
             transaction.respond(status, None, new_tag(), headers)
         elif request.to.tag is not None:
             session = self._core.users.get(_dialog_id(request))
             if session is None:
+                self._core.refusals.note(request, 481, "no such dialog")
                 transaction.respond(481)
             else:
                 session.receive(transaction, request)
@@ -264,6 +268,7 @@ class UserAgent:
         elif request.method == "OPTIONS":
             self._answer_options(transaction)
         else:
+            self._core.refusals.note(request, 481, "no such dialog")
             transaction.respond(481, None, new_tag())
 
     def _new_call(self, transaction: InviteServer, request: Request) -> None:

@@ -6,6 +6,7 @@ from typing import Protocol
 from callinteractive.model import Address
 from sidecar.sip.config import UaConfig
 from sidecar.sip.dialog.dialog import DialogId
+from sidecar.sip.dialog.refusal_log import RefusalLog
 from sidecar.sip.message.message import Headers, Request
 from sidecar.sip.transaction.layer import TransactionLayer
 from sidecar.sip.transaction.machine import MAGIC_COOKIE
@@ -39,7 +40,7 @@ class DialogUser(Protocol):
 class Core:
     """The transaction layer, the timers, and what is alive: `users` of dialogs and `legs`."""
 
-    __slots__ = ("config", "contact", "legs", "local", "timers", "transactions", "users", "wire")
+    __slots__ = ("config", "contact", "legs", "local", "refusals", "timers", "transactions", "users", "wire")
 
     def __init__(self, local: Address, config: UaConfig, wire: Wire) -> None:
         self.local = local
@@ -50,6 +51,7 @@ class Core:
         self.contact = ("Contact", f"<sip:{local}>")
         self.users: dict[DialogId, DialogUser] = {}
         self.legs: set[object] = set()
+        self.refusals = RefusalLog(wire.now)
 
     def via(self) -> str:
         """A Via with a new branch. With rport, so that responses come to the socket that sent (RFC 3581)."""

@@ -160,15 +160,19 @@ class Session(InviteUsage):
     def _on_info(self, transaction: ServerTransaction, request: Request) -> None:
         """Digits by INFO. RFC 6086 4.2.2: an unknown package gets 469, INFO without a body gets 200."""
         if request.header("info-package") is not None:
+            self.core.refusals.note(request, 469)
             transaction.respond(469, headers=[("Recv-Info", "")])
         elif not request.body:
             transaction.respond(200)
         elif request.content_type not in (DTMF, DTMF_RELAY):
+            self.core.refusals.note(request, 415, f"INFO of type {request.content_type[:80]!r}")
             transaction.respond(415, headers=[("Accept", f"{DTMF_RELAY}, {DTMF}")])
         else:
             try:
                 digit = parse_digit(request.body)
             except MalformedError as fault:
+                hint = f"send a body like Signal=5, not {request.body[:40]!r}"
+                self.core.refusals.note(request, 400, fault.reason, hint)
                 transaction.respond(400, fault.reason)
                 return
             transaction.respond(200)

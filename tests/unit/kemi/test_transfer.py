@@ -215,3 +215,27 @@ def test_final_code(ksr: FakeKsr, replies: list[tuple[int, int]], picked: int, t
         reply(ksr, index, status)
     ksr.results["tm.t_get_status_code"] = picked
     assert fork.outcome()[0] == (told or [picked])[0]
+
+
+def test_each_branch_s_end_is_one_line_of_the_log(ksr: FakeKsr) -> None:
+    start(ksr, "000*306", "001*306", "+15550100")
+    for index, uri in enumerate(["sip:306@127.0.0.4:5090", "sip:306@127.0.0.5:5090", "sip:+15550100@127.0.0.2:5080"]):
+        ksr.results.update({"tm.t_get_branch_index": index, "kx.get_ruri": uri})
+        FORKS.on_branch()
+    ksr.results["textops.has_body"] = -1
+    for index, status, phrase in [(0, 180, "Ringing"), (0, 486, "Busy Here"), (1, 404, "Not Found"), (2, 200, "OK")]:
+        ksr.results.update({"tm.t_get_branch_index": index, "kx.get_status": status, "pv.get": phrase})
+        FORKS.on_reply()
+    assert [text for (text,) in ksr.called("notice")] == [
+        f"transfer of call {'a' * 32}: 000*306 at sip:306@127.0.0.4:5090: rang, refused: 486 Busy Here\n",
+        f"transfer of call {'a' * 32}: 001*306 at sip:306@127.0.0.5:5090: failed: 404 Not Found\n",
+        f"transfer of call {'a' * 32}: +15550100 at sip:+15550100@127.0.0.2:5080: answered\n",
+    ]
+
+
+def test_a_number_that_leads_nowhere_is_a_line_of_the_log(ksr: FakeKsr) -> None:
+    with refused(404):
+        start(ksr, "000*307", "+15550100", site=SITE.replace(", to:", ', from: ["127.0.0.8/32"]} #'))
+    told = [text for (text,) in ksr.called("notice")]
+    assert ["is not registered" in text for text in told] == [True, False]
+    assert "no trunk in site.yaml has a `to`" in told[1]

@@ -1,0 +1,57 @@
+"""One log line for each request that we refuse: who sent it, which number, why, and what to change."""
+
+from collections.abc import Callable
+
+import structlog
+
+from sidecar.sip.message.message import Request
+
+PER_S = 10
+"""A peer that sends nonsense must not fill the disk: more lines than this within a second are only counted."""
+
+LOG = structlog.get_logger()
+
+_HINTS = {
+    400: "the sender breaks the grammar of SIP: look at what it sends",
+    405: "the sender must not use this method: our Allow header lists those that work",
+    406: "the caller must accept application/sdp",
+    415: "the sender must use a body type that our Accept header lists",
+    416: "call a sip: or tel: URI",
+    420: "switch off the extension that the sender requires (Unsupported in our answer)",
+    422: "the sender's session interval is too short: see Min-SE in our answer",
+    469: "we know no INFO packages: send application/dtmf-relay without Info-Package",
+    481: "the call has ended here already, or another sidecar has it",
+    482: "the same call came by two ways: look for a loop in the proxy in front of us",
+    501: "the sender must not use this method: our Allow header lists those that work",
+    503: "this sidecar takes no new calls: it is draining or overloaded",
+    505: "the sender must speak SIP/2.0",
+}
+
+
+class RefusalLog:
+    """now: seconds of a monotonic clock."""
+
+    __slots__ = ("_left", "_left_out", "_now", "_second")
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+        self._second = -1
+        self._left = PER_S
+        self._left_out = 0
+
+    def note(self, request: Request, status: int, reason: str = "", hint: str = "") -> None:
+        """reason, hint: what is more to the point than the status alone."""
+        second = int(self._now())
+        if second != self._second:
+            self._second, self._left = second, PER_S
+        if not self._left:
+            self._left_out += 1
+            return
+        self._left -= 1
+        more = {"left_out": self._left_out} if self._left_out else {}
+        self._left_out = 0
+        LOG.warning(
+            "refused", code=status, method=request.method[:40], source=str(request.source), number=request.uri[:200],
+            reason=reason or request.method[:40], hint=hint or _HINTS.get(status, ""),
+            sip_call_id=(request.header("call-id") or "")[:200], **more,
+        )  # fmt: skip
