@@ -44,7 +44,18 @@ _SIP_URI = re.compile(
 )
 
 
-SITE_KEYS = ("node", "sip", "trunks", "extensions", "sidecars", "kamailio", "rtpengine", "sounds", "defaults")
+SITE_KEYS = (
+    "node",
+    "sip",
+    "trunks",
+    "extensions",
+    "sidecars",
+    "kamailio",
+    "rtpengine",
+    "sounds",
+    "defaults",
+    "internal_calls",
+)
 """The keys of site.yaml."""
 
 
@@ -69,6 +80,7 @@ def load_site(text: str, filename: str) -> Site:
         rtpengine=_rtpengine(root["rtpengine"]),
         sounds=root["sounds"].text("./sounds"),
         defaults=_defaults(root["defaults"]),
+        internal_calls=root["internal_calls"].boolean(True),
     )
     _unique("trunk", ((item, trunk.name) for item, trunk in trunks))
     _unique("extension", ((item, extension.number) for item, extension in extensions))

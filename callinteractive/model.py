@@ -193,6 +193,8 @@ class Site:
     rtpengine: RtpEngine = RtpEngine()
     sounds: str = "./sounds"
     defaults: Defaults = Defaults()
+    internal_calls: bool = True
+    """Whether an extension may call another one by its number (C8)."""
 
     @property
     def udp_address(self) -> Address:

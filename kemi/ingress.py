@@ -48,6 +48,7 @@ class Ingress:
     ) -> None:
         self._node = site.node
         self._anchors = site.anchors_media
+        self._internal_calls = site.internal_calls
         self._sidecar_addresses = set(site.sidecars.addresses)
         self._names = site.names
         self._own_addresses = {listen.address for listen in site.listen if listen.transport == "udp"}
@@ -138,14 +139,15 @@ class Ingress:
             self._enter(sender or self._registrar.find_caller())
 
     def _enter(self, sender: Trunk | Extension) -> None:
-        """A new call to an IVR."""
+        """A new call: to an IVR, or between extensions."""
         dialled = parse_dialled(ksr.request_uri())
         caller_extension = sender if isinstance(sender, Extension) else None
         found = self._directory.find_ivr(dialled.number, caller_extension) or self._directory.find_ivr(
             dialled.telephone, caller_extension
         )
         if found is None:
-            raise Refused(404, "Not Found")
+            self._ring_extension(dialled.number, sender)
+            return
         entry = self._find_entry(found.ivr, sender)
         self._sidecars.check_load(entry.context)
         caller = find_identity(ksr.header("From"), ksr.header("P-Asserted-Identity"))
@@ -158,11 +160,26 @@ class Ingress:
             number=caller.number,
             extension=caller_extension,
         )
+        self._accept()
+        self._redirects.enter(dialled.user, CallHeader(facts), entry, caller_anchors=sender.anchors_media)
+
+    def _ring_extension(self, dialled: str, sender: Trunk | Extension) -> None:
+        """A call from one extension to another, with no IVR between (C8)."""
+        if not (self._internal_calls and isinstance(sender, Extension)):
+            raise Refused(404, "Not Found")
+        extension = self._directory.find_extension(dialled, sender)
+        if extension is None:
+            raise Refused(404, "Not Found")
+        says = find_identity(ksr.header("From"), ksr.header("P-Asserted-Identity"))
+        self._accept()
+        self._transfer.ring(extension, sender, says)
+
+    def _accept(self) -> None:
+        """An INVITE from outside that will be sent on."""
         if ksr.has_private_headers():
             ksr.remove_private_headers()
         ksr.remove_header("Route")  # a phone's outbound-proxy route leads here; we go where the number says
         nat.on_new_call()
-        self._redirects.enter(dialled.user, CallHeader(facts), entry, caller_anchors=sender.anchors_media)
 
     def _find_entry(self, ivr: Ivr, sender: Trunk | Extension) -> EntryHeader:
         """Where the call enters. A trusted trunk may say so in its Request-URI, as ``;context=3;option=start``."""

@@ -59,6 +59,19 @@ class Transfer:
         ksr.remove_private_headers()
         self.carry_out(plan, call, caller, MOST_BRANCHES, anchoring, for_caller=for_caller)
 
+    def ring(self, extension: Extension, caller: Extension, says: Identity) -> None:
+        """Let the INVITE at hand, which `caller` sent, ring the phones of `extension` (C8). Raises Refused.
+
+        `says` is what the INVITE says of its caller. The number shown is one of the caller's own, or none.
+        """
+        anchoring = Anchoring.ALL if caller.anchors_media else Anchoring.TARGETS
+        targets = self._phones_of(extension, extension.number, anchoring)
+        if not targets:
+            raise Refused(480, "Temporarily Unavailable")  # none of its phones is registered
+        is_own = says.number in (caller.number, caller.short_number)
+        shown = Identity("", "") if says.is_anonymous else says if is_own else Identity.of(says.name, caller.number)
+        self._forks.fork(targets, ForkOptions(self._site.defaults.transfer_timeout_s, True, shown, is_own))
+
     def carry_out(
         self,
         plan: TransferHeader,
@@ -117,10 +130,10 @@ class Transfer:
     ) -> list[Target]:
         extension = self._directory.find_extension(number, home)
         if extension:
-            uris = [extension.contact] if extension.contact else self._contacts_of(extension)
-            if not uris:
+            phones = self._phones_of(extension, number, anchoring)
+            if not phones:
                 ksr.log_notice(f"transfer of call {facts.call_id}: {number}: its phone is not registered")
-            return [(BranchSpec(uri, is_anchored=anchoring.covers(extension), number=number),) for uri in uris]
+            return phones
         ivr = self._directory.find_ivr(number, home)
         if ivr:
             return [self._ivr_target(number, ivr, facts, caller, anchoring)]
@@ -137,6 +150,11 @@ class Transfer:
                 "in site.yaml has a `to`"
             )
         return [tuple(specs)] if specs else []
+
+    def _phones_of(self, extension: Extension, number: str, anchoring: Anchoring) -> list[Target]:
+        """A target for each of its phones: they ring at once. `number` is what was dialled."""
+        uris = [extension.contact] if extension.contact else self._contacts_of(extension)
+        return [(BranchSpec(uri, is_anchored=anchoring.covers(extension), number=number),) for uri in uris]
 
     def _ivr_target(
         self, number: str, found: FoundIvr, facts: CallFacts, caller: CallerHeader, anchoring: Anchoring

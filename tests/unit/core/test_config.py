@@ -73,6 +73,7 @@ def test_the_site_of_the_documentation():
     assert site.rtpengine == RtpEngine(Address("127.0.0.1", 22222), "127.0.0.1", 30000, 34999, 22224)
     assert site.sounds == "./sounds"
     assert site.defaults.transfer_timeout_s == 60
+    assert site.internal_calls
 
 
 def test_a_small_site_has_defaults():
@@ -133,7 +134,7 @@ rtpengine: {ng: "[fd00:0::7]:22222"}
             "node: 3584705175",
             "nod: 1",
             1,
-            "unknown key 'nod'; known here: defaults, extensions, kamailio, node, rtpengine, sidecars",
+            "unknown key 'nod'; known here: defaults, extensions, internal_calls, kamailio, node, rtpengine, sidecars",
         ),
         ("3584705175", "-1", 1, "node: must be a number from 0 to"),
         ("udp:127.0.0.1:5060", "udp:127.0.0.1:0", 2, 'sip.listen[0]: must be like "udp:127.0.0.1:5060"'),
@@ -177,6 +178,7 @@ rtpengine: {ng: "[fd00:0::7]:22222"}
         ("127.0.0.1:22222", "127.0.0.1:65536", 6, "rtpengine.ng: must be like"),
         ("127.0.0.1:22222", "127.0.0.1:0", 6, "rtpengine.ng: must be like"),
         ('"127.0.0.1:22222"', "22222", 6, 'rtpengine.ng: must be like "127.0.0.1:22222"'),
+        ("defaults: {", "internal_calls: maybe\ndefaults: {", 8, "internal_calls: must be yes or no"),
         ("transfer_timeout_s: 60", "transfer_timeout_s: 0", 8, "defaults.transfer_timeout_s: must be a number from 1"),
         ("transfer_timeout_s: 60", "ringback: ../ring.wav", 8, "defaults.ringback: must be the name of a file"),
     ],

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callinteractive.dialled import is_dialled_number
-from callinteractive.model import Extension, Ivr, IvrFile, Site, Trunk
+from callinteractive.model import Extension, Ivr, IvrFile, Listen, Site, Trunk
 from callinteractive.numbers import Directory, FoundIvr
 
 MAIN = Ivr("000*332", 145, "1", dids=("+78123210001", "5550199"))
@@ -86,9 +86,20 @@ def test_a_caller_is_known_by_its_address(source: str, user: str, caller: Trunk 
     assert DIRECTORY.find_caller(source, user) == caller
 
 
+def test_which_hosts_are_configured():
+    gateway = Trunk("gateway", to="sip:user@[2001:db8::1]:5080;transport=tcp")
+    site = replace(SITE, trunks=(*SITE.trunks, gateway), listen=(Listen("udp", "192.0.2.1", 5060),))
+    directory = Directory(site, IvrFile((), {}))
+    known = ("127.0.0.2", "127.0.0.3", "::1", "phone.example.org", "2001:db8::1", "192.0.2.1", "127.0.0.1")
+    assert [host for host in known if not directory.is_configured(host)] == []
+    assert [host for host in ("127.0.0.0", "127.0.0.9", "", "user") if directory.is_configured(host)] == []
+    assert directory.has_passwords
+    assert not Directory(replace(site, extensions=(ALICE,)), IvrFile((), {})).has_passwords
+
+
 @given(st.text(st.characters(exclude_categories=()), max_size=20), st.text(max_size=20))
 def test_no_source_and_no_number_breaks_the_directory(source: str, user: str):
-    assert DIRECTORY.find_caller(source, user) is None
+    assert DIRECTORY.find_caller(source, user) in (None, WIDE)
     DIRECTORY.find_ivr(user, ALICE)
     DIRECTORY.find_extension(user, replace(ALICE, number="*"))
 
