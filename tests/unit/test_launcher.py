@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import runpy
 import sys
+from collections.abc import Callable
 from importlib.metadata import entry_points, version
 from pathlib import Path
 
@@ -18,11 +20,23 @@ def test_parts_are_beside_the_package_in_a_checkout_and_inside_it_when_installed
     assert launcher.folder_of_parts(package) == package / "_parts"
 
 
-def test_the_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def as_script() -> None:
     (script,) = entry_points(group="console_scripts", name="callinteractive")
+    script.load()()
+
+
+def as_module() -> None:
+    runpy.run_module("callinteractive", run_name="__main__")
+
+
+@pytest.mark.filterwarnings("ignore:.*found in sys.modules:RuntimeWarning")  # loaded by this test
+@pytest.mark.parametrize("start", [as_script, as_module])
+def test_the_command(
+    start: Callable[[], None], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(sys, "argv", ["anything", "--version"])
     monkeypatch.setattr(sys, "path", [*sys.path])
     with pytest.raises(SystemExit) as end:
-        script.load()()
+        start()
     assert end.value.code == 0
     assert capsys.readouterr().out == f"callinteractive, version {version('callinteractive')}\n"
