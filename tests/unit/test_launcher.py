@@ -40,3 +40,14 @@ def test_the_command(
         start()
     assert end.value.code == 0
     assert capsys.readouterr().out == f"callinteractive, version {version('callinteractive')}\n"
+
+
+def test_the_module_runs_as_the_command_does(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["anything", "--version"])
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path(launcher.__file__, run_name="__main__")
+    assert end.value.code == 0
+    assert capsys.readouterr().out.startswith("callinteractive, version ")
