@@ -11,6 +11,8 @@ from urllib.parse import quote, quote_plus, unquote_plus, urlsplit
 VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _VARIABLE = re.compile(r"\$(" + VARIABLE_NAME.pattern + ")", re.ASCII)
 FORM = "application/x-www-form-urlencoded"
+MAX_URL = 8000
+"""Characters of a URL as it is written. RFC 9110 4.1 lets every server expect so many, and few take more."""
 _SHORT = 64
 """Texts of at most so many characters are encoded once and remembered. Most come again in the next call."""
 
@@ -30,6 +32,8 @@ class HttpRequest:
 
 def check_url(url: str) -> str | None:
     """What is wrong with a configured URL, or None. Variables may stand in its query only (R4)."""
+    if len(url) > MAX_URL:
+        return f"a URL has at most {MAX_URL} characters; give longer values to your application by POST"
     if not url.isascii() or any(char <= " " or char == "\x7f" for char in url):
         return "a URL holds printable ASCII without spaces; percent-encode the rest"
     if _VARIABLE.search(url.partition("?")[0]):

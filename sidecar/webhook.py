@@ -8,24 +8,19 @@ between the two: they write ``%2A`` as ``*``, which R3 forbids.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from dataclasses import dataclass
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from types import TracebackType
 from typing import Self
 
 import aiohttp
 import httpx
-from yarl import URL
 
 from callinteractive.events import Fetched, FetchFailed
 from callinteractive.request import HttpRequest
 from callinteractive.response import MAX_BODY
+from sidecar.connections import Connections, TooLargeError, WastefulError
 
-KEEPALIVE_S = 4
-"""Common application servers close an idle connection after 5 s. We do so first, lest they do it under a request."""
 MAX_REDIRECTS = 5
-MAX_HEADER = 16 * 1024
 _HEADERS = {
     "User-Agent": "callinteractive",
     "Accept": "application/xml, text/xml",
@@ -33,17 +28,13 @@ _HEADERS = {
 }
 
 
-class TooLargeError(Exception):
-    """The answer's body is longer than `MAX_BODY`."""
-
-
 class Webhook:
     """A keep-alive pool of HTTP connections for all calls of a sidecar. An async context manager."""
 
     async def __aenter__(self) -> Self:
-        self._connections = _Connections()
+        self._connections = Connections()
         self._client = httpx.AsyncClient(
-            transport=self._connections,
+            transport=_OverConnections(self._connections),
             headers=_HEADERS,
             # The next caller must not send the cookies of this one.
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
@@ -66,6 +57,8 @@ class Webhook:
             return FetchFailed("timeout", f"no answer within {request.timeout_s:g} s")
         except TooLargeError:
             return FetchFailed("too_large", f"the answer is longer than {MAX_BODY} octets")
+        except WastefulError:
+            return FetchFailed("protocol", "not an HTTP answer: too many octets beside its body")
         except httpx.TooManyRedirects:
             return FetchFailed("redirect", f"more than {MAX_REDIRECTS} redirects")
         except (aiohttp.ClientConnectionError, OSError) as error:
@@ -93,53 +86,14 @@ class Webhook:
         return Fetched(response.status_code, body, response.headers.get("Content-Type"))
 
 
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    """A final response, its content coding left as it is."""
+class _OverConnections(httpx.AsyncBaseTransport):
+    """The transport of httpx."""
 
-    status: int
-    headers: tuple[tuple[bytes, bytes], ...]
-    body: bytes
-
-    @property
-    def content_type(self) -> str | None:
-        return next((value.decode("latin-1") for name, value in self.headers if name.lower() == b"content-type"), None)
-
-
-class _Connections(httpx.AsyncBaseTransport):
-    """aiohttp's connection pool without a limit, since each call may have a request. Also the transport of httpx."""
-
-    def __init__(self) -> None:
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_S),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-            max_line_size=MAX_HEADER,
-            max_field_size=MAX_HEADER,
-            timeout=aiohttp.ClientTimeout(total=None),  # `fetch` bounds the whole
-        )
-
-    async def exchange(
-        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, connect_timeout_s: float
-    ) -> _Answer:
-        """One request and its answer; closes its connection when cancelled. Raises TooLargeError, ClientError."""
-        async with self._session.request(
-            method,
-            URL(url, encoded=True),
-            headers=headers,
-            data=body,
-            allow_redirects=False,
-            timeout=aiohttp.ClientTimeout(sock_connect=connect_timeout_s),
-        ) as response:
-            received = b""
-            async for chunk in response.content.iter_any():
-                received += chunk
-                if len(received) > MAX_BODY:
-                    raise TooLargeError
-            return _Answer(response.status, response.raw_headers, received)
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        answer = await self.exchange(
+        answer = await self._connections.exchange(
             request.method,
             str(request.url),
             request.headers,
@@ -149,4 +103,4 @@ class _Connections(httpx.AsyncBaseTransport):
         return httpx.Response(answer.status, headers=answer.headers, stream=httpx.ByteStream(answer.body))
 
     async def aclose(self) -> None:
-        await self._session.close()
+        await self._connections.close()

@@ -5,10 +5,10 @@ The patterns use possessive quantifiers, so that parsing is linear in the length
 
 import re
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import NamedTuple
 
 from callinteractive.model import Address
+from callinteractive.remember import remember
 from sidecar.sip.errors import MalformedError
 from sidecar.sip.message.uri import DEFAULT_PORT, HOST
 
@@ -103,7 +103,7 @@ def parse_params(text: str) -> Params:
     return params
 
 
-@lru_cache(_CACHED)
+@remember(_CACHED)
 def parse_name_addr(value: str) -> NameAddr:
     """One From, To, Contact or route value. Raises MalformedError."""
     match = _NAME_ADDR.fullmatch(value)
@@ -140,7 +140,7 @@ def parse_via(value: str) -> Via:
     return Via(host, parse_number(port, "Via port", 65535) if port else None, parse_params(params))
 
 
-@lru_cache(_CACHED)
+@remember(_CACHED)
 def parse_cseq(value: str) -> tuple[int, str]:
     """(number, method). Raises MalformedError, also for numbers of 2**31 and more (RFC 3261 8.1.1.5)."""
     match = _CSEQ.fullmatch(value)

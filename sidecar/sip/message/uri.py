@@ -1,10 +1,10 @@
 """Addresses and URIs (RFC 3261 19.1, 25.1), as far as a user agent must understand them."""
 
 import re
-from functools import lru_cache
 from typing import NamedTuple
 
 from callinteractive.model import Address
+from callinteractive.remember import remember
 from sidecar.sip.errors import MalformedError
 
 DEFAULT_PORT = 5060
@@ -40,7 +40,7 @@ _SIP = re.compile(
 _ABSOLUTE = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*+):[^\s<>\"]++")
 
 
-@lru_cache(1024)
+@remember(1024)
 def parse_uri(text: str) -> Uri:
     """Raises MalformedError for anything that is not an absolute URI."""
     match = _SIP.fullmatch(text)

@@ -173,6 +173,7 @@ def test_a_good_url_has_nothing_wrong(url: str):
         ("http://$host/", "in the query only"),
         ("http://h:$port/", "in the query only"),
         ("http://h/$path?a=$b", "in the query only"),
+        ("http://h/?a=" + "x" * 8000, "at most 8000 characters"),
     ],
 )
 def test_R4_a_bad_url_is_told_why(url: str, reason: str):

@@ -1,0 +1,195 @@
+"""The HTTP connections of `webhook`: what an answer may cost is bounded, and R7 decides what is sent twice.
+
+A server may send any number of interim answers, chunk extensions and blank lines beside its answer. aiohttp bounds a
+line, not their number, and reads a quarter of a megabyte at once. So we count octets, and stop at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+from aiohttp.client_proto import ResponseHandler
+from yarl import URL
+
+from callinteractive.response import MAX_BODY
+
+KEEPALIVE_S = 4
+"""Common application servers close an idle connection after 5 s. We do so first, lest they do it under a request."""
+MAX_HEAD = 32 * 1024
+"""Octets until the end of the final answer's headers, interim answers and blank lines included."""
+MAX_OCTETS = 3 * MAX_BODY
+"""Octets of a whole answer as it comes: a body in very small chunks is several times as long."""
+_PARSED_AT_ONCE = 2048
+"""Between two pieces of this size the bounds are looked at: the costliest takes a millisecond or two."""
+
+
+class TooLargeError(Exception):
+    """The answer's body is longer than `MAX_BODY`."""
+
+
+class WastefulError(Exception):
+    """The answer has more octets beside its body than anybody needs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A final response, its content coding left as it is."""
+
+    status: int
+    headers: tuple[tuple[bytes, bytes], ...]
+    body: bytes
+
+    @property
+    def content_type(self) -> str | None:
+        return next((value.decode("latin-1") for name, value in self.headers if name.lower() == b"content-type"), None)
+
+
+@dataclass(slots=True)
+class _Try:
+    """One sending of a request. `must_be_new`: not by a connection of the pool."""
+
+    must_be_new: bool = False
+    used: _Protocol | None = None
+
+    @property
+    def was_in_vain(self) -> bool:
+        """A reused connection ended without one octet of answer: the server had closed it."""
+        return self.used is not None and self.used.requests > 1 and self.used.octets == 0
+
+
+_TRY: ContextVar[_Try] = ContextVar("_TRY")
+
+
+class Connections:
+    """aiohttp's connection pool without a limit, since each call may have a request."""
+
+    def __init__(self) -> None:
+        self._session = aiohttp.ClientSession(
+            connector=_Connector(limit=0, keepalive_timeout=KEEPALIVE_S),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            max_line_size=MAX_HEAD,
+            max_field_size=MAX_HEAD,
+            timeout=aiohttp.ClientTimeout(total=None),  # `Webhook.fetch` bounds the whole
+        )
+        # It sends a GET again after half an answer too, and a POST never.
+        self._session._retry_connection = False
+
+    async def exchange(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, connect_timeout_s: float
+    ) -> Answer:
+        """One request and its answer; closes its connection when cancelled.
+
+        What a reused connection has swallowed is sent again, once, by a new one (R7). Raises TooLargeError,
+        WastefulError, ClientError.
+        """
+        attempt = _Try()
+        try:
+            return await self._send(attempt, method, url, headers, body, connect_timeout_s)
+        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
+            if not attempt.was_in_vain:
+                raise
+        return await self._send(_Try(must_be_new=True), method, url, headers, body, connect_timeout_s)
+
+    async def _send(
+        self,
+        attempt: _Try,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        connect_timeout_s: float,
+    ) -> Answer:
+        _TRY.set(attempt)
+        async with self._session.request(
+            method,
+            URL(url, encoded=True),
+            headers=headers,
+            data=body,
+            allow_redirects=False,
+            timeout=aiohttp.ClientTimeout(sock_connect=connect_timeout_s),
+        ) as response:
+            received = bytearray()
+            async for chunk in response.content.iter_any():
+                received += chunk
+                if len(received) > MAX_BODY:
+                    raise TooLargeError
+            return Answer(response.status, response.raw_headers, bytes(received))
+
+    async def close(self) -> None:
+        await self._session.close()
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Makes connections that count."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._factory: Any = lambda: _Protocol(self._loop)
+
+    async def connect(self, *arguments: Any, **options: Any) -> Any:
+        connection = await super().connect(*arguments, **options)
+        protocol = connection.protocol
+        assert isinstance(protocol, _Protocol)
+        protocol.begin()
+        _TRY.get().used = protocol
+        return connection
+
+    async def _get(self, *arguments: Any) -> Any:
+        return None if _TRY.get().must_be_new else await super()._get(*arguments)
+
+    def _release(self, key: Any, protocol: Any, *, should_close: bool = False) -> None:
+        protocol.end()
+        super()._release(key, protocol, should_close=should_close)
+
+
+class _Protocol(ResponseHandler):
+    """One connection. `requests`: how many were sent by it; `octets`: how many came since the last one."""
+
+    def __init__(self, loop: Any) -> None:
+        super().__init__(loop)
+        self.requests = 0
+        self.octets = 0
+        self._most = 0
+
+    def begin(self) -> None:
+        """A request is about to be sent."""
+        self.requests += 1
+        self.octets = 0
+        self._most = MAX_HEAD
+
+    def end(self) -> None:
+        """Its answer is complete, or given up. What comes now must not count as the answer to the next request."""
+        self._most = 0
+
+    def feed_data(self, data: Any, size: int = 0) -> None:
+        """The head of an answer is complete."""
+        if data[0].code >= 200:
+            self._most = MAX_OCTETS
+        super().feed_data(data, size)
+
+    def data_received(self, data: bytes) -> None:
+        if not data:
+            super().data_received(data)
+            return
+        for start in range(0, len(data), _PARSED_AT_ONCE):
+            piece = data[start : start + _PARSED_AT_ONCE]
+            self.octets += len(piece)
+            if self.octets > self._most:
+                self._stop()
+                return
+            super().data_received(piece)
+            if not self.is_connected():
+                return
+
+    def _stop(self) -> None:
+        error, transport, payload = WastefulError(), self.transport, self._payload
+        self.set_exception(error)
+        if payload is not None:
+            payload.set_exception(error)
+        if transport is not None:
+            transport.abort()
