@@ -46,7 +46,8 @@ class AnsweredCall:
         self._caller = caller
         self._script = script
         self._inbox = Inbox()
-        self._media = CallMedia(services.ng, media_prefix(services.index) + caller.facts.call_id)
+        media_id = media_prefix(services.index) + caller.facts.call_id
+        self._media = CallMedia(services.ng, media_id, caller.address)
         self._digits = DigitFilter()
         self._acked: asyncio.Future[sip.Acked] | None = None
         self._command: Command | None = None

@@ -19,11 +19,25 @@ def drop(_event: sip.Event) -> None:
 class Caller:
     """The a_leg. Its hang-up is told at once; every other event goes to `listener`."""
 
-    __slots__ = ("_on_hang_up", "facts", "is_over", "leg", "listener", "log", "max_forwards", "reason_header")
+    __slots__ = (
+        "_on_hang_up",
+        "address",
+        "facts",
+        "is_over",
+        "leg",
+        "listener",
+        "log",
+        "max_forwards",
+        "reason_header",
+    )
 
-    def __init__(self, leg: sip.UasLeg, facts: CallFacts, max_forwards: int) -> None:
-        """max_forwards: the hops that the caller's INVITE had left (RFC 3261 8.1.1.6)."""
+    def __init__(self, leg: sip.UasLeg, facts: CallFacts, max_forwards: int, address: str) -> None:
+        """max_forwards: the hops that the caller's INVITE had left (RFC 3261 8.1.1.6).
+
+        address: the IP address that its SIP comes from, empty where that is not known.
+        """
         self.leg = leg
+        self.address = address
         self.facts = facts
         self.max_forwards = max_forwards
         self.log = LOG.bind(call_id=facts.call_id, call_api_id=facts.call_api_id)

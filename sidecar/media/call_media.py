@@ -31,6 +31,9 @@ _TRANSCODED = ("PCMU", "PCMA")  # offered to every callee besides the caller's o
 
 # A party's port stays where it is, whoever is at the other end.
 _PORT_STAYS = ("port-latching",)
+# Packets are dropped that come from elsewhere than we said or, where we told it to learn, than the first one came from.
+_STRICT = ("strict-source",)
+_IVR_IS_THERE = {"endpoint-learning": ("off",), "flags": (*_PORT_STAYS, *_STRICT)}  # nobody may speak in its place
 
 
 class CallMedia:
@@ -42,15 +45,18 @@ class CallMedia:
     raise MalformedSdp and NoCommonCodec, before they have changed anything.
     """
 
-    def __init__(self, ng: NgClient, media_id: str) -> None:
-        """media_id: unique among the calls of this RTPengine; its first character is the sidecar's index."""
+    def __init__(self, ng: NgClient, media_id: str, caller_from: str = "") -> None:
+        """media_id: unique among the calls of this RTPengine; its first character is the sidecar's index.
+
+        caller_from: the IP address that the caller's SIP comes from; empty where it is not known.
+        """
         self.media_id = media_id
         self.detects_inband = False  # whether RTPengine listens for DTMF tones in the caller's audio
         self._ng = ng
         self._turn = asyncio.Lock()
         self._begun = False
         self._over = False
-        self._caller = Party(CALLER_TAG)
+        self._caller = Party(CALLER_TAG, signalled_from=caller_from)
         self._legs: dict[str, Party] = {}
         self._peer: Party | None = None  # whom the caller is connected with; None: the IVR
         self._sound: tuple[Sound, int] | None = None  # with its repetitions
@@ -69,7 +75,7 @@ class CallMedia:
         async with self._turn:
             if not self._caller.described:
                 ours = sdp.describe(_OFFERED, _IVR_ADDRESS, _IVR_PORT)
-                reply = await self._command("offer", {"from-tag": IVR_TAG, "sdp": ours})
+                reply = await self._command("offer", {"from-tag": IVR_TAG, "sdp": ours, **_IVR_IS_THERE})
                 self._caller.learn(_written(reply))
             return self._caller.describe()
 
@@ -96,6 +102,7 @@ class CallMedia:
     async def play(self, sound: Sound, repeat: int = 1) -> None:
         """Start a sound instead of the one that plays; returns when it has started, see `sound_ends_at`."""
         async with self._turn:
+            await self._settle_caller()
             await self._play(sound, repeat)
 
     @property
@@ -132,6 +139,8 @@ class CallMedia:
             # All parties: RTPengine 12 knows no tag of a callee before its answer. Sounds still play and
             # digits still come. Before the offer, since it also tells whether the call is known (see `_exchange`).
             await self._command("block media")
+            if self._caller.is_to_be_learned:
+                await self._ask_sources()
             leg = Party(b_tag, self._caller.our_address)
             leg.is_one_of_forks = to_several
             try:
@@ -219,7 +228,7 @@ class CallMedia:
         """Offer the party's description to whom it talks to, and take that one's answer for it."""
         if self._caller.audio is not None:
             # If RTPengine has forgotten the call, an offer would make a new one, on other ports. So we ask first.
-            await self._command("query", {"from-tag": CALLER_TAG})
+            await self._ask_sources()
         other = self._caller if party is not self._caller else self._peer
         if other is None:
             party.learn(await self._exchange_with_ivr(audio))
@@ -230,7 +239,24 @@ class CallMedia:
     async def _exchange_with_ivr(self, audio: sdp.Audio) -> str:
         await self._offer(self._caller, IVR_TAG, audio)
         ours = sdp.describe(audio.answer_formats, _IVR_ADDRESS, _IVR_PORT)
-        return await self._answer(CALLER_TAG, IVR_TAG, {"sdp": ours})
+        return await self._answer(CALLER_TAG, IVR_TAG, {"sdp": ours, **_IVR_IS_THERE})
+
+    async def _settle_caller(self) -> None:
+        """Tell RTPengine where the caller is, once its first packet has shown it.
+
+        Each `play media` makes RTPengine take up what it was told last, and learn again where it was told to learn.
+        """
+        if self._caller.is_to_be_learned:
+            await self._ask_sources()
+            if not self._caller.is_to_be_learned and self._peer is None:
+                await self._exchange_with_ivr(self._caller.agreed)
+
+    async def _ask_sources(self) -> None:
+        """Ask where the parties' packets come from. Raises MediaLost if RTPengine has forgotten the call."""
+        tags = (await self._command("query", {"from-tag": CALLER_TAG})).get("tags")
+        for party in (self._caller, self._peer):
+            if party is not None and party.is_to_be_learned and (source := _source(tags, party.tag)):
+                party.learned_from(*source)
 
     async def _offer(self, party: Party, to_tag: str, audio: sdp.Audio, transcoded: Iterable[str] = ()) -> str:
         fields = {**_between(party.tag, to_tag), **_described(party, audio)}
@@ -301,15 +327,31 @@ def _written(reply: Reply) -> str:
 def _between(from_tag: str, to_tag: str) -> dict[str, Any]:
     """The keys of an offer and of its answer. The caller's offers name the branch too: the one who is offered has its
     tag from the answer on only."""
-    fields: dict[str, Any] = {"from-tag": from_tag, "to-tag": to_tag, "flags": _PORT_STAYS}
+    fields: dict[str, Any] = {"from-tag": from_tag, "to-tag": to_tag}
     return fields | {"via-branch": to_tag} if from_tag == CALLER_TAG else fields
 
 
 def _described(party: Party, audio: sdp.Audio) -> dict[str, Any]:
-    """The keys that tell RTPengine about a party. Its address is learned from its packets (NAT), except on hold.
+    """The keys that tell RTPengine about a party, and where its packets come from: others are dropped.
 
-    And except where one of several forks says an address that it can be at: a fork that has lost and goes on sending
-    would be learned too. RTPengine prefers the address that was said, but Debian 13's forgets it (CVE-2025-53399).
+    On hold its address is nowhere, and nothing can be dropped: music on hold and digits still come.
     """
-    is_learned = audio.line.hears and not (party.is_one_of_forks and party.can_be_at(audio.line.address))
-    return {"sdp": sdp.describe_party(audio), "endpoint-learning": ("heuristic" if is_learned else "off",)}
+    if not audio.line.hears:
+        return {"sdp": sdp.describe_party(audio), "endpoint-learning": ("off",), "flags": _PORT_STAYS}
+    source = party.source_of(audio.line)
+    return {
+        "sdp": sdp.describe_party(audio, source.address, source.port),
+        "endpoint-learning": ("off" if source.is_known else "immediate",),
+        "flags": (*_PORT_STAYS, *_STRICT),
+    }
+
+
+def _source(tags: Any, tag: str) -> tuple[str, int] | None:
+    """Where a party's packets come from, in the reply to a `query`. None before the first one."""
+    try:
+        stream = tags[tag]["medias"][0]["streams"][0]
+        if not stream["stats"]["packets"]:
+            return None
+        return str(stream["endpoint"]["address"]), int(stream["endpoint"]["port"])
+    except (KeyError, IndexError, TypeError, ValueError):
+        return None

@@ -5,24 +5,42 @@ from __future__ import annotations
 import re
 import secrets
 from ipaddress import ip_address
+from typing import NamedTuple
 
 from sidecar.media.errors import MediaRefused
-from sidecar.media.sdp import Audio
+from sidecar.media.sdp import Audio, MediaLine
 
 _ADDRESS = re.compile(r"^c=IN IP[46] (\S+)", re.M)
 _SECTION = re.compile(r"^(m=audio [1-9].*?)(?=^m=|\Z)", re.M | re.S)
 _DIRECTION = re.compile(r"^a=(?:sendrecv|sendonly|recvonly|inactive)\r?\n", re.M)
 
 
+class Source(NamedTuple):
+    """Where a party's packets come from, for RTPengine: it drops those from elsewhere.
+
+    is_known: False where that is learned from the first packet.
+    """
+
+    address: str
+    port: int
+    is_known: bool
+
+
 class Party:
     """Our end of the stream is RTPengine's. We write the rest of a description: origin, direction, rejected lines."""
 
-    def __init__(self, tag: str, our_address: str | None = None) -> None:
-        """tag: RTPengine's name for the party. our_address: where we are for it; None takes RTPengine's first word."""
+    def __init__(self, tag: str, our_address: str | None = None, signalled_from: str = "") -> None:
+        """tag: RTPengine's name for the party. our_address: where we are for it; None takes RTPengine's first word.
+
+        signalled_from: the IP address that its SIP messages come from, empty where that is not known.
+        """
         self.tag = tag
         self.our_address = our_address
+        self.signalled_from = signalled_from
         self.audio: Audio | None = None  # None before its first description
         self.is_one_of_forks = False  # whether several phones have our description, and answered it
+        self._said: tuple[str, int] | None = None  # the address and port for which `_learned` holds
+        self._learned: tuple[str, int] | None = None
         self._section = ""  # our m=audio section as RTPengine wrote it, but for its direction
         self._session_id = secrets.randbits(31)
         self._version = 0
@@ -43,6 +61,37 @@ class Party:
     def can_be_at(self, address: str) -> bool:
         """Whether its packets can come from this address: not from a private one when ours is public (NAT)."""
         return ip_address(address).is_global or not ip_address(self.our_address or address).is_global
+
+    def is_where_it_says(self, address: str) -> bool:
+        """Whether its packets come from the address in its description.
+
+        They do from a public one, and from the one that its SIP comes from. Another private one is behind NAT, or not:
+        then the first packet tells. One of several forks is believed, since those that have lost may go on sending.
+        """
+        if address == self.signalled_from or ip_address(address).is_global:
+            return True
+        return self.is_one_of_forks and self.can_be_at(address)
+
+    def source_of(self, line: MediaLine) -> Source:
+        """Where the packets of this stream come from, as far as is known now."""
+        said = (line.address, line.port)
+        if self._learned and self._said == said:
+            return Source(*self._learned, is_known=True)
+        return Source(*said, is_known=self.is_where_it_says(line.address))
+
+    @property
+    def is_to_be_learned(self) -> bool:
+        """Whether its source can be told apart from now on only by what `learned_from` says.
+
+        A stranger's SRTP packets fail anyway; and RTPengine would forget where in the key stream it is.
+        """
+        line = self.audio.line if self.audio else None
+        return line is not None and line.hears and not line.cryptos and not self.source_of(line).is_known
+
+    def learned_from(self, address: str, port: int) -> None:
+        """The first packet came from there. It holds until the party says that it is elsewhere."""
+        line = self.agreed.line
+        self._said, self._learned = (line.address, line.port), (address, port)
 
     def learn(self, written: str) -> None:
         """Take our end from a description that RTPengine wrote for this party. Raises MediaRefused if it has none."""

@@ -216,8 +216,8 @@ def describe(
     return "".join(text)
 
 
-def describe_party(audio: Audio) -> str:
-    """The party's description, reduced to the negotiated codec.
+def describe_party(audio: Audio, address: str = "", port: int = 0) -> str:
+    """The party's description, reduced to the negotiated codec; at the given address and port where they are known.
 
     RTPengine sends to a party in spite of its a=sendonly. So one that is on hold gets the address of nowhere.
     """
@@ -225,8 +225,8 @@ def describe_party(audio: Audio) -> str:
     nowhere = "::" if ":" in line.address else "0.0.0.0"
     return describe(
         audio.formats,
-        line.address if line.hears else nowhere,
-        line.port,
+        (address or line.address) if line.hears else nowhere,
+        port or line.port,
         protocol=line.protocol,
         cryptos=line.cryptos,
         rtcp_mux=line.rtcp_mux,

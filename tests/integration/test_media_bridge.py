@@ -267,7 +267,7 @@ async def test_a_callee_without_a_codec_of_ours_and_one_that_does_not_exist(stud
     a, b = await studio.phone(), await studio.phone()
     call = await ringing(studio, a, b)
     with pytest.raises(NoCommonCodec):
-        await call.media.bridge("b1", b.sdp().replace("AVP 0 101", "AVP 3"))
+        await call.media.bridge("b1", b.sdp().replace("AVP 0 101", "AVP 4"))
     with pytest.raises(MediaRefused):
         await call.media.bridge("b2", b.sdp())
     await call.media.bridge("b1", b.sdp())

@@ -1,6 +1,7 @@
 """The answering side of a call (RFC 3261 13.3)."""
 
 from collections.abc import Sequence
+from ipaddress import ip_address
 from typing import NamedTuple
 
 from callinteractive.model import Address
@@ -10,6 +11,7 @@ from sidecar.sip.dialog.dialog import Dialog
 from sidecar.sip.dialog.events import Cancelled
 from sidecar.sip.dialog.session import Session
 from sidecar.sip.errors import LegStateError
+from sidecar.sip.message.headers import parse_via
 from sidecar.sip.message.message import Headers, Request
 from sidecar.sip.transaction.server import InviteServer
 
@@ -31,6 +33,18 @@ class IncomingInvite(NamedTuple):
     @property
     def source(self) -> Address:
         return self.request.source
+
+    @property
+    def caller_address(self) -> str:
+        """The IP address that the proxy in front of us has it from (RFC 3261 18.2.1); empty without such a proxy."""
+        vias = self.request.values("via")
+        if len(vias) < 2:
+            return ""
+        via = parse_via(vias[1])
+        try:
+            return str(ip_address((via.params.get("received") or via.host).strip("[]")))
+        except ValueError:
+            return ""
 
     @property
     def max_forwards(self) -> int:

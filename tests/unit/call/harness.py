@@ -110,7 +110,7 @@ contexts:
         self.b_leg = FakeLeg(sip.UacLeg, self.log, "b", {})
         self.invites: list[dict[str, str | None]] = []
         self.media = FakeMedia(self.log, results)
-        monkeypatch.setattr(answered_module, "CallMedia", lambda _ng, _id: self.media)
+        monkeypatch.setattr(answered_module, "CallMedia", lambda _ng, _id, _caller_from: self.media)
         monkeypatch.setattr(call_module, "AnsweredCall", self._answered_call)
         ivr_file = load_ivr_file(text, "ivr.yaml")
         self.digits: Any = None

@@ -46,6 +46,7 @@ def test_the_invite_is_told_as_it_came() -> None:
     assert invite.request_uri == "sip:332@127.10.0.1:20000"
     assert (invite.header("x-ci-call"), invite.headers("X-CI-Entry")) == ("a=%2A", ["1", "2"])
     assert leg.call_id == invite.header("call-id")
+    assert invite.caller_address == "127.10.0.3"
 
 
 def test_12_1_1_the_200_copies_record_route_and_has_contact_and_tag() -> None:
