@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import os
 import socket
 import sys
 import tempfile
@@ -19,7 +20,7 @@ from examples.demo.demo import IVR
 @pytest.fixture(autouse=True)
 def _one_at_a_time() -> Iterator[None]:
     """The demo's ports are fixed. So these tests take turns, even across workers and runs."""
-    with open(Path(tempfile.gettempdir()) / "callinteractive-demo-test.lock", "w") as lock:
+    with open(Path(tempfile.gettempdir()) / f"callinteractive-demo-test-{os.getuid()}.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
