@@ -12,6 +12,10 @@ from callinteractive.errors import InvalidActionError
 from callinteractive.limits import MAX_SIDECARS
 from callinteractive.model import (
     DEFAULT_IDENTITY,
+    EXTENSION_CALLS,
+    EXTENSION_SETUPS,
+    TRUNK_CALLS,
+    TRUNK_SETUPS,
     Address,
     Defaults,
     Extension,
@@ -43,6 +47,9 @@ _SIP_URI = re.compile(
     rf"sip:(?:[0-9A-Za-z*._~+-]{{1,64}}@)?({_HOST})(?::([0-9]{{1,5}}))?(?:;transport=(?:udp|tcp))?", re.ASCII
 )
 
+
+_LIMITS = ("max_calls", "max_setups_per_s")
+_MOST = 1_000_000
 
 SITE_KEYS = (
     "node",
@@ -130,7 +137,9 @@ def _ivr(value: Value, contexts: Mapping[str, Context]) -> Ivr:
         "connect_timeout_s",
         "request_timeout_s",
         "follow_redirects",
+        "max_calls",
     )
+    max_calls = section["max_calls"]
     entry = section["entry_context"]
     ivr = Ivr(
         number=section["number"].checked(_extended),
@@ -142,6 +151,7 @@ def _ivr(value: Value, contexts: Mapping[str, Context]) -> Ivr:
         connect_timeout_s=section["connect_timeout_s"].number(float, 2.0, 0.05, 60),
         request_timeout_s=section["request_timeout_s"].number(float, 10.0, 0.05, 120),
         follow_redirects=section["follow_redirects"].boolean(False),
+        max_calls=None if max_calls.is_missing else max_calls.integer(None, 1, _MOST),
     )
     if entry.is_missing:
         return ivr
@@ -242,7 +252,7 @@ def _listen(value: Value) -> tuple[Listen, ...]:
 
 
 def _trunk(value: Value) -> Trunk:
-    section = value.section("name", "from", "to", "identity", "trusted", "anchor_media")
+    section = value.section("name", "from", "to", "identity", "trusted", "anchor_media", *_LIMITS)
     trunk = Trunk(
         name=section["name"].checked(_identifier),
         sources=tuple(network for item in section["from"].items() if (network := _network(item))),
@@ -250,6 +260,8 @@ def _trunk(value: Value) -> Trunk:
         identity=_identity(section["identity"]),
         is_trusted=section["trusted"].boolean(False),
         anchors_media=section["anchor_media"].boolean(False),
+        max_calls=section["max_calls"].integer(TRUNK_CALLS, 1, _MOST),
+        max_setups_per_s=section["max_setups_per_s"].integer(TRUNK_SETUPS, 1, _MOST),
     )
     if not trunk.sources and not trunk.to:
         value.wrong('needs from (["127.0.0.2/32"], whose calls are accepted), to ("sip:127.0.0.2:5080"), or both')
@@ -257,7 +269,7 @@ def _trunk(value: Value) -> Trunk:
 
 
 def _extension(value: Value) -> Extension:
-    section = value.section("contact", "number", "id", "password", "anchor_media")
+    section = value.section("contact", "number", "id", "password", "anchor_media", *_LIMITS)
     contact, host = _sip_uri(section["contact"])
     extension = Extension(
         number=section["number"].checked(_extended),
@@ -266,6 +278,8 @@ def _extension(value: Value) -> Extension:
         password=section["password"].optional_text() or None,
         contact_host=host,
         anchors_media=section["anchor_media"].boolean(False),
+        max_calls=section["max_calls"].integer(EXTENSION_CALLS, 1, _MOST),
+        max_setups_per_s=section["max_setups_per_s"].integer(EXTENSION_SETUPS, 1, _MOST),
     )
     if extension.contact is None and extension.password is None:
         value.wrong("needs a contact (a fixed phone) or a password (a phone that registers)")

@@ -12,6 +12,9 @@ from callinteractive.actions import Context
 
 IdentityHeader = Literal["from", "pai", "rpid"]
 """Where a carrier looks for the caller's number: From, P-Asserted-Identity, Remote-Party-ID."""
+TRUNK_CALLS, TRUNK_SETUPS = 2000, 500
+EXTENSION_CALLS, EXTENSION_SETUPS = 30, 10
+"""How many calls they may have at once, and start in a second."""
 DEFAULT_IDENTITY: tuple[IdentityHeader, ...] = ("from", "pai")
 
 
@@ -28,6 +31,7 @@ class Ivr:
     connect_timeout_s: float = 2
     request_timeout_s: float = 10
     follow_redirects: bool = False
+    max_calls: int | None = None
 
     @property
     def short_number(self) -> str:
@@ -79,7 +83,7 @@ class Trunk:
 
     `identity` is the headers that tell it the caller's number (A5); From is anonymous where it is not among them.
     `is_trusted` lets its callers choose the context and option they enter. `anchors_media` takes the media of proxied
-    calls from and to it through RTPengine.
+    calls from and to it through RTPengine. `max_calls` and `max_setups_per_s` limit the calls that it sends.
     """
 
     name: str
@@ -88,13 +92,16 @@ class Trunk:
     identity: tuple[IdentityHeader, ...] = DEFAULT_IDENTITY
     is_trusted: bool = False
     anchors_media: bool = False
+    max_calls: int = TRUNK_CALLS
+    max_setups_per_s: int = TRUNK_SETUPS
 
 
 @dataclass(frozen=True, slots=True)
 class Extension:
     """A phone: at a configured `contact` (a SIP URI), or registered with a `password`.
 
-    `anchors_media` takes the media of proxied calls from and to it through RTPengine.
+    `anchors_media` takes the media of proxied calls from and to it through RTPengine. `max_calls` and
+    `max_setups_per_s` limit the calls that it makes.
     """
 
     number: str
@@ -103,6 +110,8 @@ class Extension:
     password: str | None = field(default=None, repr=False)
     contact_host: str | None = None
     anchors_media: bool = False
+    max_calls: int = EXTENSION_CALLS
+    max_setups_per_s: int = EXTENSION_SETUPS
 
     @property
     def short_number(self) -> str:

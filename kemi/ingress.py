@@ -15,6 +15,7 @@ from kemi.anchor import Anchoring, MediaAnchor
 from kemi.facts import find_identity, new_call_id, parse_dialled, uri_parameters
 from kemi.guesses import has_proved
 from kemi.ksr import Match
+from kemi.limits import Limits
 from kemi.places import host_of, is_address
 from kemi.record_route import Mark, RecordRoute
 from kemi.redirect import Redirects
@@ -45,6 +46,7 @@ class Ingress:
         sidecars: Sidecars,
         transfer: Transfer,
         redirects: Redirects,
+        limits: Limits,
     ) -> None:
         self._node = site.node
         self._anchors = site.anchors_media
@@ -60,6 +62,7 @@ class Ingress:
         self._sidecars = sidecars
         self._transfer = transfer
         self._redirects = redirects
+        self._limits = limits
 
     def route(self) -> None:
         """The request route. Raises Refused, Answered and HeaderError."""
@@ -98,6 +101,8 @@ class Ingress:
             raise Refused(481, "Call/Transaction Does Not Exist")
         nat.on_in_dialog_request()
         self._check_target(mark)
+        if method == "BYE":
+            self._limits.end(ksr.from_tag() if mark.is_from_caller else ksr.to_tag())
         if mark.media:
             self._media.on_request(mark.media)
         if not ksr.relay():
@@ -136,7 +141,9 @@ class Ingress:
         elif from_us:
             self._spiral()
         else:
-            self._enter(sender or self._registrar.find_caller())
+            sender = sender or self._registrar.find_caller()
+            self._limits.begin(sender)
+            self._enter(sender)
 
     def _enter(self, sender: Trunk | Extension) -> None:
         """A new call: to an IVR, or between extensions."""
@@ -148,6 +155,7 @@ class Ingress:
         if found is None:
             self._ring_extension(dialled.number, sender)
             return
+        self._limits.enter(found.ivr)
         entry = self._find_entry(found.ivr, sender)
         self._sidecars.check_load(entry.context)
         caller = find_identity(ksr.header("From"), ksr.header("P-Asserted-Identity"))

@@ -43,6 +43,7 @@ _IS_BEHIND_NAT, _PING_BY_OPTIONS = 6, 7
 _WITH_QOP_AUTH = 1
 _UNCHANGED = 0
 _BINDING = ("addr", "received")
+_ITERATOR = "ci"
 _CONTACTS = "ci"
 """Our name for the profile into which registrar copies contacts."""
 
@@ -394,7 +395,18 @@ def match_transaction() -> Match:
 
 def relay() -> bool:
     """Forward statefully to every branch. False if nothing could be sent; the request is not answered then."""
-    return KSR.tm.t_relay() > 0
+    global _relays  # noqa: PLW0603
+    is_sent = KSR.tm.t_relay() > 0
+    _relays += is_sent
+    return is_sent
+
+
+def relays() -> int:
+    """How often this worker has forwarded anything."""
+    return _relays
+
+
+_relays = 0
 
 
 def arm_branch(route: Route) -> None:
@@ -591,6 +603,30 @@ def count_of(table: str, key: str) -> int:
 
 def set_count(table: str, key: str, value: int) -> None:
     KSR.htable.sht_seti(table, key, value)
+
+
+def count_down(table: str, key: str) -> None:
+    KSR.htable.sht_dec(table, key)
+
+
+def keep_text(table: str, key: str, text: str) -> None:
+    KSR.htable.sht_sets(table, key, text)
+
+
+def text_of(table: str, key: str) -> str:
+    return _text(KSR.htable.sht_get(table, key))
+
+
+def texts_of(table: str) -> list[str]:
+    """All texts of a table."""
+    texts = []
+    KSR.htable.sht_iterator_start(_ITERATOR, table)
+    try:
+        while KSR.htable.sht_iterator_next(_ITERATOR) > 0:
+            texts.append(_text(KSR.pv.get(f"$shtitval({_ITERATOR})")))
+    finally:
+        KSR.htable.sht_iterator_end(_ITERATOR)
+    return texts
 
 
 def forget_count(table: str, key: str) -> None:

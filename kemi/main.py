@@ -8,7 +8,8 @@ import secrets
 import site as python_site
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -28,10 +29,12 @@ from kemi import identity, ksr, nat  # noqa: E402
 from kemi.anchor import MediaAnchor  # noqa: E402
 from kemi.fork import Forks  # noqa: E402
 from kemi.ingress import Ingress  # noqa: E402
+from kemi.limits import Limits  # noqa: E402
 from kemi.places import Places  # noqa: E402
 from kemi.record_route import RecordRoute  # noqa: E402
 from kemi.redirect import Redirects  # noqa: E402
 from kemi.refusal import Answered, Refused  # noqa: E402
+from kemi.refusal_log import RefusalLog  # noqa: E402
 from kemi.registrar import Registrar  # noqa: E402
 from kemi.sidecars import Sidecars  # noqa: E402
 from kemi.transfer import Transfer  # noqa: E402
@@ -65,16 +68,24 @@ def guarded(otherwise: Callable[[Exception], None]) -> Callable[[Method], Callba
     return decorate
 
 
+_refusals = RefusalLog()
+
+
+def _refuse(code: int, reason: str) -> None:
+    _answer(Refused(code, reason))
+
+
 def _answer(refused: Refused) -> None:
     ksr.reply(refused.code, refused.reason, refused.headers)
+    _refusals.write_refused(refused)
 
 
 def blame(error: Exception) -> None:
     """Tell the sender of a request what is wrong with it. An error of ours is logged. Both are answered."""
     if isinstance(error, HeaderError):
-        ksr.reply(400, str(error))
+        _refuse(400, str(error))
     elif isinstance(error, UnicodeDecodeError):
-        ksr.reply(400, "Not UTF-8")
+        _refuse(400, "Not UTF-8")
     else:
         fail(error)
 
@@ -121,7 +132,9 @@ class Callbacks:
         forks: Forks,
         media: MediaAnchor,
         record_route: RecordRoute,
+        limits: Limits,
     ) -> None:
+        self._limits = limits
         self._ingress = ingress
         self._sidecars = sidecars
         self._redirects = redirects
@@ -134,7 +147,12 @@ class Callbacks:
 
     @guarded(blame)
     def ksr_request_route(self) -> None:
-        self._ingress.route()
+        is_routed = False
+        try:
+            self._ingress.route()
+            is_routed = True
+        finally:
+            self._limits.on_request_done(is_refused=not is_routed)
 
     @guarded(log)
     def ksr_reply_route(self) -> None:
@@ -156,7 +174,8 @@ class Callbacks:
 
     @guarded(fail)
     def sidecar_failed(self) -> None:
-        self._redirects.on_sidecar_failure()
+        with self._ending():
+            self._redirects.on_sidecar_failure()
 
     @guarded(drop)
     def to_target(self) -> None:
@@ -175,7 +194,18 @@ class Callbacks:
     @guarded(fail)
     def transfer_failed(self) -> None:
         self._forks.on_all_failed()
-        self._redirects.on_transfer_failure()
+        with self._ending():
+            self._redirects.on_transfer_failure()
+
+    @contextmanager
+    def _ending(self) -> Iterator[None]:
+        """In a failure route: the call is over, unless its INVITE is sent somewhere else."""
+        before = ksr.relays()
+        try:
+            yield
+        finally:
+            if ksr.relays() == before:
+                self._limits.on_invite_failed()
 
     @guarded(withhold)
     def in_dialog_replied(self) -> None:
@@ -209,6 +239,7 @@ def compose(site: Site, ivr_file: IvrFile, key: bytes) -> Callbacks:
     transfer = Transfer(site, directory, registrar.contacts_of, forks)
     sidecars = Sidecars(site.sidecars, ivr_file.contexts, derive(key, SIGNATURES))
     redirects = Redirects(sidecars, transfer, anchors=site.anchors_media)
+    limits = Limits()
     ingress = Ingress(
         site,
         directory,
@@ -219,8 +250,9 @@ def compose(site: Site, ivr_file: IvrFile, key: bytes) -> Callbacks:
         sidecars=sidecars,
         transfer=transfer,
         redirects=redirects,
+        limits=limits,
     )
-    return Callbacks(ingress, sidecars, redirects, forks, media, record_route)
+    return Callbacks(ingress, sidecars, redirects, forks, media, record_route, limits)
 
 
 def _check_pools(site: Site, ivr_file: IvrFile) -> None:

@@ -18,7 +18,7 @@ from callinteractive.headers import (
 )
 from kemi import fork, ksr
 from kemi.anchor import Anchoring
-from kemi.refusal import Refused
+from kemi.refusal import Outcome, Refused
 from kemi.sidecars import Sidecars
 from kemi.transaction import transaction
 from kemi.transfer import NoRoute, Transfer
@@ -97,7 +97,7 @@ class Redirects:
         if transaction.state:
             self._come_back(ResultHeader(better))
         elif code != better:
-            raise Refused(better, reason)
+            raise Outcome(better, reason)
 
     def _redirect(self) -> None:
         if plan := transaction.transfer:

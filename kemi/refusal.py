@@ -4,13 +4,21 @@ from __future__ import annotations
 
 
 class Refused(Exception):  # noqa: N818  # no error of ours: an outcome
-    """The request gets this answer. `headers` are whole lines, each ended by CRLF."""
+    """The request gets this answer. `headers` are whole lines, each ended by CRLF.
 
-    def __init__(self, code: int, reason: str, headers: str = "") -> None:
+    `advice`: what an operator reads of it: why, and what to change.
+    """
+
+    def __init__(self, code: int, reason: str, headers: str = "", advice: str = "") -> None:
         super().__init__(f"{code} {reason}")
+        self.advice = advice
         self.code = code
         self.reason = reason
         self.headers = headers
+
+
+class Outcome(Refused):
+    """What came of a transfer, as its caller is told: nobody's fault, so not in the log as a refusal."""
 
 
 class Answered(Exception):  # noqa: N818

@@ -180,6 +180,8 @@ class Transaction:
     """The caller's trunk or extension anchors its media."""
     returns = _Number()
     """How often the INVITE has come back to a sidecar."""
+    is_counted = _Flag()
+    """It counts against the limits (`kemi.limits`)."""
     sidecar_group = _Number()
     """The dispatcher group of the sidecars that are asked."""
     sidecar_headers = _Text()

@@ -16,6 +16,7 @@ from kemi.facts import UnreadableError
 from kemi.fork import Forks
 from kemi.ingress import Ingress
 from kemi.ksr import Route
+from kemi.limits import Limits
 from kemi.main import Callbacks
 from kemi.record_route import RecordRoute
 from kemi.redirect import Redirects
@@ -33,12 +34,12 @@ class Rooms:
     """What the callbacks call: each a mock of the real class."""
 
     def __init__(self) -> None:
-        self.ingress, self.sidecars, self.redirects, self.forks, self.media, self.record_route = (
+        self.ingress, self.sidecars, self.redirects, self.forks, self.media, self.record_route, self.limits = (
             create_autospec(kind, instance=True)
-            for kind in (Ingress, Sidecars, Redirects, Forks, MediaAnchor, RecordRoute)
+            for kind in (Ingress, Sidecars, Redirects, Forks, MediaAnchor, RecordRoute, Limits)
         )
         self.callbacks = Callbacks(
-            self.ingress, self.sidecars, self.redirects, self.forks, self.media, self.record_route
+            self.ingress, self.sidecars, self.redirects, self.forks, self.media, self.record_route, self.limits
         )
 
 
