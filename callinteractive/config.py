@@ -347,7 +347,7 @@ def _rtpengine(value: Value) -> RtpEngine:
         interface=section["interface"].checked(_interface, default.interface),
         port_min=ports[0],
         port_max=ports[1],
-        http_port=section["http_port"].integer(min(ng.port + 2, 65535), 1, 65535),
+        http_port=None if (http := section["http_port"]).is_missing else http.integer(None, 1, 65535),
         timeout_s=section["timeout_s"].integer(default.timeout_s, 10, 86_400),
         threads=_optional_integer(section["threads"], 1, 256),
         kernel_table=_optional_integer(section["kernel_table"], 0, 63),

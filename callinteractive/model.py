@@ -175,7 +175,7 @@ class RtpEngine:
     interface: str = "127.0.0.1"
     port_min: int = 30000
     port_max: int = 34999
-    http_port: int = 22224
+    http_port: int | None = None
     timeout_s: int = 3600
     threads: int | None = None
     kernel_table: int | None = None

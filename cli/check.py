@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -42,6 +43,8 @@ def run(files: Sequence[str]) -> int:
         for ivr_file, ivr_name, text in checked.ivr_files:
             checked.findings += cross_check(site, Path(site_name).parent, ivr_file, ivr_name, text)
         checked.findings += _check_ringback(site, site_name)
+        for warning in exposed(site):
+            click.echo(f"{site_name}: warning: {warning}", err=True)
     for finding in checked.findings:
         click.echo(str(finding))
     if not checked.findings:
@@ -70,6 +73,26 @@ def cross_check(site: Site, site_dir: Path, ivr_file: IvrFile, filename: str, te
     for name, reason in without_pool(site, ivr_file).items():
         contexts[name].wrong(reason)
     return document.findings
+
+
+def exposed(site: Site) -> Iterator[str]:
+    """Control addresses that others than our own hosts may reach."""
+    wants = "a loopback or private address"
+    if _is_public(site.rtpengine.ng.host):
+        yield f"rtpengine.ng: who reaches {site.rtpengine.ng} controls the sound of all calls; give it {wants}"
+    if site.rtpengine.http_port is not None:
+        yield "rtpengine.http_port: one GET to it ends all calls; sidecar 0 shows RTPengine's figures without it"
+    if _is_public(site.sidecars.host):
+        yield f"sidecars.host: only Kamailio and your monitoring should reach {site.sidecars.host}; give it {wants}"
+
+
+def _is_public(host: str) -> bool:
+    """Whether it is an address that strangers may reach. A name can't be judged here."""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return False
+    return address.is_unspecified or not address.is_private
 
 
 def _check_ringback(site: Site, site_name: str) -> list[Finding]:

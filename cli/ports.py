@@ -64,7 +64,8 @@ def ports_of(site: Site, parts: Collection[str] = PARTS) -> Iterator[Port]:
     if "rtpengine" in parts:
         for transport in ("udp", "tcp"):
             yield Port(transport, engine.ng.host, engine.ng.port, "rtpengine.ng in site.yaml")
-        yield Port("tcp", engine.ng.host, engine.http_port, "rtpengine.http_port in site.yaml")
+        if engine.http_port is not None:
+            yield Port("tcp", engine.ng.host, engine.http_port, "rtpengine.http_port in site.yaml")
         # RTPengine starts with an address that is not there, and then has no port for any call.
         yield Port("udp", engine.interface, 0, "rtpengine.interface in site.yaml")
 

@@ -29,7 +29,7 @@ def rtpengine_spec(site: Site, run_dir: Path) -> ProcessSpec:
             f"--table={-1 if engine.kernel_table is None else engine.kernel_table}",  # -1: no kernel module
             f"--interface={engine.interface}",
             f"--listen-ng={engine.ng}",
-            f"--listen-http={engine.ng._replace(port=engine.http_port)}",
+            *([] if engine.http_port is None else [f"--listen-http={engine.ng._replace(port=engine.http_port)}"]),
             *(f"--listen-tcp-ng={engine.ng}", "--dtmf-log-ng-tcp"),  # digits, to whoever connects
             *(f"--port-min={engine.port_min}", f"--port-max={engine.port_max}"),
             "--delete-delay=0",  # ports are free again at once, not after 30 s

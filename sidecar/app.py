@@ -25,6 +25,7 @@ from sidecar.media.dtmf import DtmfReceiver
 from sidecar.media.rtpengine import NgClient, NgFailure, purge
 from sidecar.media.sounds import SoundLibrary, cache_of_user
 from sidecar.metrics import Metrics
+from sidecar.rtpengine_metrics import RtpengineMetrics
 from sidecar.trust import Refusals, Trust
 from sidecar.webhook import Webhook
 
@@ -139,6 +140,8 @@ class Sidecar:
         stack.push_async_callback(dtmf.close)
         webhook = await stack.enter_async_context(Webhook())
         self._metrics = Metrics(self._gauges, self._counts)
+        if self._index == 0:
+            self._metrics.include(RtpengineMetrics(ng))
         metrics_address = Address(self._site.sidecars.host, self._site.sidecars.metrics_port + self._index)
         stack.push_async_callback((await self._metrics.serve(metrics_address)).cleanup)
         config = sip.UaConfig(trying_delay_s=TRYING_DELAY_S, trying_repeat_s=TRYING_REPEAT_S)

@@ -12,6 +12,7 @@ from prometheus_client.registry import Collector
 
 from callinteractive.model import Address
 from callinteractive.script import Note
+from sidecar.rtpengine_metrics import RtpengineMetrics
 
 Readings = Callable[[], Mapping[str, float]]
 COUNTS = {
@@ -32,6 +33,7 @@ class Metrics:
 
     def __init__(self, gauges: Readings, counts: Readings) -> None:
         self._registry = CollectorRegistry()
+        self._rtpengine: RtpengineMetrics | None = None
         self._registry.register(_Readings(gauges, counts))
         self.calls = Counter("callinteractive_calls", "Calls begun", registry=self._registry)
         self.refused = Counter("callinteractive_refused", "New calls refused for overload", registry=self._registry)
@@ -50,6 +52,11 @@ class Metrics:
         elif note.level == "error":
             self._errors.labels(note.what).inc()
 
+    def include(self, rtpengine: RtpengineMetrics) -> None:
+        """Show RTPengine's own figures too."""
+        self._rtpengine = rtpengine
+        self._registry.register(rtpengine)
+
     async def serve(self, address: Address) -> web.AppRunner:
         """Answer GET /metrics until the runner is cleaned up."""
         app = web.Application()
@@ -60,6 +67,8 @@ class Metrics:
         return runner
 
     async def _answer(self, _request: web.Request) -> web.Response:
+        if self._rtpengine is not None:
+            await self._rtpengine.refresh()
         return web.Response(body=generate_latest(self._registry), content_type="text/plain")
 
 

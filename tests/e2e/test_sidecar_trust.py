@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -62,3 +64,21 @@ async def test_kamailios_calls_still_come_through(call: PlaceCall, web: FakeWebA
     web.on(caller, actions("<Hangup/>"))
     async with call(SCRIPTED_GET) as phone:
         await phone.hung_up()
+
+
+def listening(pid: int) -> set[int]:
+    """The TCP ports of a process."""
+    inodes = set()
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(OSError):
+            inodes.add(str(descriptor.readlink()).removeprefix("socket:[").rstrip("]"))
+    lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return {int(line[1].rpartition(":")[2], 16) for line in lines if line[3] == "0A" and line[9] in inodes}
+
+
+async def test_rtpengines_control_ports_are_few_and_its_figures_are_ours(stack: RunningStack) -> None:
+    """Its HTTP server, of which one GET ends all calls, is not there; sidecar 0 shows what it would show."""
+    assert listening(stack.pid("rtpengine")) == {stack.site.rtpengine.ng.port}
+    shown = await stack.metrics(0)
+    assert shown["rtpengine_up"] == 1
+    assert shown["rtpengine_sessions_total"] >= 0

@@ -30,7 +30,6 @@ ENGINE = RtpEngine(
     interface=HOST,
     port_min=36000 + 120 * WORKER,
     port_max=36119 + 120 * WORKER,
-    http_port=21002 + 10 * WORKER,
 )
 
 

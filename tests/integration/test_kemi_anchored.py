@@ -33,7 +33,6 @@ ENGINE = RtpEngine(
     interface=ENGINE_HOST,
     port_min=24000,
     port_max=24399,
-    http_port=22224,
 )
 ANCHORING = (
     SITE.replace("'000*300', id: 0,", "'000*300', id: 0, anchor_media: yes,")

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from cli import check as command
 from cli.main import main
 from tests.unit.media.test_sounds import FORMATS, write_sound
 
@@ -144,3 +145,26 @@ def test_a_file_that_is_no_utf8(check, tmp_path: Path, content: bytes, line: int
 def test_a_file_that_is_not_there(check) -> None:
     result = check("nowhere.yaml")
     assert (result.exit_code, result.stdout) == (1, "nowhere.yaml:0: file: No such file or directory\n")
+
+
+@pytest.mark.parametrize(
+    ("section", "warned"),
+    [
+        ("rtpengine: {ng: '127.0.0.1:22222'}", []),
+        ("rtpengine: {ng: '10.1.2.3:22222'}\nsidecars: {host: 192.168.1.1}", []),
+        ("rtpengine: {ng: '[::1]:22222'}\nsidecars: {host: '[fd00::1]'}", []),
+        ("rtpengine: {ng: 'media.internal:22222'}", []),
+        ("rtpengine: {ng: '8.8.8.8:22222'}", ["rtpengine.ng"]),
+        ("rtpengine: {ng: '0.0.0.0:22222'}", ["rtpengine.ng"]),
+        ("rtpengine: {ng: '[2a00::1]:22222'}\nsidecars: {host: 9.9.9.9}", ["rtpengine.ng", "sidecars.host"]),
+        ("rtpengine: {http_port: 22224}", ["rtpengine.http_port"]),
+    ],
+)
+def test_a_control_address_that_strangers_may_reach_is_warned_of(
+    section: str, warned: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    site = tmp_path / "site.yaml"
+    site.write_text(f'node: 1\nsip: {{listen: ["udp:127.0.0.1:5060"]}}\n{section}\n')
+    assert command.run([str(site)]) == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.partition("warning: ")[2].partition(":")[0] for line in lines] == warned

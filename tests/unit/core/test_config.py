@@ -70,7 +70,7 @@ def test_the_site_of_the_documentation():
     assert (phone.short_number, phone.prefix) == ("306", "000")
     assert site.sidecars == SidecarPool(2, "127.0.0.1", 5070)
     assert [str(address) for address in site.sidecars.addresses] == ["127.0.0.1:5070", "127.0.0.1:5071"]
-    assert site.rtpengine == RtpEngine(Address("127.0.0.1", 22222), "127.0.0.1", 30000, 34999, 22224)
+    assert site.rtpengine == RtpEngine(Address("127.0.0.1", 22222), "127.0.0.1", 30000, 34999)
     assert site.sounds == "./sounds"
     assert site.defaults.transfer_timeout_s == 60
     assert site.internal_calls
