@@ -9,6 +9,9 @@ MAX_SDP = 16_384
 """Octets. An NG command that contains it fits into one datagram."""
 
 _CONNECTION = re.compile(r"[ \t]*IN[ \t]+IP([46])[ \t]+([0-9A-Fa-f.:]{2,45})(?:/[0-9/]{1,12})?[ \t\0]*", re.IGNORECASE)
+_LINE = re.compile(r"[a-z]=[^\x01-\x1f\x7f]*")
+_LINE_END = re.compile(r"\r\n|\r|\n")
+_BLANKS = re.compile(r"[ \t]+")
 _BROADCAST = ip_address("255.255.255.255")
 
 
@@ -29,3 +32,15 @@ def connection_address(value: str) -> str | None:
         return None
     inner = address.ipv4_mapped if isinstance(address, IPv6Address) else None
     return None if inner and (inner.is_multicast or inner == _BROADCAST) else str(address)
+
+
+def read_lines(text: str) -> list[str] | None:
+    """The lines of a description. None if one is not of the form x=value, or if it does not start with v=0.
+
+    Line ends of any kind, blanks, empty lines and NULs are phones' habits: the lines that come out have none.
+    """
+    lines = [line for each in _LINE_END.split(text.replace("\0", "")) if (line := _BLANKS.sub(" ", each).strip())]
+    if not lines or not all(map(_LINE.fullmatch, lines)):
+        return None
+    lines = [line[:2] + line[2:].lstrip() for line in lines]
+    return lines if lines[0] == "v=0" else None

@@ -16,10 +16,11 @@ from contextlib import suppress
 from enum import Enum, auto
 
 from callinteractive.model import Extension, Trunk
+from callinteractive.multipart import media_type, session_description
 from kemi import ksr
 from kemi.ksr import Route
 from kemi.refusal import Refused
-from kemi.sdp import is_acceptable
+from kemi.sdp import Screened, screen
 from kemi.transaction import Exchange, transaction
 
 _PREFIX = "anchored-"  # a sidecar's calls begin with a digit
@@ -61,7 +62,10 @@ class MediaAnchor:
     @staticmethod
     def has_acceptable_offer() -> bool:
         """Whether RTPengine can be given what the INVITE at hand offers, if it offers anything."""
-        return not ksr.has_body() or _is_acceptable()
+        if not ksr.has_body():
+            return True
+        screened = _screened()
+        return screened is not None and not screened.is_dead
 
     def on_branch(self, *, early_media: bool) -> str:
         """Branch route of an INVITE: offer its media. Returns the media's name; empty where RTPengine refuses.
@@ -72,7 +76,7 @@ class MediaAnchor:
         name = f"{_PREFIX}{secrets.token_hex(8)}{_LATE if is_late else ''}"
         if is_late:  # the 2xx has the offer, the ACK its answer (RFC 3261 13.2.1)
             return name
-        if not ksr.offer_media(_flags(name, _CALLER, _CALLEE)):
+        if not _offer(name, _CALLER, _CALLEE):
             self._owed.append(name)  # it may still do what we asked
             return ""
         if not early_media and not ksr.block_media(f"call-id={name}"):
@@ -173,7 +177,7 @@ def _take_request(name: str, method: str) -> None:
     has_body = ksr.has_body()
     is_answer = method == "PRACK" and name.endswith(_LATE)
     if has_body:
-        if not _is_acceptable():
+        if _screened() is None:
             raise Refused(488, "Not Acceptable Here")
         if not (_answer(name, other, sender) if is_answer else _offer(name, sender, other)):
             raise Refused(503, "Service Unavailable")
@@ -191,21 +195,41 @@ def _delete(name: str, after_s: int = 0) -> bool:
 
 
 def _offer(name: str, offerer: str, answerer: str) -> bool:
-    return _is_acceptable() and ksr.offer_media(_flags(name, offerer, answerer))
+    flags = _flags(name, offerer, answerer)
+    return flags is not None and ksr.offer_media(flags)
 
 
 def _answer(name: str, offerer: str, answerer: str) -> bool:
-    return _is_acceptable() and ksr.answer_media(_flags(name, offerer, answerer))
+    flags = _flags(name, offerer, answerer)
+    return flags is not None and ksr.answer_media(flags)
 
 
-def _is_acceptable() -> bool:
-    """Whether RTPengine can be given the session description of the message at hand."""
+def _screened() -> Screened | None:
+    """What RTPengine can be given of the session description of the message at hand; None if nothing."""
     try:
-        return is_acceptable(ksr.body())
-    except UnicodeDecodeError:
-        return False
+        body = ksr.body()
+        if _has_parts():
+            part = session_description(ksr.header("Content-Type"), body.encode())
+            body = "" if part is None else part.decode()
+        return screen(body)
+    except UnicodeError:
+        return None
 
 
-def _flags(name: str, offerer: str, answerer: str) -> str:
-    """Of an offer and of its answer: the tags are in the offer's order in both (RTPengine's NG protocol)."""
-    return f"call-id={name} from-tag={offerer} to-tag={answerer} {_REWRITE}"
+def _has_parts() -> bool:
+    return media_type(ksr.header("Content-Type")).startswith("multipart/")
+
+
+def _flags(name: str, offerer: str, answerer: str) -> str | None:
+    """Of an offer and of its answer: the tags are in the offer's order in both (RTPengine's NG protocol).
+
+    Hands over the description of the message at hand, whose sender's packets they are about. None if that can't be.
+    """
+    screened = _screened()
+    if screened is None:
+        return None
+    ksr.describe_media(screened.text)
+    if _has_parts():
+        ksr.body_is_sdp()
+    source = screened.source_flags(ksr.source()[0])
+    return f"call-id={name} from-tag={offerer} to-tag={answerer} {_REWRITE} {source}"

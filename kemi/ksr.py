@@ -294,12 +294,23 @@ def turn_into_ringing() -> None:
     KSR.textopsx.change_reply_status(180, "Ringing")
 
 
+def body_is_sdp() -> None:
+    """The message's body was one of several parts; what replaces it is a session description alone."""
+    KSR.hdr.remove("Content-Type")
+    KSR.hdr.append("Content-Type: application/sdp\r\n")
+
+
 def remove_body() -> None:
     KSR.textopsx.remove_body()
     KSR.hdr.remove("Content-Type")
 
 
 # --- RTPengine. `flags` are those of Kamailio's module. False if RTPengine is not there, or refuses
+
+
+def describe_media(sdp: str) -> None:
+    """What RTPengine gets in the body's place (`read_sdp_pv` in kamailio.cfg). What it returns replaces the body."""
+    KSR.pv.sets("$var(sdp)", sdp)
 
 
 def offer_media(flags: str) -> bool:

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from callinteractive.sdp import MAX_SDP, connection_address
+from callinteractive.sdes import read_keys
+from callinteractive.sdp import MAX_SDP, connection_address, read_lines
 from sidecar.media.errors import MalformedSdp, NoCommonCodec
-from sidecar.media.sdes import read_keys
 
 MAX_MEDIA_LINES = 16
 MAX_FORMATS = 64
@@ -37,9 +37,6 @@ _REVERSED = {"sendrecv": "sendrecv", "sendonly": "recvonly", "recvonly": "sendon
 _PROTOCOLS = ("RTP/AVP", "RTP/AVPF", "RTP/SAVP", "RTP/SAVPF")
 _NOWHERE = ("0.0.0.0", "::")  # hold as in RFC 2543; RTPengine sends nothing there
 
-_LINE = re.compile(r"[a-z]=[^\x01-\x1f\x7f]*")
-_LINE_END = re.compile(r"\r\n|\r|\n")
-_BLANKS = re.compile(r"[ \t]+")
 _DIRECTION_LINES = {f"a={direction}": direction for direction in _REVERSED}
 _MEDIA = re.compile(r"([A-Za-z0-9.+-]{1,32}) ([0-9]{1,5})(?:/[0-9]{1,3})? ([A-Za-z0-9/.+-]{1,64}) ([!-~][ -~]*)")
 _HIGHEST_PORT = 65535
@@ -154,18 +151,16 @@ def parse(text: str) -> tuple[MediaLine, ...]:
     """
     if len(text) > MAX_SDP:
         raise MalformedSdp(f"longer than {MAX_SDP} characters")
-    lines = [_BLANKS.sub(" ", line).strip() for line in _LINE_END.split(text.replace("\0", ""))]
+    lines = read_lines(text)
+    if lines is None:
+        raise MalformedSdp("a line is not of the form x=value, or the first one is not v=0")
     sections: list[list[str]] = [[]]
-    for line in filter(None, lines):
-        if not _LINE.fullmatch(line):
-            raise MalformedSdp("a line is not of the form x=value")
+    for line in lines:
         if line.startswith("m="):
-            sections.append([line[2:].lstrip()])
+            sections.append([line[2:]])
         else:
             sections[-1].append(line)
     session, *media = sections
-    if session[:1] not in (["v=0"], ["v= 0"]):
-        raise MalformedSdp("does not start with v=0")
     if len(media) > MAX_MEDIA_LINES:
         raise MalformedSdp(f"more than {MAX_MEDIA_LINES} media lines")
     connection, direction = _connection_and_direction(session, None, "sendrecv")

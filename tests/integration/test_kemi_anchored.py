@@ -452,10 +452,16 @@ HOSTILE = [
     sip.SDP + "a=x:" + "y" * 20_000 + "\r\n",
     "rubbish\r\n",
     sip.SDP.replace("s=-", "s=\udcff"),
+    sip.SDP.replace(f"c=IN IP4 {sip.TRUNK}", "c=IN IP4 224.0.0.1"),
+    sip.SDP.replace("m=audio 22500", "m=audio 99999"),
+    sip.SDP.replace("m=audio 22500", "m=audio -1"),
+    sip.SDP.replace("v=0", "v=1") + "[" * 3000 + "\r\n",
+    sip.SDP.replace("RTP/AVP", "RTP/SAVP") + "a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:AAAA\r\n",
 ]
+HOW = ["name", "nowhere", "long", "rubbish", "octets", "multicast", "port", "negative", "version", "short-key"]
 
 
-@pytest.mark.parametrize("sdp", HOSTILE, ids=["name", "nowhere", "long", "rubbish", "octets"])
+@pytest.mark.parametrize("sdp", HOSTILE, ids=HOW)
 async def test_hostile_description_is_refused(world: World, media: Media, sdp: str) -> None:
     call = Call(world, sdp=sdp)
     await call.plan("300")
@@ -464,7 +470,7 @@ async def test_hostile_description_is_refused(world: World, media: Media, sdp: s
 
 
 @pytest.mark.parametrize("early_media", [True, False])
-@pytest.mark.parametrize("sdp", HOSTILE, ids=["name", "nowhere", "long", "rubbish", "octets"])
+@pytest.mark.parametrize("sdp", HOSTILE, ids=HOW)
 async def test_hostile_description_of_a_callee_does_not_pass(
     world: World, media: Media, early_media: bool, sdp: str
 ) -> None:
@@ -483,6 +489,63 @@ async def test_hostile_description_of_a_callee_does_not_pass(
     call.caller.send(ours.request("INVITE", body=sdp))
     await call.caller.receive(488)
     await hang_up(ours, theirs)
+
+
+async def test_offer_of_nothing_is_refused(world: World, media: Media) -> None:
+    call = Call(world, sdp=sip.SDP.replace("m=audio 22500", "m=audio 0"))
+    await call.plan("300")
+    await call.heard(488)
+
+
+async def test_neither_side_learns_where_the_other_is(world: World, media: Media) -> None:
+    secret = "192.0.2.77"
+    telling = sip.SDP.replace("o=- ", f"o=me@{secret} ").replace("s=-", f"s={secret}\r\nu=http://{secret}/") + (
+        f"a=candidate:1 1 UDP 1 {secret} 22500 typ host\r\na=ice-ufrag:abcd\r\na=ice-pwd:{'p' * 22}\r\n"
+        f"a=rtcp:22501 IN IP4 {secret}\r\na=alt:1 1 : a b {secret} 22500\r\na=source-filter: incl IN IP4 * {secret}\r\n"
+        f"a=x-mine:{secret}\r\na=ptime:20\r\n"
+    )
+    call = Call(world, sdp=telling)
+    await call.plan("300")
+    phone = world.phones[0]
+    got = await call.rung(phone)
+    answer = pick_up(phone, got, telling)
+    told = await call.heard(200)
+    for body in (got.body, told.body):
+        assert is_anchored(body)
+        assert secret not in body
+        assert "candidate" not in body
+        assert "a=ptime:20" in body
+    ours, theirs = Dialog.of_caller(call.caller, call.invite, told), Dialog.of_callee(phone, got, answer)
+    call.caller.send(ours.request("ACK"))
+    await phone.receive("ACK")
+    await hang_up(ours, theirs)
+
+
+async def test_strangers_are_not_heard(world: World, media: Media) -> None:
+    async with (
+        RtpEndpoint(sip.TRUNK) as ours,
+        RtpEndpoint(PHONES[0][0]) as theirs,
+        RtpEndpoint(f"{sip.NET}.66") as other,
+    ):
+        call = Call(world, sdp=ours.sdp())
+        await call.plan("300")
+        phone = world.phones[0]
+        got = await call.rung(phone)
+        theirs.send_to(got.body)
+        answer = pick_up(phone, got, theirs.sdp())
+        told = await call.heard(200)
+        other.send_to(told.body)
+        await other.send_tone(600, 0.3)
+        ours.send_to(told.body)
+        await asyncio.gather(other.send_tone(600, 1), ours.send_tone(900, 1), theirs.send_tone(1200, 1))
+        await ours.hear_tone(1200, for_s=0.5)
+        await theirs.hear_tone(900, for_s=0.5)
+        assert theirs.tone_duration(600) == 0
+        assert not other.packets
+        dialog = Dialog.of_caller(call.caller, call.invite, told), Dialog.of_callee(phone, got, answer)
+        call.caller.send(dialog[0].request("ACK"))
+        await phone.receive("ACK")
+        await hang_up(*dialog)
 
 
 async def test_a_party_cannot_take_its_media_out(world: World, media: Media) -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.media.sdes import MAX_KEYS, read_keys
+from callinteractive.sdes import MAX_KEYS, read_keys
 
 KEY = "d0RmdmcmVCspeEc3QGZiNWpVLFJhQX1cfHAwJSoj"  # of RFC 4568's own example
 PLAIN = f"1 AES_CM_128_HMAC_SHA1_80 inline:{KEY}"
