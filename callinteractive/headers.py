@@ -144,6 +144,22 @@ class AnchorHeader(_Header):
 
 
 @dataclass(frozen=True, slots=True)
+class AnsweredHeader(_Header):
+    """Which number of a transfer answered, and whether it is an extension of ours. From Kamailio, with the 200."""
+
+    NAME: ClassVar[str] = "X-CI-Answered"
+    number: str
+    is_extension: bool
+
+    def _to_form(self) -> dict[str, str]:
+        return {"number": self.number, "extension": str(int(self.is_extension))}
+
+    @classmethod
+    def _from_form(cls, form: Mapping[str, str]) -> Self:
+        return cls(form["number"], form["extension"] == "1")
+
+
+@dataclass(frozen=True, slots=True)
 class StateHeader(_Header):
     """A script that waits for its transfer (`CallScript.to_json`), in a 302 to Kamailio and back to any sidecar."""
 

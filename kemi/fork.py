@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from callinteractive.headers import AnsweredHeader
 from callinteractive.identity import Identity
 from callinteractive.model import DEFAULT_IDENTITY, IdentityHeader
 from kemi import identity, ksr, nat
@@ -32,7 +33,8 @@ MARGIN_S = 2
 class BranchSpec:
     """Where a branch goes, the header lines that only it gets, and where its peer looks for the caller's number.
 
-    `is_spiral`: it leads to ourselves. `is_anchored`: its media goes through RTPengine. `number`: what was dialled.
+    `is_spiral`: it leads to ourselves. `is_anchored`: its media goes through RTPengine. `number`: what was dialled;
+    `is_extension`: it is one of our extensions.
     """
 
     uri: str
@@ -41,6 +43,7 @@ class BranchSpec:
     is_spiral: bool = False
     is_anchored: bool = False
     number: str = ""
+    is_extension: bool = False
 
 
 Target = tuple[BranchSpec, ...]
@@ -49,13 +52,17 @@ Target = tuple[BranchSpec, ...]
 
 @dataclass(frozen=True, slots=True)
 class ForkOptions:
-    """How the targets are rung. `keeps_from`: the INVITE's From is the caller's own. `call_id`: CallID, for the log."""
+    """How the targets are rung. `keeps_from`: the INVITE's From is the caller's own. `call_id`: CallID, for the log.
+
+    `tells_who`: the INVITE is a sidecar's, which is told who answers.
+    """
 
     timeout_s: int
     early_media: bool
     caller: Identity
     keeps_from: bool
     call_id: str = ""
+    tells_who: bool = False
 
 
 class Forks:
@@ -130,6 +137,9 @@ class Forks:
 
     def _on_success(self, index: int) -> None:
         _tell(index, "answered")
+        branch = transaction.branches.get(index)
+        if branch and (lines := transaction.plans[branch.uri].answered):
+            ksr.append_headers(lines)
         if transaction.differs_in_from and (from_ := transaction.plans[transaction.branches[index].uri].from_):
             ksr.keep_replaced_from(from_)
         if not transaction.is_anchored:
@@ -212,7 +222,9 @@ def _plan_branches(targets: Sequence[Target], options: ForkOptions) -> None:
             view = views[spec.identity]
             lines = spec.headers + view.lines
             label = f"{options.call_id}: {spec.number}" if spec.number else ""
-            plan = BranchPlan(view.from_ or own, lines, next_uri, spec.is_spiral, spec.is_anchored, label)
+            who = AnsweredHeader(spec.number, spec.is_extension)
+            answered = f"{who.NAME}: {who}\r\n" if options.tells_who and spec.number else ""
+            plan = BranchPlan(view.from_ or own, lines, next_uri, spec.is_spiral, spec.is_anchored, label, answered)
             transaction.plans[spec.uri] = plan
 
 

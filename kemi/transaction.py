@@ -19,7 +19,8 @@ class BranchPlan(NamedTuple):
 
     `from_`: the caller to show, None for the INVITE's own From. `lines`: header lines that only this branch has.
     `next_uri`: what to try if it fails, empty for nothing. `is_spiral`: it leads to ourselves. `is_anchored`: its media
-    goes through RTPengine. `label`: what the log calls it, empty where another transaction tells.
+    goes through RTPengine. `label`: what the log calls it, empty where another transaction tells. `answered`: the
+    header lines that its 200 gets.
     """
 
     from_: From | None
@@ -28,6 +29,7 @@ class BranchPlan(NamedTuple):
     is_spiral: bool
     is_anchored: bool
     label: str = ""
+    answered: str = ""
 
     def to_text(self) -> str:
         return json.dumps(self._asdict())

@@ -102,7 +102,9 @@ class Transfer:
         if keeps_from and says.is_anonymous:
             # The network told us who calls. Those who are called must not learn it (RFC 3325 7).
             identity = Identity("", "")
-        self._forks.fork(targets, ForkOptions(timeout_s, plan.early_media, identity, keeps_from, call.facts.call_id))
+        self._forks.fork(
+            targets, ForkOptions(timeout_s, plan.early_media, identity, keeps_from, call.facts.call_id, not for_caller)
+        )
 
     def _spiral(self, user: str, headers: tuple[Any, ...], anchoring: Anchoring) -> BranchSpec:
         """The branch of an INVITE that spirals: it passes us again, as a transaction of its own (RFC 3261 6).
@@ -154,7 +156,10 @@ class Transfer:
     def _phones_of(self, extension: Extension, number: str, anchoring: Anchoring) -> list[Target]:
         """A target for each of its phones: they ring at once. `number` is what was dialled."""
         uris = [extension.contact] if extension.contact else self._contacts_of(extension)
-        return [(BranchSpec(uri, is_anchored=anchoring.covers(extension), number=number),) for uri in uris]
+        return [
+            (BranchSpec(uri, is_anchored=anchoring.covers(extension), number=number, is_extension=True),)
+            for uri in uris
+        ]
 
     def _ivr_target(
         self, number: str, found: FoundIvr, facts: CallFacts, caller: CallerHeader, anchoring: Anchoring

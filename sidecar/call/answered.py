@@ -11,13 +11,16 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TypeVar
 
 from callinteractive.commands import Collect, Command, Fetch, Hangup, Play, Transfer, Wait
 from callinteractive.events import Dialled, Event, Expired, Played, PlayFailed, Waited, transfer_failed
+from callinteractive.headers import AnsweredHeader
 from callinteractive.request import HttpRequest
 from callinteractive.script import CallScript
 from sidecar import sip
+from sidecar.call.blind_transfer import BUSY, NO_NUMBER, NOBODY, NOT_ALLOWED, BlindTransfer, Target, Unwanted, number_in
 from sidecar.call.callee import Callee
 from sidecar.call.caller import Caller, drop, text_of
 from sidecar.call.inbox import Inbox
@@ -57,6 +60,10 @@ class AnsweredCall:
         self._is_playing = False
         self._callee: Callee | None = None
         self._transfers = 0
+        self._target: Target | None = None  # of a blind transfer
+        self._referral: sip.ReferralResponder | None = None
+        self._who = AnsweredHeader(caller.facts.caller_number, is_extension=caller.facts.caller_extension is not None)
+        self._is_swapped = False  # a callee is in the caller's place
 
     async def answer(self, offer: bytes | None) -> None:
         """Answer the INVITE and wait for its ACK. The caller may not hear what is played earlier: the 200 can get lost.
@@ -67,7 +74,7 @@ class AnsweredCall:
         sdp = await (self._media.offer() if offer is None else self._media.answer(text_of(offer)))
         self._acked = asyncio.get_running_loop().create_future()
         self._caller.listener = self._on_caller
-        self._caller.leg.answer(sdp.encode())
+        self._caller.invited.answer(sdp.encode())
         await self._on_acked(await self._acked)
 
     async def follow(self, command: Command) -> None:
@@ -95,8 +102,10 @@ class AnsweredCall:
                 timer.cancel()
         if self._fetching is not None:
             self._fetching.cancel()
-        if self._callee is not None:
-            self._callee.end(self._caller.reason_header)
+        for callee in (self._callee, self._target):
+            if callee is not None:
+                callee.end(self._caller.reason_header)
+        self._callee = self._target = self._referral = None  # they refer to us
         self._services.dtmf.unsubscribe(self._media.media_id)
         await self._media.delete()
 
@@ -138,13 +147,82 @@ class AnsweredCall:
         self._end_after(sound.duration_ms / 1000 + PLAYOUT_MARGIN_S, Played())
 
     async def _transfer(self, command: Transfer) -> None:
-        self._transfers += 1
-        self._callee = Callee(self._services, self._caller, self._media, f"b{self._transfers}", self._inbox)
+        self._callee = Callee(*self._for_callee(), on_referred=partial(self._on_referred, by_callee=True))
         try:
             await self._callee.ring(command)
         except MediaError as error:
             self._caller.log.error("media", reason=str(error))
             self._inbox.put(_told, transfer_failed(error.sip_code))
+
+    def _for_callee(self) -> tuple[Services, Caller, CallMedia, str, Inbox]:
+        self._transfers += 1
+        return self._services, self._caller, self._media, f"b{self._transfers}", self._inbox
+
+    # What a phone asks for (RFC 3515).
+
+    def _on_referred(self, event: sip.Referred, *, by_callee: bool) -> None:
+        """Accept or refuse a blind transfer. The site pays for its trunks, so only its own phones may ask for it."""
+        callee, number = self._callee, number_in(event.target)
+        if callee is None or not callee.is_answered:
+            unwanted: Unwanted | None = NOBODY
+        elif not (callee.who if by_callee else self._who).is_extension:
+            unwanted = NOT_ALLOWED
+        elif self._referral is not None:
+            unwanted = BUSY
+        else:
+            unwanted = NO_NUMBER if number is None else None
+        who = "callee" if by_callee else "caller"
+        if unwanted or number is None:
+            wrong = unwanted or NO_NUMBER
+            self._caller.log.warning(
+                "refused", code=wrong.status, method="REFER", source=who, number=event.target[:200],
+                reason=wrong.reason, hint=wrong.hint,
+            )  # fmt: skip
+            event.referral.reject(wrong.status)
+            return
+        self._caller.log.info("blind transfer", asked_by=who, to=number)
+        self._referral = event.referral
+        event.referral.accept()
+        self._inbox.put(self._begin_blind_transfer, BlindTransfer(number, event.referral, by_callee))
+
+    async def _begin_blind_transfer(self, asked: BlindTransfer) -> None:
+        """Ring the target for the party that stays, which is the caller from now on. Raises MediaError."""
+        callee = self._callee
+        assert callee is not None
+        if not asked.by_callee:
+            callee.swap(await self._media.promote(callee.b_tag))
+            self._who, callee.who, self._is_swapped = callee.who, self._who, True
+        shown = self._script.caller_name, self._script.caller_number
+        if self._is_swapped:
+            shown = "", self._who.number
+        callee.is_leaving = True
+        self._target = Target(
+            asked.referral,
+            self._end_blind_transfer,
+            *self._for_callee(),
+            on_referred=partial(self._on_referred, by_callee=True),
+        )
+        try:
+            await self._target.ring(Transfer((asked.number,), None, False, True, *shown))
+        except MediaError as error:
+            self._caller.log.error("media", reason=str(error))
+            await self._end_blind_transfer(error.sip_code)
+
+    async def _end_blind_transfer(self, code: int) -> None:
+        """The target has answered (200), and who asked for it leaves; or it has failed, and all is as it was before."""
+        referral, target, callee = self._referral, self._target, self._callee
+        assert referral is not None
+        assert callee is not None
+        self._referral = self._target = None
+        referral.notify(code)
+        if code == 200:
+            self._callee = target
+            callee.end("Q.850;cause=16")
+            await self._media.unbridge(callee.b_tag)
+        elif callee.is_answered:
+            callee.is_leaving = False
+        else:
+            self._caller.end(code)  # the one who asked has hung up: nobody is left to talk to
 
     # Its time.
 
@@ -175,6 +253,8 @@ class AnsweredCall:
     def _on_caller(self, event: sip.Event) -> None:
         if isinstance(event, sip.Acked) and self._acked is not None and not self._acked.done():
             self._acked.set_result(event)
+        elif isinstance(event, sip.Referred):
+            self._on_referred(event, by_callee=False)
         else:
             self._inbox.put(self._handle, event)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from callinteractive.commands import Transfer
 from callinteractive.events import Event, TransferAnswered, TransferFailed, transfer_failed
-from callinteractive.headers import CallerHeader, CallHeader, TransferHeader
+from callinteractive.headers import AnsweredHeader, CallerHeader, CallHeader, TransferHeader
 from callinteractive.identity import Identity
 from sidecar import sip
 from sidecar.call.caller import Caller, relay_digit, text_of
@@ -24,14 +26,27 @@ class Callee:
     mean nothing.
     """
 
-    def __init__(self, services: Services, caller: Caller, media: CallMedia, b_tag: str, inbox: Inbox) -> None:
-        """b_tag: a name for its side of the media, new for each transfer."""
+    def __init__(
+        self,
+        services: Services,
+        caller: Caller,
+        media: CallMedia,
+        b_tag: str,
+        inbox: Inbox,
+        on_referred: Callable[[sip.Referred], None],
+    ) -> None:
+        """b_tag: a name for its side of the media, new for each transfer. on_referred: it asks for a blind transfer."""
         self._services = services
         self._caller = caller
         self._media = media
-        self._b_tag = b_tag
+        self.b_tag = b_tag
         self._inbox = inbox
-        self._leg: sip.UacLeg | None = None
+        self._on_referred = on_referred
+        self._leg: sip.Leg | None = None
+        self.who = AnsweredHeader("", is_extension=False)
+        """Who answered, as Kamailio says."""
+        self.is_leaving = False
+        """It has asked for a blind transfer: its hang-up is not the end of the call."""
         self._numbers: tuple[str, ...] = ()
         self._early_media = False
         self._is_sounding = False
@@ -45,7 +60,7 @@ class Callee:
         """Offer the caller's media to the numbers. Raises MediaError."""
         self._early_media = command.early_media
         self._numbers = command.numbers
-        offer = await self._media.offer_leg(self._b_tag, to_several=len(command.numbers) > 1)
+        offer = await self._media.offer_leg(self.b_tag, to_several=len(command.numbers) > 1)
         shown = _presented(Identity.of(command.caller_name, command.caller_number), self._services.proxy.uri_host)
         self._leg = self._services.agent.invite(
             f"sip:transfer@{self._services.proxy}",
@@ -67,7 +82,16 @@ class Callee:
         if self._leg is not None and not self._leg.ended:
             self._leg.bye([("Reason", reason_header)] if reason_header else ())
 
+    def swap(self, b_tag: str) -> None:
+        """The callee takes the caller's place, and the caller, whose name in the media is `b_tag`, the callee's."""
+        assert self._leg is not None
+        self._leg, self.b_tag = self._caller.take(self._leg), b_tag
+        self._leg.listener = self._on_event
+
     def _on_event(self, event: sip.Event) -> None:
+        if isinstance(event, sip.Referred):
+            self._on_referred(event)  # answered at once: it must not wait behind the end of the call
+            return
         self._inbox.put(self._handle, event)
 
     async def _handle(self, event: sip.Event) -> Event | None:
@@ -90,7 +114,8 @@ class Callee:
                 await self._on_late_answer(sdp)
             case sip.Ended(_, reason_header):
                 self._caller.log.info("callee hung up")
-                self._caller.hang_up(reason_header)
+                if not self.is_leaving:
+                    self._caller.hang_up(reason_header)
             case _:
                 pass  # what our own re-offers, ACKs and PRACKs led to
         return None
@@ -106,7 +131,7 @@ class Callee:
     async def _lets_hear(self, sdp: bytes) -> bool:
         """Early media of one who rings. False if its description cannot be used; the others may still answer."""
         try:
-            await self._media.early(self._b_tag, text_of(sdp))
+            await self._media.early(self.b_tag, text_of(sdp))
         except (MalformedSdp, NoCommonCodec) as error:
             self._caller.log.warning("early media", reason=str(error))
             return False
@@ -115,13 +140,15 @@ class Callee:
     async def _answered(self, event: sip.Answered) -> TransferAnswered | TransferFailed:
         """Connect the two. The transfer has failed if RTPengine cannot connect them."""
         try:
-            await self._media.bridge(self._b_tag, text_of(event.sdp or b""))
+            await self._media.bridge(self.b_tag, text_of(event.sdp or b""))
         except MediaError as error:
             self._tell("failed", error.sip_code, str(error), _party(event.response))
             self.end(f"SIP ;cause={error.sip_code}")
-            await self._media.unbridge(self._b_tag)
+            await self._media.unbridge(self.b_tag)
             return transfer_failed(error.sip_code)
-        self._tell("answered", 200, "", _party(event.response))
+        if event.response and (who := event.response.header(AnsweredHeader.NAME)):
+            self.who = AnsweredHeader.parse(who)
+        self._tell("answered", 200, "", self.who.number or _party(event.response))
         return TransferAnswered()
 
     def _tell(self, outcome: str, code: int, reason: str, by: str) -> None:
@@ -134,20 +161,20 @@ class Callee:
         self._is_over = True
         status = transfer_failed(event.status).status
         self._tell(status, event.status, event.reason[:80], _party(event.response))
-        await self._media.unbridge(self._b_tag)
+        await self._media.unbridge(self.b_tag)
         return transfer_failed(event.status)
 
     async def _on_late_answer(self, sdp: bytes) -> None:
         """See `AnsweredCall._on_late_answer`."""
         try:
-            await self._media.accept_leg(self._b_tag, text_of(sdp))
+            await self._media.accept_leg(self.b_tag, text_of(sdp))
         except (MalformedSdp, NoCommonCodec) as error:
             self._caller.log.warning("answer not usable", reason=str(error))
 
     async def _reoffered(self, event: sip.ReOffered) -> None:
         """The callee holds, resumes, moves or changes codec (RFC 3261 14.2)."""
         try:
-            sdp = await self._media.reoffer_leg(self._b_tag, None if event.sdp is None else text_of(event.sdp))
+            sdp = await self._media.reoffer_leg(self.b_tag, None if event.sdp is None else text_of(event.sdp))
         except MediaError as error:
             self._caller.log.warning("callee's re-offer refused", code=error.sip_code, reason=str(error))
             event.respond.reject(error.sip_code)

@@ -17,12 +17,16 @@ def drop(_event: sip.Event) -> None:
 
 
 class Caller:
-    """The a_leg. Its hang-up is told at once; every other event goes to `listener`."""
+    """The a_leg. Its hang-up is told at once; every other event goes to `listener`.
+
+    `invited`: the leg of the INVITE. `leg`: the same, until a blind transfer leaves the callee in the caller's place.
+    """
 
     __slots__ = (
         "_on_hang_up",
         "address",
         "facts",
+        "invited",
         "is_over",
         "leg",
         "listener",
@@ -36,7 +40,8 @@ class Caller:
 
         address: the IP address that its SIP comes from, empty where that is not known.
         """
-        self.leg = leg
+        self.invited = leg
+        self.leg: sip.Leg = leg
         self.address = address
         self.facts = facts
         self.max_forwards = max_forwards
@@ -51,6 +56,12 @@ class Caller:
         """From now on the hang-up is told."""
         self._on_hang_up = on_hang_up
         self.leg.listener = self._on_event
+
+    def take(self, leg: sip.Leg) -> sip.Leg:
+        """Another leg is the caller's from now on. Returns the one before."""
+        before, self.leg = self.leg, leg
+        leg.listener = self._on_event
+        return before
 
     def _on_event(self, event: sip.Event) -> None:
         if isinstance(event, sip.Ended | sip.Cancelled):
@@ -72,7 +83,7 @@ class Caller:
         if self.leg.answered:
             self.leg.bye([("Reason", f"SIP ;cause={code}")])
         else:
-            self.leg.reject(code)
+            self.invited.reject(code)
 
     def hang_up(self, reason_header: str | None) -> None:
         """Hang up because the callee has, with the callee's reason."""
@@ -82,7 +93,7 @@ class Caller:
     def redirect(self, contact: str, headers: Iterable[tuple[str, str]]) -> None:
         """Give the unanswered INVITE back to Kamailio (302); `headers` say what becomes of it."""
         self.is_over = True
-        self.leg.redirect([contact], list(headers))
+        self.invited.redirect([contact], list(headers))
 
 
 def relay_digit(leg: sip.Leg, digit: sip.DigitReceived) -> None:

@@ -164,7 +164,7 @@ class CallMedia:
         async with self._turn:
             leg = self._leg(b_tag)
             if leg.audio is None:
-                await self._answer(CALLER_TAG, b_tag, _described(leg, audio))
+                await self._answer(self._caller.tag, b_tag, _described(leg, audio))
             elif audio != leg.audio:  # another fork: RTPengine takes a new codec only from an offer
                 leg.is_one_of_forks = True
                 await self._exchange(leg, audio)
@@ -180,14 +180,27 @@ class CallMedia:
             leg = self._legs.pop(b_tag, None)
             if leg is None:
                 return
-            was_heard, self._peer = leg is self._peer, None
+            was_heard = leg is self._peer
+            if was_heard:
+                self._peer = None
             # The order matters: if the callee were deleted first, the caller would lose its player and its digits.
             await self._exchange(self._caller, self._caller.agreed)
             # By the branch where it has not answered: it has no tag then.
-            fields = {"from-tag": CALLER_TAG, "to-tag": b_tag, "via-branch": b_tag, "delete-delay": 0}
+            fields = {"from-tag": self._caller.tag, "to-tag": b_tag, "via-branch": b_tag, "delete-delay": 0}
             await self._command("delete", fields)
             if not was_heard:
                 await self._command("unblock media")
+
+    async def promote(self, b_tag: str) -> str:
+        """The answered callee takes the caller's place, and the caller a leg's. Returns the caller's tag.
+
+        What sounds are played to and whom `offer_leg` offers is the new caller.
+        """
+        async with self._turn:
+            leg, before = self._leg(b_tag), self._caller
+            del self._legs[b_tag]
+            self._caller, self._peer, self._legs[before.tag] = leg, before, before
+            return before.tag
 
     async def reoffer_leg(self, b_tag: str, offer: str | None) -> str:
         """Answer a later offer of the callee (UPDATE, re-INVITE), as `reoffer` does the caller's.
@@ -239,7 +252,7 @@ class CallMedia:
     async def _exchange_with_ivr(self, audio: sdp.Audio) -> str:
         await self._offer(self._caller, IVR_TAG, audio)
         ours = sdp.describe(audio.answer_formats, _IVR_ADDRESS, _IVR_PORT)
-        return await self._answer(CALLER_TAG, IVR_TAG, {"sdp": ours, **_IVR_IS_THERE})
+        return await self._answer(self._caller.tag, IVR_TAG, {"sdp": ours, **_IVR_IS_THERE})
 
     async def _settle_caller(self) -> None:
         """Tell RTPengine where the caller is, once its first packet has shown it.
@@ -253,26 +266,36 @@ class CallMedia:
 
     async def _ask_sources(self) -> None:
         """Ask where the parties' packets come from. Raises MediaLost if RTPengine has forgotten the call."""
-        tags = (await self._command("query", {"from-tag": CALLER_TAG})).get("tags")
+        tags = (await self._command("query", {"from-tag": self._caller.tag})).get("tags")
         for party in (self._caller, self._peer):
             if party is not None and party.is_to_be_learned and (source := _source(tags, party.tag)):
                 party.learned_from(*source)
 
     async def _offer(self, party: Party, to_tag: str, audio: sdp.Audio, transcoded: Iterable[str] = ()) -> str:
-        fields = {**_between(party.tag, to_tag), **_described(party, audio)}
-        # Keys in SDP or none at all towards the other side; the caller's side keeps what it offered.
-        fields["transport-protocol"] = "RTP/AVP" if to_tag != CALLER_TAG else self._caller.agreed.line.protocol
+        fields = {**self._between(party.tag, to_tag), **_described(party, audio)}
+        fields["transport-protocol"] = self._protocol_of(to_tag)
         if transcoded:
             fields["codec"] = {"transcode": transcoded}
         return _written(await self._command("offer", fields))
 
     async def _answer(self, from_tag: str, to_tag: str, description: dict[str, Any]) -> str:
-        return _written(await self._command("answer", {**_between(from_tag, to_tag), **description}))
+        return _written(await self._command("answer", {**self._between(from_tag, to_tag), **description}))
+
+    def _between(self, from_tag: str, to_tag: str) -> dict[str, Any]:
+        """The keys of an offer and of its answer. The caller's offers name the branch too: the one who is offered has
+        its tag from the answer on only."""
+        fields: dict[str, Any] = {"from-tag": from_tag, "to-tag": to_tag}
+        return fields | {"via-branch": to_tag} if from_tag == self._caller.tag else fields
+
+    def _protocol_of(self, tag: str) -> str:
+        """Keys in SDP or none at all towards a new callee and the IVR; who has described itself keeps what it said."""
+        party = self._caller if tag == self._caller.tag else self._legs.get(tag)
+        return "RTP/AVP" if party is None or party.audio is None else party.audio.line.protocol
 
     # -- sounds and digits
 
     async def _play(self, sound: Sound, repeat: int) -> None:
-        fields: dict[str, Any] = {"from-tag": CALLER_TAG, "file": str(sound.path)}
+        fields: dict[str, Any] = {"from-tag": self._caller.tag, "file": str(sound.path)}
         if repeat > 1:
             fields["repeat-times"] = repeat
         self._sound = self._sound_ends_at = None  # even a play that fails stops the sound before it
@@ -284,7 +307,7 @@ class CallMedia:
         if self._sound is None:
             return
         self._sound = self._sound_ends_at = None
-        await self._command("stop media", {"from-tag": CALLER_TAG})
+        await self._command("stop media", {"from-tag": self._caller.tag})
 
     async def _restart_sound(self) -> None:
         """RTPengine's player does not change the codec that it has started with."""
@@ -294,7 +317,7 @@ class CallMedia:
     async def _detect_inband(self) -> None:
         if self.detects_inband or self._caller.agreed.events is not None:
             return
-        fields = {"from-tag": CALLER_TAG, "flags": ("detect-DTMF", "directional"), "delay-buffer": 0}
+        fields = {"from-tag": self._caller.tag, "flags": ("detect-DTMF", "directional"), "delay-buffer": 0}
         await self._command("unblock DTMF", fields)
         self.detects_inband = True
 
@@ -322,13 +345,6 @@ class CallMedia:
 def _written(reply: Reply) -> str:
     """The description that RTPengine wrote, for the other party than the one the command described."""
     return str(reply.get("sdp", ""))
-
-
-def _between(from_tag: str, to_tag: str) -> dict[str, Any]:
-    """The keys of an offer and of its answer. The caller's offers name the branch too: the one who is offered has its
-    tag from the answer on only."""
-    fields: dict[str, Any] = {"from-tag": from_tag, "to-tag": to_tag}
-    return fields | {"via-branch": to_tag} if from_tag == CALLER_TAG else fields
 
 
 def _described(party: Party, audio: sdp.Audio) -> dict[str, Any]:

@@ -26,7 +26,7 @@ The call as the transaction user sees it
 - UAS: `leg.answer(sdp) / reject(status) / redirect(contacts)`, then `Acked`; or `Cancelled` by the caller.
 - UAC: any number of `Progressed`, then `Answered` or `Rejected`; `leg.cancel()`.
 - Both, once answered: `leg.bye()`, `leg.reinvite(sdp)`, `leg.info(type, body)`;
-  `ReOffered`, `ReAnswered`, `ReOfferRejected`, `DigitReceived`, `Ended`.
+  `ReOffered`, `ReAnswered`, `ReOfferRejected`, `DigitReceived`, `Referred`, `Ended`.
 - An answered leg can be written down (`leg.to_dict()`) and taken over by another process (`agent.adopt(data)`).
 - Actions on a leg that has ended do nothing: its last event may have crossed the caller's await. Actions that the state
   of a live leg forbids raise `LegStateError`.
@@ -55,6 +55,8 @@ from sidecar.sip.dialog.events import (
     Listener,
     Progressed,
     ReAnswered,
+    ReferralResponder,
+    Referred,
     Rejected,
     ReOffered,
     ReOfferRejected,
@@ -66,8 +68,38 @@ from sidecar.sip.message.message import Headers, Request, Response
 from sidecar.sip.transport import Transport
 
 __all__ = [
-    "Acked", "Address", "Answered", "Cancelled", "Counters", "DigitReceived", "EndReason", "Ended", "Event",
-    "Guard", "Headers", "IncomingInvite", "Leg", "LegStateError", "Listener", "MalformedError", "Progressed",
-    "ReAnswered", "ReOfferRejected", "ReOffered", "Rejected", "Request", "Responder", "Response", "SipError",
-    "Transport", "UaConfig", "UacLeg", "UasLeg", "UserAgent", "Wire", "dtmf_relay",
+    "Acked",
+    "Address",
+    "Answered",
+    "Cancelled",
+    "Counters",
+    "DigitReceived",
+    "EndReason",
+    "Ended",
+    "Event",
+    "Guard",
+    "Headers",
+    "IncomingInvite",
+    "Leg",
+    "LegStateError",
+    "Listener",
+    "MalformedError",
+    "Progressed",
+    "ReAnswered",
+    "ReOfferRejected",
+    "ReOffered",
+    "ReferralResponder",
+    "Referred",
+    "Rejected",
+    "Request",
+    "Responder",
+    "Response",
+    "SipError",
+    "Transport",
+    "UaConfig",
+    "UacLeg",
+    "UasLeg",
+    "UserAgent",
+    "Wire",
+    "dtmf_relay",
 ]

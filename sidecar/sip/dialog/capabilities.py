@@ -1,10 +1,12 @@
 """What this user agent can do, and the headers that say so (RFC 3261 20.1, 20.5, 20.37)."""
 
-ALLOWED = ("INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "UPDATE", "INFO", "PRACK")
-KNOWN = (*ALLOWED, "REGISTER", "SUBSCRIBE", "NOTIFY", "MESSAGE", "REFER", "PUBLISH")
+ALLOWED = ("INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "UPDATE", "INFO", "PRACK", "REFER")
+KNOWN = (*ALLOWED, "REGISTER", "SUBSCRIBE", "NOTIFY", "MESSAGE", "PUBLISH")
 """Methods that are refused with 405; all others are refused with 501."""
-EXTENSIONS = ("100rel", "timer")
-"""100rel: we send PRACK for a callee's reliable provisional responses. We send no provisional response above 100
+EXTENSIONS = ("100rel", "norefersub", "timer")
+"""norefersub: a REFER may ask for no NOTIFY (RFC 4488).
+
+100rel: we send PRACK for a callee's reliable provisional responses. We send no provisional response above 100
 ourselves, so a caller that requires 100rel gets what it requires (RFC 3262 3)."""
 
 ALLOW = ("Allow", ", ".join(ALLOWED))

@@ -97,6 +97,27 @@ class DigitReceived:
     duration_ms: int | None
 
 
+class ReferralResponder(Protocol):
+    """Answers a `Referred`, at once: by `accept` or `reject`. Then `notify` tells the peer how the new call goes."""
+
+    def accept(self) -> None:
+        """202."""
+
+    def reject(self, status: int, reason: str | None = None) -> None:
+        """Refuse; the call goes on as it is."""
+
+    def notify(self, status: int) -> None:
+        """The status of the new call's last response; a final one is the last to be told."""
+
+
+@dataclass(frozen=True, slots=True)
+class Referred:
+    """The peer wants the other party connected to `target`, a URI (RFC 3515): a blind transfer."""
+
+    target: str
+    referral: ReferralResponder
+
+
 @dataclass(frozen=True, slots=True)
 class Cancelled:
     """UAS: the caller gave up before our answer. reason_header: the CANCEL's Reason (RFC 3326), as received."""
@@ -114,6 +135,6 @@ class Ended:
 
 Event = (
     Progressed | Answered | Rejected | Acked | ReOffered | ReAnswered | ReOfferRejected
-    | DigitReceived | Cancelled | Ended
+    | DigitReceived | Referred | Cancelled | Ended
 )
 Listener = Callable[[Event], None]

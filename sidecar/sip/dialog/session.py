@@ -7,9 +7,10 @@ from sidecar.sip.dialog.acceptance import Acceptance
 from sidecar.sip.dialog.capabilities import ALLOW, SDP_TYPE, SUPPORTED
 from sidecar.sip.dialog.core import Core
 from sidecar.sip.dialog.dialog import Dialog
-from sidecar.sip.dialog.events import Acked, Ended, EndReason, ReOffered
+from sidecar.sip.dialog.events import Acked, Ended, EndReason, Referred, ReOffered
 from sidecar.sip.dialog.info import DTMF, DTMF_RELAY, parse_digit
 from sidecar.sip.dialog.offers import OutgoingOffers
+from sidecar.sip.dialog.refer import Referral, refer_target
 from sidecar.sip.dialog.session_timer import agree, too_small
 from sidecar.sip.dialog.usage import InviteUsage, Owner, SessionState
 from sidecar.sip.errors import MalformedError
@@ -178,6 +179,19 @@ class Session(InviteUsage):
             transaction.respond(200)
             self.emit(digit)
 
+    def _on_refer(self, transaction: ServerTransaction, request: Request) -> None:
+        """RFC 3515 2.4.2. Whatever comes of it, the call goes on."""
+        if not self.is_confirmed:
+            transaction.respond(481)
+            return
+        try:
+            target = refer_target(request)
+        except MalformedError as fault:
+            self.core.refusals.note(request, fault.status, fault.reason, "only a blind transfer to a number works")
+            transaction.respond(fault.status)
+        else:
+            self.emit(Referred(target, Referral(self, transaction, request)))
+
     def _on_prack(self, transaction: ServerTransaction, _request: Request) -> None:
         """RFC 3262 3: we send nothing reliably, so there is nothing that it could acknowledge."""
         transaction.respond(481)
@@ -221,5 +235,6 @@ _HANDLERS: dict[str, Callable[[Session, ServerTransaction, Request], None]] = {
     "BYE": Session._on_bye,
     "INFO": Session._on_info,
     "PRACK": Session._on_prack,
+    "REFER": Session._on_refer,
     "OPTIONS": Session._on_options,
 }

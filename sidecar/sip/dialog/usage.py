@@ -53,6 +53,10 @@ class InviteUsage:
         """Confirmed, and neither an offer of the peer nor an ACK is missing its answer: we may send an offer."""
         return self.state is SessionState.CONFIRMED and self.pending is None and self.acceptance is None
 
+    @property
+    def is_confirmed(self) -> bool:
+        return self.state is SessionState.CONFIRMED
+
     def emit(self, event: Event) -> None:
         if self.owner is not None:
             self.owner.emit(event)

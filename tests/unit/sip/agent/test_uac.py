@@ -41,7 +41,7 @@ def test_8_1_1_the_invite_is_complete(callee: Callee) -> None:
     assert (invite.get("CSeq"), invite.get("Max-Forwards")) == ("1 INVITE", "12")
     assert invite.get("Via").startswith("SIP/2.0/UDP 127.10.0.1:20000;rport;branch=z9hG4bK")
     assert invite.get("Contact") == "<sip:127.10.0.1:20000>"
-    assert invite.get("Supported") == "100rel, timer"
+    assert invite.get("Supported") == "100rel, norefersub, timer"
     assert invite.get("X-CI-Transfer") == "to=306"
     assert (invite.get("Content-Type"), invite.body) == ("application/sdp", SDP)
     assert leg.call_id == invite.get("Call-ID")

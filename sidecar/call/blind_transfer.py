@@ -1,0 +1,74 @@
+"""A party of a connected call asks by REFER that the other one be connected to somebody else (RFC 3515, RFC 5589 6)."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote
+
+from callinteractive.dialled import is_dialled_number
+from callinteractive.events import Event, TransferAnswered, TransferFailed
+from sidecar import sip
+from sidecar.call.callee import Callee
+
+_SEPARATORS = str.maketrans("", "", "-.()")
+"""Visual separators of a telephone number (RFC 3966 5.1.1)."""
+
+
+@dataclass(frozen=True, slots=True)
+class BlindTransfer:
+    """What was asked for. `by_callee`: the callee asked, so that the caller stays."""
+
+    number: str
+    referral: sip.ReferralResponder
+    by_callee: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Unwanted:
+    """Why a REFER is refused: a status, and words for the log."""
+
+    status: int
+    reason: str
+    hint: str
+
+
+NOBODY = Unwanted(
+    603, "nobody is connected who could be transferred", "transfer a call only after both sides are connected"
+)
+NOT_ALLOWED = Unwanted(403, "not an extension of ours", "only phones in extensions of site.yaml may transfer a call")
+BUSY = Unwanted(491, "a transfer of this call is under way", "wait for its end")
+NO_NUMBER = Unwanted(404, "Refer-To names no number", "transfer to an extension, an IVR or a telephone number")
+
+
+def number_in(uri: str) -> str | None:
+    """The number that a sip, sips or tel URI names, for A14; its host does not matter. None where there is none."""
+    scheme, _, rest = uri.partition(":")
+    user = rest if scheme.lower() == "tel" else rest.rpartition("@")[0]
+    number = unquote(user.partition(";")[0].partition(":")[0])
+    if scheme.lower() == "tel" or number.startswith("+"):
+        number = number.translate(_SEPARATORS)
+    return number if is_dialled_number(number) else None
+
+
+class Target(Callee):
+    """The one who is called by a blind transfer."""
+
+    def __init__(
+        self, referral: sip.ReferralResponder, on_end: Callable[[int], Awaitable[None]], *callee: Any, **more: Any
+    ) -> None:
+        """on_end: told 200 when it has answered and is connected, else why not. The rest is for `Callee`."""
+        super().__init__(*callee, **more)
+        self._referral = referral
+        self._on_end = on_end
+
+    async def _handle(self, event: sip.Event) -> Event | None:
+        outcome = await super()._handle(event)
+        if isinstance(event, sip.Progressed):
+            self._referral.notify(event.status)
+        elif isinstance(outcome, TransferAnswered):
+            await self._on_end(200)
+        elif isinstance(outcome, TransferFailed):
+            await self._on_end(outcome.code)
+        return None  # the script was over when the first callee answered (A13)
