@@ -287,7 +287,8 @@ def _extension(value: Value) -> Extension:
 
 
 def _sidecars(value: Value) -> SidecarPool:
-    section, default = value.section("count", "host", "base_port", "metrics_port", "pools"), SidecarPool()
+    keys = ("count", "host", "base_port", "metrics_port", "pools", "max_calls", "max_unacknowledged")
+    section, default = value.section(*keys), SidecarPool()
     count = section["count"].integer(default.count, 1, MAX_SIDECARS)
     pool = SidecarPool(
         count=count,
@@ -298,6 +299,8 @@ def _sidecars(value: Value) -> SidecarPool:
             name: tuple(index.integer(None, 0, count - 1) for index in indexes.items())
             for name, indexes in section["pools"].entries().items()
         },
+        max_calls=section["max_calls"].integer(default.max_calls, 1, _MOST),
+        max_unacknowledged=section["max_unacknowledged"].integer(default.max_unacknowledged, 1, _MOST),
     )
     members = [index for indexes in pool.pools.values() for index in indexes]
     if len(set(members)) != len(members):

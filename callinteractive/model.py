@@ -126,7 +126,8 @@ class Extension:
 class SidecarPool:
     """The sidecars of this host. Sidecar i takes SIP on UDP `base_port` + i and shows metrics on `metrics_port` + i.
 
-    `pools` gives sidecars, by index, to the contexts that name a pool; the others serve all other contexts.
+    `pools` gives sidecars, by index, to the contexts that name a pool; the others serve all other contexts. Each
+    sidecar refuses calls beyond `max_calls`, and answers none while `max_unacknowledged` wait for their ACK.
     """
 
     count: int = 2
@@ -134,6 +135,8 @@ class SidecarPool:
     base_port: int = 5070
     metrics_port: int = 9170
     pools: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    max_calls: int = 5000
+    max_unacknowledged: int = 200
 
     @property
     def addresses(self) -> tuple[Address, ...]:

@@ -18,7 +18,7 @@ from callinteractive.headers import CallHeader, EntryHeader, ResultHeader, State
 from callinteractive.keys import SIGNATURES, derive
 from callinteractive.model import Address, IvrFile, Site
 from sidecar import log, sip, systemd
-from sidecar.admission import Admission
+from sidecar.admission import Admission, Unacknowledged
 from sidecar.call.call import Call, Resumption
 from sidecar.call.services import Services, media_prefix
 from sidecar.media.dtmf import DtmfReceiver
@@ -96,6 +96,7 @@ class Sidecar:
         self._index = index
         self._refusals = Refusals()
         self._trust = Trust(site.listen, derive(key, SIGNATURES), self._refusals)
+        self._unacknowledged = Unacknowledged(site.sidecars.max_unacknowledged)
         self._calls: set[asyncio.Task[None]] = set()
         self._stop = asyncio.Event()
         self._is_draining = False
@@ -147,7 +148,14 @@ class Sidecar:
         config = sip.UaConfig(trying_delay_s=TRYING_DELAY_S, trying_repeat_s=TRYING_REPEAT_S)
         transport = await sip.Transport.open(self._address, self._on_invite, config)
         transport.agent.guard = self._trust
-        transport.agent.admit = Admission(transport.waited_s, lambda: ng.waiting, self._metrics.refused.inc)
+        transport.agent.admit = Admission(
+            transport.waited_s,
+            lambda: ng.waiting,
+            self._metrics.refused.inc,
+            calls=lambda: len(self._calls),
+            most_calls=self._site.sidecars.max_calls,
+            unacknowledged=self._unacknowledged,
+        )
         stack.callback(transport.close)
         return Services(
             index=self._index,
@@ -160,6 +168,7 @@ class Sidecar:
             sounds=sounds,
             ringback=sounds.ringback(self._site.defaults.ringback),
             webhook=webhook,
+            unacknowledged=self._unacknowledged,
             observe=self._metrics.observe,
         )
 
@@ -220,6 +229,7 @@ class Sidecar:
             "dialogs": counters.dialogs,
             "transactions": counters.transactions,
             "timers": counters.timers,
+            "unacknowledged": len(self._unacknowledged),
             "media": self._services.dtmf.subscribers,
             "ng_commands": self._services.ng.waiting,
         }

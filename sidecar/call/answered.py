@@ -27,7 +27,7 @@ from sidecar.call.inbox import Inbox
 from sidecar.call.services import Services, media_prefix
 from sidecar.media.call_media import CallMedia
 from sidecar.media.dtmf import DigitEvent, DigitFilter, DigitSource
-from sidecar.media.errors import MalformedSdp, MediaError, NoCommonCodec
+from sidecar.media.errors import MalformedSdp, MediaError, MediaUnavailable, NoCommonCodec
 
 _What = TypeVar("_What")
 PLAYOUT_MARGIN_S = 0.04
@@ -70,12 +70,17 @@ class AnsweredCall:
 
         offer: None if the INVITE has none; then ours goes into the 200 (RFC 3261 13.2.1). Raises MediaError.
         """
+        unacknowledged = self._services.unacknowledged
+        if not unacknowledged.make_room():
+            raise MediaUnavailable("too many answered calls wait for their ACK")
         self._services.dtmf.subscribe(self._media.media_id, self._on_digit)
-        sdp = await (self._media.offer() if offer is None else self._media.answer(text_of(offer)))
-        self._acked = asyncio.get_running_loop().create_future()
-        self._caller.listener = self._on_caller
-        self._caller.invited.answer(sdp.encode())
-        await self._on_acked(await self._acked)
+        with unacknowledged.waiting():
+            sdp = await (self._media.offer() if offer is None else self._media.answer(text_of(offer)))
+            self._acked = asyncio.get_running_loop().create_future()
+            self._caller.listener = self._on_caller
+            self._caller.invited.answer(sdp.encode())
+            acked = await self._acked
+        await self._on_acked(acked)
 
     async def follow(self, command: Command) -> None:
         """Do what the script asks for until it is over; then stay with a connected call until that ends.

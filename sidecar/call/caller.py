@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 import structlog
 
 from callinteractive.facts import CallFacts
+from callinteractive.limits import OVERLOAD_RETRY_S
 from sidecar import sip
 
 LOG = structlog.get_logger()
@@ -83,7 +84,7 @@ class Caller:
         if self.leg.answered:
             self.leg.bye([("Reason", f"SIP ;cause={code}")])
         else:
-            self.invited.reject(code)
+            self.invited.reject(code, headers=[("Retry-After", str(OVERLOAD_RETRY_S))] if code == 503 else ())
 
     def hang_up(self, reason_header: str | None) -> None:
         """Hang up because the callee has, with the callee's reason."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from callinteractive.model import Address, IvrFile
 from callinteractive.script import Note
+from sidecar.admission import Unacknowledged
 from sidecar.media.dtmf import DtmfReceiver
 from sidecar.media.rtpengine import NgClient
 from sidecar.media.sounds import Sound, SoundLibrary
@@ -33,6 +34,7 @@ class Services:
     sounds: SoundLibrary
     ringback: Sound
     webhook: Webhook
+    unacknowledged: Unacknowledged
     observe: Callable[[Note], None]
 
 

@@ -70,7 +70,7 @@ class NgUnknownCall(NgError):
 
 
 class NgOverloaded(NgError):
-    """RTPengine accepts no new call (`load limit`)."""
+    """RTPengine accepts no new call (`load limit`), or has no port left for it."""
 
 
 @dataclass(slots=True)
@@ -303,7 +303,7 @@ def _failure(command: str, reply: Reply) -> NgError | None:
     if result in ("ok", "pong"):
         return None
     reason = str(reply.get("error-reason") or reply.get("message") or result)
-    if result == "load limit":
+    if result == "load limit" or reason.casefold() == "ran out of ports":
         return NgOverloaded(command, reason)
     if "unknown call-id" in reason.casefold():  # its spelling differs between commands
         return NgUnknownCall(command, reason)

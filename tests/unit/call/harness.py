@@ -19,6 +19,7 @@ from callinteractive.facts import CallFacts
 from callinteractive.headers import EntryHeader
 from callinteractive.model import Address
 from sidecar import sip
+from sidecar.admission import Unacknowledged
 from sidecar.call import answered as answered_module
 from sidecar.call import call as call_module
 from sidecar.call.answered import AnsweredCall
@@ -106,6 +107,7 @@ contexts:
   1: {{options: {{start: {rules}, "1": [play_sound: {{file: one.wav}}], "12": [hangup]}}, inter_digit_timeout: 60}}
 """
         self.log: list[str] = []
+        self.unacknowledged = Unacknowledged(2)
         self.fetched: asyncio.Queue[Any] = asyncio.Queue()
         self.b_leg = FakeLeg(sip.UacLeg, self.log, "b", {})
         self.invites: list[dict[str, str | None]] = []
@@ -135,7 +137,7 @@ contexts:
         return Services(
             index=0, pool=pool, ivr_file=ivr_file, agent=agent, proxy=Address("127.9.0.1", 5060),
             ng=None, dtmf=dtmf, sounds=sounds, ringback=Sound("ringback", Path("r"), 5000), webhook=webhook,  # type: ignore[arg-type]
-            observe=lambda _note: None,
+            unacknowledged=self.unacknowledged, observe=lambda _note: None,
         )  # fmt: skip
 
     def _answered_call(self, *args: Any) -> AnsweredCall:

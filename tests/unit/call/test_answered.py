@@ -9,6 +9,7 @@ import pytest
 from callinteractive.commands import Collect
 from callinteractive.events import Fetched, FetchFailed
 from sidecar import sip
+from sidecar.admission import Unacknowledged
 from sidecar.media.dtmf import DigitEvent
 from sidecar.media.errors import MalformedSdp, NoCommonCodec
 from tests.unit.call.harness import responder, true, until_idle
@@ -21,6 +22,23 @@ async def test_nothing_runs_before_the_ACK(make):
     await until_idle()
     assert h.log == ["media.answer(offer)", "a.answer"]
     await h.ended()
+
+
+async def test_a_call_counts_until_its_ACK(make):
+    h = make("[pause: {length: 0}]")
+    await h.until("a.answer")
+    assert len(h.unacknowledged) == 1
+    h.leg.listener(sip.Acked(None))
+    await true(lambda: len(h.unacknowledged) == 0)
+    await h.ended()
+
+
+async def test_no_call_is_answered_while_too_many_wait_for_their_ACK(make, monkeypatch):
+    monkeypatch.setattr(Unacknowledged, "make_room", lambda _self: False)
+    h = make("[pause: {length: 0}]")
+    log = await h.over()
+    assert "a.reject(503)" in log
+    assert not [entry for entry in log if entry.startswith("media.answer")]
 
 
 async def test_a_digit_before_the_ACK_is_kept(make):

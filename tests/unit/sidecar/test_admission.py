@@ -11,13 +11,24 @@ import pytest
 from callinteractive.limits import OVERLOAD_RETRY_S, OVERLOAD_WAIT_S
 from callinteractive.model import Address
 from sidecar import admission, sip
-from sidecar.admission import MAX_MEDIA_COMMANDS, Admission
+from sidecar.admission import MAX_MEDIA_COMMANDS, Admission, Unacknowledged
 
 HOST = "127.9.0.3"
 INVITE = (
     "INVITE sip:1@{host} SIP/2.0\r\nVia: SIP/2.0/UDP {host}:{port};branch=z9hG4bK1\r\nFrom: <sip:a@b>;tag=1\r\n"
     "To: <sip:1@{host}>\r\nCall-ID: 1\r\nCSeq: 1 INVITE\r\nContact: <sip:a@{host}:{port}>\r\n\r\n"
 )
+
+
+def admission_of(waited_s, commands, on_refused=lambda: None, *, calls=0, unacknowledged=None) -> Admission:
+    return Admission(
+        waited_s if callable(waited_s) else lambda: waited_s,
+        lambda: commands,
+        on_refused,
+        calls=lambda: calls,
+        most_calls=10,
+        unacknowledged=Unacknowledged(10) if unacknowledged is None else unacknowledged,
+    )
 
 
 @pytest.mark.parametrize(
@@ -31,7 +42,7 @@ INVITE = (
 )
 def test_the_bounds(waited_s, commands, verdict):
     refused = []
-    admit = Admission(lambda: waited_s, lambda: commands, lambda: refused.append(1))
+    admit = admission_of(waited_s, commands, lambda: refused.append(1))
     assert admit() == verdict
     assert len(refused) == (verdict is not None)
 
@@ -41,15 +52,66 @@ def test_overload_is_logged_now_and_then(monkeypatch):
     monkeypatch.setattr(admission.LOG, "warning", lambda *_, **fields: told.append(fields), raising=False)
     clock = iter((100.0, 101.0, 100.0 + admission.TELL_EVERY_S))
     monkeypatch.setattr(admission.time, "monotonic", lambda: next(clock))
-    admit = Admission(lambda: 1.0, lambda: 2, lambda: None)
+    admit = admission_of(1.0, 2)
     for _ in range(3):
         admit()
-    assert told == [{"waited_ms": 1000, "media_commands": 2}] * 2
+    assert [(line["waited_ms"], line["media_commands"], line["code"]) for line in told] == [(1000, 2, 503)] * 2
+    assert "sidecars.count" in told[0]["reason"]
+
+
+@pytest.mark.parametrize(("calls", "verdict"), [(9, None), (10, OVERLOAD_RETRY_S), (11, OVERLOAD_RETRY_S)])
+def test_a_sidecar_has_so_many_calls_at_the_most(calls, verdict):
+    assert admission_of(0.0, 0, calls=calls)() == verdict
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr(admission.time, "monotonic", made)
+    return made
+
+
+async def waiting(unacknowledged: Unacknowledged) -> asyncio.Task[None]:
+    """A call that is answered and waits for its ACK."""
+
+    async def call() -> None:
+        with unacknowledged.waiting():
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(call())
+    await asyncio.sleep(0)
+    return task
+
+
+async def test_calls_without_ACK_are_few_and_the_oldest_makes_room_after_a_while(clock):
+    unacknowledged = Unacknowledged(2)
+    admit = admission_of(0.0, 0, unacknowledged=unacknowledged)
+    first = await waiting(unacknowledged)
+    clock.now += 1
+    assert (admit(), unacknowledged.make_room()) == (None, True)
+    second = await waiting(unacknowledged)
+    assert (admit(), unacknowledged.make_room()) == (OVERLOAD_RETRY_S, False)
+    clock.now += admission.PATIENCE_S - 0.5
+    assert (admit(), unacknowledged.make_room()) == (None, True)
+    await asyncio.wait([first])
+    assert first.cancelled()
+    assert not second.done()
+    assert len(unacknowledged) == 1
+    second.cancel()
+    await asyncio.wait([second])
+    assert len(unacknowledged) == 0
 
 
 async def test_an_INVITE_that_waited_in_the_socket_gets_503_with_Retry_After():
     transport = await sip.Transport.open(Address(HOST, 0), lambda leg, _invite: leg.reject(486), sip.UaConfig())
-    transport.agent.admit = Admission(transport.waited_s, lambda: 0, lambda: None)
+    transport.agent.admit = admission_of(transport.waited_s, 0)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as caller:
         caller.bind((HOST, 0))
         caller.setblocking(False)

@@ -65,6 +65,7 @@ def sidecar() -> Sidecar:
         sounds=create_autospec(SoundLibrary, instance=True),
         ringback=Sound("ringback", Path("r"), 5000),
         webhook=create_autospec(Webhook, instance=True),
+        unacknowledged=made._unacknowledged,
         observe=lambda _note: None,
     )
     made._metrics = Metrics(made._gauges, made._counts)
@@ -135,7 +136,8 @@ async def test_a_sidecar_without_calls_is_drained_at_once(sidecar):
 
 async def test_what_it_counts(sidecar):
     assert sidecar._gauges() == {
-        "calls": 0, "legs": 1, "dialogs": 2, "transactions": 3, "timers": 4, "media": 5, "ng_commands": 0,
+        "calls": 0, "legs": 1, "dialogs": 2, "transactions": 3, "timers": 4, "unacknowledged": 0, "media": 5,
+        "ng_commands": 0,
     }  # fmt: skip
     counts = sidecar._counts()
     assert counts.keys() == COUNTS.keys()
