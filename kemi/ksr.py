@@ -79,6 +79,10 @@ def source() -> tuple[str, int]:
     return _text(KSR.kx.get_srcip()), port
 
 
+def is_over_tcp() -> bool:
+    return KSR.is_TCP()
+
+
 def request_uri() -> str:
     """The Request-URI as it is now; in a branch route, that of the branch."""
     return _text(KSR.kx.get_ruri())

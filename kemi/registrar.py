@@ -38,7 +38,7 @@ class Registrar:
         source = ksr.source()[0]
         uris = split_contacts(ksr.headers("Contact"))
         for uri in uris:
-            self._check_contact(uri, source)
+            self._check_contact(uri, source, is_connection=ksr.is_over_tcp())
         ksr.keep_source()
         if any(_is_bound(uri, source) for uri in uris):
             ksr.ping_contacts()
@@ -63,7 +63,8 @@ class Registrar:
         uri = binding.uri.partition("?")[0]  # RFC 3261 19.1.1: no headers in a Request-URI
         source = host_of(binding.source)
         try:
-            self._check_contact(uri, source)
+            is_connection = parameters_of(binding.source).get("transport") == "tcp"
+            self._check_contact(uri, source, is_connection=is_connection)
         except Refused:
             return ""
         return nat.with_alias(uri, binding.source) if _is_bound(uri, source) else uri
@@ -86,7 +87,7 @@ class Registrar:
         ksr.challenge(REALM)
         raise Answered
 
-    def _check_contact(self, uri: str, source: str) -> None:
+    def _check_contact(self, uri: str, source: str, *, is_connection: bool) -> None:
         """A phone registers itself, nobody else: calls to it would go to another at our cost. Raises Refused."""
         if uri in ("", "*"):
             return
@@ -97,9 +98,12 @@ class Registrar:
             raise Refused(403, "Contact Must Be a SIP URI With Your IP Address")
         if parameters.get("transport", "udp") not in _TRANSPORTS:
             raise Refused(403, "Contact's Transport Is Not Served Here")
-        if address == address_of(source):
+        origin = address_of(source)
+        if address == origin:
             return
-        if self._directory.is_configured(host) or not is_interior(address):
+        # A TCP client of this machine seldom chooses its address. It is called by its connection.
+        is_neighbour = is_connection and origin is not None and origin.is_loopback and address.is_loopback
+        if self._directory.is_configured(host) or not (is_neighbour or is_interior(address)):
             raise Refused(403, "Contact Is Not Your Own Address")
 
 

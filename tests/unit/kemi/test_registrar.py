@@ -63,13 +63,14 @@ def test_caller(ksr: FakeKsr) -> None:
     assert ksr.called("auth.consume_credentials")
 
 
-def register(ksr: FakeKsr, *contacts: str, source: str = "203.0.113.5") -> list[str]:
+def register(ksr: FakeKsr, *contacts: str, source: str = "203.0.113.5", over_tcp: bool = False) -> list[str]:
     """Register contacts from an address; returns what was called."""
     ksr.message("REGISTER", source=(source, 4000))
     values = list(contacts)
     ksr.results.update(
         {
             "kx.get_tuser": "307",
+            "is_TCP": over_tcp,
             "hdr.get_idx": lambda _name, index: values[index] if index < len(values) else None,
         }
     )
@@ -122,6 +123,14 @@ def test_a_third_party_is_not_registered(ksr: FakeKsr, contact: str) -> None:
     with refused(403):
         register(ksr, "<sip:307@203.0.113.5>", contact)
     assert not ksr.called("registrar.save_uri")
+
+
+def test_a_tcp_client_of_this_machine_is_called_by_its_connection(ksr: FakeKsr) -> None:
+    contact = "<sip:307@127.0.0.77:5064;transport=tcp>"
+    assert "setbflag" in register(ksr, contact, source="127.0.0.1", over_tcp=True)
+    for phone, source, over_tcp in ((contact, "127.0.0.1", False), ("<sip:307@127.0.0.2>", "127.0.0.1", True)):
+        with refused(403):
+            register(ksr, phone, source=source, over_tcp=over_tcp)
 
 
 def test_contacts(ksr: FakeKsr) -> None:

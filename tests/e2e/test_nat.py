@@ -1,0 +1,113 @@
+"""A real softphone behind a real NAT: it calls, is called, talks, and every call ends at both sides."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from tests.e2e.conftest import BASE_PORT, _ivr_yaml, _worker
+from tests.e2e.ivr import MENU, MENU_HZ, TRANSFER
+from tests.e2e.transfers import ONE_HZ, REGISTERED, transfer
+from tests.support.baresip import SPEAKS_HZ, Baresip
+from tests.support.leftovers import assert_idle
+from tests.support.nat import NatNetwork, can_be_made
+from tests.support.phone import Phone
+from tests.support.stack import Net, RunningStack, until
+from tests.support.webapp import FakeWebApp
+
+pytestmark = pytest.mark.skipif(not can_be_made(), reason="a NAT needs root and iptables")
+
+KEEP_ALIVE_S = 20
+"""As in kamailio.cfg."""
+
+
+@pytest.fixture(scope="module")
+def outside() -> str:
+    """Public, as far as a Contact is concerned (RFC 2544: for tests)."""
+    return f"198.18.{_worker()}"
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def nat(outside: str) -> AsyncIterator[NatNetwork]:
+    async with NatNetwork(outside, addresses=6) as made:
+        yield made
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def public_stack(
+    nat: NatNetwork, outside: str, web: FakeWebApp, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[RunningStack]:
+    del nat
+    net = Net(outside, BASE_PORT)
+    async with RunningStack(net, tmp_path_factory.mktemp("nat"), _ivr_yaml(web)) as stack:
+        yield stack
+
+
+@pytest_asyncio.fixture(loop_scope="session", params=["udp", "tcp"])
+async def softphone(
+    nat: NatNetwork, public_stack: RunningStack, request: pytest.FixtureRequest
+) -> AsyncIterator[Baresip]:
+    where = {"host": nat.phone_host, "interface": "eth0", "namespace": nat.phone, "transport": request.param}
+    async with Baresip(REGISTERED, "secret", public_stack.net.sip, **where) as phone:
+        await phone.registered()
+        assert nat.phone_host in phone.trace()
+        yield phone
+    await assert_idle(public_stack)
+
+
+async def test_the_ivr_hangs_up(web: FakeWebApp, softphone: Baresip) -> None:
+    """Its BYE goes to where the INVITE came from (P11)."""
+    before = len(web.requests[REGISTERED])
+    await softphone.dials(MENU)
+    await softphone.connected()
+    await softphone.hears_tone(MENU_HZ)
+    softphone.presses("1")
+    await web.request(REGISTERED, before + 1)
+    await softphone.call_ended()
+
+
+async def test_it_is_rung_and_talks(
+    web: FakeWebApp, public_stack: RunningStack, softphone: Baresip, caller: str
+) -> None:
+    web.on(caller, transfer(REGISTERED))
+    net = public_stack.net
+    for who in ("caller", "softphone"):
+        nth = 1 if who == "caller" else 2
+        async with Phone(net.sip, TRANSFER, host=net.carrier, caller=caller) as phone:
+            await phone.answered()
+            await softphone.rings(nth=nth)
+            await softphone.picks_up()
+            await softphone.connected(nth=nth)
+            await phone.sound.hear_tone(SPEAKS_HZ)
+            await phone.sound.send_tone(ONE_HZ, 1.0)
+            await softphone.hears_tone(ONE_HZ, for_s=0.2 * nth)
+            if who == "caller":
+                await phone.hang_up()
+                await softphone.call_ended()
+            else:
+                await softphone.hangs_up()
+                await phone.hung_up()
+
+
+async def test_another_extension_calls_it(public_stack: RunningStack, softphone: Baresip) -> None:
+    """Its answer's Contact is private too: the ACK and the BYE of a caller find it all the same (C8)."""
+    net = public_stack.net
+    async with Phone(net.sip, REGISTERED, host=net.phone, caller="306") as phone:
+        await softphone.rings()
+        await softphone.picks_up()
+        await phone.answered()
+        await softphone.connected()
+        await phone.hang_up()
+        await softphone.call_ended()
+
+
+async def test_its_nat_stays_open(softphone: Baresip, public_stack: RunningStack) -> None:
+    """Most NATs forget a UDP mapping that is idle for 30 s (RFC 4787 4.3 would have two minutes)."""
+    if softphone.transport == "tcp":
+        sockets = ("ss", "-tnHo", "src", "{}:{}".format(*public_stack.net.sip))
+        await until(lambda: "timer:(keepalive" in subprocess.check_output(sockets, text=True), 5, "TCP's keep-alive")
+        return
+    await until(lambda: "\nOPTIONS sip:" in softphone.trace().replace("\r", ""), KEEP_ALIVE_S + 10, "an OPTIONS")
