@@ -137,6 +137,7 @@ class Forks:
 
     def _on_success(self, index: int) -> None:
         _tell(index, "answered")
+        nat.name_callee()
         branch = transaction.branches.get(index)
         if branch and (lines := transaction.plans[branch.uri].answered):
             ksr.append_headers(lines)

@@ -113,6 +113,14 @@ def is_first_hop() -> bool:
     return KSR.siputils.is_first_hop() > 0
 
 
+def source_uri() -> str:
+    """Where the message came from, as a SIP URI."""
+    transport = _text(KSR.pv.get("$pr")).lower()
+    host, port = source()
+    where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return f"sip:{where}" + (f";transport={transport}" if transport in ("tcp", "tls") else "")
+
+
 def header(name: str) -> str:
     """The value of the first header of that name, also by its compact name. Empty if there is none.
 
@@ -237,6 +245,11 @@ def remove_header(name: str) -> None:
 
 def replace_header(name: str, value: str) -> None:
     KSR.hdr.rmappend(name, f"{name}: {value}\r\n")
+
+
+def replace_contact(uri: str) -> None:
+    KSR.hdr.remove("Contact")
+    append_headers(f"Contact: <{uri}>\r\n")
 
 
 def append_headers(lines: str) -> None:

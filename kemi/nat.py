@@ -90,6 +90,15 @@ def mark_reply(*, is_alias: bool) -> None:
         ksr.add_contact_alias()
 
 
+def name_callee() -> None:
+    """Of a 2xx that makes a dialog: its Contact leads to where it came from, if it has none that leads anywhere.
+
+    It must have one (RFC 3261 12.1.1), and the caller's ACK needs it (13.2.2.4).
+    """
+    if not _contact_host():
+        ksr.replace_contact(ksr.source_uri())
+
+
 def _mark_request() -> None:
     host, source = _contact_host(), ksr.source()[0]
     if host != source and leads_nowhere(host, source, ksr.via_host()):

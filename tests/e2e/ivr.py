@@ -7,6 +7,7 @@ DOWN = "000*103"
 RECORDER = "000*105"
 SHORT_LIVED = "000*106"
 LOOP = "000*107"
+SILENT = "000*108"
 TRANSFER = "000*110"
 DID = "+15550199"
 
@@ -29,6 +30,7 @@ ivrs:
   - {{number: "000*105", id: 205, entry_context: recorder}}
   - {{number: "000*106", id: 206, entry_context: get, lifetime: 3}}
   - {{number: "000*107", id: 207, entry_context: loop}}
+  - {{number: "000*108", id: 208, entry_context: silent}}
   - {{number: "000*110", id: 210, entry_context: transfer}}
 
 contexts:
@@ -81,6 +83,12 @@ contexts:
   loop:
     options:
       start: [{{jump: {{context: loop}}}}]
+  silent:
+    timeout: 200
+    max_silent_rounds: 2
+    options:
+      start: [{{play_sound: {{file: tone-660-400.wav, where: background}}}}]
+      timeout: [{{play_sound: {{file: tone-880-400.wav, where: background}}}}]
   transfer:
     timeout: 1500
     inter_digit_timeout: 2000

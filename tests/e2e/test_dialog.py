@@ -41,6 +41,44 @@ async def test_digits_by_sip_info(call: PlaceCall, web: FakeWebApp, caller: str)
     assert phone.sound.tone_duration(440) < 1.5
 
 
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("application/dtmf", "Signal=5\n"),
+        ("application/dtmf", "5\n"),
+        ("application/dtmf", "Signal = 5\n      Duration = soon\n"),
+        ("application/dtmf-relay", "signal: 5\n"),
+    ],
+)
+async def test_digits_by_sip_info_in_their_other_forms(
+    call: PlaceCall, web: FakeWebApp, caller: str, kind: str, body: str
+) -> None:
+    web.on(caller, actions(LONG), actions("<Hangup/>"))
+    other = {"application/dtmf-relay": kind, "Signal=5\n      Duration=160\n": body}
+    async with call(SCRIPTED_GET, scenario="info-digits", replace=other) as phone:
+        await phone.answered()
+        await phone.sound.hear_tone(440)
+        phone.sipp.nudge()
+        again = await web.request(caller, nth=2)
+        await phone.hung_up()
+    assert again.query["digits"] == "5"
+
+
+async def test_a_reinvite_without_an_offer_and_without_an_answer_changes_nothing(
+    call: PlaceCall, web: FakeWebApp, caller: str
+) -> None:
+    web.on(caller, actions("<PlaySound>tone-440-3000.wav</PlaySound>" * 4))
+    async with call(SCRIPTED_GET, scenario="reinvite-without-offer") as phone:
+        await phone.answered()
+        await phone.sound.hear_tone(440)
+        phone.sipp.nudge()
+        offer = await phone.sipp.wait_for(200, within_s=8, nth=2)
+        assert "m=audio" in offer.body
+        phone.sound.forget()
+        await phone.sound.hear_tone(440, within_s=8)
+        await phone.hang_up()
+
+
 async def test_a_call_without_an_offer(call: PlaceCall, web: FakeWebApp, caller: str) -> None:
     web.on(caller, actions(LONG), actions("<Hangup/>"))
     async with call(SCRIPTED_GET, scenario="offerless") as phone:

@@ -5,7 +5,16 @@ from __future__ import annotations
 import pytest
 
 from tests.e2e.conftest import PlaceCall
-from tests.e2e.ivr import INTER_DIGIT_TIMEOUT_S, MENU, MENU_HZ, MENU_TIMEOUT_S, RECORDER
+from tests.e2e.ivr import (
+    INTER_DIGIT_TIMEOUT_S,
+    MENU,
+    MENU_HZ,
+    MENU_TIMEOUT_S,
+    NEXT_RULE_HZ,
+    OTHER_OPTION_HZ,
+    RECORDER,
+    SILENT,
+)
 from tests.support.timing import NotBefore
 from tests.support.webapp import FakeWebApp, Reply
 
@@ -50,6 +59,15 @@ async def test_nobody_dials_and_timeout_runs(call: PlaceCall, web: FakeWebApp, c
     assert request.query["is"] == "timeout"
     assert request.at_s - answer.at_s == NotBefore(3 + MENU_TIMEOUT_S)
     assert phone.sound.tone_duration(MENU_HZ) == pytest.approx(3, abs=0.12)
+
+
+async def test_c7_a_caller_who_dials_nothing_is_hung_up(call: PlaceCall) -> None:
+    async with call(SILENT) as phone:
+        await phone.answered()
+        bye = await phone.hung_up(within_s=8)
+    assert phone.sound.tone_duration(NEXT_RULE_HZ) == pytest.approx(0.4, abs=0.08)
+    assert phone.sound.tone_duration(OTHER_OPTION_HZ) == pytest.approx(2 * 0.4, abs=0.12)
+    assert "text" not in bye.header("Reason")  # what the script does is not for callers
 
 
 @pytest.mark.parametrize(("dialled", "recorded"), [("12345", "1234"), ("12#", "12"), ("7", "7"), ("", "")])

@@ -20,8 +20,12 @@ AT = "[local_ip]:[local_port]"
         f"      Contact: <sip:306;phone-context=x%40y@{AT};ob>;+x.y=\"<z>\"\n",
         f"      Contact: J. (Joe) Doe, Jr. <sip:306@{AT}>\n",
         f"      Contact: <sip:306@{AT}>\n      Session-Expires: soon\n",
+        f"      Contact: <sip:306@{AT}>, <sip:307@127.0.0.1:9>\n",
+        "",
+        "      Contact: *\n",
+        "      Contact: <\n",
     ],
-    ids=["hash", "parameters", "bare name", "session timer"],
+    ids=["hash", "parameters", "bare name", "session timer", "two", "none", "star", "broken"],
 )
 async def test_a_200_with_an_odd_contact_is_acknowledged_and_the_call_goes_on(
     call: PlaceCall, web: FakeWebApp, caller: str, callees: CalledPhones, odd: str
