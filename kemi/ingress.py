@@ -101,6 +101,7 @@ class Ingress:
             raise Refused(481, "Call/Transaction Does Not Exist")
         nat.on_in_dialog_request()
         self._check_target(mark)
+        ksr.keep_connection()
         if method == "BYE":
             self._limits.end(ksr.from_tag() if mark.is_from_caller else ksr.to_tag())
         if mark.media:
@@ -128,12 +129,15 @@ class Ingress:
         if not (from_sidecar or from_us):
             nat.reply_to_source()
         _check()
+        if sender:
+            ksr.keep_connection()
         if ksr.has_to_tag() or method == "CANCEL":
             raise Refused(481, "Call/Transaction Does Not Exist")
         if method == "OPTIONS":
             ksr.reply(200, "OK", ALLOW)
         elif method == "REGISTER":
             self._registrar.register()
+            ksr.keep_connection()
         elif method != "INVITE":
             raise Refused(405, "Method Not Allowed", ALLOW)
         elif from_sidecar:
@@ -142,6 +146,7 @@ class Ingress:
             self._spiral()
         else:
             sender = sender or self._registrar.find_caller()
+            ksr.keep_connection()
             self._limits.begin(sender)
             self._enter(sender)
 

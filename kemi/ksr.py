@@ -43,6 +43,9 @@ _IS_BEHIND_NAT, _PING_BY_OPTIONS = 6, 7
 _WITH_QOP_AUTH = 1
 _UNCHANGED = 0
 _BINDING = ("addr", "received")
+CONNECTION_LIFETIME_S = 3605
+"""As long as a registration may live (kamailio.cfg)."""
+_UDP = 1
 _ITERATOR = "ci"
 _CONTACTS = "ci"
 """Our name for the profile into which registrar copies contacts."""
@@ -138,6 +141,12 @@ def headers(name: str) -> list[str]:
     while value := _text(KSR.hdr.get_idx(name, len(values))):
         values.append(value)
     return values
+
+
+def keep_connection() -> None:
+    """The message at hand is of a party of ours: if it came by TCP, let its connection live."""
+    if KSR.kx.get_protoid() != _UDP:
+        KSR.tcpops.tcp_set_connection_lifetime(CONNECTION_LIFETIME_S)
 
 
 def record_routes() -> str:

@@ -183,6 +183,7 @@ class Callbacks:
 
     @guarded(withhold)
     def target_replied(self) -> None:
+        ksr.keep_connection()
         self._forks.on_reply()
         if 100 < ksr.status() < 300:
             self._record_route.on_reply()
@@ -209,6 +210,7 @@ class Callbacks:
 
     @guarded(withhold)
     def in_dialog_replied(self) -> None:
+        ksr.keep_connection()
         self._media.on_in_dialog_reply()
         identity.on_in_dialog_reply()
         nat.on_in_dialog_reply()

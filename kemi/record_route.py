@@ -141,4 +141,4 @@ def _host_in(address: str) -> Address:
 
 def _alias(contact: str) -> str:
     """The address that the INVITE came from, where an earlier pass has noted it in the Contact (nathelper)."""
-    return contact[:_LONGEST_ROUTE].partition(";alias=")[2].partition("~")[0][:45]
+    return contact[:_LONGEST_ROUTE].partition(";alias=")[2].partition("~")[0][:45].strip("[]")

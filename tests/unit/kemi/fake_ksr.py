@@ -44,6 +44,7 @@ class FakeKsr:
                 "kx.get_ruri": f"sip:{ruser}@127.0.0.1",
                 "kx.get_rcvip": "127.0.0.1",
                 "kx.get_duri": None,
+                "kx.get_protoid": 1,
                 "siputils.has_totag": -1,
                 "is_ACK": method == "ACK",
                 "tm.t_check_trans": -1,

@@ -1,0 +1,83 @@
+"""TCP connections that say nothing are closed in seconds, and take nobody's place for longer (S13)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+
+import pytest
+import pytest_asyncio
+
+from tests.integration import kemi_support as sip
+from tests.integration.kemi_support import Endpoint, Message, RunningKamailio
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def kamailio(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningKamailio]:
+    async with sip.running_kamailio(tmp_path_factory.mktemp("kamailio")) as running:
+        yield running
+
+
+async def connect(host: str) -> Connection:
+    return await asyncio.open_connection(*sip.KAMAILIO, local_addr=(host, 0))
+
+
+async def options(connection: Connection, endpoint: Endpoint) -> None:
+    """It is served: OPTIONS is answered over the connection."""
+    reader, writer = connection
+    uri = f"sip:{sip.KAMAILIO[0]}:{sip.KAMAILIO[1]}"
+    via = f"SIP/2.0/TCP {endpoint.host}:{endpoint.port};branch=z9hG4bK{id(connection)};rport"
+    writer.write(bytes(endpoint.request("OPTIONS", uri, Via=via)))
+    async with asyncio.timeout(3):
+        assert Message.parse(await reader.readuntil(b"\r\n\r\n")).status == 200
+
+
+async def closed(connection: Connection, within_s: float) -> None:
+    async with asyncio.timeout(within_s):
+        while await connection[0].read(1000):
+            pass
+
+
+@pytest.mark.parametrize("said", [b"", b"\r\n\r\n", b"INVITE sip:x SIP/2.0\r\nVia: SIP/2.0/TCP x\r\n"])
+async def test_silent_connection_is_closed_s13(kamailio: RunningKamailio, said: bytes) -> None:
+    connection = await connect(sip.STRANGER)
+    connection[1].write(said)
+    await closed(connection, 20)
+    connection[1].close()
+
+
+async def test_stranger_s_connection_is_closed_and_a_trunk_s_stays(kamailio: RunningKamailio) -> None:
+    async with Endpoint.at(sip.STRANGER, 22080) as stranger, Endpoint.at(*sip.TRUNK_GATEWAYS[0]) as trunk:
+        known, unknown = await connect(sip.TRUNK), await connect(sip.STRANGER)
+        await options(known, trunk)
+        await options(unknown, stranger)
+        await closed(unknown, 20)
+        await options(known, trunk)
+        for _, writer in (known, unknown):
+            writer.close()
+
+
+async def test_many_silent_connections_s13(kamailio: RunningKamailio) -> None:
+    """More than there may be at once: seconds later others are served."""
+    async with AsyncExitStack() as stack:
+        for number in range(4300):
+            try:
+                _, writer = await connect(f"{sip.NET}.{100 + number % 40}")
+            except OSError:
+                continue
+            stack.callback(writer.close)
+        async with Endpoint.at(*sip.TRUNK_GATEWAYS[0]) as trunk, asyncio.timeout(20):
+            while True:
+                served = await connect(sip.TRUNK)
+                try:
+                    await options(served, trunk)
+                    break
+                except (OSError, EOFError, TimeoutError):
+                    await asyncio.sleep(0.2)
+                finally:
+                    served[1].close()
