@@ -66,6 +66,11 @@ class Directory:
                 return extension
         return trunk
 
+    def knows_source(self, source_ip: str) -> bool:
+        """Whether a trunk or a fixed phone sends from there."""
+        extensions, trunk = self._callers_at(source_ip)
+        return bool(extensions) or trunk is not None
+
     def _find_callers_at(self, source_ip: str) -> tuple[list[Extension], Trunk | None]:
         """Who may send from there. Cached: every request asks, and a site of many networks makes it slow."""
         address = _address(source_ip)

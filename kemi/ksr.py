@@ -86,6 +86,11 @@ def is_over_tcp() -> bool:
     return KSR.is_TCP()
 
 
+def packet_source() -> str:
+    """In the callback that sees each packet before it is read: the IP address that it came from."""
+    return _text(KSR.pv.get("$rcv(srcip)"))
+
+
 def request_uri() -> str:
     """The Request-URI as it is now; in a branch route, that of the branch."""
     return _text(KSR.kx.get_ruri())

@@ -27,6 +27,7 @@ from callinteractive.model import IvrFile, Site  # noqa: E402
 from callinteractive.numbers import Directory  # noqa: E402
 from kemi import identity, ksr, nat  # noqa: E402
 from kemi.anchor import MediaAnchor  # noqa: E402
+from kemi.flood import Floods  # noqa: E402
 from kemi.fork import Forks  # noqa: E402
 from kemi.ingress import Ingress  # noqa: E402
 from kemi.limits import Limits  # noqa: E402
@@ -133,7 +134,9 @@ class Callbacks:
         media: MediaAnchor,
         record_route: RecordRoute,
         limits: Limits,
+        floods: Floods,
     ) -> None:
+        self._floods = floods
         self._limits = limits
         self._ingress = ingress
         self._sidecars = sidecars
@@ -144,6 +147,12 @@ class Callbacks:
 
     def child_init(self, _rank: int) -> int:
         return 0
+
+    @guarded(log)
+    def ksr_received(self) -> None:
+        """Of each packet, before it is read."""
+        if self._floods.is_too_much():
+            ksr.drop()
 
     @guarded(blame)
     def ksr_request_route(self) -> None:
@@ -254,7 +263,7 @@ def compose(site: Site, ivr_file: IvrFile, key: bytes) -> Callbacks:
         redirects=redirects,
         limits=limits,
     )
-    return Callbacks(ingress, sidecars, redirects, forks, media, record_route, limits)
+    return Callbacks(ingress, sidecars, redirects, forks, media, record_route, limits, Floods(site, directory))
 
 
 def _check_pools(site: Site, ivr_file: IvrFile) -> None:

@@ -13,6 +13,7 @@ from callinteractive.headers import TransferHeader
 from kemi import main
 from kemi.anchor import MediaAnchor
 from kemi.facts import UnreadableError
+from kemi.flood import Floods
 from kemi.fork import Forks
 from kemi.ingress import Ingress
 from kemi.ksr import Route
@@ -34,12 +35,28 @@ class Rooms:
     """What the callbacks call: each a mock of the real class."""
 
     def __init__(self) -> None:
-        self.ingress, self.sidecars, self.redirects, self.forks, self.media, self.record_route, self.limits = (
+        (
+            self.ingress,
+            self.sidecars,
+            self.redirects,
+            self.forks,
+            self.media,
+            self.record_route,
+            self.limits,
+            self.floods,
+        ) = (
             create_autospec(kind, instance=True)
-            for kind in (Ingress, Sidecars, Redirects, Forks, MediaAnchor, RecordRoute, Limits)
+            for kind in (Ingress, Sidecars, Redirects, Forks, MediaAnchor, RecordRoute, Limits, Floods)
         )
         self.callbacks = Callbacks(
-            self.ingress, self.sidecars, self.redirects, self.forks, self.media, self.record_route, self.limits
+            self.ingress,
+            self.sidecars,
+            self.redirects,
+            self.forks,
+            self.media,
+            self.record_route,
+            self.limits,
+            self.floods,
         )
 
 

@@ -1,0 +1,52 @@
+"""A stranger who sends too much is not read: his packets cost no parsing, and no log lines if they are no SIP.
+
+pike counts requests only, those that could be read (`kemi.ingress`). This counts packets, before Kamailio reads them.
+"""
+
+from __future__ import annotations
+
+import time
+from functools import lru_cache
+
+from callinteractive.model import Site
+from callinteractive.numbers import Directory
+from kemi import ksr
+from kemi.guesses import has_proved
+
+MOST_PER_S = 50
+"""Packets of one stranger that each worker reads in a second. A party of a call is a stranger too, unless its address
+is configured."""
+_MOST_SOURCES = 4096
+
+
+class Floods:
+    """Counts for one worker. The site's trunks, phones and sidecars are not counted."""
+
+    def __init__(self, site: Site, directory: Directory) -> None:
+        own = {site.sidecars.host, *(listen.host for listen in site.listen)}
+        self._is_counted = lru_cache(maxsize=_MOST_SOURCES)(
+            lambda source: source not in own and not directory.knows_source(source)
+        )
+        self._second = 0
+        self._packets: dict[str, int] = {}
+
+    def is_too_much(self) -> bool:
+        """Whether the packet at hand is left unread."""
+        source = ksr.packet_source()
+        if not self._is_counted(source):
+            return False
+        second = int(time.monotonic())
+        if second != self._second:
+            self._second = second
+            self._packets.clear()
+        packets = self._packets.get(source, 0) + 1
+        if len(self._packets) < _MOST_SOURCES:
+            self._packets[source] = packets
+        if packets <= MOST_PER_S or has_proved(source):  # many phones of ours may be behind one NAT
+            return False
+        if packets == MOST_PER_S + 1:
+            ksr.log_warning(
+                f"more than {MOST_PER_S} packets a second of {source}, which is no trunk or phone of the configuration:"
+                " the rest of them is not read; if it is a carrier of yours, add its address to trunks[].from"
+            )
+        return True
