@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import struct
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -32,6 +33,13 @@ CONNECT_TIMEOUT_S = 0.4
 only after a second: a new attempt is faster."""
 PONG_TIMEOUT_S = 2.0
 RECONNECT_PAUSE_S = 0.1
+
+SAME_PRESS_S = 0.05
+"""Reports of one digit that come so close are one press. Some phones give each of an event's three end packets a
+timestamp of its own, and RTPengine takes them for three events. The ends of two presses are 80 ms apart at least: a key
+is down for 40 ms and up for 40 ms (ITU-T Q.24)."""
+_LATE_S = 0.03
+"""When we read so late, what came together may not have been sent together."""
 
 _PING = b"ready d7:command4:pinge"
 
@@ -73,6 +81,27 @@ class DigitFilter:
         if self._source is None:
             self._source = source
         return source is self._source
+
+
+@dataclass(slots=True)
+class Presses:
+    """One call's listener, and what it was told last."""
+
+    listener: DigitListener
+    _digit: str = ""
+    _at: float = -1.0
+    _batch: int = -1
+
+    def is_new(self, digit: str, at: float, batch: int, waited_s: float) -> bool:
+        """Whether a report is a press of its own, or a press that was reported before.
+
+        at: when the newest report of its batch, which was read at once, came; in seconds. waited_s: until it was read.
+        """
+        is_known = digit == self._digit and at - self._at <= SAME_PRESS_S
+        if is_known and batch == self._batch and waited_s > _LATE_S:
+            is_known = False
+        self._digit, self._at, self._batch = digit, at, batch
+        return not is_known
 
 
 class NotAnEventError(Exception):
@@ -190,11 +219,12 @@ class DtmfReceiver:
     def __init__(self, host: str, port: int) -> None:
         """host and port are those of RTPengine's `listen-tcp-ng`."""
         self._host, self._port = host, port
-        self._listeners: dict[str, DigitListener] = {}
+        self._listeners: dict[str, Presses] = {}
+        self._batch = 0
         self._connected = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self.received = 0  # events, of whatever call
-        self.ignored = 0  # of which: not understood, another sidecar's, or of a call that is over
+        self.ignored = 0  # of which: not understood, another sidecar's, of a call that is over, or of one press again
 
     async def open(self) -> None:
         """Start to connect, and wait until it is done, or until it is clear that nobody is there now."""
@@ -216,7 +246,7 @@ class DtmfReceiver:
 
     def subscribe(self, media_id: str, listener: DigitListener) -> None:
         """From now on the listener gets the call's digits, in order. A call has one listener."""
-        self._listeners[media_id] = listener
+        self._listeners[media_id] = Presses(listener)
 
     def unsubscribe(self, media_id: str) -> None:
         """Forget the call; does nothing for one that is not there."""
@@ -243,30 +273,34 @@ class DtmfReceiver:
             reader, writer = await asyncio.open_connection(self._host, self._port)
             try:
                 bound.reschedule(asyncio.get_running_loop().time() + PONG_TIMEOUT_S)
-                _notice_a_lost_host(writer.get_extra_info("socket"))
+                connection = writer.get_extra_info("socket")
+                _notice_a_lost_host(connection)
                 writer.write(_PING)
                 events = EventReader()
                 while data := await reader.read(_CHUNK):
+                    self._batch += 1
+                    waited_s = _waited_s(connection)
                     for event in events.feed(data):
                         if event.get(b"result") == b"pong":
                             bound.reschedule(None)
                             self._connected.set()
                             LOG.info("digits come from RTPengine", address=str(Address(self._host, self._port)))
                         else:
-                            self._on_event(event)
+                            self._on_event(event, waited_s)
                 raise ConnectionResetError("closed by RTPengine")
             finally:
                 writer.transport.abort()
 
-    def _on_event(self, event: dict[bytes, Bencoded]) -> None:
+    def _on_event(self, event: dict[bytes, Bencoded], waited_s: float) -> None:
         self.received += 1
         found = digit_of(event)
-        listener = self._listeners.get(found[0]) if found else None
-        if found is None or listener is None:
+        call = self._listeners.get(found[0]) if found else None
+        arrived_at = asyncio.get_running_loop().time() - waited_s
+        if found is None or call is None or not call.is_new(found[1].digit, arrived_at, self._batch, waited_s):
             self.ignored += 1
             return
         try:
-            listener(found[1])
+            call.listener(found[1])
         except Exception:  # one call's fault must not cost the others their digits
             LOG.exception("digit", media=found[0])
 
@@ -276,3 +310,9 @@ def _notice_a_lost_host(connection: socket.socket) -> None:
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for option, value in ((socket.TCP_KEEPIDLE, 2), (socket.TCP_KEEPINTVL, 1), (socket.TCP_KEEPCNT, 3)):
         connection.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
+def _waited_s(connection: socket.socket) -> float:
+    """How long ago the last octets came, as the kernel tells: tcpi_last_data_recv, in ms, of Linux's tcp_info."""
+    (waited_ms,) = struct.unpack_from("=I", connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104), 52)
+    return float(waited_ms) / 1000

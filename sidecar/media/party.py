@@ -89,7 +89,12 @@ class Party:
         return line is not None and line.hears and not line.cryptos and not self.source_of(line).is_known
 
     def learned_from(self, address: str, port: int) -> None:
-        """The first packet came from there. It holds until the party says that it is elsewhere."""
+        """The first packet came from there. It holds until the party says that it is elsewhere.
+
+        Not if its SIP comes from another address: that is rather a stranger, or a call from before RTPengine's restart.
+        """
+        if self.signalled_from and address != self.signalled_from:
+            return
         line = self.agreed.line
         self._said, self._learned = (line.address, line.port), (address, port)
 

@@ -317,3 +317,15 @@ async def test_delete_overtakes_what_waits(studio: Studio) -> None:
     with pytest.raises(MediaLost):
         await answering
     assert await studio.calls() == 0
+
+
+@pytest.mark.parametrize("apart", [0, 1], ids=["at once", "20 ms apart"])
+async def test_a_press_whose_timestamps_move_counts_once(studio: Studio, apart: int) -> None:
+    """Some phones give each packet of an event a timestamp of its own (RFC 4733 2.1 wants one for all)."""
+    phone = await studio.phone()
+    call = await studio.answered(phone)
+    for _ in range(3):
+        await phone.send_moving_digit("7", ends_apart=apart)
+    await phone.send_digits("77", duration_s=0.04, gap_s=0.04)
+    await phone.send_digits("8")
+    await call.expect_digits("777778")

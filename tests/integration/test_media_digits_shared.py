@@ -38,7 +38,7 @@ class Sidecar:
     async def dials(self, digits: str) -> None:
         """Answered by RTPengine, the caller dials; returns when the digits are here, or should be."""
         self.digits = ""
-        media = CallMedia(self._ng, self._media_id)
+        media = CallMedia(self._ng, self._media_id, caller_from=PHONES)
         self.phone.send_to(await media.answer(self.phone.sdp()))
         await self.phone.send_digits(digits)
         async with asyncio.timeout(5):

@@ -189,6 +189,19 @@ class RtpEndpoint:
             await self._send(self._event(EVENT_CODES.index(digit), duration_s))
             await self._send(self._audio(silence(gap_s, self.codec.rate)))
 
+    async def send_moving_digit(self, digit: str, ends_apart: int = 1) -> None:
+        """A key as broken phones send it: each packet has a timestamp of its own. ends_apart: ticks of 20 ms."""
+        assert self.telephone_event is not None
+        code, step = EVENT_CODES.index(digit), round(self.codec.clock * FRAME_S)
+        updates = [(self.telephone_event, tick == 0, 0, struct.pack("!BBH", code, 10, step)) for tick in range(4)]
+        ends = [
+            (self.telephone_event, False, 0 if ends_apart else step * each, struct.pack("!BBH", code, 0x8A, step))
+            for each in range(3)
+        ]
+        await self._send(_Frame((packet,)) for packet in updates)
+        await self._send(iter([_Frame((end,)) for end in ends] if ends_apart else [_Frame(tuple(ends))]))
+        await self._send(self._audio(silence(0.1, self.codec.rate)))
+
     def _audio(self, samples: Samples) -> Iterator[_Frame]:
         size = round(self.codec.rate * FRAME_S)
         for start in range(0, len(samples) - size + 1, size):

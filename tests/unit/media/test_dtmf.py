@@ -23,6 +23,7 @@ from sidecar.media.dtmf import (
     DtmfReceiver,
     EventReader,
     NotAnEventError,
+    Presses,
     digit_of,
 )
 
@@ -150,6 +151,24 @@ def test_the_first_way_that_delivers_is_the_calls_way() -> None:
     for first, second in ((DigitSource.RTP, DigitSource.INFO), (DigitSource.INFO, DigitSource.RTP)):
         digits = DigitFilter()
         assert [digits.accepts(source) for source in (first, second, first, second)] == [True, False, True, False]
+
+
+@pytest.mark.parametrize(
+    ("reports", "presses"),
+    [
+        # digit, when, batch, how long it waited
+        ([("7", 0.00, 1, 0), ("7", 0.02, 2, 0), ("7", 0.04, 3, 0)], "7"),  # moving timestamps
+        ([("7", 0.00, 1, 0), ("7", 0.00, 1, 0), ("7", 0.00, 1, 0)], "7"),
+        ([("7", 0.00, 1, 0), ("7", 0.03, 2, 0), ("7", 0.06, 3, 0)], "7"),
+        ([("7", 0.00, 1, 0), ("7", 0.08, 2, 0)], "77"),  # the fastest that ITU-T Q.24 knows
+        ([("7", 0.00, 1, 0), ("7", 0.08, 2, 0.05), ("7", 0.16, 3, 0)], "777"),
+        ([("7", 0.20, 1, 0.1), ("7", 0.20, 1, 0.1)], "77"),  # we were busy: when the first one came is not known
+        ([("7", 0.00, 1, 0), ("8", 0.01, 2, 0), ("7", 0.02, 3, 0)], "787"),
+    ],
+)
+def test_one_press_counts_once(reports: list[tuple[str, float, int, float]], presses: str) -> None:
+    call = Presses(lambda _digit: None)
+    assert "".join(report[0] for report in reports if call.is_new(*report)) == presses
 
 
 class FakeEngine:
