@@ -1,4 +1,4 @@
-"""Where the numbers of a plan lead, what happens to a branch that fails, which code tells it (A10-A14)."""
+"""Where the numbers of a plan lead, and what a log says of one that leads nowhere (A10, A14)."""
 
 from __future__ import annotations
 
@@ -10,10 +10,8 @@ from callinteractive.facts import CallFacts
 from callinteractive.headers import CallerHeader, CallHeader, TransferHeader
 from callinteractive.model import Extension
 from callinteractive.numbers import Directory
-from kemi import fork
 from kemi.anchor import Anchoring, MediaAnchor
 from kemi.fork import Forks
-from kemi.ksr import Route
 from kemi.places import Places
 from kemi.record_route import RecordRoute
 from kemi.transfer import Transfer
@@ -88,13 +86,6 @@ def test_no_route_is_404(ksr: FakeKsr) -> None:
     assert not ksr.called("tm.t_relay")
 
 
-@pytest.mark.parametrize(("timeout_s", "milliseconds"), [(None, 60_000), (7, 7_000)])
-def test_time_to_answer(ksr: FakeKsr, timeout_s: int | None, milliseconds: int) -> None:
-    start(ksr, "306", timeout_s=timeout_s)
-    assert ksr.called("tm.t_set_fr") == [(milliseconds, fork.SILENT_MS)]
-    assert ksr.called("tm.t_set_max_lifetime") == [(milliseconds, 0)]
-
-
 def test_more_targets_than_tm_can_fork_to(ksr: FakeKsr) -> None:
     assert len(start(ksr, "307", contacts=tuple(f"sip:{n}@h" for n in range(40)))) == 30
     with pytest.raises(HeaderError):
@@ -118,119 +109,12 @@ def test_ivr_s_headers_are_its_branch_s_only(ksr: FakeKsr) -> None:
     assert facts.call_id != FACTS.call_id
 
 
-def fail_branch(ksr: FakeKsr, index: int, code: int, timed_out: bool = False, replied: bool = True) -> list[str]:
-    """Run a branch's failure route; returns the URIs that are tried next."""
-    before = len(ksr.called("seturi"))
-    ksr.results.update(
-        {
-            "tm.t_get_branch_index": index,
-            "tm.t_get_status_code": code,
-            "tm.t_branch_timeout": 1 if timed_out else -1,
-            "tm.t_branch_replied": 1 if replied else -1,
-        }
-    )
-    FORKS.on_branch_failure()
-    return [uri for (uri,) in ksr.called("seturi")[before:]]
-
-
-@pytest.mark.parametrize(
-    ("code", "timed_out", "replied", "next_trunk"),
-    [
-        (503, False, True, True),
-        (500, False, True, True),
-        (408, True, False, True),
-        (408, True, True, False),
-        (408, False, True, False),
-        (486, False, True, False),
-        (404, False, True, False),
-        (603, False, True, False),
-    ],
-)
-def test_failing_trunk(ksr: FakeKsr, code: int, timed_out: bool, replied: bool, next_trunk: bool) -> None:
-    phone, external = start(ksr, "306", "+7495")
-    enter_branch(ksr, 0, phone)
-    enter_branch(ksr, 1, external)
-    tried = fail_branch(ksr, 1, code, timed_out, replied)
-    assert tried == (["sip:+7495@127.0.0.3:5080;transport=tcp"] if next_trunk else [])
-    if next_trunk:
-        assert ksr.called("tm.t_on_branch_failure")[-1] == (Route.TARGET_FAILED,)
-        enter_branch(ksr, 2, tried[0])
-        assert fail_branch(ksr, 2, code, timed_out, replied) == []  # that was the last
-    assert fail_branch(ksr, 0, 503) == []  # a phone has nobody to stand in
-
-
-def test_nothing_is_tried_for_a_caller_who_has_gone(ksr: FakeKsr) -> None:
-    [uri] = start(ksr, "+7495")
-    enter_branch(ksr, 0, uri)
-    ksr.results["tm.t_is_canceled"] = 1
-    assert fail_branch(ksr, 0, 503) == []
-
-
 def test_dead_trunk_comes_not_first(ksr: FakeKsr) -> None:
     ksr.results["dispatcher.ds_is_active_uri"] = lambda _group, uri: 1 if "127.0.0.3" in uri else -1
     assert start(ksr, "+7495") == ["sip:+7495@127.0.0.3:5080;transport=tcp"]
     ksr.results["dispatcher.ds_is_active_uri"] = -1
     ksr.calls.clear()
     assert start(ksr, "+7495") == ["sip:+7495@127.0.0.2:5080"]  # none answers probes: some carriers never do
-
-
-def reply(ksr: FakeKsr, index: int, status: int, body: bool = False) -> None:
-    ksr.results.update({"tm.t_get_branch_index": index, "kx.get_status": status, "textops.has_body": 1 if body else -1})
-    FORKS.on_reply()
-
-
-@pytest.mark.parametrize("early_media", [True, False])
-def test_early_media(ksr: FakeKsr, early_media: bool) -> None:
-    start(ksr, "306", early_media=early_media)
-    reply(ksr, 0, 183, body=True)
-    assert bool(ksr.called("textopsx.remove_body")) is not early_media
-    assert bool(ksr.called("textopsx.exclude_hf_value")) is not early_media
-
-
-@pytest.mark.parametrize(("status", "body"), [(180, False), (200, True), (100, False)])
-def test_other_replies_pass_as_they_are(ksr: FakeKsr, status: int, body: bool) -> None:
-    start(ksr, "306")
-    reply(ksr, 0, status, body)
-    assert not ksr.called("textopsx.change_reply_status")
-
-
-@pytest.mark.parametrize(
-    ("replies", "picked", "told"),
-    [
-        ([(0, 486), (1, 404)], 404, [486]),
-        ([(0, 486), (1, 486)], 486, []),
-        ([(0, 180), (1, 486)], 486, [408]),
-        ([(0, 180), (1, 180)], 408, []),
-        ([(0, 180), (0, 486), (1, 404)], 404, [486]),
-        ([(0, 180), (1, 180), (0, 486)], 486, [408]),
-        ([(0, 302)], 302, [480]),
-        ([(0, 302), (1, 486)], 302, [486]),
-        ([(0, 180), (1, 603)], 603, []),
-        ([(0, 404)], 404, []),
-    ],
-)
-def test_final_code(ksr: FakeKsr, replies: list[tuple[int, int]], picked: int, told: list[int]) -> None:
-    start(ksr, "306", "001*306")
-    for index, status in replies:
-        reply(ksr, index, status)
-    ksr.results["tm.t_get_status_code"] = picked
-    assert fork.outcome()[0] == (told or [picked])[0]
-
-
-def test_each_branch_s_end_is_one_line_of_the_log(ksr: FakeKsr) -> None:
-    start(ksr, "000*306", "001*306", "+15550100")
-    for index, uri in enumerate(["sip:306@127.0.0.4:5090", "sip:306@127.0.0.5:5090", "sip:+15550100@127.0.0.2:5080"]):
-        ksr.results.update({"tm.t_get_branch_index": index, "kx.get_ruri": uri})
-        FORKS.on_branch()
-    ksr.results["textops.has_body"] = -1
-    for index, status, phrase in [(0, 180, "Ringing"), (0, 486, "Busy Here"), (1, 404, "Not Found"), (2, 200, "OK")]:
-        ksr.results.update({"tm.t_get_branch_index": index, "kx.get_status": status, "pv.get": phrase})
-        FORKS.on_reply()
-    assert [text for (text,) in ksr.called("notice")] == [
-        f"transfer of call {'a' * 32}: 000*306 at sip:306@127.0.0.4:5090: rang, refused: 486 Busy Here\n",
-        f"transfer of call {'a' * 32}: 001*306 at sip:306@127.0.0.5:5090: failed: 404 Not Found\n",
-        f"transfer of call {'a' * 32}: +15550100 at sip:+15550100@127.0.0.2:5080: answered\n",
-    ]
 
 
 def test_a_number_that_leads_nowhere_is_a_line_of_the_log(ksr: FakeKsr) -> None:
