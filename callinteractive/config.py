@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_network
+from collections.abc import Mapping
 
 from callinteractive.actions import BY_YAML_KEY, INVALID, START, TIMEOUT, Action, Context
 from callinteractive.document import Document, Value
@@ -16,38 +15,36 @@ from callinteractive.model import (
     EXTENSION_SETUPS,
     TRUNK_CALLS,
     TRUNK_SETUPS,
-    Address,
     Defaults,
     Extension,
     IdentityHeader,
     Ivr,
     IvrFile,
     Kamailio,
-    Listen,
     RtpEngine,
     SidecarPool,
     Site,
     Trunk,
 )
-from callinteractive.sounds import is_sound_name
+from callinteractive.spelling import (
+    check_did,
+    check_extended,
+    check_host,
+    check_identifier,
+    check_interface,
+    check_unique,
+    read_address,
+    read_listen,
+    read_network,
+    read_sip_uri,
+    read_sound,
+    socket_host,
+)
 from callinteractive.written import Value as WrittenValue
 from callinteractive.written import WrittenAction
 
 _WITHDRAWN = {"dtmf_port": "is no longer needed, take it out: digits come from `ng`, over TCP"}
-_EXTENDED = re.compile(r"[0-9]{1,10}\*[0-9]{1,10}", re.ASCII)
-_DID = re.compile(r"\+?[0-9]{1,20}", re.ASCII)
 _OPTION = re.compile(r"[0-9*#A-D]{1,32}", re.ASCII)
-_ID = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
-_HOST = r"(?:[0-9A-Za-z.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])"
-"""A host as a URI writes it; `_socket_host` makes of it what a socket takes."""
-_INTERFACE = re.compile(r"[0-9A-Za-z._:/!\[\]-]{1,253}", re.ASCII)
-_ADDRESS = re.compile(rf"({_HOST}):([0-9]{{1,5}})", re.ASCII)
-_LISTEN = re.compile(rf"(udp|tcp):({_HOST}):([0-9]{{1,5}})", re.ASCII)
-_SIP_URI = re.compile(
-    rf"sip:(?:[0-9A-Za-z*._~+-]{{1,64}}@)?({_HOST})(?::([0-9]{{1,5}}))?(?:;transport=(?:udp|tcp))?", re.ASCII
-)
-
-
 _LIMITS = ("max_calls", "max_setups_per_s")
 _MOST = 1_000_000
 
@@ -79,7 +76,7 @@ def load_site(text: str, filename: str) -> Site:
     extensions = [(item, _extension(item)) for item in root["extensions"].items()]
     site = Site(
         node=root["node"].integer(None, 0, 2**63),
-        listen=_listen(sip["listen"]),
+        listen=read_listen(sip["listen"]),
         trunks=tuple(trunk for _, trunk in trunks),
         extensions=tuple(extension for _, extension in extensions),
         sidecars=_sidecars(root["sidecars"]),
@@ -89,9 +86,9 @@ def load_site(text: str, filename: str) -> Site:
         defaults=_defaults(root["defaults"]),
         internal_calls=root["internal_calls"].boolean(True),
     )
-    _unique("trunk", ((item, trunk.name) for item, trunk in trunks))
-    _unique("extension", ((item, extension.number) for item, extension in extensions))
-    _unique("extension id", ((item, str(extension.id)) for item, extension in extensions))
+    check_unique("trunk", ((item, trunk.name) for item, trunk in trunks))
+    check_unique("extension", ((item, extension.number) for item, extension in extensions))
+    check_unique("extension id", ((item, str(extension.id)) for item, extension in extensions))
     document.finish()
     return site
 
@@ -110,9 +107,9 @@ def load_ivr_file(text: str, filename: str) -> IvrFile:
             where.wrong(f"jumps to context {context[:40]!r}, which is not configured")
         elif option not in contexts[context].options:
             where.wrong(f"jumps to option {option[:40]!r}, but context {context!r} has no such option")
-    _unique("IVR", ((item, ivr.number) for item, ivr in ivrs))
-    _unique("IVR id", ((item, str(ivr.id)) for item, ivr in ivrs))
-    _unique("DID", ((item, did.removeprefix("+")) for item, ivr in ivrs for did in ivr.dids))
+    check_unique("IVR", ((item, ivr.number) for item, ivr in ivrs))
+    check_unique("IVR id", ((item, str(ivr.id)) for item, ivr in ivrs))
+    check_unique("DID", ((item, did.removeprefix("+")) for item, ivr in ivrs for did in ivr.dids))
     document.finish()
     return IvrFile(tuple(ivr for _, ivr in ivrs), contexts)
 
@@ -139,19 +136,18 @@ def _ivr(value: Value, contexts: Mapping[str, Context]) -> Ivr:
         "follow_redirects",
         "max_calls",
     )
-    max_calls = section["max_calls"]
     entry = section["entry_context"]
     ivr = Ivr(
-        number=section["number"].checked(_extended),
+        number=section["number"].checked(check_extended),
         id=section["id"].integer(None, 0, 2**63),
         entry_context=entry.text(),
-        dids=tuple(item.checked(_did) for item in section["dids"].items()),
+        dids=tuple(item.checked(check_did) for item in section["dids"].items()),
         answer="at_once" if section["answer"].choice("at_once", ("at_once", "on_media")) == "at_once" else "on_media",
         lifetime_s=section["lifetime"].integer(3600, 1, 86_400),
         connect_timeout_s=section["connect_timeout_s"].number(float, 2.0, 0.05, 60),
         request_timeout_s=section["request_timeout_s"].number(float, 10.0, 0.05, 120),
         follow_redirects=section["follow_redirects"].boolean(False),
-        max_calls=None if max_calls.is_missing else max_calls.integer(None, 1, _MOST),
+        max_calls=section["max_calls"].optional_integer(1, _MOST),
     )
     if entry.is_missing:
         return ivr
@@ -163,21 +159,20 @@ def _ivr(value: Value, contexts: Mapping[str, Context]) -> Ivr:
 
 
 def _context(name: str, value: Value, jumps: Jumps) -> Context:
-    if not _ID.fullmatch(name):
+    if check_identifier(name):
         value.wrong("a context's ID is at most 64 letters, digits, _ and -")
     section = value.section(
         "options", "digit_len", "name", "timeout", "inter_digit_timeout", "max_silent_rounds", "pool"
     )
     written = section["options"].entries()
     options = {option: _rules(rules, jumps) for option, rules in written.items()}
-    digit_len = section["digit_len"]
     context = Context(
         id=name,
         name=section["name"].text(name),
         options=options,
         timeout_ms=section["timeout"].integer(5000, 1, 3_600_000),
         inter_digit_timeout_ms=section["inter_digit_timeout"].integer(2000, 1, 60_000),
-        digit_len=None if digit_len.is_missing else digit_len.integer(None, 1, 32),
+        digit_len=section["digit_len"].optional_integer(1, 32),
         max_silent_rounds=section["max_silent_rounds"].integer(3, 0, 1000),
         pool=section["pool"].optional_text(),
     )
@@ -237,26 +232,12 @@ def _written_value(value: Value) -> WrittenValue:
     return tuple(item.text() for item in value.items()) if value.is_list else value.scalar()
 
 
-def _listen(value: Value) -> tuple[Listen, ...]:
-    found = []
-    for item in value.items():
-        match = _LISTEN.fullmatch(item.text())
-        host = _socket_host(match[2]) if match else None
-        if match and host and 1 <= int(match[3]) <= 65535:
-            found.append(Listen("udp" if match[1] == "udp" else "tcp", host, int(match[3])))
-        else:
-            item.wrong('must be like "udp:127.0.0.1:5060" or "tcp:127.0.0.1:5060"')
-    if not any(listen.transport == "udp" for listen in found):
-        value.wrong("at least one UDP address is needed: Kamailio speaks UDP with the sidecars")
-    return tuple(found)
-
-
 def _trunk(value: Value) -> Trunk:
     section = value.section("name", "from", "to", "identity", "trusted", "anchor_media", *_LIMITS)
     trunk = Trunk(
-        name=section["name"].checked(_identifier),
-        sources=tuple(network for item in section["from"].items() if (network := _network(item))),
-        to=_sip_uri(section["to"])[0],
+        name=section["name"].checked(check_identifier),
+        sources=tuple(network for item in section["from"].items() if (network := read_network(item))),
+        to=read_sip_uri(section["to"])[0],
         identity=_identity(section["identity"]),
         is_trusted=section["trusted"].boolean(False),
         anchors_media=section["anchor_media"].boolean(False),
@@ -270,9 +251,9 @@ def _trunk(value: Value) -> Trunk:
 
 def _extension(value: Value) -> Extension:
     section = value.section("contact", "number", "id", "password", "anchor_media", *_LIMITS)
-    contact, host = _sip_uri(section["contact"])
+    contact, host = read_sip_uri(section["contact"])
     extension = Extension(
-        number=section["number"].checked(_extended),
+        number=section["number"].checked(check_extended),
         id=section["id"].integer(None, 0, 2**63),
         contact=contact,
         password=section["password"].optional_text() or None,
@@ -292,7 +273,7 @@ def _sidecars(value: Value) -> SidecarPool:
     count = section["count"].integer(default.count, 1, MAX_SIDECARS)
     pool = SidecarPool(
         count=count,
-        host=_socket_host(section["host"].checked(_host, default.host)) or default.host,
+        host=socket_host(section["host"].checked(check_host, default.host)) or default.host,
         base_port=section["base_port"].integer(default.base_port, 1, 65535 - MAX_SIDECARS),
         metrics_port=section["metrics_port"].integer(default.metrics_port, 1, 65535 - MAX_SIDECARS),
         pools={
@@ -306,7 +287,7 @@ def _sidecars(value: Value) -> SidecarPool:
     if len(set(members)) != len(members):
         value.wrong("a sidecar can be in one pool only")
     for name, indexes in pool.pools.items():
-        if not indexes or not _ID.fullmatch(name):
+        if not indexes or check_identifier(name):
             value.wrong(f"pool {name[:40]!r} needs a plain name and at least one sidecar: pools: {{vip: [1]}}")
     if not pool.members(None):
         value.wrong("at least one sidecar must be in no pool, for the contexts that name none")
@@ -325,21 +306,17 @@ def _identity(value: Value) -> tuple[IdentityHeader, ...]:
 def _kamailio(value: Value) -> Kamailio:
     section, default = value.section("workers", "shared_mb", "private_mb"), Kamailio()
     return Kamailio(
-        workers=_optional_integer(section["workers"], 1, 256),
+        workers=section["workers"].optional_integer(1, 256),
         shared_mb=section["shared_mb"].integer(default.shared_mb, 32, 65_536),
         private_mb=section["private_mb"].integer(default.private_mb, 8, 1024),
     )
-
-
-def _optional_integer(value: Value, least: int, most: int) -> int | None:
-    return None if value.is_missing else value.integer(None, least, most)
 
 
 def _rtpengine(value: Value) -> RtpEngine:
     keys = ("ng", "ports", "interface", "http_port", "timeout_s", "threads", "kernel_table")
     section = value.section(*keys, withdrawn=_WITHDRAWN)
     default = RtpEngine()
-    ng = _address(section["ng"], default.ng)
+    ng = read_address(section["ng"], default.ng)
     default_ports = [default.port_min, default.port_max]
     ports = [item.integer(None, 1024, 65535) for item in section["ports"].items()] or default_ports
     if len(ports) != 2 or ports[0] >= ports[1]:
@@ -347,13 +324,13 @@ def _rtpengine(value: Value) -> RtpEngine:
         ports = default_ports
     return RtpEngine(
         ng=ng,
-        interface=section["interface"].checked(_interface, default.interface),
+        interface=section["interface"].checked(check_interface, default.interface),
         port_min=ports[0],
         port_max=ports[1],
-        http_port=None if (http := section["http_port"]).is_missing else http.integer(None, 1, 65535),
+        http_port=section["http_port"].optional_integer(1, 65535),
         timeout_s=section["timeout_s"].integer(default.timeout_s, 10, 86_400),
-        threads=_optional_integer(section["threads"], 1, 256),
-        kernel_table=_optional_integer(section["kernel_table"], 0, 63),
+        threads=section["threads"].optional_integer(1, 256),
+        kernel_table=section["kernel_table"].optional_integer(0, 63),
     )
 
 
@@ -361,83 +338,5 @@ def _defaults(value: Value) -> Defaults:
     section, default = value.section("transfer_timeout_s", "ringback"), Defaults()
     return Defaults(
         transfer_timeout_s=section["transfer_timeout_s"].integer(default.transfer_timeout_s, 1, 3600),
-        ringback=_sound(section["ringback"]),
+        ringback=read_sound(section["ringback"]),
     )
-
-
-def _address(value: Value, default: Address) -> Address:
-    match = _ADDRESS.fullmatch(value.text(str(default)))
-    host = _socket_host(match[1]) if match else None
-    if match and host and 1 <= int(match[2]) <= 65535:
-        return Address(host, int(match[2]))
-    value.wrong('must be like "127.0.0.1:22222"')
-    return default
-
-
-def _network(value: Value) -> IPv4Network | IPv6Network | None:
-    try:
-        return ip_network(value.text())
-    except ValueError as error:
-        value.wrong(f'must be an address or a network like "127.0.0.2/32": {error}')
-        return None
-
-
-def _sip_uri(value: Value) -> tuple[str | None, str | None]:
-    """The URI and its host."""
-    uri = value.optional_text()
-    if uri is None:
-        return None, None
-    match = _SIP_URI.fullmatch(uri)
-    host = _socket_host(match[1]) if match else None
-    if match and host and 1 <= int(match[2] or 5060) <= 65535:
-        return uri, host
-    value.wrong(f'must be a SIP URI like "sip:306@127.0.0.3:5090", not {uri[:60]!r}')
-    return None, None
-
-
-def _sound(value: Value) -> str | None:
-    name = value.optional_text()
-    if name is None or is_sound_name(name):
-        return name
-    value.wrong("must be the name of a file in the sound library")
-    return None
-
-
-def _extended(text: str) -> str | None:
-    return None if _EXTENDED.fullmatch(text) else 'must be an extended number like "000*332"'
-
-
-def _did(text: str) -> str | None:
-    return None if _DID.fullmatch(text) else 'must be a number like "+78123210001"'
-
-
-def _identifier(text: str) -> str | None:
-    return None if _ID.fullmatch(text) else "must be at most 64 letters, digits, _ and -"
-
-
-def _host(text: str) -> str | None:
-    is_host = re.fullmatch(_HOST, text, re.ASCII) and _socket_host(text)
-    return None if is_host else 'must be an address like 127.0.0.1 or "[::1]"'
-
-
-def _socket_host(text: str) -> str | None:
-    """A URI's host as a socket takes and names it: an IPv6 address shortest and without brackets. None: no address."""
-    if not text.startswith("["):
-        return text
-    try:
-        return str(IPv6Address(text[1:-1]))
-    except ValueError:
-        return None
-
-
-def _interface(text: str) -> str | None:
-    return None if _INTERFACE.fullmatch(text) else "must be an address of this machine, like 127.0.0.1"
-
-
-def _unique(what: str, names: Iterable[tuple[Value, str]]) -> None:
-    first: dict[str, int] = {}
-    for where, name in names:
-        if name in first:
-            where.wrong(f"{what} {name!r} is configured twice, first in line {first[name]}")
-        elif name:
-            first[name] = where.line

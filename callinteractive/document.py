@@ -98,6 +98,9 @@ class Value:
     def integer(self, default: int | None, least: int, most: int) -> int:
         return self.number(int, default, least, most)
 
+    def optional_integer(self, least: int, most: int) -> int | None:
+        return None if self.is_missing else self.integer(None, least, most)
+
     def choice(self, default: str, allowed: tuple[str, ...]) -> str:
         value = self.text(default)
         if value in allowed:

@@ -122,3 +122,23 @@ def test_each_branch_s_end_is_one_line_of_the_log(ksr: FakeKsr) -> None:
         f"transfer of call {'a' * 32}: 001*306 at sip:306@127.0.0.5:5090: failed: 404 Not Found\n",
         f"transfer of call {'a' * 32}: +15550100 at sip:+15550100@127.0.0.2:5080: answered\n",
     ]
+
+
+@pytest.mark.parametrize(
+    ("contact", "named"),
+    [
+        ("", True),
+        ("*", True),
+        ("<", True),
+        ("<tel:306>", True),
+        ("<sip:#31#306@127.0.0.4:5090>", False),
+        ("<sip:a@name>", False),
+    ],
+)
+def test_a_200_whose_contact_leads_nowhere_gets_one(ksr: FakeKsr, contact: str, named: bool) -> None:
+    start(ksr, "000*306")
+    ksr.results.update({"kx.get_srcip": "127.0.0.4", "kx.get_srcport": 5090, "pv.get": "UDP"})
+    ksr.headers["Contact"] = contact
+    reply(ksr, 0, 200, body=True)
+    added = [lines for (lines,) in ksr.called("hdr.append") if lines.startswith("Contact")]
+    assert added == (["Contact: <sip:127.0.0.4:5090>\r\n"] if named else [])

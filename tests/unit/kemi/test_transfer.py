@@ -123,23 +123,3 @@ def test_a_number_that_leads_nowhere_is_a_line_of_the_log(ksr: FakeKsr) -> None:
     told = [text for (text,) in ksr.called("notice")]
     assert ["is not registered" in text for text in told] == [True, False]
     assert "no trunk in site.yaml has a `to`" in told[1]
-
-
-@pytest.mark.parametrize(
-    ("contact", "named"),
-    [
-        ("", True),
-        ("*", True),
-        ("<", True),
-        ("<tel:306>", True),
-        ("<sip:#31#306@127.0.0.4:5090>", False),
-        ("<sip:a@name>", False),
-    ],
-)
-def test_a_200_whose_contact_leads_nowhere_gets_one(ksr: FakeKsr, contact: str, named: bool) -> None:
-    start(ksr, "000*306")
-    ksr.results.update({"kx.get_srcip": "127.0.0.4", "kx.get_srcport": 5090, "pv.get": "UDP"})
-    ksr.headers["Contact"] = contact
-    reply(ksr, 0, 200, body=True)
-    added = [lines for (lines,) in ksr.called("hdr.append") if lines.startswith("Contact")]
-    assert added == (["Contact: <sip:127.0.0.4:5090>\r\n"] if named else [])
