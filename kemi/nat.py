@@ -86,7 +86,7 @@ def mark_reply(*, is_alias: bool) -> None:
         return  # another proxy is between us and the callee
     source = ksr.source()[0]
     host = _contact_host()
-    if leads_nowhere(host, source) or (is_alias and address_of(host) != address_of(source)):
+    if leads_nowhere(host, source) or (is_alias and address_of(host) != address_of(source)) or _is_ours(host, source):
         ksr.add_contact_alias()
 
 
@@ -101,8 +101,13 @@ def name_callee() -> None:
 
 def _mark_request() -> None:
     host, source = _contact_host(), ksr.source()[0]
-    if host != source and leads_nowhere(host, source, ksr.via_host()):
+    if host != source and (leads_nowhere(host, source, ksr.via_host()) or _is_ours(host, source)):
         ksr.add_contact_alias()
+
+
+def _is_ours(host: str, source: str) -> bool:
+    """Whether a Contact of somebody else names us: a GRUU (RFC 5627), which we would have to look up."""
+    return host == ksr.received_at() and host != source
 
 
 def _contact_host() -> str:

@@ -70,7 +70,8 @@ class Transfer:
             raise Refused(480, "Temporarily Unavailable")  # none of its phones is registered
         is_own = says.number in (caller.number, caller.short_number)
         shown = Identity("", "") if says.is_anonymous else says if is_own else Identity.of(says.name, caller.number)
-        self._forks.fork(targets, ForkOptions(self._site.defaults.transfer_timeout_s, True, shown, is_own))
+        timeout_s = self._site.defaults.transfer_timeout_s
+        self._forks.fork(targets, ForkOptions(timeout_s, True, shown, is_own, ksr.call_id()))
 
     def carry_out(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.e2e.conftest import PlaceCall
-from tests.e2e.ivr import TRANSFER
+from tests.e2e.ivr import SCRIPTED_GET, TRANSFER
 from tests.e2e.transfers import REGISTERED, both_hear, transfer
 from tests.support.callee import Callee
 from tests.support.sipp import Sipp, free_udp_port
@@ -17,17 +17,22 @@ HANGUP = actions("<Hangup/>")
 
 
 async def register(
-    stack: RunningStack, contact: str, expires: int = 600, password: str = PASSWORD, status: int = 200
+    stack: RunningStack,
+    contact: str,
+    expires: int = 600,
+    password: str = PASSWORD,
+    status: int = 200,
+    scenario: str = "register",
 ) -> None:
     """Register the phone of extension 000*308 from an address that nobody has configured."""
     async with Sipp(
-        "register",
+        scenario,
         local=stack.net.stranger,
         target=stack.net.sip,
         service=REGISTERED,
         keys={"contact": contact, "expires": str(expires)},
         arguments=("-au", REGISTERED, "-ap", password),
-        replace={'<recv response="200"/>': f'<recv response="{status}"/>'},
+        replace=None if status == 200 else {'<recv response="200"/>': f'<recv response="{status}"/>'},
     ) as sipp:
         await sipp.finished(within_s=3)
 
@@ -79,6 +84,38 @@ async def test_all_phones_of_an_extension_ring(
     finally:
         for contact in contacts:
             await register(stack, contact, expires=0)
+
+
+def gruu(stack: RunningStack) -> str:
+    """What Linphone takes for its Contact when a registrar has ever given it one: an address of the registrar."""
+    host, port = stack.net.sip
+    return f"<sip:{REGISTERED}@{host}:{port};gr=urn:uuid:5b0ba4d2-8a35-00a5-9a3b-7d1e37a5a0c1>"
+
+
+async def test_linphone_is_rung(call: PlaceCall, web: FakeWebApp, caller: str, stack: RunningStack) -> None:
+    """INVITE, ACK and BYE reach it, also if it uses a GRUU as its Contact (P23)."""
+    web.on(caller, transfer(REGISTERED))
+    at = (stack.net.stranger, free_udp_port(stack.net.stranger))
+    contact = f"sip:{REGISTERED}@{at[0]}:{at[1]};transport=udp"
+    await register(stack, contact, scenario="linphone-register")
+    own = {"<sip:callee@[local_ip]:[local_port]>": gruu(stack)}
+    async with Callee(stack.net.sip, at, replace=own) as callee, call(TRANSFER) as phone:
+        await phone.answered()
+        await callee.rings()
+        await callee.picks_up()
+        await both_hear(phone.sound, callee.sound)
+        await phone.hang_up()
+        await callee.hung_up()
+    await register(stack, contact, expires=0, scenario="linphone-register")
+
+
+async def test_linphone_calls(call: PlaceCall, web: FakeWebApp, stack: RunningStack) -> None:
+    """The IVR's BYE reaches it (P23)."""
+    web.on("306", HANGUP)
+    own = {"<sip:phone@[local_ip]:[local_port];transport=[transport]>": gruu(stack)}
+    async with call(SCRIPTED_GET, is_internal=True, replace=own) as phone:
+        await phone.answered()
+        await phone.hung_up()
 
 
 async def test_a_wrong_password_registers_nothing(
