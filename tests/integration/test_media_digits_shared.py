@@ -59,7 +59,8 @@ async def sidecars(engine: RunningRtpEngine) -> AsyncIterator[list[Sidecar]]:
         ng = NgClient(*ENGINE.ng)
         await ng.open()
         stack.callback(ng.close)
-        phones = [await stack.enter_async_context(RtpEndpoint(PHONES)) for _ in range(SIDECARS)]
+        # Quiet until they dial. Otherwise one still sends to its port of before the restart, which another now has.
+        phones = [await stack.enter_async_context(RtpEndpoint(PHONES, quiet=True)) for _ in range(SIDECARS)]
         started = [Sidecar(index, ng, phone) for index, phone in enumerate(phones)]
         for sidecar in started:
             stack.push_async_callback(sidecar.receiver.close)
