@@ -12,6 +12,7 @@ from callinteractive.model import Extension, Ivr, Site, Trunk
 from callinteractive.numbers import Directory
 from kemi import identity, ksr, nat
 from kemi.anchor import Anchoring, MediaAnchor
+from kemi.checks import check
 from kemi.facts import find_identity, new_call_id, parse_dialled, uri_parameters
 from kemi.guesses import has_proved
 from kemi.ksr import Match
@@ -91,7 +92,7 @@ class Ingress:
 
     def _in_dialog(self, method: str, mark: Mark) -> None:
         """RFC 3261 16.4: to where the dialog's Route set says, if `mark` allows it."""
-        _check()
+        check(method, is_for_us=False)
         if method not in IN_DIALOG:
             raise Refused(405, "Method Not Allowed", ALLOW)
         if ksr.has_private_headers():
@@ -128,7 +129,7 @@ class Ingress:
             raise Answered  # by silence: an answer would only help to flood somebody else
         if not (from_sidecar or from_us):
             nat.reply_to_source()
-        _check()
+        check(method, is_for_us=True)
         if sender:
             ksr.keep_connection()
         if ksr.has_to_tag() or method == "CANCEL":
@@ -221,11 +222,3 @@ class Ingress:
         """Whether the caller's media is anchored, of an INVITE that spirals."""
         said = ksr.header(AnchorHeader.NAME) if self._anchors else ""
         return bool(said) and AnchorHeader.parse(said).caller
-
-
-def _check() -> None:
-    """RFC 3261 16.3. Raises Refused and Answered."""
-    if not ksr.may_be_forwarded():
-        raise Refused(483, "Too Many Hops")
-    if not ksr.is_sane():
-        raise Answered

@@ -46,6 +46,7 @@ _BINDING = ("addr", "received")
 CONNECTION_LIFETIME_S = 3605
 """As long as a registration may live (kamailio.cfg)."""
 _UDP = 1
+_MOST_HEADERS = 20
 _ITERATOR = "ci"
 _CONTACTS = "ci"
 """Our name for the profile into which registrar copies contacts."""
@@ -141,9 +142,9 @@ def header(name: str) -> str:
 
 
 def headers(name: str) -> list[str]:
-    """The values of all headers of that name."""
+    """The values of the headers of that name, of the first `_MOST_HEADERS`: Kamailio seeks each from the beginning."""
     values: list[str] = []
-    while value := _text(KSR.hdr.get_idx(name, len(values))):
+    while len(values) < _MOST_HEADERS and (value := _text(KSR.hdr.get_idx(name, len(values)))):
         values.append(value)
     return values
 

@@ -56,8 +56,9 @@ def guarded(otherwise: Callable[[Exception], None]) -> Callable[[Method], Callba
         def guard(self: Callbacks, _message: object) -> int:
             try:
                 method(self)
-            except Answered:
-                pass
+            except Answered as answered:
+                if answered.code:
+                    _refusals.write(answered.code, answered.reason)
             except Refused as refused:
                 _attempt(_answer, refused)
             except Exception as error:

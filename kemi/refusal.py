@@ -22,4 +22,11 @@ class Outcome(Refused):
 
 
 class Answered(Exception):  # noqa: N818
-    """Nothing is left to do: Kamailio has answered the request by itself, or it gets no answer at all."""
+    """Nothing is left to do: Kamailio has answered the request by itself, or it gets no answer at all.
+
+    `code` and `reason` go to the log, if that was a refusal.
+    """
+
+    def __init__(self, code: int = 0, reason: str = "") -> None:
+        super().__init__(code, reason)
+        self.code, self.reason = code, reason

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import uuid
 from collections.abc import AsyncIterator
 
 import pytest
@@ -267,6 +268,43 @@ async def test_options_is_answered_to_anybody(trunk: Endpoint) -> None:
             answer = await refusal(asking, asking.request("OPTIONS", uri))
             assert answer.status == 200
             assert "INVITE" in answer.get("Allow")
+
+
+@pytest.mark.parametrize("method", ["OPTIONS", "INVITE", "REGISTER"])
+@pytest.mark.parametrize("uri", ["foo:bar", "http://x/y", "urn:service:sos", "nobodyKnowsThisScheme:totallyopaque"])
+async def test_unknown_scheme_gets_416(trunk: Endpoint, method: str, uri: str) -> None:
+    assert (await refusal(trunk, trunk.request(method, uri))).status == 416
+
+
+@pytest.mark.parametrize(
+    ("method", "header"), [("OPTIONS", "Require"), ("OPTIONS", "Proxy_Require"), ("INVITE", "Proxy_Require")]
+)
+async def test_unknown_extension_gets_420(trunk: Endpoint, method: str, header: str) -> None:
+    uri = f"sip:332@{sip.KAMAILIO[0]}:{sip.KAMAILIO[1]}"
+    answer = await refusal(trunk, trunk.request(method, uri, **{header: "foo, bar"}))
+    assert (answer.status, answer.get("Unsupported")) == (420, "foo, bar")
+
+
+async def test_each_refusal_leaves_one_log_line(kamailio: RunningKamailio, trunk: Endpoint) -> None:
+    uri = f"sip:332@{sip.KAMAILIO[0]}:{sip.KAMAILIO[1]}"
+    async with Endpoint.at(f"{sip.NET}.33", 22085) as once:
+        for request, told in (
+            (once.invite("987"), "404 Not Found: INVITE from 127"),
+            (once.invite("332", Max_Forwards="0"), "483 Too Many Hops: INVITE"),
+            (once.request("OPTIONS", "foo:bar"), "416 Unsupported URI Scheme: OPTIONS"),
+            (once.request("OPTIONS", uri, Require="foo"), "420 Bad Extension: OPTIONS"),
+            (once.request("BYE", uri, To="<sip:x@y>;tag=1"), "481 Call/Transaction Does Not Exist: BYE"),
+            (once.request("SUBSCRIBE", uri), "405 Method Not Allowed: SUBSCRIBE"),
+        ):
+            # A worker leaves out lines of a source that has caused many: ask until one is shown.
+            async with asyncio.timeout(25):
+                before = len(kamailio.log)
+                while not any(f"refused {told}" in line for line in kamailio.log[before:]):
+                    request.set("Call-ID", uuid.uuid4().hex)
+                    request.set("Via", f"SIP/2.0/UDP {once.host}:{once.port};branch=z9hG4bK{uuid.uuid4().hex}")
+                    await refusal(once, request)
+                    await asyncio.sleep(0.2)
+            assert sum(f"refused {told}" in line for line in kamailio.log[before:]) == 1
 
 
 async def test_other_methods_get_405(trunk: Endpoint) -> None:
