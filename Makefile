@@ -8,7 +8,7 @@ IVR   ?= examples/demo/ivr.yaml
 WORKERS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-runtime test unit watch e2e short test-debian13 bench lint hooks format demo run clean deb test-deb
+.PHONY: help setup setup-runtime test unit watch e2e short fuzz test-debian13 bench lint hooks format demo run clean deb test-deb
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ watch: setup  ## whenever a file is saved, the unit tests that its code can chan
 e2e: setup  ## calls through real Kamailio, RTPengine and SIPp, minutes
 	$(BIN)/pytest tests/integration tests/e2e -n $(WORKERS) -m "not load"
 	$(BIN)/pytest tests/integration tests/e2e -m load
+
+fuzz: setup  ## hostile input for every parser, half a minute (LONG=1: ten minutes; FUZZ_S=…: seconds for each)
+	FUZZ_S=$(or $(FUZZ_S),$(if $(LONG),50,2)) $(BIN)/pytest tests/fuzz -q
 
 short: setup  ## unit tests and calls of all kinds, those of tests/short.txt
 	$(BIN)/pytest tests/unit @tests/short.txt -n $(WORKERS)
