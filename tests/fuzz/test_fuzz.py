@@ -50,7 +50,8 @@ ROOT = Path(__file__).parents[2]
 
 BRACKETS = tuple(char.encode() for char in "[]{}()<>\"'\\,;:=&?%#@/*$!|.-+ \t\r\n\0")
 PIECES = (b"\r\n", b"\r\n ", b"%00", b"%0d%0a", b"\xff\xfe", b"\xed\xa0\x80", b"9" * 20, b"-1", b"0", b"1e999")
-TOKENS = BRACKETS + PIECES
+NESTED = (b"[" * 3000, b'{"a":' * 2000, b"(" * 3000, b"<a>" * 3000, b"l" * 3000)
+TOKENS = BRACKETS + PIECES + NESTED
 SIP_TOKENS = (
     *TOKENS, b";tag=", b";lr", b"sip:", b"sips:", b"tel:+1", b"Via: ", b"Contact: ", b"Content-Length: 5\r\n",
     b"SIP/2.0", b"Record-Route: ", b"Require: x\r\n", b"Session-Expires: 0", b"z9hG4bK", b"<sip:a@b>", b"t:",
@@ -65,7 +66,8 @@ RICH_SDP = (
     b"v=0\r\no=- 1 1 IN IP6 ::1\r\ns=-\r\nc=IN IP6 ::1\r\nt=0 0\r\na=sendonly\r\nm=video 9 RTP/AVP 31\r\n"
     b"m=audio 41000/2 RTP/SAVP 0 8 96 101\r\nc=IN IP4 127.0.0.2/127\r\na=rtpmap:96 opus/48000/2\r\n"
     b"a=fmtp:96 useinbandfec=1\r\na=rtpmap:101 telephone-event/8000\r\na=fmtp:101 0-16\r\n"
-    b"a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:d0RmdmcmVCspeEc3QGZiNWpVLFJhQX1cfHAwJSoj|2^20|1:4\r\na=rtcp:41001 IN IP4 127.0.0.2\r\na=ptime:20\r\n",
+    b"a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:d0RmdmcmVCspeEc3QGZiNWpVLFJhQX1cfHAwJSoj|2^20|1:4\r\n"
+    b"a=rtcp:41001 IN IP4 127.0.0.2\r\na=ptime:20\r\n",
 )
 
 
