@@ -245,6 +245,10 @@ class CallMedia:
         other = self._caller if party is not self._caller else self._peer
         if other is None:
             party.learn(await self._exchange_with_ivr(audio))
+        elif other is self._caller and audio.events is None and other.agreed.events is not None:
+            # As if the caller had offered, and this one answered: only so does it get tones for the caller's digits.
+            party.learn(await self._offer(other, party.tag, other.agreed, (audio.codec.name,)))
+            await self._answer(other.tag, party.tag, _described(party, audio))
         else:
             await self._offer(party, other.tag, audio, (other.agreed.codec.name,))
             party.learn(await self._answer(party.tag, other.tag, _described(other, other.agreed)))
@@ -275,7 +279,8 @@ class CallMedia:
         fields = {**self._between(party.tag, to_tag), **_described(party, audio)}
         fields["transport-protocol"] = self._protocol_of(to_tag)
         if transcoded:
-            fields["codec"] = {"transcode": transcoded}
+            # If the other one takes no events, it gets tones for digits. Not events that it has not agreed to.
+            fields["codec"] = {"transcode": transcoded, "accept": (sdp.TELEPHONE_EVENT,)}
         return _written(await self._command("offer", fields))
 
     async def _answer(self, from_tag: str, to_tag: str, description: dict[str, Any]) -> str:

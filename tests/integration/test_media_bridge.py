@@ -12,7 +12,7 @@ import pytest_asyncio
 
 from sidecar.media.errors import MediaRefused, NoCommonCodec
 from tests.integration.media_support import Studio, StudioCall, stale_packets_passed
-from tests.support.audio import CODECS
+from tests.support.audio import CODECS, dtmf_frequencies, share_of
 from tests.support.rtp import RtpEndpoint
 
 A_TONE, B_TONE = 700, 1500
@@ -291,3 +291,35 @@ async def test_an_encrypting_caller_keeps_its_keys_through_bridge_and_back(studi
     await hear_each_other(a, b)
     await call.media.unbridge("b1")
     await is_with_the_ivr(studio, call, a)
+
+
+@pytest.mark.parametrize("codec", ["PCMU", "PCMA"])
+async def test_a_callee_that_knows_no_digits_hears_tones(studio: Studio, codec: str) -> None:
+    """It must not get a payload type that it has not agreed to (RFC 3264 6.1)."""
+    a, b = await studio.phone(), await studio.phone(codec, telephone_event=None)
+    call = await bridged(studio, a, b)
+    await hear_each_other(a, b)
+    for digit in "159":
+        b.forget()
+        await a.send_digits(digit, duration_s=0.2, gap_s=0.2)
+        for frequency in dtmf_frequencies(digit):
+            await b.wait_until(lambda f=frequency: hears_half(b, f), 5, f"{frequency} Hz of {digit}")  # type: ignore[misc]
+        assert {packet.payload_type for packet in b.packets} == {b.codec.payload_type}
+    await call.expect_digits("159")
+    await hear_each_other(a, b)
+    for again in (call.media.reoffer_leg("b1", b.sdp()), call.media.reoffer(a.sdp())):
+        await again
+        await hear_each_other(a, b)
+        b.forget()
+        await a.send_digits("5", duration_s=0.2, gap_s=0.2)
+        await b.wait_until(lambda: hears_half(b, 1336), 5, "digit 5")
+        assert {packet.payload_type for packet in b.packets} == {b.codec.payload_type}
+        await call.expect_digits("5")
+    await call.media.unbridge("b1")
+    await is_with_the_ivr(studio, call, a)
+
+
+def hears_half(phone: RtpEndpoint, frequency: float) -> bool:
+    """Whether it has heard 100 ms of a chord with this frequency."""
+    sounds = [(sound, rate) for _, sound, rate in phone.audio() if len(sound)]
+    return sum(len(sound) / rate for sound, rate in sounds if share_of(frequency, sound, rate) > 0.2) >= 0.1
