@@ -17,7 +17,7 @@ AT = "[local_ip]:[local_port]"
     "odd",
     [
         f"      Contact: <sip:#31#306@{AT}>\n",
-        f"      Contact: <sip:306;phone-context=x%40y@{AT};ob>;+x.y=\"<z>\"\n",
+        f'      Contact: <sip:306;phone-context=x%40y@{AT};ob>;+x.y="<z>"\n',
         f"      Contact: J. (Joe) Doe, Jr. <sip:306@{AT}>\n",
         f"      Contact: <sip:306@{AT}>\n      Session-Expires: soon\n",
         f"      Contact: <sip:306@{AT}>, <sip:307@127.0.0.1:9>\n",

@@ -1,4 +1,4 @@
-"""A caller of an IVR that answers on media only, and the sidecar that leaves the call to Kamailio by 302."""
+"""A call to an IVR with `answer: on_media`: its caller, and the sidecar that answers with 302."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ENTRY = EntryHeader("000*332", "1", "start")
 
 
 class Call:
-    """A call to the IVR from a carrier, and what Kamailio and the sidecars make of it."""
+    """A call from a carrier to the IVR, with all messages that Kamailio sends and gets for it."""
 
     def __init__(self, world: World, *, carrier: int = 0, sdp: str = sip.SDP, **headers: str) -> None:
         self.world = world
@@ -53,7 +53,7 @@ class Call:
         return got
 
     def has(self, message: Message) -> bool:
-        """Whether it is of this call, not a late CANCEL or reply of the call before."""
+        """Whether the message belongs to this call. A late CANCEL or reply of an earlier call does not."""
         return message.get("Call-ID") == self.invite.get("Call-ID")
 
     async def rung(self, phone: Endpoint) -> Message:
@@ -66,7 +66,7 @@ class Call:
         return got
 
     async def cancelled(self) -> None:
-        """CANCEL has been sent: it is answered, and the INVITE gets 487, in whichever order."""
+        """After a CANCEL: wait for its 200 and for the INVITE's 487, in any order."""
         told = {}
         while len(told) < 2:
             message = await self.caller.receive()
@@ -79,7 +79,7 @@ class Call:
         self.caller.send(sip.ack_of_failure(self.invite, refused))
 
     async def heard(self, status: int, timeout_s: float = 3) -> Message:
-        """What the caller is told next, beside 100: it must be this, and nothing private."""
+        """The caller's next reply that is not 100. It must have this status and no private header."""
         while (told := await self.caller.receive(timeout_s=timeout_s)).status == 100 or not self.has(told):
             pass
         assert told.status == status, told

@@ -113,7 +113,7 @@ class Message:
 
 
 class Endpoint(asyncio.DatagramProtocol):
-    """A UDP SIP end point that answers nothing by itself, except OPTIONS while `answers_options`."""
+    """A UDP SIP end point. By itself it answers only OPTIONS, while `answers_options` is set."""
 
     def __init__(self) -> None:
         self.inbox: asyncio.Queue[Message] = asyncio.Queue()
@@ -136,7 +136,7 @@ class Endpoint(asyncio.DatagramProtocol):
     port: int
 
     def close(self) -> None:
-        """Leave the port, as a process that dies."""
+        """Close the port, as when a process dies."""
         self._transport.close()
 
     def datagram_received(self, data: bytes, addr: tuple[str | int, ...]) -> None:
@@ -151,7 +151,7 @@ class Endpoint(asyncio.DatagramProtocol):
         self._transport.sendto(bytes(message), to)
 
     async def receive(self, what: str | int | None = None, timeout_s: float = 3) -> Message:
-        """The next message; with a method or status, the next such one, passing over others."""
+        """The next message. With a method or status: the next message of that kind; others are dropped."""
         async with asyncio.timeout(timeout_s):
             while True:
                 message = await self.inbox.get()

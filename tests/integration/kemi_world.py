@@ -1,4 +1,4 @@
-"""Everybody that a transfer may meet: sidecars, phones, carriers around one Kamailio."""
+"""All parties of a transfer: sidecars, phones and carriers around one Kamailio."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ FACTS = CallFacts("a" * 32, "3584705175:" + "a" * 32, "+7903", "Ivan", "332", "0
 
 
 class World:
-    """Everybody a transfer may meet."""
+    """All parties of a transfer."""
 
     def __init__(self, sidecars: list[Endpoint], phones: list[Endpoint], gateways: list[Endpoint]) -> None:
         self.sidecar = sidecars[0]
@@ -70,7 +70,7 @@ class World:
 
 @asynccontextmanager
 async def world_around(kamailio: RunningKamailio) -> AsyncIterator[World]:
-    """Bind everybody, and wait until Kamailio knows that they live."""
+    """Bind all their sockets, and wait until Kamailio's probes have found them."""
     async with AsyncExitStack() as stack:
 
         async def at(addresses: tuple[tuple[str, int], ...]) -> list[Endpoint]:

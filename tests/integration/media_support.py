@@ -51,7 +51,7 @@ class StudioCall:
         return "".join(digit.digit for digit in self.digits)
 
     async def expect_digits(self, expected: str, within_s: float = 8) -> None:
-        """Wait for these digits. One too many fails the next such check, or the end of the test."""
+        """Wait for these digits. An extra digit fails the next check, or the end of the test."""
         try:
             async with asyncio.timeout(within_s):
                 while len(self.digits) < len(expected):
@@ -86,7 +86,7 @@ class Studio:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if kind is None:
-            await self.ng.ping()  # the digits of what was sent before are here, and get read while we wait
+            await self.ng.ping()  # earlier digits are in the socket by now; this lets the receiver read them
         await self._stack.aclose()
         if kind is None:
             assert [call.dialled for call in self._calls if call.digits] == []
@@ -121,7 +121,7 @@ class Studio:
 
 
 async def stale_packets_passed(phone: RtpEndpoint) -> None:
-    """Wait until what was on its way to the phone has arrived, and forget it. Somebody must be sending to it."""
+    """Wait until older packets have arrived at the phone, and drop them. Somebody must be sending to it."""
     seen = len(phone.packets)
     await phone.wait_until(lambda: len(phone.packets) >= seen + 5, 5, "packets")
     phone.forget()

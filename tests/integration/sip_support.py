@@ -19,7 +19,7 @@ AGENT = Address(f"{HOST}.1", 20000)
 PROXY = Address(f"{HOST}.2", 20060)
 SIPP = Address(f"{HOST}.3", 20070)
 FORKS = (Address(f"{HOST}.4", 20080), Address(f"{HOST}.5", 20080))
-FAST = UaConfig(t1_s=0.05, t2_s=0.2, t4_s=0.2)  # so that a test sees every timer out
+FAST = UaConfig(t1_s=0.05, t2_s=0.2, t4_s=0.2)  # short, so that a test can wait for all timers
 SDP = (
     f"v=0\r\no=- 1 1 IN IP4 {AGENT.host}\r\ns=-\r\nc=IN IP4 {AGENT.host}\r\nt=0 0\r\nm=audio 20500 RTP/AVP 0\r\n"
 ).encode()
@@ -39,7 +39,7 @@ class Inbox:
 
 @asynccontextmanager
 async def sipp(scenario: str, local: Address = SIPP, target: Address = PROXY, **keys: str) -> AsyncIterator[Sipp]:
-    """A SIPp that runs the scenario once; leaving the context waits for its good end."""
+    """A SIPp that runs the scenario once. The end of the context waits until it has succeeded."""
     process = await asyncio.create_subprocess_exec(
         "sipp",
         "-sf",

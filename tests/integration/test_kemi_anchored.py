@@ -1,4 +1,4 @@
-"""Media of a proxied call through a real RTPengine (`anchor_media`): who gets which description, and what is left."""
+"""Media of a proxied call through a real RTPengine (`anchor_media`): which SDP each side gets, and what is left."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def sdp_of(host: str, port: int, version: int = 1) -> str:
 
 
 def is_anchored(sdp: str) -> bool:
-    """Whether it has RTPengine's address and port, and nothing of whoever wrote it; else none of RTPengine's."""
+    """Whether all its addresses are RTPengine's. Fails if only some are."""
     addresses = set(re.findall(r"IN IP4 (\S+)", sdp))
     port = port_of(sdp)
     assert addresses == {ENGINE_HOST} or ENGINE_HOST not in addresses, sdp
@@ -144,7 +144,7 @@ async def test_answered_and_hung_up(world: World, media: Media, caller_hangs_up:
 
 @pytest.mark.parametrize("number", ["300", "302"])
 async def test_changed_caller_stays_consistent(world: World, media: Media, number: str) -> None:
-    """Both sides see the From and To that they know, anchored or not, through requests and replies both ways."""
+    """Requests and replies in both directions: each side keeps seeing the From and To that it knows."""
     call = Call(world)
     await call.plan(number, caller=CHANGED)
     phone = world.phones[int(number[-1])]
@@ -223,7 +223,7 @@ async def test_silent_branch_is_forgotten(world: World, media: Media) -> None:
 
 
 async def test_branch_that_never_answers_is_forgotten_after_the_answer_of_another(world: World, media: Media) -> None:
-    """tm asks it no more, so no reply of it ends its media."""
+    """tm has finished the branch, so no reply of it can end its media."""
     call = Call(world)
     await call.plan("300", "301")
     await call.rung(world.phones[1])
@@ -262,7 +262,7 @@ async def test_cancel_while_ringing(world: World, media: Media) -> None:
 
 @pytest.mark.parametrize("early_media", [True, False])
 async def test_early_media(world: World, media: Media, early_media: bool) -> None:
-    """The callee's sound passes before the answer where it may, else only after it."""
+    """The caller hears the callee before the answer only if early media is on."""
     async with RtpEndpoint(sip.TRUNK) as ours, RtpEndpoint(PHONES[0][0]) as theirs:
         call = Call(world, sdp=ours.sdp())
         await call.plan("300", early_media=early_media)
@@ -337,7 +337,7 @@ async def test_late_offer_in_a_reliable_provisional(world: World, media: Media) 
 @pytest.mark.parametrize("method", ["INVITE", "UPDATE"])
 @pytest.mark.parametrize("from_caller", [True, False])
 async def test_offer_in_the_dialog(world: World, media: Media, method: str, from_caller: bool) -> None:
-    """RFC 3261 14, 3311: either side may describe itself anew; an INVITE without a description asks for the other's."""
+    """Either side may send a new offer (RFC 3261 14, RFC 3311). An INVITE without SDP asks for one."""
     call = Call(world)
     await call.plan("300")
     ours, theirs, _ = await answered(call, world.phones[0])
@@ -399,7 +399,7 @@ async def test_repeated_200_is_the_same_again(world: World, media: Media, kamail
 
 
 async def test_200_that_crosses_our_cancel(world: World, media: Media) -> None:
-    """Two dialogs, each with its media; the end of one leaves the other's."""
+    """Two dialogs, each with its own media. When one ends, the other keeps its media."""
     call = Call(world)
     await call.plan("300", "301")
     told, dialogs = [], []
@@ -418,7 +418,7 @@ async def test_200_that_crosses_our_cancel(world: World, media: Media) -> None:
 
 
 async def test_call_id_of_another_call_gives_nothing_of_its_media(world: World, media: Media) -> None:
-    """Whoever was called knows a call's Call-ID and From tag, and may call with them."""
+    """A callee knows the call's Call-ID and From tag. It could send an INVITE with both."""
     async with RtpEndpoint(sip.TRUNK) as ours, RtpEndpoint(PHONES[0][0]) as theirs:
         call = Call(world, sdp=ours.sdp())
         await call.plan("300")
@@ -549,7 +549,7 @@ async def test_strangers_are_not_heard(world: World, media: Media) -> None:
 
 
 async def test_a_party_cannot_take_its_media_out(world: World, media: Media) -> None:
-    """The Route names the media and signs the name: without it, or with another, the request leads nowhere."""
+    """The Route names the media, with a signature. A request with another name, or none, is refused."""
     call = Call(world)
     await call.plan("300")
     ours, theirs, _ = await answered(call, world.phones[0])
@@ -563,7 +563,7 @@ async def test_a_party_cannot_take_its_media_out(world: World, media: Media) -> 
 
 
 async def test_trunk_after_trunk(world: World, media: Media) -> None:
-    """The first doesn't anchor, the one that takes its place does."""
+    """The first trunk does not anchor media; the next one, tried after it, does."""
     call = Call(world)
     await call.plan("+7495")
     got = await world.gateways[0].receive("INVITE")
@@ -577,7 +577,7 @@ async def test_trunk_after_trunk(world: World, media: Media) -> None:
 
 
 async def test_dead_rtpengine(world: World, engine: RunningRtpEngine, media: Media) -> None:
-    """Only what is anchored fails, and nobody waits; nothing of the caller's goes out."""
+    """Only anchored branches fail, and at once. The caller's own SDP is never sent to them."""
     await engine.stop()
     try:
         for _ in range(3):
@@ -596,7 +596,7 @@ async def test_dead_rtpengine(world: World, engine: RunningRtpEngine, media: Med
 
 
 async def test_hung_rtpengine(world: World, engine: RunningRtpEngine, media: Media) -> None:
-    """It holds one call up for a fraction of a second, and then none."""
+    """It delays one call for a fraction of a second, and no later call."""
     os.kill(engine.pid, signal.SIGSTOP)
     try:
         took = [await refused_within(world) for _ in range(5)]
@@ -605,7 +605,7 @@ async def test_hung_rtpengine(world: World, engine: RunningRtpEngine, media: Med
     print("seconds until refused, RTPengine being stopped:", took)
     assert 0.2 < took[0] < 0.6
     assert max(took[1:]) < 0.1
-    await media.are(1)  # what it was asked while it hung it does afterwards
+    await media.are(1)  # it now carries out the commands that came while it hung
     await anchors_again(world)
     await tidied_up(world, media)
 
@@ -621,7 +621,7 @@ async def refused_within(world: World) -> float:
 
 
 async def anchors_again(world: World) -> None:
-    """It is asked again when its time is up, by the next call that needs it."""
+    """Kamailio asks it again after a while, for the next call that needs it."""
     async with asyncio.timeout(10):
         while True:
             call = Call(world)
@@ -639,7 +639,7 @@ async def anchors_again(world: World) -> None:
 
 
 async def tidied_up(world: World, media: Media) -> None:
-    """The workers make up for the deletions that they owe, each with its next one."""
+    """Each worker repeats its failed deletions together with its next one."""
     async with asyncio.timeout(10):
         while await media.calls():
             call = Call(world)
@@ -668,7 +668,7 @@ async def test_caller_that_anchors(world: World, media: Media) -> None:
 
 
 async def test_second_pass(world: World, media: Media) -> None:
-    """More targets than the INVITE has branches: they are another transaction's, which anchors them once."""
+    """More targets than the INVITE has branches left: a second transaction rings them, and anchors them only once."""
     call = Call(world, carrier=SECOND)
     await call.plan(*(str(300 + index) for index in range(20)))
     await media.are(20)
@@ -700,7 +700,7 @@ async def test_ivr_of_ours_as_a_target(world: World, media: Media) -> None:
 
 
 async def test_restart_of_kamailio(tmp_path: Path, engine: RunningRtpEngine, media: Media) -> None:
-    """Nothing is kept of the dialog: the Route of its BYE says which media ends."""
+    """Kamailio keeps no dialog: the Route of the BYE names the media to delete."""
     to = (f"{sip.NET}.8", sip.KAMAILIO[1])
     site = ANCHORING.replace(f"{sip.KAMAILIO[0]}:", f"{to[0]}:")
     key = {"CALLINTERACTIVE_KEY": "ab" * 16}

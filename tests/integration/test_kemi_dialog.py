@@ -92,7 +92,7 @@ async def test_max_forwards_holds_in_a_dialog(caller: Endpoint, sidecar: Endpoin
 
 @pytest.mark.parametrize("method", ["INVITE", "BYE", "INFO"])
 async def test_forged_dialog_gets_481_and_leads_nowhere(caller: Endpoint, method: str) -> None:
-    """A Route of ours without our mark, or with that of another call, makes no open relay."""
+    """A Route with our address but without our mark, or with another call's mark, is refused: we are no open relay."""
     async with Endpoint.at(f"{sip.NET}.96", 22080) as victim:
         for mark in ("", ";ci=0123456789abcdef"):
             request = caller.request(

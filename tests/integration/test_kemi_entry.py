@@ -30,7 +30,7 @@ async def kamailio(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ru
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def sidecar(kamailio: RunningKamailio) -> AsyncIterator[Endpoint]:
-    """Both sidecars' addresses, one inbox: it is not this module's matter which of them is chosen."""
+    """One inbox for both sidecars: these tests don't depend on which of them is chosen."""
     async with Endpoint.at(*sip.SIDECARS[0]) as first, Endpoint.at(*sip.SIDECARS[1]) as second:
         second.inbox = first.inbox
         await kamailio.until_flagged("AP", *sip.SIDECARS)
@@ -50,7 +50,7 @@ async def phone(sidecar: Endpoint) -> AsyncIterator[Endpoint]:
 
 
 async def entered(caller: Endpoint, sidecar: Endpoint, invite: Message) -> tuple[Message, CallFacts]:
-    """What the sidecar gets of `invite`, which it then refuses so that nothing is left."""
+    """The INVITE as the sidecar gets it. The sidecar then refuses it, so that nothing is left."""
     caller.send(invite)
     got = await sidecar.receive("INVITE")
     sidecar.send(sip.reply(got, "100 Trying"))
@@ -331,7 +331,7 @@ async def test_retransmitted_invite_is_one_call(trunk: Endpoint, sidecar: Endpoi
     sidecar.send(sip.reply(got, "180 Ringing", tag="t"))
     await trunk.receive(180)
     trunk.send(invite)
-    assert (await trunk.receive()).status == 180  # tm repeats what it last said
+    assert (await trunk.receive()).status == 180  # tm repeats its last reply
     await sidecar.expect_silence(0.3)
     trunk.send(sip.cancel_of(invite))
     await sidecar.receive("CANCEL")

@@ -42,7 +42,7 @@ async def answer(sidecar: Endpoint, invite: Message) -> None:
 
 
 async def invite_first(caller: Endpoint, first: Endpoint, other: Endpoint) -> tuple[Message, Message]:
-    """Call until `first` is the one that is asked first; `other` answers the calls that it gets before.
+    """Place calls until `first` is asked first. `other` answers the calls that it gets until then.
 
     Returns the caller's INVITE and what `first` got.
     """
@@ -66,7 +66,7 @@ async def test_silent_sidecar_is_passed_over(caller: Endpoint, sidecars: list[En
     assert got.get(CallHeader.NAME) == unanswered.get(CallHeader.NAME)  # R2: the same CallID
     assert got.uri.endswith(f":{alive.port}")
     assert len(got.private()) == 2
-    silent.send(sip.reply(unanswered, "100 Trying"))  # it was only slow
+    silent.send(sip.reply(unanswered, "100 Trying"))  # it is alive, only slow
     await silent.receive("CANCEL")
     await answer(alive, got)
     await caller.receive(200)
@@ -75,7 +75,7 @@ async def test_silent_sidecar_is_passed_over(caller: Endpoint, sidecars: list[En
 async def test_dead_sidecar_is_passed_over_and_then_left_out(
     kamailio: RunningKamailio, caller: Endpoint, sidecars: list[Endpoint]
 ) -> None:
-    """Its port is closed, as after SIGKILL: ICMP tells Kamailio nothing, so the call must not depend on it."""
+    """Its port is closed, as after SIGKILL. Kamailio ignores ICMP errors, so the call must not depend on them."""
     dead, alive = sidecars
     dead.close()
     for _ in range(4):
@@ -131,7 +131,7 @@ async def test_no_sidecar_gives_503_with_retry_after(caller: Endpoint, sidecars:
 async def test_when_all_are_out_one_is_asked_all_the_same(
     kamailio: RunningKamailio, caller: Endpoint, sidecars: list[Endpoint]
 ) -> None:
-    """A machine too busy to answer OPTIONS for a moment must not refuse its calls."""
+    """A machine may be too busy to answer OPTIONS for a moment. Its calls must not be refused for that."""
     for sidecar in sidecars:
         sidecar.options_status = "503 Draining"
     sidecars[1].inbox = sidecars[0].inbox
@@ -205,7 +205,7 @@ async def test_cancel_of_nothing_gets_481(caller: Endpoint) -> None:
 
 
 async def test_exception_in_a_callback_is_500_and_logged(tmp_path: Path) -> None:
-    """`entry` fails for one number only, by a .pth in the folder of packages."""
+    """A .pth file in the folder of packages makes `Redirects.enter` fail for calls to a DID only."""
     (tmp_path / "broken.py").write_text(
         "from kemi.redirect import Redirects\n"
         "enter = Redirects.enter\n"
@@ -227,7 +227,7 @@ async def test_exception_in_a_callback_is_500_and_logged(tmp_path: Path) -> None
         invite = caller.invite("+78123210001")
         caller.send(invite, other_net["KAMAILIO"])
         caller.send(sip.ack_of_failure(invite, await caller.receive(500)), other_net["KAMAILIO"])
-        for _ in range(2):  # the worker is none the worse for it
+        for _ in range(2):  # the worker still takes calls
             caller.send(caller.invite("332"), other_net["KAMAILIO"])
         await first.receive("INVITE")
         assert any("RuntimeError: boom" in line for line in kamailio.log)

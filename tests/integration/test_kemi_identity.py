@@ -85,7 +85,7 @@ async def test_both_sides_stay_consistent(kamailio: RunningKamailio, world: Worl
 
 @pytest.mark.parametrize("winner_is_trunk", [False, True])
 async def test_each_branch_sees_the_caller_where_it_looks(world: World, winner_is_trunk: bool) -> None:
-    """A trunk that is to find the number in Remote-Party-ID only, beside a phone; and in the dialog it stays so."""
+    """A phone and a trunk that gets the number in Remote-Party-ID only. Requests in the dialog keep that difference."""
     own = {"From": '"Own Name" <sip:ivr@own.host>;tag=own'}
     invite = world.invite("300", "+7495", caller=CallerHeader("Shown", "+7812"), headers=own)
     phone, gateway = world.phones[0], world.gateways[0]

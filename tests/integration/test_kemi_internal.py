@@ -51,7 +51,7 @@ async def callee(kamailio: RunningKamailio) -> AsyncIterator[Endpoint]:
 
 
 async def dial(phone: Endpoint, number: str, user: str = CALLER, password: str = "secret", name: str = "") -> Message:
-    """The INVITE that has met the challenge."""
+    """The INVITE with the right credentials."""
     who = f"{name}<sip:{user}@{sip.KAMAILIO[0]}>;tag=7"
     first = phone.invite(number, From=who)
     phone.send(first)

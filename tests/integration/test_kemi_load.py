@@ -41,7 +41,7 @@ async def test_transfers_in_a_row(tmp_path: Path) -> None:
     }
     keys = [word for name, header in headers.items() for word in ("-key", name, str(header))]
     async with sip.running_kamailio(tmp_path) as kamailio:
-        # A request that is sent again is no reason to give the call up.
+        # The phone must tolerate retransmissions.
         phone = await sipp(tmp_path, "phone", f"{sip.EXTENSION}:22090", "-default_behaviors", "all,-abortunexp")
         try:
             await call_all(tmp_path, "transfer", f"{sip.SIDECAR}:22070", "transfer", *keys)
@@ -71,7 +71,7 @@ async def call_all(folder: Path, scenario: str, local: str, number: str, *argume
 
 
 def errors_in(folder: Path) -> str:
-    """What SIPp found unexpected, less the probes that no scenario of a caller expects."""
+    """The messages that SIPp did not expect, without Kamailio's probes."""
     text = "".join(path.read_text() for path in folder.glob("*_errors.log"))
     return "\n".join(part for part in text.split("\n\n") if "OPTIONS sip:" not in part)
 

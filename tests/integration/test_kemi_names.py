@@ -25,7 +25,7 @@ WITHIN_S = 2.0
 
 
 def with_silent_resolver(spec: ProcessSpec, folder: Path) -> ProcessSpec:
-    """Run it where /etc/resolv.conf has an address that takes every question and answers none."""
+    """Start it with an /etc/resolv.conf that names a server which never answers."""
     resolver = folder / "resolv.conf"
     resolver.write_text(f"nameserver {SILENT}\n")
     script = f"mount --bind {shlex.quote(str(resolver))} /etc/resolv.conf && exec {shlex.join(spec.argv)}"
@@ -34,7 +34,7 @@ def with_silent_resolver(spec: ProcessSpec, folder: Path) -> ProcessSpec:
 
 @pytest.fixture(scope="module")
 def questions() -> socket.socket:
-    """What would be asked. Binding port 53 needs root or a user namespace (`unshare -rn`)."""
+    """The socket of that name server. Port 53 needs root or a user namespace (`unshare -rn`)."""
     taken = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     taken.bind((SILENT, 53))
     taken.setblocking(False)
@@ -68,7 +68,7 @@ async def answered(caller: Endpoint, sidecar: Endpoint, **headers: str) -> tuple
     caller.send(invite)
     async with asyncio.timeout(WITHIN_S):
         while (got := await sidecar.receive("INVITE")).get("Call-ID") != invite.get("Call-ID"):
-            pass  # of a call that this test leaves alone
+            pass  # belongs to an earlier call
     answer = sip.reply(got, "200 OK", tag="t", Contact=f"<sip:s@{sidecar.host}:{sidecar.port}>", body=sip.SDP)
     sidecar.send(answer)
     theirs = Dialog.of_caller(caller, invite, await caller.receive(200, timeout_s=WITHIN_S))
@@ -78,7 +78,7 @@ async def answered(caller: Endpoint, sidecar: Endpoint, **headers: str) -> tuple
 
 
 async def test_names_of_strangers_stop_nobody_s6(caller: Endpoint, sidecar: Endpoint, questions: socket.socket) -> None:
-    """In Contact, Via, Route and Request-URI; as many calls as there are workers and more."""
+    """Names in Contact, Via, Route and Request-URI, in more calls than there are workers."""
     for _ in range(12):
         theirs, ours = await answered(caller, sidecar, Contact=f"<sip:7@{NAME}>")
         sidecar.send(ours.request("BYE"))

@@ -66,7 +66,7 @@ async def test_transfer_is_answered_and_both_sides_stay_consistent(world: World,
 
 
 async def test_hidden_caller_stays_hidden(world: World) -> None:
-    """What the carrier asserts is for us; the caller unchanged, those called see nobody (RFC 3325 7)."""
+    """The carrier asserts the number to us. The caller wants to be anonymous, so callees don't see it (RFC 3325 7)."""
     asserted = '"Own" <sip:+7903@carrier.example>'
     call = Call(world, From='"Anonymous" <sip:anonymous@anonymous.invalid>;tag=own', P_Asserted_Identity=asserted)
     await call.plan("300")
@@ -165,7 +165,7 @@ async def test_endless_returns_are_given_up(world: World) -> None:
 
 
 async def test_more_targets_than_the_invite_has_branches_left(world: World) -> None:
-    """The fork then is a transaction of its own; the caller sees no difference."""
+    """The fork is then a second transaction. The caller sees no difference."""
     many = tuple(str(300 + index) for index in range(20))
     call = Call(world)
     await call.plan(*many, caller=CHANGED, final=False, timeout_s=1)
@@ -335,7 +335,7 @@ async def test_pools(tmp_path: Path) -> None:
         await caller.receive(603)
         for uri, refusal in (
             (f"sip:332;context=2;option=5@{POOLS_HOST}", "486 Busy Here"),
-            # Last: a worker that has seen it gives the pool no call for a while.
+            # This comes last: afterwards the worker sends the pool no call for a while.
             (f"sip:332@{POOLS_HOST};context=2;option=5", "503 Service Unavailable"),
         ):
             await invited(uri)

@@ -18,7 +18,7 @@ from tests.integration.kemi_world import SITE, World, refuse, world_around
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 _ANYWHERE = itertools.count(101)
-"""Each test has a source of its own: pike and the locks count by source."""
+"""Each test has its own source address, because pike and the locks count by source."""
 REGISTRAR = f"sip:{sip.KAMAILIO[0]}:{sip.KAMAILIO[1]}"
 NUMBER, PASSWORD = "000*399", "secret"
 
@@ -65,7 +65,7 @@ async def register(
     expires: str = "300",
     **more: str,
 ) -> Message:
-    """The answer to a REGISTER that has met the challenge; what came instead of a challenge, if it did."""
+    """The answer to a REGISTER with credentials. If the first REGISTER got no challenge: that answer."""
     who = f"<sip:{number}@{sip.KAMAILIO[0]}>"
     fields = {"From": f"{who};tag=1", "To": who, "Expires": expires, **more}
     phone.send(phone.request("REGISTER", REGISTRAR, **fields))
@@ -151,7 +151,7 @@ async def challenged(phone: Endpoint, number: str = NUMBER, **fields: str) -> Me
 
 
 async def test_credentials_count_once_and_from_one_address(phone: Endpoint, world: World) -> None:
-    """A REGISTER that somebody has seen is worth nothing to him (S10)."""
+    """Whoever records a REGISTER cannot use it again (S10)."""
     who = f"<sip:{NUMBER}@{sip.KAMAILIO[0]}>"
     challenge = (await challenged(phone)).get("WWW-Authenticate")
     proof = digest(challenge, NUMBER, PASSWORD, "REGISTER", REGISTRAR)
@@ -195,14 +195,14 @@ async def test_credentials_count_once_and_from_one_address(phone: Endpoint, worl
     ],
 )
 async def test_a_phone_registers_nobody_but_itself(phone: Endpoint, world: World, contact: str) -> None:
-    """Otherwise calls to the extension go where it likes, at our cost (S11)."""
+    """Otherwise a phone could send its calls anywhere, at our cost (S11)."""
     hosts = {"carrier": sip.TRUNK, "phone": phone.host, "sidecar": sip.SIDECAR}
     assert (await register(phone, Contact=contact.format(**hosts))).status == 403
     assert (await world.refused(world.invite("399"))).status == 404
 
 
 async def test_guesses_are_slowed_and_the_owner_is_not_locked_out(phone: Endpoint, kamailio: RunningKamailio) -> None:
-    """Also those from a trunk's address (S12)."""
+    """A trunk's address does not exempt it (S12)."""
     async with Endpoint.at(sip.TRUNK, 22097) as guesser:
         statuses = [(await register(guesser, password=f"guess{n}")).status for n in range(12)]
         assert statuses == [401] * 5 + [503] * 7
@@ -216,7 +216,7 @@ async def test_guesses_are_slowed_and_the_owner_is_not_locked_out(phone: Endpoin
 
 
 async def test_a_forged_source_uses_up_nobodys_tries(phone: Endpoint) -> None:
-    """Who forges a source sees no nonce that is good for it: what it sends is no guess."""
+    """An attacker with a forged source address never sees a valid nonce, so its requests don't count as guesses."""
     challenge = (await challenged(phone)).get("WWW-Authenticate")
     proof = digest(challenge, NUMBER, "guess", "REGISTER", REGISTRAR)
     async with Endpoint.at(f"{sip.NET}.73", 22098) as victim:
@@ -227,7 +227,7 @@ async def test_a_forged_source_uses_up_nobodys_tries(phone: Endpoint) -> None:
 
 
 async def test_guesses_at_many_accounts_are_slowed(phone: Endpoint) -> None:
-    """Who has proved itself from the same address is served all the same."""
+    """A phone that has registered from the same address is still served."""
     async with Endpoint.at(f"{sip.NET}.72", 22098) as guesser, Endpoint.at(f"{sip.NET}.72", 22099) as owner:
         assert (await register(owner, expires="0")).status == 200
         accounts = [f"000*{n}" for n in range(800, 822)]

@@ -51,10 +51,10 @@ async def test_several_stacks_run_at_once(tmp_path: Path) -> None:
 
 async def test_end_leaves_no_process(tmp_path: Path) -> None:
     async with sip.running_kamailio(tmp_path) as running:
-        async with asyncio.timeout(5):  # its first worker answers before it has started the last
+        async with asyncio.timeout(5):  # the first worker answers before the last one has started
             while len(children := children_of(running.process.pid)) < 5:
                 await asyncio.sleep(0.02)
-    async with asyncio.timeout(5):  # whoever inherits them reaps them, a moment later
+    async with asyncio.timeout(5):  # init reaps them a moment later
         while any(is_running(child) for child in children):
             await asyncio.sleep(0.02)
 

@@ -98,7 +98,7 @@ async def test_final_code(world: World, answers: list[str], code: int) -> None:
 
 
 async def test_busy_and_one_that_is_not_there(world: World) -> None:
-    """Silence is not ringing: the caller hears that it is busy."""
+    """A phone that never answers does not count as ringing: the caller gets the 486 of the busy one."""
     invite = world.invite("300", "000*329", timeout_s=10)
     await refuse(world.phones[0], await world.phones[0].receive_only("INVITE"))
     assert (await world.refused(invite, timeout_s=6)).status == 486
@@ -195,7 +195,7 @@ async def test_both_trunks_fail(world: World) -> None:
     invite = world.invite("+74951234567")
     for gateway in world.gateways:
         await refuse(gateway, await gateway.receive_only("INVITE"), "503 Service Unavailable")
-    assert (await world.refused(invite)).status == 500  # RFC 3261 16.7: a 503 would speak of ourselves
+    assert (await world.refused(invite)).status == 500  # a 503 would mean that we are overloaded (RFC 3261 16.7)
 
 
 async def test_dead_trunk_is_left_out(kamailio: RunningKamailio, world: World) -> None:

@@ -1,4 +1,4 @@
-"""The bridge through a real RTPengine: two phones that hear each other, and the way back to the IVR."""
+"""A bridge through a real RTPengine: two phones hear each other, and the caller can return to the IVR."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ async def studio(tmp_path: Path) -> AsyncIterator[Studio]:
 
 
 async def hear_each_other(a: RtpEndpoint, b: RtpEndpoint) -> None:
-    """Both speak at once and each hears the other, in its own codec; what was there before does not count."""
+    """Both speak at once, and each hears the other in its own codec. Earlier packets are ignored."""
     await asyncio.gather(stale_packets_passed(a), stale_packets_passed(b))
     await asyncio.gather(a.send_tone(A_TONE, 0.5), b.send_tone(B_TONE, 0.5))
     await asyncio.gather(a.hear_tone(B_TONE, for_s=0.4), b.hear_tone(A_TONE, for_s=0.4))

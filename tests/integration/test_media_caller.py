@@ -181,7 +181,7 @@ async def test_hold_silences_and_resume_goes_on_with_the_sound(studio: Studio, d
 
 
 async def test_hold_in_the_old_manner_lasts(studio: Studio) -> None:
-    """A held caller's own packets must not teach RTPengine to send to it again, which it does after three seconds."""
+    """After three seconds RTPengine learns addresses from packets. A held caller's packets must not end the hold."""
     phone = await studio.phone()
     call = await studio.answered(phone)
     await call.media.play(studio.sound(700, 20))
@@ -264,7 +264,7 @@ async def test_the_version_counts_up_with_changes_only(studio: Studio) -> None:
 
 @pytest.mark.parametrize("more", ["", "|2^31", "|1048576"])
 async def test_srtp_with_keys_in_the_sdp(studio: Studio, more: str) -> None:
-    """The encrypting phone is a second call of RTPengine's, from a plain phone to an SRTP caller."""
+    """A second RTPengine call acts as the SRTP phone: it translates between a plain phone and SRTP."""
     phone = await studio.phone()
     gateway = {"from-tag": "phone", "ICE": "remove"}
     fields = {**gateway, "sdp": phone.sdp(), "transport-protocol": "RTP/SAVP", "flags": ["SDES-no-NULL_HMAC_SHA1_32"]}

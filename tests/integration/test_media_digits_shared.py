@@ -17,12 +17,12 @@ from tests.integration.media_support import ENGINE, PHONES
 from tests.support.rtp import RtpEndpoint
 from tests.support.rtpengine import RunningRtpEngine
 
-SIDECARS = 12  # with indexes of one figure and of two, of which one begins like another
+SIDECARS = 12  # indexes of one and two digits: "1" is also the beginning of "10"
 DIGITS = ["012345", "6789*#", "*#*#77", *(f"{index:02}" for index in range(3, SIDECARS))]
 
 
 class Sidecar:
-    """What one sidecar process has: a receiver of its own, and calls named by its index."""
+    """Stands for one sidecar process: its own receiver, and calls named by its index."""
 
     def __init__(self, index: int, ng: NgClient, phone: RtpEndpoint) -> None:
         self.receiver = DtmfReceiver(*ENGINE.ng)
@@ -36,7 +36,7 @@ class Sidecar:
         self.digits += digit.digit
 
     async def dials(self, digits: str) -> None:
-        """Answered by RTPengine, the caller dials; returns when the digits are here, or should be."""
+        """Answer a caller through RTPengine and let it dial. Returns when all digits have arrived."""
         self.digits = ""
         media = CallMedia(self._ng, self._media_id, caller_from=PHONES)
         self.phone.send_to(await media.answer(self.phone.sdp()))
@@ -64,7 +64,9 @@ async def sidecars(engine: RunningRtpEngine) -> AsyncIterator[list[Sidecar]]:
         started = [Sidecar(index, ng, phone) for index, phone in enumerate(phones)]
         for sidecar in started:
             stack.push_async_callback(sidecar.receiver.close)
-        await asyncio.gather(*(sidecar.receiver.open() for sidecar in started))  # at once: more than its backlog of 5
+        await asyncio.gather(
+            *(sidecar.receiver.open() for sidecar in started)
+        )  # all at once: more than RTPengine's backlog of 5
         assert all(sidecar.receiver.is_connected for sidecar in started)
         yield started
 

@@ -53,7 +53,7 @@ async def test_no_ports_left_is_an_error_of_that_call_alone(studio: Studio) -> N
     phone = await studio.phone()
     first = await studio.answered(phone)
     refused = 0
-    for _ in range(60):  # the test's engine has ports for some thirty
+    for _ in range(60):  # the test's RTPengine has ports for about thirty
         try:
             await studio.call().media.answer(phone.sdp())
         except (MediaRefused, MediaUnavailable):
@@ -73,7 +73,7 @@ async def test_a_sidecar_purges_what_its_predecessor_left(studio: Studio) -> Non
 
 
 async def test_the_list_that_a_purge_asks_for_fits_a_datagram(tmp_path: Path) -> None:
-    """More calls than fit the engine's reply: the purge still gets an answer, and takes what it sees."""
+    """More calls than fit into RTPengine's reply: the purge still gets an answer and deletes what it names."""
     wide = replace(ENGINE, port_min=30000, port_max=35999)
     async with RunningRtpEngine(wide, tmp_path):
         ng = NgClient(*wide.ng)

@@ -1,4 +1,4 @@
-"""The sound library through a real RTPengine: a format counts as supported when it was heard."""
+"""The sound library through a real RTPengine: each supported format is heard."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ async def test_every_format_is_heard_in_full(studio: Studio, tmp_path: Path) -> 
         await call.media.play(sound)
         await phone.hear_tone(700, for_s=0.5)
         await phone.hear_silence(for_s=0.15)
-        # Codecs of blocks fill up the last one with silence, so not the duration of the file.
+        # not the file's duration: block codecs fill their last block with silence
         assert phone.tone_duration(700) == pytest.approx(0.6, abs=0.12), sound.name
     assert len(library) == len(FORMATS)
 
@@ -49,7 +49,7 @@ async def test_ringback_rings_and_pauses(studio: Studio, tmp_path: Path) -> None
 
 
 async def test_a_sound_ends_no_earlier_than_its_time(studio: Studio) -> None:
-    """Timing a sound by its duration must never cut it: the last packet has gone out by then, or is just going."""
+    """We time a sound by its duration. By then its last packet must have been sent, or the sound would be cut."""
     phone = await studio.phone()
     call = await studio.answered(phone)
     await call.media.play(studio.sound(700, 1))

@@ -1,4 +1,4 @@
-"""Whose RTP counts: a stranger's digits are no digits of the caller's, and his sound is not heard."""
+"""A stranger's RTP is ignored: its digits do not count, and its sound is not heard."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ async def stranger_at(destination: tuple[str, int] | None) -> AsyncIterator[RtpE
 
 
 async def answered(studio: Studio, phone: RtpEndpoint, says: str) -> StudioCall:
-    """Answered, the caller's SIP coming from the phone's address, whatever its description says."""
+    """An answered call. Its SIP comes from the phone's address; its SDP names the address `says`."""
     call = studio.call()
     call.media = CallMedia(studio.ng, call.media.media_id, caller_from=PHONES)
     phone.send_to(await call.media.answer(phone.sdp(connection=says)))
@@ -46,7 +46,7 @@ async def bridged(call: StudioCall, a: RtpEndpoint, b: RtpEndpoint) -> None:
 
 
 async def heard(phone: RtpEndpoint) -> None:
-    """Until packets of the phone have surely arrived at RTPengine."""
+    """Send enough packets that RTPengine has received some of the phone."""
     await phone.send_tone(300, 0.1)
 
 
@@ -103,7 +103,7 @@ async def test_a_stranger_is_not_heard_by_the_other_party(studio: Studio, says: 
 
 
 async def test_nobody_speaks_in_the_place_of_the_ivr(studio: Studio) -> None:
-    """RTPengine has a port for the made-up party too."""
+    """RTPengine also opens a port for the party that we made up (the IVR); a stranger sends to it."""
     phone = await studio.phone()
     call = await answered(studio, phone, PHONES)
     await heard(phone)

@@ -21,7 +21,7 @@ Body = Callable[[Transport], Coroutine[None, None, None]]
 
 @pytest.fixture(params=[asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
 def run(request: pytest.FixtureRequest) -> Callable[[Body], None]:
-    """Runs a test's body on a loop of each kind; it must end in bounded time."""
+    """Run a test's body on each kind of loop, within a bound."""
 
     async def with_transport(body: Body) -> None:
         transport = await Transport.open(AGENT, lambda leg, _: leg.reject(603), FAST)

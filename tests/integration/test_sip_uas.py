@@ -27,7 +27,7 @@ RURI = f"sip:332@{AGENT}"
 
 
 class Answering:
-    """A user agent that leaves everything to the test."""
+    """A user agent whose test decides how it answers."""
 
     def __init__(self) -> None:
         self.calls: asyncio.Queue[tuple[UasLeg, IncomingInvite, Inbox]] = asyncio.Queue()

@@ -1,6 +1,6 @@
 """A real call, script, inbox and task on fakes of its legs, its media and the sidecar's services.
 
-The fakes write down what is asked of them, and take only what the real ones take: names and arguments are checked.
+The fakes record each call. They accept only names and arguments that the real ones accept.
 """
 
 from __future__ import annotations
@@ -169,7 +169,7 @@ contexts:
 
     @property
     def variables(self) -> dict[str, str]:
-        """The script's."""
+        """The variables of the call's script."""
         return self.call._script.variables
 
     async def until(self, entry: str, count: int = 1) -> None:

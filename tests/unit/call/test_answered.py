@@ -68,16 +68,16 @@ async def test_A8_a_digit_stops_the_sound(make):
 
 
 async def test_a_timer_of_a_replaced_command_is_stale(make):
-    """The wait for the first digit ends in the same instant as that digit comes: the number goes on."""
+    """The digit arrives when its timeout has just fired: the digit wins, and the number goes on."""
     h = make("[pause: {length: 0}]")
     await h.answered()
     await true(lambda: h.answered_call is not None and isinstance(h.answered_call._command, Collect))
     timer = h.answered_call._due
     h.digits(DigitEvent("1", 100))  # in the inbox first …
-    timer._callback(*timer._args)  # … and the end of the wait right behind
+    timer._callback(*timer._args)  # … and the timeout right after it
     await h.settled()
     h.digits(DigitEvent("2", 100))
-    await h.until('a.bye(SIP ;cause=200)')
+    await h.until("a.bye(SIP ;cause=200)")
     assert "media.play(one.wav)" not in h.log
 
 

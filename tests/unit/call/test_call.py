@@ -61,14 +61,14 @@ async def test_media_that_cannot_be_had_refuses_the_call(make, error, code):
 async def test_media_lost_in_the_call_ends_it_with_a_reason(make):
     h = make("[play_sound: {file: a.wav}]", play=MediaUnavailable("dead"))
     await h.answered()
-    assert 'a.bye(SIP ;cause=503)' in await h.over()
+    assert "a.bye(SIP ;cause=503)" in await h.over()
 
 
 async def test_a_bug_ends_the_call_and_leaks_nothing(make):
     h = make("[play_sound: {file: a.wav}]", play=RuntimeError("bug"))
     await h.answered()
     log = await h.over()
-    assert 'a.bye(SIP ;cause=500)' in log
+    assert "a.bye(SIP ;cause=500)" in log
     assert log[-1] == "media.delete"
 
 
@@ -81,9 +81,9 @@ async def test_a_call_is_freed_at_its_end_without_the_garbage_collector(make):
     call, answered = weakref.ref(h.call), weakref.ref(h.answered_call)
     gc.disable()
     try:
-        # As the user agent, the receiver of digits and the sidecar have at the end.
+        # When a call has ended, the user agent, the receiver of digits and the sidecar no longer refer to it.
         h.leg.listener = h.digits = h.call = h.task = h.answered_call = None
-        h.dtmf.reset_mock()  # a mock keeps what it was given
+        h.dtmf.reset_mock()  # a mock remembers its arguments
         await asyncio.sleep(0)
         assert (call(), answered()) == (None, None)
     finally:

@@ -56,7 +56,7 @@ async def test_C6_the_caller_cancels_in_the_dip(make):
 
 
 async def test_A4_an_unanswered_jump_to_another_pool_is_left_to_Kamailio(make):
-    """The script goes along, and its first command is begun there, not here."""
+    """The redirect carries the script. The other pool runs its first command; this sidecar does not."""
     h = make(ROUTING, answer_at="on_media", pool="vip")
     assert await h.over() == ["a.redirect"]
     assert set(h.leg.redirected) == {"X-CI-State", "X-CI-Entry"}

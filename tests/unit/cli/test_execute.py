@@ -138,13 +138,17 @@ async def test_ready_when_it_first_answers_then_alive_as_long_as_it_does(
 
 
 async def test_one_that_never_answers_is_never_ready(told: socket.socket, daemon: asyncio.subprocess.Process) -> None:
+    asked = asyncio.Semaphore(0)
+
     async def ready() -> bool:
+        asked.release()
         return False
 
     watching = asyncio.create_task(execute.watch(daemon.pid, ready))
-    await asyncio.sleep(0.2)
-    daemon.kill()
     async with asyncio.timeout(5):
+        for _ in range(3):
+            await asked.acquire()
+        daemon.kill()
         await watching
     with pytest.raises(BlockingIOError):
         told.recv(1000)

@@ -26,7 +26,7 @@ def python(code: str, ready: Callable[[], Awaitable[bool]] = never, pass_fds: tu
 
 
 def blocking(code: str) -> ProcessSpec:
-    """A child that waits where its output finds no room, so that a test misses nothing of it."""
+    """A child that blocks while its output pipe is full, so that no line gets lost."""
     return python(f"import os; os.set_blocking(1, True); {code}")
 
 
@@ -160,7 +160,7 @@ async def test_what_takes_the_lines_may_fail_and_reading_goes_on(lines: Lines) -
 
 
 async def test_a_part_never_waits_for_its_reader(log: Callable[..., None]) -> None:
-    """Not even when nobody reads: the write fails, and the part goes on."""
+    """If nobody reads, its write fails and the part continues."""
     code = (
         "import os\n"
         "written = 0\n"

@@ -1,4 +1,4 @@
-"""What `callinteractive run` sees to before it starts anything."""
+"""What `callinteractive run` checks before it starts anything."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_the_parts_may_open_as_many_files_as_the_user() -> None:
 def test_a_part_on_its_own_needs_the_key_that_all_share(
     part: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With a key of its own it would refuse, or be refused, every call."""
+    """Parts with different keys refuse each other's calls."""
     monkeypatch.delenv("CALLINTERACTIVE_KEY", raising=False)
     monkeypatch.delenv("CALLINTERACTIVE_ROUTE_KEY", raising=False)
     site, ivr = tmp_path / "site.yaml", tmp_path / "ivr.yaml"

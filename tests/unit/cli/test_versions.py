@@ -1,4 +1,4 @@
-"""Which daemons are refused, and with what advice. The texts are what the programs print."""
+"""Which versions of the daemons are refused, and with what advice. The texts are real output of the programs."""
 
 from __future__ import annotations
 

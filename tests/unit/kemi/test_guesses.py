@@ -1,4 +1,4 @@
-"""Who guesses is slowed, and the owner is not locked out."""
+"""Password guessing is slowed down, and the owner of the account is not locked out."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ACCOUNT = "000*307"
 
 
 class Clock:
-    """As much of htable as `kemi.guesses` uses, and a clock that is set."""
+    """The part of htable that `kemi.guesses` uses, with a clock that tests set."""
 
     def __init__(self, ksr: FakeKsr, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1_000.0

@@ -113,7 +113,7 @@ SIDECAR = "sip:127.0.0.1:5070"
 
 
 def in_dialog(routing: Callbacks, ksr: FakeKsr, method: str, mark: str | None = None, target: str = SIDECAR) -> None:
-    """A caller's request in its call with a sidecar, or with another `mark`."""
+    """A request of the caller within its call; `mark` replaces the mark that its Route carries."""
     if mark is None:
         ksr.results["kx.get_ruri"] = SIDECAR
         routing.to_sidecar(None)

@@ -1,4 +1,4 @@
-"""Which Contact leads nowhere, and what is done about it."""
+"""Which Contacts are unreachable (NAT), and how a request still finds the phone."""
 
 from __future__ import annotations
 

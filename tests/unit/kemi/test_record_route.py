@@ -1,4 +1,4 @@
-"""Whose dialog a Route is of, until when, where it may lead, and which media is its (S9)."""
+"""What a signed Route proves: its dialog, how long it is valid, where it may lead, and its media (S9)."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def route() -> RecordRoute:
 
 
 def written(ksr: FakeKsr, route: RecordRoute, target: str = "sip:127.0.0.1:5070", media: str = "") -> str:
-    """What a branch to that target gets, as it comes back in a Route."""
+    """The Record-Route that a branch to `target` gets, as a Route header returns it."""
     ksr.results["kx.get_ruri"] = target
     route.on_branch(media)
     [parameters] = ksr.called("rr.record_route_params")[-1]
@@ -48,7 +48,7 @@ def tags(ksr: FakeKsr, from_tag: str, to_tag: str) -> None:
 
 
 def leads(ksr: FakeKsr, route: RecordRoute, routes: str, from_tag: str, to_tag: str, *hosts: str) -> list[bool] | None:
-    """To which of the hosts a request with these tags may be sent; None if the mark is not its."""
+    """For each host, whether a request with these tags may go there. None if the mark is not valid for it."""
     tags(ksr, from_tag, to_tag)
     mark = route.read(routes)
     return mark and [route.may_lead_to(mark, Address(host, 5070)) for host in hosts]
@@ -167,7 +167,7 @@ def test_carrier_s_contact_elsewhere(
 
 
 def test_call_id_cannot_be_written_so_that_it_names_media(ksr: FakeKsr, route: RecordRoute) -> None:
-    """A Call-ID that ends like what is signed of an anchored dialog."""
+    """The Call-ID ends with the text that the signature of an anchored dialog covers."""
     ksr.results["kx.get_callid"] = f"some-call-id.{MEDIA}"
     plain = written(ksr, route)
     ksr.results["kx.get_callid"] = "some-call-id"

@@ -44,7 +44,7 @@ def redirects(ksr: FakeKsr, transfer: Mock) -> Redirects:
 
 
 def fail(ksr: FakeKsr, redirects: Redirects, code: int, *headers: object, **results: int) -> None:
-    """The sidecar answers so."""
+    """The sidecar answers with this status and these headers."""
     for header in headers:
         ksr.headers[type(header).NAME] = str(header)  # type: ignore[attr-defined]
     ksr.results.update({"kx.get_status": code, "tm.t_get_status_code": code} | results)
@@ -136,7 +136,7 @@ def test_silent_or_draining_sidecar_is_replaced(ksr: FakeKsr, redirects: Redirec
 
 
 def test_what_one_302_said_is_not_another_s(ksr: FakeKsr, redirects: Redirects) -> None:
-    """The first one is not of a transaction of ours: tm's reply route does not run."""
+    """The first 302 belongs to no transaction of ours, so tm runs no reply route for it."""
     for header in (PLAN, CALLER):
         ksr.headers[header.NAME] = str(header)
     ksr.results.update({"kx.get_status": 302, "kx.get_msgbuf": "SIP/2.0 302 Moved Temporarily"})

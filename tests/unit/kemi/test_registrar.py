@@ -141,7 +141,7 @@ def test_contacts(ksr: FakeKsr) -> None:
         ("sip:a@203.0.113.5:5060?x=y", "sip:203.0.113.5:4000"),
         ("sip:b@10.1.1.1:5060;x", "sip:203.0.113.6:4000;transport=TCP"),
         ("sip:c@10.1.1.1", "sip:[2001:db8::1]"),
-        ("sip:d@198.51.100.7", "sip:203.0.113.5:4000"),  # can't get in, and would not be called either
+        ("sip:d@198.51.100.7", "sip:203.0.113.5:4000"),  # it cannot register, so nobody can call it
     ]
     values: dict[str, str | int] = {"$(ulc(ci=>count))": len(bindings)}
     for index, (uri, source) in enumerate(bindings):

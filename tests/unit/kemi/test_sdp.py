@@ -1,4 +1,4 @@
-"""What RTPengine is not even given."""
+"""Session descriptions that RTPengine must not get, and how others are cleaned."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which sidecar is asked next, of which pool, and when no more."""
+"""Which sidecar is asked next, of which pool, and when we stop asking."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_where_all_of_a_pool_refuse_new_calls_are_refused(
 
 
 def test_silence_is_no_refusal(sidecars: Sidecars, ksr: FakeKsr) -> None:
-    """Others may live, and probes find out whoever is silent."""
+    """Other sidecars may still work. The dispatcher's probes find the silent ones."""
     ksr.results.update({"dispatcher.ds_next_domain": -1, "tm.t_branch_timeout": 1})
     enter(sidecars, "3")
     with pytest.raises(Unavailable):

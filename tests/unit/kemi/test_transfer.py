@@ -114,7 +114,7 @@ def test_dead_trunk_comes_not_first(ksr: FakeKsr) -> None:
     assert start(ksr, "+7495") == ["sip:+7495@127.0.0.3:5080;transport=tcp"]
     ksr.results["dispatcher.ds_is_active_uri"] = -1
     ksr.calls.clear()
-    assert start(ksr, "+7495") == ["sip:+7495@127.0.0.2:5080"]  # none answers probes: some carriers never do
+    assert start(ksr, "+7495") == ["sip:+7495@127.0.0.2:5080"]  # no trunk answers probes: some carriers never do
 
 
 def test_a_number_that_leads_nowhere_is_a_line_of_the_log(ksr: FakeKsr) -> None:

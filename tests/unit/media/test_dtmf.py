@@ -33,7 +33,7 @@ SEEN = (
     b"5878f1e816b198cf d6:notify6:onDTMF4:datad4:tagsl3:ivr6:callere6:callid5:0ci-x10:source_tag6:caller4:type4:DTMF"
     b"9:source_ip9:127.0.0.19:timestampi1795647762e5:eventi5e8:durationi100e6:volumei10eee"
 )
-"""As RTPengine 10.5 sent it; later ones have the keys in another order."""
+"""As RTPengine 10.5 sends it. Later versions send the keys in another order."""
 
 
 def bencode(value: object) -> bytes:

@@ -1,4 +1,4 @@
-"""What a party is told: RTPengine's stream, our words around it."""
+"""The SDP that a party gets: RTPengine's stream inside our own session lines."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_no_stream_from_rtpengine(written: str) -> None:
 @pytest.mark.parametrize(
     ("theirs", "ours", "possible"),
     [
-        ("192.0.2.7", "192.0.2.1", True),  # neither is of the internet: a laboratory
+        ("192.0.2.7", "192.0.2.1", True),  # both are reserved addresses (RFC 5737), as in a laboratory
         ("8.8.8.8", "9.9.9.9", True),
         ("8.8.8.8", "10.0.0.1", True),
         ("10.0.0.7", "10.0.0.1", True),

@@ -72,7 +72,7 @@ def write_sound(
         output.metadata.update(metadata or {})
         stream: Any = output.add_stream(codec, rate=rate)
         stream.layout = layout
-        stream.options = {"strict": "experimental"}  # ffmpeg's own vorbis encoder wants to be asked so
+        stream.options = {"strict": "experimental"}  # ffmpeg calls its own vorbis encoder experimental
         channels = 2 if layout == "stereo" else 1
         frame = av.AudioFrame.from_ndarray(
             np.repeat(tone((700,), seconds, rate), channels).reshape(1, -1), "s16", layout
@@ -235,7 +235,7 @@ def test_P1_a_title_in_latin_1_is_no_matter(source: Path, cache: Path) -> None:
 
 
 def with_ogg_checksums(data: bytes) -> bytes:
-    """RFC 3533 section 6: a page with a wrong one would be passed over."""
+    """A decoder skips a page with a wrong checksum (RFC 3533 6)."""
     pages = data.split(b"OggS")
     for index, page in enumerate(pages[1:], 1):
         clean = b"OggS" + page[:18] + bytes(4) + page[22:]
@@ -443,7 +443,7 @@ async def test_the_event_loop_goes_on_meanwhile(
 
     monkeypatch.setattr(conversion.Converter, "convert", slow)
     write_sound(source / "new.wav", *FORMATS["s16-8k.wav"])
-    assert await running.get("new.wav") is None  # not in time for this caller
+    assert await running.get("new.wav") is None  # too late for this caller
     assert entered.is_set()
     assert running.why_not("new.wav") == "new.wav is still being converted"
     assert await running.get("old.wav") is not None

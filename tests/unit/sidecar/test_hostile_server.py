@@ -249,7 +249,7 @@ async def test_the_largest_answer_in_small_chunks_is_read(webhook, server, size)
         for start in range(0, len(whole), size):
             writer.write(whole[start : start + size])
             await writer.drain()
-        await asyncio.sleep(1)
+        await reader.read()
 
     outcome = await webhook.fetch(HttpRequest("GET", await server.start(serve), timeout_s=DEADLINE_S))
     assert isinstance(outcome, Fetched)
@@ -395,7 +395,10 @@ async def test_an_answer_to_nothing_is_not_the_next_requests(webhook, server):
     url = await server.start(serve)
     assert isinstance(await webhook.fetch(post(url)), Fetched)
     await said.wait()
-    await asyncio.sleep(0.05)
+    [idle] = webhook._connections._session.connector._conns.values()
+    async with asyncio.timeout(DEADLINE_S):
+        while not all(protocol.should_close for protocol, _ in idle):  # the 408 has arrived
+            await asyncio.sleep(0.01)
     assert await webhook.fetch(post(url)) == Fetched(200, b"ok", None)
     assert [number for number, _ in server.requests] == [1, 2]
 

@@ -62,4 +62,4 @@ async def test_it_beats_until_cancelled(listener: socket.socket, monkeypatch: py
     with suppress(asyncio.CancelledError):
         await beating
     monkeypatch.delenv("WATCHDOG_USEC")
-    await systemd.beat()  # nobody waits: over at once
+    await systemd.beat()  # no watchdog is configured: it returns at once

@@ -94,7 +94,7 @@ def test_12_2_2_the_peers_cseq_goes_on_too(handover: Handover) -> None:
 
 @pytest.mark.parametrize(("refresher", "methods"), [("uas", {"UPDATE"}), ("uac", {"BYE"})])
 def test_rfc_4028_the_session_timer_goes_on(refresher: str, methods: set[str]) -> None:
-    """Part of the interval is over, nobody knows how much: when it is ours to refresh, we do so soon."""
+    """We don't know how much of the interval has passed. If the refresh is ours, we send it soon."""
     expires = [("Supported", "timer"), ("Session-Expires", f"1200;refresher={refresher}")]
     handover = Handover("uas", [*ALLOW_UPDATE, *expires])
     world = handover.world

@@ -481,7 +481,7 @@ def test_a_leg_without_a_listener_is_still_a_good_citizen() -> None:
 
 
 def test_whoever_was_told_is_free_once_the_leg_has_ended() -> None:
-    """At once, without the garbage collector, for which everything stops: the more calls there were, the longer."""
+    """At once, by reference counting. The garbage collector would stop all calls while it runs."""
 
     class Listener:
         def __call__(self, _event: object) -> None: ...
