@@ -42,7 +42,8 @@ class Guesses:
             until = max(until, ksr.count_of(_LOCKS, self._by_source))
         if until > now:
             # Not 403: phones give up at that, and the owner may be behind the same NAT as the one who guesses.
-            raise Refused(503, "Too Many Wrong Passwords", f"Retry-After: {until - now}\r\n")
+            advice = "if it is a phone of yours, correct its password"
+            raise Refused(503, "Too Many Wrong Passwords", f"Retry-After: {until - now}\r\n", advice)
 
     def on_wrong(self) -> None:
         """A wrong password."""

@@ -21,8 +21,12 @@ from kemi.refusal import Answered, Refused
 REALM = "callinteractive"
 TABLE = "location"
 _NUMBER = re.compile(r"[0-9]{1,10}(?:\*[0-9]{1,10})?", re.ASCII)
+_PLAIN_URI = re.compile(r"sip:[^\s<>\"@]*(?:@[^\s<>\"@]*)?", re.IGNORECASE)
+"""With one @ at most, so that nobody finds another host in it than we do."""
 _NOBODYS = secrets.token_hex(16)
 """The password of those who have none."""
+_WHO = "a caller must be a trunk or an extension of site.yaml, by its address or by its number and password"
+_CONTACT = "a phone registers its own IP address only: set its outbound address, or turn off its STUN or ALG"
 _TRANSPORTS = ("udp", "tcp")
 
 
@@ -72,7 +76,7 @@ class Registrar:
     def _prove(self, user: str, *, is_number: bool) -> Extension:
         """The extension whose password the request's credentials prove (RFC 3261 22). Raises Refused and Answered."""
         if not (self._directory.has_passwords and is_number):
-            raise Refused(403, "Forbidden")
+            raise Refused(403, "Forbidden", advice=_WHO)
         written = decode_user(user)
         extension = self._directory.find_extension(written)
         guesses = Guesses(ksr.source()[0], extension.number if extension else written)
@@ -94,17 +98,18 @@ class Registrar:
         host = host_of(uri)
         address = address_of(host)
         parameters = parameters_of(uri)
-        if not uri.lower().startswith("sip:") or address is None or parameters.keys() & {"maddr", "alias"}:
-            raise Refused(403, "Contact Must Be a SIP URI With Your IP Address")
+        is_plain = bool(_PLAIN_URI.fullmatch(uri)) and not parameters.keys() & {"maddr", "alias"}
+        if not is_plain or address is None:
+            raise Refused(403, "Contact Must Be a SIP URI With Your IP Address", advice=_CONTACT)
         if parameters.get("transport", "udp") not in _TRANSPORTS:
-            raise Refused(403, "Contact's Transport Is Not Served Here")
+            raise Refused(403, "Contact's Transport Is Not Served Here", advice="let the phone use UDP or TCP")
         origin = address_of(source)
         if address == origin:
             return
         # A TCP client of this machine seldom chooses its address. It is called by its connection.
         is_neighbour = is_connection and origin is not None and origin.is_loopback and address.is_loopback
         if self._directory.is_configured(host) or not (is_neighbour or is_interior(address)):
-            raise Refused(403, "Contact Is Not Your Own Address")
+            raise Refused(403, "Contact Is Not Your Own Address", advice=_CONTACT)
 
 
 def _is_bound(uri: str, source: str) -> bool:

@@ -64,7 +64,7 @@ async def test_the_ivr_hangs_up(web: FakeWebApp, softphone: Baresip) -> None:
     await softphone.dials(MENU)
     await softphone.connected()
     await softphone.hears_tone(MENU_HZ)
-    softphone.presses("1")
+    await softphone.presses("1")
     await web.request(REGISTERED, before + 1)
     await softphone.call_ended()
 

@@ -5,7 +5,7 @@ async with Baresip("000*308", "secret", stack.net.sip, host=stack.net.stranger) 
     await phone.dials("000*100")
     await phone.connected()
     await phone.hears_tone(440)
-    phone.presses("1")
+    await phone.presses("1")
     await phone.call_ended()
 """
 
@@ -156,9 +156,17 @@ class Baresip:
         await self._command("hangup")
         await self.call_ended()
 
-    def presses(self, keys: str) -> None:
-        """Digits during a call; ``x`` holds the call and ``X`` resumes it."""
-        os.write(self._terminal, keys.encode())
+    async def presses(self, digit: str) -> None:
+        await self._command("sndcode", digit)
+
+    def holds(self) -> None:
+        self._types_key("x")
+
+    def resumes(self) -> None:
+        self._types_key("X")
+
+    def _types_key(self, key: str) -> None:
+        os.write(self._terminal, key.encode())
 
     # --- What a person sees and hears
 
