@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -46,7 +47,11 @@ def number_in(uri: str) -> str | None:
     """The number that a sip, sips or tel URI names, for A14; its host does not matter. None where there is none."""
     scheme, _, rest = uri.partition(":")
     user = rest if scheme.lower() == "tel" else rest.rpartition("@")[0]
-    number = unquote(user.partition(";")[0].partition(":")[0])
+    user, _, params = user.partition(";")
+    number = unquote(user.partition(":")[0])
+    context = re.search(r"(?:^|;)phone-context=(\+[0-9.()-]+)(?:;|$)", params, re.ASCII)
+    if context and not number.startswith("+"):
+        number = context[1] + number  # RFC 3966 5.1.5
     if scheme.lower() == "tel" or number.startswith("+"):
         number = number.translate(_SEPARATORS)
     return number if is_dialled_number(number) else None

@@ -42,6 +42,22 @@ async def test_the_callee_transfers_the_caller(
     assert phone.sound.tone_duration(MENU_HZ) == 0
 
 
+async def test_the_callee_transfers_the_caller_to_an_ivr(
+    call: PlaceCall, web: FakeWebApp, caller: str, callees: CalledPhones
+) -> None:
+    web.on(caller, transfer(FIRST))
+    to_menu = {TO_SECOND: f"sip:{MENU}@"}
+    async with callees.first("callee-refers", replace=to_menu) as first, call(TRANSFER) as phone:
+        await phone.answered()
+        await first.rings()
+        await first.picks_up()
+        await both_hear(phone.sound, first.sound)
+        first.nudge()
+        await first.hung_up()
+        await phone.sound.hear_tone(MENU_HZ)
+        await phone.hang_up()
+
+
 async def test_a_target_that_is_busy_leaves_the_two_connected(
     call: PlaceCall, web: FakeWebApp, caller: str, callees: CalledPhones
 ) -> None:

@@ -137,3 +137,21 @@ async def test_a_wrong_password_is_asked_for_no_longer(stack: RunningStack) -> N
         answers = phone.answers("REGISTER")
     assert 200 not in answers
     assert answers.count(401) <= 6
+
+
+async def test_it_transfers_whom_it_is_connected_with(
+    call: PlaceCall, web: FakeWebApp, caller: str, softphone: Baresip
+) -> None:
+    """By its transfer key, REFER: the caller hears the menu, and the phone's call is over."""
+    web.on(caller, transfer(REGISTERED))
+    async with call(TRANSFER) as phone:
+        await phone.answered()
+        await softphone.rings()
+        await softphone.picks_up()
+        await softphone.connected()
+        await phone.sound.hear_tone(SPEAKS_HZ)
+        await softphone.transfers(MENU)
+        await softphone.call_ended()
+        await phone.sound.hear_tone(MENU_HZ)
+        await phone.hang_up()
+    assert softphone.answers("REFER") == [202]

@@ -149,6 +149,9 @@ class Baresip:
     async def dials(self, number: str) -> None:
         await self._command("dial", f"sip:{number}@{self._target};transport={self.transport}")
 
+    async def transfers(self, number: str) -> None:
+        await self._command("transfer", f"sip:{number}@{self._target};transport={self.transport}")
+
     async def picks_up(self) -> None:
         await self._command("accept")
 

@@ -22,10 +22,11 @@ _PARAMS = rf'(?:\s*+;\s*+{TOKEN}(?:\s*+=\s*+(?:[^\s;,"<>=][^\s;,"<>]*+|{_QUOTED}
 _PARAM = re.compile(rf';\s*+({TOKEN})(?:\s*+=\s*+([^\s;,"<>]++|{_QUOTED}))?', re.DOTALL)
 # An open quote or bracket takes all that follows: to try again behind it would take quadratic time.
 _SEPARATOR = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)|<[^>]*+(?:>|\Z)|,', re.DOTALL)
-# The display name's grammar is ASCII tokens or a quoted string. In the field it holds any text in any code page; it is
-# read as far as its quotes are balanced. We never send it: what we send is written anew (`Identity`) or copied whole.
+# The display name's grammar is ASCII tokens or a quoted string. In the field it is any text in any code page; only
+# quotes at its beginning must be closed, as in `kemi.facts`. We never send it: what we send is written anew or copied
+# whole.
 _NAME_ADDR = re.compile(
-    rf'(?P<display>(?:[^<"]++|{_QUOTED})*+)<(?P<uri>[A-Za-z][^\s<>"]*+)>(?P<params>{_PARAMS})', re.DOTALL
+    rf'(?P<display>(?:{_QUOTED}[^<]*+|[^<"][^<]*+)?+)<(?P<uri>[A-Za-z][^\s<>"]*+)>(?P<params>{_PARAMS})', re.DOTALL
 )
 _BRACKETED = re.compile(r"<\s*+([A-Za-z][^\s<>\"]*+)\s*+>")
 _TAG = re.compile(rf";\s*+tag\s*+=\s*+({TOKEN})", re.IGNORECASE)

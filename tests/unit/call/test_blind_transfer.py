@@ -152,7 +152,9 @@ async def test_in_a_menu_there_is_nobody_to_transfer(make):
     [
         ("sip:306@127.0.0.1:5060;user=phone", "306"), ("sip:000*306@h", "000*306"),
         ("sip:%2B1555-01.00@h", "+15550100"),
-        ("sip:306;phone-context=x@h", "306"), ("tel:+1-555-(0100);x=y", "+15550100"), ("sips:306:secret@h", "306"),
+        ("sip:306;phone-context=x@h", "306"),
+        ("sip:0199;phone-context=+1-555@h;user=phone", "+15550199"), ("tel:0199;phone-context=+1(555)", "+15550199"),
+        ("tel:+1-555-(0100);x=y", "+15550100"), ("sips:306:secret@h", "306"),
         ("sip:h", None), ("sip:a%0d%0ab@h", None), ("sip:@h", None),
     ],
 )  # fmt: skip

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callinteractive.model import Address
+from kemi.facts import UnreadableError, parse_address
 from sidecar.sip.errors import MalformedError
 from sidecar.sip.message.headers import (
     SessionExpires,
@@ -48,7 +49,8 @@ def test_commas_separate_outside_quotes_and_brackets(line: str, values: list[str
         ("A B <tel:+1>", "A B", "tel:+1", {}),
         ("WIRELESS CALLER (US) <sip:+1@b>;tag=1", "WIRELESS CALLER (US)", "sip:+1@b", {"tag": "1"}),
         ("Bell, A. & Co: @5/6 ;x=[]{}?'<sip:a@b>;tag=1", "Bell, A. & Co: @5/6 ;x=[]{}?'", "sip:a@b", {"tag": "1"}),
-        ('The "<Old>" One <sip:a@b>;tag=1', 'The "<Old>" One', "sip:a@b", {"tag": "1"}),
+        ('19" Rack, O"Brien <sip:a@b>;tag=1', '19" Rack, O"Brien', "sip:a@b", {"tag": "1"}),
+    ('"<A>" (home) <sip:a@b>;tag=1', '"<A>" (home)', "sip:a@b", {"tag": "1"}),
         ("Jos\udce9 <sip:a@b>;tag=1", "Jos\udce9", "sip:a@b", {"tag": "1"}),
         ("tel:+1-(555).0199;tag=1", "", "tel:+1-(555).0199", {"tag": "1"}),
         ("<tel:0199;phone-context=+1-555>;tag=1", "", "tel:0199;phone-context=+1-555", {"tag": "1"}),
@@ -137,3 +139,13 @@ def test_min_se_may_have_parameters() -> None:
     assert parse_min_se("90;x=y") == 90
     with pytest.raises(MalformedError):
         parse_min_se("soon")
+
+
+@given(st.text(st.characters(blacklist_characters="\r\n\0", blacklist_categories=["Cs"]), max_size=40))
+def test_a_caller_whom_kamailio_lets_in_is_not_refused_here(name: str) -> None:
+    value = f"{name} <sip:+15550100@127.0.0.2>;tag=1".strip()
+    try:
+        parse_address(value)
+    except UnreadableError:
+        return
+    assert parse_name_addr(value).tag == "1"
