@@ -219,10 +219,9 @@ class AnsweredCall:
         assert referral is not None
         assert callee is not None
         self._referral = self._target = None
-        referral.notify(code)
+        referral.notify(code, partial(callee.end, "Q.850;cause=16") if code == 200 else None)
         if code == 200:
             self._callee = target
-            callee.end("Q.850;cause=16")
             await self._media.unbridge(callee.b_tag)
         elif callee.is_answered:
             callee.is_leaving = False

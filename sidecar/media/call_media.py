@@ -187,9 +187,13 @@ class CallMedia:
             await self._exchange(self._caller, self._caller.agreed)
             # By the branch where it has not answered: it has no tag then.
             fields = {"from-tag": self._caller.tag, "to-tag": b_tag, "via-branch": b_tag, "delete-delay": 0}
-            await self._command("delete", fields)
+            is_first = b_tag == CALLER_TAG  # if a call's first party is deleted, 12.5 stops the sound of the others
+            if not is_first:
+                await self._command("delete", fields)
             if not was_heard:
                 await self._command("unblock media")
+            if is_first:
+                await self._command("block media", {"from-tag": b_tag, "flags": ("directional",)})
 
     async def promote(self, b_tag: str) -> str:
         """The answered callee takes the caller's place, and the caller a leg's. Returns the caller's tag.

@@ -6,7 +6,7 @@ import pytest
 
 from tests.e2e.conftest import EXTENSION, PlaceCall
 from tests.e2e.ivr import MENU, MENU_HZ, TRANSFER
-from tests.e2e.transfers import FIRST, SECOND, CalledPhones, both_hear, transfer
+from tests.e2e.transfers import FIRST, ONE_HZ, SECOND, CalledPhones, both_hear, transfer
 from tests.support.callee import BUSY
 from tests.support.sipp import Sipp
 from tests.support.webapp import FakeWebApp
@@ -101,7 +101,10 @@ async def test_the_caller_transfers_the_callee(
             await phone.hang_up()
         else:
             await phone.hung_up()
+        second.sound.forget()
+        await phone.sound.send_tone(ONE_HZ, 0.4)  # whoever has left is not heard any more
         await second.sound.hear_tone(MENU_HZ)
+        assert second.sound.tone_duration(ONE_HZ) < 0.2  # our BYE comes first
         await second.hangs_up()
 
 

@@ -106,8 +106,8 @@ class ReferralResponder(Protocol):
     def reject(self, status: int, reason: str | None = None) -> None:
         """Refuse; the call goes on as it is."""
 
-    def notify(self, status: int) -> None:
-        """The status of the new call's last response; a final one is the last to be told."""
+    def notify(self, status: int, done: Callable[[], None] | None = None) -> None:
+        """The status of the new call's last response; a final one is the last to be told. `done`: it is told."""
 
 
 @dataclass(frozen=True, slots=True)

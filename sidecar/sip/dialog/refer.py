@@ -1,10 +1,12 @@
 """REFER within a dialog: the peer asks us to connect the other party to somebody else (RFC 3515, RFC 4488)."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from sidecar.sip.errors import MalformedError
 from sidecar.sip.message.headers import NameAddr, parse_name_addr
-from sidecar.sip.message.message import Request
+from sidecar.sip.message.message import Request, Response
 from sidecar.sip.message.phrases import PHRASES
 from sidecar.sip.message.uri import parse_uri
 from sidecar.sip.transaction.client import ignore_response
@@ -58,10 +60,15 @@ class Referral:
     def reject(self, status: int, reason: str | None = None) -> None:
         self._transaction.respond(status, reason)
 
-    def notify(self, status: int) -> None:
-        """How far the new call is: the status of its last response (RFC 3515 2.4.5). A final one ends it."""
+    def notify(self, status: int, done: Callable[[], None] | None = None) -> None:
+        """How far the new call is: the status of its last response (RFC 3515 2.4.5). A final one ends it.
+
+        done: called when the peer has answered, or at once if nothing is sent. Datagrams may overtake each other.
+        """
         session = self._session
         if not self._is_told or not session.is_confirmed:
+            if done is not None:
+                done()
             return
         state = f"active;expires={_SUBSCRIBED_S}"
         if status >= 200:
@@ -71,4 +78,10 @@ class Referral:
         headers = [core.contact, ("Event", self._event), ("Subscription-State", state), _SIPFRAG]
         request = session.dialog.request("NOTIFY", core.via(), None, headers, body)
         # A peer that does not want it has still its call (RFC 5057 5.1).
-        core.transactions.send_request(request, session.dialog.next_hop, ignore_response)
+        on_response = ignore_response if done is None else partial(_on_answered, done)
+        core.transactions.send_request(request, session.dialog.next_hop, on_response)
+
+
+def _on_answered(done: Callable[[], None], response: Response) -> None:
+    if response.status >= 200:
+        done()

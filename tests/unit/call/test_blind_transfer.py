@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -36,8 +37,15 @@ async def bridged(make, *, is_extension: bool = True, **results):
     return h
 
 
+class Referral(Recorder):
+    def notify(self, status: int, done: Callable[[], None] | None = None) -> None:
+        self._log.append(f"referral.notify({status})")
+        if done is not None:
+            done()
+
+
 def refer(h, leg, target: str = "sip:307@h") -> None:
-    leg.listener(sip.Referred(target, Recorder(sip.ReferralResponder, h.log, "referral", {})))
+    leg.listener(sip.Referred(target, Referral(sip.ReferralResponder, h.log, "referral", {})))
 
 
 async def test_the_callee_transfers_the_caller(make):

@@ -51,6 +51,20 @@ def test_2_4_an_accepted_refer_is_told_by_notify(call: Call) -> None:
     call.end()
 
 
+def test_the_end_may_wait_for_the_answer_to_the_last_notify(call: Call) -> None:
+    _, event = refer(call)
+    call.world.take()
+    done: list[int] = []
+    event.referral.notify(200, lambda: done.append(1))
+    (notify,) = call.world.take()
+    assert done == []
+    call.peer.reply(notify, 200)
+    assert done == [1]
+    event.referral.notify(200, lambda: done.append(2))  # nothing is left to tell
+    assert done == [1, 2]
+    call.end()
+
+
 @pytest.mark.parametrize("value", ["false", "False ;x=y"])
 def test_rfc_4488_no_notify_for_one_who_wants_none(call: Call, value: str) -> None:
     answer, event = refer(call, ("Refer-Sub", value), ("Require", "norefersub"))
