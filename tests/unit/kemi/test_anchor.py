@@ -242,6 +242,22 @@ def test_which_branches_are_anchored(forks: Forks, ksr: FakeKsr, anchoring: Anch
     assert [name in parameter for name, parameter in zip(names, written, strict=True)] == [True] * 4
 
 
+@pytest.mark.parametrize("number", ["306", "001*306"])
+@pytest.mark.parametrize("status", [101, 180, 181, 183, 199])
+def test_without_early_media_a_description_before_the_answer_becomes_a_plain_180(
+    forks: Forks, ksr: FakeKsr, number: str, status: int
+) -> None:
+    """A12, in a branch that is anchored and in one that is not. The caller hears ringing, RTPengine gets no answer."""
+    start(forks, ksr, number, early_media=False)
+    branch(forks, ksr, 0, PHONE if number == "306" else OTHER)
+    told(ksr)
+    message(ksr, "INVITE", SDP, status)
+    forks.on_reply()
+    assert ksr.called("textopsx.change_reply_status") == [(180, "Ringing")]
+    assert ksr.called("textopsx.remove_body")
+    assert told(ksr) == []
+
+
 @pytest.mark.parametrize("anchoring", [Anchoring.TARGETS, Anchoring.ALL])
 def test_branch_to_ourselves_tells_that_the_caller_anchors(forks: Forks, ksr: FakeKsr, anchoring: Anchoring) -> None:
     start(forks, ksr, "332", anchoring=anchoring)
