@@ -220,7 +220,7 @@ class NgClient:
             return  # the second reply to a command that was sent twice, or a reply after its timeout
         try:
             reply = json.loads(body)
-        except ValueError:
+        except (ValueError, RecursionError):
             reply = None
         if not isinstance(reply, dict):
             self._finish(pending, NgError(pending.command, "reply is not a JSON object"))
