@@ -39,7 +39,7 @@ def main() -> None:
     """
 
 
-@main.command()
+@main.command(short_help="Run all parts on this machine until Ctrl-C.")
 @SITE
 @IVR
 @LOG_FORMAT
@@ -69,7 +69,7 @@ def run(site_path: Path, ivr_path: Path, log_format: str, run_dir: Path | None, 
     sys.exit(command.run(site_path, ivr_path, log_format, run_dir, only))
 
 
-@main.command()
+@main.command(short_help="Run one sidecar, as a service of its own.")
 @SITE
 @IVR
 @LOG_FORMAT
@@ -90,7 +90,7 @@ def serve(site_path: Path, ivr_path: Path, log_format: str, index: int) -> None:
     sys.exit(command.run(site_path, ivr_path, log_format, index))
 
 
-@main.command("exec")
+@main.command("exec", short_help="Become Kamailio or RTPengine, as a service of its own.")
 @click.argument("part", type=click.Choice(["kamailio", "rtpengine"]))
 @SITE
 @IVR
@@ -130,7 +130,7 @@ def check(files: tuple[str, ...]) -> None:
     sys.exit(command.run(files))
 
 
-@main.command()
+@main.command(short_help="Call your IVR from the keyboard, without a phone.")
 @IVR
 @click.option("--site", "site_path", type=CONFIG, help="site.yaml, to be called by its trunks and extensions.")
 @click.option("--number", help="The number dialled; default: the first IVR's.")
