@@ -181,7 +181,7 @@ class AnsweredCall:
             wrong = unwanted or NO_NUMBER
             self._caller.log.warning(
                 "refused", code=wrong.status, method="REFER", source=who, number=event.target[:200],
-                reason=wrong.reason, hint=wrong.hint,
+                reason=wrong.reason, change=wrong.change,
             )  # fmt: skip
             event.referral.reject(wrong.status)
             return

@@ -32,7 +32,7 @@ class Unwanted:
 
     status: int
     reason: str
-    hint: str
+    change: str
 
 
 NOBODY = Unwanted(

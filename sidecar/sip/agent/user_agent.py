@@ -213,7 +213,7 @@ class UserAgent:
         retry_after = _DRAINING_RETRY_S if self.draining else self.admit()
         if retry_after is None:
             return False
-        self._core.refusals.note(request, 503, "draining" if self.draining else "overload")
+        self._core.refusals.note(request, 503, "draining" if self.draining else "a limit is reached")
         self._refuse_statelessly(request, 503, [("Retry-After", str(retry_after))])
         return True
 

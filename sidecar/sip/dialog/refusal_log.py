@@ -11,7 +11,7 @@ PER_S = 10
 
 LOG = structlog.get_logger()
 
-_HINTS = {
+_CHANGES = {
     400: "the sender breaks the grammar of SIP: look at what it sends",
     405: "the sender must not use this method: our Allow header lists those that work",
     406: "the caller must accept application/sdp",
@@ -23,7 +23,7 @@ _HINTS = {
     481: "the call has ended here already, or another sidecar has it",
     482: "the same call came by two ways: look for a loop in the proxy in front of us",
     501: "the sender must not use this method: our Allow header lists those that work",
-    503: "this sidecar takes no new calls: it is draining or overloaded",
+    503: "this sidecar takes no new calls now: if it is not draining, its line `overload` says which limit",
     505: "the sender must speak SIP/2.0",
 }
 
@@ -39,8 +39,8 @@ class RefusalLog:
         self._left = PER_S
         self._left_out = 0
 
-    def note(self, request: Request, status: int, reason: str = "", hint: str = "") -> None:
-        """reason, hint: what is more to the point than the status alone."""
+    def note(self, request: Request, status: int, reason: str = "", change: str = "") -> None:
+        """reason, change: what is more to the point than the status alone."""
         second = int(self._now())
         if second != self._second:
             self._second, self._left = second, PER_S
@@ -52,6 +52,6 @@ class RefusalLog:
         self._left_out = 0
         LOG.warning(
             "refused", code=status, method=request.method[:40], source=str(request.source), number=request.uri[:200],
-            reason=reason or request.method[:40], hint=hint or _HINTS.get(status, ""),
+            reason=reason or request.method[:40], change=change or _CHANGES.get(status, ""),
             sip_call_id=(request.header("call-id") or "")[:200], **more,
         )  # fmt: skip

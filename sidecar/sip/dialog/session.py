@@ -172,8 +172,8 @@ class Session(InviteUsage):
             try:
                 digit = parse_digit(request.body)
             except MalformedError as fault:
-                hint = f"send a body like Signal=5, not {request.body[:40]!r}"
-                self.core.refusals.note(request, 400, fault.reason, hint)
+                change = f"send a body like Signal=5, not {request.body[:40]!r}"
+                self.core.refusals.note(request, 400, fault.reason, change)
                 transaction.respond(400, fault.reason)
                 return
             transaction.respond(200)

@@ -6,7 +6,7 @@ from structlog.testing import capture_logs
 from tests.unit.sip.test_torture import ANSWERED
 from tests.unit.sip.world import PROXY, World
 
-LINES = ("code", "source", "number", "reason", "hint", "method")
+LINES = ("code", "source", "number", "reason", "change", "method")
 
 
 @pytest.mark.parametrize("name", [name for name, (_, status) in ANSWERED.items() if status != 200])
