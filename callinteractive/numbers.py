@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -25,9 +27,9 @@ class Directory:
 
     def __init__(self, site: Site, ivr_file: IvrFile) -> None:
         self._trunks = site.trunks
-        self._ivrs = {ivr.number: ivr for ivr in ivr_file.ivrs}
+        self._ivrs = _by_number(ivr_file.ivrs)
         self._dids = {did: ivr for ivr in ivr_file.ivrs for did in ivr.dids}
-        self._extensions = {extension.number: extension for extension in site.extensions}
+        self._extensions = _by_number(site.extensions)
         self._by_address: dict[IPv4Address | IPv6Address, list[Extension]] = {}
         for extension in site.extensions:
             if address := _address(extension.contact_host or ""):
@@ -109,11 +111,15 @@ def _address(text: str) -> IPv4Address | IPv6Address | None:
         return None
 
 
+def _by_number(entries: Iterable[_Numbered]) -> dict[str, _Numbered]:
+    """By extended number, and by the short numbers that only one entry has: a site may have thousands of entries."""
+    entries = tuple(entries)
+    times = Counter(entry.short_number for entry in entries)
+    short = {entry.short_number: entry for entry in entries if times[entry.short_number] == 1}
+    return short | {entry.number: entry for entry in entries}
+
+
 def _lookup(by_number: dict[str, _Numbered], dialled: str, caller: Extension | None) -> _Numbered | None:
     """By extended number. Else by short number: in the caller's own prefix, or where only one entry has it."""
-    if dialled in by_number:
-        return by_number[dialled]
-    if caller and (found := by_number.get(f"{caller.prefix}*{dialled}")):
-        return found
-    same_short = [entry for entry in by_number.values() if entry.short_number == dialled]
-    return same_short[0] if len(same_short) == 1 else None
+    own = by_number.get(f"{caller.prefix}*{dialled}") if caller and "*" not in dialled else None
+    return own or by_number.get(dialled)

@@ -18,8 +18,9 @@ from sidecar import app
 def run(site_path: Path, ivr_path: Path, log_format: str, index: int) -> int:
     """The exit status: 0 after a clean stop, EX_CONFIG where starting it again would not help, else 1."""
     site, findings = read_site(site_path)
-    findings += read_ivr_file(ivr_path)[1]
-    if site is None or findings:
+    ivr_file, more = read_ivr_file(ivr_path)
+    findings += more
+    if site is None or ivr_file is None:
         click.echo("\n".join(map(str, findings)), err=True)
         return os.EX_CONFIG
     if index >= site.sidecars.count:
@@ -35,4 +36,4 @@ def run(site_path: Path, ivr_path: Path, log_format: str, index: int) -> int:
         return 1
     key = site_key(os.environ)
     assert key is not None, "missing_key has found one"
-    return app.run(site_path, ivr_path, index, resolve_format(log_format), key)
+    return app.run(site, site_path.parent, ivr_file, index, resolve_format(log_format), key)

@@ -12,7 +12,6 @@ from pathlib import Path
 import structlog
 import uvloop
 
-from callinteractive.config import load_ivr_file, load_site
 from callinteractive.errors import HeaderError, ScriptStateError
 from callinteractive.headers import CallHeader, EntryHeader, ResultHeader, StateHeader
 from callinteractive.keys import SIGNATURES, derive
@@ -43,16 +42,14 @@ STOP_S = 3.0
 """How long a stopping sidecar waits for its calls' BYEs to be answered and their media released."""
 
 
-def run(site_path: Path, ivr_path: Path, index: int, log_format: log.LogFormat, key: bytes) -> int:
+def run(site: Site, site_dir: Path, ivr_file: IvrFile, index: int, log_format: log.LogFormat, key: bytes) -> int:
     """Run sidecar `index` of a site until SIGTERM or SIGINT ends it, or SIGUSR1 and the end of its last call.
 
-    key: the site's secret (`callinteractive.keys`), the same as Kamailio's. Returns the exit status. Raises ConfigError
-    for bad configuration, OSError for a port that is taken.
+    site_dir: the folder that the site's paths start from. key: the site's secret (`callinteractive.keys`), the same as
+    Kamailio's. Returns the exit status. Raises OSError for a port that is taken.
     """
     log.set_up(log_format)
-    site = load_site(site_path.read_text("utf-8"), str(site_path))
-    ivr_file = load_ivr_file(ivr_path.read_text("utf-8"), str(ivr_path))
-    sounds = load_sounds(site, site_path)
+    sounds = load_sounds(site, site_dir)
     # What is there now stays, so the garbage collector may skip it. A call makes few objects: it may run rarely.
     gc.freeze()
     gc.set_threshold(10_000, 10, 10)
@@ -61,7 +58,7 @@ def run(site_path: Path, ivr_path: Path, index: int, log_format: log.LogFormat, 
     return 0
 
 
-def load_sounds(site: Site, site_path: Path) -> SoundLibrary:
+def load_sounds(site: Site, site_dir: Path) -> SoundLibrary:
     """The site's sounds, each converted once into the cache; whatever is wrong with one is logged."""
     told_at = time.monotonic()
 
@@ -71,7 +68,7 @@ def load_sounds(site: Site, site_path: Path) -> SoundLibrary:
             told_at = time.monotonic()
             LOG.info("converting sounds", file=name, number=number, of=of)
 
-    library = SoundLibrary.load(site_path.parent / site.sounds, cache_of_user(), tell, within_s=SOUNDS_S)
+    library = SoundLibrary.load(site_dir / site.sounds, cache_of_user(), tell, within_s=SOUNDS_S)
     for problem in library.findings:
         LOG.warning("sound", file=problem.file, reason=problem.reason)
     return library

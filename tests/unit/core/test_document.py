@@ -3,9 +3,38 @@
 from __future__ import annotations
 
 import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
-from callinteractive.document import MAX_CHARACTERS, MAX_DEPTH, Document
+from callinteractive.document import MAX_CHARACTERS, MAX_DEPTH, Document, Value
 from callinteractive.errors import ConfigError, Finding
+
+_PIECES = [*"[]{},-?#&*!%|>~:'\"", "\n", "\n  ", "\n    ", "a", "b: c", ": ", "- ", "? ", " ", "---\n", "...\n", "\r\n"]
+_PIECES += [
+    "null",
+    "yes",
+    "'no'",
+    '"\\x41"',
+    '"\\0"',
+    "a?b",
+    "a:b",
+    "é",
+    "😀",
+    "\t",
+    "\u2028",
+    "|\n",
+    ">-\n",
+    "|2#",
+    "%YAML 1.1\n",
+]
+
+
+@pytest.fixture(autouse=True, params=["libyaml", "no libyaml"])
+def _reader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test reads with both readers: they must agree to the letter."""
+    if request.param == "no libyaml":
+        monkeypatch.setattr(yaml, "__with_libyaml__", False)
 
 
 def reason_of(text: str) -> Finding:
@@ -156,3 +185,51 @@ def test_what_is_missing_is_the_default():
         assert value.entries() == {}
     assert Document("", "f").root.is_missing
     assert Document("a: yes", "f").root.entries()["a"].boolean(False)
+
+
+def read(text: str) -> object:
+    """All that a document holds: every value with its line and kind, or the findings."""
+    try:
+        return _content(Document(text, "f").root)
+    except ConfigError as error:
+        return error.findings
+
+
+def _content(value: Value) -> object:
+    if value.is_mapping:
+        return value.line, [(key, _content(inner)) for key, inner in value.entries().items()]
+    if value.is_list:
+        return value.line, [_content(inner) for inner in value.items()]
+    return value.line, value.is_missing, value.scalar() if not value.is_missing else None
+
+
+@given(st.lists(st.sampled_from(_PIECES), max_size=12).map("".join))
+def test_it_does_not_matter_whether_there_is_libyaml(text: str):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(yaml, "__with_libyaml__", True)
+        fast = read(text)
+        patch.setattr(yaml, "__with_libyaml__", False)
+        assert fast == read(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "---",
+        "? ",
+        "a: [b?c]",
+        "a: b?c",
+        "a: |#\n  b",
+        "a: &b c",
+        "--- a\n--- b",
+        "a:\tb",
+        '"\\0"',
+        "a: \x07",
+        "[" * 21,
+    ],
+)
+def test_libyaml_leaves_what_it_reads_otherwise(text: str, monkeypatch: pytest.MonkeyPatch):
+    found = read(text)
+    monkeypatch.setattr(yaml, "__with_libyaml__", False)
+    assert found == read(text)
