@@ -22,7 +22,7 @@ KEEPALIVE_S = 4
 MAX_HEAD = 32 * 1024
 """Octets until the end of the final answer's headers, interim answers and blank lines included."""
 MAX_OCTETS = 2 * MAX_BODY
-"""Octets of a whole answer as it comes: chunks of six octets double a body. The costliest takes 25 ms to parse."""
+"""Octets of a whole answer as it comes: chunks of six octets double a body. The costliest takes 30 ms to parse."""
 _PARSED_AT_ONCE = 2048
 """Between two pieces of this size the bounds are looked at: the costliest takes a millisecond or two."""
 
