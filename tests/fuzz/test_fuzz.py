@@ -398,7 +398,7 @@ YAML_TOKENS = (
 
 
 def configurations(data: bytes) -> None:
-    # PyYAML takes 10 us a character, and 0.25 s for the deepest brackets. The file is the operator's own.
+    # PyYAML takes 0.25 s for the deepest brackets. The file is the operator's own.
     text = data[: 4 * 1024].decode("utf-8", "replace")
     for load in (load_site, load_ivr_file):
         with suppress(ConfigError):

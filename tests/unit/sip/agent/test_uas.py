@@ -434,6 +434,7 @@ def test_11_2_options_tells_what_we_can() -> None:
         "UPDATE",
         "INFO",
         "PRACK",
+        "REFER",
     }
     assert (answer.get("Accept"), answer.get("Supported")) == ("application/sdp", "100rel, norefersub, timer")
     assert answer.to_tag
