@@ -40,7 +40,7 @@ def site_text(extensions: int) -> str:
 
 def ivr_text(ivrs: int, contexts: int, first: int = 0) -> str:
     """An ivr.yaml. `first` counts the IVRs and contexts of files before it, so that several fit together."""
-    written = (_context(first + index, first + contexts, first) for index in range(contexts))
+    written = (_context(first + index, first + (index + 1) % contexts) for index in range(contexts))
     numbers = "".join(
         f'  - {{number: "000*{1000 + first + index}", id: {1 + first + index}, '
         f'entry_context: menu{first + index % contexts}, dids: ["+7812{1000000 + first + index}"]}}\n'
@@ -66,8 +66,7 @@ def _extensions(count: int) -> Iterator[str]:
         yield f"  - {{{number}, {where}}}\n"
 
 
-def _context(index: int, end: int, first: int) -> str:
-    following = index + 1 if index + 1 < end else first
+def _context(index: int, following: int) -> str:
     return _CONTEXT.format(index=index, next=following, extension=10000)
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from callinteractive.actions import BY_YAML_KEY, INVALID, START, TIMEOUT, Action, Context
 from callinteractive.document import Document, Value
-from callinteractive.errors import InvalidActionError
+from callinteractive.errors import ConfigError, InvalidActionError
 from callinteractive.limits import MAX_SIDECARS
 from callinteractive.model import (
     DEFAULT_IDENTITY,
@@ -95,23 +95,49 @@ def load_site(text: str, filename: str) -> Site:
 
 def load_ivr_file(text: str, filename: str) -> IvrFile:
     """Read ivr.yaml. Raises ConfigError with all findings."""
-    document = Document(text, filename)
-    root = document.root.section("contexts", "ivrs")
+    return load_ivr_files({filename: text})
+
+
+def load_ivr_files(texts: Mapping[str, str]) -> IvrFile:
+    """Read one ivr.yaml that is written in several files: texts by file name. Raises ConfigError with all findings."""
+    documents = _documents(texts)
+    roots = [document.root.section("contexts", "ivrs") for document in documents]
     jumps: Jumps = []
-    contexts = {name: _context(name, value, jumps) for name, value in root["contexts"].entries().items()}
-    ivrs = [(item, _ivr(item, contexts)) for item in root["ivrs"].items()]
+    written = [entry for root in roots for entry in root["contexts"].entries().items()]
+    contexts = {name: _context(name, value, jumps) for name, value in written}
+    ivrs = [(item, _ivr(item, contexts)) for root in roots for item in root["ivrs"].items()]
     if not ivrs:
-        document.root.wrong('no IVR is configured; write ivrs: [{number: "000*332", id: 1, entry_context: 1}]')
+        documents[0].root.wrong('no IVR is configured; write ivrs: [{number: "000*332", id: 1, entry_context: 1}]')
     for where, (context, option) in jumps:
         if context not in contexts:
             where.wrong(f"jumps to context {context[:40]!r}, which is not configured")
         elif option not in contexts[context].options:
             where.wrong(f"jumps to option {option[:40]!r}, but context {context!r} has no such option")
+    check_unique("context", ((value, name) for name, value in written))
     check_unique("IVR", ((item, ivr.number) for item, ivr in ivrs))
     check_unique("IVR id", ((item, str(ivr.id)) for item, ivr in ivrs))
     check_unique("DID", ((item, did.removeprefix("+")) for item, ivr in ivrs for did in ivr.dids))
-    document.finish()
+    _finish(documents)
     return IvrFile(tuple(ivr for _, ivr in ivrs), contexts)
+
+
+def _documents(texts: Mapping[str, str]) -> list[Document]:
+    """Raises ConfigError with what is wrong with any of them."""
+    documents, findings = [], []
+    for filename, text in texts.items():
+        try:
+            documents.append(Document(text, filename))
+        except ConfigError as error:
+            findings += error.findings
+    if findings:
+        raise ConfigError(findings)
+    return documents
+
+
+def _finish(documents: Sequence[Document]) -> None:
+    """Raise ConfigError if there are findings in any."""
+    if findings := [finding for document in documents for finding in document.findings]:
+        raise ConfigError(sorted(findings))
 
 
 def without_pool(site: Site, ivr_file: IvrFile) -> dict[str, str]:

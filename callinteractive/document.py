@@ -42,6 +42,10 @@ class Value:
         self.line = line
 
     @property
+    def file(self) -> str:
+        return self._document.filename
+
+    @property
     def is_missing(self) -> bool:
         return self._node is None or self._node.tag == _NULL
 

@@ -111,9 +111,10 @@ def check_interface(text: str) -> str | None:
 
 def check_unique(what: str, names: Iterable[tuple[Value, str]]) -> None:
     """Note a finding where a name comes again. Each name comes with its place."""
-    first: dict[str, int] = {}
+    first: dict[str, Value] = {}
     for where, name in names:
-        if name in first:
-            where.wrong(f"{what} {name!r} is configured twice, first in line {first[name]}")
+        if before := first.get(name):
+            place = f"line {before.line}" if before.file == where.file else f"{before.file}:{before.line}"
+            where.wrong(f"{what} {name!r} is configured twice, first in {place}")
         elif name:
-            first[name] = where.line
+            first[name] = where

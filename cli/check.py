@@ -13,12 +13,12 @@ import click
 
 from callinteractive import charset, response
 from callinteractive.actions import Action
-from callinteractive.config import SITE_KEYS, load_ivr_file, load_site, without_pool
-from callinteractive.document import Document, Value
+from callinteractive.config import SITE_KEYS, load_ivr_files, load_site, without_pool
+from callinteractive.document import Document
 from callinteractive.errors import Finding, ResponseError
 from callinteractive.model import IvrFile, Site
 from callinteractive.numbers import Directory
-from cli.files import decode, load
+from cli.files import decode, load, read_texts
 
 STDIN = "-"
 
@@ -30,7 +30,7 @@ class _Checked:
     findings: list[Finding] = field(default_factory=list)
     summary: list[str] = field(default_factory=list)
     site: tuple[Site, str] | None = None
-    ivr_files: list[tuple[IvrFile, str, str]] = field(default_factory=list)  # with name and text
+    ivr_files: list[tuple[IvrFile, dict[str, str]]] = field(default_factory=list)  # with texts by name
 
 
 def run(files: Sequence[str]) -> int:
@@ -40,8 +40,8 @@ def run(files: Sequence[str]) -> int:
         _check_file(name, checked)
     if checked.site:
         site, site_name = checked.site
-        for ivr_file, ivr_name, text in checked.ivr_files:
-            checked.findings += cross_check(site, Path(site_name).parent, ivr_file, ivr_name, text)
+        for ivr_file, texts in checked.ivr_files:
+            checked.findings += cross_check(site, Path(site_name).parent, ivr_file, texts)
         checked.findings += _check_ringback(site, site_name)
         for warning in exposed(site):
             click.echo(f"{site_name}: warning: {warning}", err=True)
@@ -53,26 +53,46 @@ def run(files: Sequence[str]) -> int:
     return 1 if checked.findings else 0
 
 
-def cross_check(site: Site, site_dir: Path, ivr_file: IvrFile, filename: str, text: str) -> list[Finding]:
+def cross_check(site: Site, site_dir: Path, ivr_file: IvrFile, texts: Mapping[str, str]) -> list[Finding]:
     """Check what neither file shows alone: missing sounds and pools, transfers that lead nowhere (A6, A14).
 
-    `text` is the ivr.yaml that `ivr_file` was read from; the findings take their lines from it.
+    `texts` is what `ivr_file` was read from, by file name; the findings take their lines from it.
     """
     unusable = _unusable_sounds(site_dir / site.sounds, _all_sounds(ivr_file))
     directory = Directory(site, ivr_file)
     has_trunk = any(trunk.to for trunk in site.trunks)
-    document = Document(text, filename)
-    for where, rule in _rules(document, ivr_file):
-        for sound in rule.plays():
-            if sound in unusable:
-                where.wrong(unusable[sound])
+    wrong: list[tuple[str, Action | None, str]] = [
+        (name, None, reason) for name, reason in without_pool(site, ivr_file).items()
+    ]
+    for name, rule in _rules(ivr_file):
+        wrong += ((name, rule, unusable[sound]) for sound in rule.plays() if sound in unusable)
         for number in rule.rings():
             if not (has_trunk or directory.find_extension(number) or directory.find_ivr(number)):
-                where.wrong(f"{number} is no extension, no IVR, and no trunk has a `to`")
-    contexts = document.root.entries()["contexts"].entries()
-    for name, reason in without_pool(site, ivr_file).items():
-        contexts[name].wrong(reason)
-    return document.findings
+                wrong.append((name, rule, f"{number} is no extension, no IVR, and no trunk has a `to`"))
+    return _placed(wrong, ivr_file, texts) if wrong else []
+
+
+def _placed(
+    wrong: Sequence[tuple[str, Action | None, str]], ivr_file: IvrFile, texts: Mapping[str, str]
+) -> list[Finding]:
+    """What is wrong with contexts or their rules, with the place in its file. The files are valid, so every written
+    rule has become one action. They are read anew: only findings need it."""
+    documents = [Document(text, filename) for filename, text in texts.items()]
+    contexts = {
+        name: value
+        for document in documents
+        for name, value in document.root.section("contexts", "ivrs")["contexts"].entries().items()
+    }
+    for name in dict.fromkeys(name for name, _, _ in wrong):
+        places = {
+            id(rule): where
+            for option, written in contexts[name].entries()["options"].entries().items()
+            for where, rule in zip(written.items(), ivr_file.contexts[name].options[option], strict=True)
+        }
+        for other, rule, reason in wrong:
+            if other == name:
+                (places[id(rule)] if rule else contexts[name]).wrong(reason)
+    return sorted(finding for document in documents for finding in document.findings)
 
 
 def exposed(site: Site) -> Iterator[str]:
@@ -119,6 +139,12 @@ def _unusable_sounds(directory: Path, names: Set[str]) -> dict[str, str]:
 
 def _check_file(name: str, checked: _Checked) -> None:
     shown = "stdin" if name == STDIN else name
+    if name != STDIN and Path(name).is_dir():
+        texts, findings = read_texts(Path(name))
+        checked.findings += findings
+        if not findings:
+            _check_ivrs(texts, shown, checked)
+        return
     try:
         data = sys.stdin.buffer.read() if name == STDIN else Path(name).read_bytes()
     except OSError as error:
@@ -148,17 +174,22 @@ def _check_response(data: bytes, name: str, checked: _Checked) -> None:
 
 def _check_configuration(text: str, name: str, checked: _Checked) -> None:
     if _is_site(text):
-        site, findings = load(text, name, load_site)
+        site, findings = load(lambda: load_site(text, name))
+        checked.findings += findings
         if site:
             checked.site = (site, name)
             parts = (_count(site.trunks, "trunk"), _count(site.extensions, "extension"))
             checked.summary.append(f"{name}: a site: {', '.join(parts)}")
     else:  # also where the text is no YAML: the loader then says where and why
-        ivr_file, findings = load(text, name, load_ivr_file)
-        if ivr_file:
-            checked.ivr_files.append((ivr_file, name, text))
-            checked.summary.append(f"{name}: {_count(ivr_file.ivrs, 'IVR')}, {_count(ivr_file.contexts, 'context')}")
+        _check_ivrs({name: text}, name, checked)
+
+
+def _check_ivrs(texts: dict[str, str], name: str, checked: _Checked) -> None:
+    ivr_file, findings = load(lambda: load_ivr_files(texts))
     checked.findings += findings
+    if ivr_file:
+        checked.ivr_files.append((ivr_file, texts))
+        checked.summary.append(f"{name}: {_count(ivr_file.ivrs, 'IVR')}, {_count(ivr_file.contexts, 'context')}")
 
 
 def _is_site(text: str) -> bool:
@@ -175,9 +206,8 @@ def _all_sounds(ivr_file: IvrFile) -> Set[str]:
     return {sound for rules in options for rule in rules for sound in rule.plays()}
 
 
-def _rules(document: Document, ivr_file: IvrFile) -> Iterator[tuple[Value, Action]]:
-    """Every rule with its place in the file. The file is valid, so every written rule has become one action."""
-    contexts = document.root.entries()["contexts"].entries()
-    for name, context in contexts.items():
-        for option, written in context.entries()["options"].entries().items():
-            yield from zip(written.items(), ivr_file.contexts[name].options[option], strict=True)
+def _rules(ivr_file: IvrFile) -> Iterator[tuple[str, Action]]:
+    """Every rule with the name of its context."""
+    for name, context in ivr_file.contexts.items():
+        for rules in context.options.values():
+            yield from ((name, rule) for rule in rules)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from callinteractive.config import load_ivr_file, load_site
+from callinteractive.config import load_ivr_files, load_site
 from callinteractive.errors import ConfigError, Finding
 from callinteractive.model import IvrFile, Site
 
@@ -15,12 +15,40 @@ T = TypeVar("T")
 
 def read_site(path: Path) -> tuple[Site | None, list[Finding]]:
     """The site of a file; None and the findings where it is unusable."""
-    return _read(path, load_site)
+    texts, findings = read_texts(path)
+    return (None, findings) if findings else load(lambda: load_site(texts[str(path)], str(path)))
 
 
 def read_ivr_file(path: Path) -> tuple[IvrFile | None, list[Finding]]:
-    """The IVRs of a file; None and the findings where it is unusable."""
-    return _read(path, load_ivr_file)
+    """The IVRs of a file or of a folder of files; None and the findings where they are unusable."""
+    texts, findings = read_texts(path)
+    return (None, findings) if findings else load(lambda: load_ivr_files(texts))
+
+
+def read_texts(path: Path) -> tuple[dict[str, str], list[Finding]]:
+    """The text of a file, or of all *.yaml of a folder in the order of their names; and what can't be read."""
+    texts: dict[str, str] = {}
+    findings: list[Finding] = []
+    for file in files_of(path):
+        try:
+            data = file.read_bytes()
+        except OSError as error:
+            findings.append(Finding(str(file), 0, "file", error.strerror or str(error)))
+            continue
+        text, wrong = decode(data, str(file))
+        findings += wrong
+        if text is not None:
+            texts[str(file)] = text
+    if not texts and not findings:
+        findings.append(Finding(str(path), 0, "folder", "there is no *.yaml in it"))
+    return texts, findings
+
+
+def files_of(path: Path) -> list[Path]:
+    """The file itself; of a folder its *.yaml in the order of their names, without hidden ones (of editors)."""
+    if not path.is_dir():
+        return [path]
+    return sorted(path.glob("[!.]*.yaml"))
 
 
 def decode(data: bytes, filename: str) -> tuple[str | None, list[Finding]]:
@@ -32,18 +60,9 @@ def decode(data: bytes, filename: str) -> tuple[str | None, list[Finding]]:
         return None, [Finding(filename, line, "file", f"not UTF-8: byte 0x{data[error.start]:02x}")]
 
 
-def load(text: str, filename: str, loader: Callable[[str, str], T]) -> tuple[T | None, list[Finding]]:
-    """What `loader` makes of the text, or None and its findings."""
+def load(loader: Callable[[], T]) -> tuple[T | None, list[Finding]]:
+    """What `loader` reads, or None and its findings."""
     try:
-        return loader(text, filename), []
+        return loader(), []
     except ConfigError as error:
         return None, error.findings
-
-
-def _read(path: Path, loader: Callable[[str, str], T]) -> tuple[T | None, list[Finding]]:
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        return None, [Finding(str(path), 0, "file", error.strerror or str(error))]
-    text, findings = decode(data, str(path))
-    return load(text, str(path), loader) if text is not None else (None, findings)

@@ -16,7 +16,10 @@ from callinteractive.limits import MAX_SIDECARS
 
 CONFIG = click.Path(exists=True, dir_okay=False, path_type=Path)
 SITE = click.option("--site", "site_path", type=CONFIG, required=True, help="site.yaml: where things are.")
-IVR = click.option("--ivr", "ivr_path", type=CONFIG, required=True, help="ivr.yaml: what callers hear.")
+CONFIGS = click.Path(exists=True, path_type=Path)
+IVR = click.option(
+    "--ivr", "ivr_path", type=CONFIGS, required=True, help="ivr.yaml, or a folder of such files: what callers hear."
+)
 LOG_FORMAT = click.option(
     "--log-format",
     type=click.Choice(["auto", "console", "json"]),

@@ -20,7 +20,7 @@ if sys.path[0] == str(ROOT / "kemi"):
 if "CALLINTERACTIVE_PACKAGES" in os.environ:
     python_site.addsitedir(os.environ["CALLINTERACTIVE_PACKAGES"])
 
-from callinteractive.config import load_ivr_file, load_site, without_pool  # noqa: E402
+from callinteractive.config import load_ivr_files, load_site, without_pool  # noqa: E402
 from callinteractive.errors import ConfigError, Finding, HeaderError  # noqa: E402
 from callinteractive.keys import ROUTES, SIGNATURES, derive, site_key  # noqa: E402
 from callinteractive.model import IvrFile, Site  # noqa: E402
@@ -230,7 +230,7 @@ def mod_init() -> Callbacks:
     """Kamailio calls this once, before it forks. Ends the process with clear findings if a file is unusable."""
     try:
         site = load_site(*_read("CALLINTERACTIVE_SITE"))
-        ivr_file = load_ivr_file(*_read("CALLINTERACTIVE_IVR"))
+        ivr_file = load_ivr_files(_read_ivrs(os.environ["CALLINTERACTIVE_IVR"]))
         _check_pools(site, ivr_file)
         key = _key()
     except (ConfigError, OSError, KeyError, ValueError) as error:
@@ -277,7 +277,14 @@ def _check_pools(site: Site, ivr_file: IvrFile) -> None:
 
 def _read(variable: str) -> tuple[str, str]:
     path = os.environ[variable]
-    return Path(path).read_text(encoding="utf-8"), path
+    return Path(path).read_text(encoding="utf-8-sig"), path
+
+
+def _read_ivrs(name: str) -> dict[str, str]:
+    """The texts of a file or of a folder, as `callinteractive check` reads them, by file name."""
+    path = Path(name)
+    files = sorted(path.glob("[!.]*.yaml")) if path.is_dir() else [path]
+    return {str(file): file.read_text(encoding="utf-8-sig") for file in files} or {name: ""}
 
 
 def _key() -> bytes:

@@ -26,6 +26,27 @@ async def test_bad_configuration_is_told_and_nothing_starts(tmp_path: Path) -> N
     assert any(f"cannot start: {ivr_path}:" in line for line in log)
 
 
+async def test_a_folder_of_ivr_files_is_read_whole(tmp_path: Path) -> None:
+    site_path, folder = tmp_path / "site.yaml", tmp_path / "ivr.d"
+    site_path.write_text(sip.SITE)
+    folder.mkdir()
+    (folder / "1.yaml").write_text(sip.IVR)
+    (folder / "2.yaml").write_text("contexts:\n  new: {options: {start: [jump: {context: gone}]}}\n")
+    log: list[str] = []
+    spec = kamailio_spec(load_site(sip.SITE, "site.yaml"), site_path, folder, tmp_path)
+    process = await Process.start(spec, lambda _name, *lines: log.extend(lines))
+    with pytest.raises(StackError, match="exit 78"):
+        await process.wait_ready(10)
+    await process.wait()
+    assert any(f"cannot start: {folder / '2.yaml'}:2:" in line for line in log)
+    (folder / "2.yaml").write_text("contexts:\n  new: {options: {start: [hangup]}}\n")
+    process = await Process.start(spec, lambda _name, *lines: log.extend(lines))
+    try:
+        await process.wait_ready(10)
+    finally:
+        await process.stop(5)
+
+
 async def test_context_of_a_pool_that_is_not_there_is_told(tmp_path: Path) -> None:
     site_path, ivr_path = tmp_path / "site.yaml", tmp_path / "ivr.yaml"
     site_path.write_text(sip.SITE)

@@ -168,3 +168,25 @@ def test_a_control_address_that_strangers_may_reach_is_warned_of(
     assert command.run([str(site)]) == 0
     lines = capsys.readouterr().err.splitlines()
     assert [line.partition("warning: ")[2].partition(":")[0] for line in lines] == warned
+
+
+def test_a_folder_is_one_ivr_file(check, tmp_path: Path):
+    folder = tmp_path / "ivr.d"
+    folder.mkdir()
+    (folder / "10-a.yaml").write_text(IVR)
+    (folder / "20-b.yaml").write_text("contexts:\n  2: {options: {start: [play_sound: {file: gone.wav}]}}\n")
+    (folder / ".#10-a.yaml").write_text("an editor's lock: [")
+    result = check("site.yaml", "ivr.d", site=SITE)
+    assert result.output.splitlines() == [
+        "ivr.d/20-b.yaml:2: contexts.2.options.start[0]: there is no gone.wav in sounds"
+    ]
+    (folder / "20-b.yaml").write_text("contexts:\n  1: {options: {start: [hangup]}}\n")
+    assert "context '1' is configured twice, first in ivr.d/10-a.yaml:3" in check("ivr.d").output
+    (folder / "20-b.yaml").write_bytes(b"\n\xff")
+    assert check("ivr.d").output == "ivr.d/20-b.yaml:2: file: not UTF-8: byte 0xff\n"
+
+
+def test_a_folder_without_files_is_a_finding(check, tmp_path: Path):
+    (tmp_path / "ivr.d").mkdir()
+    result = check("ivr.d")
+    assert (result.exit_code, result.output) == (1, "ivr.d:0: folder: there is no *.yaml in it\n")

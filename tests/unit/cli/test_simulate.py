@@ -45,6 +45,15 @@ def story(result: Result) -> list[str]:
     return [re.sub(r" +", " ", line.partition(" s  ")[2]) for line in result.stdout.splitlines()[1:]]
 
 
+def test_a_folder_of_files_is_called_like_one_file(ivr: Path) -> None:
+    folder = ivr.parent / "ivr.d"
+    folder.mkdir()
+    numbers, contexts = ivr.read_text().split("contexts:\n")
+    (folder / "1.yaml").write_text(numbers)
+    (folder / "2.yaml").write_text("contexts:\n" + contexts)
+    assert story(simulate(folder, "--digits", "11234#")) == story(simulate(ivr, "--digits", "11234#"))
+
+
 def test_a_whole_call_by_digits_on_the_command_line(ivr: Path) -> None:
     told = story(simulate(ivr, "--digits", "11234#"))
     heard = [line for line in told if line.startswith("hears")]

@@ -21,7 +21,7 @@ from callinteractive.actions.record_digits import RecordDigits
 from callinteractive.actions.set_caller import SetCaller
 from callinteractive.actions.set_var import SetVar
 from callinteractive.actions.simple_transfer import SimpleTransfer
-from callinteractive.config import load_ivr_file, load_site
+from callinteractive.config import load_ivr_file, load_ivr_files, load_site
 from callinteractive.errors import ConfigError
 from callinteractive.model import Address, Extension, Ivr, Kamailio, Listen, RtpEngine, SidecarPool, Trunk
 
@@ -489,3 +489,45 @@ def test_sidecars_are_in_one_pool_or_in_none():
 def test_pools_that_cannot_be(pools: str, reason: str):
     with pytest.raises(ConfigError, match=re.escape(reason)):
         load_site(SITE.replace("count: 2,", f"count: 2, pools: {pools},"), "f.yaml")
+
+
+# several files
+
+
+SHOP = """\
+ivrs: [{number: "0*1", id: 1, entry_context: main, dids: ["+71"]}]
+contexts:
+  main: {options: {start: [jump: {context: help, option: start}]}}
+"""
+HELP = """\
+contexts:
+  help: {options: {start: [hangup]}}
+"""
+
+
+def test_several_files_are_one():
+    file = load_ivr_files({"a.yaml": SHOP, "b.yaml": HELP, "empty.yaml": ""})
+    assert (list(file.contexts), len(file.ivrs)) == (["main", "help"], 1)
+
+
+def test_what_two_files_say_names_both_places():
+    again = SHOP.replace("help, option: start", "main")
+    with pytest.raises(ConfigError) as caught:
+        load_ivr_files({"a.yaml": SHOP, "b.yaml": HELP, "c.yaml": again})
+    assert str(caught.value).splitlines() == [
+        "c.yaml:1: ivrs[0]: DID '71' is configured twice, first in a.yaml:1",
+        "c.yaml:1: ivrs[0]: IVR '0*1' is configured twice, first in a.yaml:1",
+        "c.yaml:1: ivrs[0]: IVR id '1' is configured twice, first in a.yaml:1",
+        "c.yaml:3: contexts.main: context 'main' is configured twice, first in a.yaml:3",
+    ]
+
+
+def test_every_file_that_is_no_yaml_is_told():
+    with pytest.raises(ConfigError) as caught:
+        load_ivr_files({"a.yaml": "[", "b.yaml": HELP, "c.yaml": "a: *b"})
+    assert [(finding.file, finding.line) for finding in caught.value.findings] == [("a.yaml", 1), ("c.yaml", 1)]
+
+
+def test_files_without_an_ivr_are_a_finding():
+    with pytest.raises(ConfigError, match=r"^a\.yaml:1: no IVR is configured"):
+        load_ivr_files({"a.yaml": HELP, "b.yaml": ""})

@@ -50,7 +50,7 @@ def test_commas_separate_outside_quotes_and_brackets(line: str, values: list[str
         ("WIRELESS CALLER (US) <sip:+1@b>;tag=1", "WIRELESS CALLER (US)", "sip:+1@b", {"tag": "1"}),
         ("Bell, A. & Co: @5/6 ;x=[]{}?'<sip:a@b>;tag=1", "Bell, A. & Co: @5/6 ;x=[]{}?'", "sip:a@b", {"tag": "1"}),
         ('19" Rack, O"Brien <sip:a@b>;tag=1', '19" Rack, O"Brien', "sip:a@b", {"tag": "1"}),
-    ('"<A>" (home) <sip:a@b>;tag=1', '"<A>" (home)', "sip:a@b", {"tag": "1"}),
+        ('"<A>" (home) <sip:a@b>;tag=1', '"<A>" (home)', "sip:a@b", {"tag": "1"}),
         ("Jos\udce9 <sip:a@b>;tag=1", "Jos\udce9", "sip:a@b", {"tag": "1"}),
         ("tel:+1-(555).0199;tag=1", "", "tel:+1-(555).0199", {"tag": "1"}),
         ("<tel:0199;phone-context=+1-555>;tag=1", "", "tel:0199;phone-context=+1-555", {"tag": "1"}),
