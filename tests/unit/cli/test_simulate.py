@@ -51,7 +51,9 @@ def test_a_folder_of_files_is_called_like_one_file(ivr: Path) -> None:
     numbers, contexts = ivr.read_text().split("contexts:\n")
     (folder / "1.yaml").write_text(numbers)
     (folder / "2.yaml").write_text("contexts:\n" + contexts)
-    assert story(simulate(folder, "--digits", "11234#")) == story(simulate(ivr, "--digits", "11234#"))
+    heard = [line for line in story(simulate(ivr, "--digits", "11234#")) if line.startswith("hears")]
+    assert heard
+    assert [line for line in story(simulate(folder, "--digits", "11234#")) if line.startswith("hears")] == heard
 
 
 def test_a_whole_call_by_digits_on_the_command_line(ivr: Path) -> None:

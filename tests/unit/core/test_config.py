@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import random
 import re
 from collections.abc import Callable
@@ -531,3 +532,14 @@ def test_every_file_that_is_no_yaml_is_told():
 def test_files_without_an_ivr_are_a_finding():
     with pytest.raises(ConfigError, match=r"^a\.yaml:1: no IVR is configured"):
         load_ivr_files({"a.yaml": HELP, "b.yaml": ""})
+
+
+@pytest.mark.parametrize("is_enabled", [True, False])
+def test_the_garbage_collector_is_as_it_was(is_enabled: bool):
+    before = gc.isenabled()
+    try:
+        (gc.enable if is_enabled else gc.disable)()
+        load_site(SITE, "f.yaml")
+        assert gc.isenabled() is is_enabled
+    finally:
+        (gc.enable if before else gc.disable)()
