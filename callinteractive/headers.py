@@ -145,18 +145,22 @@ class AnchorHeader(_Header):
 
 @dataclass(frozen=True, slots=True)
 class AnsweredHeader(_Header):
-    """Which number of a transfer answered, and whether it is an extension of ours. From Kamailio, with the 200."""
+    """Which number of a transfer answered, and whether it is an extension of ours. From Kamailio, with the 200.
+
+    `source`: the IP address that the 200 came from; empty where it is not known.
+    """
 
     NAME: ClassVar[str] = "X-CI-Answered"
     number: str
     is_extension: bool
+    source: str = ""
 
     def _to_form(self) -> dict[str, str]:
-        return {"number": self.number, "extension": str(int(self.is_extension))}
+        return {"number": self.number, "extension": str(int(self.is_extension)), "source": self.source}
 
     @classmethod
     def _from_form(cls, form: Mapping[str, str]) -> Self:
-        return cls(form["number"], form["extension"] == "1")
+        return cls(form["number"], form["extension"] == "1", form["source"])
 
 
 @dataclass(frozen=True, slots=True)

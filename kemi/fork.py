@@ -7,7 +7,7 @@ trunk. What belongs to one branch is added in its branch route, so that no other
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from callinteractive.headers import AnsweredHeader
 from callinteractive.identity import Identity
@@ -139,8 +139,9 @@ class Forks:
         _tell(index, "answered")
         nat.name_callee()
         branch = transaction.branches.get(index)
-        if branch and (lines := transaction.plans[branch.uri].answered):
-            ksr.append_headers(lines)
+        if branch and (told := transaction.plans[branch.uri].answered):
+            who = replace(AnsweredHeader.parse(told), source=ksr.source()[0])
+            ksr.append_headers(f"{who.NAME}: {who}\r\n")
         if transaction.differs_in_from and (from_ := transaction.plans[transaction.branches[index].uri].from_):
             ksr.keep_replaced_from(from_)
         if not transaction.is_anchored:
@@ -223,8 +224,8 @@ def _plan_branches(targets: Sequence[Target], options: ForkOptions) -> None:
             view = views[spec.identity]
             lines = spec.headers + view.lines
             label = f"{options.call_id}: {spec.number}" if spec.number else ""
-            who = AnsweredHeader(spec.number, spec.is_extension)
-            answered = f"{who.NAME}: {who}\r\n" if options.tells_who and spec.number else ""
+            tells = options.tells_who and spec.number
+            answered = str(AnsweredHeader(spec.number, spec.is_extension)) if tells else ""
             plan = BranchPlan(view.from_ or own, lines, next_uri, spec.is_spiral, spec.is_anchored, label, answered)
             transaction.plans[spec.uri] = plan
 

@@ -20,7 +20,7 @@ class BranchPlan(NamedTuple):
     `from_`: the caller to show, None for the INVITE's own From. `lines`: header lines that only this branch has.
     `next_uri`: what to try if it fails, empty for nothing. `is_spiral`: it leads to ourselves. `is_anchored`: its media
     goes through RTPengine. `label`: what the log calls it, empty where another transaction tells. `answered`: the
-    header lines that its 200 gets.
+    value of X-CI-Answered for its 200, empty where nobody is told.
     """
 
     from_: From | None

@@ -139,15 +139,15 @@ class Callee:
 
     async def _answered(self, event: sip.Answered) -> TransferAnswered | TransferFailed:
         """Connect the two. The transfer has failed if RTPengine cannot connect them."""
+        if event.response and (who := event.response.header(AnsweredHeader.NAME)):
+            self.who = AnsweredHeader.parse(who)
         try:
-            await self._media.bridge(self.b_tag, text_of(event.sdp or b""))
+            await self._media.bridge(self.b_tag, text_of(event.sdp or b""), signalled_from=self.who.source)
         except MediaError as error:
             self._tell("failed", error.sip_code, str(error), _party(event.response))
             self.end(f"SIP ;cause={error.sip_code}")
             await self._media.unbridge(self.b_tag)
             return transfer_failed(error.sip_code)
-        if event.response and (who := event.response.header(AnsweredHeader.NAME)):
-            self.who = AnsweredHeader.parse(who)
         self._tell("answered", 200, "", self.who.number or _party(event.response))
         return TransferAnswered()
 

@@ -155,14 +155,16 @@ class CallMedia:
         """Let the caller hear the callee before it has answered (A12). A sound stops. Call it again for each fork."""
         await self.bridge(b_tag, answer)
 
-    async def bridge(self, b_tag: str, answer: str) -> None:
+    async def bridge(self, b_tag: str, answer: str, *, signalled_from: str = "") -> None:
         """Connect caller and callee in both directions; a sound stops.
 
-        answer: the callee's answer to `offer_leg`, of the fork that is to be heard.
+        answer: the callee's answer to `offer_leg`, of the fork that is to be heard. signalled_from: the IP address that
+        its SIP comes from; empty where it is not known.
         """
         audio = sdp.find_audio(sdp.parse(answer))
         async with self._turn:
             leg = self._leg(b_tag)
+            leg.signalled_from = signalled_from
             if leg.audio is None:
                 await self._answer(self._caller.tag, b_tag, _described(leg, audio))
             elif audio != leg.audio:  # another fork: RTPengine takes a new codec only from an offer
