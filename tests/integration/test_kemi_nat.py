@@ -24,6 +24,8 @@ CONTACTS = [
     "<sip:a@[fd00::1]:5060>",
     f"<sip:306@{HERE};gr=urn:uuid:f81d4fae-7dec-11d0-a765-00a0c91e6bf6>",
 ]
+CONTACT_NAMES = [contact.replace(HERE, "us") for contact in CONTACTS]
+"""The same for every test worker, whatever its address."""
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -53,7 +55,7 @@ async def requests_arrive(ours: Dialog, party: Endpoint) -> None:
             assert (await party.receive("ACK")).uri == f"sip:a@{NOWHERE}"
 
 
-@pytest.mark.parametrize("contact", CONTACTS)
+@pytest.mark.parametrize("contact", CONTACTS, ids=CONTACT_NAMES)
 async def test_the_caller_gets_its_bye(world: World, contact: str) -> None:
     """P11; its Via may ask for `rport` or not."""
     caller = world.gateways[0]
@@ -72,7 +74,7 @@ async def test_the_caller_gets_its_bye(world: World, contact: str) -> None:
         await requests_arrive(ours, caller)
 
 
-@pytest.mark.parametrize("contact", CONTACTS)
+@pytest.mark.parametrize("contact", CONTACTS, ids=CONTACT_NAMES)
 async def test_the_callee_gets_its_ack_and_its_bye(world: World, contact: str) -> None:
     invite = world.invite("000*300")
     phone = world.phones[0]

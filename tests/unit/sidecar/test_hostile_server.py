@@ -21,7 +21,6 @@ HOST = "127.9.0.2"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-LONGEST_STALL_S = 0.05
 DEADLINE_S = 5.0
 pytestmark = pytest.mark.filterwarnings("ignore:Overriding the .event_loop_policy. fixture")
 
@@ -98,6 +97,14 @@ class Stalls:
             before = time.thread_time()
             await asyncio.sleep(0)
             self.longest_s = max(self.longest_s, time.thread_time() - before)
+
+
+def longest_stall_s() -> float:
+    """What this machine needs now for a loop that takes some 50 ms of a quiet one: to scale with whatever slows us."""
+    began = time.thread_time()
+    for _ in range(20):
+        sum(range(200_000))
+    return time.thread_time() - began
 
 
 def endless_interim_answers() -> Iterator[bytes]:
@@ -206,12 +213,13 @@ async def test_S16_an_endless_answer_is_ended_soon_and_stalls_nobody(webhook, se
     began = time.monotonic()
     for _ in range(3):  # the machine may be busy with something else, twice
         outcome, stall_s, sent = await flood(webhook, server, pieces())
-        if stall_s < LONGEST_STALL_S:
+        limit_s = longest_stall_s()
+        if stall_s < limit_s:
             break
     assert isinstance(outcome, FetchFailed)
     assert outcome.outcome in ("protocol", "too_large")
     assert time.monotonic() - began < 3 * DEADLINE_S
-    assert stall_s < LONGEST_STALL_S
+    assert stall_s < limit_s
     assert sent < 60 << 20, "what the kernel's buffers hold, three times"
     assert not webhook._connections._session.connector._acquired
 
