@@ -165,7 +165,7 @@ class Callee:
         return transfer_failed(event.status)
 
     async def _on_late_answer(self, sdp: bytes) -> None:
-        """See `AnsweredCall._on_late_answer`."""
+        """The answer to what we offered in a re-INVITE's 200. Without a usable one the session stays as it was."""
         try:
             await self._media.accept_leg(self.b_tag, text_of(sdp))
         except (MalformedSdp, NoCommonCodec) as error:
