@@ -64,7 +64,7 @@ async def test_s1_s3_what_a_stranger_sends_is_the_text_of_a_record(
             await flood(sending, MALFORMED, 200)
         await serves(stack, web, caller)
         entries = stack.entries(since)
-        said = [entry for entry in entries if "SIP/2.0" in str(entry.get("event")) and entry["part"] == "kamailio"]
+        said = [entry for entry in entries if "SIP/2.0" in str(entry.get("event")) and entry.get("part") == "kamailio"]
         assert any(FORGED.decode() in entry["event"] for entry in said)
         assert any("[[[[" in entry["event"] and "more characters" in entry["event"] for entry in said)
         assert {entry["level"] for entry in said} == {"error"}

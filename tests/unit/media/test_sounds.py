@@ -444,7 +444,7 @@ async def test_the_event_loop_goes_on_meanwhile(
     monkeypatch.setattr(conversion.Converter, "convert", slow)
     write_sound(source / "new.wav", *FORMATS["s16-8k.wav"])
     assert await running.get("new.wav") is None  # too late for this caller
-    assert entered.is_set()
+    assert await asyncio.to_thread(entered.wait, 10)
     assert running.why_not("new.wav") == "new.wav is still being converted"
     assert await running.get("old.wav") is not None
     go_on.set()
