@@ -15,6 +15,7 @@ import asyncio
 import ctypes
 import json
 import os
+import random
 import re
 import shutil
 import socket
@@ -22,6 +23,7 @@ import tempfile
 import threading
 import time
 import wave
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -29,7 +31,6 @@ from typing import Any
 import numpy as np
 
 from tests.support.audio import level, pitch, tone
-from tests.support.sipp import free_udp_port
 from tests.support.stack import POLL_S, until
 
 MODULES = Path("/usr/lib/baresip/modules")
@@ -86,8 +87,8 @@ class Baresip:
         self._namespace = namespace
         self._directory = tempfile.TemporaryDirectory(prefix="baresip-")
         self.folder = Path(self._directory.name)
-        self.port = port or free_udp_port("127.0.0.1")
-        self._control_port = _free_tcp_port()
+        self.port = port or _free_port()
+        self._control_port = _free_port()
         (self.folder / "config").write_text(
             _CONFIG.format(
                 host=host,
@@ -299,10 +300,19 @@ def _connected(port: int, namespace: int | None) -> socket.socket:
     return found[0]
 
 
-def _free_tcp_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def _free_port() -> int:
+    """A port that is free for TCP and UDP. It is below those that the kernel gives to other connections meanwhile."""
+    for _ in range(100):
+        port = random.randrange(16_000, 32_000)
+        with (
+            suppress(OSError),
+            socket.socket() as tcp,
+            socket.socket(type=socket.SOCK_DGRAM) as udp,
+        ):
+            tcp.bind(("127.0.0.1", port))
+            udp.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no port is free")
 
 
 def _write_wav(path: Path, frequency: float, duration_s: float) -> None:
