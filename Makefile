@@ -7,6 +7,10 @@ IVR   ?= examples/demo/ivr.yaml
 # Whole-stack tests mostly wait for sound and timers: more workers than cores pay off.
 WORKERS ?= 3
 
+# What failed among many is run once more, by itself: other tests took its time, or it is broken and fails again.
+again = (echo "once more, by itself:" && $(BIN)/pytest $(1) --last-failed --last-failed-no-failures none)
+COVERED = --cov=callinteractive --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=100
+
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-runtime test unit watch e2e short fuzz test-debian13 bench lint hooks format demo run clean deb test-deb
 
@@ -24,21 +28,20 @@ setup-runtime:  ## install only what runs calls: Kamailio, RTPengine and .venv
 test: unit e2e  ## every test; the shared core must be covered to the last branch
 
 unit: setup  ## tests with no daemon, seconds
-	$(BIN)/pytest tests/unit -n auto --cov=callinteractive --cov-branch \
-		--cov-report=term-missing:skip-covered --cov-fail-under=100
+	$(BIN)/pytest tests/unit -n auto $(COVERED) || $(call again,tests/unit $(COVERED) --cov-append)
 
 watch: setup  ## whenever a file is saved, the unit tests that its code can change (the first time: all)
 	$(BIN)/watchfiles --filter python '$(BIN)/pytest tests/unit --testmon -q' callinteractive kemi sidecar cli tests
 
 e2e: setup  ## calls through real Kamailio, RTPengine and SIPp, minutes
-	$(BIN)/pytest tests/integration tests/e2e -n $(WORKERS) -m "not load"
-	$(BIN)/pytest tests/integration tests/e2e -m load
+	$(BIN)/pytest tests/integration tests/e2e -n $(WORKERS) -m "not load" || $(call again,tests/integration tests/e2e)
+	$(BIN)/pytest tests/integration tests/e2e -m load || $(call again,tests/integration tests/e2e -m load)
 
 fuzz: setup  ## hostile input for every parser, half a minute (LONG=1: ten minutes; FUZZ_S=…: seconds for each)
 	FUZZ_S=$(or $(FUZZ_S),$(if $(LONG),50,2)) $(BIN)/pytest tests/fuzz -q
 
 short: setup  ## unit tests and calls of all kinds, those of tests/short.txt
-	$(BIN)/pytest tests/unit @tests/short.txt -n $(WORKERS)
+	$(BIN)/pytest tests/unit @tests/short.txt -n $(WORKERS) || $(call again,tests)
 
 test-debian13:  ## every test on Debian 13, in a chroot (root; SHORT=1: `make short`; TESTS="tests/…": these)
 	WORKERS=$(WORKERS) tools/debian13 $(if $(TESTS),$(BIN)/pytest $(TESTS),make $(if $(SHORT),short,test))
