@@ -11,11 +11,15 @@ Starts Kamailio with the modules of kamailio.cfg and a script that asks app_pyth
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections import defaultdict
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +27,8 @@ from cli.programs import locate
 
 ROOT = Path(__file__).resolve().parents[1]
 STUB = ROOT / "typings" / "KSR.pyi"
+LONGEST_S = 50
+"""For Kamailio to start and list its functions."""
 
 # What Kamailio calls none, str, int, bool and xval, in Python. An xval is whatever the value happens to be.
 RETURNS = {"none": "None", "str": "str", "int": "int", "bool": "bool", "xval": "str | int | None"}
@@ -43,16 +49,17 @@ cfgengine "python"
 """
 
 SCRIPT = """
-import os, signal
+import os
 import KSR
 
 class Callbacks:
     def child_init(self, rank):
         if rank == 1:
             KSR.jsonrpcs.exec('{"jsonrpc": "2.0", "method": "app_python.api_list", "id": 1}')
-            with open(os.path.join(os.path.dirname(__file__), "api.json"), "w") as file:
+            listed = os.path.join(os.path.dirname(__file__), "api.json")
+            with open(listed + ".part", "w") as file:
                 file.write(KSR.pv.get("$jsonrpl(body)"))
-            os.kill(os.getppid(), signal.SIGTERM)
+            os.rename(listed + ".part", listed)
         return 0
 
     def ksr_request_route(self, msg):
@@ -85,12 +92,18 @@ def _ask_kamailio(folder: Path, modules: list[str]) -> dict[str, dict[str, list[
     # Port 9 (discard) of an address that nothing else uses: Kamailio insists on listening somewhere.
     where = ("-f", str(config), "-Y", str(folder), "-l", "udp:127.9.9.9:9")
     command = [locate("kamailio"), *where, "-DD", "-E", "-n", "1"]
-    done = subprocess.run(
-        command, env={"PATH": "/usr/bin:/bin"}, timeout=30, check=False, capture_output=True, text=True
-    )
-    listed = folder / "api.json"
+    listed, said = folder / "api.json", folder / "stderr"
+    with said.open("w") as stderr:
+        # A group of its own: a busy Kamailio that is told to stop while it starts may never do so.
+        kamailio = subprocess.Popen(command, env={"PATH": "/usr/bin:/bin"}, stderr=stderr, start_new_session=True)
+        deadline = time.monotonic() + LONGEST_S
+        while not listed.exists() and kamailio.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.05)
+        with suppress(ProcessLookupError):
+            os.killpg(kamailio.pid, signal.SIGKILL)
+        kamailio.wait()
     if not listed.exists():
-        print(done.stderr, file=sys.stderr)
+        print(said.read_text(), file=sys.stderr)
         return None
     api: dict[str, dict[str, list[dict[str, dict[str, str]]]]] = json.loads(listed.read_text())
     return api
