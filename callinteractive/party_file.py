@@ -1,0 +1,63 @@
+"""The parts of site.yaml that say who calls: trunks and extensions."""
+
+from __future__ import annotations
+
+from callinteractive.document import Value
+from callinteractive.loading import MOST
+from callinteractive.model import (
+    DEFAULT_IDENTITY,
+    EXTENSION_CALLS,
+    EXTENSION_SETUPS,
+    TRUNK_CALLS,
+    TRUNK_SETUPS,
+    Extension,
+    IdentityHeader,
+    Trunk,
+)
+from callinteractive.spelling import check_extended, check_identifier, read_network, read_sip_uri
+
+_LIMITS = ("max_calls", "max_setups_per_s")
+
+
+def read_trunk(value: Value) -> Trunk:
+    section = value.section("name", "from", "to", "identity", "trusted", "anchor_media", *_LIMITS)
+    trunk = Trunk(
+        name=section["name"].checked(check_identifier),
+        sources=tuple(network for item in section["from"].items() if (network := read_network(item))),
+        to=read_sip_uri(section["to"])[0],
+        identity=_identity(section["identity"]),
+        is_trusted=section["trusted"].boolean(False),
+        anchors_media=section["anchor_media"].boolean(False),
+        max_calls=section["max_calls"].integer(TRUNK_CALLS, 1, MOST),
+        max_setups_per_s=section["max_setups_per_s"].integer(TRUNK_SETUPS, 1, MOST),
+    )
+    if not trunk.sources and not trunk.to:
+        value.wrong('needs from (["127.0.0.2/32"], whose calls are accepted), to ("sip:127.0.0.2:5080"), or both')
+    return trunk
+
+
+def read_extension(value: Value) -> Extension:
+    section = value.section("contact", "number", "id", "password", "anchor_media", *_LIMITS)
+    contact, host = read_sip_uri(section["contact"])
+    extension = Extension(
+        number=section["number"].checked(check_extended),
+        id=section["id"].integer(None, 0, 2**63),
+        contact=contact,
+        password=section["password"].optional_text() or None,
+        contact_host=host,
+        anchors_media=section["anchor_media"].boolean(False),
+        max_calls=section["max_calls"].integer(EXTENSION_CALLS, 1, MOST),
+        max_setups_per_s=section["max_setups_per_s"].integer(EXTENSION_SETUPS, 1, MOST),
+    )
+    if extension.contact is None and extension.password is None:
+        value.wrong("needs a contact (a fixed phone) or a password (a phone that registers)")
+    return extension
+
+
+def _identity(value: Value) -> tuple[IdentityHeader, ...]:
+    """Which headers tell a trunk the caller's number."""
+    if value.is_missing:
+        return DEFAULT_IDENTITY
+    known: dict[str, IdentityHeader] = {"from": "from", "pai": "pai", "rpid": "rpid"}
+    named = [item.choice("from", tuple(known)) for item in value.items()]
+    return tuple(known[name] for name in named)

@@ -1,0 +1,59 @@
+"""site.yaml: from text to validated, frozen data, or to findings with file, line and reason."""
+
+from __future__ import annotations
+
+from callinteractive.document import Document, Value
+from callinteractive.fleet_file import read_kamailio, read_rtpengine, read_sidecars
+from callinteractive.loading import without_collection
+from callinteractive.model import Defaults, Site
+from callinteractive.party_file import read_extension, read_trunk
+from callinteractive.spelling import check_unique, read_listen, read_sound
+
+SITE_KEYS = (
+    "node",
+    "sip",
+    "trunks",
+    "extensions",
+    "sidecars",
+    "kamailio",
+    "rtpengine",
+    "sounds",
+    "defaults",
+    "internal_calls",
+)
+"""The keys of site.yaml."""
+
+
+@without_collection()
+def load_site(text: str, filename: str) -> Site:
+    """Read site.yaml. Raises ConfigError with all findings."""
+    document = Document(text, filename)
+    root = document.root.section(*SITE_KEYS)
+    sip = root["sip"].section("listen")
+    trunks = [(item, read_trunk(item)) for item in root["trunks"].items()]
+    extensions = [(item, read_extension(item)) for item in root["extensions"].items()]
+    site = Site(
+        node=root["node"].integer(None, 0, 2**63),
+        listen=read_listen(sip["listen"]),
+        trunks=tuple(trunk for _, trunk in trunks),
+        extensions=tuple(extension for _, extension in extensions),
+        sidecars=read_sidecars(root["sidecars"]),
+        kamailio=read_kamailio(root["kamailio"]),
+        rtpengine=read_rtpengine(root["rtpengine"]),
+        sounds=root["sounds"].text("./sounds"),
+        defaults=_defaults(root["defaults"]),
+        internal_calls=root["internal_calls"].boolean(True),
+    )
+    check_unique("trunk", ((item, trunk.name) for item, trunk in trunks))
+    check_unique("extension", ((item, extension.number) for item, extension in extensions))
+    check_unique("extension id", ((item, str(extension.id)) for item, extension in extensions))
+    document.finish()
+    return site
+
+
+def _defaults(value: Value) -> Defaults:
+    section, default = value.section("transfer_timeout_s", "ringback"), Defaults()
+    return Defaults(
+        transfer_timeout_s=section["transfer_timeout_s"].integer(default.transfer_timeout_s, 1, 3600),
+        ringback=read_sound(section["ringback"]),
+    )
