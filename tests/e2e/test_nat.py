@@ -12,8 +12,9 @@ from tests.e2e.conftest import BASE_PORT, _ivr_yaml, _worker
 from tests.e2e.ivr import MENU, MENU_HZ, TRANSFER
 from tests.e2e.transfers import ONE_HZ, REGISTERED, transfer
 from tests.support.baresip import SPEAKS_HZ, Baresip
+from tests.support.hosts import can_be_made
 from tests.support.leftovers import assert_idle
-from tests.support.nat import NatNetwork, can_be_made
+from tests.support.nat import NatNetwork
 from tests.support.phone import Phone
 from tests.support.stack import Net, RunningStack, until
 from tests.support.webapp import FakeWebApp
