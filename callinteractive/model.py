@@ -61,11 +61,14 @@ class Address(NamedTuple):
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
+Transport = Literal["udp", "tcp", "tls"]
+
+
 @dataclass(frozen=True, slots=True)
 class Listen:
     """Where Kamailio listens."""
 
-    transport: Literal["udp", "tcp"]
+    transport: Transport
     host: str
     port: int
 
@@ -75,6 +78,18 @@ class Listen:
 
     def __str__(self) -> str:
         return f"{self.transport}:{self.address}"
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """What Kamailio proves its name with: PEM files, as site.yaml writes them. Relative ones are beside it.
+
+    `ca` holds the authorities whose certificates we believe; None is those of the system.
+    """
+
+    certificate: str
+    private_key: str
+    ca: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +220,8 @@ class Site:
     rtpengine: RtpEngine = RtpEngine()
     sounds: str = "./sounds"
     defaults: Defaults = Defaults()
+    tls: Tls | None = None
+    """Set where TLS is spoken, else unused."""
     internal_calls: bool = True
     """Whether an extension may call another one by its number (C8)."""
 
@@ -212,6 +229,11 @@ class Site:
     def udp_address(self) -> Address:
         """Where Kamailio takes the SIP of the sidecars and of itself: the first UDP address. `load_site` wants one."""
         return next(listen.address for listen in self.listen if listen.transport == "udp")
+
+    @property
+    def speaks_tls(self) -> bool:
+        """Whether Kamailio listens for TLS. Only then can it also connect by TLS."""
+        return any(listen.transport == "tls" for listen in self.listen)
 
     @property
     def names(self) -> frozenset[str]:

@@ -8,6 +8,7 @@ from callinteractive.loading import without_collection
 from callinteractive.model import Defaults, Site
 from callinteractive.party_file import read_extension, read_trunk
 from callinteractive.spelling import check_unique, read_listen, read_sound
+from callinteractive.tls_file import FORM, read_tls
 
 SITE_KEYS = (
     "node",
@@ -20,6 +21,7 @@ SITE_KEYS = (
     "sounds",
     "defaults",
     "internal_calls",
+    "tls",
 )
 """The keys of site.yaml."""
 
@@ -43,7 +45,10 @@ def load_site(text: str, filename: str) -> Site:
         sounds=root["sounds"].text("./sounds"),
         defaults=_defaults(root["defaults"]),
         internal_calls=root["internal_calls"].boolean(True),
+        tls=read_tls(root["tls"]),
     )
+    if site.speaks_tls and site.tls is None:
+        root["tls"].wrong(f"is missing, but sip.listen has a TLS address: write {FORM}")
     check_unique("trunk", ((item, trunk.name) for item, trunk in trunks))
     check_unique("extension", ((item, extension.number) for item, extension in extensions))
     check_unique("extension id", ((item, str(extension.id)) for item, extension in extensions))

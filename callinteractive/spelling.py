@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_network
 
 from callinteractive.document import Value
-from callinteractive.model import Address, Listen
+from callinteractive.model import Address, Listen, Transport
 from callinteractive.sounds import is_sound_name
 
 _EXTENDED = re.compile(r"[0-9]{1,10}\*[0-9]{1,10}", re.ASCII)
@@ -20,7 +20,8 @@ _HOST = r"(?:[0-9A-Za-z.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])"
 """A host as a URI writes it; `socket_host` makes of it what a socket takes."""
 _INTERFACE = re.compile(r"[0-9A-Za-z._:/!\[\]-]{1,253}", re.ASCII)
 _ADDRESS = re.compile(rf"({_HOST}):([0-9]{{1,5}})", re.ASCII)
-_LISTEN = re.compile(rf"(udp|tcp):({_HOST}):([0-9]{{1,5}})", re.ASCII)
+_LISTEN = re.compile(rf"(udp|tcp|tls):({_HOST}):([0-9]{{1,5}})", re.ASCII)
+_TRANSPORTS: dict[str, Transport] = {"udp": "udp", "tcp": "tcp", "tls": "tls"}
 _SIP_URI = re.compile(
     rf"sip:(?:[0-9A-Za-z*._~+-]{{1,64}}@)?({_HOST})(?::([0-9]{{1,5}}))?(?:;transport=(?:udp|tcp))?", re.ASCII
 )
@@ -32,9 +33,9 @@ def read_listen(value: Value) -> tuple[Listen, ...]:
         match = _LISTEN.fullmatch(item.text())
         host = socket_host(match[2]) if match else None
         if match and host and 1 <= int(match[3]) <= 65535:
-            found.append(Listen("udp" if match[1] == "udp" else "tcp", host, int(match[3])))
+            found.append(Listen(_TRANSPORTS[match[1]], host, int(match[3])))
         else:
-            item.wrong('must be like "udp:127.0.0.1:5060" or "tcp:127.0.0.1:5060"')
+            item.wrong('must be like "udp:127.0.0.1:5060", "tcp:127.0.0.1:5060" or "tls:127.0.0.1:5061"')
     if not any(listen.transport == "udp" for listen in found):
         value.wrong("at least one UDP address is needed: Kamailio speaks UDP with the sidecars")
     return tuple(found)

@@ -18,7 +18,9 @@ from callinteractive.document import Document
 from callinteractive.errors import Finding, ResponseError
 from callinteractive.model import IvrFile, Site
 from callinteractive.numbers import Directory
+from cli import certificates
 from cli.files import decode, load, read_texts
+from cli.kamailio import certificate_problems, tls_files
 
 STDIN = "-"
 
@@ -43,7 +45,10 @@ def run(files: Sequence[str]) -> int:
         for ivr_file, texts in checked.ivr_files:
             checked.findings += cross_check(site, Path(site_name).parent, ivr_file, texts)
         checked.findings += _check_ringback(site, site_name)
-        for warning in exposed(site):
+        checked.findings += [
+            Finding(site_name, 0, *line.split(": ", 1)) for line in certificate_problems(site, Path(site_name))
+        ]
+        for warning in (*exposed(site), *_certificate_warnings(site, Path(site_name))):
             click.echo(f"{site_name}: warning: {warning}", err=True)
     for finding in checked.findings:
         click.echo(str(finding))
@@ -104,6 +109,12 @@ def exposed(site: Site) -> Iterator[str]:
         yield "rtpengine.http_port: one GET to it ends all calls; sidecar 0 shows RTPengine's figures without it"
     if _is_public(site.sidecars.host):
         yield f"sidecars.host: only Kamailio and your monitoring should reach {site.sidecars.host}; give it {wants}"
+
+
+def _certificate_warnings(site: Site, site_path: Path) -> Iterator[str]:
+    files = tls_files(site, site_path)
+    hosts = tuple(listen.host for listen in site.listen if listen.transport == "tls")
+    return certificates.warnings(files, hosts) if files else iter(())
 
 
 def _is_public(host: str) -> bool:

@@ -18,7 +18,7 @@ import click
 from callinteractive.model import Site
 from cli import ports, versions
 from cli.files import read_ivr_file, read_site
-from cli.kamailio import kamailio_spec
+from cli.kamailio import certificate_problems, kamailio_spec
 from cli.key import missing_key
 from cli.process import PROBE_PAUSE_S, PROBE_TIMEOUT_S, ProcessSpec
 from cli.rtpengine import rtpengine_spec
@@ -39,6 +39,8 @@ def run(part: str, site_path: Path, ivr_path: Path, run_dir: Path) -> int:
         click.echo(missing, err=True)
         return os.EX_CONFIG
     problems = versions.problems([part]) or ports.problems(site, [part])
+    if part == "kamailio":
+        problems += certificate_problems(site, site_path)
     if problems:
         click.echo("\n".join(problems), err=True)
         return 1

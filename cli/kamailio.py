@@ -10,6 +10,7 @@ from pathlib import Path
 from callinteractive.dispatcher import TRUNKS, sidecar_groups
 from callinteractive.keys import VARIABLE
 from callinteractive.model import Address, Site
+from cli import certificates, tls, versions
 from cli.key import shared_key
 from cli.probe import answers_options
 from cli.process import ProcessSpec
@@ -23,13 +24,15 @@ LOG_ENGINE = "--log-engine=json:M"
 
 
 def kamailio_spec(site: Site, site_path: Path, ivr_path: Path, run_dir: Path) -> ProcessSpec:
-    """The process of a site's Kamailio. Writes the dispatcher's list into `run_dir`, which must exist.
+    """The process of a site's Kamailio. Writes what it reads at start into `run_dir`, which must exist.
 
     Started again from the same spec, after a crash, it still knows the dialogs from before.
     """
     run_dir = run_dir.resolve()
     workers = site.kamailio.workers or _workers()
     (run_dir / "dispatcher.list").write_text(_dispatcher_list(site), encoding="ascii")
+    if files := tls_files(site, site_path):
+        tls.write_config(files, run_dir)
     return ProcessSpec(
         name="kamailio",
         argv=(
@@ -37,7 +40,7 @@ def kamailio_spec(site: Site, site_path: Path, ivr_path: Path, run_dir: Path) ->
             LOG_ENGINE,
             *("-m", str(site.kamailio.shared_mb), "-M", str(site.kamailio.private_mb)),
             *("-x", ALLOCATOR, "-X", ALLOCATOR),
-            *("-n", str(workers), "-N", str(workers)),
+            *("-n", str(workers), "-N", str(1 if files and _corrupts_its_heap() else workers)),
             *(argument for listen in site.listen for argument in ("-l", str(listen))),
         ),
         env={
@@ -51,6 +54,7 @@ def kamailio_spec(site: Site, site_path: Path, ivr_path: Path, run_dir: Path) ->
             "CALLINTERACTIVE_PACKAGES": sysconfig.get_path("purelib"),
             # Only where it is needed: without it the module that talks to RTPengine isn't even loaded.
             **({"CALLINTERACTIVE_RTPENGINE": _ng_url(site.rtpengine.ng)} if site.anchors_media else {}),
+            **({"CALLINTERACTIVE_TLS": "1"} if files else {}),
             # Kept in the environment of a service, it lets dialogs outlive a restart of Kamailio.
             VARIABLE: shared_key(),
             # Only where the site names a host: without it Kamailio never asks a name server.
@@ -58,6 +62,22 @@ def kamailio_spec(site: Site, site_path: Path, ivr_path: Path, run_dir: Path) ->
         },
         ready=partial(answers_options, site.udp_address),
     )
+
+
+def tls_files(site: Site, site_path: Path) -> certificates.Files | None:
+    """The certificate and key of the site's Kamailio; None if it does not speak TLS."""
+    return certificates.Files.of(site.tls, site_path.parent) if site.tls and site.speaks_tls else None
+
+
+def certificate_problems(site: Site, site_path: Path) -> list[str]:
+    """Why Kamailio can't start with the site's certificate, a line each."""
+    files = tls_files(site, site_path)
+    return certificates.problems(files) if files else []
+
+
+def _corrupts_its_heap() -> bool:
+    """Whether several processes for TCP do so while TLS is on, as in 5.6. 6.0 has no such fault."""
+    return versions.kamailio_version() < (6,)
 
 
 def _dispatcher_list(site: Site) -> str:

@@ -28,9 +28,9 @@ class Port:
     def problem(self) -> str | None:
         """Why it can't be bound, or None. Binds without SO_REUSEPORT, so a shared port counts as taken."""
         family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
-        kind = socket.SOCK_STREAM if self.transport == "tcp" else socket.SOCK_DGRAM
+        kind = socket.SOCK_DGRAM if self.transport == "udp" else socket.SOCK_STREAM
         with socket.socket(family, kind) as probe:
-            if self.transport == "tcp":
+            if self.transport != "udp":
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # TIME_WAIT is no obstacle
             try:
                 probe.bind((self.host, self.port))
@@ -40,7 +40,7 @@ class Port:
 
     def _explain(self, error: OSError) -> str:
         if error.errno == errno.EADDRINUSE:
-            listing = "ss -lntp" if self.transport == "tcp" else "ss -lnup"
+            listing = "ss -lnup" if self.transport == "udp" else "ss -lntp"
             return (
                 f"{self} is in use by another program. `{listing} 'sport = {self.port}'` names it: "
                 f"stop it, or change {self.chosen_by}."

@@ -6,11 +6,12 @@ import asyncio
 import signal
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
 from callinteractive.model import Site
-from cli import ports, versions
-from cli.kamailio import kamailio_spec
+from cli import ports, tls, versions
+from cli.kamailio import certificate_problems, kamailio_spec, tls_files
 from cli.partlog import OWN_NAME, PartLog
 from cli.process import Process, ProcessSpec, StackError, describe_exit
 from cli.rtpengine import rtpengine_spec
@@ -46,6 +47,8 @@ class Stack:
     async def start(self) -> None:
         """Start every part and return when each answers. Raises StackError, whose text is for the operator."""
         problems = versions.problems(self._parts) or ports.problems(self._site, self._parts)
+        if "kamailio" in self._parts:
+            problems += certificate_problems(self._site, self._site_path)
         if problems:
             raise StackError("\n".join(problems))
         if "rtpengine" in self._parts:
@@ -64,6 +67,8 @@ class Stack:
         async with asyncio.TaskGroup() as keepers:
             for process in self._everything():
                 keepers.create_task(self._keep(process))
+            if "kamailio" in self._parts and (files := tls_files(self._site, self._site_path)):
+                keepers.create_task(tls.keep_current(files, self._run_dir, partial(self._log, OWN_NAME)))
 
     async def close(self) -> None:
         """Stop every part in order. Takes at most three times STOP_GRACE_S."""

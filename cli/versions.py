@@ -21,6 +21,7 @@ ASK_S = 10.0
 
 Version = tuple[int, ...]
 
+_KAMAILIO = re.compile(r"version: kamailio (\d+(?:\.\d+)+)")
 OLDEST_KAMAILIO: Version = (5, 6)
 OLDEST_RTPENGINE: Version = (10, 5, 3, 5)
 BAD_RTPENGINE = re.compile(r"10\.5\.3\.5-1(?!\+deb12u)\b")
@@ -49,7 +50,7 @@ class Program:
 
 def judge_kamailio(told: str) -> str | None:
     """Whether `kamailio -v` told of one that serves us."""
-    found = re.search(r"version: kamailio (\d+(?:\.\d+)+)", told)
+    found = _KAMAILIO.search(told)
     if found is None:
         return f"Kamailio did not tell its version: {told.strip()[:200] or 'it said nothing'}"
     if _numbers(found[1]) < OLDEST_KAMAILIO:
@@ -74,11 +75,18 @@ def judge_rtpengine(told: str) -> str | None:
     return None
 
 
+KAMAILIO_PACKAGES = "kamailio kamailio-python3-modules kamailio-tls-modules"
 PROGRAMS = {
-    "kamailio": Program("Kamailio", "kamailio", "-v", "kamailio kamailio-python3-modules", judge_kamailio),
+    "kamailio": Program("Kamailio", "kamailio", "-v", KAMAILIO_PACKAGES, judge_kamailio),
     "rtpengine": Program("RTPengine", "rtpengine", "--version", "rtpengine-daemon", judge_rtpengine),
 }
 """By the part of the stack that runs it."""
+
+
+def kamailio_version() -> Version:
+    """Which Kamailio is installed; empty where that can't be learned."""
+    found = _KAMAILIO.search(ask(PROGRAMS["kamailio"]) or "")
+    return _numbers(found[1]) if found else ()
 
 
 def problems(parts: Collection[str]) -> list[str]:

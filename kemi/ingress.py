@@ -8,7 +8,7 @@ from urllib.parse import unquote
 from callinteractive.actions import START, Context
 from callinteractive.facts import facts_of_new_call
 from callinteractive.headers import AnchorHeader, CallHeader, EntryHeader, TransferHeader
-from callinteractive.model import Extension, Ivr, Site, Trunk
+from callinteractive.model import Address, Extension, Ivr, Site, Trunk
 from callinteractive.numbers import Directory
 from kemi import identity, ksr, nat
 from kemi.anchor import Anchoring, MediaAnchor
@@ -17,7 +17,7 @@ from kemi.facts import find_identity, new_call_id, parse_dialled, uri_parameters
 from kemi.guesses import has_proved
 from kemi.ksr import Match
 from kemi.limits import Limits
-from kemi.places import host_of, is_address
+from kemi.places import Places, host_of, is_address
 from kemi.record_route import Mark, RecordRoute
 from kemi.redirect import Redirects
 from kemi.refusal import Answered, Refused
@@ -41,6 +41,7 @@ class Ingress:
         directory: Directory,
         contexts: Mapping[str, Context],
         *,
+        places: Places,
         record_route: RecordRoute,
         media: MediaAnchor,
         registrar: Registrar,
@@ -57,6 +58,7 @@ class Ingress:
         self._own_addresses = {listen.address for listen in site.listen if listen.transport == "udp"}
         self._directory = directory
         self._contexts = contexts
+        self._places = places
         self._record_route = record_route
         self._media = media
         self._registrar = registrar
@@ -100,7 +102,7 @@ class Ingress:
         identity.keep_callee_s_view()
         if not ksr.follow_route():
             raise Refused(481, "Call/Transaction Does Not Exist")
-        nat.on_in_dialog_request()
+        nat.on_in_dialog_request(is_trunk=self._places.is_trunk(Address(*ksr.source())))
         self._check_target(mark)
         ksr.keep_connection()
         if method == "BYE":
@@ -174,7 +176,7 @@ class Ingress:
             number=caller.number,
             extension=caller_extension,
         )
-        self._accept()
+        self._accept(sender)
         self._redirects.enter(dialled.user, CallHeader(facts), entry, caller_anchors=sender.anchors_media)
 
     def _ring_extension(self, dialled: str, sender: Trunk | Extension) -> None:
@@ -185,15 +187,16 @@ class Ingress:
         if extension is None:
             raise Refused(404, "Not Found")
         says = find_identity(ksr.header("From"), ksr.header("P-Asserted-Identity"))
-        self._accept()
+        self._accept(sender)
         self._transfer.ring(extension, sender, says)
 
-    def _accept(self) -> None:
+    @staticmethod
+    def _accept(sender: Trunk | Extension) -> None:
         """An INVITE from outside that will be sent on."""
         if ksr.has_private_headers():
             ksr.remove_private_headers()
         ksr.remove_header("Route")  # a phone's outbound-proxy route leads here; we go where the number says
-        nat.on_new_call()
+        nat.on_new_call(is_trunk=isinstance(sender, Trunk))
 
     def _find_entry(self, ivr: Ivr, sender: Trunk | Extension) -> EntryHeader:
         """Where the call enters. A trusted trunk may say so in its Request-URI, as ``;context=3;option=start``."""

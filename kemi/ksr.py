@@ -45,7 +45,7 @@ _UNCHANGED = 0
 _BINDING = ("addr", "received")
 CONNECTION_LIFETIME_S = 3605
 """As long as a registration may live (kamailio.cfg)."""
-_UDP = 1
+_UDP, _TLS = 1, 3
 _MOST_HEADERS = 20
 _ITERATOR = "ci"
 _CONTACTS = "ci"
@@ -83,8 +83,13 @@ def source() -> tuple[str, int]:
     return _text(KSR.kx.get_srcip()), port
 
 
-def is_over_tcp() -> bool:
-    return KSR.is_TCP()
+def is_by_connection() -> bool:
+    """Whether the message came by TCP or TLS."""
+    return KSR.kx.get_protoid() != _UDP
+
+
+def is_over_tls() -> bool:
+    return KSR.kx.get_protoid() == _TLS
 
 
 def packet_source() -> str:
@@ -150,8 +155,8 @@ def headers(name: str) -> list[str]:
 
 
 def keep_connection() -> None:
-    """The message at hand is of a party of ours: if it came by TCP, let its connection live."""
-    if KSR.kx.get_protoid() != _UDP:
+    """The message at hand is of a party of ours: if it came by TCP or TLS, let its connection live."""
+    if is_by_connection():
         KSR.tcpops.tcp_set_connection_lifetime(CONNECTION_LIFETIME_S)
 
 

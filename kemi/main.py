@@ -244,7 +244,8 @@ def mod_init() -> Callbacks:
 def compose(site: Site, ivr_file: IvrFile, key: bytes) -> Callbacks:
     """Make everything that routes and join it. `key` is the site's secret (`callinteractive.keys`)."""
     directory = Directory(site, ivr_file)
-    record_route = RecordRoute(derive(key, ROUTES), Places(site))
+    places = Places(site)
+    record_route = RecordRoute(derive(key, ROUTES), places)
     media = MediaAnchor()
     forks = Forks(media, record_route)
     registrar = Registrar(directory)
@@ -256,6 +257,7 @@ def compose(site: Site, ivr_file: IvrFile, key: bytes) -> Callbacks:
         site,
         directory,
         ivr_file.contexts,
+        places=places,
         record_route=record_route,
         media=media,
         registrar=registrar,

@@ -2,7 +2,8 @@
 
 Its Contact gets the parameter ``;alias=ADDRESS~PORT~PROTOCOL``, which says where the message came from. Whoever sends
 the next request of the dialog uses that Contact as its Request-URI, and we send the request to the alias, without the
-parameter. So nothing need be kept here. The same holds for a Contact with a host name: Kamailio never looks one up.
+parameter. So nothing need be kept here. The same holds for a Contact with a host name: Kamailio never looks one up. And
+for a phone that uses TLS: it has no certificate, so that only the connection that it has opened leads to it.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from kemi.contacts import address_of, host_of, is_interior, parameters_of, split
 from kemi.ksr import Route
 from kemi.transaction import transaction
 
-_PROTOCOLS = {"udp": 1, "tcp": 2}
+_PROTOCOLS = {"udp": 1, "tcp": 2, "tls": 3}
 """Kamailio's numbers."""
 _REFRESHING = ("INVITE", "UPDATE")
 """The methods whose request and 2xx change the dialog's remote target (RFC 3261 12.2.1.2, RFC 3311 5.1)."""
@@ -43,18 +44,18 @@ def reply_to_source() -> None:
         ksr.reply_to_source()
 
 
-def on_new_call() -> None:
-    """Request route, of an INVITE that makes a dialog: mark its Contact."""
+def on_new_call(*, is_trunk: bool) -> None:
+    """Request route, of an INVITE that makes a dialog: mark its Contact. `is_trunk`: a trunk sends it, else a phone."""
     if not ksr.header("Record-Route"):  # else its dialog's requests go to another proxy, which knows the way
-        _mark_request()
+        _mark_request(is_trunk=is_trunk)
 
 
-def on_in_dialog_request() -> None:
+def on_in_dialog_request(*, is_trunk: bool) -> None:
     """After `ksr.follow_route`: go to the alias, and mark the Contact of what changes the dialog's target."""
     is_alias = not ksr.has_destination() and follow_alias()
     if ksr.method() in _REFRESHING:
         if ksr.is_first_hop():
-            _mark_request()
+            _mark_request(is_trunk=is_trunk)
         transaction.goes_to_alias = is_alias
         ksr.arm_reply(Route.IN_DIALOG_REPLIED)
 
@@ -86,7 +87,8 @@ def mark_reply(*, is_alias: bool) -> None:
         return  # another proxy is between us and the callee
     source = ksr.source()[0]
     host = _contact_host()
-    if leads_nowhere(host, source) or (is_alias and address_of(host) != address_of(source)) or _is_ours(host, source):
+    needs_it = is_alias and (ksr.is_over_tls() or address_of(host) != address_of(source))
+    if leads_nowhere(host, source) or needs_it or _is_ours(host, source):
         ksr.add_contact_alias()
 
 
@@ -99,9 +101,11 @@ def name_callee() -> None:
         ksr.replace_contact(ksr.source_uri())
 
 
-def _mark_request() -> None:
+def _mark_request(*, is_trunk: bool) -> None:
     host, source = _contact_host(), ksr.source()[0]
-    if host != source and (leads_nowhere(host, source, ksr.via_host()) or _is_ours(host, source)):
+    is_elsewhere = host != source and (leads_nowhere(host, source, ksr.via_host()) or _is_ours(host, source))
+    # A trunk has a certificate: it can be called anew where its Contact says.
+    if is_elsewhere or (host and not is_trunk and ksr.is_over_tls()):
         ksr.add_contact_alias()
 
 

@@ -34,6 +34,10 @@ class Places:
         self.of = lru_cache(maxsize=4096)(self._of)
         """The place of an address."""
 
+    def is_trunk(self, address: Address) -> bool:
+        """Whether a carrier of ours is there."""
+        return self.of(address).name.startswith("trunk ")
+
     def are_ours(self, address: Address) -> bool:
         """Whether we listen there."""
         return address in self._own

@@ -65,9 +65,10 @@ class RecordRoute:
 
         It may not be the address of another party of ours.
         """
-        source = self._places.of(Address(*ksr.source()))
-        if not source.name.startswith("trunk "):
+        sender = Address(*ksr.source())
+        if not self._places.is_trunk(sender):
             return
+        source = self._places.of(sender)
         routes = ksr.record_routes()[:_LONGEST_ROUTE]
         mark = _WRITTEN.search(routes)
         if not mark:

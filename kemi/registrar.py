@@ -21,13 +21,14 @@ from kemi.refusal import Answered, Refused
 REALM = "callinteractive"
 TABLE = "location"
 _NUMBER = re.compile(r"[0-9]{1,10}(?:\*[0-9]{1,10})?", re.ASCII)
-_PLAIN_URI = re.compile(r"sip:[^\s<>\"@]*(?:@[^\s<>\"@]*)?", re.IGNORECASE)
+_PLAIN_URI = re.compile(r"sips?:[^\s<>\"@]*(?:@[^\s<>\"@]*)?", re.IGNORECASE)
 """With one @ at most, so that nobody finds another host in it than we do."""
 _NOBODYS = secrets.token_hex(16)
 """The password of those who have none."""
 _WHO = "a caller must be a trunk or an extension of site.yaml, by its address or by its number and password"
 _CONTACT = "a phone registers its own IP address only: set its outbound address, or turn off its STUN or ALG"
-_TRANSPORTS = ("udp", "tcp")
+_TRANSPORT = "let the phone register by the transport that its Contact names: UDP, TCP or TLS"
+_TRANSPORTS = ("udp", "tcp", "tls")
 
 
 class Registrar:
@@ -39,12 +40,13 @@ class Registrar:
     def register(self) -> None:
         """Answer a REGISTER (RFC 3261 10.3). Raises Refused and Answered."""
         extension = self._prove(ksr.to_user(), is_number=True)
-        source = ksr.source()[0]
+        source = host_of(ksr.source_uri())
+        transport = _transport_of(ksr.source_uri())
         uris = split_contacts(ksr.headers("Contact"))
         for uri in uris:
-            self._check_contact(uri, source, is_connection=ksr.is_over_tcp())
+            self._check_contact(uri, source, transport)
         ksr.keep_source()
-        if any(_is_bound(uri, source) for uri in uris):
+        if any(_is_bound(uri, source, transport) for uri in uris):
             ksr.ping_contacts()
         ksr.save_contacts(TABLE, _address_of_record(extension))
 
@@ -65,13 +67,12 @@ class Registrar:
     def _reachable(self, binding: Binding) -> str:
         """Where to send a request for it: never to a host that the REGISTER did not come from. Empty for nowhere."""
         uri = binding.uri.partition("?")[0]  # RFC 3261 19.1.1: no headers in a Request-URI
-        source = host_of(binding.source)
+        source, transport = host_of(binding.source), _transport_of(binding.source)
         try:
-            is_connection = parameters_of(binding.source).get("transport") == "tcp"
-            self._check_contact(uri, source, is_connection=is_connection)
+            self._check_contact(uri, source, transport)
         except Refused:
             return ""
-        return nat.with_alias(uri, binding.source) if _is_bound(uri, source) else uri
+        return nat.with_alias(uri, binding.source) if _is_bound(uri, source, transport) else uri
 
     def _prove(self, user: str, *, is_number: bool) -> Extension:
         """The extension whose password the request's credentials prove (RFC 3261 22). Raises Refused and Answered."""
@@ -91,8 +92,11 @@ class Registrar:
         ksr.challenge(REALM)
         raise Answered
 
-    def _check_contact(self, uri: str, source: str, *, is_connection: bool) -> None:
-        """A phone registers itself, nobody else: calls to it would go to another at our cost. Raises Refused."""
+    def _check_contact(self, uri: str, source: str, transport: str) -> None:
+        """A phone registers itself, nobody else: calls to it would go to another at our cost. Raises Refused.
+
+        `source` is the host that the REGISTER came from, `transport` what it came by.
+        """
         if uri in ("", "*"):
             return
         host = host_of(uri)
@@ -101,24 +105,32 @@ class Registrar:
         is_plain = bool(_PLAIN_URI.fullmatch(uri)) and not parameters.keys() & {"maddr", "alias"}
         if not is_plain or address is None:
             raise Refused(403, "Contact Must Be a SIP URI With Your IP Address", advice=_CONTACT)
-        if parameters.get("transport", "udp") not in _TRANSPORTS:
-            raise Refused(403, "Contact's Transport Is Not Served Here", advice="let the phone use UDP or TCP")
+        # Without TLS to us it would have to serve TLS itself, and have a certificate.
+        wants_tls = uri[:5].lower() == "sips:" or parameters.get("transport") == "tls"
+        if parameters.get("transport", "udp") not in _TRANSPORTS or (wants_tls and transport != "tls"):
+            raise Refused(403, "Contact's Transport Is Not Served Here", advice=_TRANSPORT)
         origin = address_of(source)
         if address == origin:
             return
         # A TCP client of this machine seldom chooses its address. It is called by its connection.
-        is_neighbour = is_connection and origin is not None and origin.is_loopback and address.is_loopback
+        is_neighbour = transport != "udp" and origin is not None and origin.is_loopback and address.is_loopback
         if self._directory.is_configured(host) or not (is_neighbour or is_interior(address)):
             raise Refused(403, "Contact Is Not Your Own Address", advice=_CONTACT)
 
 
-def _is_bound(uri: str, source: str) -> bool:
-    """Whether the phone is reached by the source of its REGISTER only: behind NAT, or by the same TCP connection."""
+def _is_bound(uri: str, source: str, transport: str) -> bool:
+    """Whether the phone is reached by the source of its REGISTER only: behind NAT, or by the same connection."""
     if uri in ("", "*"):
         return False
+    if transport == "tls":  # phones have no certificate, so that nobody can connect to them
+        return True
     parameters = parameters_of(uri)
     is_same_connection = parameters.get("transport") == "tcp" and "ob" in parameters  # RFC 5626 4.2
     return is_same_connection or address_of(host_of(uri)) != address_of(source)
+
+
+def _transport_of(source: str) -> str:
+    return parameters_of(source).get("transport", "udp")
 
 
 def _address_of_record(extension: Extension) -> str:

@@ -1,0 +1,64 @@
+"""TLS of a running Kamailio: the file that its module reads, and new certificates without a restart."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+from cli.certificates import Files, problems
+from cli.programs import locate
+
+CONFIG = "tls.cfg"
+"""Its name in Kamailio's run directory, as in kamailio.cfg."""
+RELOAD_S = 5.0
+"""How long Kamailio may take to read new certificates. It takes milliseconds."""
+LOOK_EVERY_S = 5.0
+"""How often a supervisor looks whether there are new ones."""
+
+
+def write_config(files: Files, run_dir: Path) -> None:
+    """Write what Kamailio's TLS module reads. Nothing below 1.2 is spoken: RFC 8996."""
+    own = f'method = TLSv1.2+\ncertificate = "{files.certificate}"\nprivate_key = "{files.private_key}"\n'
+    accepted = f"[server:default]\n{own}verify_client = off\n"
+    opened = f'[client:default]\n{own}verify_certificate = yes\nrequire_certificate = yes\nca_list = "{files.ca}"\n'
+    (run_dir / CONFIG).write_text(f"{accepted}\n{opened}", encoding="utf-8")
+
+
+def reload(files: Files, run_dir: Path) -> list[str]:
+    """Let Kamailio use what is in the files now, for new connections. Why it does not, a line each; else empty.
+
+    Connections go on with the certificate that they began with. After a refusal Kamailio goes on with the old one.
+    """
+    if wrong := problems(files):
+        return wrong
+    write_config(files, run_dir)
+    command = (locate("kamcmd"), "-s", f"unix:{run_dir.resolve()}/ctl", "tls.reload")
+    try:
+        done = subprocess.run(command, capture_output=True, timeout=RELOAD_S, check=False, text=True, errors="replace")
+    except FileNotFoundError:
+        return ["kamcmd is not installed: apt-get install kamailio"]
+    except subprocess.TimeoutExpired:
+        return [f"Kamailio has not answered within {RELOAD_S:g} s"]
+    told = (done.stdout + done.stderr).strip()
+    if done.returncode == 0 and "reloaded" in told:
+        return []
+    return [f"Kamailio refused it: {told[:300] or 'it said nothing'}"]
+
+
+async def keep_current(files: Files, run_dir: Path, tell: Callable[[str], None], every_s: float = LOOK_EVERY_S) -> None:
+    """`reload` the files whenever they have changed and are no longer being written, and tell. Until cancelled."""
+    used = last = files.stamps()
+    while True:
+        await asyncio.sleep(every_s)
+        now = files.stamps()
+        is_settled, last = now == last, now
+        if now == used or not is_settled:
+            continue
+        used = now
+        wrong = await asyncio.to_thread(reload, files, run_dir)
+        for line in wrong:
+            tell(f"new certificate refused, the old one stays in use: {line}")
+        if not wrong:
+            tell(f"new connections get the new certificate of {files.certificate}")
