@@ -116,6 +116,28 @@ def exec_part(part: str, site_path: Path, ivr_path: Path, run_dir: Path) -> None
     sys.exit(command.run(part, site_path, ivr_path, run_dir))
 
 
+@main.command("reload", short_help="Let a running Kamailio use a new TLS certificate.")
+@SITE
+@click.option(
+    "--run-dir",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    required=True,
+    help="That of the running Kamailio.",
+)
+def reload_certificates(site_path: Path, run_dir: Path) -> None:
+    """Let a running Kamailio use the certificates that are in the files now, without a restart.
+
+    New connections get them; the others go on. A certificate that is of no use is refused, and the old one stays.
+    `callinteractive run` notices new files by itself. For Kamailio as a service of its own, let certbot do this:
+
+    \b
+      callinteractive reload --site site.yaml --run-dir /run/callinteractive-kamailio
+    """
+    from cli import reload as command
+
+    sys.exit(command.run(site_path, run_dir))
+
+
 @main.command()
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 def check(files: tuple[str, ...]) -> None:

@@ -63,7 +63,7 @@ module_app menu.so
 ctrl_tcp_listen 127.0.0.1:{control_port}
 snd_path {folder}
 call_max_calls 4
-"""
+{more}"""
 
 
 class Baresip:
@@ -81,8 +81,9 @@ class Baresip:
         port: int | None = None,
         namespace: int | None = None,
         account: str = "",
+        config: str = "",
     ) -> None:
-        """`account` is more of the account's parameters, for example ``;mediaenc=srtp-mand``."""
+        """`account` is more of the account's parameters, for example ``;mediaenc=srtp-mand``; `config` more lines."""
         self._target = f"{target[0]}:{target[1]}"
         self._namespace = namespace
         self._directory = tempfile.TemporaryDirectory(prefix="baresip-")
@@ -97,6 +98,7 @@ class Baresip:
                 folder=self.folder,
                 modules=MODULES,
                 control_port=self._control_port,
+                more=config,
             )
         )
         (self.folder / "accounts").write_text(

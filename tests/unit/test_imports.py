@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -80,6 +81,13 @@ def test_the_core_is_pure():
         if any(is_within(name, module) for module in NOT_PURE)
     ]
     assert not wrong, f"the core has no I/O, loop, thread or clock; time is an argument, but {'; '.join(wrong)}"
+
+
+def test_kamailios_workers_never_load_python_s_tls():
+    """It shares OpenSSL with Kamailio's TLS module, and Kamailio 5.6 crashes from that."""
+    code = "import sys, types; sys.modules['KSR'] = types.ModuleType('KSR'); import kemi.main; print(*sys.modules)"
+    loaded = subprocess.run((sys.executable, "-c", code), cwd=ROOT, check=True, capture_output=True, timeout=30).stdout
+    assert not {b"ssl", b"_ssl", b"asyncio", b"http.client", b"urllib.request"} & set(loaded.split())
 
 
 def test_the_core_needs_few_libraries():

@@ -60,16 +60,16 @@ def request(ksr: FakeKsr, contact: str, method: str = "INVITE", via: str = "10.1
 )
 def test_the_contact_of_a_new_call(ksr: FakeKsr, contact: str, marked: bool) -> None:
     request(ksr, contact)
-    nat.on_new_call()
+    nat.on_new_call(is_trunk=False)
     assert len(ksr.called("nathelper.add_contact_alias")) == marked
 
 
 def test_behind_a_proxy_the_contact_stays(ksr: FakeKsr) -> None:
     request(ksr, "<sip:a@10.1.1.1>")
     ksr.headers["Record-Route"] = f"<sip:{PUBLIC};lr>"
-    nat.on_new_call()
+    nat.on_new_call(is_trunk=False)
     ksr.results["siputils.is_first_hop"] = -1
-    nat.on_in_dialog_request()
+    nat.on_in_dialog_request(is_trunk=False)
     assert not ksr.called("nathelper.add_contact_alias")
 
 
@@ -87,7 +87,7 @@ def test_replies_go_to_the_source(ksr: FakeKsr, via: str, asked: int) -> None:
 def test_a_request_in_a_dialog_follows_the_alias(ksr: FakeKsr, uri: str, has_route: bool, followed: int) -> None:
     request(ksr, "", "BYE")
     ksr.results.update({"kx.get_ruri": uri, "isdsturiset": has_route})
-    nat.on_in_dialog_request()
+    nat.on_in_dialog_request(is_trunk=False)
     assert len(ksr.called("nathelper.handle_ruri_alias")) == followed
     assert not ksr.called("tm.t_on_reply")
 
@@ -110,5 +110,26 @@ def test_the_contact_of_a_reply(
     request(ksr, contact)
     ksr.headers["Record-Route"] = route
     ksr.results["kx.get_status"] = status
+    nat.mark_reply(is_alias=to_alias)
+    assert len(ksr.called("nathelper.add_contact_alias")) == marked
+
+
+@pytest.mark.parametrize(("is_trunk", "protocol", "marked"), [(False, 3, True), (True, 3, False), (False, 2, False)])
+def test_a_phone_over_tls_is_reached_by_its_connection_only(
+    ksr: FakeKsr, is_trunk: bool, protocol: int, marked: bool
+) -> None:
+    """A trunk has a certificate: it can be called anew."""
+    for method, act in (("INVITE", nat.on_new_call), ("UPDATE", nat.on_in_dialog_request)):
+        ksr.calls.clear()
+        request(ksr, f"<sip:a@{PUBLIC}:5061;transport=tls>", method)
+        ksr.results["kx.get_protoid"] = protocol
+        act(is_trunk=is_trunk)
+        assert len(ksr.called("nathelper.add_contact_alias")) == marked
+
+
+@pytest.mark.parametrize(("to_alias", "marked"), [(True, True), (False, False)])
+def test_a_reply_over_tls(ksr: FakeKsr, to_alias: bool, marked: bool) -> None:
+    request(ksr, f"<sip:b@{PUBLIC}:5061;transport=tls>")
+    ksr.results.update({"kx.get_protoid": 3, "kx.get_status": 200})
     nat.mark_reply(is_alias=to_alias)
     assert len(ksr.called("nathelper.add_contact_alias")) == marked

@@ -63,14 +63,14 @@ def test_caller(ksr: FakeKsr) -> None:
     assert ksr.called("auth.consume_credentials")
 
 
-def register(ksr: FakeKsr, *contacts: str, source: str = "203.0.113.5", over_tcp: bool = False) -> list[str]:
+def register(ksr: FakeKsr, *contacts: str, source: str = "203.0.113.5", transport: str = "UDP") -> list[str]:
     """Register contacts from an address; returns what was called."""
     ksr.message("REGISTER", source=(source, 4000))
     values = list(contacts)
     ksr.results.update(
         {
             "kx.get_tuser": "307",
-            "is_TCP": over_tcp,
+            "pv.get": {"$pr": transport}.get,
             "hdr.get_idx": lambda _name, index: values[index] if index < len(values) else None,
         }
     )
@@ -130,10 +130,30 @@ def test_a_third_party_is_not_registered(ksr: FakeKsr, contact: str) -> None:
 
 def test_a_tcp_client_of_this_machine_is_called_by_its_connection(ksr: FakeKsr) -> None:
     contact = "<sip:307@127.0.0.77:5064;transport=tcp>"
-    assert "setbflag" in register(ksr, contact, source="127.0.0.1", over_tcp=True)
-    for phone, source, over_tcp in ((contact, "127.0.0.1", False), ("<sip:307@127.0.0.2>", "127.0.0.1", True)):
+    assert "setbflag" in register(ksr, contact, source="127.0.0.1", transport="TCP")
+    for phone, source, transport in ((contact, "127.0.0.1", "UDP"), ("<sip:307@127.0.0.2>", "127.0.0.1", "TCP")):
         with refused(403):
-            register(ksr, phone, source=source, over_tcp=over_tcp)
+            register(ksr, phone, source=source, transport=transport)
+
+
+@pytest.mark.parametrize(
+    "contact",
+    [
+        "<sip:307@203.0.113.5:4000>",
+        "<sip:307@203.0.113.5;transport=tls>",
+        "<sips:307@203.0.113.5>",
+        "<sips:307@10.1.1.1>",
+    ],
+)
+def test_a_phone_over_tls_is_called_by_its_connection(ksr: FakeKsr, contact: str) -> None:
+    assert "setbflag" in register(ksr, contact, transport="TLS")
+
+
+@pytest.mark.parametrize("contact", ["<sip:307@203.0.113.5;transport=tls>", "<sips:307@203.0.113.5>"])
+@pytest.mark.parametrize("transport", ["UDP", "TCP"])
+def test_who_wants_tls_registers_by_tls(ksr: FakeKsr, contact: str, transport: str) -> None:
+    with refused(403):
+        register(ksr, contact, transport=transport)
 
 
 def test_contacts(ksr: FakeKsr) -> None:
@@ -144,6 +164,7 @@ def test_contacts(ksr: FakeKsr) -> None:
         ("sip:a@203.0.113.5:5060?x=y", "sip:203.0.113.5:4000"),
         ("sip:b@10.1.1.1:5060;x", "sip:203.0.113.6:4000;transport=TCP"),
         ("sip:c@10.1.1.1", "sip:[2001:db8::1]"),
+        ("sips:e@203.0.113.5", "sip:203.0.113.5:4000;transport=tls"),
         ("sip:d@198.51.100.7", "sip:203.0.113.5:4000"),  # it cannot register, so nobody can call it
     ]
     values: dict[str, str | int] = {"$(ulc(ci=>count))": len(bindings)}
@@ -154,6 +175,7 @@ def test_contacts(ksr: FakeKsr) -> None:
         "sip:a@203.0.113.5:5060",
         "sip:b@10.1.1.1:5060;x;alias=203.0.113.6~4000~2",
         "sip:c@10.1.1.1;alias=[2001:db8::1]~5060~1",
+        "sips:e@203.0.113.5;alias=203.0.113.5~4000~3",
     ]
     assert ksr.called("registrar.reg_free_contacts")
     assert Registrar(DIRECTORY).contacts_of(configured) == []

@@ -1,0 +1,100 @@
+"""Phones over TLS: a real softphone registers, calls, is rung, and either side ends the call."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from tests.e2e.conftest import BASE_PORT, NET, _ivr_yaml, _worker
+from tests.e2e.ivr import MENU, MENU_HZ, TRANSFER
+from tests.e2e.transfers import ONE_HZ, REGISTERED, transfer
+from tests.support.baresip import SPEAKS_HZ, Baresip
+from tests.support.certificates import Authority
+from tests.support.leftovers import assert_idle
+from tests.support.phone import Phone
+from tests.support.stack import Net, RunningStack
+from tests.support.webapp import FakeWebApp
+
+TLS_PORT = BASE_PORT + 63
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def secure_stack(
+    authority: Authority, web: FakeWebApp, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[RunningStack]:
+    net = Net(f"{NET}.{140 + _worker()}", BASE_PORT)
+    folder = tmp_path_factory.mktemp("tls")
+    own = authority.issue("edge", f"IP:{net.stack}", "DNS:sip.example")
+    tcp = f'"tcp:{net.stack}:{net.sip[1]}"'
+    tls = f'tls: {{certificate: "{own.certificate}", private_key: "{own.private_key}"}}\ntrunks:'
+    changes = {tcp: f'{tcp}, "tls:{net.stack}:{TLS_PORT}"', "trunks:": tls}
+    async with RunningStack(net, folder, _ivr_yaml(web), replace=changes) as stack:
+        yield stack
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def softphone(secure_stack: RunningStack, authority: Authority) -> AsyncIterator[Baresip]:
+    """The registered phone of extension 000*308. It checks the certificate."""
+    here = {"host": "127.0.0.1", "transport": "tls", "config": f"sip_cafile {authority.pair.certificate}\n"}
+    async with Baresip(REGISTERED, "secret", (secure_stack.net.stack, TLS_PORT), **here) as phone:
+        await phone.registered()
+        yield phone
+    await assert_idle(secure_stack)
+
+
+async def test_the_ivr_hangs_up(web: FakeWebApp, softphone: Baresip) -> None:
+    before = len(web.requests[REGISTERED])
+    await softphone.dials(MENU)
+    await softphone.connected()
+    await softphone.hears_tone(MENU_HZ)
+    await softphone.presses("1")
+    await web.request(REGISTERED, before + 1)
+    await softphone.call_ended()
+
+
+async def test_it_hangs_up(softphone: Baresip) -> None:
+    await softphone.dials(MENU)
+    await softphone.connected()
+    await softphone.hears_tone(MENU_HZ)
+    await softphone.hangs_up()
+    assert softphone.answers("BYE") == [200]
+
+
+async def test_it_is_rung_and_talks(
+    web: FakeWebApp, secure_stack: RunningStack, softphone: Baresip, caller: str
+) -> None:
+    web.on(caller, transfer(REGISTERED))
+    net = secure_stack.net
+    for nth, who in enumerate(("caller", "softphone"), 1):
+        async with Phone(net.sip, TRANSFER, host=net.carrier, caller=caller) as phone:
+            await phone.answered()
+            await softphone.rings(nth=nth)
+            await softphone.picks_up()
+            await softphone.connected(nth=nth)
+            await phone.sound.hear_tone(SPEAKS_HZ)
+            await phone.sound.send_tone(ONE_HZ, 1.0)
+            await softphone.hears_tone(ONE_HZ, for_s=0.2 * nth)
+            if who == "caller":
+                await phone.hang_up()
+                await softphone.call_ended()
+            else:
+                await softphone.hangs_up()
+                await phone.hung_up()
+
+
+async def test_another_extension_calls_it(secure_stack: RunningStack, softphone: Baresip) -> None:
+    net = secure_stack.net
+    async with Phone(net.sip, REGISTERED, host=net.phone, caller="306") as phone:
+        await softphone.rings()
+        await softphone.picks_up()
+        await phone.answered()
+        await softphone.connected()
+        await phone.hang_up()
+        await softphone.call_ended()
