@@ -20,11 +20,10 @@ from sidecar import log, sip, systemd
 from sidecar.admission import Admission, Unacknowledged
 from sidecar.call.call import Call, Resumption
 from sidecar.call.services import Services, media_prefix
-from sidecar.media.dtmf import DtmfReceiver
-from sidecar.media.rtpengine import NgClient, NgFailure, purge
+from sidecar.media.engines import Engines
 from sidecar.media.sounds import SoundLibrary, cache_of_user
 from sidecar.metrics import Metrics
-from sidecar.rtpengine_metrics import RtpengineMetrics
+from sidecar.rtpengine_metrics import EngineCounters, RtpengineMetrics
 from sidecar.trust import Refusals, Trust
 from sidecar.webhook import Webhook
 
@@ -125,21 +124,15 @@ class Sidecar:
         return self._site.sidecars.addresses[self._index]
 
     async def _open(self, stack: AsyncExitStack, sounds: SoundLibrary) -> Services:
-        engine = self._site.rtpengine
-        ng = NgClient(engine.ng.host, engine.ng.port)
-        await ng.open()
-        stack.callback(ng.close)
-        try:
-            await purge(ng, media_prefix(self._index))
-        except NgFailure as failure:
-            LOG.warning("RTPengine does not answer: calls get 503 until it does", reason=str(failure))
-        dtmf = DtmfReceiver(*engine.ng)
-        await dtmf.open()
-        stack.push_async_callback(dtmf.close)
+        engines = Engines([self._site.rtpengine])
+        stack.push_async_callback(engines.close)
+        prefix = media_prefix(self._site.node, self._index)
+        await engines.open(prefix)
         webhook = await stack.enter_async_context(Webhook())
         self._metrics = Metrics(self._gauges, self._counts)
+        self._metrics.include(EngineCounters(engines))
         if self._index == 0:
-            self._metrics.include(RtpengineMetrics(ng))
+            self._metrics.include(RtpengineMetrics(engines))
         metrics_address = Address(self._site.sidecars.host, self._site.sidecars.metrics_port + self._index)
         stack.push_async_callback((await self._metrics.serve(metrics_address)).cleanup)
         config = sip.UaConfig(trying_delay_s=TRYING_DELAY_S, trying_repeat_s=TRYING_REPEAT_S)
@@ -147,7 +140,7 @@ class Sidecar:
         transport.agent.guard = self._trust
         transport.agent.admit = Admission(
             transport.waited_s,
-            lambda: ng.waiting,
+            lambda: engines.backlog,
             self._metrics.refused.inc,
             calls=lambda: len(self._calls),
             most_calls=self._site.sidecars.max_calls,
@@ -155,13 +148,12 @@ class Sidecar:
         )
         stack.callback(transport.close)
         return Services(
-            index=self._index,
+            media_prefix=prefix,
             pool=self._site.sidecars.pool_of(self._index),
             ivr_file=self._ivr_file,
             agent=transport.agent,
             proxy=self._site.udp_address,
-            ng=ng,
-            dtmf=dtmf,
+            engines=engines,
             sounds=sounds,
             ringback=sounds.ringback(self._site.defaults.ringback),
             webhook=webhook,
@@ -227,19 +219,14 @@ class Sidecar:
             "transactions": counters.transactions,
             "timers": counters.timers,
             "unacknowledged": len(self._unacknowledged),
-            "media": self._services.dtmf.subscribers,
-            "ng_commands": self._services.ng.waiting,
+            "media": self._services.engines.digits.subscribers,
+            "ng_commands": self._services.engines.waiting,
         }
 
     def _counts(self) -> dict[str, float]:
-        ng, dtmf = self._services.ng.counters, self._services.dtmf
+        digits = self._services.engines.digits
         return {
             "log_lines_lost": log.lines_lost(),
-            "rtpengine_commands": ng.commands,
-            "rtpengine_retransmissions": ng.retransmissions,
-            "rtpengine_errors": ng.errors,
-            "rtpengine_timeouts": ng.timeouts,
-            "rtpengine_refusals": ng.refusals,
-            "digit_events": dtmf.received,
-            "digit_events_ignored": dtmf.ignored,
+            "digit_events": digits.received,
+            "digit_events_ignored": digits.ignored,
         }

@@ -16,11 +16,6 @@ from sidecar.rtpengine_metrics import RtpengineMetrics
 
 Readings = Callable[[], Mapping[str, float]]
 COUNTS = {
-    "rtpengine_commands": "Commands given to RTPengine",
-    "rtpengine_retransmissions": "Commands sent again because RTPengine was silent",
-    "rtpengine_errors": "Commands that failed, for whatever reason",
-    "rtpengine_timeouts": "Commands that RTPengine never answered",
-    "rtpengine_refusals": "Times nobody listened at RTPengine's address",
     "digit_events": "Digit events received from RTPengine",
     "log_lines_lost": "Log lines that could not be written: a full disk, or nobody who reads",
     "digit_events_ignored": "Digit events that were malformed, of another sidecar, or of a call that is over",
@@ -52,10 +47,11 @@ class Metrics:
         elif note.level == "error":
             self._errors.labels(note.what).inc()
 
-    def include(self, rtpengine: RtpengineMetrics) -> None:
-        """Show RTPengine's own figures too."""
-        self._rtpengine = rtpengine
-        self._registry.register(rtpengine)
+    def include(self, collector: Collector) -> None:
+        """Show these too. RTPengine's own figures are asked for anew before they are shown."""
+        if isinstance(collector, RtpengineMetrics):
+            self._rtpengine = collector
+        self._registry.register(collector)
 
     async def serve(self, address: Address) -> web.AppRunner:
         """Answer GET /metrics until the runner is cleaned up."""

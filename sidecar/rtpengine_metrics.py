@@ -6,17 +6,20 @@ RTPengine shows them over HTTP too. But whoever reaches that port can end all ca
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from sidecar.media.rtpengine import NgClient, NgFailure
+from sidecar.media.engines import Engine, Engines
+from sidecar.media.rtpengine import NgFailure
 
 FRESH_S = 5.0
 """RTPengine is asked no more often than this, however often somebody reads our metrics."""
 
+_WHICH = "rtpengine"
+"""The label that names the RTPengine."""
 _NOW, _TOTAL = "currentstatistics", "totalstatistics"
 _GAUGES = (
     ("sessions", "Sessions now", "type", {"own": (_NOW, "sessionsown"), "foreign": (_NOW, "sessionsforeign")}),
@@ -62,51 +65,92 @@ _COUNTERS = (
 _PORTS = {"ports": "totals", "ports_used": "used", "ports_free": "free"}
 
 
-class RtpengineMetrics(Collector):
-    """Shown by one sidecar of a host: all of them talk to the same RTPengine."""
+class EngineCounters(Collector):
+    """What this sidecar itself has to do with each RTPengine."""
 
-    def __init__(self, ng: NgClient) -> None:
-        self._ng = ng
-        self._statistics: Mapping[str, Any] | None = None
+    _COUNTERS = (
+        ("commands", "Commands given to RTPengine"),
+        ("retransmissions", "Commands sent again because RTPengine was silent"),
+        ("errors", "Commands that failed, for whatever reason"),
+        ("timeouts", "Commands that RTPengine never answered"),
+        ("refusals", "Times nobody listened at RTPengine's address"),
+    )
+
+    def __init__(self, engines: Engines) -> None:
+        self._engines = engines
+
+    def collect(self) -> Iterator[Metric]:
+        takes = GaugeMetricFamily(
+            "callinteractive_rtpengine_takes_calls", "Whether it gets new calls of this sidecar", labels=[_WHICH]
+        )
+        for engine in self._engines:
+            takes.add_metric([engine.name], engine.is_alive)
+        yield takes
+        for name, help_ in self._COUNTERS:
+            family = CounterMetricFamily(f"callinteractive_rtpengine_{name}", help_, labels=[_WHICH])
+            for engine in self._engines:
+                family.add_metric([engine.name], getattr(engine.ng.counters, name))
+            yield family
+
+
+class RtpengineMetrics(Collector):
+    """Shown by one sidecar of a site: all of them talk to the same RTPengines."""
+
+    def __init__(self, engines: Iterable[Engine]) -> None:
+        self._engines = tuple(engines)
+        self._statistics: dict[str, Mapping[str, Any]] = {}
+        """By RTPengine's name; those that did not answer are missing."""
         self._fresh_until = 0.0
         self._asking = asyncio.Lock()
 
     async def refresh(self) -> None:
-        """Ask again if the answer is old. Takes as long as a command at the most; never raises."""
+        """Ask again if the answers are old. Takes as long as a command at the most; never raises."""
         loop = asyncio.get_running_loop()
         async with self._asking:
             if loop.time() < self._fresh_until:
                 return
-            try:
-                found = (await self._ng.command("statistics")).get("statistics")
-            except NgFailure:
-                found = None
-            self._statistics = found if isinstance(found, dict) else None
+            answers = await asyncio.gather(*(_asked(engine) for engine in self._engines))
+            names = (engine.name for engine in self._engines)
+            self._statistics = {name: answer for name, answer in zip(names, answers, strict=True) if answer is not None}
             self._fresh_until = loop.time() + FRESH_S
 
     def collect(self) -> Iterator[Metric]:
-        statistics = self._statistics
-        yield GaugeMetricFamily("rtpengine_up", "Whether RTPengine answers", value=statistics is not None)
-        if statistics is None:
-            return
+        up = GaugeMetricFamily("rtpengine_up", "Whether RTPengine answers", labels=[_WHICH])
+        for engine in self._engines:
+            up.add_metric([engine.name], engine.name in self._statistics)
+        yield up
         for kind, table in ((GaugeMetricFamily, _GAUGES), (CounterMetricFamily, _COUNTERS)):
             for name, help_, label, places in table:
-                family = kind(f"rtpengine_{name}", help_, labels=[label] if label else None)
-                for value, (section, key) in places.items():
-                    _add(family, [value] if label else [], _inside(statistics, section).get(key))
+                family = kind(f"rtpengine_{name}", help_, labels=[_WHICH, label] if label else [_WHICH])
+                for which, statistics in self._statistics.items():
+                    for value, (section, key) in places.items():
+                        labels = [which, value] if label else [which]
+                        _add(family, labels, _inside(statistics, section).get(key))
                 yield family
-        yield from _ports(statistics)
+        yield from self._ports()
+
+    def _ports(self) -> Iterator[Metric]:
+        for name, key in _PORTS.items():
+            help_ = f"Ports for sound: {key}"
+            family = GaugeMetricFamily(f"rtpengine_{name}", help_, labels=[_WHICH, "name", "address"])
+            for engine, statistics in self._statistics.items():
+                interfaces = statistics.get("interfaces")
+                for interface in interfaces if isinstance(interfaces, list) else ():
+                    if isinstance(interface, dict):
+                        labels = [engine, str(interface.get("name", "")), str(interface.get("address", ""))]
+                        _add(family, labels, _inside(interface, "ports").get(key))
+            yield family
 
 
-def _ports(statistics: Mapping[str, Any]) -> Iterator[Metric]:
-    interfaces = statistics.get("interfaces")
-    for name, key in _PORTS.items():
-        family = GaugeMetricFamily(f"rtpengine_{name}", f"Ports for sound: {key}", labels=["name", "address"])
-        for interface in interfaces if isinstance(interfaces, list) else ():
-            if isinstance(interface, dict):
-                labels = [str(interface.get("name", "")), str(interface.get("address", ""))]
-                _add(family, labels, _inside(interface, "ports").get(key))
-        yield family
+async def _asked(engine: Engine) -> Mapping[str, Any] | None:
+    """Its statistics. None where it does not answer."""
+    if not engine.is_alive:
+        return None
+    try:
+        found = (await engine.ng.command("statistics")).get("statistics")
+    except NgFailure:
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def _inside(outer: Mapping[str, Any], key: str) -> Mapping[str, Any]:

@@ -24,7 +24,7 @@ from sidecar.call.blind_transfer import BUSY, NO_NUMBER, NOBODY, NOT_ALLOWED, Bl
 from sidecar.call.callee import Callee
 from sidecar.call.caller import Caller, drop, text_of
 from sidecar.call.inbox import Inbox
-from sidecar.call.services import Services, media_prefix
+from sidecar.call.services import Services
 from sidecar.media.call_media import CallMedia
 from sidecar.media.dtmf import DigitEvent, DigitFilter, DigitSource
 from sidecar.media.errors import MalformedSdp, MediaError, MediaUnavailable, NoCommonCodec
@@ -49,8 +49,8 @@ class AnsweredCall:
         self._caller = caller
         self._script = script
         self._inbox = Inbox()
-        media_id = media_prefix(services.index) + caller.facts.call_id
-        self._media = CallMedia(services.ng, media_id, caller.address)
+        media_id = services.media_prefix + caller.facts.call_id
+        self._media = CallMedia(services.engines, media_id, caller.address)
         self._digits = DigitFilter()
         self._acked: asyncio.Future[sip.Acked] | None = None
         self._command: Command | None = None
@@ -73,7 +73,7 @@ class AnsweredCall:
         unacknowledged = self._services.unacknowledged
         if not unacknowledged.make_room():
             raise MediaUnavailable("too many answered calls wait for their ACK")
-        self._services.dtmf.subscribe(self._media.media_id, self._on_digit)
+        self._services.engines.digits.subscribe(self._media.media_id, self._on_digit)
         with unacknowledged.waiting():
             sdp = await (self._media.offer() if offer is None else self._media.answer(text_of(offer)))
             self._acked = asyncio.get_running_loop().create_future()
@@ -111,7 +111,7 @@ class AnsweredCall:
             if callee is not None:
                 callee.end(self._caller.reason_header)
         self._callee = self._target = self._referral = None  # they refer to us
-        self._services.dtmf.unsubscribe(self._media.media_id)
+        self._services.engines.digits.unsubscribe(self._media.media_id)
         await self._media.delete()
 
     # What the script asks for.

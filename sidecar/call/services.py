@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from callinteractive.model import Address, IvrFile
 from callinteractive.script import Note
 from sidecar.admission import Unacknowledged
-from sidecar.media.dtmf import DtmfReceiver
-from sidecar.media.rtpengine import NgClient
+from sidecar.media.engines import Engines
 from sidecar.media.sounds import Sound, SoundLibrary
 from sidecar.sip import UserAgent
 from sidecar.webhook import Webhook
@@ -19,18 +18,17 @@ from sidecar.webhook import Webhook
 class Services:
     """Made once by `app`, used by every `Call`.
 
-    `proxy` is where Kamailio takes our own INVITEs; `index` is this sidecar's place among those of its host and
-    `pool` the pool it is in;
+    `proxy` is where Kamailio takes our own INVITEs; `media_prefix` is how the names of this sidecar's calls in
+    RTPengine begin, and `pool` the pool it is in;
     `ringback` is what a caller hears while numbers ring without early media (A12).
     """
 
-    index: int
+    media_prefix: str
     pool: str | None
     ivr_file: IvrFile
     agent: UserAgent
     proxy: Address
-    ng: NgClient
-    dtmf: DtmfReceiver
+    engines: Engines
     sounds: SoundLibrary
     ringback: Sound
     webhook: Webhook
@@ -38,10 +36,10 @@ class Services:
     observe: Callable[[Note], None]
 
 
-def media_prefix(index: int) -> str:
-    """How the names of sidecar `index`'s calls in RTPengine begin.
+def media_prefix(node: int, index: int) -> str:
+    """How the names of sidecar `index`'s calls in RTPengine begin: with its site and its number in the whole site.
 
-    The number tells whose a call is. The rest tells it from the calls that Kamailio anchors, whose random names begin
-    with a word (`kemi.anchor`).
+    So sidecars on several hosts, even of several sites, may share an RTPengine. A digit comes first: it tells them from
+    the calls that Kamailio anchors (`kemi.anchor`).
     """
-    return f"{index}ci-"
+    return f"{node}-{index}-"

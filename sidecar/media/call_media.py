@@ -15,9 +15,10 @@ from typing import Any
 
 from sidecar.media import sdp
 from sidecar.media.dtmf import CALLER_TAG
+from sidecar.media.engines import Engines
 from sidecar.media.errors import MediaLost, MediaRefused, MediaUnavailable
 from sidecar.media.party import Party
-from sidecar.media.rtpengine import NgClient, NgError, NgFailure, NgOverloaded, NgUnknownCall, Reply
+from sidecar.media.rtpengine import NgError, NgFailure, NgOverloaded, NgUnknownCall, Reply
 from sidecar.media.sounds import Sound
 
 IVR_TAG = "ivr"
@@ -45,16 +46,15 @@ class CallMedia:
     raise MalformedSdp and NoCommonCodec, before they have changed anything.
     """
 
-    def __init__(self, ng: NgClient, media_id: str, caller_from: str = "") -> None:
-        """media_id: unique among the calls of this RTPengine; its first character is the sidecar's index.
+    def __init__(self, engines: Engines, media_id: str, caller_from: str = "") -> None:
+        """media_id: unique among the calls of all sidecars that share these RTPengines.
 
         caller_from: the IP address that the caller's SIP comes from; empty where it is not known.
         """
         self.media_id = media_id
         self.detects_inband = False  # whether RTPengine listens for DTMF tones in the caller's audio
-        self._ng = ng
+        self._ng = engines.call(media_id)
         self._turn = asyncio.Lock()
-        self._begun = False
         self._over = False
         self._caller = Party(CALLER_TAG, signalled_from=caller_from)
         self._legs: dict[str, Party] = {}
@@ -120,11 +120,11 @@ class CallMedia:
 
     async def delete(self) -> None:
         """Free the call's ports. Never raises. Does nothing the second time, or if RTPengine was told nothing."""
-        begun, self._begun, self._over = self._begun, False, True
-        if not begun:
+        if self._over:
             return
+        self._over = True
         try:
-            await self._ng.command("delete", self.media_id, {"delete-delay": 0})
+            await self._ng.delete()
         except NgFailure as failure:
             _log.warning("%s: call not deleted in RTPengine: %s", self.media_id, failure)
 
@@ -340,9 +340,8 @@ class CallMedia:
             raise MediaLost(f"{command}: the call's media was deleted")
         if "sdp" in fields:
             fields["ICE"] = "remove"
-        self._begun = True
         try:
-            return await self._ng.command(command, self.media_id, fields)
+            return await self._ng.command(command, fields)
         except NgUnknownCall as failure:
             raise MediaLost(str(failure)) from failure
         except NgOverloaded as failure:

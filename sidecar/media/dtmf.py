@@ -5,7 +5,8 @@ bencoded `notify`, to everybody who is connected to its control port over TCP (`
 
     5878f1e816b198cf d6:notify6:onDTMF4:datad6:callid5:0ci-x10:source_tag6:caller4:type4:DTMF5:eventi5e8:durationi100eee
 
-So every sidecar, on whatever host, has a connection of its own and leaves out the calls that are not its own.
+So every sidecar, on whatever host, has a connection of its own to each RTPengine, and leaves out the calls that are not
+its own.
 """
 
 from __future__ import annotations
@@ -209,22 +210,55 @@ def digit_of(event: dict[bytes, Bencoded]) -> tuple[str, DigitEvent] | None:
     return media_id.decode("utf-8", "replace"), DigitEvent(DIGITS[code], min(max(duration, 0), _LONGEST_DIGIT_MS))
 
 
+class Digits:
+    """Who listens to the digits of which call, whichever RTPengine reports them."""
+
+    def __init__(self) -> None:
+        self._listeners: dict[str, Presses] = {}
+        self.received = 0  # events, of whatever call
+        self.ignored = 0  # of which: not understood, another sidecar's, of a call that is over, or of one press again
+
+    def subscribe(self, media_id: str, listener: DigitListener) -> None:
+        """From now on the listener gets the call's digits, in order. A call has one listener."""
+        self._listeners[media_id] = Presses(listener)
+
+    def unsubscribe(self, media_id: str) -> None:
+        """Forget the call; does nothing for one that is not there."""
+        self._listeners.pop(media_id, None)
+
+    @property
+    def subscribers(self) -> int:
+        """Calls that listen now."""
+        return len(self._listeners)
+
+    def take(self, event: dict[bytes, Bencoded], at: float, batch: int, waited_s: float) -> None:
+        """An event of an RTPengine. at, batch, waited_s: see `Presses.is_new`."""
+        self.received += 1
+        found = digit_of(event)
+        call = self._listeners.get(found[0]) if found else None
+        if found is None or call is None or not call.is_new(found[1].digit, at, batch, waited_s):
+            self.ignored += 1
+            return
+        try:
+            call.listener(found[1])
+        except Exception:  # one call's fault must not cost the others their digits
+            LOG.exception("digit", media=found[0])
+
+
 class DtmfReceiver:
-    """One sidecar's connection to one RTPengine: hands each digit to the call it belongs to.
+    """One sidecar's connection to one RTPengine, for the digits that it reports.
 
     A connection that breaks, as when RTPengine is started again, is made anew within half a second. It counts as made
     when RTPengine answers a ping on it: the kernel connects us before RTPengine knows, and until then no digit comes.
     """
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, digits: Digits) -> None:
         """host and port are those of RTPengine's `listen-tcp-ng`."""
         self._host, self._port = host, port
-        self._listeners: dict[str, Presses] = {}
+        self._digits = digits
         self._batch = 0
         self._connected = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self.received = 0  # events, of whatever call
-        self.ignored = 0  # of which: not understood, another sidecar's, of a call that is over, or of one press again
 
     async def open(self) -> None:
         """Start to connect, and wait until it is done, or until it is clear that nobody is there now."""
@@ -244,26 +278,14 @@ class DtmfReceiver:
     def is_connected(self) -> bool:
         return self._connected.is_set()
 
-    def subscribe(self, media_id: str, listener: DigitListener) -> None:
-        """From now on the listener gets the call's digits, in order. A call has one listener."""
-        self._listeners[media_id] = Presses(listener)
-
-    def unsubscribe(self, media_id: str) -> None:
-        """Forget the call; does nothing for one that is not there."""
-        self._listeners.pop(media_id, None)
-
-    @property
-    def subscribers(self) -> int:
-        """Calls that listen now."""
-        return len(self._listeners)
-
     async def _keep_connected(self) -> None:
         while True:
             try:
                 await self._listen()
             except (OSError, TimeoutError, NotAnEventError) as error:
                 if self.is_connected:
-                    LOG.warning("no digits until RTPengine is connected again", reason=str(error))
+                    address = str(Address(self._host, self._port))
+                    LOG.warning("no digits until RTPengine is connected again", address=address, reason=str(error))
             self._connected.clear()
             await asyncio.sleep(RECONNECT_PAUSE_S)
 
@@ -286,23 +308,11 @@ class DtmfReceiver:
                             self._connected.set()
                             LOG.info("digits come from RTPengine", address=str(Address(self._host, self._port)))
                         else:
-                            self._on_event(event, waited_s)
+                            at = asyncio.get_running_loop().time() - waited_s
+                            self._digits.take(event, at, self._batch, waited_s)
                 raise ConnectionResetError("closed by RTPengine")
             finally:
                 writer.transport.abort()
-
-    def _on_event(self, event: dict[bytes, Bencoded], waited_s: float) -> None:
-        self.received += 1
-        found = digit_of(event)
-        call = self._listeners.get(found[0]) if found else None
-        arrived_at = asyncio.get_running_loop().time() - waited_s
-        if found is None or call is None or not call.is_new(found[1].digit, arrived_at, self._batch, waited_s):
-            self.ignored += 1
-            return
-        try:
-            call.listener(found[1])
-        except Exception:  # one call's fault must not cost the others their digits
-            LOG.exception("digit", media=found[0])
 
 
 def _notice_a_lost_host(connection: socket.socket) -> None:

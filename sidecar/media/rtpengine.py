@@ -19,7 +19,7 @@ import json
 import secrets
 import socket
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,6 +50,10 @@ class NgFailure(Exception):
 
 class NgUnreachable(NgFailure):
     """Nobody listens at RTPengine's address, or the client was closed."""
+
+
+class NgSilent(NgUnreachable):
+    """RTPengine is silent, and another one may take the call; this one may still have executed the command."""
 
 
 class NgTimeout(NgUnreachable):
@@ -93,6 +97,7 @@ class _Pending:
     cookie: str
     datagram: bytes
     reply: asyncio.Future[Reply]
+    may_move: bool
     interval_s: float = 0.0
     resend_at: float = 0.0
     give_up_at: float = 0.0
@@ -108,6 +113,10 @@ class NgClient:
         self.address = Address(host, port)
         self.timeouts = timeouts or NgTimeouts()
         self.counters = NgCounters()
+        self.is_heard = False
+        """Set by whatever RTPengine sends; who watches it takes it back."""
+        self.when_refused: Callable[[], None] | None = None
+        self._probes = 0
         self._cookie_prefix = secrets.token_hex(6)
         self._in_flight: dict[str, _Pending] = {}
         self._queues: dict[str, deque[_Pending]] = {}  # by call; the first of each is in flight
@@ -136,12 +145,15 @@ class NgClient:
         queued = sum(len(queue) - 1 for queue in self._queues.values())
         return len(self._in_flight) + queued
 
-    async def command(self, command: str, call_id: str | None = None, fields: Fields | None = None) -> Reply:
+    async def command(
+        self, command: str, call_id: str | None = None, fields: Fields | None = None, *, may_move: bool = False
+    ) -> Reply:
         """Carry out one NG command and return RTPengine's reply.
 
-        fields: the command's further keys, with RTPengine's own spelling ("from-tag"); JSON types.
-        Raises NgUnknownCall, NgOverloaded, NgError, NgTimeout, NgUnreachable. Cancelling the caller does not
-        take back a command that was sent, and the call's next one still waits for its reply.
+        fields: the command's further keys, with RTPengine's own spelling ("from-tag"); JSON types. may_move: whether
+        `give_up` ends its wait. Raises NgUnknownCall, NgOverloaded, NgError, NgTimeout, NgSilent, NgUnreachable.
+        Cancelling the caller does not take back a command that was sent, and the call's next one still waits for its
+        reply.
         """
         if self._transport is None:
             raise NgUnreachable("client closed")
@@ -155,7 +167,7 @@ class NgClient:
         datagram = f"{cookie} {json.dumps(body)}".encode()
         if len(datagram) > _LARGEST_DATAGRAM:
             raise NgError(command, "command too large for a datagram")
-        pending = _Pending(command, call_id, cookie, datagram, self._loop.create_future())
+        pending = _Pending(command, call_id, cookie, datagram, self._loop.create_future(), may_move)
         if call_id is not None:
             queue = self._queues.setdefault(call_id, deque())
             queue.append(pending)
@@ -171,6 +183,16 @@ class NgClient:
         except NgFailure:
             return False
         return reply.get("result") == "pong"
+
+    def probe(self) -> None:
+        """Send a ping whose answer sets `is_heard`, and for which nothing waits."""
+        self._probes += 1
+        self._transmit(f'{self._cookie_prefix}p{self._probes:x} {{"command":"ping"}}'.encode())
+
+    def give_up(self) -> None:
+        """Raise NgSilent in the commands that `may_move`."""
+        for pending in [each for each in self._in_flight.values() if each.may_move]:
+            self._finish(pending, NgSilent(f"{pending.command}: {self.address} is silent"))
 
     # -- sending
 
@@ -210,14 +232,18 @@ class NgClient:
     def on_refused(self) -> None:
         """The kernel says that nobody listens."""
         self.counters.refusals += 1
+        self.is_heard = False
+        if self.when_refused is not None:
+            self.when_refused()
         self._fail_all(f"nobody listens at {self.address}")
 
     def on_datagram(self, datagram: bytes) -> None:
         """Take one reply."""
+        self.is_heard = True
         cookie, _, body = datagram.partition(b" ")
         pending = self._in_flight.get(cookie.decode("ascii", "replace"))
         if pending is None:
-            return  # the second reply to a command that was sent twice, or a reply after its timeout
+            return  # a probe's, a command's that was sent twice, or one after its timeout
         try:
             reply = json.loads(body)
         except (ValueError, RecursionError):
@@ -292,10 +318,18 @@ async def purge(ng: NgClient, prefix: str) -> int:
         found = [call for call in calls if call.startswith(prefix) and call not in deleted]
         if not found:
             return len(deleted)
-        for start in range(0, len(found), _DELETED_AT_ONCE):
-            batch = found[start : start + _DELETED_AT_ONCE]
-            await asyncio.gather(*(ng.command("delete", call, {"delete-delay": 0}) for call in batch))
+        await delete(ng, found)
         deleted.update(found)
+
+
+async def delete(ng: NgClient, calls: Sequence[str]) -> None:
+    """Delete these calls, those that RTPengine still has. Raises NgFailure when it does not answer."""
+    for start in range(0, len(calls), _DELETED_AT_ONCE):
+        batch = calls[start : start + _DELETED_AT_ONCE]
+        commands = (ng.command("delete", call, {"delete-delay": 0}) for call in batch)
+        for outcome in await asyncio.gather(*commands, return_exceptions=True):
+            if isinstance(outcome, BaseException) and not isinstance(outcome, NgUnknownCall):
+                raise outcome
 
 
 def _failure(command: str, reply: Reply) -> NgError | None:

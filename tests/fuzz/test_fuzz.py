@@ -30,6 +30,7 @@ from callinteractive.headers import (
     StateHeader,
     TransferHeader,
 )
+from callinteractive.model import RtpEngine
 from callinteractive.script import CallScript
 from callinteractive.signature import SIGNED, SignatureHeader
 from cli import partline
@@ -37,9 +38,10 @@ from kemi import contacts, facts
 from kemi import sdp as kemi_sdp
 from kemi.refusal import Refused
 from sidecar.media import sdp
-from sidecar.media.dtmf import EventReader, NotAnEventError, digit_of
+from sidecar.media.dtmf import Digits, EventReader, NotAnEventError, digit_of
+from sidecar.media.engines import Engine
 from sidecar.media.errors import MediaError
-from sidecar.media.rtpengine import NgClient, NgFailure
+from sidecar.media.rtpengine import NgFailure
 from sidecar.rtpengine_metrics import RtpengineMetrics
 from tests.fuzz.mutate import fuzz
 from tests.unit.media.test_dtmf import SEEN, event
@@ -287,11 +289,12 @@ class Wire:
 
 def ng_replies(data: bytes) -> None:
     async def exchange() -> None:
-        client = NgClient("127.0.0.1", 1)
+        engine = Engine(RtpEngine(), Digits())
+        engine.is_alive, client = True, engine.ng
         client._loop = asyncio.get_running_loop()
         wire = Wire()
         client._transport = wire  # type: ignore[assignment]
-        metrics = RtpengineMetrics(client)
+        metrics = RtpengineMetrics([engine])
         asking = asyncio.create_task(metrics.refresh())
         await asyncio.sleep(0)
         client.on_datagram(data)

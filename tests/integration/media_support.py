@@ -15,8 +15,8 @@ import numpy as np
 
 from callinteractive.model import Address, RtpEngine
 from sidecar.media.call_media import CallMedia
-from sidecar.media.dtmf import DigitEvent, DtmfReceiver
-from sidecar.media.rtpengine import NgClient, NgTimeouts
+from sidecar.media.dtmf import DigitEvent
+from sidecar.media.engines import Engines
 from sidecar.media.sounds import AU_HEADER, Sound
 from tests.support.audio import CODECS, Encoder, silence, tone
 from tests.support.rtp import RtpEndpoint
@@ -37,10 +37,10 @@ class StudioCall:
     """A call's media and the digits that arrived for it."""
 
     def __init__(self, studio: Studio, media_id: str) -> None:
-        self.media = CallMedia(studio.ng, media_id)
+        self.media = CallMedia(studio.engines, media_id)
         self.digits: list[DigitEvent] = []
         self._news = asyncio.Event()
-        studio.receiver.subscribe(media_id, self._on_digit)
+        studio.engines.digits.subscribe(media_id, self._on_digit)
 
     def _on_digit(self, digit: DigitEvent) -> None:
         self.digits.append(digit)
@@ -69,17 +69,16 @@ class Studio:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.engine = RunningRtpEngine(ENGINE, directory)
-        self.ng = NgClient(*ENGINE.ng, timeouts=NgTimeouts(total_s=2.0))
+        self.engines = Engines([ENGINE])
+        [engine] = self.engines
+        self.ng = engine.ng
         self._calls: list[StudioCall] = []
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Studio:
         await self._stack.enter_async_context(self.engine)
-        await self.ng.open()
-        self._stack.callback(self.ng.close)
-        self.receiver = DtmfReceiver(*ENGINE.ng)
-        await self.receiver.open()
-        self._stack.push_async_callback(self.receiver.close)
+        self._stack.push_async_callback(self.engines.close)
+        await self.engines.open("left-behind")
         return self
 
     async def __aexit__(
@@ -107,17 +106,21 @@ class Studio:
         return call
 
     def sound(self, frequency: float, duration_s: float) -> Sound:
-        """A tone, as the sound library would have converted it; frequency 0 is silence."""
-        path = self.directory / f"{frequency}-{duration_s}.au"
-        samples = tone((frequency,), duration_s, 8000) if frequency else silence(duration_s, 8000)
-        encoder = Encoder(CODECS["PCMU"])
-        data = b"".join(encoder.encode(part) for part in np.split(samples, range(160, len(samples), 160)))
-        path.write_bytes(AU_HEADER.pack(b".snd", AU_HEADER.size, len(data), 1, 8000, 1) + data)
-        return Sound(path.name, path, round(duration_s * 1000))
+        return sound(self.directory, frequency, duration_s)
 
     async def calls(self) -> int:
         """How many calls RTPengine has."""
         return len((await self.ng.command("list", fields={"limit": 1000}))["calls"])
+
+
+def sound(directory: Path, frequency: float, duration_s: float) -> Sound:
+    """A tone, as the sound library would have converted it; frequency 0 is silence."""
+    path = directory / f"{frequency}-{duration_s}.au"
+    samples = tone((frequency,), duration_s, 8000) if frequency else silence(duration_s, 8000)
+    encoder = Encoder(CODECS["PCMU"])
+    data = b"".join(encoder.encode(part) for part in np.split(samples, range(160, len(samples), 160)))
+    path.write_bytes(AU_HEADER.pack(b".snd", AU_HEADER.size, len(data), 1, 8000, 1) + data)
+    return Sound(path.name, path, round(duration_s * 1000))
 
 
 async def stale_packets_passed(phone: RtpEndpoint) -> None:

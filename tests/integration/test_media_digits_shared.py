@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from sidecar.media.call_media import CallMedia
-from sidecar.media.dtmf import DigitEvent, DtmfReceiver
-from sidecar.media.rtpengine import NgClient
+from sidecar.media.dtmf import DigitEvent
+from sidecar.media.engines import Engines
 from tests.integration.media_support import ENGINE, PHONES
 from tests.support.rtp import RtpEndpoint
 from tests.support.rtpengine import RunningRtpEngine
@@ -22,15 +22,19 @@ DIGITS = ["012345", "6789*#", "*#*#77", *(f"{index:02}" for index in range(3, SI
 
 
 class Sidecar:
-    """Stands for one sidecar process: its own receiver, and calls named by its index."""
+    """Stands for one sidecar process: its own connections, and calls named by its index."""
 
-    def __init__(self, index: int, ng: NgClient, phone: RtpEndpoint) -> None:
-        self.receiver = DtmfReceiver(*ENGINE.ng)
+    def __init__(self, index: int, phone: RtpEndpoint) -> None:
+        self.engines = Engines([ENGINE])
         self.phone = phone
         self.digits = ""
-        self._ng = ng
-        self._media_id = f"{index}ci-call"
-        self.receiver.subscribe(self._media_id, self._on_digit)
+        self.prefix = f"1-{index}-"
+        self._media_id = f"{self.prefix}call"
+        self.engines.digits.subscribe(self._media_id, self._on_digit)
+
+    @property
+    def is_connected(self) -> bool:
+        return all(engine.dtmf.is_connected for engine in self.engines)
 
     def _on_digit(self, digit: DigitEvent) -> None:
         self.digits += digit.digit
@@ -38,7 +42,7 @@ class Sidecar:
     async def dials(self, digits: str) -> None:
         """Answer a caller through RTPengine and let it dial. Returns when all digits have arrived."""
         self.digits = ""
-        media = CallMedia(self._ng, self._media_id, caller_from=PHONES)
+        media = CallMedia(self.engines, self._media_id, caller_from=PHONES)
         self.phone.send_to(await media.answer(self.phone.sdp()))
         await self.phone.send_digits(digits)
         async with asyncio.timeout(5):
@@ -56,18 +60,15 @@ async def engine(tmp_path: Path) -> AsyncIterator[RunningRtpEngine]:
 @pytest.fixture
 async def sidecars(engine: RunningRtpEngine) -> AsyncIterator[list[Sidecar]]:
     async with AsyncExitStack() as stack:
-        ng = NgClient(*ENGINE.ng)
-        await ng.open()
-        stack.callback(ng.close)
         # Quiet until they dial. Otherwise one still sends to its port of before the restart, which another now has.
         phones = [await stack.enter_async_context(RtpEndpoint(PHONES, quiet=True)) for _ in range(SIDECARS)]
-        started = [Sidecar(index, ng, phone) for index, phone in enumerate(phones)]
+        started = [Sidecar(index, phone) for index, phone in enumerate(phones)]
         for sidecar in started:
-            stack.push_async_callback(sidecar.receiver.close)
+            stack.push_async_callback(sidecar.engines.close)
         await asyncio.gather(
-            *(sidecar.receiver.open() for sidecar in started)
+            *(sidecar.engines.open(sidecar.prefix) for sidecar in started)
         )  # all at once: more than RTPengine's backlog of 5
-        assert all(sidecar.receiver.is_connected for sidecar in started)
+        assert all(sidecar.is_connected for sidecar in started)
         yield started
 
 
@@ -79,7 +80,7 @@ async def all_dial(sidecars: list[Sidecar]) -> None:
 async def test_digits_find_their_sidecar(sidecars: list[Sidecar]) -> None:
     await all_dial(sidecars)
     everything = sum(map(len, DIGITS))
-    assert {sidecar.receiver.received for sidecar in sidecars} == {everything}
+    assert {sidecar.engines.digits.received for sidecar in sidecars} == {everything}
 
 
 async def test_digits_come_again_after_rtpengine_was_killed(engine: RunningRtpEngine, sidecars: list[Sidecar]) -> None:
@@ -87,6 +88,6 @@ async def test_digits_come_again_after_rtpengine_was_killed(engine: RunningRtpEn
     await engine.stop(signal.SIGKILL)
     await engine.start()
     async with asyncio.timeout(5):
-        while not all(sidecar.receiver.is_connected for sidecar in sidecars):
+        while not all(sidecar.is_connected for sidecar in sidecars):
             await asyncio.sleep(0.02)
     await all_dial(sidecars)

@@ -66,7 +66,7 @@ async def test_no_ports_left_is_an_error_of_that_call_alone(studio: Studio) -> N
 async def test_a_sidecar_purges_what_its_predecessor_left(studio: Studio) -> None:
     phone = await studio.phone()
     for media_id in ("1left", "2other", "1behind"):
-        await CallMedia(studio.ng, media_id).answer(phone.sdp())
+        await CallMedia(studio.engines, media_id).answer(phone.sdp())
     assert await purge(studio.ng, "1") == 2
     assert await purge(studio.ng, "1") == 0
     assert await studio.calls() == 1

@@ -35,7 +35,7 @@ async def stranger_at(destination: tuple[str, int] | None) -> AsyncIterator[RtpE
 async def answered(studio: Studio, phone: RtpEndpoint, says: str) -> StudioCall:
     """An answered call. Its SIP comes from the phone's address; its SDP names the address `says`."""
     call = studio.call()
-    call.media = CallMedia(studio.ng, call.media.media_id, caller_from=PHONES)
+    call.media = CallMedia(studio.engines, call.media.media_id, caller_from=PHONES)
     phone.send_to(await call.media.answer(phone.sdp(connection=says)))
     return call
 

@@ -227,12 +227,12 @@ class RunningStack:
         return self.entries(since, **fields)[0]
 
     async def metrics(self, index: int) -> dict[str, float]:
-        """The gauges and counters of a sidecar, without those that have labels."""
+        """The gauges and counters of a sidecar, without those that have labels other than the RTPengine's name."""
         url = f"http://{Address(self.site.sidecars.host, self.site.sidecars.metrics_port + index)}/metrics"
         async with aiohttp.ClientSession() as session, session.get(url) as response:
             text = await response.text()
         samples = (sample for family in text_string_to_metric_families(text) for sample in family.samples)
-        return {sample.name: sample.value for sample in samples if not sample.labels}
+        return {sample.name: sample.value for sample in samples if not sample.labels.keys() - {"rtpengine"}}
 
     async def media_calls(self) -> list[str]:
         """The calls that RTPengine holds."""

@@ -9,6 +9,7 @@ import asyncio
 import inspect
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import create_autospec
 
@@ -26,7 +27,7 @@ from sidecar.call.answered import AnsweredCall
 from sidecar.call.call import Call
 from sidecar.call.services import Services
 from sidecar.media.call_media import CallMedia
-from sidecar.media.dtmf import DtmfReceiver
+from sidecar.media.dtmf import Digits
 from sidecar.media.sounds import Sound, SoundLibrary
 from sidecar.webhook import Webhook
 
@@ -62,7 +63,7 @@ class Recorder:
 
 
 class FakeMedia(Recorder):
-    media_id = "0ci-fake"
+    media_id = "1-0-fake"
     sound_ends_at: float | None = None
 
     def __init__(self, log: list[str], results: dict[str, Any]) -> None:
@@ -112,7 +113,7 @@ contexts:
         self.b_leg = FakeLeg(sip.UacLeg, self.log, "b", {})
         self.invites: list[dict[str, str | None]] = []
         self.media = FakeMedia(self.log, results)
-        monkeypatch.setattr(answered_module, "CallMedia", lambda _ng, _id, _caller_from: self.media)
+        monkeypatch.setattr(answered_module, "CallMedia", lambda _engines, _id, _caller_from: self.media)
         monkeypatch.setattr(call_module, "AnsweredCall", self._answered_call)
         ivr_file = load_ivr_file(text, "ivr.yaml")
         self.digits: Any = None
@@ -125,7 +126,7 @@ contexts:
     def _services(self, pool: str | None, ivr_file: Any) -> Services:
         agent = create_autospec(sip.UserAgent, instance=True)
         agent.invite.side_effect = self._invite
-        dtmf = create_autospec(DtmfReceiver, instance=True)
+        dtmf = create_autospec(Digits, instance=True)
         dtmf.subscribe.side_effect = self._subscribe
         dtmf.unsubscribe.side_effect = self._unsubscribe
         self.dtmf = dtmf
@@ -135,9 +136,9 @@ contexts:
         webhook = create_autospec(Webhook, instance=True)
         webhook.fetch.side_effect = self._fetch
         return Services(
-            index=0, pool=pool, ivr_file=ivr_file, agent=agent, proxy=Address("127.9.0.1", 5060),
-            ng=None, dtmf=dtmf, sounds=sounds, ringback=Sound("ringback", Path("r"), 5000), webhook=webhook,  # type: ignore[arg-type]
-            unacknowledged=self.unacknowledged, observe=lambda _note: None,
+            media_prefix="1-0-", pool=pool, ivr_file=ivr_file, agent=agent, proxy=Address("127.9.0.1", 5060),
+            engines=SimpleNamespace(digits=dtmf), sounds=sounds, ringback=Sound("ringback", Path("r"), 5000),  # type: ignore[arg-type]
+            webhook=webhook, unacknowledged=self.unacknowledged, observe=lambda _note: None,
         )  # fmt: skip
 
     def _answered_call(self, *args: Any) -> AnsweredCall:

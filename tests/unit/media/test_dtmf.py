@@ -19,6 +19,7 @@ from sidecar.media.dtmf import (
     Bencoded,
     DigitEvent,
     DigitFilter,
+    Digits,
     DigitSource,
     DtmfReceiver,
     EventReader,
@@ -216,19 +217,20 @@ async def test_the_receiver_routes_by_call_and_counts_the_rest() -> None:
     engine = FakeEngine()
     heard: list[str] = []
     async with fake_engine(engine) as port:
-        receiver = DtmfReceiver(HOST, port)
+        digits = Digits()
+        receiver = DtmfReceiver(HOST, port, digits)
         await receiver.open()
         assert receiver.is_connected
-        receiver.subscribe("0a", lambda digit: heard.append(f"a{digit.digit}"))
-        receiver.subscribe("0b", lambda digit: heard.append(f"b{digit.digit}"))
-        assert receiver.subscribers == 2
+        digits.subscribe("0a", lambda digit: heard.append(f"a{digit.digit}"))
+        digits.subscribe("0b", lambda digit: heard.append(f"b{digit.digit}"))
+        assert digits.subscribers == 2
         (await engine.next_connection()).write(event(b"1other") + event(b"0b") + event(b"0a", type=b"x") + event(b"0a"))
         await until(2, heard)
         assert heard == ["b5", "a5"]
-        assert (receiver.received, receiver.ignored) == (4, 2)
-        receiver.unsubscribe("0a")
-        receiver.unsubscribe("0a")
-        assert receiver.subscribers == 1
+        assert (digits.received, digits.ignored) == (4, 2)
+        digits.unsubscribe("0a")
+        digits.unsubscribe("0a")
+        assert digits.subscribers == 1
         await receiver.close()
         await receiver.close()
     assert len(DIGITS) == 16
@@ -239,9 +241,10 @@ async def test_a_connection_that_breaks_is_made_anew_at_once(how: str) -> None:
     engine = FakeEngine()
     heard: list[str] = []
     async with fake_engine(engine) as port:
-        receiver = DtmfReceiver(HOST, port)
+        digits = Digits()
+        receiver = DtmfReceiver(HOST, port, digits)
         await receiver.open()
-        receiver.subscribe("0a", lambda digit: heard.append(digit.digit))
+        digits.subscribe("0a", lambda digit: heard.append(digit.digit))
         first = await engine.next_connection()
         match how:
             case "closed":
@@ -264,12 +267,13 @@ async def test_nobody_there_yet() -> None:
     heard: list[str] = []
     async with fake_engine(engine) as port:
         pass
-    receiver = DtmfReceiver(HOST, port)
+    digits = Digits()
+    receiver = DtmfReceiver(HOST, port, digits)
     began = time.monotonic()
     await receiver.open()
     assert not receiver.is_connected
     assert time.monotonic() - began >= 1  # it gave RTPengine some time
-    receiver.subscribe("0a", lambda digit: heard.append(digit.digit))
+    digits.subscribe("0a", lambda digit: heard.append(digit.digit))
     async with fake_engine(engine, port):
         (await engine.next_connection()).write(event(b"0a"))
         await until(1, heard)
@@ -283,15 +287,16 @@ async def test_a_connection_that_rtpengine_has_not_taken_up_is_none(monkeypatch:
     engine = FakeEngine(deaf_to=1)
     heard: list[str] = []
     async with fake_engine(engine) as port:
-        receiver = DtmfReceiver(HOST, port)
+        digits = Digits()
+        receiver = DtmfReceiver(HOST, port, digits)
         await receiver.open()
         assert not receiver.is_connected
-        receiver.subscribe("0a", lambda digit: heard.append(digit.digit))
+        digits.subscribe("0a", lambda digit: heard.append(digit.digit))
         (await engine.next_connection()).write(event(b"0a"))
         assert len(engine.writers) == 2
         await until(1, heard)
         assert receiver.is_connected
-        assert receiver.received == 1
+        assert digits.received == 1
         await receiver.close()
 
 
@@ -303,10 +308,11 @@ async def test_a_call_whose_listener_fails_costs_no_other_its_digits() -> None:
         raise RuntimeError("a fault of ours")
 
     async with fake_engine(engine) as port:
-        receiver = DtmfReceiver(HOST, port)
+        digits = Digits()
+        receiver = DtmfReceiver(HOST, port, digits)
         await receiver.open()
-        receiver.subscribe("0a", fails)
-        receiver.subscribe("0b", lambda digit: heard.append(digit.digit))
+        digits.subscribe("0a", fails)
+        digits.subscribe("0b", lambda digit: heard.append(digit.digit))
         (await engine.next_connection()).write(event(b"0a") + event(b"0b"))
         await until(1, heard)
         await receiver.close()

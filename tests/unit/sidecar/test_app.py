@@ -16,8 +16,8 @@ from callinteractive.model import Address
 from sidecar import app, sip
 from sidecar.app import Sidecar
 from sidecar.call.services import Services
-from sidecar.media.dtmf import DtmfReceiver
-from sidecar.media.rtpengine import NgClient
+from sidecar.media.dtmf import Digits
+from sidecar.media.engines import Engines
 from sidecar.media.sounds import Sound, SoundLibrary, cache_of_user
 from sidecar.metrics import COUNTS, Metrics
 from sidecar.sip import Counters, UserAgent
@@ -55,13 +55,17 @@ def sidecar() -> Sidecar:
     ivr_file = load_ivr_file(IVR, "ivr.yaml")
     made = Sidecar(load_site(SITE, "site.yaml"), ivr_file, 0, bytes(16))
     made._services = Services(
-        index=0,
+        media_prefix="1-0-",
         pool=None,
         ivr_file=ivr_file,
         agent=create_autospec(UserAgent, instance=True, draining=False, counters=Counters(1, 2, 3, 4)),
         proxy=Address("127.0.0.1", 5060),
-        ng=NgClient("127.0.0.1", 1),
-        dtmf=create_autospec(DtmfReceiver, instance=True, subscribers=5, received=8, ignored=1),
+        engines=create_autospec(
+            Engines,
+            instance=True,
+            waiting=0,
+            digits=create_autospec(Digits, instance=True, subscribers=5, received=8, ignored=1),
+        ),
         sounds=create_autospec(SoundLibrary, instance=True),
         ringback=Sound("ringback", Path("r"), 5000),
         webhook=create_autospec(Webhook, instance=True),

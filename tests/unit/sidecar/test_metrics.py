@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
@@ -53,10 +54,10 @@ async def test_notes_of_scripts_are_counted_by_kind():
 async def test_what_others_count_is_read_when_somebody_asks():
     calls, counts = 1, dict.fromkeys(COUNTS, 0)
     metrics = Metrics(lambda: {"calls": calls}, lambda: counts)
-    calls, counts["rtpengine_timeouts"] = 7, 3
+    calls, counts["digit_events"] = 7, 3
     lines = await scraped(metrics)
     assert "callinteractive_live_calls 7.0" in lines
-    assert "callinteractive_rtpengine_timeouts_total 3.0" in lines
+    assert "callinteractive_digit_events_total 3.0" in lines
     assert "callinteractive_digit_events_ignored_total 0.0" in lines
     assert any(line.startswith("callinteractive_live_tasks ") for line in lines)
 
@@ -75,9 +76,16 @@ class FakeNg:
         return {"result": "ok", **answer}
 
 
+@dataclass
+class FakeEngine:
+    name: str
+    ng: FakeNg
+    is_alive: bool = True
+
+
 def shown_by(*answers: Any) -> tuple[Metrics, FakeNg]:
     metrics, ng = Metrics(dict, dict), FakeNg(*answers)
-    metrics.include(RtpengineMetrics(ng))  # type: ignore[arg-type]
+    metrics.include(RtpengineMetrics([FakeEngine("a", ng)]))  # type: ignore[list-item]
     return metrics, ng
 
 
@@ -99,14 +107,14 @@ async def test_rtpengines_figures_have_its_own_names():
     metrics, _ = shown_by(SOME)
     lines = await scraped(metrics)
     assert {
-        "rtpengine_up 1.0",
-        'rtpengine_sessions{type="own"} 3.0',
-        'rtpengine_mediastreams{type="userspace"} 6.0',
-        "rtpengine_uptime_seconds 12.0",
-        "rtpengine_sessions_total 9.0",
-        'rtpengine_closed_sessions_total{reason="terminated"} 5.0',
-        'rtpengine_bytes_total{type="userspace"} 7.0',
-        'rtpengine_ports_free{address="10.0.0.1",name="default"} 88.0',
+        'rtpengine_up{rtpengine="a"} 1.0',
+        'rtpengine_sessions{rtpengine="a",type="own"} 3.0',
+        'rtpengine_mediastreams{rtpengine="a",type="userspace"} 6.0',
+        'rtpengine_uptime_seconds{rtpengine="a"} 12.0',
+        'rtpengine_sessions_total{rtpengine="a"} 9.0',
+        'rtpengine_closed_sessions_total{reason="terminated",rtpengine="a"} 5.0',
+        'rtpengine_bytes_total{rtpengine="a",type="userspace"} 7.0',
+        'rtpengine_ports_free{address="10.0.0.1",name="default",rtpengine="a"} 88.0',
     } <= set(lines)
 
 
@@ -135,5 +143,5 @@ async def test_rtpengine_is_asked_seldom_and_by_one_at_a_time(monkeypatch):
 async def test_what_rtpengine_does_not_say_is_left_out(answer, up):
     metrics, _ = shown_by(answer)
     lines = await scraped(metrics)
-    assert f"rtpengine_up {up}.0" in lines
+    assert f'rtpengine_up{{rtpengine="a"}} {up}.0' in lines
     assert not [line for line in lines if line.startswith("rtpengine_") and "rtpengine_up" not in line]

@@ -1,0 +1,251 @@
+"""The RTPengines of a site, as one sidecar uses them: which of them live, and which one takes the next call.
+
+Each one is pinged every `TICK_S`. It takes new calls while it answers and while the connection for its digits stands.
+One that is silent for two ticks, or whose port is closed, is left out until it answers again. A call stays at the
+RTPengine that took its first command. If that one dies or falls silent before it has answered, another one gets the
+command at once, and the first one is told to forget the call when it is back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Iterator, Sequence
+
+import structlog
+
+from callinteractive.model import RtpEngine
+from sidecar.media.dtmf import Digits, DtmfReceiver
+from sidecar.media.rtpengine import (
+    Fields,
+    NgClient,
+    NgError,
+    NgFailure,
+    NgOverloaded,
+    NgTimeout,
+    NgUnreachable,
+    Reply,
+    delete,
+    purge,
+)
+
+LOG = structlog.get_logger()
+
+TICK_S = 0.3
+MOST_SILENT = 2
+"""How many pings in a row may stay without an answer. So a hung RTPengine is left out after 0.9 s at the latest."""
+LATE_S = 0.1
+"""When our own tick comes so late, silence says nothing about RTPengine."""
+BUSY = 300
+"""Commands without an answer. A call needs three; an RTPengine that keeps up never has so many open."""
+_MOST_OWED = 4096
+_AT_ONCE = 50
+
+_READY, _LIVING, _DEAD = range(3)
+
+
+class Engine:
+    """One RTPengine: its commands, its digits, and whether it lives."""
+
+    def __init__(self, config: RtpEngine, digits: Digits) -> None:
+        self.name = str(config.ng)
+        self.weight = 1
+        self.ng = NgClient(*config.ng)
+        self.dtmf = DtmfReceiver(*config.ng, digits)
+        self.is_alive = False
+        self.is_clean = False
+        """Whether the calls of a sidecar before us are gone. Until then it must not get any of ours."""
+        self.credit = 0
+        """Its place in the turn, see `Engines.choose`."""
+        self.when_lost = self.ng.give_up
+        self.ng.when_refused = self._on_refused
+        self._silent = 0
+        self._owed: dict[str, None] = {}
+        self._returning: asyncio.Task[None] | None = None
+
+    async def open(self, prefix: str) -> None:
+        """Connect, and delete the calls whose id starts with `prefix`. Raises OSError for a bad address."""
+        self._prefix = prefix
+        await self.ng.open()
+        await asyncio.gather(self._return(), self.dtmf.open())
+        if not self.is_alive:
+            LOG.warning("RTPengine does not answer: it gets no calls until it does", rtpengine=self.name)
+
+    async def close(self) -> None:
+        if self._returning is not None:
+            self._returning.cancel()
+            await asyncio.gather(self._returning, return_exceptions=True)
+        await self.dtmf.close()
+        self.ng.close()
+
+    @property
+    def rank(self) -> int:
+        """How good it is for a new call; less is better."""
+        if not self.is_alive:
+            return _DEAD
+        return _READY if self.dtmf.is_connected and self.ng.waiting < BUSY else _LIVING
+
+    def owe(self, media_id: str) -> None:
+        """It may still have this call, which is over or elsewhere: delete it when it is back."""
+        if len(self._owed) < _MOST_OWED:
+            self._owed[media_id] = None
+
+    def tick(self, *, is_late: bool) -> None:
+        """Judge by what it has said since the last tick, and ask again."""
+        if self.ng.is_heard:
+            self._silent = 0
+            if not self.is_alive and self._returning is None:
+                self._returning = asyncio.create_task(self._return())
+        elif not is_late:
+            self._silent += 1
+            if self._silent >= MOST_SILENT:
+                self._lose("it does not answer")
+        self.ng.is_heard = False
+        self.ng.probe()
+
+    def _on_refused(self) -> None:
+        self._lose("nobody listens at its address")
+
+    def _lose(self, reason: str) -> None:
+        if self.is_alive:
+            self.is_alive = False
+            self.credit = 0
+            LOG.warning("RTPengine gets no new calls until it answers again", rtpengine=self.name, reason=reason)
+            self.when_lost()
+
+    async def _return(self) -> None:
+        """It answers: it takes calls again, once it has forgotten those that are nobody's."""
+        try:
+            if not self.is_clean:
+                await purge(self.ng, self._prefix)
+                self.is_clean = True
+            self.is_alive = True
+            LOG.info("RTPengine takes calls", rtpengine=self.name)
+            while owed := list(self._owed)[:_AT_ONCE]:
+                await delete(self.ng, owed)
+                for media_id in owed:
+                    self._owed.pop(media_id, None)
+        except NgFailure:
+            pass  # the next tick that hears it tries again
+        finally:
+            self._returning = None
+
+
+class Engines:
+    """All RTPengines of the site, for one event loop. `open()` before the first call, `close()` at the end."""
+
+    def __init__(self, configs: Sequence[RtpEngine]) -> None:
+        self.digits = Digits()
+        self._engines = tuple(Engine(config, self.digits) for config in configs)
+        self._timer: asyncio.TimerHandle | None = None
+        for engine in self._engines:
+            engine.when_lost = self._on_lost
+
+    def __iter__(self) -> Iterator[Engine]:
+        return iter(self._engines)
+
+    async def open(self, prefix: str) -> None:
+        """Connect to each; takes 3 s at most. Calls whose id starts with `prefix` are deleted: a dead sidecar's."""
+        self._loop = asyncio.get_running_loop()
+        await asyncio.gather(*(engine.open(prefix) for engine in self._engines))
+        self._tick_at(self._loop.time())
+
+    async def close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        await asyncio.gather(*(engine.close() for engine in self._engines))
+
+    @property
+    def waiting(self) -> int:
+        """Commands without an answer, of all."""
+        return sum(engine.ng.waiting for engine in self._engines)
+
+    @property
+    def backlog(self) -> int:
+        """Commands without an answer where there are fewest: a new call waits behind them."""
+        return min((engine.ng.waiting for engine in self._engines if engine.is_alive), default=0)
+
+    def call(self, media_id: str) -> EngineCall:
+        return EngineCall(self, media_id)
+
+    def choose(self, but: Collection[Engine] = ()) -> Engine | None:
+        """Who takes the next call: the best ones share them in turn, by weight. None where nobody is left.
+
+        Smooth weighted round robin, as in nginx: with weights of 2 and 1 the turn is A B A. `but` have been tried: in
+        their place only a living one will do.
+        """
+        left = [engine for engine in self._engines if engine.is_clean and engine not in but]
+        rank = min((engine.rank for engine in left), default=_DEAD)
+        if not left or (but and rank == _DEAD):
+            return None
+        best = [engine for engine in left if engine.rank == rank]
+        for engine in best:
+            engine.credit += engine.weight
+        chosen = max(best, key=lambda engine: engine.credit)
+        chosen.credit -= sum(engine.weight for engine in best)
+        return chosen
+
+    def _on_lost(self) -> None:
+        """One has died: the calls that are about to begin there go to another one, if there is any."""
+        if any(engine.is_alive for engine in self._engines):
+            for engine in self._engines:
+                if not engine.is_alive:
+                    engine.ng.give_up()
+
+    def _tick_at(self, due: float) -> None:
+        self._timer = self._loop.call_at(due, self._on_tick, due)
+
+    def _on_tick(self, due: float) -> None:
+        now = self._loop.time()
+        for engine in self._engines:
+            engine.tick(is_late=now - due > LATE_S)
+        self._tick_at(now + TICK_S)
+
+
+class EngineCall:
+    """One call's commands, all to the RTPengine that took its first one."""
+
+    __slots__ = ("_engine", "_engines", "_is_settled", "media_id")
+
+    def __init__(self, engines: Engines, media_id: str) -> None:
+        self.media_id = media_id
+        self._engines = engines
+        self._engine: Engine | None = None
+        self._is_settled = False
+
+    async def command(self, command: str, fields: Fields | None = None) -> Reply:
+        """Raises what `NgClient.command` does."""
+        if self._is_settled and self._engine is not None:
+            return await self._engine.ng.command(command, self.media_id, fields)
+        return await self._begin(command, fields)
+
+    async def delete(self) -> None:
+        """Let its RTPengine forget the call, now or when it answers again. Raises what `NgClient.command` does."""
+        if self._engine is None:
+            return
+        try:
+            await self._engine.ng.command("delete", self.media_id, {"delete-delay": 0})
+        except NgUnreachable:
+            self._engine.owe(self.media_id)
+            raise
+
+    async def _begin(self, command: str, fields: Fields | None) -> Reply:
+        tried: list[Engine] = []
+        failure: NgFailure = NgUnreachable(f"{command}: no RTPengine has answered yet")
+        while engine := self._engines.choose(tried):
+            self._engine = engine  # before its reply: the call may be deleted meanwhile
+            try:
+                reply = await engine.ng.command(command, self.media_id, fields, may_move=True)
+            except (NgUnreachable, NgOverloaded) as error:
+                failure = error
+                tried.append(engine)
+                if not isinstance(error, NgOverloaded):
+                    engine.owe(self.media_id)
+                if isinstance(error, NgTimeout):
+                    break  # nobody waits so long twice
+            except NgError:
+                self._is_settled = True
+                raise
+            else:
+                self._is_settled = True
+                return reply
+        raise failure

@@ -1,0 +1,265 @@
+"""Several RTPengines: which one takes a call, which one is left out and for how long, and what it forgets then."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from callinteractive.model import Address, RtpEngine
+from sidecar.media import engines as engines_module
+from sidecar.media.dtmf import Digits
+from sidecar.media.engines import BUSY, Engine, Engines
+from sidecar.media.rtpengine import NgError, NgOverloaded, NgTimeout, NgUnreachable
+from tests.unit.media.test_rtpengine import FakeRtpEngine
+
+HOSTS = ("127.11.202.1", "127.11.202.2", "127.11.202.3")
+PORT = 22222
+
+
+class FakeDtmf:
+    """The connection for digits, which always stands unless the test says otherwise."""
+
+    def __init__(self, _host: str, _port: int, _digits: Digits) -> None:
+        self.is_connected = True
+
+    async def open(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+class Site:
+    """RTPengines that can be killed, hung and started, and a sidecar's view of them."""
+
+    def __init__(self, weights: tuple[int, ...]) -> None:
+        configs = [RtpEngine(ng=Address(host, PORT)) for host, _ in zip(HOSTS, weights, strict=False)]
+        self.engines = Engines(configs)
+        self.of: list[Engine] = list(self.engines)
+        for engine, weight in zip(self.of, weights, strict=True):
+            engine.weight = weight
+        self.fakes: list[FakeRtpEngine] = []
+
+    async def start(self, index: int) -> None:
+        loop = asyncio.get_running_loop()
+        await asyncio.sleep(0)  # a transport that was closed gives its port back in the next round
+        _, fake = await loop.create_datagram_endpoint(FakeRtpEngine, local_addr=(HOSTS[index], PORT))
+        fake.answer = lambda command: {"result": "pong" if command["command"] == "ping" else "ok"}
+        self.fakes[index : index + 1] = [fake]
+
+    def kill(self, index: int) -> None:
+        self.fakes[index].transport.close()
+
+    def hang(self, index: int) -> None:
+        self.fakes[index].answer = lambda _command: None
+
+    def wake(self, index: int) -> None:
+        self.fakes[index].answer = lambda _command: {"result": "ok"}
+
+    async def until(self, condition: Callable[[], bool], within_s: float = 3) -> None:
+        async with asyncio.timeout(within_s):
+            while not condition():
+                await asyncio.sleep(0.005)
+
+    def chosen(self, count: int) -> str:
+        """Who takes the next calls, by letter."""
+        return "".join("ABC"[self.of.index(engine)] for _ in range(count) if (engine := self.engines.choose()))
+
+    def calls(self, index: int) -> list[str]:
+        return [command for command in self.fakes[index].commands if "ping" not in command and "list" not in command]
+
+
+@pytest_asyncio.fixture
+async def made(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Callable[..., Any]]:
+    monkeypatch.setattr(engines_module, "DtmfReceiver", FakeDtmf)
+    async with AsyncExitStack() as stack:
+
+        async def make(*weights: int, dead: tuple[int, ...] = ()) -> Site:
+            site = Site(weights)
+            for index in range(len(weights)):
+                await site.start(index)
+                if index in dead:
+                    site.kill(index)
+                stack.callback(site.kill, index)
+            await site.engines.open("1-0-")
+            stack.push_async_callback(site.engines.close)
+            return site
+
+        yield make
+
+
+@pytest.mark.parametrize(
+    ("weights", "turn"), [((1,), "AAAA"), ((1, 1), "ABAB"), ((2, 1), "ABAABA"), ((5, 1, 1), "AABACAA")]
+)
+async def test_calls_are_shared_by_weight(made: Any, weights: tuple[int, ...], turn: str) -> None:
+    site = await made(*weights)
+    assert site.chosen(len(turn)) == turn
+
+
+async def test_a_killed_one_is_left_out_and_taken_back(made: Any) -> None:
+    site = await made(1, 1)
+    site.kill(0)
+    await site.until(lambda: not site.of[0].is_alive, 2.5)
+    assert site.chosen(4) == "BBBB"
+    await site.start(0)
+    await site.until(lambda: site.of[0].is_alive, 2.5)
+    assert set(site.chosen(4)) == {"A", "B"}
+
+
+async def test_a_hung_one_is_left_out_and_taken_back(made: Any) -> None:
+    site = await made(1, 1)
+    site.hang(1)
+    await site.until(lambda: not site.of[1].is_alive, 2.5)
+    assert site.chosen(3) == "AAA"
+    site.wake(1)
+    await site.until(lambda: site.of[1].is_alive, 2.5)
+
+
+async def test_one_lost_ping_means_nothing(made: Any) -> None:
+    site = await made(1, 1)
+    engine = site.of[0]
+    engine.ng.is_heard = True
+    engine.tick(is_late=False)
+    engine.ng.is_heard = False
+    engine.tick(is_late=False)
+    assert engine.is_alive
+    engine.ng.is_heard = False
+    engine.tick(is_late=False)
+    assert not engine.is_alive
+
+
+async def test_our_own_delay_says_nothing_of_rtpengine(made: Any) -> None:
+    site = await made(1, 1)
+    for _ in range(5):
+        site.of[0].ng.is_heard = False
+        site.of[0].tick(is_late=True)
+    assert site.of[0].is_alive
+
+
+async def test_a_call_keeps_to_its_rtpengine(made: Any) -> None:
+    site = await made(1, 1)
+    first, second = site.engines.call("1-0-a"), site.engines.call("1-0-b")
+    for command in ("offer", "answer", "query"):
+        await first.command(command)
+        await second.command(command)
+    await first.delete()
+    assert site.calls(0) == [f"1-0-a:{command}" for command in ("offer", "answer", "query", "delete")]
+    assert site.calls(1) == [f"1-0-b:{command}" for command in ("offer", "answer", "query")]
+
+
+async def test_a_first_offer_to_a_dead_one_goes_to_another_at_once(made: Any) -> None:
+    site = await made(1, 1)
+    site.kill(0)
+    began = asyncio.get_running_loop().time()
+    for name in "abcdef":  # no ping has told us yet
+        call = site.engines.call(f"1-0-{name}")
+        assert await call.command("offer") == {"result": "ok"}
+        await call.command("answer")
+    assert asyncio.get_running_loop().time() - began < 1
+    assert len(site.calls(1)) == 12
+
+
+async def test_first_offers_to_a_hung_one_go_to_another_and_it_forgets_them_when_back(made: Any) -> None:
+    site = await made(1, 1)
+    began = asyncio.get_running_loop().time()
+    site.hang(0)
+    calls = [site.engines.call(f"1-0-{name}") for name in "abcd"]
+    assert await asyncio.gather(*(call.command("offer") for call in calls)) == [{"result": "ok"}] * 4
+    assert asyncio.get_running_loop().time() - began < 2.5
+    assert {"1-0-a:offer", "1-0-b:offer", "1-0-c:offer", "1-0-d:offer"} == set(site.calls(1))
+    moved = {each.partition(":")[0] for each in site.calls(0)}
+    assert len(moved) == 2
+    site.wake(0)
+    await site.until(lambda: {f"{name}:delete" for name in moved} <= set(site.calls(0)))
+    assert not [each for each in site.calls(1) if "delete" in each]
+
+
+async def test_a_later_command_does_not_go_elsewhere(made: Any) -> None:
+    site = await made(1, 1)
+    call = site.engines.call("1-0-a")
+    await call.command("offer")
+    site.kill(0)
+    with pytest.raises(NgUnreachable):
+        await call.command("play media")
+    assert site.calls(1) == []
+
+
+async def test_a_full_one_sends_a_new_call_to_another(made: Any) -> None:
+    site = await made(1, 1)
+    site.fakes[0].answer = lambda _command: {"result": "load limit"}
+    assert await site.engines.call("1-0-a").command("offer") == {"result": "ok"}
+    site.fakes[1].answer = lambda _command: {"result": "error", "error-reason": "Ran out of ports"}
+    with pytest.raises(NgOverloaded):
+        await site.engines.call("1-0-b").command("offer")
+
+
+async def test_what_one_refuses_no_other_is_asked(made: Any) -> None:
+    site = await made(1, 1)
+    site.fakes[0].answer = lambda _command: {"result": "error", "error-reason": "Failed to parse SDP"}
+    with pytest.raises(NgError):
+        await site.engines.call("1-0-a").command("offer")
+    assert site.calls(1) == []
+
+
+async def test_all_dead_is_told_at_once_and_they_come_back(made: Any) -> None:
+    site = await made(1, 1)
+    site.kill(0)
+    site.kill(1)
+    began = asyncio.get_running_loop().time()
+    with pytest.raises(NgUnreachable):
+        await site.engines.call("1-0-a").command("offer")
+    assert asyncio.get_running_loop().time() - began < 1
+    await site.start(1)
+    await site.until(lambda: site.of[1].is_alive, 2.5)
+    await site.engines.call("1-0-b").command("offer")
+
+
+async def test_the_only_one_hung_is_waited_for(made: Any) -> None:
+    site = await made(1)
+    site.hang(0)
+    await site.until(lambda: not site.of[0].is_alive, 2.5)
+    offer = asyncio.create_task(site.engines.call("1-0-a").command("offer"))
+    await site.until(lambda: "1-0-a:offer" in site.calls(0))
+    site.wake(0)
+    assert await offer == {"result": "ok"}  # sent again
+    site.hang(0)
+    with pytest.raises(NgTimeout):
+        await site.engines.call("1-0-b").command("offer")
+
+
+async def test_one_that_is_dead_at_the_start_is_purged_before_it_gets_a_call(made: Any) -> None:
+    site = await made(1, 1, dead=(0,))
+    assert site.chosen(3) == "BBB"
+    left = ["1-0-left", "11-0-other", "1-01-other"]
+
+    def answer(command: dict[str, Any]) -> dict[str, Any]:
+        if command["command"] == "delete":
+            left.remove(command["call-id"])
+        return {"result": "ok", "calls": list(left)}
+
+    await site.start(0)
+    site.fakes[0].answer = answer
+    await site.until(lambda: site.of[0].is_alive, 2.5)
+    assert left == ["11-0-other", "1-01-other"]
+    assert "A" in site.chosen(2)
+
+
+async def test_without_its_connection_for_digits_or_behind_it_gets_calls_only_if_no_other_is_better(made: Any) -> None:
+    site = await made(1, 1)
+    site.of[0].dtmf.is_connected = False
+    assert site.chosen(3) == "BBB"
+    site.hang(1)
+    offers = [asyncio.create_task(site.of[1].ng.command("offer", str(number))) for number in range(BUSY)]
+    await asyncio.sleep(0)
+    assert site.chosen(2) in ("AB", "BA")
+    for offer in offers:
+        offer.cancel()
+
+
+async def test_a_call_that_told_nothing_deletes_nothing(made: Any) -> None:
+    site = await made(1, 1)
+    await site.engines.call("1-0-a").delete()
+    assert site.calls(0) == site.calls(1) == []
