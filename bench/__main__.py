@@ -21,8 +21,9 @@ BASELINE = Load("baseline", "proxy baseline", "baseline", callee="callee", is_ba
 DIP = Load("dip", "answer, HTTP dip, hang up", "000*900")
 PROMPT = Load("prompt", "the same with a 2 s prompt", "000*901", lasts_s=2.1)
 MENU = Load("menu", "menu with 3 digits", "000*902", "dialler", lasts_s=1.2, has_media=True, has_digits=True)
-TRANSFER = Load("transfer", "transfer, bridged, 1 s of talk", "000*903", "talker", "talking-callee", lasts_s=1.3,
-                has_media=True)
+TRANSFER = Load(
+    "transfer", "transfer, bridged, 1 s of talk", "000*903", "talker", "talking-callee", lasts_s=1.3, has_media=True
+)
 ROUTING = Load("routing", "routing dip and transfer, unanswered", "000*904", callee="callee")
 SLOW = Load("slow", "web application takes 1 s", "000*906", lasts_s=1.1)
 LOADS = (DIP, PROMPT, MENU, TRANSFER, ROUTING, SLOW)
@@ -119,9 +120,11 @@ class Bench:
         for _ in range(RUNS):
             over = push(self._world, DIP.service, found)
             self._results.overloads.append(over)
-            say(f"overload  {over.rate}/s: {over.answered_a_s:.0f}/s answered, {over.refused} refused, "
+            say(
+                f"overload  {over.rate}/s: {over.answered_a_s:.0f}/s answered, {over.refused} refused, "
                 f"{over.failed} failed; in progress {over.steady_failed} of {over.steady_calls} harmed; "
-                f"normal after {over.recovered_s:.1f} s")
+                f"normal after {over.recovered_s:.1f} s"
+            )
 
     def _wanted(self, name: str) -> bool:
         return self._only is None or name in self._only
@@ -147,8 +150,10 @@ class Bench:
         parts = ", ".join(f"{part} {ms:.2f}" for part, ms in run.cpu_ms.items())
         trouble = "" if run.is_clean else f"; {run.failed} failed, {run.retransmissions} sent again"
         trouble += f"; others take {run.foreign_cores:.2f} cores" if run.foreign_cores > DISTURBING else ""
-        say(f"{load.name:9} {rate:4}/s  {run.total_ms:6.2f} ms CPU a call ({parts}); "
-            f"answer p99 {run.latency_ms.get('p99', 0):.0f} ms{trouble}")
+        say(
+            f"{load.name:9} {rate:4}/s  {run.total_ms:6.2f} ms CPU a call ({parts}); "
+            f"answer p99 {run.latency_ms.get('p99', 0):.0f} ms{trouble}"
+        )
         return run
 
 

@@ -44,9 +44,7 @@ class Tap:
 
     def delays_ms(self) -> list[float]:
         """Milliseconds from the last digit event of each call to the HTTP request that follows it."""
-        return [
-            (self._request_at[call] - at) * 1000 for call, at in self._digit_at.items() if call in self._request_at
-        ]
+        return [(self._request_at[call] - at) * 1000 for call, at in self._digit_at.items() if call in self._request_at]
 
     def _listen(self) -> None:
         while not self._stop.is_set():

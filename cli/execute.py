@@ -11,6 +11,7 @@ import asyncio
 import os
 import traceback
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 
 import click
@@ -21,11 +22,12 @@ from cli.files import read_ivr_file, read_site
 from cli.kamailio import certificate_problems, kamailio_spec
 from cli.key import missing_key
 from cli.process import PROBE_PAUSE_S, PROBE_TIMEOUT_S, ProcessSpec
+from cli.registrations import state_dir_of
 from cli.rtpengine import rtpengine_spec
 from sidecar import systemd
 
 
-def run(part: str, site_path: Path, ivr_path: Path, run_dir: Path) -> int:
+def run(part: str, site_path: Path, ivr_path: Path, run_dir: Path, state_dir: Path | None = None) -> int:
     """Become `part` ("kamailio" or "rtpengine"). Returns only when it can't, with the exit status.
 
     That is EX_CONFIG where starting it again would not help, else 1.
@@ -45,20 +47,21 @@ def run(part: str, site_path: Path, ivr_path: Path, run_dir: Path) -> int:
         click.echo("\n".join(problems), err=True)
         return 1
     run_dir.mkdir(parents=True, exist_ok=True)
-    spec = _spec(part, site, site_path, ivr_path, run_dir)
+    spec = _spec(part, site, site_path, ivr_path, run_dir, state_dir_of(site_path, state_dir))
+    env = spec.prepared(partial(click.echo, err=True))
     if systemd.is_listening():
         _watch_beside(os.getpid(), spec.ready)
     os.chdir(spec.cwd or run_dir)
     try:
-        os.execve(spec.argv[0], spec.argv, dict(spec.env))
+        os.execve(spec.argv[0], spec.argv, env)
     except OSError as error:
         click.echo(f"{spec.argv[0]}: {error.strerror}", err=True)
     return 1
 
 
-def _spec(part: str, site: Site, site_path: Path, ivr_path: Path, run_dir: Path) -> ProcessSpec:
+def _spec(part: str, site: Site, site_path: Path, ivr_path: Path, run_dir: Path, state_dir: Path | None) -> ProcessSpec:
     if part == "kamailio":
-        return kamailio_spec(site, site_path, ivr_path, run_dir)
+        return kamailio_spec(site, site_path, ivr_path, run_dir, state_dir)
     return rtpengine_spec(site, run_dir)
 
 

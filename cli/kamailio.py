@@ -10,7 +10,7 @@ from pathlib import Path
 from callinteractive.dispatcher import TRUNKS, sidecar_groups
 from callinteractive.keys import VARIABLE
 from callinteractive.model import Address, Site
-from cli import certificates, tls, versions
+from cli import certificates, registrations, tls, versions
 from cli.key import shared_key
 from cli.probe import answers_options
 from cli.process import ProcessSpec
@@ -23,13 +23,18 @@ LOG_ENGINE = "--log-engine=json:M"
 """One escaped line a message, for `cli.partline`: a stranger's line breaks in it begin no new line."""
 
 
-def kamailio_spec(site: Site, site_path: Path, ivr_path: Path, run_dir: Path) -> ProcessSpec:
+def kamailio_spec(
+    site: Site, site_path: Path, ivr_path: Path, run_dir: Path, state_dir: Path | None = None
+) -> ProcessSpec:
     """The process of a site's Kamailio. Writes what it reads at start into `run_dir`, which must exist.
+
+    `state_dir` is for what outlives the stack (`cli.registrations`); None is `run_dir`.
 
     Started again from the same spec, after a crash, it still knows the dialogs from before.
     """
     run_dir = run_dir.resolve()
     workers = site.kamailio.workers or _workers()
+    file = (state_dir or run_dir / "state").resolve() / registrations.FILE
     (run_dir / "dispatcher.list").write_text(_dispatcher_list(site), encoding="ascii")
     if files := tls_files(site, site_path):
         tls.write_config(files, run_dir)
@@ -61,6 +66,7 @@ def kamailio_spec(site: Site, site_path: Path, ivr_path: Path, run_dir: Path) ->
             **({"CALLINTERACTIVE_NAMES": "1"} if site.names else {}),
         },
         ready=partial(answers_options, site.udp_address),
+        prepare=partial(registrations.make_ready, file, run_dir) if registrations.are_kept(site) else None,
     )
 
 

@@ -28,6 +28,12 @@ LOG_FORMAT = click.option(
     help="How to log on stderr; auto: readable on a terminal, JSON elsewhere.",
 )
 
+STATE_DIR = click.option(
+    "--state-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Where registrations of phones are kept; default: in ~/.local/state, or systemd's StateDirectory.",
+)
+
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="callinteractive")
@@ -51,13 +57,17 @@ def main() -> None:
     type=click.Path(file_okay=False, path_type=Path),
     help="Where the parts keep their files; default: a temporary directory, removed at the end.",
 )
+@STATE_DIR
 @click.option(
     "--only",
     type=click.Choice(["rtpengine", "sidecars", "kamailio"]),
     multiple=True,
     help="Run only this part, where each is a service of its own; may be given several times.",
 )
-def run(site_path: Path, ivr_path: Path, log_format: str, run_dir: Path | None, only: tuple[str, ...]) -> None:
+def run(
+    site_path: Path, ivr_path: Path, log_format: str, run_dir: Path | None, state_dir: Path | None,
+    only: tuple[str, ...],
+) -> None:  # fmt: skip
     """Run Kamailio, RTPengine and the sidecars on this machine until Ctrl-C.
 
     Prints "ready sip:HOST:PORT" on stdout once all of them answer. A part that dies is started again. Ctrl-C or
@@ -69,7 +79,7 @@ def run(site_path: Path, ivr_path: Path, log_format: str, run_dir: Path | None, 
     """
     from cli import run as command
 
-    sys.exit(command.run(site_path, ivr_path, log_format, run_dir, only))
+    sys.exit(command.run(site_path, ivr_path, log_format, run_dir, only, state_dir))
 
 
 @main.command(short_help="Run one sidecar, as a service of its own.")
@@ -103,7 +113,8 @@ def serve(site_path: Path, ivr_path: Path, log_format: str, index: int) -> None:
     required=True,
     help="Where it keeps its files; one of its own.",
 )
-def exec_part(part: str, site_path: Path, ivr_path: Path, run_dir: Path) -> None:
+@STATE_DIR
+def exec_part(part: str, site_path: Path, ivr_path: Path, run_dir: Path, state_dir: Path | None) -> None:
     """Become Kamailio or RTPengine as this site needs it, for a service of its own.
 
     The process that you start turns into the daemon. systemd is told when it answers calls, and that it still does.
@@ -113,7 +124,7 @@ def exec_part(part: str, site_path: Path, ivr_path: Path, run_dir: Path) -> None
     """
     from cli import execute as command
 
-    sys.exit(command.run(part, site_path, ivr_path, run_dir))
+    sys.exit(command.run(part, site_path, ivr_path, run_dir, state_dir))
 
 
 @main.command("reload", short_help="Let a running Kamailio use a new TLS certificate.")

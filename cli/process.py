@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Protocol
 
 from cli import partline
+from cli.partlog import OWN_NAME
 from cli.programs import locate
 
 PROBE_PAUSE_S = 0.05
@@ -55,6 +56,8 @@ class ProcessSpec:
         ready: one probe of at most a second that tells whether it serves; raises nothing.
         pass_fds: descriptors it inherits under the same numbers.
         cwd: its working directory; None is the supervisor's.
+        prepare: what to do before each start. It returns more of the environment, and is given what takes lines for the
+            operator.
     """
 
     name: str
@@ -63,6 +66,11 @@ class ProcessSpec:
     ready: Callable[[], Awaitable[bool]]
     pass_fds: tuple[int, ...] = ()
     cwd: Path | None = None
+    prepare: Callable[[Callable[[str], None]], Mapping[str, str]] | None = None
+
+    def prepared(self, tell: Callable[[str], None]) -> dict[str, str]:
+        """Its environment after `prepare`. Raises nothing that `prepare` does not raise."""
+        return {**self.env, **(self.prepare(tell) if self.prepare else {})}
 
 
 class Process:
@@ -84,11 +92,16 @@ class Process:
         program = shutil.which(spec.argv[0], path=spec.env.get("PATH"))
         if program is None:
             raise StackError(f"{spec.name}: {spec.argv[0]} is not installed. `make setup` installs it.")
+        told: list[str] = []
+        env = await asyncio.to_thread(spec.prepared, told.append)
+        if told:
+            with suppress(Exception):
+                log(OWN_NAME, *told)
         output, writing = await _Output.open()
         try:
             child = await asyncio.create_subprocess_exec(
                 *(locate("setpriv"), "--pdeathsig", "TERM", "--", program, *spec.argv[1:]),
-                env=dict(spec.env),
+                env=env,
                 cwd=spec.cwd,
                 pass_fds=spec.pass_fds,
                 process_group=0,

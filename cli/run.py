@@ -18,6 +18,7 @@ from cli.key import missing_key
 from cli.partlog import PartLog, lost_notice, resolve_format
 from cli.ports import PARTS
 from cli.process import StackError
+from cli.registrations import state_dir_of
 from cli.stack import Stack
 from cli.stack import run as run_stack
 from sidecar.linewriter import LineWriter, share
@@ -27,7 +28,14 @@ LONGEST_RUN_DIR = 90
 """Octets. A Unix socket's whole name has at most 107."""
 
 
-def run(site_path: Path, ivr_path: Path, log_format: str, run_dir: Path | None, only: tuple[str, ...]) -> int:
+def run(
+    site_path: Path,
+    ivr_path: Path,
+    log_format: str,
+    run_dir: Path | None,
+    only: tuple[str, ...],
+    state_dir: Path | None = None,
+) -> int:
     """The exit status: 0 after a clean stop, 1 when the configuration is wrong or a part can't start."""
     site, findings = read_site(site_path)
     findings += read_ivr_file(ivr_path)[1]
@@ -60,7 +68,9 @@ def run(site_path: Path, ivr_path: Path, log_format: str, run_dir: Path | None, 
             cleanup.callback(writer.close)
         log = PartLog(errors, log_as)
         cleanup.callback(log.close)
-        stack = Stack(site, *paths, run_dir=run_dir.resolve(), parts=parts, log=log)
+        stack = Stack(
+            site, *paths, run_dir=run_dir.resolve(), state_dir=state_dir_of(site_path, state_dir), parts=parts, log=log
+        )
         try:
             asyncio.run(run_stack(stack, lambda: output.write(_announcement(site, parts))))
         except StackError as error:

@@ -32,7 +32,15 @@ class Stack:
     """
 
     def __init__(
-        self, site: Site, site_path: Path, ivr_path: Path, *, run_dir: Path, parts: Collection[str], log: PartLog
+        self,
+        site: Site,
+        site_path: Path,
+        ivr_path: Path,
+        *,
+        run_dir: Path,
+        parts: Collection[str],
+        log: PartLog,
+        state_dir: Path | None = None,
     ) -> None:
         """`parts` are those of `ports.PARTS` to run here; the others run elsewhere."""
         self._site = site
@@ -40,6 +48,7 @@ class Stack:
         self._site_path = site_path
         self._ivr_path = ivr_path
         self._run_dir = run_dir
+        self._state_dir = state_dir
         self._log = log
         self._sidecars: dict[str, Process] = {}
         self._daemons: dict[str, Process] = {}
@@ -56,7 +65,9 @@ class Stack:
         if "sidecars" in self._parts:
             await self._start_all(self._sidecar_specs())
         if "kamailio" in self._parts:
-            await self._start_all([kamailio_spec(self._site, self._site_path, self._ivr_path, self._run_dir)])
+            await self._start_all(
+                [kamailio_spec(self._site, self._site_path, self._ivr_path, self._run_dir, self._state_dir)]
+            )
 
     def _sidecar_specs(self) -> Iterator[ProcessSpec]:
         for index in range(self._site.sidecars.count):

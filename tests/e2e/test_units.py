@@ -71,6 +71,7 @@ class Unit:
                     "NOTIFY_SOCKET": str(self._socket),
                     "WATCHDOG_USEC": str(int(WATCHDOG_S * 1e6)),
                     "CACHE_DIRECTORY": str(self._folder / "cache"),
+                    "STATE_DIRECTORY": str(self._folder / "state"),
                 },
                 process_group=0,
                 stdin=asyncio.subprocess.DEVNULL,

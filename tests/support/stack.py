@@ -163,6 +163,7 @@ class RunningStack:
         self._process = await asyncio.create_subprocess_exec(
             *("setpriv", "--pdeathsig", "TERM", "--", *self._command, "run", "--log-format", "json"),
             *("--site", str(self.site_path), "--ivr", str(self.ivr_path)),
+            *("--state-dir", str(self.site_path.parent / "state")),
             cwd=self._cwd,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE if self.output is None else self.output,

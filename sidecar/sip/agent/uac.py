@@ -41,14 +41,23 @@ class Fork:
     def __init__(self, session: Session) -> None:
         self.session = session
         self.sdp: bytes | None = None  # of its last 18x
-        self.rseq: int | None = None   # of its last reliable 18x
+        self.rseq: int | None = None  # of its last reliable 18x
 
 
 class UacLeg(Leg):
     """An outgoing call, made by `UserAgent.invite`. `start` sends it."""
 
-    __slots__ = ("_cancel", "_cseq", "_floor_s", "_forks", "_invite", "_limit", "_provisional", "_request",
-                 "_transaction")
+    __slots__ = (
+        "_cancel",
+        "_cseq",
+        "_floor_s",
+        "_forks",
+        "_invite",
+        "_limit",
+        "_provisional",
+        "_request",
+        "_transaction",
+    )
 
     def __init__(self, core: Core, invite: OutgoingInvite, listener: Listener) -> None:
         super().__init__(core, invite.call_id, listener)
@@ -57,8 +66,8 @@ class UacLeg(Leg):
         self._floor_s = MIN_SE_S
         self._forks: dict[str, Fork] = {}
         self._cancel: Headers | None = None  # cancelled: the CANCEL's headers
-        self._provisional = False            # one has come, so CANCEL may be sent (9.1)
-        self._limit: Timer | None = None     # timer C, or how long a CANCEL may take
+        self._provisional = False  # one has come, so CANCEL may be sent (9.1)
+        self._limit: Timer | None = None  # timer C, or how long a CANCEL may take
         self._request = self._build()
         self._transaction: InviteClient | None = None
 
@@ -91,11 +100,26 @@ class UacLeg(Leg):
         invite, core = self._invite, self.core
         timer = refresh_headers(None, False, core.config, self._floor_s)
         route = [("Route", f"<{invite.route}>")] if invite.route else []
-        return Request("INVITE", invite.uri, [
-            ("Via", core.via()), ("Max-Forwards", str(max(invite.max_forwards, 0))), *route,
-            ("From", invite.from_), ("To", invite.to), ("Call-ID", invite.call_id), ("CSeq", f"{self._cseq} INVITE"),
-            core.contact, ALLOW, SUPPORTED, *timer, *invite.headers, SDP_TYPE,
-        ], invite.sdp)
+        return Request(
+            "INVITE",
+            invite.uri,
+            [
+                ("Via", core.via()),
+                ("Max-Forwards", str(max(invite.max_forwards, 0))),
+                *route,
+                ("From", invite.from_),
+                ("To", invite.to),
+                ("Call-ID", invite.call_id),
+                ("CSeq", f"{self._cseq} INVITE"),
+                core.contact,
+                ALLOW,
+                SUPPORTED,
+                *timer,
+                *invite.headers,
+                SDP_TYPE,
+            ],
+            invite.sdp,
+        )
 
     def _send(self) -> None:
         core = self.core

@@ -91,8 +91,16 @@ class UserAgent:
         return Counters(len(core.legs), len(core.users), len(core.transactions), core.timers.live)
 
     def invite(
-        self, uri: str, sdp: bytes, listener: Listener = ignore, *, from_: str | None = None, to: str | None = None,
-        headers: Headers = (), route: str | None = None, max_forwards: int = 70,
+        self,
+        uri: str,
+        sdp: bytes,
+        listener: Listener = ignore,
+        *,
+        from_: str | None = None,
+        to: str | None = None,
+        headers: Headers = (),
+        route: str | None = None,
+        max_forwards: int = 70,
     ) -> UacLeg:
         """Call uri with an offer.
 
@@ -111,8 +119,15 @@ class UserAgent:
         if not is_literal(destination.host):
             raise MalformedError(f"{destination.host} is not an IP address")
         invite = OutgoingInvite(
-            uri, f"{from_};tag={new_tag()}", to, f"{secrets.token_hex(12)}@{local.host}", sdp, headers, route,
-            destination, max_forwards,
+            uri,
+            f"{from_};tag={new_tag()}",
+            to,
+            f"{secrets.token_hex(12)}@{local.host}",
+            sdp,
+            headers,
+            route,
+            destination,
+            max_forwards,
         )
         leg = UacLeg(self._core, invite, listener)
         leg.start()

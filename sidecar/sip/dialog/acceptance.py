@@ -20,11 +20,26 @@ class Acceptance:
     initial: the INVITE made the dialog, so BYE has to wait for the ACK (15).
     """
 
-    __slots__ = ("_interval_s", "_left_s", "_timer", "_timers", "_transaction", "_user", "awaits_answer", "cseq",
-                 "initial")
+    __slots__ = (
+        "_interval_s",
+        "_left_s",
+        "_timer",
+        "_timers",
+        "_transaction",
+        "_user",
+        "awaits_answer",
+        "cseq",
+        "initial",
+    )
 
     def __init__(
-        self, user: AckUser, timers: Timers, transaction: InviteServer, cseq: int, *, awaits_answer: bool,
+        self,
+        user: AckUser,
+        timers: Timers,
+        transaction: InviteServer,
+        cseq: int,
+        *,
+        awaits_answer: bool,
         initial: bool,
     ) -> None:
         config = transaction.layer.config

@@ -51,9 +51,16 @@ class Dialog:
     def answering(cls, request: Request, local_tag: str) -> "Dialog":
         """The UAS's dialog of an INVITE (12.1.1)."""
         dialog = cls(
-            request.call_id, f"{request.header('to')};tag={local_tag}", local_tag,
-            request.required("from"), request.from_.tag or "", "", request.values("record-route"),
-            request.source, we_called=False, remote_cseq=request.cseq[0],
+            request.call_id,
+            f"{request.header('to')};tag={local_tag}",
+            local_tag,
+            request.required("from"),
+            request.from_.tag or "",
+            "",
+            request.values("record-route"),
+            request.source,
+            we_called=False,
+            remote_cseq=request.cseq[0],
         )
         dialog.refresh_target(request)
         return dialog
@@ -62,9 +69,16 @@ class Dialog:
     def calling(cls, request: Request, response: Response, peer: Address) -> "Dialog":
         """The UAC's dialog of a response above 100 to its INVITE (12.1.2)."""
         dialog = cls(
-            request.call_id, request.required("from"), request.from_.tag or "",
-            response.required("to"), response.to.tag or "", request.uri, [], peer,
-            we_called=True, local_cseq=request.cseq[0],
+            request.call_id,
+            request.required("from"),
+            request.from_.tag or "",
+            response.required("to"),
+            response.to.tag or "",
+            request.uri,
+            [],
+            peer,
+            we_called=True,
+            local_cseq=request.cseq[0],
         )
         dialog.set_routes(response)
         dialog.refresh_target(response)
@@ -101,11 +115,21 @@ class Dialog:
         if cseq is None:
             self.local_cseq += 1
             cseq = self.local_cseq
-        return Request(method, self.remote_target, [
-            ("Via", via), ("Max-Forwards", "70"), *[("Route", route) for route in self.routes],
-            ("From", self.local), ("To", self.remote), ("Call-ID", self.call_id), ("CSeq", f"{cseq} {method}"),
-            *headers,
-        ], body)
+        return Request(
+            method,
+            self.remote_target,
+            [
+                ("Via", via),
+                ("Max-Forwards", "70"),
+                *[("Route", route) for route in self.routes],
+                ("From", self.local),
+                ("To", self.remote),
+                ("Call-ID", self.call_id),
+                ("CSeq", f"{cseq} {method}"),
+                *headers,
+            ],
+            body,
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able; `from_dict` reads it back."""

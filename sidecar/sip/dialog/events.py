@@ -15,11 +15,11 @@ from sidecar.sip.message.message import Response
 class EndReason(StrEnum):
     """Why an answered leg ended without our asking."""
 
-    BYE = "bye"                          # the peer hung up
-    NO_ACK = "no_ack"                    # our 200 was never acknowledged (RFC 3261 13.3.1.4)
+    BYE = "bye"  # the peer hung up
+    NO_ACK = "no_ack"  # our 200 was never acknowledged (RFC 3261 13.3.1.4)
     SESSION_EXPIRED = "session_expired"  # no session refresh in time (RFC 4028 10)
-    GONE = "gone"                        # the peer answered an in-dialog request with 481, 408 or nothing (12.2.1.2)
-    FAILED = "failed"                    # our offer got no answer (13.2.2.4)
+    GONE = "gone"  # the peer answered an in-dialog request with 481, 408 or nothing (12.2.1.2)
+    FAILED = "failed"  # our offer got no answer (13.2.2.4)
 
 
 class Responder(Protocol):
@@ -134,7 +134,16 @@ class Ended:
 
 
 Event = (
-    Progressed | Answered | Rejected | Acked | ReOffered | ReAnswered | ReOfferRejected
-    | DigitReceived | Referred | Cancelled | Ended
+    Progressed
+    | Answered
+    | Rejected
+    | Acked
+    | ReOffered
+    | ReAnswered
+    | ReOfferRejected
+    | DigitReceived
+    | Referred
+    | Cancelled
+    | Ended
 )
 Listener = Callable[[Event], None]

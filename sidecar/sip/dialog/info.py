@@ -18,7 +18,7 @@ _DIGITS = {
     **{str(code): digit for code, digit in enumerate(DIGITS)},  # RFC 4733 3.2
 }
 _READ = 512  # octets of a body
-_BLANKS = " \t\0\""
+_BLANKS = ' \t\0"'
 _LINE = re.compile(r"[\r\n]++")
 _SEPARATOR = re.compile(r"[=:]")
 _LONGEST_MS = 99_999

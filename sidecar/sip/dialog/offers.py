@@ -28,11 +28,11 @@ class OutgoingOffers:
 
     def __init__(self, session: InviteUsage) -> None:
         self._session = session
-        self.wanted: Offer | None = None     # to be sent when that is allowed; the latest wins
+        self.wanted: Offer | None = None  # to be sent when that is allowed; the latest wins
         self.under_way: Offer | None = None
         self._invite: InviteClient | None = None
         self._glare: Timer | None = None
-        self._stuck: Timer | None = None     # for a peer that sends 100 and then nothing
+        self._stuck: Timer | None = None  # for a peer that sends 100 and then nothing
         self._floor_s = MIN_SE_S
 
     @property

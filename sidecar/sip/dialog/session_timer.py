@@ -113,9 +113,7 @@ class SessionTimer:
         self._half = self._end = None
 
 
-def refresh_headers(
-    interval_s: int | None, we_refresh: bool, config: UaConfig, floor_s: int
-) -> list[tuple[str, str]]:
+def refresh_headers(interval_s: int | None, we_refresh: bool, config: UaConfig, floor_s: int) -> list[tuple[str, str]]:
     """Session-Expires and Min-SE of our own request: the roles of a running timer stay (RFC 4028 7.1, 7.4).
 
     interval_s None: no timer runs, so ask for the configured one. floor_s: the highest Min-SE of the 422s so far.

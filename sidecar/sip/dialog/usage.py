@@ -13,9 +13,9 @@ from sidecar.sip.transaction.client import ignore_response
 
 
 class SessionState(StrEnum):
-    EARLY = "early"          # UAC: the callee has sent a provisional response
+    EARLY = "early"  # UAC: the callee has sent a provisional response
     CONFIRMED = "confirmed"  # a 2xx was sent or received
-    ENDING = "ending"        # we have sent BYE, or will when the ACK comes; no more events
+    ENDING = "ending"  # we have sent BYE, or will when the ACK comes; no more events
     ENDED = "ended"
 
 
@@ -33,8 +33,18 @@ class InviteUsage:
     waits for our answer.
     """
 
-    __slots__ = ("_bye_headers", "_last_ack", "acceptance", "core", "dialog", "negotiated", "owner", "pending", "state",
-                 "timer")
+    __slots__ = (
+        "_bye_headers",
+        "_last_ack",
+        "acceptance",
+        "core",
+        "dialog",
+        "negotiated",
+        "owner",
+        "pending",
+        "state",
+        "timer",
+    )
 
     def __init__(self, core: Core, dialog: Dialog, owner: Owner, state: SessionState) -> None:
         self.core = core

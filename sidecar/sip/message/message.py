@@ -29,18 +29,52 @@ Index = dict[str, list[str]]
 _NOWHERE = Address("", 0)
 _BARE_RPORT = re.compile(r";\s*+rport(?=\s*+(?:;|$))", re.IGNORECASE)
 _COMPACT = {
-    "i": "call-id", "m": "contact", "e": "content-encoding", "l": "content-length", "c": "content-type",
-    "f": "from", "s": "subject", "k": "supported", "t": "to", "v": "via", "x": "session-expires",
-    "o": "event", "u": "allow-events", "r": "refer-to", "b": "referred-by", "d": "request-disposition",
-    "a": "accept-contact", "j": "reject-contact", "y": "identity", "n": "identity-info",
+    "i": "call-id",
+    "m": "contact",
+    "e": "content-encoding",
+    "l": "content-length",
+    "c": "content-type",
+    "f": "from",
+    "s": "subject",
+    "k": "supported",
+    "t": "to",
+    "v": "via",
+    "x": "session-expires",
+    "o": "event",
+    "u": "allow-events",
+    "r": "refer-to",
+    "b": "referred-by",
+    "d": "request-disposition",
+    "a": "accept-contact",
+    "j": "reject-contact",
+    "y": "identity",
+    "n": "identity-info",
 }
 """RFC 3261 7.3.3 and the IANA registry."""
 LONG_NAMES = {
     **_COMPACT,
-    **{name: name.lower() for name in (
-        "Via", "From", "To", "Call-ID", "CSeq", "Contact", "Max-Forwards", "Content-Length", "Content-Type",
-        "Route", "Record-Route", "Allow", "Supported", "Require", "User-Agent", "Subject", "Accept",
-    )},
+    **{
+        name: name.lower()
+        for name in (
+            "Via",
+            "From",
+            "To",
+            "Call-ID",
+            "CSeq",
+            "Contact",
+            "Max-Forwards",
+            "Content-Length",
+            "Content-Type",
+            "Route",
+            "Record-Route",
+            "Allow",
+            "Supported",
+            "Require",
+            "User-Agent",
+            "Subject",
+            "Accept",
+        )
+    },
 }
 """The names of nearly every header line: for them `long_name` needs no `lower()`."""
 
@@ -159,8 +193,15 @@ class Response(Message):
     __slots__ = ("fault", "local", "reason", "status")
 
     def __init__(
-        self, status: int, reason: str, fields: list[tuple[str, str]], body: bytes = b"", index: Index | None = None,
-        fault: MalformedError | None = None, *, local: bool = False,
+        self,
+        status: int,
+        reason: str,
+        fields: list[tuple[str, str]],
+        body: bytes = b"",
+        index: Index | None = None,
+        fault: MalformedError | None = None,
+        *,
+        local: bool = False,
     ) -> None:
         super().__init__(fields, body, index)
         self.fault = fault
@@ -185,7 +226,12 @@ class Request(Message):
     __slots__ = ("fault", "method", "reply_to", "source", "uri")
 
     def __init__(
-        self, method: str, uri: str, fields: list[tuple[str, str]], body: bytes = b"", index: Index | None = None,
+        self,
+        method: str,
+        uri: str,
+        fields: list[tuple[str, str]],
+        body: bytes = b"",
+        index: Index | None = None,
         fault: MalformedError | None = None,
     ) -> None:
         super().__init__(fields, body, index)
@@ -218,8 +264,12 @@ class Request(Message):
         lines[0] = _BARE_RPORT.sub(f";rport={source_port}", top, count=1) + added + rest
 
     def reply(
-        self, status: int, reason: str | None = None, to_tag: str | None = None,
-        headers: Headers = (), body: bytes = b"",
+        self,
+        status: int,
+        reason: str | None = None,
+        to_tag: str | None = None,
+        headers: Headers = (),
+        body: bytes = b"",
     ) -> bytes:
         """The bytes of a response to this request (RFC 3261 8.2.6.2). to_tag is added unless To has one.
 

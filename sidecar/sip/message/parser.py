@@ -6,9 +6,19 @@ from sidecar.sip.message.message import LONG_NAMES, Index, Request, Response, lo
 
 _LINE_END = b"\r\n"
 _METHODS = frozenset(("INVITE", "ACK", "BYE", "CANCEL", "OPTIONS", "UPDATE", "INFO", "PRACK"))  # known to be tokens
-_ONCE = frozenset((
-    "from", "to", "call-id", "cseq", "max-forwards", "content-length", "content-type", "session-expires", "min-se",
-))
+_ONCE = frozenset(
+    (
+        "from",
+        "to",
+        "call-id",
+        "cseq",
+        "max-forwards",
+        "content-length",
+        "content-type",
+        "session-expires",
+        "min-se",
+    )
+)
 """Headers that a message may have only once."""
 
 

@@ -25,7 +25,11 @@ class ClientTransaction(Transaction):
     __slots__ = ("on_end", "on_response", "request")
 
     def __init__(
-        self, layer: LayerState, request: Request, destination: Address, on_response: Callable[[Response], None],
+        self,
+        layer: LayerState,
+        request: Request,
+        destination: Address,
+        on_response: Callable[[Response], None],
         on_end: Callable[[], None] | None = None,
     ) -> None:
         invite = request.method == "INVITE"
@@ -62,9 +66,14 @@ class InviteClient(ClientTransaction):
         request = self.request
         assert request is not None
         fields = [
-            ("Via", request.index["via"][0]), ("Max-Forwards", "70"), *_routes(request),
-            ("From", request.index["from"][0]), ("To", request.index["to"][0]), ("Call-ID", request.call_id),
-            ("CSeq", f"{request.cseq[0]} CANCEL"), *headers,
+            ("Via", request.index["via"][0]),
+            ("Max-Forwards", "70"),
+            *_routes(request),
+            ("From", request.index["from"][0]),
+            ("To", request.index["to"][0]),
+            ("Call-ID", request.call_id),
+            ("CSeq", f"{request.cseq[0]} CANCEL"),
+            *headers,
         ]
         cancel = Request("CANCEL", request.uri, fields)
         NonInviteClient(self.layer, cancel, self.destination, ignore_response).start()
@@ -127,11 +136,19 @@ def _acknowledge(transaction: ClientTransaction, response: Response) -> None:
     request = transaction.request
     assert request is not None
     transaction.request = None
-    ack = Request("ACK", request.uri, [
-        ("Via", request.index["via"][0]), ("Max-Forwards", "70"), *_routes(request),
-        ("From", request.index["from"][0]), ("To", response.index["to"][0]), ("Call-ID", request.call_id),
-        ("CSeq", f"{request.cseq[0]} ACK"),
-    ])
+    ack = Request(
+        "ACK",
+        request.uri,
+        [
+            ("Via", request.index["via"][0]),
+            ("Max-Forwards", "70"),
+            *_routes(request),
+            ("From", request.index["from"][0]),
+            ("To", response.index["to"][0]),
+            ("Call-ID", request.call_id),
+            ("CSeq", f"{request.cseq[0]} ACK"),
+        ],
+    )
     transaction.sent = ack.serialise()
     resend(transaction, None)
     transaction.start_limit(Input.D, transaction.layer.config.timeout_s)

@@ -38,16 +38,17 @@ class TransactionLayer(LayerState):
         return transaction
 
     def send_invite(
-        self, request: Request, destination: Address, on_response: Callable[[Response], None],
+        self,
+        request: Request,
+        destination: Address,
+        on_response: Callable[[Response], None],
         on_end: Callable[[], None] | None = None,
     ) -> InviteClient:
         transaction = InviteClient(self, request, destination, on_response, on_end)
         transaction.start()
         return transaction
 
-    def send_request(
-        self, request: Request, destination: Address, on_response: Callable[[Response], None]
-    ) -> None:
+    def send_request(self, request: Request, destination: Address, on_response: Callable[[Response], None]) -> None:
         """Send a request other than INVITE and ACK."""
         NonInviteClient(self, request, destination, on_response).start()
 

@@ -29,13 +29,13 @@ class State(StrEnum):
 
 
 class Input(StrEnum):
-    REQUEST = "request"            # server: the request again
+    REQUEST = "request"  # server: the request again
     ACK = "ack"
-    PROVISIONAL = "1xx"            # server: from the transaction user; client: from the network
+    PROVISIONAL = "1xx"  # server: from the transaction user; client: from the network
     SUCCESS = "2xx"
     FAILURE = "3xx-6xx"
     TRANSPORT_ERROR = "transport error"
-    TRYING_DUE = "100 due"         # 17.2.1: the transaction sends 100 when its user sends nothing
+    TRYING_DUE = "100 due"  # 17.2.1: the transaction sends 100 when its user sends nothing
     A = "A"
     B = "B"
     D = "D"

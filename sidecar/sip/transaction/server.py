@@ -32,8 +32,12 @@ class ServerTransaction(Transaction):
         self.on_cancel: Callable[[Request], None] | None = None
 
     def respond(
-        self, status: int, reason: str | None = None, to_tag: str | None = None,
-        headers: Headers = (), body: bytes = b"",
+        self,
+        status: int,
+        reason: str | None = None,
+        to_tag: str | None = None,
+        headers: Headers = (),
+        body: bytes = b"",
     ) -> None:
         """The transaction user's response (`Request.reply`). After a final response it is dropped."""
         request = self.request
