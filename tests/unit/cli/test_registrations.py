@@ -119,7 +119,7 @@ def test_what_can_still_be_read_is_used_elsewhere(folders: tuple[Path, Path], mo
         assert make_ready(file, run_dir, told.append) == {VARIABLE: "1"}
         with closing(sqlite3.connect(run_dir / LINK)) as database:
             assert database.execute("SELECT contact FROM location").fetchall() == [("sip:me",)] * count
-            database.execute("INSERT INTO location (ruid, contact) VALUES ('b', 'sip:me')")
+            database.execute("INSERT INTO location (ruid, contact) VALUES (?, 'sip:me')", (str(count),))
             database.commit()
     assert len(told) == 2
 
