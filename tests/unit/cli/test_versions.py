@@ -74,7 +74,7 @@ def test_only_the_daemons_of_the_parts_at_hand_are_asked(monkeypatch: pytest.Mon
 def test_one_that_is_missing_is_named_with_its_packages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(versions, "locate", lambda name: f"/nonexistent/{name}")
     assert versions.problems(["kamailio"]) == [
-        "Kamailio is not installed: apt-get install kamailio kamailio-python3-modules kamailio-sqlite-modules kamailio-tls-modules"
+        f"Kamailio is not installed: apt-get install {versions.KAMAILIO_PACKAGES}"
     ]
 
 
