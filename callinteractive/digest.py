@@ -9,28 +9,26 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from importlib import import_module
+from typing import Any, NamedTuple, cast
 
-# Not OpenSSL's: Kamailio's TLS module and Python share that library in one process, and 5.6 does not bear it.
-try:
-    from _md5 import md5 as _md5  # type: ignore[import-not-found]
-except ImportError:
-    _md5 = hashlib.md5
-try:
-    from _sha256 import sha256 as _sha256  # type: ignore[import-not-found]
-except ImportError:
-    try:
-        from _sha2 import sha256 as _sha256  # type: ignore[import-not-found]  # Python 3.12
-    except ImportError:
-        _sha256 = hashlib.sha256
+
+def _hash(name: str, *modules: str) -> Callable[[bytes], Any]:
+    """Python's own. Not OpenSSL's: Kamailio's TLS module shares that library with Python, and 5.6 does not bear it."""
+    for module in modules:
+        with suppress(ImportError, AttributeError):
+            return cast(Callable[[bytes], Any], getattr(import_module(module), name))
+    return cast(Callable[[bytes], Any], getattr(hashlib, name))
+
 
 MOST_CHALLENGES = 8
 _LONGEST = 2048
 _SCHEME = re.compile(r"\s*digest\s+", re.IGNORECASE)
 _PARAMETER = re.compile(r'([A-Za-z-]{1,32})\s*=\s*(?:"((?:[^"\\]|\\.)*+)"|([^\s",]*+))\s*(?:,\s*|$)', re.DOTALL)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_ALGORITHMS: dict[str, Callable[[bytes], object]] = {"md5": _md5, "sha-256": _sha256}
+_ALGORITHMS = {"md5": _hash("md5", "_md5"), "sha-256": _hash("sha256", "_sha2", "_sha256")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +134,7 @@ def _hash_of(challenge: Challenge) -> Callable[[str], str] | None:
     make = _ALGORITHMS.get((challenge.algorithm or "md5").lower().removesuffix("-sess"))
     if make is None:
         return None
-    return lambda text: make(text.encode("utf-8", "surrogateescape")).hexdigest()  # type: ignore[attr-defined]
+    return lambda text: str(make(text.encode("utf-8", "surrogateescape")).hexdigest())
 
 
 def _unquoted(text: str) -> str:

@@ -9,10 +9,11 @@ from ipaddress import IPv4Network, IPv6Network
 from typing import Literal, NamedTuple
 
 from callinteractive.actions import Context
+from callinteractive.secret import Secret
 
 IdentityHeader = Literal["from", "pai", "rpid"]
 """Where a carrier looks for the caller's number: From, P-Asserted-Identity, Remote-Party-ID."""
-TRUNK_CALLS, TRUNK_SETUPS = 2000, 500
+TRUNK_CALLS, TRUNK_SETUPS = 2000, 2000
 EXTENSION_CALLS, EXTENSION_SETUPS = 30, 10
 """How many calls they may have at once, and start in a second."""
 DEFAULT_IDENTITY: tuple[IdentityHeader, ...] = ("from", "pai")
@@ -93,22 +94,63 @@ class Tls:
 
 
 @dataclass(frozen=True, slots=True)
-class Trunk:
-    """A carrier: calls come from `sources`, external numbers go to `to` (a SIP URI), if it has one.
+class Login:
+    """A user name and its password. `realm`: the only one that may ask for them; None for any."""
 
-    `identity` is the headers that tell it the caller's number (A5); From is anonymous where it is not among them.
-    `is_trusted` lets its callers choose the context and option they enter. `anchors_media` takes the media of proxied
-    calls from and to it through RTPengine. `max_calls` and `max_setups_per_s` limit the calls that it sends.
+    username: str
+    password: Secret
+    realm: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """We register with the carrier. It sends its calls to `contact_user`; `number` is what such a call has dialled."""
+
+    contact_user: str
+    expires_s: int = 600
+    number: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NumberFormat:
+    """How a number is changed: `strip` characters are taken off its front, then `prefix` is put there."""
+
+    strip: int = 0
+    prefix: str = ""
+
+    def apply(self, number: str) -> str:
+        return self.prefix + number[self.strip :]
+
+
+@dataclass(frozen=True, slots=True)
+class Trunk:
+    """A carrier: calls come from `sources`, external numbers go to `to` (SIP URIs, the first that takes them).
+
+    `source_names` are host names in place of addresses. `login` is for carriers that ask us for a password; `inbound`
+    for those that we ask, wherever they call from. `identity` is the headers that tell it the caller's number (A5);
+    From is anonymous where it is not among them. `is_trusted` lets its callers choose the context and option they
+    enter. `anchors_media` takes the media of proxied calls from and to it through RTPengine. `max_calls` and
+    `max_setups_per_s` limit the calls that it sends, `max_calls_out` those that it gets. `is_probed`: it gets OPTIONS.
+    `codecs`, by their names in SDP, are all that it is offered and may use; empty for any.
     """
 
     name: str
     sources: tuple[IPv4Network | IPv6Network, ...] = ()
-    to: str | None = None
+    to: tuple[str, ...] = ()
     identity: tuple[IdentityHeader, ...] = DEFAULT_IDENTITY
     is_trusted: bool = False
     anchors_media: bool = False
     max_calls: int = TRUNK_CALLS
     max_setups_per_s: int = TRUNK_SETUPS
+    source_names: tuple[str, ...] = ()
+    login: Login | None = None
+    inbound: Login | None = None
+    registration: Registration | None = None
+    max_calls_out: int | None = None
+    number: NumberFormat = NumberFormat()
+    inbound_number: NumberFormat = NumberFormat()
+    is_probed: bool = True
+    codecs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,9 +280,16 @@ class Site:
     @property
     def names(self) -> frozenset[str]:
         """The host names, not addresses, that calls are sent to: of trunks and of fixed phones. In lower case."""
-        uris = [trunk.to for trunk in self.trunks] + [extension.contact for extension in self.extensions]
-        hosts = {re.split("[:;]", uri.partition(":")[2].rpartition("@")[2])[0].lower() for uri in uris if uri}
+        uris = [uri for trunk in self.trunks for uri in trunk.to]
+        uris += [extension.contact for extension in self.extensions if extension.contact]
+        hosts = {re.split("[:;]", uri.partition(":")[2].rpartition("@")[2])[0].lower() for uri in uris}
         return frozenset(host for host in hosts if re.search("[a-z]", host) and not host.startswith("["))
+
+    @property
+    def secret_variables(self) -> frozenset[str]:
+        """The environment variables that hold passwords of trunks."""
+        logins = [login for trunk in self.trunks for login in (trunk.login, trunk.inbound) if login]
+        return frozenset(login.password.variable for login in logins if login.password.variable)
 
     @property
     def anchors_media(self) -> bool:

@@ -88,7 +88,7 @@ class Directory:
 
 
 def _configured_hosts(site: Site) -> frozenset[str]:
-    gateways = (trunk.to.rpartition("@")[2].removeprefix("sip:") for trunk in site.trunks if trunk.to)
+    gateways = (uri.rpartition("@")[2].removeprefix("sip:") for trunk in site.trunks for uri in trunk.to)
     networks = (network for trunk in site.trunks for network in trunk.sources)
     carriers = (str(network.network_address) for network in networks if network.num_addresses == 1)
     phones = (extension.contact_host for extension in site.extensions if extension.contact_host)

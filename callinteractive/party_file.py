@@ -15,23 +15,25 @@ from callinteractive.model import (
     Trunk,
 )
 from callinteractive.spelling import check_extended, check_identifier, read_network, read_sip_uri
+from callinteractive.trunk_file import TRUNK_KEYS, read_gateways, read_trunk_options
 
 _LIMITS = ("max_calls", "max_setups_per_s")
 
 
 def read_trunk(value: Value) -> Trunk:
-    section = value.section("name", "from", "to", "identity", "trusted", "anchor_media", *_LIMITS)
+    section = value.section("name", "from", "to", "identity", "trusted", "anchor_media", *_LIMITS, *TRUNK_KEYS)
     trunk = Trunk(
         name=section["name"].checked(check_identifier),
         sources=tuple(network for item in section["from"].items() if (network := read_network(item))),
-        to=read_sip_uri(section["to"])[0],
+        to=read_gateways(section["to"]),
         identity=_identity(section["identity"]),
         is_trusted=section["trusted"].boolean(False),
         anchors_media=section["anchor_media"].boolean(False),
         max_calls=section["max_calls"].integer(TRUNK_CALLS, 1, MOST),
         max_setups_per_s=section["max_setups_per_s"].integer(TRUNK_SETUPS, 1, MOST),
+        **read_trunk_options(section),
     )
-    if not trunk.sources and not trunk.to:
+    if not (trunk.sources or trunk.to):
         value.wrong('needs from (["127.0.0.2/32"], whose calls are accepted), to ("sip:127.0.0.2:5080"), or both')
     return trunk
 

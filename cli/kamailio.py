@@ -62,6 +62,7 @@ def kamailio_spec(
             **({"CALLINTERACTIVE_TLS": "1"} if files else {}),
             # Kept in the environment of a service, it lets dialogs outlive a restart of Kamailio.
             VARIABLE: shared_key(),
+            **{name: os.environ[name] for name in site.secret_variables if name in os.environ},
             # Only where the site names a host: without it Kamailio never asks a name server.
             **({"CALLINTERACTIVE_NAMES": "1"} if site.names else {}),
         },
@@ -91,7 +92,7 @@ def _dispatcher_list(site: Site) -> str:
     pool, addresses = site.sidecars, site.sidecars.addresses
     groups = sidecar_groups(pool).items()
     lines = [f"{group} sip:{addresses[member]}" for name, group in groups for member in pool.members(name)]
-    lines += [f"{TRUNKS} {trunk.to}" for trunk in site.trunks if trunk.to]
+    lines += [f"{TRUNKS} {uri}" for trunk in site.trunks if trunk.is_probed for uri in trunk.to]
     return "\n".join((*lines, ""))
 
 

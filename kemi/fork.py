@@ -1,22 +1,27 @@
 """One INVITE rings several numbers at once: its branches, their replies, and what came of them (A10-A13).
 
 When a branch fails with 5xx or is silent, the next one for the same number takes its place, if there is one: the next
-trunk. What belongs to one branch is added in its branch route, so that no other branch has it.
+trunk. So it does when a trunk wants a password that we don't have; if we have it, the same trunk gets it. What belongs
+to one branch is added in its branch route, so that no other branch has it.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from callinteractive.headers import AnsweredHeader
 from callinteractive.identity import Identity
 from callinteractive.model import DEFAULT_IDENTITY, IdentityHeader
-from kemi import identity, ksr, nat
+from kemi import cseq, identity, ksr, nat
 from kemi.anchor import CROSSING_S, MediaAnchor
+from kemi.challenge import ASKED_IN, Challenges
 from kemi.ksr import Route
+from kemi.limits import Limits
 from kemi.record_route import RecordRoute
 from kemi.refusal import Refused
+from kemi.resting import rest
 from kemi.transaction import Branch, BranchPlan, transaction
 
 MOST_BRANCHES = 30
@@ -25,6 +30,7 @@ SILENT_MS = 4_000
 """A target that has not even said 100 by then is not there."""
 _BY_MACHINES = (404, 408, 410, 415, 420, 480, 481, 482, 483, 484, 488)
 """What an address or a machine answers, not a person."""
+_NO_CODE = 700
 MARGIN_S = 2
 """How much longer we wait for a peer that rings for us when its time is up."""
 
@@ -34,7 +40,7 @@ class BranchSpec:
     """Where a branch goes, the header lines that only it gets, and where its peer looks for the caller's number.
 
     `is_spiral`: it leads to ourselves. `is_anchored`: its media goes through RTPengine. `number`: what was dialled;
-    `is_extension`: it is one of our extensions.
+    `is_extension`: it is one of our extensions. `trunk`: the name of the trunk, if it is one; `is_probed`: as there.
     """
 
     uri: str
@@ -44,6 +50,8 @@ class BranchSpec:
     is_anchored: bool = False
     number: str = ""
     is_extension: bool = False
+    trunk: str = ""
+    is_probed: bool = True
 
 
 Target = tuple[BranchSpec, ...]
@@ -68,9 +76,11 @@ class ForkOptions:
 class Forks:
     """Forks INVITEs and follows their branches."""
 
-    def __init__(self, media: MediaAnchor, record_route: RecordRoute) -> None:
+    def __init__(self, media: MediaAnchor, record_route: RecordRoute, challenges: Challenges, limits: Limits) -> None:
         self._media = media
         self._record_route = record_route
+        self._challenges = challenges
+        self._limits = limits
 
     def fork(self, targets: Sequence[Target], options: ForkOptions) -> None:
         """Send the INVITE at hand to the first branch of each target. Raises Refused."""
@@ -99,7 +109,7 @@ class Forks:
         transaction.branches_used = index + 1
         plan = transaction.plans[uri]
         media = self._media.on_branch(early_media=transaction.early_media) if plan.is_anchored else ""
-        transaction.branches[index] = Branch(uri, media)
+        transaction.branches[index] = Branch(uri, media, plan.proofs)
         if plan.is_anchored and not media:
             ksr.drop()  # the callee would learn where the caller's media is
             return
@@ -107,9 +117,13 @@ class Forks:
             ksr.replace_from(plan.from_)
         if plan.lines:
             ksr.append_headers(plan.lines)
+        if plan.proofs:
+            cseq.shift(plan.proofs)
         nat.follow_alias()
+        if plan.trunk:
+            self._limits.begin_out(plan.trunk, index)
         if not plan.is_spiral:
-            self._record_route.on_branch(media)
+            self._record_route.on_branch(media, plan.proofs)
 
     def on_reply(self) -> None:
         """Reply route: who rings, and what the caller may hear of it (A12)."""
@@ -118,6 +132,8 @@ class Forks:
             index = ksr.branch_index()
             branch = transaction.branches.get(index)
             nat.mark_reply(is_alias=branch is not None and nat.has_alias(branch.uri))
+            if branch and branch.shift:
+                cseq.shift(-branch.shift)
             if status < 200:
                 self._on_provisional(status, index)
             elif status < 300:
@@ -142,6 +158,8 @@ class Forks:
         if branch and (told := transaction.plans[branch.uri].answered):
             who = replace(AnsweredHeader.parse(told), source=ksr.source()[0])
             ksr.append_headers(f"{who.NAME}: {who}\r\n")
+        if branch:
+            self._limits.answer_out(transaction.plans[branch.uri].trunk, index)
         if transaction.differs_in_from and (from_ := transaction.plans[transaction.branches[index].uri].from_):
             ksr.keep_replaced_from(from_)
         if not transaction.is_anchored:
@@ -153,8 +171,11 @@ class Forks:
             self._media.on_success(media, early_media=transaction.early_media)
 
     def _on_refusal(self, status: int, index: int) -> None:
-        what = "stopped" if status == 487 else "failed" if status in _BY_MACHINES or status >= 500 else "refused"
-        _tell(index, f"{what}: {status} {ksr.reason()[:80]}")
+        if status in ASKED_IN:
+            self._challenges.note(index, status)
+        else:
+            what = "stopped" if status == 487 else "failed" if status in _BY_MACHINES or status >= 500 else "refused"
+            _tell(index, f"{what}: {status} {ksr.reason()[:80]}")
         _note_ringing(index, rings=False)
         if status == 486:
             transaction.is_busy = True
@@ -171,13 +192,30 @@ class Forks:
         is_silent = timed_out and not ksr.branch_replied()
         if timed_out:
             _tell(index, "does not answer SIP" if is_silent else "nobody answered in time")
-        if ksr.is_cancelled() or not (is_silent or 500 <= ksr.failure_code() < 600):
-            return
+        code = ksr.failure_code()
         # Not by the Request-URI: in a branch's failure route it is that of the first branch, whichever failed.
-        next_uri = transaction.plans[transaction.branches[index].uri].next_uri
-        if next_uri and transaction.branches_used < MOST_BRANCHES:
-            ksr.set_request_uri(next_uri)
-            _relay()
+        uri = transaction.branches[index].uri
+        plan = transaction.plans[uri]
+        if plan.trunk:
+            self._limits.end_out(plan.trunk, index)
+        if ksr.is_cancelled():
+            return
+        can_go_on = transaction.branches_used < MOST_BRANCHES
+        if plan.trunk and code in ASKED_IN and can_go_on:
+            again = self._challenges.answer(index, code, plan, nat.without_alias(uri))
+            if again:
+                transaction.plans[uri] = again
+                _try(uri)
+                return
+        if code in ASKED_IN:
+            _tell(index, f"failed: {code}, it wants a password")
+        elif code < (transaction.failure or _NO_CODE):
+            transaction.failure = code
+        if is_silent and not plan.is_probed:
+            rest(uri, time.time())
+        is_refused = bool(plan.trunk) and (code in ASKED_IN or (code == 403 and plan.proofs > 0))
+        if (is_silent or 500 <= code < 600 or is_refused) and plan.next_uri and can_go_on:
+            _try(plan.next_uri)
 
     def on_all_failed(self) -> None:
         """Failure route: nobody has answered."""
@@ -191,10 +229,16 @@ class Forks:
                 self._media.release(media, after_s=after_s)
 
 
+def _try(uri: str) -> None:
+    ksr.set_request_uri(uri)
+    _relay()
+
+
 def _ring(uris: Sequence[str], timeout_s: int, *, early_media: bool) -> None:
     transaction.early_media = early_media
     transaction.ringing = set()
     transaction.is_busy = False
+    transaction.failure = 0
     ksr.set_request_uri(uris[0])
     for uri in uris[1:]:
         ksr.append_branch(uri)
@@ -226,8 +270,17 @@ def _plan_branches(targets: Sequence[Target], options: ForkOptions) -> None:
             label = f"{options.call_id}: {spec.number}" if spec.number else ""
             tells = options.tells_who and spec.number
             answered = str(AnsweredHeader(spec.number, spec.is_extension)) if tells else ""
-            plan = BranchPlan(view.from_ or own, lines, next_uri, spec.is_spiral, spec.is_anchored, label, answered)
-            transaction.plans[spec.uri] = plan
+            transaction.plans[spec.uri] = BranchPlan(
+                view.from_ or own,
+                lines,
+                next_uri,
+                spec.is_spiral,
+                spec.is_anchored,
+                label,
+                answered,
+                spec.trunk,
+                is_probed=spec.is_probed,
+            )
 
 
 def _note_ringing(index: int, *, rings: bool) -> None:
@@ -268,6 +321,9 @@ def outcome() -> tuple[int, str]:
         return 408, "Request Timeout"
     if transaction.is_busy:
         return 486, "Busy Here"
+    if code in ASKED_IN:
+        # Not the caller is asked. tm prefers these to all other refusals, so it has not told us how the others failed.
+        code = transaction.failure or 503
     # Forwarding rules of the numbers are ignored (A10).
     return (480, "Temporarily Unavailable") if code < 400 else (code, "")
 

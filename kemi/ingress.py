@@ -10,7 +10,7 @@ from callinteractive.facts import facts_of_new_call
 from callinteractive.headers import AnchorHeader, CallHeader, EntryHeader, TransferHeader
 from callinteractive.model import Address, Extension, Ivr, Site, Trunk
 from callinteractive.numbers import Directory
-from kemi import identity, ksr, nat
+from kemi import cseq, identity, ksr, nat
 from kemi.anchor import Anchoring, MediaAnchor
 from kemi.checks import check
 from kemi.facts import find_identity, new_call_id, parse_dialled, uri_parameters
@@ -109,6 +109,8 @@ class Ingress:
             self._limits.end(ksr.from_tag() if mark.is_from_caller else ksr.to_tag())
         if mark.media:
             self._media.on_request(mark.media)
+        if mark.shift and mark.is_from_caller:
+            cseq.on_in_dialog_request(mark.shift)
         if not ksr.relay():
             raise Refused(503, "Service Unavailable")
 

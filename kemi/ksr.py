@@ -477,6 +477,11 @@ def is_cancelled() -> bool:
     return KSR.tm.t_is_canceled() > 0
 
 
+def transaction_id() -> str:
+    """What tells the transaction of the message at hand from all others that live."""
+    return f"{_text_of_number('$T(id_index)')}.{_text_of_number('$T(id_label)')}"
+
+
 def branch_timed_out() -> bool:
     """In a failure route: whether our timer ended the branch, not an answer."""
     return KSR.tm.t_branch_timeout() > 0
@@ -705,6 +710,11 @@ def _lenient(variable: str) -> str:
     """A pseudo-variable's value that is not UTF-8."""
     octets = bytes.fromhex(_text(KSR.pv.get(f"$({variable}{{s.encode.hexa}})")))
     return octets.decode("utf-8", "replace")
+
+
+def _text_of_number(variable: str) -> str:
+    value = KSR.pv.get(variable)
+    return "" if value is None else str(value)
 
 
 def _text(value: str | int | None) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Iterable
 
 from callinteractive.limits import OVERLOAD_RETRY_S
 from callinteractive.model import Extension, Ivr, Trunk
@@ -33,7 +34,8 @@ class TooManyCalls(Refused):
 class Limits:
     """Counts the calls that enter."""
 
-    def __init__(self) -> None:
+    def __init__(self, trunks: Iterable[Trunk] = ()) -> None:
+        self._most_out = {trunk.name: trunk.max_calls_out for trunk in trunks if trunk.max_calls_out is not None}
         self._counted_at = float("-inf")
         self._begun = False
         """The request at hand has been counted."""
@@ -60,6 +62,36 @@ class Limits:
         key = _key(ksr.from_tag())
         ksr.keep_text(_CALLS, key, f"{ksr.text_of(_CALLS, key)}\n{name}")
 
+    # --- Calls to a trunk: each branch to it is one, from its INVITE to its failure, or to the end of its call
+
+    def has_room(self, trunk: Trunk) -> bool:
+        """Whether the trunk may get one more call."""
+        most, name = trunk.max_calls_out, _out(trunk.name)
+        if most is None or ksr.count_of(_COUNTS, name) < most:
+            return True
+        self._count_anew(name)
+        return ksr.count_of(_COUNTS, name) < most
+
+    def begin_out(self, trunk: str, index: int) -> None:
+        """Branch route: the INVITE goes to the trunk."""
+        if trunk in self._most_out:
+            ksr.count_up(_COUNTS, _out(trunk))
+            ksr.keep_text(_CALLS, _branch_key(index), _out(trunk))
+
+    def end_out(self, trunk: str, index: int) -> None:
+        """That branch has failed."""
+        if trunk in self._most_out:
+            self._end(_branch_key(index))
+
+    def answer_out(self, trunk: str, index: int) -> None:
+        """That branch has answered: it ends with the call."""
+        if trunk not in self._most_out:
+            return
+        branch, call = _branch_key(index), _key(ksr.from_tag())
+        if counted := ksr.text_of(_CALLS, branch):
+            ksr.forget_count(_CALLS, branch)
+            ksr.keep_text(_CALLS, call, f"{ksr.text_of(_CALLS, call)}\n{counted}".strip())
+
     def on_request_done(self, *, is_refused: bool) -> None:
         """The request route has ended."""
         if self._begun and is_refused:
@@ -71,10 +103,12 @@ class Limits:
         if transaction.is_counted:
             self.end(ksr.from_tag())
 
-    @staticmethod
-    def end(caller_tag: str) -> None:
+    def end(self, caller_tag: str) -> None:
         """The call of the message at hand is over. It doesn't matter if that has been said before."""
-        key = _key(caller_tag)
+        self._end(_key(caller_tag))
+
+    @staticmethod
+    def _end(key: str) -> None:
         for name in _names(ksr.text_of(_CALLS, key)):
             ksr.count_down(_COUNTS, name)
         ksr.forget_count(_CALLS, key)
@@ -103,6 +137,15 @@ def _name(sender: Trunk | Extension) -> tuple[str, str]:
     if isinstance(sender, Trunk):
         return f"trunk {sender.name}", f"trunks, name {sender.name}"
     return f"extension {sender.number}", f"extensions, number {sender.number}"
+
+
+def _out(trunk: str) -> str:
+    return f"out {trunk}"
+
+
+def _branch_key(index: int) -> str:
+    """The transaction's index in tm tells the INVITE of a spiral from its own."""
+    return f"{_key(ksr.from_tag())} {ksr.transaction_id()} {index}"
 
 
 def _key(caller_tag: str) -> str:

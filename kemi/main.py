@@ -25,8 +25,9 @@ from callinteractive.errors import ConfigError, Finding, HeaderError  # noqa: E4
 from callinteractive.keys import ROUTES, SIGNATURES, derive, site_key  # noqa: E402
 from callinteractive.model import IvrFile, Site  # noqa: E402
 from callinteractive.numbers import Directory  # noqa: E402
-from kemi import identity, ksr, nat  # noqa: E402
+from kemi import cseq, identity, ksr, nat  # noqa: E402
 from kemi.anchor import MediaAnchor  # noqa: E402
+from kemi.challenge import Challenges  # noqa: E402
 from kemi.flood import Floods  # noqa: E402
 from kemi.fork import Forks  # noqa: E402
 from kemi.ingress import Ingress  # noqa: E402
@@ -39,7 +40,10 @@ from kemi.refusal_log import RefusalLog  # noqa: E402
 from kemi.registrar import Registrar  # noqa: E402
 from kemi.sidecars import Sidecars  # noqa: E402
 from kemi.transfer import Transfer  # noqa: E402
+from kemi.trunks import Trunks, credentials_of  # noqa: E402
 
+LONGEST_SECRET_FILE = 1024
+"""Characters."""
 EXIT_CONFIG = 78  # sysexits.h EX_CONFIG
 """The process's exit status where the configuration is unusable."""
 
@@ -223,6 +227,7 @@ class Callbacks:
         ksr.keep_connection()
         self._media.on_in_dialog_reply()
         identity.on_in_dialog_reply()
+        cseq.on_in_dialog_reply()
         nat.on_in_dialog_reply()
 
 
@@ -233,12 +238,13 @@ def mod_init() -> Callbacks:
         ivr_file = load_ivr_files(_read_ivrs(os.environ["CALLINTERACTIVE_IVR"]))
         _check_pools(site, ivr_file)
         key = _key()
+        callbacks = compose(site, ivr_file, key)
     except (ConfigError, OSError, KeyError, ValueError) as error:
         print(f"callinteractive: cannot start: {error}", file=sys.stderr, flush=True)
         os._exit(EXIT_CONFIG)
     missing = [route for route in ksr.Route if not hasattr(Callbacks, route)]
     assert not missing, f"no callback for {missing}"
-    return compose(site, ivr_file, key)
+    return callbacks
 
 
 def compose(site: Site, ivr_file: IvrFile, key: bytes) -> Callbacks:
@@ -247,12 +253,12 @@ def compose(site: Site, ivr_file: IvrFile, key: bytes) -> Callbacks:
     places = Places(site)
     record_route = RecordRoute(derive(key, ROUTES), places)
     media = MediaAnchor()
-    forks = Forks(media, record_route)
+    limits = Limits(site.trunks)
+    forks = Forks(media, record_route, Challenges(credentials_of(site, os.environ, _read_secret)), limits)
     registrar = Registrar(directory)
-    transfer = Transfer(site, directory, registrar.contacts_of, forks)
+    transfer = Transfer(site, directory, registrar.contacts_of, forks, Trunks(site, limits))
     sidecars = Sidecars(site.sidecars, ivr_file.contexts, derive(key, SIGNATURES))
     redirects = Redirects(sidecars, transfer, anchors=site.anchors_media)
-    limits = Limits()
     ingress = Ingress(
         site,
         directory,
@@ -280,6 +286,13 @@ def _check_pools(site: Site, ivr_file: IvrFile) -> None:
 def _read(variable: str) -> tuple[str, str]:
     path = os.environ[variable]
     return Path(path).read_text(encoding="utf-8-sig"), path
+
+
+def _read_secret(name: str) -> str:
+    """The text of a password's file, named relative to site.yaml."""
+    path = Path(os.environ["CALLINTERACTIVE_SITE"]).parent / name
+    with path.open(encoding="utf-8") as file:
+        return file.read(LONGEST_SECRET_FILE)
 
 
 def _read_ivrs(name: str) -> dict[str, str]:

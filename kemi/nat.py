@@ -78,6 +78,11 @@ def has_alias(uri: str) -> bool:
     return ";alias=" in uri
 
 
+def without_alias(uri: str) -> str:
+    """The URI as its peer was sent it."""
+    return uri.partition(";alias=")[0]
+
+
 def mark_reply(*, is_alias: bool) -> None:
     """Of a reply that makes a dialog, or changes where it leads. `is_alias`: the request was sent to an alias."""
     if not 100 < ksr.status() < 300:

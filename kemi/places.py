@@ -30,7 +30,7 @@ class Places:
         self._own = {listen.address for listen in site.listen}
         self._phones = {extension.contact_host for extension in site.extensions} - {None}
         self._trunks = site.trunks
-        self._gateways = {host_of(trunk.to).host: trunk.name for trunk in site.trunks if trunk.to}
+        self._gateways = {host_of(uri).host: trunk.name for trunk in site.trunks for uri in trunk.to}
         self.of = lru_cache(maxsize=4096)(self._of)
         """The place of an address."""
 

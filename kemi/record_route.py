@@ -23,7 +23,8 @@ LONGEST_S = 86_400
 _PLACE_DIGITS = 8
 _HEX = r"[0-9a-f]"
 _WRITTEN = re.compile(
-    rf";ci=({_HEX}{{8}}\.{_HEX}{{8}}\.((?:{_HEX}{{8}}){{1,3}}))\.({_HEX}{{16}})(?:\.([0-9a-z-]{{1,64}}))?(?![0-9a-z.-])"
+    rf";ci=({_HEX}{{8}}\.{_HEX}{{8}}\.((?:{_HEX}{{8}}){{1,3}})(?:\.s[1-9])?)\.({_HEX}{{16}})"
+    rf"(?:\.([0-9a-z-]{{1,64}}))?(?![0-9a-z.-])"
     rf"(?:;cx=({_HEX}{{8}})\.({_HEX}{{16}}))?",
     re.ASCII,
 )
@@ -36,12 +37,14 @@ class Mark(NamedTuple):
     """What our parameter says of the request at hand.
 
     `media` names its media in RTPengine, empty if it is not anchored. `is_from_caller`: the side that made the dialog
-    sends it. `targets` are hashes of the places that it may lead to.
+    sends it. `targets` are hashes of the places that it may lead to. `shift`: by how much the callee knows the caller's
+    CSeq higher than the caller does (`kemi.cseq`).
     """
 
     media: str
     is_from_caller: bool
     targets: tuple[str, ...]
+    shift: int = 0
 
 
 class RecordRoute:
@@ -51,13 +54,13 @@ class RecordRoute:
         self._key = key
         self._places = places
 
-    def on_branch(self, media: str = "") -> None:
+    def on_branch(self, media: str = "", shift: int = 0) -> None:
         """Branch route, for a branch that does not spiral. `media` names its call in RTPengine, if any."""
         caller_tag = ksr.from_tag()
         until = f"{int(time.time()) + LONGEST_S:08x}"
         callee = self._hash(self._places.of(host_of(ksr.next_hop())).name)
         callers = "".join([self._hash(place) for place in self._places_of_caller()])
-        said = f"{until}.{callee}.{callers}"
+        said = f"{until}.{callee}.{callers}{f'.s{shift}' if shift else ''}"
         ksr.record_route(f";ci={said}.{self._sign(caller_tag, said, media)}{media and '.' + media}")
 
     def on_reply(self) -> None:
@@ -93,7 +96,9 @@ class RecordRoute:
                 break
             for is_from_caller, tag in ((True, from_tag), (False, to_tag)):
                 if self._is_ours(match, tag) and int(match[1][:8], 16) > time.time():
-                    return Mark(match[4] or "", is_from_caller, self._targets(match, is_from_caller))
+                    _, _, _, *shift = match[1].split(".")
+                    targets = self._targets(match, is_from_caller)
+                    return Mark(match[4] or "", is_from_caller, targets, int(shift[0][1:]) if shift else 0)
         return None
 
     def may_lead_to(self, mark: Mark, address: Address) -> bool:
@@ -101,7 +106,7 @@ class RecordRoute:
         return self._hash(self._places.of(address).name) in mark.targets
 
     def _targets(self, match: re.Match[str], is_from_caller: bool) -> tuple[str, ...]:
-        _, callee, callers = match[1].split(".")
+        _, callee, callers, *_ = match[1].split(".")
         if not is_from_caller:
             return tuple(callers[start : start + _PLACE_DIGITS] for start in range(0, len(callers), _PLACE_DIGITS))
         is_added = match[5] and match[6] == self._sign(match[3], match[5], "")

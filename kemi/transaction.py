@@ -20,7 +20,8 @@ class BranchPlan(NamedTuple):
     `from_`: the caller to show, None for the INVITE's own From. `lines`: header lines that only this branch has.
     `next_uri`: what to try if it fails, empty for nothing. `is_spiral`: it leads to ourselves. `is_anchored`: its media
     goes through RTPengine. `label`: what the log calls it, empty where another transaction tells. `answered`: the
-    value of X-CI-Answered for its 200, empty where nobody is told.
+    value of X-CI-Answered for its 200, empty where nobody is told. `trunk`: the name of the trunk that it leads to,
+    empty for none; `is_probed`: as there. `proofs`: how often it has been sent again with credentials.
     """
 
     from_: From | None
@@ -30,6 +31,9 @@ class BranchPlan(NamedTuple):
     is_anchored: bool
     label: str = ""
     answered: str = ""
+    trunk: str = ""
+    proofs: int = 0
+    is_probed: bool = True
 
     def to_text(self) -> str:
         return json.dumps(self._asdict())
@@ -43,18 +47,22 @@ class BranchPlan(NamedTuple):
 
 
 class Branch(NamedTuple):
-    """A branch that was sent: where to, and the name of its media in RTPengine, empty if that is not anchored."""
+    """A branch that was sent: where to, and the name of its media in RTPengine, empty if that is not anchored.
+
+    `shift`: by how much its CSeq is higher than the caller's.
+    """
 
     uri: str
     media: str = ""
+    shift: int = 0
 
     def to_text(self) -> str:
-        return f"{self.media} {self.uri}"
+        return f"{self.media} {self.shift} {self.uri}"
 
     @classmethod
     def from_text(cls, text: str) -> Self:
-        media, _, uri = text.partition(" ")  # the name is ours and has no blank
-        return cls(uri, media)
+        media, shift, uri = text.split(" ", 2)  # the name is ours and has no blank
+        return cls(uri, media, int(shift))
 
 
 class Exchange(NamedTuple):
@@ -73,6 +81,19 @@ class Exchange(NamedTuple):
     @classmethod
     def from_text(cls, text: str) -> Self:
         return cls(**json.loads(text))
+
+
+class _Texts:
+    """Texts by a key; empty where nothing was kept."""
+
+    def __init__(self, name: str) -> None:
+        self._prefix = f"ci_{name}:"
+
+    def __getitem__(self, key: object) -> str:
+        return ksr.recall(f"{self._prefix}{key}")
+
+    def __setitem__(self, key: object, value: str) -> None:
+        ksr.remember(f"{self._prefix}{key}", value)
 
 
 class _Recordable(Protocol):
@@ -211,12 +232,18 @@ class Transaction:
     """Indexes of the branches that ring."""
     is_busy = _Flag()
     """A branch was busy."""
+    failure = _Number()
+    """The lowest status of those that failed for good, except challenges. 0 for none."""
+    challenges = _Texts("challenge")
+    """By index of the branch: the values of the challenge's headers, one a line."""
     plans = _Records("plan", BranchPlan)
     """By Request-URI."""
     branches = _Records("branch", Branch)
     """By index."""
 
     # --- A request inside a dialog
+    cseq_shift = _Number()
+    """By how much the callee knows the caller's CSeq higher than the caller does."""
     callee_to = _Text()
     """The To of a callee's request, as it wrote it (`kemi.identity`)."""
     goes_to_alias = _Flag()

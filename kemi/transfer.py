@@ -7,25 +7,25 @@ from typing import Any
 from urllib.parse import quote
 
 from callinteractive.actions import START
-from callinteractive.dispatcher import TRUNKS
 from callinteractive.errors import HeaderError
 from callinteractive.facts import CallFacts, facts_of_transferred_call
 from callinteractive.headers import AnchorHeader, CallerHeader, CallHeader, EntryHeader, TransferHeader
 from callinteractive.identity import Identity
-from callinteractive.model import Extension, Site, Trunk
+from callinteractive.model import Extension, Site
 from callinteractive.numbers import Directory, FoundIvr
 from kemi import ksr
 from kemi.anchor import Anchoring
 from kemi.facts import new_call_id, parse_address
 from kemi.fork import MOST_BRANCHES, BranchSpec, ForkOptions, Forks, Target
 from kemi.refusal import Refused
+from kemi.trunks import Trunks, TrunksFull
 
 
 class NoRoute(Refused):
-    """No number of the transfer leads anywhere (A14)."""
+    """No number of the transfer leads anywhere now (A14)."""
 
-    def __init__(self) -> None:
-        super().__init__(404, "Not Found")
+    def __init__(self, code: int = 404, reason: str = "Not Found", advice: str = "") -> None:
+        super().__init__(code, reason, advice=advice)
 
 
 class Transfer:
@@ -37,6 +37,7 @@ class Transfer:
         directory: Directory,
         contacts_of: Callable[[Extension], list[str]],
         forks: Forks,
+        trunks: Trunks,
     ) -> None:
         self._site = site
         self._directory = directory
@@ -44,7 +45,7 @@ class Transfer:
         self._forks = forks
         # Always UDP: only then the sender's port tells us that we sent it ourselves.
         self._own_address = site.udp_address
-        self._trunks = tuple(trunk for trunk in site.trunks if trunk.to)
+        self._trunks = trunks
 
     def start(self, anchoring: Anchoring, *, for_caller: bool) -> None:
         """Carry out what the private headers of the INVITE at hand say. Raises HeaderError and Refused.
@@ -120,12 +121,19 @@ class Transfer:
     def _find_targets(
         self, numbers: tuple[str, ...], facts: CallFacts, caller: CallerHeader, anchoring: Anchoring
     ) -> list[Target]:
-        """The targets of all numbers, each once. Numbers without a route are left out."""
+        """The targets of all numbers, each once. Numbers without a route are left out. Raises NoRoute."""
         home = Extension(facts.called_extension, facts.called_extension_id)  # a short number is looked up from the IVR
         targets: dict[tuple[str, ...], Target] = {}
+        full = None
         for number in dict.fromkeys(numbers):
-            for target in self._targets_of(number, home, facts, caller, anchoring):
-                targets.setdefault(tuple(spec.uri for spec in target), target)
+            try:
+                for target in self._targets_of(number, home, facts, caller, anchoring):
+                    targets.setdefault(tuple(spec.uri for spec in target), target)
+            except TrunksFull as error:
+                full = error
+                ksr.log_warning(f"transfer of call {facts.call_id}: {number}: {error.reason}; {error.advice}")
+        if full and not targets:
+            raise NoRoute(full.code, full.reason, full.advice)
         return list(targets.values())[:MOST_BRANCHES]
 
     def _targets_of(
@@ -140,13 +148,7 @@ class Transfer:
         ivr = self._directory.find_ivr(number, home)
         if ivr:
             return [self._ivr_target(number, ivr, facts, caller, anchoring)]
-        alive = [trunk for trunk in self._trunks if trunk.to and ksr.is_alive(TRUNKS, trunk.to)]
-        specs = [
-            BranchSpec(
-                _at_trunk(number, trunk), identity=trunk.identity, is_anchored=anchoring.covers(trunk), number=number
-            )
-            for trunk in alive or self._trunks
-        ]
+        specs = self._trunks.branches_to(number, anchoring)
         if not specs:
             ksr.log_notice(
                 f"transfer of call {facts.call_id}: {number}: no route; it is no extension and no IVR, and no trunk "
@@ -171,13 +173,6 @@ class Transfer:
         )
         entry = EntryHeader(found.ivr.number, found.ivr.entry_context, START)
         return (self._spiral(_escape(number), (CallHeader(entering), entry), anchoring),)
-
-
-def _at_trunk(number: str, trunk: Trunk) -> str:
-    """The trunk's URI with `number` for its user."""
-    assert trunk.to is not None
-    scheme, _, rest = trunk.to.partition(":")
-    return f"{scheme}:{_escape(number)}@{rest.rpartition('@')[2]}"
 
 
 def _escape(number: str) -> str:

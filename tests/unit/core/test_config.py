@@ -65,7 +65,7 @@ def test_the_site_of_the_documentation():
     assert site.node == 3584705175
     assert site.listen == (Listen("udp", "127.0.0.1", 5060), Listen("tcp", "127.0.0.1", 5060))
     assert [str(listen) for listen in site.listen] == ["udp:127.0.0.1:5060", "tcp:127.0.0.1:5060"]
-    assert site.trunks == (Trunk("carrier", (ip_network("127.0.0.2/32"),), "sip:127.0.0.2:5080"),)
+    assert site.trunks == (Trunk("carrier", (ip_network("127.0.0.2/32"),), ("sip:127.0.0.2:5080",)),)
     phone = Extension("000*306", 134, "sip:306@127.0.0.3:5090", contact_host="127.0.0.3")
     assert site.extensions == (phone,)
     assert (phone.short_number, phone.prefix) == ("306", "000")
@@ -100,7 +100,7 @@ defaults: {ringback: ring.wav}
 """,
         "site.yaml",
     )
-    assert [trunk.to for trunk in site.trunks] == [None, "sip:gw.example.org;transport=tcp"]
+    assert [trunk.to for trunk in site.trunks] == [(), ("sip:gw.example.org;transport=tcp",)]
     assert site.extensions[0].contact is None
     assert "s3cret" not in repr(site)
     assert site.extensions[1].contact_host == "::1"

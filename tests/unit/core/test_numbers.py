@@ -22,7 +22,7 @@ CAROL = Extension("000*307", 136, "sip:307@127.0.0.5", contact_host="127.0.0.5")
 DAVE = Extension("001*308", 137, "sip:308@127.0.0.5", contact_host="127.0.0.5")
 ROAMING = Extension("000*309", 138, password="secret")
 NAMED = Extension("000*310", 139, "sip:310@phone.example.org", contact_host="phone.example.org")
-CARRIER = Trunk("carrier", (ip_network("127.0.0.2/32"), ip_network("127.0.0.5/32")), "sip:127.0.0.2:5080")
+CARRIER = Trunk("carrier", (ip_network("127.0.0.2/32"), ip_network("127.0.0.5/32")), ("sip:127.0.0.2:5080",))
 WIDE = Trunk("wide", (ip_network("127.0.0.0/24"), ip_network("fd00::/8")))
 SITE = Site(node=1, listen=(), trunks=(CARRIER, WIDE), extensions=(ALICE, BOB, CAROL, DAVE, ROAMING, NAMED))
 DIRECTORY = Directory(SITE, IvrFile((MAIN, OTHER, ONLY), {}))
@@ -87,7 +87,7 @@ def test_a_caller_is_known_by_its_address(source: str, user: str, caller: Trunk 
 
 
 def test_which_hosts_are_configured():
-    gateway = Trunk("gateway", to="sip:user@[2001:db8::1]:5080;transport=tcp")
+    gateway = Trunk("gateway", to=("sip:user@[2001:db8::1]:5080;transport=tcp",))
     site = replace(SITE, trunks=(*SITE.trunks, gateway), listen=(Listen("udp", "192.0.2.1", 5060),))
     directory = Directory(site, IvrFile((), {}))
     known = ("127.0.0.2", "127.0.0.3", "::1", "phone.example.org", "2001:db8::1", "192.0.2.1", "127.0.0.1")

@@ -8,12 +8,15 @@ from callinteractive.config import load_ivr_file, load_site
 from callinteractive.headers import AnchorHeader, CallHeader, TransferHeader
 from callinteractive.numbers import Directory
 from kemi.anchor import Anchoring, MediaAnchor
+from kemi.challenge import Challenges
 from kemi.fork import Forks
 from kemi.ksr import Route
+from kemi.limits import Limits
 from kemi.places import Places
 from kemi.record_route import RecordRoute
 from kemi.transaction import transaction
 from kemi.transfer import Transfer
+from kemi.trunks import Trunks
 from tests.unit.kemi.fake_ksr import FakeKsr
 from tests.unit.kemi.refusals import refused
 from tests.unit.kemi.test_ingress import IVR, KEY
@@ -35,7 +38,7 @@ def media() -> MediaAnchor:
 
 @pytest.fixture
 def forks(media: MediaAnchor) -> Forks:
-    return Forks(media, RecordRoute(KEY, Places(load_site(SITE, "site.yaml"))))
+    return Forks(media, RecordRoute(KEY, Places(load_site(SITE, "site.yaml"))), Challenges({}), Limits())
 
 
 def message(ksr: FakeKsr, method: str, body: str = SDP, status: int = 0, *, from_caller: bool = True) -> None:
@@ -210,7 +213,7 @@ def start(
     for header in (CallHeader(FACTS), CALLER, TransferHeader(numbers, 5, early_media)):
         ksr.headers[header.NAME] = str(header)
     directory = Directory(site, load_ivr_file(IVR, "ivr.yaml"))
-    transfer = Transfer(site, directory, lambda _: [], forks)
+    transfer = Transfer(site, directory, lambda _: [], forks, Trunks(site, Limits()))
     transfer.start(anchoring, for_caller=anchoring is not Anchoring.NEVER)
 
 

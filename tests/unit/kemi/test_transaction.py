@@ -15,12 +15,16 @@ WORDS = st.text("abcdef0123456789-", max_size=20)
 AGAIN = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
+RECORDS = ("plans", "branches", "challenges")
+
+
 @pytest.mark.usefixtures("ksr")
 def test_nothing_is_remembered_at_first() -> None:
-    fields = [name for name in vars(Transaction) if not name.startswith("_") and name not in ("plans", "branches")]
+    fields = [name for name in vars(Transaction) if not name.startswith("_") and name not in RECORDS]
     assert len(fields) > 15
     assert not any(getattr(transaction, name) for name in fields)
     assert transaction.branches.get(0) is None
+    assert transaction.challenges[0] == ""
     with pytest.raises(KeyError):
         transaction.plans["sip:306@h"]
 

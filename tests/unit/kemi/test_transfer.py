@@ -5,16 +5,20 @@ from __future__ import annotations
 import pytest
 
 from callinteractive.config import load_ivr_file, load_site
+from callinteractive.digest import Credentials
 from callinteractive.errors import HeaderError
 from callinteractive.facts import CallFacts
 from callinteractive.headers import CallerHeader, CallHeader, TransferHeader
 from callinteractive.model import Extension
 from callinteractive.numbers import Directory
 from kemi.anchor import Anchoring, MediaAnchor
+from kemi.challenge import Challenges
 from kemi.fork import Forks
+from kemi.limits import Limits
 from kemi.places import Places
 from kemi.record_route import RecordRoute
 from kemi.transfer import Transfer
+from kemi.trunks import Trunks
 from tests.unit.kemi.fake_ksr import FakeKsr
 from tests.unit.kemi.refusals import refused
 from tests.unit.kemi.test_ingress import IVR, KEY
@@ -33,7 +37,8 @@ extensions:
 """
 FACTS = CallFacts("a" * 32, "1:" + "a" * 32, "7", "Ivan", "332", "000*332", 145)
 CALLER = CallerHeader("Petr", "8")
-FORKS = Forks(MediaAnchor(), RecordRoute(KEY, Places(load_site(SITE, "site.yaml"))))
+CREDENTIALS = {"first": Credentials("we", "secret")}
+FORKS = Forks(MediaAnchor(), RecordRoute(KEY, Places(load_site(SITE, "site.yaml"))), Challenges(CREDENTIALS), Limits())
 
 
 def start(
@@ -53,7 +58,7 @@ def start(
 
     for header in (CallHeader(FACTS), CALLER, TransferHeader(numbers, timeout_s, early_media)):
         ksr.headers[header.NAME] = str(header)
-    Transfer(loaded, directory, contacts_of, FORKS).start(Anchoring.NEVER, for_caller=False)
+    Transfer(loaded, directory, contacts_of, FORKS, Trunks(loaded, Limits())).start(Anchoring.NEVER, for_caller=False)
     return [uri for (uri,) in ksr.called("seturi") + ksr.called("corex.append_branch_uri")]
 
 
