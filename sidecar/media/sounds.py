@@ -15,6 +15,7 @@ import struct
 import tempfile
 import time
 from collections.abc import Callable, Collection, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -202,7 +203,10 @@ class SoundLibrary:
 
 
 def _version(path: Path) -> _Version:
-    status = path.stat()
+    return _version_of(path.stat())
+
+
+def _version_of(status: os.stat_result) -> _Version:
     return status.st_size, status.st_mtime_ns, status.st_ino
 
 
@@ -215,14 +219,36 @@ def _load(file: Path, cache_dir: Path, converter: Converter) -> tuple[Sound, int
     status = file.stat()
     if not stat.S_ISREG(status.st_mode):
         raise ConversionError("not a file")
+    # A file is read only where this version of it is new here. The link says which conversion is that version's.
     version = f"{_CONVERSION} {status.st_size} {status.st_mtime_ns} {file.resolve()}"
-    target = cache_dir / f"{file.name}.{hashlib.sha256(version.encode()).hexdigest()[:16]}.au"
+    link = cache_dir / f".{file.name}.{hashlib.sha256(version.encode()).hexdigest()[:16]}"
+    target = _target(file, link)
     note = target.with_name(f".{target.name}.left_out")
     if not target.exists():
         with alone(cache_dir):
-            if not target.exists() and (left_out := converter.convert(file, target)):
-                note.write_text(str(left_out))
+            if not target.exists():
+                left_out = converter.convert(file, target)
+                if _version(file) != _version_of(status):
+                    target.unlink()  # it is named by what was in the file before
+                    raise ConversionError("it was changed while it was read")
+                if left_out:
+                    note.write_text(str(left_out))
+    if not link.is_symlink():
+        with suppress(FileExistsError):
+            link.symlink_to(target.name)
     return Sound(file.name, target, _duration_ms(target)), int(note.read_text() or 0) if note.exists() else 0
+
+
+def _target(file: Path, link: Path) -> Path:
+    """Where the conversion is, or shall be. Its name tells the content: it is the same on every host of a fleet."""
+    try:
+        return link.with_name(os.readlink(link))
+    except OSError:
+        content = hashlib.sha256(b"%d\n" % _CONVERSION)
+        with file.open("rb") as opened:
+            while block := opened.read(1 << 20):
+                content.update(block)
+        return link.with_name(f"{file.name}.{content.hexdigest()[:16]}.au")
 
 
 def cache_of_user() -> Path:

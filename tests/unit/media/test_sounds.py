@@ -199,6 +199,20 @@ def test_converted_once_and_again_when_the_source_changes(source: Path, cache: P
     assert first.path.exists()  # a sidecar started before may still play it
 
 
+def test_hosts_with_the_same_files_give_conversions_the_same_name(tmp_path: Path) -> None:
+    """RTPengine plays a file of its own host by the name that it has on the sidecar's."""
+    names = []
+    for number, host in enumerate(("sidecar", "media")):
+        source = tmp_path / host
+        source.mkdir()
+        write_sound(source / "one.wav", *FORMATS["s16-8k.wav"])
+        os.utime(source / "one.wav", (number, number))
+        sound = SoundLibrary.load(source, tmp_path / f"cache-{host}").find("one.wav")
+        assert sound is not None
+        names.append(sound.path.name)
+    assert names[0] == names[1]
+
+
 def test_nothing_half_done_is_left(source: Path, cache: Path) -> None:
     (source / "broken.flac").write_bytes(b"fLaC" + os.urandom(2000))
     library = SoundLibrary.load(source, cache)
@@ -513,7 +527,9 @@ def test_several_processes_convert_once(source: Path, cache: Path) -> None:
     for load in loads:
         load.join()
     assert [len(library) for library in libraries] == [5] * 4
-    assert len(list(cache.iterdir())) == 5
+    names = {path.name for path in cache.iterdir() if not path.is_symlink()}
+    assert len(names) == 5
+    assert all(name.endswith(".au") for name in names)
 
 
 def test_a_missing_directory_is_a_finding(tmp_path: Path, cache: Path) -> None:
