@@ -62,7 +62,8 @@ class Address(NamedTuple):
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-Transport = Literal["udp", "tcp", "tls"]
+Transport = Literal["udp", "tcp", "tls", "ws", "wss"]
+"""``ws`` and ``wss`` are SIP over WebSocket (RFC 7118)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +78,35 @@ class Listen:
     def address(self) -> Address:
         return Address(self.host, self.port)
 
+    @property
+    def is_websocket(self) -> bool:
+        """Whether browsers connect there."""
+        return self.transport in ("ws", "wss")
+
+    @property
+    def socket(self) -> str:
+        """As Kamailio's ``-l`` takes it: what a WebSocket begins on."""
+        begun = {"ws": "tcp", "wss": "tls"}.get(self.transport, self.transport)
+        return f"{begun}:{self.address}"
+
     def __str__(self) -> str:
         return f"{self.transport}:{self.address}"
+
+
+Srtp = Literal["required", "optional", "no"]
+
+
+@dataclass(frozen=True, slots=True)
+class Media:
+    """How a party sends its sound. `srtp`: encrypted always, as it likes, or never. `webrtc`: as browsers do it."""
+
+    srtp: Srtp = "optional"
+    webrtc: bool = False
+
+    @property
+    def may_need_conversion(self) -> bool:
+        """Whether others may have to be told another kind of sound than they send."""
+        return self.webrtc or self.srtp != "optional"
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +168,7 @@ class Trunk:
     identity: tuple[IdentityHeader, ...] = DEFAULT_IDENTITY
     is_trusted: bool = False
     anchors_media: bool = False
+    media: Media = Media()
     max_calls: int = TRUNK_CALLS
     max_setups_per_s: int = TRUNK_SETUPS
     source_names: tuple[str, ...] = ()
@@ -167,6 +196,7 @@ class Extension:
     password: str | None = field(default=None, repr=False)
     contact_host: str | None = None
     anchors_media: bool = False
+    media: Media = Media()
     max_calls: int = EXTENSION_CALLS
     max_setups_per_s: int = EXTENSION_SETUPS
 
@@ -266,6 +296,8 @@ class Site:
     """Set where TLS is spoken, else unused."""
     internal_calls: bool = True
     """Whether an extension may call another one by its number (C8)."""
+    web_origins: tuple[str, ...] = ()
+    """The web pages that may open a WebSocket, by their origin (RFC 6454); none: all pages."""
 
     @property
     def udp_address(self) -> Address:
@@ -275,7 +307,7 @@ class Site:
     @property
     def speaks_tls(self) -> bool:
         """Whether Kamailio listens for TLS. Only then can it also connect by TLS."""
-        return any(listen.transport == "tls" for listen in self.listen)
+        return any(listen.transport in ("tls", "wss") for listen in self.listen)
 
     @property
     def names(self) -> frozenset[str]:
@@ -293,6 +325,11 @@ class Site:
 
     @property
     def anchors_media(self) -> bool:
-        """Whether any trunk or extension anchors media."""
+        """Whether Kamailio may have to take the media of a call through RTPengine."""
         parties: tuple[Trunk | Extension, ...] = (*self.trunks, *self.extensions)
-        return any(party.anchors_media for party in parties)
+        return self.has_websockets or any(party.anchors_media or party.media.may_need_conversion for party in parties)
+
+    @property
+    def has_websockets(self) -> bool:
+        """Whether browsers may connect."""
+        return any(listen.is_websocket for listen in self.listen)

@@ -12,6 +12,8 @@ from callinteractive.model import (
     TRUNK_SETUPS,
     Extension,
     IdentityHeader,
+    Media,
+    Srtp,
     Trunk,
 )
 from callinteractive.spelling import check_extended, check_identifier, read_network, read_sip_uri
@@ -21,7 +23,8 @@ _LIMITS = ("max_calls", "max_setups_per_s")
 
 
 def read_trunk(value: Value) -> Trunk:
-    section = value.section("name", "from", "to", "identity", "trusted", "anchor_media", *_LIMITS, *TRUNK_KEYS)
+    keys = ("name", "from", "to", "identity", "trusted", "anchor_media", "media")
+    section = value.section(*keys, *_LIMITS, *TRUNK_KEYS)
     trunk = Trunk(
         name=section["name"].checked(check_identifier),
         sources=tuple(network for item in section["from"].items() if (network := read_network(item))),
@@ -29,6 +32,7 @@ def read_trunk(value: Value) -> Trunk:
         identity=_identity(section["identity"]),
         is_trusted=section["trusted"].boolean(False),
         anchors_media=section["anchor_media"].boolean(False),
+        media=_media(section["media"], "srtp"),
         max_calls=section["max_calls"].integer(TRUNK_CALLS, 1, MOST),
         max_setups_per_s=section["max_setups_per_s"].integer(TRUNK_SETUPS, 1, MOST),
         **read_trunk_options(section),
@@ -39,7 +43,7 @@ def read_trunk(value: Value) -> Trunk:
 
 
 def read_extension(value: Value) -> Extension:
-    section = value.section("contact", "number", "id", "password", "anchor_media", *_LIMITS)
+    section = value.section("contact", "number", "id", "password", "anchor_media", "media", *_LIMITS)
     contact, host = read_sip_uri(section["contact"])
     extension = Extension(
         number=section["number"].checked(check_extended),
@@ -48,12 +52,23 @@ def read_extension(value: Value) -> Extension:
         password=section["password"].optional_text() or None,
         contact_host=host,
         anchors_media=section["anchor_media"].boolean(False),
+        media=_media(section["media"], "srtp", "webrtc"),
         max_calls=section["max_calls"].integer(EXTENSION_CALLS, 1, MOST),
         max_setups_per_s=section["max_setups_per_s"].integer(EXTENSION_SETUPS, 1, MOST),
     )
     if extension.contact is None and extension.password is None:
         value.wrong("needs a contact (a fixed phone) or a password (a phone that registers)")
     return extension
+
+
+def _media(value: Value, *keys: str) -> Media:
+    known: dict[str, Srtp] = {"required": "required", "optional": "optional", "no": "no"}
+    section = value.section(*keys)
+    srtp = known[section["srtp"].choice("optional", tuple(known))]
+    webrtc = section["webrtc"].boolean(False) if "webrtc" in section else False
+    if webrtc and srtp == "no":
+        section["webrtc"].wrong("a browser's sound is always encrypted; take out srtp: no")
+    return Media(srtp, webrtc)
 
 
 def _identity(value: Value) -> tuple[IdentityHeader, ...]:

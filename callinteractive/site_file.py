@@ -7,7 +7,7 @@ from callinteractive.fleet_file import read_kamailio, read_rtpengine, read_sidec
 from callinteractive.loading import without_collection
 from callinteractive.model import Defaults, Site
 from callinteractive.party_file import read_extension, read_trunk
-from callinteractive.spelling import check_unique, read_listen, read_sound
+from callinteractive.spelling import check_origin, check_unique, read_listen, read_sound
 from callinteractive.tls_file import FORM, read_tls
 
 SITE_KEYS = (
@@ -22,6 +22,7 @@ SITE_KEYS = (
     "defaults",
     "internal_calls",
     "tls",
+    "web_origins",
 )
 """The keys of site.yaml."""
 
@@ -46,6 +47,7 @@ def load_site(text: str, filename: str) -> Site:
         defaults=_defaults(root["defaults"]),
         internal_calls=root["internal_calls"].boolean(True),
         tls=read_tls(root["tls"]),
+        web_origins=tuple(item.checked(check_origin) for item in root["web_origins"].items()),
     )
     if site.speaks_tls and site.tls is None:
         root["tls"].wrong(f"is missing, but sip.listen has a TLS address: write {FORM}")

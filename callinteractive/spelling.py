@@ -20,8 +20,9 @@ _HOST = r"(?:[0-9A-Za-z.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])"
 """A host as a URI writes it; `socket_host` makes of it what a socket takes."""
 _INTERFACE = re.compile(r"[0-9A-Za-z._:/!\[\]-]{1,253}", re.ASCII)
 _ADDRESS = re.compile(rf"({_HOST}):([0-9]{{1,5}})", re.ASCII)
-_LISTEN = re.compile(rf"(udp|tcp|tls):({_HOST}):([0-9]{{1,5}})", re.ASCII)
-_TRANSPORTS: dict[str, Transport] = {"udp": "udp", "tcp": "tcp", "tls": "tls"}
+_LISTEN = re.compile(rf"(udp|tcp|tls|ws|wss):({_HOST}):([0-9]{{1,5}})", re.ASCII)
+_TRANSPORTS: dict[str, Transport] = {"udp": "udp", "tcp": "tcp", "tls": "tls", "ws": "ws", "wss": "wss"}
+_ORIGIN = re.compile(r"https?://(?:[0-9a-z.-]{1,253}|\[[0-9a-f:.]{2,45}\])(?::[0-9]{1,5})?", re.ASCII)
 _SIP_URI = re.compile(
     rf"sip:(?:[0-9A-Za-z*._~+-]{{1,64}}@)?({_HOST})(?::([0-9]{{1,5}}))?(?:;transport=(?:udp|tcp))?", re.ASCII
 )
@@ -35,7 +36,7 @@ def read_listen(value: Value) -> tuple[Listen, ...]:
         if match and host and 1 <= int(match[3]) <= 65535:
             found.append(Listen(_TRANSPORTS[match[1]], host, int(match[3])))
         else:
-            item.wrong('must be like "udp:127.0.0.1:5060", "tcp:127.0.0.1:5060" or "tls:127.0.0.1:5061"')
+            item.wrong('must be like "udp:127.0.0.1:5060"; besides udp there are tcp, tls, ws and wss')
     if not any(listen.transport == "udp" for listen in found):
         value.wrong("at least one UDP address is needed: Kamailio speaks UDP with the sidecars")
     return tuple(found)
@@ -85,6 +86,11 @@ def check_extended(text: str) -> str | None:
 
 def check_did(text: str) -> str | None:
     return None if _DID.fullmatch(text) else 'must be a number like "+78123210001"'
+
+
+def check_origin(text: str) -> str | None:
+    is_origin = _ORIGIN.fullmatch(text)
+    return None if is_origin else 'must be like "https://www.example.com", in lower case and without a path'
 
 
 def check_identifier(text: str) -> str | None:

@@ -46,7 +46,7 @@ def kamailio_spec(
             *("-m", str(site.kamailio.shared_mb), "-M", str(site.kamailio.private_mb)),
             *("-x", ALLOCATOR, "-X", ALLOCATOR),
             *("-n", str(workers), "-N", str(1 if files and _corrupts_its_heap() else workers)),
-            *(argument for listen in site.listen for argument in ("-l", str(listen))),
+            *(argument for listen in site.listen for argument in ("-l", listen.socket)),
         ),
         env={
             # Debian's Python first: the first python3 in PATH decides which standard library libpython loads.
@@ -60,6 +60,7 @@ def kamailio_spec(
             # Only where it is needed: without it the module that talks to RTPengine isn't even loaded.
             **({"CALLINTERACTIVE_RTPENGINE": _ng_url(site.rtpengine.ng)} if site.anchors_media else {}),
             **({"CALLINTERACTIVE_TLS": "1"} if files else {}),
+            **({"CALLINTERACTIVE_WEBSOCKET": "1"} if site.has_websockets else {}),
             # Kept in the environment of a service, it lets dialogs outlive a restart of Kamailio.
             VARIABLE: shared_key(),
             **{name: os.environ[name] for name in site.secret_variables if name in os.environ},

@@ -3,7 +3,8 @@
 Each anchored branch is a call of its own in RTPengine, between a "side-a", who called, and a "side-b". So branches that
 ring at once can't disturb each other, a branch that failed is deleted whole, and each of several 2xx has its own media.
 Parties must not choose names or tags: sidecars also name their calls in RTPengine, and whoever guessed the name of
-another call could tap it. The dialog's Route carries the name (`kemi.record_route`).
+another call could tap it. The dialog's Route carries the name (`kemi.record_route`), which also says what is converted:
+a side that has begun with encrypted sound keeps it.
 
 SDP that RTPengine rejects is never forwarded: we refuse the request, or remove the body where nothing can be refused.
 """
@@ -18,15 +19,16 @@ from enum import Enum, auto
 from callinteractive.model import Extension, Trunk
 from callinteractive.multipart import media_type, session_description
 from kemi import ksr
+from kemi.conversion import Kind, Sides, answer_flags, kinds_in, offer_flags
 from kemi.ksr import Route
 from kemi.refusal import Refused
 from kemi.sdp import Screened, screen
-from kemi.transaction import Exchange, transaction
+from kemi.transaction import Exchange, media_of, transaction
 
 _PREFIX = "anchored-"  # a sidecar's calls begin with a digit
 _LATE = "-late"
 _CALLER, _CALLEE = "side-a", "side-b"
-_REWRITE = "replace-origin replace-session-connection ICE=remove"
+_REWRITE = "replace-origin replace-session-connection"
 CROSSING_S = 10
 """How long the media of the other branches is kept after an answer. One of them may answer while our CANCEL is under
 way, and its 2xx needs its media. tm waits no longer than this."""
@@ -60,20 +62,21 @@ class MediaAnchor:
     # --- The INVITE that makes the dialog
 
     @staticmethod
-    def has_acceptable_offer() -> bool:
+    def has_acceptable_offer(kind: Kind = Kind.RTP) -> bool:
         """Whether RTPengine can be given what the INVITE at hand offers, if it offers anything."""
         if not ksr.has_body():
             return True
-        screened = _screened()
+        screened = _screened(kind)
         return screened is not None and not screened.is_dead
 
-    def on_branch(self, *, early_media: bool) -> str:
+    def on_branch(self, sides: str = "", *, early_media: bool) -> str:
         """Branch route of an INVITE: offer its media. Returns the media's name; empty where RTPengine refuses.
 
-        Without `early_media` the caller does not hear the callee before its 2xx, wherever the callee sends its media.
+        `sides`: what is converted, the text of `conversion.Sides`. Without `early_media` the caller does not hear the
+        callee before its 2xx, wherever the callee sends its media.
         """
         is_late = not ksr.has_body()
-        name = f"{_PREFIX}{secrets.token_hex(8)}{_LATE if is_late else ''}"
+        name = f"{_PREFIX}{secrets.token_hex(8)}{sides and '-' + sides}{_LATE if is_late else ''}"
         if is_late:  # the 2xx has the offer, the ACK its answer (RFC 3261 13.2.1)
             return name
         if not _offer(name, _CALLER, _CALLEE):
@@ -109,6 +112,12 @@ class MediaAnchor:
         """A 2xx of an INVITE that tm has forgotten; it is sent again because no ACK came."""
         if ksr.has_body() and not _take_reply(name):
             ksr.remove_body()
+
+    def release_all(self, *, but: int = -1, after_s: int = 0) -> None:
+        """Let RTPengine forget the media of all branches of the INVITE at hand, but of one."""
+        for index in range(transaction.branches_used):
+            if index != but and (name := media_of(index)):
+                self.release(name, after_s=after_s)
 
     def release(self, name: str, *, after_s: int = 0) -> None:
         """Let RTPengine forget the media. It doesn't matter if it has already."""
@@ -177,7 +186,8 @@ def _take_request(name: str, method: str) -> None:
     has_body = ksr.has_body()
     is_answer = method == "PRACK" and name.endswith(_LATE)
     if has_body:
-        if _screened() is None:
+        kind = _kind_of(name, sender)
+        if _screened(kind) is None or not _has_kind(kind):
             raise Refused(488, "Not Acceptable Here")
         if not (_answer(name, other, sender) if is_answer else _offer(name, sender, other)):
             raise Refused(503, "Service Unavailable")
@@ -195,23 +205,38 @@ def _delete(name: str, after_s: int = 0) -> bool:
 
 
 def _offer(name: str, offerer: str, answerer: str) -> bool:
-    flags = _flags(name, offerer, answerer)
-    return flags is not None and ksr.offer_media(flags)
+    sender = _kind_of(name, offerer)
+    flags = _flags(name, offerer, answerer, sender)
+    return flags is not None and ksr.offer_media(f"{flags} {offer_flags(sender, _kind_of(name, answerer))}")
 
 
 def _answer(name: str, offerer: str, answerer: str) -> bool:
-    flags = _flags(name, offerer, answerer)
-    return flags is not None and ksr.answer_media(flags)
+    sender = _kind_of(name, answerer)
+    flags = _flags(name, offerer, answerer, sender)
+    if flags is None or not _has_kind(sender):
+        return False
+    return ksr.answer_media(f"{flags} {answer_flags(_kind_of(name, offerer))}")
 
 
-def _screened() -> Screened | None:
+def _kind_of(name: str, side: str) -> Kind:
+    """How the sound of a side travels."""
+    sides = Sides.parse(name.removesuffix(_LATE).removeprefix(_PREFIX).partition("-")[2])
+    return sides.caller if side == _CALLER else sides.callee
+
+
+def _has_kind(kind: Kind) -> bool:
+    """Whether the message at hand describes no sound that is less protected."""
+    return kind is Kind.RTP or Kind.RTP not in kinds_in(ksr.body())
+
+
+def _screened(kind: Kind = Kind.RTP) -> Screened | None:
     """What RTPengine can be given of the session description of the message at hand; None if nothing."""
     try:
         body = ksr.body()
         if _has_parts():
             part = session_description(ksr.header("Content-Type"), body.encode())
             body = "" if part is None else part.decode()
-        return screen(body)
+        return screen(body, is_browser=kind is Kind.WEBRTC)
     except UnicodeError:
         return None
 
@@ -220,16 +245,17 @@ def _has_parts() -> bool:
     return media_type(ksr.header("Content-Type")).startswith("multipart/")
 
 
-def _flags(name: str, offerer: str, answerer: str) -> str | None:
+def _flags(name: str, offerer: str, answerer: str, sender: Kind) -> str | None:
     """Of an offer and of its answer: the tags are in the offer's order in both (RTPengine's NG protocol).
 
     Hands over the description of the message at hand, whose sender's packets they are about. None if that can't be.
     """
-    screened = _screened()
+    screened = _screened(sender)
     if screened is None:
         return None
     ksr.describe_media(screened.text)
     if _has_parts():
         ksr.body_is_sdp()
-    source = screened.source_flags(ksr.source()[0])
+    # ICE finds out where a browser is, and DTLS who it is.
+    source = "" if sender is Kind.WEBRTC else screened.source_flags(ksr.source()[0])
     return f"call-id={name} from-tag={offerer} to-tag={answerer} {_REWRITE} {source}"

@@ -13,16 +13,17 @@ from dataclasses import dataclass, replace
 
 from callinteractive.headers import AnsweredHeader
 from callinteractive.identity import Identity
-from callinteractive.model import DEFAULT_IDENTITY, IdentityHeader
+from callinteractive.model import DEFAULT_IDENTITY, Extension, IdentityHeader, Trunk
 from kemi import cseq, identity, ksr, nat
-from kemi.anchor import CROSSING_S, MediaAnchor
+from kemi.anchor import CROSSING_S, Anchoring, MediaAnchor
 from kemi.challenge import ASKED_IN, Challenges
+from kemi.conversion import Kind, Sides, kind_for_callee
 from kemi.ksr import Route
 from kemi.limits import Limits
 from kemi.record_route import RecordRoute
 from kemi.refusal import Refused
 from kemi.resting import rest
-from kemi.transaction import Branch, BranchPlan, transaction
+from kemi.transaction import Branch, BranchPlan, forget_media, media_of, transaction
 
 MOST_BRANCHES = 30
 """The most branches that tm gives to one INVITE, all its forks together."""
@@ -39,8 +40,9 @@ MARGIN_S = 2
 class BranchSpec:
     """Where a branch goes, the header lines that only it gets, and where its peer looks for the caller's number.
 
-    `is_spiral`: it leads to ourselves. `is_anchored`: its media goes through RTPengine. `number`: what was dialled;
-    `is_extension`: it is one of our extensions. `trunk`: the name of the trunk, if it is one; `is_probed`: as there.
+    `is_spiral`: it leads to ourselves. `is_anchored`: its media goes through RTPengine, which converts `sides`.
+    `number`: what was dialled; `is_extension`: it is one of our extensions. `trunk`: the name of the trunk, if it is
+    one; `is_probed`: as there.
     """
 
     uri: str
@@ -52,6 +54,17 @@ class BranchSpec:
     is_extension: bool = False
     trunk: str = ""
     is_probed: bool = True
+    sides: str = ""
+
+
+def converting(spec: BranchSpec, party: Trunk | Extension, anchoring: Anchoring, offered: Kind) -> BranchSpec:
+    """The branch to `party`. RTPengine gets its media where one side would not understand the other.
+
+    `offered`: how the sound of the caller's side travels.
+    """
+    sides = Sides(offered, kind_for_callee(party.media, offered, is_browser=nat.is_websocket(spec.uri)))
+    is_anchored = anchoring.covers(party) or sides.are_converted
+    return replace(spec, is_anchored=is_anchored, sides=str(sides)) if is_anchored else spec
 
 
 Target = tuple[BranchSpec, ...]
@@ -108,7 +121,7 @@ class Forks:
         index, uri = ksr.branch_index(), ksr.request_uri()
         transaction.branches_used = index + 1
         plan = transaction.plans[uri]
-        media = self._media.on_branch(early_media=transaction.early_media) if plan.is_anchored else ""
+        media = self._media.on_branch(plan.sides, early_media=transaction.early_media) if plan.is_anchored else ""
         transaction.branches[index] = Branch(uri, media, plan.proofs)
         if plan.is_anchored and not media:
             ksr.drop()  # the callee would learn where the caller's media is
@@ -148,7 +161,8 @@ class Forks:
             return
         if not transaction.early_media:
             ksr.turn_into_ringing()
-        elif (media := _media_of(index)) and not transaction.is_answered:  # a late 18x must not undo the answer
+        elif (media := media_of(index)) and not transaction.is_answered:
+            # A late 18x must not undo the answer.
             self._media.on_provisional(media)
 
     def _on_success(self, index: int) -> None:
@@ -156,7 +170,8 @@ class Forks:
         nat.name_callee()
         branch = transaction.branches.get(index)
         if branch and (told := transaction.plans[branch.uri].answered):
-            who = replace(AnsweredHeader.parse(told), source=ksr.source()[0])
+            # Where its media is anchored, its packets come from RTPengine.
+            who = replace(AnsweredHeader.parse(told), source="" if branch.media else ksr.source()[0])
             ksr.append_headers(f"{who.NAME}: {who}\r\n")
         if branch:
             self._limits.answer_out(transaction.plans[branch.uri].trunk, index)
@@ -166,8 +181,8 @@ class Forks:
             return
         if not transaction.is_answered:
             transaction.is_answered = True
-            self._release_media(but=index, after_s=CROSSING_S)
-        if media := _media_of(index):
+            self._media.release_all(but=index, after_s=CROSSING_S)
+        if media := media_of(index):
             self._media.on_success(media, early_media=transaction.early_media)
 
     def _on_refusal(self, status: int, index: int) -> None:
@@ -179,16 +194,16 @@ class Forks:
         _note_ringing(index, rings=False)
         if status == 486:
             transaction.is_busy = True
-        if transaction.is_anchored and (media := _media_of(index)):
+        if transaction.is_anchored and (media := media_of(index)):
             self._media.on_failure(media)
-            _forget_media(index)
+            forget_media(index)
 
     def on_branch_failure(self) -> None:
         """One branch failed: try the next one for its number, if the fault was not the callee's. Raises Refused."""
         timed_out, index = ksr.branch_timed_out(), ksr.branch_index()
-        if timed_out and transaction.is_anchored and (media := _media_of(index)):
+        if timed_out and transaction.is_anchored and (media := media_of(index)):
             self._media.release(media)  # a silent branch has sent no reply that would have done it
-            _forget_media(index)
+            forget_media(index)
         is_silent = timed_out and not ksr.branch_replied()
         if timed_out:
             _tell(index, "does not answer SIP" if is_silent else "nobody answered in time")
@@ -220,13 +235,7 @@ class Forks:
     def on_all_failed(self) -> None:
         """Failure route: nobody has answered."""
         if transaction.is_anchored:
-            self._release_media()
-
-    def _release_media(self, *, but: int = -1, after_s: int = 0) -> None:
-        """Of all branches of the INVITE, but one."""
-        for index in range(transaction.branches_used):
-            if index != but and (media := _media_of(index)):
-                self._media.release(media, after_s=after_s)
+            self._media.release_all()
 
 
 def _try(uri: str) -> None:
@@ -280,6 +289,7 @@ def _plan_branches(targets: Sequence[Target], options: ForkOptions) -> None:
                 answered,
                 spec.trunk,
                 is_probed=spec.is_probed,
+                sides=spec.sides,
             )
 
 
@@ -298,15 +308,6 @@ def _tell(index: int, what: str) -> None:
     if branch and label:
         rang = "rang, " if index in transaction.ringing else ""
         ksr.log_notice(f"transfer of call {label} at {branch.uri}: {rang}{what}")
-
-
-def _media_of(index: int) -> str:
-    branch = transaction.branches.get(index)
-    return branch.media if branch else ""
-
-
-def _forget_media(index: int) -> None:
-    transaction.branches[index] = transaction.branches[index]._replace(media="")
 
 
 def outcome() -> tuple[int, str]:

@@ -8,11 +8,12 @@ from urllib.parse import unquote
 from callinteractive.actions import START, Context
 from callinteractive.facts import facts_of_new_call
 from callinteractive.headers import AnchorHeader, CallHeader, EntryHeader, TransferHeader
-from callinteractive.model import Address, Extension, Ivr, Site, Trunk
+from callinteractive.model import Address, Extension, Ivr, Media, Site, Trunk
 from callinteractive.numbers import Directory
 from kemi import cseq, identity, ksr, nat
 from kemi.anchor import Anchoring, MediaAnchor
 from kemi.checks import check
+from kemi.conversion import Kind, check_caller, kind_without_offer, kinds_in
 from kemi.facts import find_identity, new_call_id, parse_dialled, uri_parameters
 from kemi.guesses import has_proved
 from kemi.ksr import Match
@@ -178,8 +179,9 @@ class Ingress:
             number=caller.number,
             extension=caller_extension,
         )
+        kind = self._kind_of(sender.media)
         self._accept(sender)
-        self._redirects.enter(dialled.user, CallHeader(facts), entry, caller_anchors=sender.anchors_media)
+        self._redirects.enter(dialled.user, CallHeader(facts), entry, kind, caller_anchors=sender.anchors_media)
 
     def _ring_extension(self, dialled: str, sender: Trunk | Extension) -> None:
         """A call from one extension to another, with no IVR between (C8)."""
@@ -189,8 +191,19 @@ class Ingress:
         if extension is None:
             raise Refused(404, "Not Found")
         says = find_identity(ksr.header("From"), ksr.header("P-Asserted-Identity"))
+        kind = self._kind_of(sender.media)
         self._accept(sender)
-        self._transfer.ring(extension, sender, says)
+        self._transfer.ring(extension, sender, says, kind)
+
+    def _kind_of(self, media: Media) -> Kind:
+        """How the sound of the INVITE's sender travels, where that may matter. Raises Refused."""
+        if not self._anchors:
+            return Kind.RTP
+        if not ksr.has_body():
+            return kind_without_offer(media, is_browser=ksr.is_over_websocket())
+        kinds = kinds_in(ksr.body())
+        check_caller(media, kinds)
+        return kinds[0] if kinds else Kind.RTP
 
     @staticmethod
     def _accept(sender: Trunk | Extension) -> None:
@@ -214,12 +227,14 @@ class Ingress:
     def _spiral(self) -> None:
         """An INVITE that `Transfer` sent to ourselves. We are in its Record-Route already."""
         if ksr.header(TransferHeader.NAME):
-            self._transfer.start(Anchoring.ALL if self._caller_anchors() else Anchoring.TARGETS, for_caller=True)
+            anchoring = Anchoring.ALL if self._caller_anchors() else Anchoring.TARGETS
+            self._transfer.start(anchoring, self._kind_of(Media()), for_caller=True)
         elif ksr.header(CallHeader.NAME):
             call, entry = CallHeader.parse(ksr.header(CallHeader.NAME)), EntryHeader.parse(ksr.header(EntryHeader.NAME))
             anchors = self._caller_anchors()
             ksr.remove_private_headers()
-            self._redirects.enter(ksr.request_user(), call, entry, caller_anchors=anchors)
+            kind = self._kind_of(Media())
+            self._redirects.enter(ksr.request_user(), call, entry, kind, caller_anchors=anchors)
         else:
             raise Refused(482, "Loop Detected")  # a phone has registered our own address
 

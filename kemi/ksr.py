@@ -42,10 +42,10 @@ _IS_BEHIND_NAT, _PING_BY_OPTIONS = 6, 7
 """Branch flags, as in kamailio.cfg."""
 _WITH_QOP_AUTH = 1
 _UNCHANGED = 0
-_BINDING = ("addr", "received")
+_BINDING = ("addr", "received", "ruid")
 CONNECTION_LIFETIME_S = 3605
 """As long as a registration may live (kamailio.cfg)."""
-_UDP, _TLS = 1, 3
+_UDP, _TLS, _WEBSOCKETS = 1, 3, (5, 6)
 _MOST_HEADERS = 20
 _ITERATOR = "ci"
 _CONTACTS = "ci"
@@ -84,12 +84,27 @@ def source() -> tuple[str, int]:
 
 
 def is_by_connection() -> bool:
-    """Whether the message came by TCP or TLS."""
+    """Whether the message came by another transport than UDP."""
     return KSR.kx.get_protoid() != _UDP
 
 
 def is_over_tls() -> bool:
     return KSR.kx.get_protoid() == _TLS
+
+
+def is_over_websocket() -> bool:
+    return KSR.kx.get_protoid() in _WEBSOCKETS
+
+
+def connection() -> int:
+    """Kamailio's number of the connection that the message came by; 0 over UDP."""
+    number = KSR.pv.get("$conid")
+    return number if isinstance(number, int) else 0
+
+
+def is_connected(connection: int) -> bool:
+    """Whether that connection is open."""
+    return KSR.tcpops.tcp_conid_alive(connection) > 0
 
 
 def packet_source() -> str:
@@ -129,10 +144,10 @@ def is_first_hop() -> bool:
 
 def source_uri() -> str:
     """Where the message came from, as a SIP URI."""
-    transport = _text(KSR.pv.get("$pr")).lower()
     host, port = source()
     where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    return f"sip:{where}" + (f";transport={transport}" if transport in ("tcp", "tls") else "")
+    by = _text(KSR.pv.get("$pr")).lower()
+    return f"sip:{where}" + (f";transport={by}" if by in ("tcp", "tls", "ws", "wss") else "")
 
 
 def header(name: str) -> str:
@@ -189,6 +204,13 @@ def next_hop() -> str:
 def received_at() -> str:
     """The address of ours that the message was sent to."""
     return _text(KSR.kx.get_rcvip())
+
+
+def received_at_port() -> int:
+    """The port of ours that the message was sent to."""
+    port = KSR.kx.get_rcvport()
+    assert isinstance(port, int)
+    return port
 
 
 def status() -> int:
@@ -385,6 +407,33 @@ def reply(code: int, reason: str, headers: str = "") -> None:
     if headers:
         KSR.hdr.append_to_reply(headers)
     KSR.sl.send_reply(code, reason)
+
+
+# --- WebSocket
+
+
+def close_after_reply() -> None:
+    """Of an HTTP request: its connection ends after the answer, unless that opens a WebSocket."""
+    KSR.set_reply_close()
+    KSR.set_reply_no_connect()
+
+
+def reply_by_http(code: int, reason: str, headers: str = "") -> None:
+    """Answer the HTTP request at hand. `headers` are whole lines."""
+    if headers:
+        KSR.hdr.append_to_reply(headers)
+    KSR.xhttp.xhttp_reply(code, reason, "text/plain", f"{reason}\r\n")
+
+
+def open_websocket() -> None:
+    """Answer the HTTP request at hand: its connection carries SIP from now on. A bad request is refused."""
+    KSR.websocket.handle_handshake()
+
+
+def closed_websocket() -> int:
+    """In the callback of its end: the number of the connection, as of `connection`."""
+    number = KSR.pv.get("$ws_conid")
+    return number if isinstance(number, int) else 0
 
 
 # --- NAT
@@ -622,10 +671,15 @@ def save_contacts(table: str, address_of_record: str) -> None:
 
 
 class Binding(NamedTuple):
-    """A registered contact: its URI, and the source of its REGISTER as a SIP URI."""
+    """A registered contact: its URI, and the source of its REGISTER as a SIP URI.
+
+    `id` is Kamailio's name for it. `connection` is that of a browser, as of `connection`.
+    """
 
     uri: str
     source: str
+    id: str = ""
+    connection: int = 0
 
 
 def bindings_of(table: str, address_of_record: str) -> list[Binding]:
@@ -633,12 +687,18 @@ def bindings_of(table: str, address_of_record: str) -> list[Binding]:
     if KSR.registrar.reg_fetch_contacts(table, address_of_record, _CONTACTS) < 0:
         return []
     count = KSR.pv.get(f"$(ulc({_CONTACTS}=>count))")
-    bindings = [
-        Binding(*[_text(KSR.pv.get(f"$(ulc({_CONTACTS}=>{name})[{index}])")) for name in _BINDING])
-        for index in range(count if isinstance(count, int) else 0)
-    ]
+    bindings = []
+    for index in range(count if isinstance(count, int) else 0):
+        uri, source, id_ = [_text(KSR.pv.get(f"$(ulc({_CONTACTS}=>{name})[{index}])")) for name in _BINDING]
+        # Only a browser's matters: it can't be reached by any other connection.
+        number = KSR.pv.get(f"$(ulc({_CONTACTS}=>conid)[{index}])") if ";transport=ws" in source.lower() else 0
+        bindings.append(Binding(uri, source, id_, number if isinstance(number, int) else 0))
     KSR.registrar.reg_free_contacts(_CONTACTS)
     return bindings
+
+
+def forget_binding(table: str, address_of_record: str, binding: Binding) -> None:
+    KSR.registrar.unregister_ruid(table, address_of_record, binding.id)
 
 
 # --- Counters that all workers share. They forget a key some time after its last change (kamailio.cfg)

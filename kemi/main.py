@@ -41,6 +41,7 @@ from kemi.registrar import Registrar  # noqa: E402
 from kemi.sidecars import Sidecars  # noqa: E402
 from kemi.transfer import Transfer  # noqa: E402
 from kemi.trunks import Trunks, credentials_of  # noqa: E402
+from kemi.websocket import WebSockets  # noqa: E402
 
 LONGEST_SECRET_FILE = 1024
 """Characters."""
@@ -49,7 +50,7 @@ EXIT_CONFIG = 78  # sysexits.h EX_CONFIG
 
 
 Method = Callable[["Callbacks"], None]
-Callback = Callable[["Callbacks", object], int]
+Callback = Callable[..., int]
 
 
 def guarded(otherwise: Callable[[Exception], None]) -> Callable[[Method], Callback]:
@@ -57,7 +58,7 @@ def guarded(otherwise: Callable[[Exception], None]) -> Callable[[Method], Callba
 
     def decorate(method: Method) -> Callback:
         @functools.wraps(method)
-        def guard(self: Callbacks, _message: object) -> int:
+        def guard(self: Callbacks, _message: object, *_event: str) -> int:
             try:
                 method(self)
             except Answered as answered:
@@ -140,7 +141,11 @@ class Callbacks:
         record_route: RecordRoute,
         limits: Limits,
         floods: Floods,
+        websockets: WebSockets,
+        registrar: Registrar,
     ) -> None:
+        self._websockets = websockets
+        self._registrar = registrar
         self._floods = floods
         self._limits = limits
         self._ingress = ingress
@@ -177,10 +182,18 @@ class Callbacks:
                 ksr.remove_private_headers()
         self._ingress.on_reply()
 
+    @guarded(log)
+    def ksr_xhttp_event(self) -> None:
+        self._websockets.on_http_request()
+
+    @guarded(log)
+    def ksr_websocket_event(self) -> None:
+        """The end of a WebSocket: the only event that the module has."""
+        self._registrar.on_websocket_closed(ksr.closed_websocket())
+
     @guarded(drop)
     def to_sidecar(self) -> None:
-        self._sidecars.on_branch()
-        self._record_route.on_branch()
+        self._record_route.on_branch(self._sidecars.on_branch())
 
     @guarded(log)
     def sidecar_replied(self) -> None:
@@ -257,8 +270,8 @@ def compose(site: Site, ivr_file: IvrFile, key: bytes) -> Callbacks:
     forks = Forks(media, record_route, Challenges(credentials_of(site, os.environ, _read_secret)), limits)
     registrar = Registrar(directory)
     transfer = Transfer(site, directory, registrar.contacts_of, forks, Trunks(site, limits))
-    sidecars = Sidecars(site.sidecars, ivr_file.contexts, derive(key, SIGNATURES))
-    redirects = Redirects(sidecars, transfer, anchors=site.anchors_media)
+    sidecars = Sidecars(site.sidecars, ivr_file.contexts, derive(key, SIGNATURES), media)
+    redirects = Redirects(sidecars, transfer, media, anchors=site.anchors_media)
     ingress = Ingress(
         site,
         directory,
@@ -272,7 +285,10 @@ def compose(site: Site, ivr_file: IvrFile, key: bytes) -> Callbacks:
         redirects=redirects,
         limits=limits,
     )
-    return Callbacks(ingress, sidecars, redirects, forks, media, record_route, limits, Floods(site, directory))
+    floods, websockets = Floods(site, directory), WebSockets(site, _refusals)
+    return Callbacks(
+        ingress, sidecars, redirects, forks, media, record_route, limits, floods, websockets, registrar
+    )
 
 
 def _check_pools(site: Site, ivr_file: IvrFile) -> None:

@@ -13,8 +13,9 @@ from kemi.contacts import address_of, host_of, is_interior, parameters_of, split
 from kemi.ksr import Route
 from kemi.transaction import transaction
 
-_PROTOCOLS = {"udp": 1, "tcp": 2, "tls": 3}
+_PROTOCOLS = {"udp": 1, "tcp": 2, "tls": 3, "ws": 5, "wss": 6}
 """Kamailio's numbers."""
+_WEBSOCKETS = ("5", "6")
 _REFRESHING = ("INVITE", "UPDATE")
 """The methods whose request and 2xx change the dialog's remote target (RFC 3261 12.2.1.2, RFC 3311 5.1)."""
 
@@ -83,6 +84,12 @@ def without_alias(uri: str) -> str:
     return uri.partition(";alias=")[0]
 
 
+def is_websocket(uri: str) -> bool:
+    """Whether the alias is a browser's connection."""
+    number = uri.partition(";alias=")[2].partition(";")[0].rpartition("~")[2]
+    return number in _WEBSOCKETS
+
+
 def mark_reply(*, is_alias: bool) -> None:
     """Of a reply that makes a dialog, or changes where it leads. `is_alias`: the request was sent to an alias."""
     if not 100 < ksr.status() < 300:
@@ -93,7 +100,7 @@ def mark_reply(*, is_alias: bool) -> None:
     source = ksr.source()[0]
     host = _contact_host()
     needs_it = is_alias and (ksr.is_over_tls() or address_of(host) != address_of(source))
-    if leads_nowhere(host, source) or needs_it or _is_ours(host, source):
+    if ksr.is_over_websocket() or leads_nowhere(host, source) or needs_it or _is_ours(host, source):
         ksr.add_contact_alias()
 
 
@@ -109,8 +116,8 @@ def name_callee() -> None:
 def _mark_request(*, is_trunk: bool) -> None:
     host, source = _contact_host(), ksr.source()[0]
     is_elsewhere = host != source and (leads_nowhere(host, source, ksr.via_host()) or _is_ours(host, source))
-    # A trunk has a certificate: it can be called anew where its Contact says.
-    if is_elsewhere or (host and not is_trunk and ksr.is_over_tls()):
+    # A trunk has a certificate: it can be called anew where its Contact says. A browser never can (RFC 7118 5).
+    if is_elsewhere or ksr.is_over_websocket() or (host and not is_trunk and ksr.is_over_tls()):
         ksr.add_contact_alias()
 
 

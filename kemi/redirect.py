@@ -17,10 +17,11 @@ from callinteractive.headers import (
     TransferHeader,
 )
 from kemi import fork, ksr
-from kemi.anchor import Anchoring
+from kemi.anchor import Anchoring, MediaAnchor
+from kemi.conversion import Kind, Sides
 from kemi.refusal import Outcome, Refused
 from kemi.sidecars import Sidecars
-from kemi.transaction import transaction
+from kemi.transaction import forget_media, media_of, transaction
 from kemi.transfer import NoRoute, Transfer
 
 MOST_RETURNS = 10
@@ -38,19 +39,35 @@ class Redirection(NamedTuple):
 
 
 class Redirects:
-    """Calls to IVRs, from their entry to what the script decides before it answers. `anchors`: see `RecordRoute`."""
+    """Calls to IVRs, from their entry to what the script decides before it answers.
 
-    def __init__(self, sidecars: Sidecars, transfer: Transfer, *, anchors: bool) -> None:
+    `anchors`: whether the site's calls may be anchored at all.
+    """
+
+    def __init__(self, sidecars: Sidecars, transfer: Transfer, media: MediaAnchor, *, anchors: bool) -> None:
+        self._media = media
         self._sidecars = sidecars
         self._transfer = transfer
         self._anchors = anchors
         self._read: Redirection | None = None
         """By `read_reply`. tm's reply route runs right after Kamailio's, in the same worker."""
 
-    def enter(self, user: str, call: CallHeader, entry: EntryHeader, *, caller_anchors: bool) -> None:
-        """Let the INVITE at hand enter an IVR. `user`, escaped, is that of its Request-URI. Raises Refused."""
+    def enter(
+        self, user: str, call: CallHeader, entry: EntryHeader, kind: Kind = Kind.RTP, *, caller_anchors: bool
+    ) -> None:
+        """Let the INVITE at hand enter an IVR. Raises Refused.
+
+        `user`, escaped, is that of its Request-URI. `kind`: how the caller's sound travels.
+        """
         if caller_anchors:
             transaction.caller_anchors = True
+        if kind is not Kind.RTP:
+            transaction.caller_kind = kind
+            # Sidecars know RTP and SRTP. They don't know that a caller whose INVITE has no offer wants SRTP.
+            if kind is Kind.WEBRTC or not ksr.has_body():
+                if not self._media.has_acceptable_offer(kind):
+                    raise Refused(488, "Not Acceptable Here")
+                transaction.sidecar_sides = str(Sides(kind, Kind.RTP))
         facts = str(call)
         transaction.call = facts
         transaction.user = user
@@ -68,11 +85,23 @@ class Redirects:
         status = ksr.status()
         if status < 200:
             self._sidecars.on_sign_of_life()
-        elif status == MOVED:
+            return
+        if self._anchors and transaction.sidecar_sides:
+            self._on_anchored_reply(status)
+        if status == MOVED:
             # Without private headers `read_reply` did not run: what it has read is another reply's.
             said = (self._read if ksr.has_private_headers() else None) or Redirection("", "", "", "")
             transaction.transfer, transaction.caller = said.transfer, said.caller
             transaction.state, transaction.entry = said.state, said.entry
+
+    def _on_anchored_reply(self, status: int) -> None:
+        index = ksr.branch_index()
+        media = media_of(index)
+        if media and status < 300:
+            self._media.on_success(media, early_media=True)
+        elif media:
+            self._media.on_failure(media)
+            forget_media(index)
 
     def on_sidecar_failure(self) -> None:
         """Failure route of a sidecar: do as its 302 says, or ask the next; all other replies go to the caller.
@@ -80,6 +109,8 @@ class Redirects:
         Raises Refused.
         """
         code = ksr.failure_code()
+        if self._anchors and transaction.sidecar_sides:
+            self._media.release_all()  # of a sidecar that said nothing
         if ksr.is_cancelled():
             _refuse_cancelled(code)
         elif ksr.branch_timed_out() or code == 503:
@@ -114,7 +145,8 @@ class Redirects:
         branches = fork.MOST_BRANCHES - transaction.branches_used - 2 * returns_left
         anchoring = Anchoring.ALL if self._anchors and transaction.caller_anchors else Anchoring.TARGETS
         try:
-            self._transfer.carry_out(plan, call, caller, branches, anchoring)
+            kind = Kind(transaction.caller_kind or Kind.RTP)
+            self._transfer.carry_out(plan, call, caller, branches, anchoring, kind)
         except NoRoute as refused:
             if not transaction.state:
                 raise

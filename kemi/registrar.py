@@ -29,6 +29,9 @@ _WHO = "a caller must be a trunk or an extension of site.yaml, by its address or
 _CONTACT = "a phone registers its own IP address only: set its outbound address, or turn off its STUN or ALG"
 _TRANSPORT = "let the phone register by the transport that its Contact names: UDP, TCP or TLS"
 _TRANSPORTS = ("udp", "tcp", "tls")
+_WEBSOCKETS = ("ws", "wss")
+_BROWSERS = "browsers"
+"""Which address-of-record a WebSocket has registered, by its connection (kamailio.cfg)."""
 
 
 class Registrar:
@@ -46,9 +49,20 @@ class Registrar:
         for uri in uris:
             self._check_contact(uri, source, transport)
         ksr.keep_source()
-        if any(_is_bound(uri, source, transport) for uri in uris):
+        if transport in _WEBSOCKETS:  # which are pinged
+            ksr.keep_text(_BROWSERS, str(ksr.connection()), _address_of_record(extension))
+        elif any(_is_bound(uri, source, transport) for uri in uris):
             ksr.ping_contacts()
         ksr.save_contacts(TABLE, _address_of_record(extension))
+
+    @staticmethod
+    def on_websocket_closed(connection: int) -> None:
+        """A browser that has gone without a word is not rung, and takes no place among the phones of its extension."""
+        if address_of_record := ksr.text_of(_BROWSERS, str(connection)):
+            ksr.forget_count(_BROWSERS, str(connection))
+            for binding in ksr.bindings_of(TABLE, address_of_record):
+                if binding.connection == connection:
+                    ksr.forget_binding(TABLE, address_of_record, binding)
 
     def find_caller(self) -> Extension:
         """The extension that sends the request, wherever it is. Raises Refused and Answered."""
@@ -68,6 +82,8 @@ class Registrar:
         """Where to send a request for it: never to a host that the REGISTER did not come from. Empty for nowhere."""
         uri = binding.uri.partition("?")[0]  # RFC 3261 19.1.1: no headers in a Request-URI
         source, transport = host_of(binding.source), _transport_of(binding.source)
+        if transport in _WEBSOCKETS and not ksr.is_connected(binding.connection):
+            return ""
         try:
             self._check_contact(uri, source, transport)
         except Refused:
@@ -103,6 +119,8 @@ class Registrar:
         address = address_of(host)
         parameters = parameters_of(uri)
         is_plain = bool(_PLAIN_URI.fullmatch(uri)) and not parameters.keys() & {"maddr", "alias"}
+        if transport in _WEBSOCKETS and is_plain:
+            return  # it knows no address of its own and is called by its connection only (RFC 7118 5)
         if not is_plain or address is None:
             raise Refused(403, "Contact Must Be a SIP URI With Your IP Address", advice=_CONTACT)
         # Without TLS to us it would have to serve TLS itself, and have a certificate.
@@ -122,8 +140,8 @@ def _is_bound(uri: str, source: str, transport: str) -> bool:
     """Whether the phone is reached by the source of its REGISTER only: behind NAT, or by the same connection."""
     if uri in ("", "*"):
         return False
-    if transport == "tls":  # phones have no certificate, so that nobody can connect to them
-        return True
+    if transport == "tls" or transport in _WEBSOCKETS:
+        return True  # phones have no certificate, so that nobody can connect to them; to browsers nobody ever can
     parameters = parameters_of(uri)
     is_same_connection = parameters.get("transport") == "tcp" and "ob" in parameters  # RFC 5626 4.2
     return is_same_connection or address_of(host_of(uri)) != address_of(source)

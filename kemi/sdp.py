@@ -13,6 +13,7 @@ from itertools import pairwise
 
 from callinteractive.sdes import read_keys
 from callinteractive.sdp import MAX_SDP, connection_address, read_lines
+from kemi.webrtc_sdp import browser_attributes
 
 MAX_MEDIA_LINES = 16
 
@@ -58,8 +59,11 @@ def is_acceptable(sdp: str) -> bool:
     return screen(sdp) is not None
 
 
-def screen(sdp: str) -> Screened | None:
-    """What RTPengine may get of it; None if nothing, as where media would go to other than unicast IP addresses."""
+def screen(sdp: str, *, is_browser: bool = False) -> Screened | None:
+    """What RTPengine may get of it; None if nothing, as where media would go to other than unicast IP addresses.
+
+    `is_browser`: RTPengine speaks ICE and DTLS with its author, and needs what belongs to these.
+    """
     lines = read_lines(sdp) if len(sdp) <= MAX_SDP else None
     if lines is None:
         return None
@@ -67,7 +71,7 @@ def screen(sdp: str) -> Screened | None:
     sections = [lines[start:end] for start, end in pairwise([*starts, len(lines)])]
     session = lines[: starts[0]] if starts else lines
     address, connection = _connection(session)
-    media = [_stream(section, address) for section in sections]
+    media = [_stream(section, address, is_browser=is_browser) for section in sections]
     if len(media) > MAX_MEDIA_LINES or None in media or (not media and address is None):
         return None
     streams = [each for each in media if each is not None]
@@ -77,7 +81,8 @@ def screen(sdp: str) -> Screened | None:
     head += [f"c={connection}"] if connection else []
     times = [line for line in session if line.startswith("t=") and _SAFE.fullmatch(line)] or ["t=0 0"]
     head += [*(line for line in session if line.startswith("b=") and _SAFE.fullmatch(line)), *times]
-    text = [*head, *_attributes(session), *(line for stream in streams for line in stream.lines)]
+    attributes = browser_attributes(session) if is_browser else _attributes(session)
+    text = [*head, *attributes, *(line for stream in streams for line in stream.lines)]
     return Screened("\r\n".join([*text, ""]), frozenset(stream.address for stream in streams if stream.address))
 
 
@@ -96,7 +101,7 @@ def _connection(lines: list[str]) -> tuple[str | None, str]:
     return address, f"IN {'IP6' if ':' in address else 'IP4'} {address}" if address else ""
 
 
-def _stream(section: list[str], session_address: str | None) -> _Stream | None:
+def _stream(section: list[str], session_address: str | None, *, is_browser: bool) -> _Stream | None:
     """None where it can't be taken."""
     match = _MEDIA.fullmatch(section[0])
     if match is None or int(match[2]) > _HIGHEST_PORT:
@@ -110,7 +115,7 @@ def _stream(section: list[str], session_address: str | None) -> _Stream | None:
         session_address = address
     if session_address is None:
         return None
-    attributes = _attributes(section)
+    attributes = browser_attributes(section) if is_browser else _attributes(section)
     is_keyed = any(line.startswith(("a=crypto:", "a=fingerprint:")) for line in attributes)
     if "SAVP" in first and not is_keyed and any(line.startswith("a=crypto:") for line in section):
         return None  # RTPengine would answer as if encrypted

@@ -20,9 +20,10 @@ from callinteractive.limits import OVERLOAD_RETRY_S, OVERLOAD_WAIT_S
 from callinteractive.model import Address, SidecarPool
 from callinteractive.signature import SignatureHeader
 from kemi import ksr
+from kemi.anchor import MediaAnchor
 from kemi.ksr import Route
 from kemi.refusal import Refused
-from kemi.transaction import transaction
+from kemi.transaction import Branch, transaction
 
 PROVISIONAL_MS = 300
 ALIVE_MS = 3_000
@@ -42,7 +43,8 @@ class Unavailable(Refused):
 class Sidecars:
     """The pools that calls enter by. `contexts` says which pool serves a context. `key` signs what a sidecar gets."""
 
-    def __init__(self, pool: SidecarPool, contexts: Mapping[str, Context], key: bytes) -> None:
+    def __init__(self, pool: SidecarPool, contexts: Mapping[str, Context], key: bytes, media: MediaAnchor) -> None:
+        self._media = media
         self._key = key
         self._pools = {name: context.pool for name, context in contexts.items()}
         self._groups = sidecar_groups(pool)
@@ -80,13 +82,23 @@ class Sidecars:
         ksr.set_lifetime(DECISION_MS)
         _ask()
 
-    @staticmethod
-    def on_branch() -> None:
-        """Branch route: only the sidecar gets its header lines. It sees the From that the INVITE came with."""
-        transaction.branches_used = ksr.branch_index() + 1
+    def on_branch(self) -> str:
+        """Branch route: only the sidecar gets its header lines. It sees the From that the INVITE came with.
+
+        Returns the name of the branch's media in RTPengine, empty where that is not anchored.
+        """
+        index = ksr.branch_index()
+        transaction.branches_used = index + 1
+        media = ""
+        if sides := transaction.sidecar_sides:
+            media = self._media.on_branch(sides, early_media=True)
+            transaction.branches[index] = Branch("sidecar", media)
+            if not media:
+                ksr.drop()
         if own_from := transaction.own_from:
             ksr.replace_from(own_from)
         ksr.append_headers(transaction.sidecar_headers)
+        return media
 
     @staticmethod
     def on_sign_of_life() -> None:

@@ -19,9 +19,10 @@ class BranchPlan(NamedTuple):
 
     `from_`: the caller to show, None for the INVITE's own From. `lines`: header lines that only this branch has.
     `next_uri`: what to try if it fails, empty for nothing. `is_spiral`: it leads to ourselves. `is_anchored`: its media
-    goes through RTPengine. `label`: what the log calls it, empty where another transaction tells. `answered`: the
-    value of X-CI-Answered for its 200, empty where nobody is told. `trunk`: the name of the trunk that it leads to,
-    empty for none; `is_probed`: as there. `proofs`: how often it has been sent again with credentials.
+    goes through RTPengine, which converts `sides`. `label`: what the log calls it, empty where another transaction
+    tells. `answered`: the value of X-CI-Answered for its 200, empty where nobody is told. `trunk`: the name of the
+    trunk that it leads to, empty for none; `is_probed`: as there. `proofs`: how often it has been sent again with
+    credentials.
     """
 
     from_: From | None
@@ -34,6 +35,7 @@ class BranchPlan(NamedTuple):
     trunk: str = ""
     proofs: int = 0
     is_probed: bool = True
+    sides: str = ""
 
     def to_text(self) -> str:
         return json.dumps(self._asdict())
@@ -201,6 +203,10 @@ class Transaction:
     """The user of the Request-URI that the caller sent, escaped."""
     caller_anchors = _Flag()
     """The caller's trunk or extension anchors its media."""
+    caller_kind = _Text()
+    """How the caller's sound travels, a `conversion.Kind`; empty for RTP."""
+    sidecar_sides = _Text()
+    """What is converted towards the sidecars, the text of `conversion.Sides`; empty where nothing is."""
     returns = _Number()
     """How often the INVITE has come back to a sidecar."""
     is_counted = _Flag()
@@ -254,3 +260,13 @@ class Transaction:
 
 transaction = Transaction()
 """The one instance. It holds nothing itself."""
+
+
+def media_of(index: int) -> str:
+    """The name of a branch's media in RTPengine; empty where that is not anchored, or forgotten."""
+    branch = transaction.branches.get(index)
+    return branch.media if branch else ""
+
+
+def forget_media(index: int) -> None:
+    transaction.branches[index] = transaction.branches[index]._replace(media="")

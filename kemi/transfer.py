@@ -15,8 +15,9 @@ from callinteractive.model import Extension, Site
 from callinteractive.numbers import Directory, FoundIvr
 from kemi import ksr
 from kemi.anchor import Anchoring
+from kemi.conversion import Kind
 from kemi.facts import new_call_id, parse_address
-from kemi.fork import MOST_BRANCHES, BranchSpec, ForkOptions, Forks, Target
+from kemi.fork import MOST_BRANCHES, BranchSpec, ForkOptions, Forks, Target, converting
 from kemi.refusal import Refused
 from kemi.trunks import Trunks, TrunksFull
 
@@ -47,10 +48,11 @@ class Transfer:
         self._own_address = site.udp_address
         self._trunks = trunks
 
-    def start(self, anchoring: Anchoring, *, for_caller: bool) -> None:
+    def start(self, anchoring: Anchoring, offered: Kind = Kind.RTP, *, for_caller: bool) -> None:
         """Carry out what the private headers of the INVITE at hand say. Raises HeaderError and Refused.
 
-        `for_caller`: it is a caller's own INVITE that spirals; else it is a sidecar's.
+        `offered`: how its sender's sound travels. `for_caller`: it is a caller's own INVITE that spirals; else it is
+        a sidecar's.
         """
         plan = TransferHeader.parse(ksr.header(TransferHeader.NAME))
         call = CallHeader.parse(ksr.header(CallHeader.NAME))
@@ -58,15 +60,15 @@ class Transfer:
         if len(plan.numbers) > MOST_BRANCHES:
             raise HeaderError(f"{plan.NAME}: more than {MOST_BRANCHES} numbers")
         ksr.remove_private_headers()
-        self.carry_out(plan, call, caller, MOST_BRANCHES, anchoring, for_caller=for_caller)
+        self.carry_out(plan, call, caller, MOST_BRANCHES, anchoring, offered, for_caller=for_caller)
 
-    def ring(self, extension: Extension, caller: Extension, says: Identity) -> None:
+    def ring(self, extension: Extension, caller: Extension, says: Identity, offered: Kind = Kind.RTP) -> None:
         """Let the INVITE at hand, which `caller` sent, ring the phones of `extension` (C8). Raises Refused.
 
         `says` is what the INVITE says of its caller. The number shown is one of the caller's own, or none.
         """
         anchoring = Anchoring.ALL if caller.anchors_media else Anchoring.TARGETS
-        targets = self._phones_of(extension, extension.number, anchoring)
+        targets = self._phones_of(extension, extension.number, anchoring, offered)
         if not targets:
             raise Refused(480, "Temporarily Unavailable")  # none of its phones is registered
         is_own = says.number in (caller.number, caller.short_number)
@@ -81,6 +83,7 @@ class Transfer:
         caller: CallerHeader,
         branches: int,
         anchoring: Anchoring,
+        offered: Kind = Kind.RTP,
         *,
         for_caller: bool = True,
     ) -> None:
@@ -88,7 +91,7 @@ class Transfer:
 
         After NoRoute the INVITE is as it was before.
         """
-        targets = self._find_targets(plan.numbers, call.facts, caller, anchoring)
+        targets = self._find_targets(plan.numbers, call.facts, caller, anchoring, offered)
         if not targets:
             raise NoRoute
         timeout_s = plan.timeout_s or self._site.defaults.transfer_timeout_s  # A11
@@ -119,7 +122,7 @@ class Transfer:
         return BranchSpec(f"sip:{user}@{self._own_address}", lines, is_spiral=True)
 
     def _find_targets(
-        self, numbers: tuple[str, ...], facts: CallFacts, caller: CallerHeader, anchoring: Anchoring
+        self, numbers: tuple[str, ...], facts: CallFacts, caller: CallerHeader, anchoring: Anchoring, offered: Kind
     ) -> list[Target]:
         """The targets of all numbers, each once. Numbers without a route are left out. Raises NoRoute."""
         home = Extension(facts.called_extension, facts.called_extension_id)  # a short number is looked up from the IVR
@@ -127,7 +130,7 @@ class Transfer:
         full = None
         for number in dict.fromkeys(numbers):
             try:
-                for target in self._targets_of(number, home, facts, caller, anchoring):
+                for target in self._targets_of(number, home, facts, caller, anchoring, offered):
                     targets.setdefault(tuple(spec.uri for spec in target), target)
             except TrunksFull as error:
                 full = error
@@ -137,18 +140,18 @@ class Transfer:
         return list(targets.values())[:MOST_BRANCHES]
 
     def _targets_of(
-        self, number: str, home: Extension, facts: CallFacts, caller: CallerHeader, anchoring: Anchoring
+        self, number: str, home: Extension, facts: CallFacts, caller: CallerHeader, anchoring: Anchoring, offered: Kind
     ) -> list[Target]:
         extension = self._directory.find_extension(number, home)
         if extension:
-            phones = self._phones_of(extension, number, anchoring)
+            phones = self._phones_of(extension, number, anchoring, offered)
             if not phones:
                 ksr.log_notice(f"transfer of call {facts.call_id}: {number}: its phone is not registered")
             return phones
         ivr = self._directory.find_ivr(number, home)
         if ivr:
             return [self._ivr_target(number, ivr, facts, caller, anchoring)]
-        specs = self._trunks.branches_to(number, anchoring)
+        specs = self._trunks.branches_to(number, anchoring, offered)
         if not specs:
             ksr.log_notice(
                 f"transfer of call {facts.call_id}: {number}: no route; it is no extension and no IVR, and no trunk "
@@ -156,11 +159,11 @@ class Transfer:
             )
         return [tuple(specs)] if specs else []
 
-    def _phones_of(self, extension: Extension, number: str, anchoring: Anchoring) -> list[Target]:
+    def _phones_of(self, extension: Extension, number: str, anchoring: Anchoring, offered: Kind) -> list[Target]:
         """A target for each of its phones: they ring at once. `number` is what was dialled."""
         uris = [extension.contact] if extension.contact else self._contacts_of(extension)
         return [
-            (BranchSpec(uri, is_anchored=anchoring.covers(extension), number=number, is_extension=True),)
+            (converting(BranchSpec(uri, number=number, is_extension=True), extension, anchoring, offered),)
             for uri in uris
         ]
 

@@ -16,7 +16,8 @@ from callinteractive.dispatcher import TRUNKS
 from callinteractive.model import Site, Trunk
 from kemi import ksr
 from kemi.anchor import Anchoring
-from kemi.fork import BranchSpec
+from kemi.conversion import Kind
+from kemi.fork import BranchSpec, converting
 from kemi.limits import Limits
 from kemi.refusal import Refused
 from kemi.resting import is_resting
@@ -36,7 +37,7 @@ class Trunks:
         self._trunks = tuple(trunk for trunk in site.trunks if trunk.to)
         self._limits = limits
 
-    def branches_to(self, number: str, anchoring: Anchoring) -> list[BranchSpec]:
+    def branches_to(self, number: str, anchoring: Anchoring, offered: Kind = Kind.RTP) -> list[BranchSpec]:
         """What to try one after the other; none where there is no trunk. Raises TrunksFull."""
         free = [trunk for trunk in self._trunks if self._limits.has_room(trunk)]
         if self._trunks and not free:
@@ -44,13 +45,17 @@ class Trunks:
         gateways = [(trunk, uri) for trunk in free for uri in trunk.to]
         alive = [(trunk, uri) for trunk, uri in gateways if _is_alive(trunk, uri)]
         return [
-            BranchSpec(
-                _at_gateway(trunk.number.apply(number), uri),
-                identity=trunk.identity,
-                is_anchored=anchoring.covers(trunk),
-                number=number,
-                trunk=trunk.name,
-                is_probed=trunk.is_probed,
+            converting(
+                BranchSpec(
+                    _at_gateway(trunk.number.apply(number), uri),
+                    identity=trunk.identity,
+                    number=number,
+                    trunk=trunk.name,
+                    is_probed=trunk.is_probed,
+                ),
+                trunk,
+                anchoring,
+                offered,
             )
             for trunk, uri in alive or gateways
         ]

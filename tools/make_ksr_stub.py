@@ -43,6 +43,7 @@ modparam("jsonrpcs", "transport", 4)
 modparam("jsonrpcs", "dgram_socket", "{folder}/rpc.sock")
 modparam("uac", "restore_mode", "none")
 modparam("pike", "reqs_density_per_unit", 16)
+modparam("xhttp", "event_callback", "ksr_request_route")
 modparam("dispatcher", "list_file", "{folder}/dispatcher.list")
 modparam("app_python3", "load", "{folder}/list_api.py")
 cfgengine "python"

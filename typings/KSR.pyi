@@ -1379,3 +1379,23 @@ class _uac:
     def uac_restore_to() -> int: ...
 
 uac: _uac
+
+class _websocket:
+    @staticmethod
+    def close() -> int: ...
+    @staticmethod
+    def close_conid(_0: int, _1: str, _2: int, /) -> int: ...
+    @staticmethod
+    def close_reason(_0: int, _1: str, /) -> int: ...
+    @staticmethod
+    def handle_handshake() -> int: ...
+
+websocket: _websocket
+
+class _xhttp:
+    @staticmethod
+    def get_hu() -> str | int | None: ...
+    @staticmethod
+    def xhttp_reply(_0: int, _1: str, _2: str, _3: str, /) -> int: ...
+
+xhttp: _xhttp

@@ -21,7 +21,7 @@ class FakeKsr:
     """A message and its transaction. Set `results["module.function"]` to what a call returns; default 1.
 
     A result may be an exception to raise, or a function of the arguments. `calls` holds (name, arguments) of every call
-    that does not only read. `memory` is the transaction's, `tags` are those of From and To.
+    that does not only read. `memory` is the transaction's, `tags` are those of From and To, and the protocol.
     """
 
     def __init__(self) -> None:
@@ -29,7 +29,7 @@ class FakeKsr:
         self.results: dict[str, Any] = {}
         self.headers: dict[str, str] = {}
         self.memory: dict[str, str | int] = {}
-        self.tags = {"$ft": "1", "$tt": ""}
+        self.tags = {"$ft": "1", "$tt": "", "$pr": "udp"}
         self.message(method="INVITE", ruser="332")
 
     def message(self, method: str, ruser: str = "", source: tuple[str, int] = ("127.0.0.2", 5060)) -> None:
@@ -47,6 +47,7 @@ class FakeKsr:
                 "kx.get_protoid": 1,
                 "siputils.has_totag": -1,
                 "is_ACK": method == "ACK",
+                "is_WSX": False,
                 "tm.t_check_trans": -1,
                 "tm.t_is_canceled": -1,
                 "tm.t_branch_timeout": -1,

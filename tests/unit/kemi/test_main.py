@@ -22,11 +22,16 @@ from kemi.main import Callbacks
 from kemi.record_route import RecordRoute
 from kemi.redirect import Redirects
 from kemi.refusal import Answered, Refused
+from kemi.registrar import Registrar
 from kemi.sidecars import Sidecars
 from kemi.transaction import Exchange, transaction
+from kemi.websocket import WebSockets
 from tests.unit.kemi.fake_ksr import FakeKsr
 from tests.unit.kemi.test_ingress import IVR, SITE
 
+KINDS = (
+    Ingress, Sidecars, Redirects, Forks, MediaAnchor, RecordRoute, Limits, Floods, WebSockets, Registrar
+)  # fmt: skip
 NOT_UTF8 = UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid")
 BOOM = RuntimeError("boom")
 
@@ -44,10 +49,9 @@ class Rooms:
             self.record_route,
             self.limits,
             self.floods,
-        ) = (
-            create_autospec(kind, instance=True)
-            for kind in (Ingress, Sidecars, Redirects, Forks, MediaAnchor, RecordRoute, Limits, Floods)
-        )
+            self.websockets,
+            self.registrar,
+        ) = (create_autospec(kind, instance=True) for kind in KINDS)
         self.callbacks = Callbacks(
             self.ingress,
             self.sidecars,
@@ -57,6 +61,8 @@ class Rooms:
             self.record_route,
             self.limits,
             self.floods,
+            self.websockets,
+            self.registrar,
         )
 
 

@@ -15,6 +15,7 @@ from callinteractive.headers import (
     TransferHeader,
 )
 from callinteractive.model import SidecarPool
+from kemi.anchor import MediaAnchor
 from kemi.redirect import MOST_RETURNS, Redirects
 from kemi.sidecars import Sidecars
 from kemi.transaction import transaction
@@ -23,6 +24,7 @@ from tests.unit.kemi.fake_ksr import FakeKsr
 from tests.unit.kemi.refusals import refused
 from tests.unit.kemi.test_sidecars import CALL
 
+CONTEXTS = {"3": Context("3", "main", {})}
 ENTRY = EntryHeader("000*332", "3", "start")
 STATE = StateHeader("{}")
 PLAN = TransferHeader(("300",), 5)
@@ -37,7 +39,8 @@ def transfer() -> Mock:
 
 @pytest.fixture
 def redirects(ksr: FakeKsr, transfer: Mock) -> Redirects:
-    made = Redirects(Sidecars(SidecarPool(), {"3": Context("3", "main", {})}, b"key"), transfer, anchors=False)
+    media = MediaAnchor()
+    made = Redirects(Sidecars(SidecarPool(), CONTEXTS, b"key", media), transfer, media, anchors=True)
     made.enter("332", CALL, ENTRY, caller_anchors=False)
     ksr.calls.clear()
     return made

@@ -14,6 +14,8 @@ from tests.unit.kemi.test_ingress import IVR
 from tests.unit.kemi.test_ingress import SITE as NO_PASSWORDS
 from tests.unit.kemi.test_transfer import SITE
 
+NAMES = ("addr", "received", "ruid")
+BROWSER = "sip:abc@df7jal23ls0d.invalid;transport=ws"
 DIRECTORY = Directory(load_site(SITE, "site.yaml"), load_ivr_file(IVR, "ivr.yaml"))
 
 
@@ -66,11 +68,11 @@ def test_caller(ksr: FakeKsr) -> None:
 def register(ksr: FakeKsr, *contacts: str, source: str = "203.0.113.5", transport: str = "UDP") -> list[str]:
     """Register contacts from an address; returns what was called."""
     ksr.message("REGISTER", source=(source, 4000))
+    ksr.tags["$pr"] = transport
     values = list(contacts)
     ksr.results.update(
         {
             "kx.get_tuser": "307",
-            "pv.get": {"$pr": transport}.get,
             "hdr.get_idx": lambda _name, index: values[index] if index < len(values) else None,
         }
     )
@@ -169,7 +171,8 @@ def test_contacts(ksr: FakeKsr) -> None:
     ]
     values: dict[str, str | int] = {"$(ulc(ci=>count))": len(bindings)}
     for index, (uri, source) in enumerate(bindings):
-        values |= {f"$(ulc(ci=>addr)[{index}])": uri, f"$(ulc(ci=>received)[{index}])": source}
+        texts = (uri, source, "id")
+        values |= {f"$(ulc(ci=>{name})[{index}])": value for name, value in zip(NAMES, texts, strict=True)}
     ksr.results["pv.get"] = values.__getitem__
     assert Registrar(DIRECTORY).contacts_of(registered) == [
         "sip:a@203.0.113.5:5060",
@@ -181,3 +184,56 @@ def test_contacts(ksr: FakeKsr) -> None:
     assert Registrar(DIRECTORY).contacts_of(configured) == []
     ksr.results["registrar.reg_fetch_contacts"] = -1
     assert Registrar(DIRECTORY).contacts_of(registered) == []
+
+
+@pytest.mark.parametrize("transport", ["ws", "wss"])
+def test_a_browser_knows_no_address_of_its_own(ksr: FakeKsr, transport: str) -> None:
+    """RFC 7118 5. It is pinged by its WebSocket, and called by it only."""
+    ksr.results["pv.get"] = {"$conid": 7}.get
+    called = register(ksr, f"<{BROWSER}>", transport=transport)
+    assert called.index("nathelper.fix_nated_register") < called.index("registrar.save_uri")
+    assert "setbflag" not in called
+    assert ksr.called("htable.sht_sets")[-1] == ("browsers", "7", "sip:000*307@callinteractive")
+
+
+@pytest.mark.parametrize("contact", [f"<{BROWSER};alias=1.2.3.4~5060~1>", f"<{BROWSER};maddr=1.2.3.4>", "<tel:307>"])
+def test_what_a_browser_may_not_register(ksr: FakeKsr, contact: str) -> None:
+    with refused(403):
+        register(ksr, contact, transport="ws")
+
+
+def test_a_name_is_a_browser_s_only(ksr: FakeKsr) -> None:
+    with refused(403):
+        register(ksr, f"<{BROWSER}>", transport="tcp")
+
+
+def bound(*connections: int) -> dict[str, str | int]:
+    """Browsers of one extension, by their connections."""
+    values: dict[str, str | int] = {"$(ulc(ci=>count))": len(connections), "$ws_conid": 7}
+    for index, connection in enumerate(connections):
+        texts = (BROWSER, "sip:203.0.113.5:4000;transport=ws", f"id-{connection}")
+        values |= {f"$(ulc(ci=>{name})[{index}])": value for name, value in zip(NAMES, texts, strict=True)}
+        values[f"$(ulc(ci=>conid)[{index}])"] = connection
+    return values
+
+
+def test_browsers_whose_connection_is_closed_are_not_called(ksr: FakeKsr) -> None:
+    extension = DIRECTORY.find_extension("000*307")
+    assert extension is not None
+    ksr.results["pv.get"] = bound(7, 8).__getitem__
+    ksr.results["tcpops.tcp_conid_alive"] = lambda connection: 1 if connection == 8 else -1
+    assert Registrar(DIRECTORY).contacts_of(extension) == [f"{BROWSER};alias=203.0.113.5~4000~5"]
+
+
+def test_a_browser_that_has_gone_is_forgotten(ksr: FakeKsr) -> None:
+    ksr.results["pv.get"] = bound(7, 8).__getitem__
+    ksr.results["htable.sht_get"] = "sip:000*307@callinteractive"
+    Registrar(DIRECTORY).on_websocket_closed(7)
+    gone = ("location", "sip:000*307@callinteractive", "id-7")
+    assert ksr.called("registrar.unregister_ruid") == [gone]
+
+
+def test_a_websocket_without_a_registration_ends(ksr: FakeKsr) -> None:
+    ksr.results["htable.sht_get"] = None
+    Registrar(DIRECTORY).on_websocket_closed(7)
+    assert not ksr.called("registrar.unregister_ruid")

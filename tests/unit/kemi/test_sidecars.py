@@ -11,6 +11,7 @@ from callinteractive.facts import CallFacts
 from callinteractive.headers import CallHeader, EntryHeader
 from callinteractive.model import SidecarPool
 from callinteractive.signature import SignatureHeader
+from kemi.anchor import MediaAnchor
 from kemi.sidecars import REST_S, Sidecars, Unavailable
 from tests.unit.kemi.fake_ksr import FakeKsr
 from tests.unit.kemi.refusals import refused
@@ -27,6 +28,7 @@ def sidecars() -> Sidecars:
         SidecarPool(3, "127.0.0.1", 5070, pools={"vip": (2,)}),
         {"3": Context("3", "main", {}), "4": Context("4", "vip", {}, pool="vip")},
         KEY,
+        MediaAnchor(),
     )
 
 
