@@ -19,7 +19,7 @@ help:  ## this list
 
 setup: $(STAMP)  ## install Kamailio, RTPengine, SIPp and .venv with the test tools
 
-$(STAMP): pyproject.toml tools/setup
+$(STAMP): pyproject.toml tools/setup tests/support/browser_page/package-lock.json
 	tools/setup
 
 setup-runtime:  ## install only what runs calls: Kamailio, RTPengine and .venv

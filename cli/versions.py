@@ -75,7 +75,9 @@ def judge_rtpengine(told: str) -> str | None:
     return None
 
 
-KAMAILIO_PACKAGES = "kamailio kamailio-python3-modules kamailio-sqlite-modules kamailio-tls-modules"
+KAMAILIO_PACKAGES = (
+    "kamailio kamailio-python3-modules kamailio-sqlite-modules kamailio-tls-modules kamailio-websocket-modules"
+)
 PROGRAMS = {
     "kamailio": Program("Kamailio", "kamailio", "-v", KAMAILIO_PACKAGES, judge_kamailio),
     "rtpengine": Program("RTPengine", "rtpengine", "--version", "rtpengine-daemon", judge_rtpengine),

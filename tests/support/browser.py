@@ -16,6 +16,7 @@ import itertools
 import json
 import posixpath
 import re
+import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator
@@ -31,7 +32,8 @@ from tests.support.stack import POLL_S, until
 
 CHROMIUM = Path("/usr/bin/chromium")
 PAGE = Path(__file__).parent / "browser_page"
-LIBRARIES = PAGE / "node_modules"
+LIBRARIES = Path(sys.prefix) / "javascript" / "node_modules"
+"""As `tools/setup` installs them."""
 SPEAKS_HZ = 1000
 """The tone that a phone says all the time."""
 START_S, COMMAND_S = 30, 20
