@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from callinteractive.model import SidecarPool
+from collections.abc import Iterable
+
+from callinteractive.model import Sidecar, pools_of
 
 TRUNKS = 2
 """The trunks that take outbound calls."""
@@ -10,6 +12,7 @@ _OTHER_SIDECARS = 1
 _FIRST_POOL = 3
 
 
-def sidecar_groups(sidecars: SidecarPool) -> dict[str | None, int]:
+def sidecar_groups(sidecars: Iterable[Sidecar]) -> dict[str | None, int]:
     """The group of each pool of sidecars; None is the sidecars that are in no pool."""
-    return {None: _OTHER_SIDECARS, **{name: _FIRST_POOL + index for index, name in enumerate(sidecars.pools)}}
+    _, *pools = pools_of(sidecars)
+    return {None: _OTHER_SIDECARS, **{name: _FIRST_POOL + index for index, name in enumerate(pools)}}

@@ -1,8 +1,5 @@
 """Limits that more than one process keeps to. A limit of one process stands where it is kept."""
 
-MAX_SIDECARS = 100
-"""Sidecars of a host: more than it has cores. Each has two ports, after `base_port` and `metrics_port`."""
-
 OVERLOAD_WAIT_S = 0.1
 """A sidecar refuses an INVITE that has waited longer than this in its socket. Kamailio then spares it for as long.
 

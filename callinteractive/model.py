@@ -6,10 +6,45 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from callinteractive.actions import Context
+from callinteractive.fleet import (
+    Address,
+    Edge,
+    Interface,
+    Kamailio,
+    Listen,
+    RtpEngine,
+    Sidecar,
+    pools_of,
+    sidecars_of_host,
+)
 from callinteractive.secret import Secret
+
+__all__ = (
+    "DEFAULT_IDENTITY",
+    "EXTENSION_CALLS",
+    "EXTENSION_SETUPS",
+    "TRUNK_CALLS",
+    "TRUNK_SETUPS",
+    "Address",
+    "Defaults",
+    "Edge",
+    "Extension",
+    "IdentityHeader",
+    "Interface",
+    "Ivr",
+    "IvrFile",
+    "Kamailio",
+    "Listen",
+    "RtpEngine",
+    "Sidecar",
+    "Site",
+    "Trunk",
+    "pools_of",
+    "sidecars_of_host",
+)
 
 IdentityHeader = Literal["from", "pai", "rpid"]
 """Where a carrier looks for the caller's number: From, P-Asserted-Identity, Remote-Party-ID."""
@@ -45,52 +80,6 @@ class IvrFile:
 
     ivrs: tuple[Ivr, ...]
     contexts: Mapping[str, Context]
-
-
-class Address(NamedTuple):
-    """A host and a port, as a socket takes them: an IPv6 address has no brackets. `str` writes them (RFC 3261 25.1)."""
-
-    host: str
-    port: int
-
-    @property
-    def uri_host(self) -> str:
-        """The host as a URI holds it: an IPv6 address in brackets."""
-        return f"[{self.host}]" if ":" in self.host else self.host
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-
-Transport = Literal["udp", "tcp", "tls", "ws", "wss"]
-"""``ws`` and ``wss`` are SIP over WebSocket (RFC 7118)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Listen:
-    """Where Kamailio listens."""
-
-    transport: Transport
-    host: str
-    port: int
-
-    @property
-    def address(self) -> Address:
-        return Address(self.host, self.port)
-
-    @property
-    def is_websocket(self) -> bool:
-        """Whether browsers connect there."""
-        return self.transport in ("ws", "wss")
-
-    @property
-    def socket(self) -> str:
-        """As Kamailio's ``-l`` takes it: what a WebSocket begins on."""
-        begun = {"ws": "tcp", "wss": "tls"}.get(self.transport, self.transport)
-        return f"{begun}:{self.address}"
-
-    def __str__(self) -> str:
-        return f"{self.transport}:{self.address}"
 
 
 Srtp = Literal["required", "optional", "no"]
@@ -210,68 +199,6 @@ class Extension:
 
 
 @dataclass(frozen=True, slots=True)
-class SidecarPool:
-    """The sidecars of this host. Sidecar i takes SIP on UDP `base_port` + i and shows metrics on `metrics_port` + i.
-
-    `pools` gives sidecars, by index, to the contexts that name a pool; the others serve all other contexts. Each
-    sidecar refuses calls beyond `max_calls`, and answers none while `max_unacknowledged` wait for their ACK.
-    """
-
-    count: int = 2
-    host: str = "127.0.0.1"
-    base_port: int = 5070
-    metrics_port: int = 9170
-    pools: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
-    max_calls: int = 5000
-    max_unacknowledged: int = 200
-
-    @property
-    def addresses(self) -> tuple[Address, ...]:
-        return tuple(Address(self.host, self.base_port + index) for index in range(self.count))
-
-    def pool_of(self, index: int) -> str | None:
-        """The pool of sidecar `index`; None where it is in no pool."""
-        return next((name for name, indexes in self.pools.items() if index in indexes), None)
-
-    def members(self, pool: str | None) -> tuple[int, ...]:
-        """The indexes of a pool's sidecars; None is those that are in no pool. Raises KeyError."""
-        if pool is not None:
-            return self.pools[pool]
-        taken = {index for indexes in self.pools.values() for index in indexes}
-        return tuple(index for index in range(self.count) if index not in taken)
-
-
-@dataclass(frozen=True, slots=True)
-class Kamailio:
-    """How large this host's Kamailio is.
-
-    `workers` are processes for each listening address; None is a number by that of cores. `shared_mb` is the memory of
-    all workers, for calls; `private_mb` that of each.
-    """
-
-    workers: int | None = None
-    shared_mb: int = 256
-    private_mb: int = 16
-
-
-@dataclass(frozen=True, slots=True)
-class RtpEngine:
-    """The RTPengine of this host: control address (commands over UDP, digits over TCP), media interface and ports.
-
-    `threads` is None for a number by that of cores; `kernel_table` is None where packets are forwarded in user space.
-    """
-
-    ng: Address = field(default=Address("127.0.0.1", 22222))
-    interface: str = "127.0.0.1"
-    port_min: int = 30000
-    port_max: int = 34999
-    http_port: int | None = None
-    timeout_s: int = 3600
-    threads: int | None = None
-    kernel_table: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Defaults:
     """Defaults of the whole site: `transfer_timeout_s` (A11), and `ringback`, a sound of the library (A12)."""
 
@@ -281,15 +208,15 @@ class Defaults:
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """All of site.yaml: where things are."""
+    """All of site.yaml: where things are. There is at least one edge, one sidecar and one RTPengine."""
 
     node: int
-    listen: tuple[Listen, ...]
+    edges: tuple[Edge, ...]
     trunks: tuple[Trunk, ...] = ()
     extensions: tuple[Extension, ...] = ()
-    sidecars: SidecarPool = SidecarPool()
-    kamailio: Kamailio = Kamailio()
-    rtpengine: RtpEngine = RtpEngine()
+    sidecars: tuple[Sidecar, ...] = sidecars_of_host()
+    kamailio: Kamailio = field(default=Kamailio())
+    rtpengines: tuple[RtpEngine, ...] = (RtpEngine(),)
     sounds: str = "./sounds"
     defaults: Defaults = Defaults()
     tls: Tls | None = None
@@ -300,9 +227,14 @@ class Site:
     """The web pages that may open a WebSocket, by their origin (RFC 6454); none: all pages."""
 
     @property
-    def udp_address(self) -> Address:
-        """Where Kamailio takes the SIP of the sidecars and of itself: the first UDP address. `load_site` wants one."""
-        return next(listen.address for listen in self.listen if listen.transport == "udp")
+    def listen(self) -> tuple[Listen, ...]:
+        """Where the edges listen, all of them."""
+        return tuple(listen for edge in self.edges for listen in edge.listen)
+
+    @property
+    def is_fleet(self) -> bool:
+        """Whether it has several of anything that one machine has once."""
+        return max(len(self.edges), len(self.rtpengines), len({sidecar.address.host for sidecar in self.sidecars})) > 1
 
     @property
     def speaks_tls(self) -> bool:

@@ -92,8 +92,12 @@ def _configured_hosts(site: Site) -> frozenset[str]:
     networks = (network for trunk in site.trunks for network in trunk.sources)
     carriers = (str(network.network_address) for network in networks if network.num_addresses == 1)
     phones = (extension.contact_host for extension in site.extensions if extension.contact_host)
-    ours = (site.sidecars.host, site.rtpengine.ng.host, site.rtpengine.interface)
-    return frozenset((*map(_host, gateways), *carriers, *phones, *ours, *(listen.host for listen in site.listen)))
+    ours = {sidecar.address.host for sidecar in site.sidecars} | {listen.host for listen in site.listen}
+    ours |= {listen.advertised.host for listen in site.listen if listen.advertised}
+    ours |= {edge.peer.host for edge in site.edges if edge.peer}
+    for engine in site.rtpengines:
+        ours |= {engine.ng.host, *(host for interface in engine.interfaces for host in interface[:2] if host)}
+    return frozenset((*map(_host, gateways), *carriers, *phones, *ours))
 
 
 def _host(hostport: str) -> str:

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from callinteractive.document import Document, Value
-from callinteractive.fleet_file import read_kamailio, read_rtpengine, read_sidecars
+from callinteractive.fit import misfits
+from callinteractive.fleet_file import read_edges, read_kamailio, read_rtpengines, read_sidecars
 from callinteractive.loading import without_collection
 from callinteractive.model import Defaults, Site
+from callinteractive.overlap import Ports
 from callinteractive.party_file import read_extension, read_trunk
-from callinteractive.spelling import check_origin, check_unique, read_listen, read_sound
+from callinteractive.spelling import check_origin, check_unique, read_sound
 from callinteractive.tls_file import FORM, read_tls
 
 SITE_KEYS = (
     "node",
     "sip",
+    "edges",
     "trunks",
     "extensions",
     "sidecars",
     "kamailio",
     "rtpengine",
+    "rtpengines",
     "sounds",
     "defaults",
     "internal_calls",
@@ -32,17 +36,17 @@ def load_site(text: str, filename: str) -> Site:
     """Read site.yaml. Raises ConfigError with all findings."""
     document = Document(text, filename)
     root = document.root.section(*SITE_KEYS)
-    sip = root["sip"].section("listen")
+    ports = Ports()
     trunks = [(item, read_trunk(item)) for item in root["trunks"].items()]
     extensions = [(item, read_extension(item)) for item in root["extensions"].items()]
     site = Site(
         node=root["node"].integer(None, 0, 2**63),
-        listen=read_listen(sip["listen"]),
+        edges=read_edges(root["sip"], root["edges"], ports),
         trunks=tuple(trunk for _, trunk in trunks),
         extensions=tuple(extension for _, extension in extensions),
-        sidecars=read_sidecars(root["sidecars"]),
+        sidecars=read_sidecars(root["sidecars"], ports),
         kamailio=read_kamailio(root["kamailio"]),
-        rtpengine=read_rtpengine(root["rtpengine"]),
+        rtpengines=read_rtpengines(root["rtpengine"], root["rtpengines"], ports),
         sounds=root["sounds"].text("./sounds"),
         defaults=_defaults(root["defaults"]),
         internal_calls=root["internal_calls"].boolean(True),
@@ -51,6 +55,9 @@ def load_site(text: str, filename: str) -> Site:
     )
     if site.speaks_tls and site.tls is None:
         root["tls"].wrong(f"is missing, but sip.listen has a TLS address: write {FORM}")
+    ports.check()
+    for key, reason in misfits(site):
+        root[key].wrong(reason)
     check_unique("trunk", ((item, trunk.name) for item, trunk in trunks))
     check_unique("extension", ((item, extension.number) for item, extension in extensions))
     check_unique("extension id", ((item, str(extension.id)) for item, extension in extensions))

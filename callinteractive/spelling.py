@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_network
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from callinteractive.document import Value
-from callinteractive.model import Address, Listen, Transport
+from callinteractive.fleet import Address, Interface, Listen, Transport
 from callinteractive.sounds import is_sound_name
 
 _EXTENDED = re.compile(r"[0-9]{1,10}\*[0-9]{1,10}", re.ASCII)
@@ -18,37 +18,81 @@ _DID = re.compile(r"\+?[0-9]{1,20}", re.ASCII)
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 _HOST = r"(?:[0-9A-Za-z.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])"
 """A host as a URI writes it; `socket_host` makes of it what a socket takes."""
-_INTERFACE = re.compile(r"[0-9A-Za-z._:/!\[\]-]{1,253}", re.ASCII)
+_INTERFACE = re.compile(
+    r"(?:([0-9A-Za-z_-]{1,32})/)?([0-9A-Fa-f:.\[\]]{2,47})(?:!([0-9A-Fa-f:.\[\]]{2,47}))?", re.ASCII
+)
+_UNSPECIFIED = re.compile(r"(?:0x)?0+(?:\.(?:0x)?0+){0,3}|::(?:ffff:)?(?:0+(?:\.0+){3}|0:0)?", re.ASCII | re.IGNORECASE)
+"""The address that stands for all addresses, in the forms that a resolver takes."""
 _ADDRESS = re.compile(rf"({_HOST}):([0-9]{{1,5}})", re.ASCII)
-_LISTEN = re.compile(rf"(udp|tcp|tls|ws|wss):({_HOST}):([0-9]{{1,5}})", re.ASCII)
 _TRANSPORTS: dict[str, Transport] = {"udp": "udp", "tcp": "tcp", "tls": "tls", "ws": "ws", "wss": "wss"}
+_LISTEN = re.compile(
+    rf"({'|'.join(_TRANSPORTS)}):({_HOST}):([0-9]{{1,5}})(?:!({_HOST})(?::([0-9]{{1,5}}))?)?", re.ASCII
+)
 _ORIGIN = re.compile(r"https?://(?:[0-9a-z.-]{1,253}|\[[0-9a-f:.]{2,45}\])(?::[0-9]{1,5})?", re.ASCII)
 _SIP_URI = re.compile(
     rf"sip:(?:[0-9A-Za-z*._~+-]{{1,64}}@)?({_HOST})(?::([0-9]{{1,5}}))?(?:;transport=(?:udp|tcp))?", re.ASCII
 )
 
 
-def read_listen(value: Value) -> tuple[Listen, ...]:
-    found = []
-    for item in value.items():
-        match = _LISTEN.fullmatch(item.text())
-        host = socket_host(match[2]) if match else None
-        if match and host and 1 <= int(match[3]) <= 65535:
-            found.append(Listen(_TRANSPORTS[match[1]], host, int(match[3])))
-        else:
-            item.wrong('must be like "udp:127.0.0.1:5060"; besides udp there are tcp, tls, ws and wss')
-    if not any(listen.transport == "udp" for listen in found):
-        value.wrong("at least one UDP address is needed: Kamailio speaks UDP with the sidecars")
-    return tuple(found)
+def read_listen(value: Value) -> Listen | None:
+    """``TRANSPORT:HOST:PORT[!ADVERTISED[:PORT]]``."""
+    match = _LISTEN.fullmatch(value.text())
+    address = _address(match[2], match[3]) if match else None
+    advertised = _address(match[4], match[5] or match[3]) if match and match[4] else None
+    if match is None or address is None or (match[4] and advertised is None):
+        value.wrong(
+            'must be like "udp:127.0.0.1:5060", or behind a NAT "udp:10.0.0.11:5060!198.51.100.11"; '
+            "besides udp there are tcp, tls, ws and wss"
+        )
+        return None
+    for host in (address.host, advertised.host if advertised else ""):
+        if reason := unspecified(host):
+            value.wrong(reason)
+    return Listen(_TRANSPORTS[match[1]], *address, advertised)
+
+
+def unspecified(host: str) -> str | None:
+    """What is wrong with an address that stands for all of them, like 0.0.0.0; None for any other."""
+    if not _UNSPECIFIED.fullmatch(host):
+        return None
+    return (
+        f"{host} means every address, but the others must be told one that they can send to: write that one, like "
+        "10.0.0.11 or [2001:db8::11], or list several; `ip address` shows what this machine has"
+    )
+
+
+def read_interface(value: Value) -> Interface | None:
+    """``[NAME/]ADDRESS[!ADVERTISED]``. Both are IP addresses: they stand in SDP."""
+    match = _INTERFACE.fullmatch(value.text())
+    address, advertised = (_ip(match[2]), _ip(match[3])) if match else (None, None)
+    if match is None or address is None or (match[3] and advertised is None):
+        value.wrong('must be an address of the machine like 10.0.2.1, or "10.0.2.1!198.51.100.21" behind a NAT')
+        return None
+    for host in (address, advertised or ""):
+        if reason := unspecified(host):
+            value.wrong(reason)
+    return Interface(address, advertised, match[1])
 
 
 def read_address(value: Value, default: Address) -> Address:
     match = _ADDRESS.fullmatch(value.text(str(default)))
-    host = socket_host(match[1]) if match else None
-    if match and host and 1 <= int(match[2]) <= 65535:
-        return Address(host, int(match[2]))
-    value.wrong('must be like "127.0.0.1:22222"')
-    return default
+    address = _address(match[1], match[2]) if match else None
+    if address is None:
+        value.wrong(f'must be like "{default}"')
+        return default
+    if reason := unspecified(address.host):
+        value.wrong(reason)
+    return address
+
+
+def read_host(value: Value, default: str) -> str:
+    """An IP address, an IPv6 one with or without brackets."""
+    address = _ip(value.text(default))
+    if address is None:
+        value.wrong('must be an address like 127.0.0.1 or "[::1]"')
+    elif reason := unspecified(address):
+        value.wrong(reason)
+    return address or default
 
 
 def read_network(value: Value) -> IPv4Network | IPv6Network | None:
@@ -97,11 +141,6 @@ def check_identifier(text: str) -> str | None:
     return None if _ID.fullmatch(text) else "must be at most 64 letters, digits, _ and -"
 
 
-def check_host(text: str) -> str | None:
-    is_host = re.fullmatch(_HOST, text, re.ASCII) and socket_host(text)
-    return None if is_host else 'must be an address like 127.0.0.1 or "[::1]"'
-
-
 def socket_host(text: str) -> str | None:
     """A URI's host as a socket takes and names it: an IPv6 address shortest and without brackets. None: no address."""
     if not text.startswith("["):
@@ -112,8 +151,23 @@ def socket_host(text: str) -> str | None:
         return None
 
 
-def check_interface(text: str) -> str | None:
-    return None if _INTERFACE.fullmatch(text) else "must be an address of this machine, like 127.0.0.1"
+def _address(host: str, port: str) -> Address | None:
+    """Of what a URI holds; None where it is none."""
+    bare = socket_host(host)
+    return Address(bare, int(port)) if bare and 1 <= int(port) <= 65535 else None
+
+
+def is_ip(host: str) -> bool:
+    """Whether it is an address, not a name."""
+    return _ip(host) is not None
+
+
+def _ip(text: str | None) -> str | None:
+    """An IP address, with or without brackets, shortest and without brackets; None for a name."""
+    try:
+        return str(ip_address((text or "").removeprefix("[").removesuffix("]")))
+    except ValueError:
+        return None
 
 
 def check_unique(what: str, names: Iterable[tuple[Value, str]]) -> None:

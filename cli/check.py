@@ -103,12 +103,14 @@ def _placed(
 def exposed(site: Site) -> Iterator[str]:
     """Control addresses that others than our own hosts may reach."""
     wants = "a loopback or private address"
-    if _is_public(site.rtpengine.ng.host):
-        yield f"rtpengine.ng: who reaches {site.rtpengine.ng} controls the sound of all calls; give it {wants}"
-    if site.rtpengine.http_port is not None:
-        yield "rtpengine.http_port: one GET to it ends all calls; sidecar 0 shows RTPengine's figures without it"
-    if _is_public(site.sidecars.host):
-        yield f"sidecars.host: only Kamailio and your monitoring should reach {site.sidecars.host}; give it {wants}"
+    for engine in site.rtpengines:
+        if _is_public(engine.ng.host):
+            yield f"rtpengine.ng: who reaches {engine.ng} controls the sound of all calls; give it {wants}"
+        if engine.http_port is not None:
+            yield "rtpengine.http_port: one GET to it ends all calls; sidecar 0 shows RTPengine's figures without it"
+    for host in dict.fromkeys(sidecar.address.host for sidecar in site.sidecars):
+        if _is_public(host):
+            yield f"sidecars.host: only Kamailio and your monitoring should reach {host}; give it {wants}"
 
 
 def _certificate_warnings(site: Site, site_path: Path) -> Iterator[str]:

@@ -8,8 +8,9 @@ from functools import partial
 from pathlib import Path
 
 from callinteractive.dispatcher import TRUNKS, sidecar_groups
+from callinteractive.edge import VARIABLE as EDGE
 from callinteractive.keys import VARIABLE
-from callinteractive.model import Address, Site
+from callinteractive.model import Address, Edge, Site, pools_of
 from cli import certificates, registrations, tls, versions
 from cli.key import shared_key
 from cli.probe import answers_options
@@ -24,14 +25,20 @@ LOG_ENGINE = "--log-engine=json:M"
 
 
 def kamailio_spec(
-    site: Site, site_path: Path, ivr_path: Path, run_dir: Path, state_dir: Path | None = None
+    site: Site,
+    site_path: Path,
+    ivr_path: Path,
+    run_dir: Path,
+    state_dir: Path | None = None,
+    edge: Edge | None = None,
 ) -> ProcessSpec:
-    """The process of a site's Kamailio. Writes what it reads at start into `run_dir`, which must exist.
+    """The process of an edge; None is the first. Writes what it reads at start into `run_dir`, which must exist.
 
     `state_dir` is for what outlives the stack (`cli.registrations`); None is `run_dir`.
 
     Started again from the same spec, after a crash, it still knows the dialogs from before.
     """
+    edge = edge or site.edges[0]
     run_dir = run_dir.resolve()
     workers = site.kamailio.workers or _workers()
     file = (state_dir or run_dir / "state").resolve() / registrations.FILE
@@ -39,14 +46,14 @@ def kamailio_spec(
     if files := tls_files(site, site_path):
         tls.write_config(files, run_dir)
     return ProcessSpec(
-        name="kamailio",
+        name="kamailio" if len(site.edges) == 1 else f"kamailio-{edge.name}",
         argv=(
             *(locate("kamailio"), "-f", str(ROOT / "kemi" / "kamailio.cfg"), "-DD", "-E", "-Y", str(run_dir)),
             LOG_ENGINE,
             *("-m", str(site.kamailio.shared_mb), "-M", str(site.kamailio.private_mb)),
             *("-x", ALLOCATOR, "-X", ALLOCATOR),
             *("-n", str(workers), "-N", str(1 if files and _corrupts_its_heap() else workers)),
-            *(argument for listen in site.listen for argument in ("-l", listen.socket)),
+            *(argument for listen in edge.listen for argument in ("-l", listen.socket)),
         ),
         env={
             # Debian's Python first: the first python3 in PATH decides which standard library libpython loads.
@@ -56,9 +63,10 @@ def kamailio_spec(
             "CALLINTERACTIVE_RUN_DIR": str(run_dir),
             "CALLINTERACTIVE_SITE": str(site_path.resolve()),
             "CALLINTERACTIVE_IVR": str(ivr_path.resolve()),
+            EDGE: edge.name,
             "CALLINTERACTIVE_PACKAGES": sysconfig.get_path("purelib"),
             # Only where it is needed: without it the module that talks to RTPengine isn't even loaded.
-            **({"CALLINTERACTIVE_RTPENGINE": _ng_url(site.rtpengine.ng)} if site.anchors_media else {}),
+            **({"CALLINTERACTIVE_RTPENGINE": _ng_urls(site)} if site.anchors_media else {}),
             **({"CALLINTERACTIVE_TLS": "1"} if files else {}),
             **({"CALLINTERACTIVE_WEBSOCKET": "1"} if site.has_websockets else {}),
             # Kept in the environment of a service, it lets dialogs outlive a restart of Kamailio.
@@ -67,7 +75,7 @@ def kamailio_spec(
             # Only where the site names a host: without it Kamailio never asks a name server.
             **({"CALLINTERACTIVE_NAMES": "1"} if site.names else {}),
         },
-        ready=partial(answers_options, site.udp_address),
+        ready=partial(answers_options, edge.udp_address),
         prepare=partial(registrations.make_ready, file, run_dir) if registrations.are_kept(site) else None,
     )
 
@@ -90,15 +98,21 @@ def _corrupts_its_heap() -> bool:
 
 def _dispatcher_list(site: Site) -> str:
     """Lines of `group uri`. Sidecars share the calls in turn; trunks are tried in the order of the site file."""
-    pool, addresses = site.sidecars, site.sidecars.addresses
-    groups = sidecar_groups(pool).items()
-    lines = [f"{group} sip:{addresses[member]}" for name, group in groups for member in pool.members(name)]
+    pools = pools_of(site.sidecars)
+    groups = sidecar_groups(site.sidecars).items()
+    lines = [f"{group} sip:{sidecar.address}" for name, group in groups for sidecar in pools[name]]
     lines += [f"{TRUNKS} {uri}" for trunk in site.trunks if trunk.is_probed for uri in trunk.to]
     return "\n".join((*lines, ""))
 
 
+def _ng_urls(site: Site) -> str:
+    """As Kamailio's rtpengine module writes a set of RTPengines, the weight of each behind it."""
+    return " ".join(
+        _ng_url(engine.ng) + (f"={engine.weight}" if engine.weight != 1 else "") for engine in site.rtpengines
+    )
+
+
 def _ng_url(address: Address) -> str:
-    """As Kamailio's rtpengine module writes it."""
     return f"{'udp6' if ':' in address.host else 'udp'}:{address}"
 
 

@@ -12,8 +12,6 @@ from typing import Any
 
 import click
 
-from callinteractive.limits import MAX_SIDECARS
-
 CONFIG = click.Path(exists=True, dir_okay=False, path_type=Path)
 SITE = click.option("--site", "site_path", type=CONFIG, required=True, help="site.yaml: where things are.")
 CONFIGS = click.Path(exists=True, path_type=Path)
@@ -88,9 +86,9 @@ def run(
 @LOG_FORMAT
 @click.option(
     "--index",
-    type=click.IntRange(0, MAX_SIDECARS - 1),
+    type=click.IntRange(0),
     required=True,
-    help="Which sidecar of the site this is, from 0.",
+    help="Which sidecar of the site this is, from 0; they are numbered through all hosts.",
 )
 def serve(site_path: Path, ivr_path: Path, log_format: str, index: int) -> None:
     """Run one sidecar, for installations where Kamailio and RTPengine are services of their own.

@@ -7,7 +7,7 @@ import socket
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
-from callinteractive.model import Address, Site
+from callinteractive.model import Address, Edge, RtpEngine, Sidecar, Site
 
 PARTS = ("rtpengine", "sidecars", "kamailio")
 """The parts of a stack, in the order in which they start."""
@@ -55,26 +55,39 @@ class Port:
 def ports_of(site: Site, parts: Collection[str] = PARTS) -> Iterator[Port]:
     """Every port that these parts will bind, less RTPengine's for sound. Port 0 stands for any port of an address."""
     if "kamailio" in parts:
-        for listen in site.listen:
-            yield Port(listen.transport, listen.host, listen.port, "sip.listen in site.yaml")
-    engine = site.rtpengine
+        for edge in site.edges:
+            yield from ports_of_edge(edge)
     if "sidecars" in parts:
-        for index in range(site.sidecars.count):
-            yield from ports_of_sidecar(site, index)
+        for sidecar in site.sidecars:
+            yield from ports_of_sidecar(sidecar)
     if "rtpengine" in parts:
-        for transport in ("udp", "tcp"):
-            yield Port(transport, engine.ng.host, engine.ng.port, "rtpengine.ng in site.yaml")
-        if engine.http_port is not None:
-            yield Port("tcp", engine.ng.host, engine.http_port, "rtpengine.http_port in site.yaml")
-        # RTPengine starts with an address that is not there, and then has no port for any call.
-        yield Port("udp", engine.interface, 0, "rtpengine.interface in site.yaml")
+        for engine in site.rtpengines:
+            yield from ports_of_rtpengine(engine)
 
 
-def ports_of_sidecar(site: Site, index: int) -> Iterator[Port]:
-    """Every port that sidecar `index` will bind."""
-    address = site.sidecars.addresses[index]
-    yield Port("udp", address.host, address.port, "sidecars.base_port in site.yaml")
-    yield Port("tcp", address.host, site.sidecars.metrics_port + index, "sidecars.metrics_port in site.yaml")
+def ports_of_edge(edge: Edge) -> Iterator[Port]:
+    """Every port that this Kamailio will bind."""
+    for listen in edge.listen:
+        yield Port("udp" if listen.transport == "udp" else "tcp", listen.host, listen.port, "sip.listen in site.yaml")
+    if edge.peer:
+        yield Port("udp", *edge.peer, "edges[].peer in site.yaml")
+
+
+def ports_of_sidecar(sidecar: Sidecar) -> Iterator[Port]:
+    """Every port that this sidecar will bind."""
+    yield Port("udp", *sidecar.address, "sidecars.base_port in site.yaml")
+    yield Port("tcp", *sidecar.metrics, "sidecars.metrics_port in site.yaml")
+
+
+def ports_of_rtpengine(engine: RtpEngine) -> Iterator[Port]:
+    """Every port that this RTPengine will bind, less those for sound."""
+    for transport in ("udp", "tcp"):
+        yield Port(transport, *engine.ng, "rtpengine.ng in site.yaml")
+    if engine.http_port is not None:
+        yield Port("tcp", engine.ng.host, engine.http_port, "rtpengine.http_port in site.yaml")
+    # RTPengine starts with an address that is not there, and then has no port for any call.
+    for interface in engine.interfaces:
+        yield Port("udp", interface.address, 0, "rtpengine.interface in site.yaml")
 
 
 def problems(site: Site, parts: Collection[str] = PARTS) -> list[str]:

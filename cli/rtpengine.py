@@ -6,7 +6,7 @@ import os
 from functools import partial
 from pathlib import Path
 
-from callinteractive.model import Site
+from callinteractive.model import RtpEngine, Site
 from cli.process import ProcessSpec
 from cli.programs import locate
 from sidecar.media.rtpengine import NgClient, NgTimeouts
@@ -18,16 +18,19 @@ CORE_LOG_LEVEL = 3
 PROBE = NgTimeouts(retransmit_s=0.1, total_s=0.5)
 
 
-def rtpengine_spec(site: Site, run_dir: Path) -> ProcessSpec:
-    """The process of a site's RTPengine, needing no root in user space; `run_dir` becomes its working directory."""
-    engine = site.rtpengine
+def rtpengine_spec(site: Site, run_dir: Path, engine: RtpEngine | None = None) -> ProcessSpec:
+    """The process of an RTPengine; None is the first. In user space it needs no root.
+
+    `run_dir` becomes its working directory.
+    """
+    engine = engine or site.rtpengines[0]
     return ProcessSpec(
-        name="rtpengine",
+        name="rtpengine" if len(site.rtpengines) == 1 else f"rtpengine-{engine.name}",
         argv=(
             *(locate("rtpengine"), "--config-file=none", "--foreground", "--log-stderr"),
             *(f"--log-level={LOG_LEVEL}", f"--log-level-core={CORE_LOG_LEVEL}"),
             f"--table={-1 if engine.kernel_table is None else engine.kernel_table}",  # -1: no kernel module
-            f"--interface={engine.interface}",
+            *(f"--interface={interface}" for interface in engine.interfaces),
             f"--listen-ng={engine.ng}",
             *([] if engine.http_port is None else [f"--listen-http={engine.ng._replace(port=engine.http_port)}"]),
             *(f"--listen-tcp-ng={engine.ng}", "--dtmf-log-ng-tcp"),  # digits, to whoever connects

@@ -23,14 +23,14 @@ def run(site_path: Path, ivr_path: Path, log_format: str, index: int) -> int:
     if site is None or ivr_file is None:
         click.echo("\n".join(map(str, findings)), err=True)
         return os.EX_CONFIG
-    if index >= site.sidecars.count:
-        last = site.sidecars.count - 1
+    if index >= len(site.sidecars):
+        last = len(site.sidecars) - 1
         click.echo(f"{site_path} has sidecars 0 to {last} (sidecars.count); there is no {index}", err=True)
         return os.EX_CONFIG
     if missing := missing_key():
         click.echo(missing, err=True)
         return os.EX_CONFIG
-    problems = [text for port in ports.ports_of_sidecar(site, index) if (text := port.problem()) is not None]
+    problems = [text for port in ports.ports_of_sidecar(site.sidecars[index]) if (text := port.problem()) is not None]
     if problems:
         click.echo("\n".join(problems), err=True)
         return 1

@@ -22,5 +22,5 @@ def sidecar_spec(site: Site, site_path: Path, ivr_path: Path, index: int, log_fo
         name=f"sidecar-{index}",
         argv=(sys.executable, "-P", "-m", "callinteractive", *serve, "--log-format", log_format),
         env={**os.environ, VARIABLE: shared_key(), "PYTHONUNBUFFERED": "1"},
-        ready=partial(answers_options, site.sidecars.addresses[index]),
+        ready=partial(answers_options, site.sidecars[index].address),
     )

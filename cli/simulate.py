@@ -60,7 +60,7 @@ class Options:
 def run(options: Options) -> int:
     """The exit status: 0 when the call went through to its end, 1 when it could not be placed."""
     ivr_file, findings = read_ivr_file(options.ivr_path)
-    site, more = read_site(options.site_path) if options.site_path else (Site(node=0, listen=()), [])
+    site, more = read_site(options.site_path) if options.site_path else (Site(node=0, edges=()), [])
     if ivr_file is None or site is None:
         for finding in findings + more:
             click.echo(str(finding), err=True)

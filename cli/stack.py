@@ -70,8 +70,8 @@ class Stack:
             )
 
     def _sidecar_specs(self) -> Iterator[ProcessSpec]:
-        for index in range(self._site.sidecars.count):
-            yield sidecar_spec(self._site, self._site_path, self._ivr_path, index, self._log.format)
+        for sidecar in self._site.sidecars:
+            yield sidecar_spec(self._site, self._site_path, self._ivr_path, sidecar.index, self._log.format)
 
     async def watch(self) -> None:
         """Restart whatever dies, until cancelled."""

@@ -20,10 +20,10 @@ _MOST_SOURCES = 4096
 
 
 class Floods:
-    """Counts for one worker. The site's trunks, phones and sidecars are not counted."""
+    """Counts for one worker. The site's trunks, phones, sidecars and edges are not counted."""
 
     def __init__(self, site: Site, directory: Directory) -> None:
-        own = {site.sidecars.host, *(listen.host for listen in site.listen)}
+        own = {*(sidecar.address.host for sidecar in site.sidecars), *(listen.host for listen in site.listen)}
         self._is_counted = lru_cache(maxsize=_MOST_SOURCES)(
             lambda source: source not in own and not directory.knows_source(source)
         )

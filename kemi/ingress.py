@@ -8,7 +8,7 @@ from urllib.parse import unquote
 from callinteractive.actions import START, Context
 from callinteractive.facts import facts_of_new_call
 from callinteractive.headers import AnchorHeader, CallHeader, EntryHeader, TransferHeader
-from callinteractive.model import Address, Extension, Ivr, Media, Site, Trunk
+from callinteractive.model import Address, Edge, Extension, Ivr, Media, Site, Trunk
 from callinteractive.numbers import Directory
 from kemi import cseq, identity, ksr, nat
 from kemi.anchor import Anchoring, MediaAnchor
@@ -39,6 +39,7 @@ class Ingress:
     def __init__(
         self,
         site: Site,
+        edge: Edge,
         directory: Directory,
         contexts: Mapping[str, Context],
         *,
@@ -54,9 +55,9 @@ class Ingress:
         self._node = site.node
         self._anchors = site.anchors_media
         self._internal_calls = site.internal_calls
-        self._sidecar_addresses = set(site.sidecars.addresses)
+        self._sidecar_addresses = {sidecar.address for sidecar in site.sidecars}
         self._names = site.names
-        self._own_addresses = {listen.address for listen in site.listen if listen.transport == "udp"}
+        self._own_addresses = set(edge.udp_addresses)
         self._directory = directory
         self._contexts = contexts
         self._places = places

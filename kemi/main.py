@@ -21,9 +21,10 @@ if "CALLINTERACTIVE_PACKAGES" in os.environ:
     python_site.addsitedir(os.environ["CALLINTERACTIVE_PACKAGES"])
 
 from callinteractive.config import load_ivr_files, load_site, without_pool  # noqa: E402
+from callinteractive.edge import own_edge  # noqa: E402
 from callinteractive.errors import ConfigError, Finding, HeaderError  # noqa: E402
 from callinteractive.keys import ROUTES, SIGNATURES, derive, site_key  # noqa: E402
-from callinteractive.model import IvrFile, Site  # noqa: E402
+from callinteractive.model import Edge, IvrFile, Site  # noqa: E402
 from callinteractive.numbers import Directory  # noqa: E402
 from kemi import cseq, identity, ksr, nat  # noqa: E402
 from kemi.anchor import MediaAnchor  # noqa: E402
@@ -251,7 +252,7 @@ def mod_init() -> Callbacks:
         ivr_file = load_ivr_files(_read_ivrs(os.environ["CALLINTERACTIVE_IVR"]))
         _check_pools(site, ivr_file)
         key = _key()
-        callbacks = compose(site, ivr_file, key)
+        callbacks = compose(site, ivr_file, key, own_edge(site, os.environ))
     except (ConfigError, OSError, KeyError, ValueError) as error:
         print(f"callinteractive: cannot start: {error}", file=sys.stderr, flush=True)
         os._exit(EXIT_CONFIG)
@@ -260,20 +261,25 @@ def mod_init() -> Callbacks:
     return callbacks
 
 
-def compose(site: Site, ivr_file: IvrFile, key: bytes) -> Callbacks:
-    """Make everything that routes and join it. `key` is the site's secret (`callinteractive.keys`)."""
+def compose(site: Site, ivr_file: IvrFile, key: bytes, edge: Edge | None = None) -> Callbacks:
+    """Make everything that routes and join it.
+
+    `key` is the site's secret (`callinteractive.keys`). `edge`: which Kamailio of the site this is; None: the first.
+    """
+    edge = edge or site.edges[0]
     directory = Directory(site, ivr_file)
-    places = Places(site)
+    places = Places(site, edge)
     record_route = RecordRoute(derive(key, ROUTES), places)
     media = MediaAnchor()
     limits = Limits(site.trunks)
     forks = Forks(media, record_route, Challenges(credentials_of(site, os.environ, _read_secret)), limits)
     registrar = Registrar(directory)
-    transfer = Transfer(site, directory, registrar.contacts_of, forks, Trunks(site, limits))
+    transfer = Transfer(site, directory, registrar.contacts_of, forks, Trunks(site, limits), edge)
     sidecars = Sidecars(site.sidecars, ivr_file.contexts, derive(key, SIGNATURES), media)
     redirects = Redirects(sidecars, transfer, media, anchors=site.anchors_media)
     ingress = Ingress(
         site,
+        edge,
         directory,
         ivr_file.contexts,
         places=places,

@@ -7,7 +7,7 @@ from functools import lru_cache
 from ipaddress import ip_address
 from typing import NamedTuple
 
-from callinteractive.model import Address, Site
+from callinteractive.model import Address, Edge, Site
 
 SIDECAR = "sidecar"
 DEFAULT_PORT = 5060
@@ -25,9 +25,11 @@ class Place(NamedTuple):
 class Places:
     """The parties of a site by their addresses."""
 
-    def __init__(self, site: Site) -> None:
-        self._sidecars = set(site.sidecars.addresses)
-        self._own = {listen.address for listen in site.listen}
+    def __init__(self, site: Site, edge: Edge | None = None) -> None:
+        """`edge`: which Kamailio of the site this is; None: the first."""
+        self._sidecars = {sidecar.address for sidecar in site.sidecars}
+        self._own = {listen.address for listen in (edge or site.edges[0]).listen}
+        self._edges = {listen.address for listen in site.listen}
         self._phones = {extension.contact_host for extension in site.extensions} - {None}
         self._trunks = site.trunks
         self._gateways = {host_of(uri).host: trunk.name for trunk in site.trunks for uri in trunk.to}
@@ -55,7 +57,7 @@ class Places:
             for trunk in self._trunks:
                 if any(ip in network for network in trunk.sources):
                     return Place(f"trunk {trunk.name}", True)
-        return Place(host, address in self._own)
+        return Place(host, address in self._edges)
 
 
 def host_of(uri: str) -> Address:

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from callinteractive.actions import Context
 from callinteractive.dispatcher import sidecar_groups
 from callinteractive.headers import EntryHeader
 from callinteractive.limits import OVERLOAD_RETRY_S, OVERLOAD_WAIT_S
-from callinteractive.model import Address, SidecarPool
+from callinteractive.model import Address, Sidecar, pools_of
 from callinteractive.signature import SignatureHeader
 from kemi import ksr
 from kemi.anchor import MediaAnchor
@@ -41,15 +41,20 @@ class Unavailable(Refused):
 
 
 class Sidecars:
-    """The pools that calls enter by. `contexts` says which pool serves a context. `key` signs what a sidecar gets."""
+    """The pools that calls enter by, of all hosts.
 
-    def __init__(self, pool: SidecarPool, contexts: Mapping[str, Context], key: bytes, media: MediaAnchor) -> None:
+    `contexts` says which pool serves a context. `key` signs what a sidecar gets.
+    """
+
+    def __init__(
+        self, sidecars: Sequence[Sidecar], contexts: Mapping[str, Context], key: bytes, media: MediaAnchor
+    ) -> None:
         self._media = media
         self._key = key
         self._pools = {name: context.pool for name, context in contexts.items()}
-        self._groups = sidecar_groups(pool)
+        self._groups = sidecar_groups(sidecars)
         self._members: dict[str | None, list[Address]] = {
-            name: [pool.addresses[index] for index in pool.members(name)] for name in self._groups
+            name: [sidecar.address for sidecar in members] for name, members in pools_of(sidecars).items()
         }
         self._rests_until: dict[int, float] = {}
         """By dispatcher group, in seconds of the monotonic clock. Each worker finds out by itself."""

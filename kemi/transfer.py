@@ -11,7 +11,7 @@ from callinteractive.errors import HeaderError
 from callinteractive.facts import CallFacts, facts_of_transferred_call
 from callinteractive.headers import AnchorHeader, CallerHeader, CallHeader, EntryHeader, TransferHeader
 from callinteractive.identity import Identity
-from callinteractive.model import Extension, Site
+from callinteractive.model import Edge, Extension, Site
 from callinteractive.numbers import Directory, FoundIvr
 from kemi import ksr
 from kemi.anchor import Anchoring
@@ -30,7 +30,10 @@ class NoRoute(Refused):
 
 
 class Transfer:
-    """Carries out the plans of sidecars. `contacts_of` knows the registered phones."""
+    """Carries out the plans of sidecars.
+
+    `contacts_of` knows the registered phones. `edge`: which Kamailio of the site this is; None: the first.
+    """
 
     def __init__(
         self,
@@ -39,13 +42,14 @@ class Transfer:
         contacts_of: Callable[[Extension], list[str]],
         forks: Forks,
         trunks: Trunks,
+        edge: Edge | None = None,
     ) -> None:
         self._site = site
         self._directory = directory
         self._contacts_of = contacts_of
         self._forks = forks
         # Always UDP: only then the sender's port tells us that we sent it ourselves.
-        self._own_address = site.udp_address
+        self._own_address = (edge or site.edges[0]).udp_address
         self._trunks = trunks
 
     def start(self, anchoring: Anchoring, offered: Kind = Kind.RTP, *, for_caller: bool) -> None:

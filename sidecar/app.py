@@ -15,7 +15,7 @@ import uvloop
 from callinteractive.errors import HeaderError, ScriptStateError
 from callinteractive.headers import CallHeader, EntryHeader, ResultHeader, StateHeader
 from callinteractive.keys import SIGNATURES, derive
-from callinteractive.model import Address, IvrFile, Site
+from callinteractive.model import IvrFile, Site
 from sidecar import log, sip, systemd
 from sidecar.admission import Admission, Unacknowledged
 from sidecar.call.call import Call, Resumption
@@ -90,9 +90,10 @@ class Sidecar:
         self._ivrs = {ivr.number: ivr for ivr in ivr_file.ivrs}
         self._ivr_file = ivr_file
         self._index = index
+        self._own = site.sidecars[index]
         self._refusals = Refusals()
         self._trust = Trust(site.listen, derive(key, SIGNATURES), self._refusals)
-        self._unacknowledged = Unacknowledged(site.sidecars.max_unacknowledged)
+        self._unacknowledged = Unacknowledged(self._own.max_unacknowledged)
         self._calls: set[asyncio.Task[None]] = set()
         self._stop = asyncio.Event()
         self._is_draining = False
@@ -105,7 +106,7 @@ class Sidecar:
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(number, self._stop.set)
             loop.add_signal_handler(signal.SIGUSR1, self._drain)
-            LOG.info("sidecar ready", index=self._index, sip=str(self._address))
+            LOG.info("sidecar ready", index=self._index, sip=str(self._own.address))
             systemd.notify(systemd.READY)
             beating = asyncio.create_task(systemd.beat())
             await self._stop.wait()
@@ -119,12 +120,8 @@ class Sidecar:
             await self._quiet_down()
             beating.cancel()
 
-    @property
-    def _address(self) -> Address:
-        return self._site.sidecars.addresses[self._index]
-
     async def _open(self, stack: AsyncExitStack, sounds: SoundLibrary) -> Services:
-        engines = Engines([self._site.rtpengine])
+        engines = Engines(self._site.rtpengines)
         stack.push_async_callback(engines.close)
         prefix = media_prefix(self._site.node, self._index)
         await engines.open(prefix)
@@ -133,26 +130,25 @@ class Sidecar:
         self._metrics.include(EngineCounters(engines))
         if self._index == 0:
             self._metrics.include(RtpengineMetrics(engines))
-        metrics_address = Address(self._site.sidecars.host, self._site.sidecars.metrics_port + self._index)
-        stack.push_async_callback((await self._metrics.serve(metrics_address)).cleanup)
+        stack.push_async_callback((await self._metrics.serve(self._own.metrics)).cleanup)
         config = sip.UaConfig(trying_delay_s=TRYING_DELAY_S, trying_repeat_s=TRYING_REPEAT_S)
-        transport = await sip.Transport.open(self._address, self._on_invite, config)
+        transport = await sip.Transport.open(self._own.address, self._on_invite, config)
         transport.agent.guard = self._trust
         transport.agent.admit = Admission(
             transport.waited_s,
             lambda: engines.backlog,
             self._metrics.refused.inc,
             calls=lambda: len(self._calls),
-            most_calls=self._site.sidecars.max_calls,
+            most_calls=self._own.max_calls,
             unacknowledged=self._unacknowledged,
         )
         stack.callback(transport.close)
         return Services(
             media_prefix=prefix,
-            pool=self._site.sidecars.pool_of(self._index),
+            pool=self._own.pool,
             ivr_file=self._ivr_file,
             agent=transport.agent,
-            proxy=self._site.udp_address,
+            proxy=self._site.edges[0].udp_address_for(self._own.address.host),
             engines=engines,
             sounds=sounds,
             ringback=sounds.ringback(self._site.defaults.ringback),

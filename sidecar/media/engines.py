@@ -48,7 +48,7 @@ class Engine:
 
     def __init__(self, config: RtpEngine, digits: Digits) -> None:
         self.name = str(config.ng)
-        self.weight = 1
+        self.weight = config.weight
         self.ng = NgClient(*config.ng)
         self.dtmf = DtmfReceiver(*config.ng, digits)
         self.is_alive = False

@@ -51,7 +51,7 @@ async def carrier(stack: RunningStack) -> AsyncIterator[Endpoint]:
 
 def assert_anchored(stack: RunningStack, *parties: Phone | Callee) -> None:
     """Each party saw only RTPengine's address for media, got RTP only from there, and saw no private header."""
-    ports = range(stack.site.rtpengine.port_min, stack.site.rtpengine.port_max + 1)
+    ports = range(stack.site.rtpengines[0].port_min, stack.site.rtpengines[0].port_max + 1)
     for party in parties:
         told = [message for message in party.sipp.messages() if not message.sent]
         assert not any("x-ci-" in message.text.lower() for message in told)

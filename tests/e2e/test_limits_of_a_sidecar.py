@@ -97,7 +97,7 @@ def finals(phone: Phone) -> list[int]:
 async def test_no_port_left_is_503(private_stack: RunningStack) -> None:
     """RTPengine has ports for two calls."""
     site = private_stack.site_path
-    first = private_stack.site.rtpengine.port_min
+    first = private_stack.site.rtpengines[0].port_min
     text = re.sub(r"ports: \[[^]]*\]", f"ports: [{first}, {first + 7}]", site.read_text())
     site.write_text(text)
     await private_stack.start()

@@ -25,7 +25,7 @@ SIGNATURES = {"none": "", "made up": f"X-CI-Signature: t=1800000000;v1={'0' * 64
 async def ask(stack: RunningStack, host: str, method: str, headers: str = "") -> int:
     """Send a request straight to a sidecar; the status of its answer."""
     loop = asyncio.get_running_loop()
-    sidecar = stack.site.sidecars.addresses[0]
+    sidecar = stack.site.sidecars[0].address
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
         stranger.setblocking(False)
         stranger.bind((host, 0))
@@ -78,7 +78,7 @@ def listening(pid: int) -> set[int]:
 
 async def test_rtpengines_control_ports_are_few_and_its_figures_are_ours(stack: RunningStack) -> None:
     """Its HTTP server, of which one GET ends all calls, is not there; sidecar 0 shows what it would show."""
-    assert listening(stack.pid("rtpengine")) == {stack.site.rtpengine.ng.port}
+    assert listening(stack.pid("rtpengine")) == {stack.site.rtpengines[0].ng.port}
     shown = await stack.metrics(0)
     assert shown["rtpengine_up"] == 1
     assert shown["rtpengine_sessions_total"] >= 0

@@ -144,9 +144,9 @@ async def answers(name: str) -> bool:
     """What a caller of the part would see."""
     site = load_site(NET_OF_UNITS.site_yaml(sidecars=2), "site.yaml")
     if name == "rtpengine":
-        return await answers_ping(*site.rtpengine.ng)
+        return await answers_ping(*site.rtpengines[0].ng)
     return await answers_options(
-        site.udp_address if name == "kamailio" else site.sidecars.addresses[int(name.partition("@")[2])]
+        site.edges[0].udp_address if name == "kamailio" else site.sidecars[int(name.partition("@")[2])].address
     )
 
 

@@ -13,7 +13,7 @@ from types import TracebackType
 
 import numpy as np
 
-from callinteractive.model import Address, RtpEngine
+from callinteractive.model import Address, Interface, RtpEngine
 from sidecar.media.call_media import CallMedia
 from sidecar.media.dtmf import DigitEvent
 from sidecar.media.engines import Engines
@@ -27,7 +27,7 @@ HOST = f"127.11.{WORKER}.1"
 PHONES = f"127.11.{WORKER}.11"
 ENGINE = RtpEngine(
     ng=Address(HOST, 21000 + 10 * WORKER),
-    interface=HOST,
+    interfaces=(Interface(HOST),),
     port_min=36000 + 120 * WORKER,
     port_max=36119 + 120 * WORKER,
 )

@@ -16,7 +16,7 @@ import pytest
 import pytest_asyncio
 
 from callinteractive.headers import ResultHeader, TransferHeader
-from callinteractive.model import Address, RtpEngine
+from callinteractive.model import Address, Interface, RtpEngine
 from sidecar.media.rtpengine import NgClient
 from tests.integration import kemi_support as sip
 from tests.integration.kemi_call import CHANGED, IVR, OWN_FROM, UNCHANGED, Call, consistent, redirect
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 ENGINE_HOST = f"{sip.NET}.7"
 ENGINE = RtpEngine(
     ng=Address(ENGINE_HOST, 22222),
-    interface=ENGINE_HOST,
+    interfaces=(Interface(ENGINE_HOST),),
     port_min=24000,
     port_max=24399,
 )

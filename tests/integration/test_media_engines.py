@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from callinteractive.model import Address
+from callinteractive.model import Address, Interface
 from sidecar.media.call_media import CallMedia
 from sidecar.media.dtmf import DigitEvent
 from sidecar.media.engines import Engines
@@ -21,7 +21,7 @@ from tests.support.rtp import RtpEndpoint
 from tests.support.rtpengine import RunningRtpEngine
 
 SECOND_HOST = f"127.11.{WORKER}.2"
-SECOND = replace(ENGINE, ng=Address(SECOND_HOST, ENGINE.ng.port), interface=SECOND_HOST)
+SECOND = replace(ENGINE, ng=Address(SECOND_HOST, ENGINE.ng.port), interfaces=(Interface(SECOND_HOST),))
 
 
 class Studio:

@@ -20,7 +20,7 @@ class RunningRtpEngine:
 
     def __init__(self, engine: RtpEngine, run_dir: Path) -> None:
         self.config = engine
-        self._spec = rtpengine_spec(Site(node=1, listen=(), rtpengine=engine), run_dir)
+        self._spec = rtpengine_spec(Site(node=1, edges=(), rtpengines=(engine,)), run_dir)
         self._log = run_dir / "rtpengine.log"
         self._process: asyncio.subprocess.Process | None = None
 

@@ -181,7 +181,7 @@ class RunningStack:
             await self.stop()
             raise AssertionError(f"expected {expected!r}, got {line!r}\n" + "\n".join(self.log[-60:]))
         # Each sidecar's gauges before the first call: it has a few tasks and timers of its own.
-        self.idle = [await self.metrics(index) for index in range(self.site.sidecars.count)]
+        self.idle = [await self.metrics(index) for index in range(len(self.site.sidecars))]
 
     async def stop(self, with_signal: signal.Signals = signal.SIGTERM) -> int:
         """Stop it as an operator does; returns the exit status. Does nothing if it does not run."""
@@ -229,7 +229,7 @@ class RunningStack:
 
     async def metrics(self, index: int) -> dict[str, float]:
         """The gauges and counters of a sidecar, without those that have labels other than the RTPengine's name."""
-        url = f"http://{Address(self.site.sidecars.host, self.site.sidecars.metrics_port + index)}/metrics"
+        url = f"http://{self.site.sidecars[index].metrics}/metrics"
         async with aiohttp.ClientSession() as session, session.get(url) as response:
             text = await response.text()
         samples = (sample for family in text_string_to_metric_families(text) for sample in family.samples)
@@ -250,7 +250,7 @@ class RunningStack:
                 if not reply.done():
                     reply.set_result(data)
 
-        ng = self.site.rtpengine.ng
+        ng = self.site.rtpengines[0].ng
         transport, _ = await loop.create_datagram_endpoint(_Client, remote_addr=(ng.host, ng.port))
         try:
             transport.sendto(f"test{time.time_ns()} ".encode() + json.dumps(command).encode())

@@ -61,6 +61,8 @@ def test_the_configuration_reference_names_every_key() -> None:
         "rtpengine": {"x": 1},
         "kamailio": {"x": 1},
         "defaults": {"x": 1},
+        "edges": [{"x": 1}],
+        "rtpengines": [{"x": 1}],
     }
     site |= {"trunks": [{"x": 1}], "extensions": [{"x": 1}]}
     ivr = {"ivrs": [{"x": 1}], "contexts": {"1": {"x": 1}}}

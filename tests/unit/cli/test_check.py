@@ -152,10 +152,10 @@ def test_a_file_that_is_not_there(check) -> None:
     [
         ("rtpengine: {ng: '127.0.0.1:22222'}", []),
         ("rtpengine: {ng: '10.1.2.3:22222'}\nsidecars: {host: 192.168.1.1}", []),
-        ("rtpengine: {ng: '[::1]:22222'}\nsidecars: {host: '[fd00::1]'}", []),
+        ("rtpengine: {ng: '[::1]:22222'}\nsidecars: {host: 10.0.0.1}", []),
         ("rtpengine: {ng: 'media.internal:22222'}", []),
         ("rtpengine: {ng: '8.8.8.8:22222'}", ["rtpengine.ng"]),
-        ("rtpengine: {ng: '0.0.0.0:22222'}", ["rtpengine.ng"]),
+        ("rtpengine: {ng: '8.8.4.4:22222', http_port: 22224}", ["rtpengine.ng", "rtpengine.http_port"]),
         ("rtpengine: {ng: '[2a00::1]:22222'}\nsidecars: {host: 9.9.9.9}", ["rtpengine.ng", "sidecars.host"]),
         ("rtpengine: {http_port: 22224}", ["rtpengine.http_port"]),
     ],

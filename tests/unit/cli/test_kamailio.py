@@ -40,9 +40,9 @@ def test_every_pool_of_sidecars_is_a_group_of_its_own(tmp_path: Path) -> None:
     kamailio_spec(load_site(site, "site.yaml"), tmp_path / "site.yaml", tmp_path / "ivr.yaml", tmp_path)
     assert (tmp_path / "dispatcher.list").read_text().splitlines() == [
         "1 sip:127.0.0.7:5072",
-        "3 sip:127.0.0.7:5071",
-        "4 sip:127.0.0.7:5070",
-        "4 sip:127.0.0.7:5073",
+        "3 sip:127.0.0.7:5070",
+        "3 sip:127.0.0.7:5073",
+        "4 sip:127.0.0.7:5071",
         "2 sip:127.0.0.2:5080",
     ]
 

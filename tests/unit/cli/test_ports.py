@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from callinteractive.model import Address, Listen, RtpEngine, SidecarPool, Site
+from callinteractive.model import Address, Edge, Interface, Listen, RtpEngine, Site, sidecars_of_host
 from cli import ports
 from cli.ports import Port
 
@@ -16,9 +16,9 @@ HOST = "127.13.201.1"
 def site(**changes: object) -> Site:
     values: dict[str, object] = {
         "node": 1,
-        "listen": (Listen("udp", HOST, 23901), Listen("tcp", HOST, 23901)),
-        "sidecars": SidecarPool(2, HOST, 23910, 23920),
-        "rtpengine": RtpEngine(Address(HOST, 23930), HOST, http_port=23932),
+        "edges": (Edge("edge", (Listen("udp", HOST, 23901), Listen("tcp", HOST, 23901))),),
+        "sidecars": sidecars_of_host(HOST, 2, 23910, 23920),
+        "rtpengines": (RtpEngine(Address(HOST, 23930), (Interface(HOST),), http_port=23932),),
     }
     return Site(**(values | changes))  # type: ignore[arg-type]
 

@@ -24,7 +24,18 @@ from callinteractive.actions.set_var import SetVar
 from callinteractive.actions.simple_transfer import SimpleTransfer
 from callinteractive.config import load_ivr_file, load_ivr_files, load_site
 from callinteractive.errors import ConfigError
-from callinteractive.model import Address, Extension, Ivr, Kamailio, Listen, RtpEngine, SidecarPool, Trunk
+from callinteractive.model import (
+    Address,
+    Extension,
+    Interface,
+    Ivr,
+    Kamailio,
+    Listen,
+    RtpEngine,
+    Trunk,
+    pools_of,
+    sidecars_of_host,
+)
 
 SITE = """\
 node: 3584705175                     # the number before ":" in CallAPIID
@@ -69,9 +80,9 @@ def test_the_site_of_the_documentation():
     phone = Extension("000*306", 134, "sip:306@127.0.0.3:5090", contact_host="127.0.0.3")
     assert site.extensions == (phone,)
     assert (phone.short_number, phone.prefix) == ("306", "000")
-    assert site.sidecars == SidecarPool(2, "127.0.0.1", 5070)
-    assert [str(address) for address in site.sidecars.addresses] == ["127.0.0.1:5070", "127.0.0.1:5071"]
-    assert site.rtpengine == RtpEngine(Address("127.0.0.1", 22222), "127.0.0.1", 30000, 34999)
+    assert site.sidecars == sidecars_of_host("127.0.0.1", 2, 5070)
+    assert [str(sidecar.address) for sidecar in site.sidecars] == ["127.0.0.1:5070", "127.0.0.1:5071"]
+    assert site.rtpengines == (RtpEngine(Address("127.0.0.1", 22222), (Interface("127.0.0.1"),), 30000, 34999),)
     assert site.sounds == "./sounds"
     assert site.defaults.transfer_timeout_s == 60
     assert site.internal_calls
@@ -79,7 +90,8 @@ def test_the_site_of_the_documentation():
 
 def test_a_small_site_has_defaults():
     site = load_site("node: 1\nsip: {listen: ['udp:127.0.0.1:5060']}", "site.yaml")
-    assert (site.trunks, site.extensions, site.sidecars, site.rtpengine) == ((), (), SidecarPool(), RtpEngine())
+    assert (site.trunks, site.extensions) == ((), ())
+    assert (site.sidecars, site.rtpengines) == (sidecars_of_host(), (RtpEngine(),))
     assert site.kamailio == Kamailio()
 
 
@@ -92,7 +104,7 @@ trunks: [{name: in-only, from: ["10.0.0.0/8", "fd00::/8"]}, {name: out-only, to:
 extensions:
   - {number: 000*307, id: 0, password: s3cret}
   - {number: 000*308, id: 1, contact: "sip:308@[::1]:5090;transport=udp"}
-sidecars: {count: 10, host: 127.0.0.7, base_port: 6000, metrics_port: 9000}
+sidecars: {count: 10, host: "[::1]", base_port: 6000, metrics_port: 9000}
 rtpengine: {ng: "127.0.0.1:100", interface: "pub/10.0.0.1!1.2.3.4", http_port: 2, timeout_s: 10,
   threads: 4, kernel_table: 1}
 kamailio: {workers: 4, shared_mb: 512, private_mb: 32}
@@ -104,9 +116,9 @@ defaults: {ringback: ring.wav}
     assert site.extensions[0].contact is None
     assert "s3cret" not in repr(site)
     assert site.extensions[1].contact_host == "::1"
-    assert site.udp_address == Address("::1", 5060)
-    assert (site.rtpengine.http_port, site.rtpengine.timeout_s) == (2, 10)
-    assert (site.rtpengine.threads, site.rtpengine.kernel_table) == (4, 1)
+    assert site.edges[0].udp_address == Address("::1", 5060)
+    assert (site.rtpengines[0].http_port, site.rtpengines[0].timeout_s) == (2, 10)
+    assert (site.rtpengines[0].threads, site.rtpengines[0].kernel_table) == (4, 1)
     assert site.kamailio == Kamailio(workers=4, shared_mb=512, private_mb=32)
     assert site.defaults.ringback == "ring.wav"
 
@@ -120,10 +132,10 @@ rtpengine: {ng: "[fd00:0::7]:22222"}
 """
     site = load_site(text, "site.yaml")
     assert [str(listen) for listen in site.listen] == ["tcp:[::1]:5060", "udp:[::1]:5061"]
-    assert site.udp_address == ("::1", 5061)
-    assert site.sidecars.addresses[1] == Address("::1", 5071)
-    assert (str(site.sidecars.addresses[1]), site.sidecars.addresses[1].uri_host) == ("[::1]:5071", "[::1]")
-    assert (str(site.rtpengine.ng), site.rtpengine.ng.host) == ("[fd00::7]:22222", "fd00::7")
+    assert site.edges[0].udp_address == ("::1", 5061)
+    assert site.sidecars[1].address == Address("::1", 5071)
+    assert (str(site.sidecars[1].address), site.sidecars[1].address.uri_host) == ("[::1]:5071", "[::1]")
+    assert (str(site.rtpengines[0].ng), site.rtpengines[0].ng.host) == ("[fd00::7]:22222", "fd00::7")
     assert (str(Address("127.0.0.1", 5)), Address("127.0.0.1", 5).uri_host) == ("127.0.0.1:5", "127.0.0.1")
 
 
@@ -135,7 +147,7 @@ rtpengine: {ng: "[fd00:0::7]:22222"}
             "node: 3584705175",
             "nod: 1",
             1,
-            "unknown key 'nod'; known here: defaults, extensions, internal_calls, kamailio, node, rtpengine, sidecars",
+            "unknown key 'nod'; known here: defaults, edges, extensions, internal_calls, kamailio, node, rtpengine",
         ),
         ("3584705175", "-1", 1, "node: must be a number from 0 to"),
         ("udp:127.0.0.1:5060", "udp:127.0.0.1:0", 2, 'sip.listen[0]: must be like "udp:127.0.0.1:5060"'),
@@ -157,7 +169,7 @@ rtpengine: {ng: "[fd00:0::7]:22222"}
         (', contact: "sip:306@127.0.0.3:5090"', "", 4, "extensions[0]: needs a contact (a fixed phone) or a password"),
         ('contact: "sip:306@127.0.0.3:5090"', 'password: ""', 4, "extensions[0]: needs a contact"),
         ("sip:306@", "sip:30#6@", 4, "extensions[0].contact: must be a SIP URI"),
-        ("count: 2", "count: 101", 5, "sidecars.count: must be a number from 1 to 100, not '101'"),
+        ("count: 2", "count: 1001", 5, "sidecars.count: must be a number from 1 to 1000, not '1001'"),
         (
             "interface: 127.0.0.1",
             "dtmf_port: 22223",
@@ -168,7 +180,7 @@ rtpengine: {ng: "[fd00:0::7]:22222"}
         ("interface: 127.0.0.1", "kernel_table: -1", 6, "rtpengine.kernel_table: must be a number from 0 to 63"),
         ("interface: 127.0.0.1", "threads: 0", 6, "rtpengine.threads: must be a number from 1 to 256"),
         ("{count: 2", '{host: "a b", count: 2', 5, "sidecars.host: must be an address like 127.0.0.1"),
-        ("{count: 2", '{host: "::1", count: 2', 5, 'sidecars.host: must be an address like 127.0.0.1 or "[::1]"'),
+        ("{count: 2", "{host: localhost, count: 2", 5, 'sidecars.host: must be an address like 127.0.0.1 or "[::1]"'),
         ("{count: 2", '{host: "[::1::]", count: 2', 5, "sidecars.host: must be an address like 127.0.0.1"),
         ("udp:127.0.0.1:5060", "udp:[1::2::3]:5060", 2, "sip.listen[0]: must be like"),
         ("sip:127.0.0.2:5080", "sip:[1::2::3]", 3, "trunks[0].to: must be a SIP URI"),
@@ -471,10 +483,13 @@ def test_anchored_media() -> None:
 
 
 def test_sidecars_are_in_one_pool_or_in_none():
-    pool = load_site(SITE.replace("count: 2,", "count: 4, pools: {vip: [3], slow: [1]},"), "f.yaml").sidecars
-    assert (pool.members("vip"), pool.members("slow"), pool.members(None)) == ((3,), (1,), (0, 2))
-    assert [pool.pool_of(index) for index in range(4)] == [None, "slow", None, "vip"]
-    assert load_site(SITE, "f.yaml").sidecars.members(None) == (0, 1)
+    sidecars = load_site(SITE.replace("count: 2,", "count: 4, pools: {vip: [3], slow: [1]},"), "f.yaml").sidecars
+    assert [sidecar.pool for sidecar in sidecars] == [None, "slow", None, "vip"]
+    assert {name: [sidecar.index for sidecar in pool] for name, pool in pools_of(sidecars).items()} == {
+        None: [0, 2],
+        "slow": [1],
+        "vip": [3],
+    }
 
 
 @pytest.mark.parametrize(

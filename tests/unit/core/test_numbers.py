@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callinteractive.dialled import is_dialled_number
-from callinteractive.model import Extension, Ivr, IvrFile, Listen, Site, Trunk
+from callinteractive.model import Edge, Extension, Ivr, IvrFile, Listen, Site, Trunk
 from callinteractive.numbers import Directory, FoundIvr
 
 MAIN = Ivr("000*332", 145, "1", dids=("+78123210001", "5550199"))
@@ -24,7 +24,7 @@ ROAMING = Extension("000*309", 138, password="secret")
 NAMED = Extension("000*310", 139, "sip:310@phone.example.org", contact_host="phone.example.org")
 CARRIER = Trunk("carrier", (ip_network("127.0.0.2/32"), ip_network("127.0.0.5/32")), ("sip:127.0.0.2:5080",))
 WIDE = Trunk("wide", (ip_network("127.0.0.0/24"), ip_network("fd00::/8")))
-SITE = Site(node=1, listen=(), trunks=(CARRIER, WIDE), extensions=(ALICE, BOB, CAROL, DAVE, ROAMING, NAMED))
+SITE = Site(node=1, edges=(), trunks=(CARRIER, WIDE), extensions=(ALICE, BOB, CAROL, DAVE, ROAMING, NAMED))
 DIRECTORY = Directory(SITE, IvrFile((MAIN, OTHER, ONLY), {}))
 
 
@@ -88,7 +88,7 @@ def test_a_caller_is_known_by_its_address(source: str, user: str, caller: Trunk 
 
 def test_which_hosts_are_configured():
     gateway = Trunk("gateway", to=("sip:user@[2001:db8::1]:5080;transport=tcp",))
-    site = replace(SITE, trunks=(*SITE.trunks, gateway), listen=(Listen("udp", "192.0.2.1", 5060),))
+    site = replace(SITE, trunks=(*SITE.trunks, gateway), edges=(Edge("edge", (Listen("udp", "192.0.2.1", 5060),)),))
     directory = Directory(site, IvrFile((), {}))
     known = ("127.0.0.2", "127.0.0.3", "::1", "phone.example.org", "2001:db8::1", "192.0.2.1", "127.0.0.1")
     assert [host for host in known if not directory.is_configured(host)] == []

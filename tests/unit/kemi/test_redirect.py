@@ -14,7 +14,7 @@ from callinteractive.headers import (
     StateHeader,
     TransferHeader,
 )
-from callinteractive.model import SidecarPool
+from callinteractive.model import sidecars_of_host
 from kemi.anchor import MediaAnchor
 from kemi.redirect import MOST_RETURNS, Redirects
 from kemi.sidecars import Sidecars
@@ -40,7 +40,7 @@ def transfer() -> Mock:
 @pytest.fixture
 def redirects(ksr: FakeKsr, transfer: Mock) -> Redirects:
     media = MediaAnchor()
-    made = Redirects(Sidecars(SidecarPool(), CONTEXTS, b"key", media), transfer, media, anchors=True)
+    made = Redirects(Sidecars(sidecars_of_host(), CONTEXTS, b"key", media), transfer, media, anchors=True)
     made.enter("332", CALL, ENTRY, caller_anchors=False)
     ksr.calls.clear()
     return made

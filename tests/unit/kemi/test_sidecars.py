@@ -9,7 +9,7 @@ import pytest
 from callinteractive.actions import Context
 from callinteractive.facts import CallFacts
 from callinteractive.headers import CallHeader, EntryHeader
-from callinteractive.model import SidecarPool
+from callinteractive.model import sidecars_of_host
 from callinteractive.signature import SignatureHeader
 from kemi.anchor import MediaAnchor
 from kemi.sidecars import REST_S, Sidecars, Unavailable
@@ -25,7 +25,7 @@ KEY = b"0123456789abcdef"
 @pytest.fixture
 def sidecars() -> Sidecars:
     return Sidecars(
-        SidecarPool(3, "127.0.0.1", 5070, pools={"vip": (2,)}),
+        sidecars_of_host("127.0.0.1", 3, 5070, pools={"vip": (2,)}),
         {"3": Context("3", "main", {}), "4": Context("4", "vip", {}, pool="vip")},
         KEY,
         MediaAnchor(),
