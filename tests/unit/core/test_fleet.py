@@ -26,6 +26,7 @@ rtpengines:
   - {name: media-a, ng: "10.0.2.1:22222", interface: ["10.0.2.1!198.51.100.21", "v6/2001:db8::21"], weight: 2}
   - {name: media-b, ng: "10.0.2.2:22222", interface: "[2001:db8::22]"}
 extensions: [{number: "000*307", id: 1, password: secret}]
+tls: {certificate: a.pem, private_key: b.pem}
 """
 
 
