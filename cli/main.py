@@ -164,6 +164,23 @@ def check(files: tuple[str, ...]) -> None:
     sys.exit(command.run(files))
 
 
+@main.command(short_help="Convert the sounds on a host where only RTPengine runs.")
+@SITE
+def sounds(site_path: Path) -> None:
+    """Convert the site's sounds into this host's cache, from which RTPengine plays them.
+
+    Sidecars convert the sounds of their own host. RTPengine on another host needs them too: it plays the file of the
+    same name. `callinteractive run` and the units do this when RTPengine starts. Run it again after you have added or
+    replaced sounds there. Sounds that are converted already cost nothing.
+
+    \b
+      callinteractive sounds --site site.yaml
+    """
+    from cli import sounds as command
+
+    sys.exit(command.run(site_path))
+
+
 @main.command(short_help="Call your IVR from the keyboard, without a phone.")
 @IVR
 @click.option("--site", "site_path", type=CONFIG, help="site.yaml, to be called by its trunks and extensions.")
