@@ -18,8 +18,8 @@ from typing import Any
 
 from callinteractive.model import Tls
 
-SYSTEM_CA = Path("/etc/ssl/certs/ca-certificates.crt")
-"""The authorities that Debian believes (package ca-certificates)."""
+SYSTEM_CA = Path("/etc/ssl/certs")
+"""The authorities that Debian believes (package ca-certificates): a file for each, found by its name's hash."""
 EXPIRES_SOON_DAYS = 14
 
 Stamps = tuple[tuple[int, int] | None, ...]
@@ -27,7 +27,7 @@ Stamps = tuple[tuple[int, int] | None, ...]
 
 @dataclass(frozen=True)
 class Files:
-    """The files that `Tls` names. `ca` holds the authorities that we believe."""
+    """The files that `Tls` names. `ca` is a file with the authorities that we believe, or `SYSTEM_CA`."""
 
     certificate: Path
     private_key: Path
@@ -46,7 +46,9 @@ class Files:
 
 def problems(files: Files) -> list[str]:
     """Why Kamailio can't use them, a line each."""
-    named = (("certificate", files.certificate), ("private_key", files.private_key), ("ca", files.ca))
+    named = [("certificate", files.certificate), ("private_key", files.private_key)]
+    if files.ca != SYSTEM_CA:
+        named.append(("ca", files.ca))
     unreadable = [f"tls.{key}: {reason}" for key, path in named if (reason := _unreadable(path))]
     return unreadable or list(_problems(files))
 
@@ -55,7 +57,8 @@ def _problems(files: Files) -> Iterator[str]:
     """Of files that can be read."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
-        context.load_verify_locations(files.ca)
+        if files.ca != SYSTEM_CA:
+            context.load_verify_locations(files.ca)
     except ssl.SSLError:
         yield f"tls.ca: {files.ca} holds no certificate in PEM form"
     held = _read(files.certificate)

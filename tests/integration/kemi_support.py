@@ -272,7 +272,7 @@ class RunningKamailio:
         """What kamcmd prints."""
         kamcmd = (locate("kamcmd"), "-s", f"unix:{self.run_dir}/ctl", *command)
         child = await asyncio.create_subprocess_exec(*kamcmd, stdout=asyncio.subprocess.PIPE)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(10):
             out, _ = await child.communicate()
         return out.decode()
 
