@@ -38,6 +38,15 @@ def names_of(pem: str) -> frozenset[str]:
         return frozenset()
 
 
+def is_for(host: str, names: frozenset[str]) -> bool:
+    """Whether a certificate with these names is for `host`, which is in lower case.
+
+    A name with * stands for one more label at its left (RFC 9525 6.3). SIP does not want that (RFC 5922 7.2), but large
+    carriers have no other certificates.
+    """
+    return not names.isdisjoint((host, f"*.{host.partition('.')[2]}"))
+
+
 def _der_of(pem: str) -> bytes:
     if len(pem) > _LONGEST:
         raise ValueError("too long")

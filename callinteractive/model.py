@@ -149,6 +149,7 @@ class Trunk:
     enter. `anchors_media` takes the media of proxied calls from and to it through RTPengine. `max_calls` and
     `max_setups_per_s` limit the calls that it sends, `max_calls_out` those that it gets. `is_probed`: it gets OPTIONS.
     `codecs`, by their names in SDP, are all that it is offered and may use; empty for any.
+    A call is also from it if it comes by TLS with a certificate for `tls_name`. `to` must have one for that name too.
     """
 
     name: str
@@ -169,6 +170,7 @@ class Trunk:
     inbound_number: NumberFormat = NumberFormat()
     is_probed: bool = True
     codecs: tuple[str, ...] = ()
+    tls_name: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,6 +242,11 @@ class Site:
     def speaks_tls(self) -> bool:
         """Whether Kamailio listens for TLS. Only then can it also connect by TLS."""
         return any(listen.transport in ("tls", "wss") for listen in self.listen)
+
+    @property
+    def asks_for_certificates(self) -> bool:
+        """Whether those who connect by TLS are asked for a certificate, which they need not have."""
+        return any(trunk.tls_name for trunk in self.trunks)
 
     @property
     def names(self) -> frozenset[str]:

@@ -9,6 +9,7 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import TypeVar
 
+from callinteractive.certificate import is_for
 from callinteractive.model import Extension, Ivr, IvrFile, Site, Trunk
 
 _Numbered = TypeVar("_Numbered", Ivr, Extension)
@@ -37,6 +38,7 @@ class Directory:
         self.has_passwords = any(extension.password for extension in site.extensions)
         """Whether any extension may register."""
         self._hosts = _configured_hosts(site)
+        self._by_tls_name = {trunk.tls_name: trunk for trunk in site.trunks if trunk.tls_name}
         self._callers_at = lru_cache(maxsize=4096)(self._find_callers_at)
 
     def find_ivr(self, dialled: str, caller: Extension | None = None) -> FoundIvr | None:
@@ -67,6 +69,10 @@ class Directory:
             if from_user in (extension.number, extension.short_number):
                 return extension
         return trunk
+
+    def find_trunk(self, names: frozenset[str]) -> Trunk | None:
+        """The trunk whose certificate has these names."""
+        return next((trunk for name, trunk in self._by_tls_name.items() if is_for(name, names)), None)
 
     def knows_source(self, source_ip: str) -> bool:
         """Whether a trunk or a fixed phone sends from there."""

@@ -17,13 +17,14 @@ from callinteractive.model import (
     Trunk,
 )
 from callinteractive.spelling import check_extended, check_identifier, read_network, read_sip_uri
+from callinteractive.tls_file import read_trunk_tls
 from callinteractive.trunk_file import TRUNK_KEYS, read_gateways, read_trunk_options
 
 _LIMITS = ("max_calls", "max_setups_per_s")
 
 
 def read_trunk(value: Value) -> Trunk:
-    keys = ("name", "from", "to", "identity", "trusted", "anchor_media", "media")
+    keys = ("name", "from", "to", "identity", "trusted", "anchor_media", "media", "tls")
     section = value.section(*keys, *_LIMITS, *TRUNK_KEYS)
     trunk = Trunk(
         name=section["name"].checked(check_identifier),
@@ -35,9 +36,10 @@ def read_trunk(value: Value) -> Trunk:
         media=_media(section["media"], "srtp"),
         max_calls=section["max_calls"].integer(TRUNK_CALLS, 1, MOST),
         max_setups_per_s=section["max_setups_per_s"].integer(TRUNK_SETUPS, 1, MOST),
+        tls_name=read_trunk_tls(section["tls"]),
         **read_trunk_options(section),
     )
-    if not (trunk.sources or trunk.to):
+    if not (trunk.sources or trunk.to or trunk.tls_name):
         value.wrong('needs from (["127.0.0.2/32"], whose calls are accepted), to ("sip:127.0.0.2:5080"), or both')
     return trunk
 

@@ -10,7 +10,7 @@ from callinteractive.model import Defaults, Site
 from callinteractive.overlap import Ports
 from callinteractive.party_file import read_extension, read_trunk
 from callinteractive.spelling import check_origin, check_unique, read_sound
-from callinteractive.tls_file import FORM, read_tls
+from callinteractive.tls_file import FORM, check_trunk_tls, read_tls
 
 SITE_KEYS = (
     "node",
@@ -55,6 +55,9 @@ def load_site(text: str, filename: str) -> Site:
     )
     if site.speaks_tls and site.tls is None:
         root["tls"].wrong(f"is missing, but sip.listen has a TLS address: write {FORM}")
+    for item, trunk in trunks:
+        check_trunk_tls(item, trunk, speaks_tls=site.speaks_tls)
+    check_unique("name of tls", ((item, trunk.tls_name or "") for item, trunk in trunks))
     ports.check()
     for key, reason in misfits(site):
         root[key].wrong(reason)

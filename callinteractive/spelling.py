@@ -30,7 +30,7 @@ _LISTEN = re.compile(
 )
 _ORIGIN = re.compile(r"https?://(?:[0-9a-z.-]{1,253}|\[[0-9a-f:.]{2,45}\])(?::[0-9]{1,5})?", re.ASCII)
 _SIP_URI = re.compile(
-    rf"sip:(?:[0-9A-Za-z*._~+-]{{1,64}}@)?({_HOST})(?::([0-9]{{1,5}}))?(?:;transport=(?:udp|tcp))?", re.ASCII
+    rf"(sips?):((?:[0-9A-Za-z*._~+-]{{1,64}}@)?({_HOST})(?::([0-9]{{1,5}}))?)(?:;transport=(udp|tcp|tls))?", re.ASCII
 )
 
 
@@ -104,14 +104,15 @@ def read_network(value: Value) -> IPv4Network | IPv6Network | None:
 
 
 def read_sip_uri(value: Value) -> tuple[str | None, str | None]:
-    """The URI and its host."""
+    """The URI and its host. `sips:` becomes `transport=tls`: it would promise TLS all the way to the other end, which
+    nobody can keep who answers for another (RFC 5630 3.1.3)."""
     uri = value.optional_text()
     if uri is None:
         return None, None
     match = _SIP_URI.fullmatch(uri)
-    host = socket_host(match[1]) if match else None
-    if match and host and 1 <= int(match[2] or 5060) <= 65535:
-        return uri, host
+    host = socket_host(match[3]) if match else None
+    if match and host and 1 <= int(match[4] or 5060) <= 65535 and not (match[1] == "sips" and match[5] == "udp"):
+        return (f"sip:{match[2]};transport=tls" if match[1] == "sips" else uri), host
     value.wrong(f'must be a SIP URI like "sip:306@127.0.0.3:5090", not {uri[:60]!r}')
     return None, None
 

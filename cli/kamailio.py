@@ -44,7 +44,7 @@ def kamailio_spec(
     file = (state_dir or run_dir / "state").resolve() / registrations.FILE
     (run_dir / "dispatcher.list").write_text(_dispatcher_list(site), encoding="ascii")
     if files := tls_files(site, site_path):
-        tls.write_config(files, run_dir)
+        tls.write_config(files, run_dir, asks=site.asks_for_certificates)
     return ProcessSpec(
         name="kamailio" if len(site.edges) == 1 else f"kamailio-{edge.name}",
         argv=(

@@ -22,7 +22,7 @@ def run(site_path: Path, run_dir: Path) -> int:
     if files is None:
         click.echo(f"{site_path}: no address of TLS, so there is no certificate to read", err=True)
         return os.EX_CONFIG
-    wrong = tls.reload(files, run_dir)
+    wrong = tls.reload(files, run_dir, asks=site.asks_for_certificates)
     for line in wrong:
         click.echo(f"the old certificate stays in use: {line}", err=True)
     if wrong:

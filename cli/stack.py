@@ -79,7 +79,8 @@ class Stack:
             for process in self._everything():
                 keepers.create_task(self._keep(process))
             if "kamailio" in self._parts and (files := tls_files(self._site, self._site_path)):
-                keepers.create_task(tls.keep_current(files, self._run_dir, partial(self._log, OWN_NAME)))
+                tell, asks = partial(self._log, OWN_NAME), self._site.asks_for_certificates
+                keepers.create_task(tls.keep_current(files, self._run_dir, tell, asks=asks))
 
     async def close(self) -> None:
         """Stop every part in order. Takes at most three times STOP_GRACE_S."""

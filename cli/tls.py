@@ -18,24 +18,28 @@ LOOK_EVERY_S = 5.0
 """How often a supervisor looks whether there are new ones."""
 
 
-def write_config(files: Files, run_dir: Path) -> None:
-    """Write what Kamailio's TLS module reads. Nothing below 1.2 is spoken: RFC 8996."""
+def write_config(files: Files, run_dir: Path, *, asks: bool) -> None:
+    """Write what Kamailio's TLS module reads. Nothing below 1.2 is spoken: RFC 8996.
+
+    `asks`: whoever connects is asked for a certificate. He need not have one, and it need not be of use (phones have
+    their vendor's): `kemi.ingress` judges.
+    """
     own = f'method = TLSv1.2+\ncertificate = "{files.certificate}"\nprivate_key = "{files.private_key}"\n'
-    accepted = f"[server:default]\n{own}verify_client = off\n"
     # Not Debian's list of all authorities in one file: each process would read it, in all 24 MB and 4 seconds.
     believed = f'ca_path = "{SYSTEM_CA}"' if files.ca == SYSTEM_CA else f'ca_list = "{files.ca}"'
+    accepted = f"[server:default]\n{own}verify_client = {'optional_no_ca' if asks else 'off'}\n{believed}\n"
     opened = f"[client:default]\n{own}verify_certificate = yes\nrequire_certificate = yes\n{believed}\n"
     (run_dir / CONFIG).write_text(f"{accepted}\n{opened}", encoding="utf-8")
 
 
-def reload(files: Files, run_dir: Path) -> list[str]:
+def reload(files: Files, run_dir: Path, *, asks: bool) -> list[str]:
     """Let Kamailio use what is in the files now, for new connections. Why it does not, a line each; else empty.
 
     Connections go on with the certificate that they began with. After a refusal Kamailio goes on with the old one.
     """
     if wrong := problems(files):
         return wrong
-    write_config(files, run_dir)
+    write_config(files, run_dir, asks=asks)
     command = (locate("kamcmd"), "-s", f"unix:{run_dir.resolve()}/ctl", "tls.reload")
     try:
         done = subprocess.run(command, capture_output=True, timeout=RELOAD_S, check=False, text=True, errors="replace")
@@ -49,7 +53,9 @@ def reload(files: Files, run_dir: Path) -> list[str]:
     return [f"Kamailio refused it: {told[:300] or 'it said nothing'}"]
 
 
-async def keep_current(files: Files, run_dir: Path, tell: Callable[[str], None], every_s: float = LOOK_EVERY_S) -> None:
+async def keep_current(
+    files: Files, run_dir: Path, tell: Callable[[str], None], *, asks: bool, every_s: float = LOOK_EVERY_S
+) -> None:
     """`reload` the files whenever they have changed and are no longer being written, and tell. Until cancelled."""
     used = last = files.stamps()
     while True:
@@ -59,7 +65,7 @@ async def keep_current(files: Files, run_dir: Path, tell: Callable[[str], None],
         if now == used or not is_settled:
             continue
         used = now
-        wrong = await asyncio.to_thread(reload, files, run_dir)
+        wrong = await asyncio.to_thread(reload, files, run_dir, asks=asks)
         for line in wrong:
             tell(f"new certificate refused, the old one stays in use: {line}")
         if not wrong:

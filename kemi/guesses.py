@@ -73,8 +73,14 @@ class Guesses:
 
 
 def has_proved(source: str) -> bool:
-    """Whether a phone there has lately proved that it is an extension of ours."""
+    """Whether somebody there has lately proved to be a phone or trunk of ours, by a password or a certificate."""
     return _is_proved(_proved_any(source))
+
+
+def prove(source: str) -> None:
+    """Somebody there has proved to be a trunk of ours."""
+    if not has_proved(source):
+        ksr.set_count(_PROVED, _proved_any(source), int(time.time()) + PROVED_S)
 
 
 def _is_proved(key: str) -> bool:

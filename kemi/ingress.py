@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from urllib.parse import unquote
 
 from callinteractive.actions import START, Context
+from callinteractive.certificate import names_of
 from callinteractive.facts import facts_of_new_call
 from callinteractive.headers import AnchorHeader, CallHeader, EntryHeader, TransferHeader
 from callinteractive.model import Address, Edge, Extension, Ivr, Media, Site, Trunk
@@ -15,7 +16,7 @@ from kemi.anchor import Anchoring, MediaAnchor
 from kemi.checks import check
 from kemi.conversion import Kind, check_caller, kind_without_offer, kinds_in
 from kemi.facts import find_identity, new_call_id, parse_dialled, uri_parameters
-from kemi.guesses import has_proved
+from kemi.guesses import has_proved, prove
 from kemi.ksr import Match
 from kemi.limits import Limits
 from kemi.places import Places, host_of, is_address
@@ -128,7 +129,7 @@ class Ingress:
         """A request of no dialog or transaction of ours. Anybody may ask with OPTIONS whether we are here."""
         source = ksr.source()
         from_sidecar, from_us = source in self._sidecar_addresses, source in self._own_addresses
-        sender = None if from_sidecar or from_us else self._directory.find_caller(source[0], unquote(ksr.from_user()))
+        sender = None if from_sidecar or from_us else self._find_sender(source[0])
         is_stranger = sender is None and not (from_sidecar or from_us)
         # Many phones behind one NAT are no flood: who has proved itself is not counted.
         if is_stranger and not has_proved(source[0]) and ksr.is_flooding():
@@ -156,6 +157,16 @@ class Ingress:
             ksr.keep_connection()
             self._limits.begin(sender)
             self._enter(sender)
+
+    def _find_sender(self, source: str) -> Trunk | Extension | None:
+        """Who sends the request, by its address or its certificate. Not by a password: that has to be asked for."""
+        known = self._directory.find_caller(source, unquote(ksr.from_user()))
+        if known:
+            return known
+        trunk = self._directory.find_trunk(names_of(ksr.verified_certificate()))
+        if trunk:
+            prove(source)
+        return trunk
 
     def _enter(self, sender: Trunk | Extension) -> None:
         """A new call: to an IVR, or between extensions."""

@@ -107,6 +107,13 @@ def is_connected(connection: int) -> bool:
     return KSR.tcpops.tcp_conid_alive(connection) > 0
 
 
+def verified_certificate() -> str:
+    """The certificate, in PEM, of who sent the message by TLS, if an authority that we believe vouches for it."""
+    if not is_over_tls() or _text(KSR.pv.get("$tls_peer_verified")) != "1":
+        return ""
+    return _text(KSR.pv.get("$tls_peer_raw_cert"))
+
+
 def packet_source() -> str:
     """In the callback that sees each packet before it is read: the IP address that it came from."""
     return _text(KSR.pv.get("$rcv(srcip)"))
@@ -130,6 +137,10 @@ def from_user() -> str:
 def to_user() -> str:
     """The user part of To's URI, still escaped. Empty if there is none."""
     return _text(KSR.kx.get_tuser())
+
+
+def to_uri() -> str:
+    return _text(KSR.kx.get_turi())
 
 
 def via_host() -> str:

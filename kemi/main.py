@@ -40,6 +40,7 @@ from kemi.refusal import Answered, Refused  # noqa: E402
 from kemi.refusal_log import RefusalLog  # noqa: E402
 from kemi.registrar import Registrar  # noqa: E402
 from kemi.sidecars import Sidecars  # noqa: E402
+from kemi.tls_peer import TlsPeers  # noqa: E402
 from kemi.transfer import Transfer  # noqa: E402
 from kemi.trunks import Trunks, credentials_of  # noqa: E402
 from kemi.websocket import WebSockets  # noqa: E402
@@ -144,7 +145,9 @@ class Callbacks:
         floods: Floods,
         websockets: WebSockets,
         registrar: Registrar,
+        tls_peers: TlsPeers,
     ) -> None:
+        self._tls_peers = tls_peers
         self._websockets = websockets
         self._registrar = registrar
         self._floods = floods
@@ -176,6 +179,9 @@ class Callbacks:
 
     @guarded(log)
     def ksr_reply_route(self) -> None:
+        if self._tls_peers.is_impostor_s_probe():
+            ksr.drop()
+            return
         if ksr.has_private_headers():
             try:
                 self._redirects.read_reply()
@@ -211,6 +217,9 @@ class Callbacks:
 
     @guarded(withhold)
     def target_replied(self) -> None:
+        if self._tls_peers.is_impostor_s_reply():
+            ksr.drop()
+            return
         ksr.keep_connection()
         self._forks.on_reply()
         if 100 < ksr.status() < 300:
@@ -293,7 +302,7 @@ def compose(site: Site, ivr_file: IvrFile, key: bytes, edge: Edge | None = None)
     )
     floods, websockets = Floods(site, directory), WebSockets(site, _refusals)
     return Callbacks(
-        ingress, sidecars, redirects, forks, media, record_route, limits, floods, websockets, registrar
+        ingress, sidecars, redirects, forks, media, record_route, limits, floods, websockets, registrar, TlsPeers(site)
     )
 
 

@@ -14,6 +14,7 @@ from urllib.parse import quote
 from callinteractive.digest import Credentials
 from callinteractive.dispatcher import TRUNKS
 from callinteractive.model import Site, Trunk
+from callinteractive.tls_file import is_secure
 from kemi import ksr
 from kemi.anchor import Anchoring
 from kemi.conversion import Kind
@@ -30,6 +31,12 @@ class TrunksFull(Refused):
         super().__init__(503, "Service Unavailable", advice="trunks[].max_calls_out allows more calls")
 
 
+class NoneProved(TrunksFull):
+    """The trunks are reached by TLS, and none has shown a good certificate."""
+
+    advice = "see the lines about certificates and TLS above"
+
+
 class Trunks:
     """The trunks that calls go out by."""
 
@@ -44,6 +51,10 @@ class Trunks:
             raise TrunksFull
         gateways = [(trunk, uri) for trunk in free for uri in trunk.to]
         alive = [(trunk, uri) for trunk, uri in gateways if _is_alive(trunk, uri)]
+        # By TLS it must have shown its certificate: an answer to OPTIONS came through (kemi/tls_peer.py).
+        usable = alive or [(trunk, uri) for trunk, uri in gateways if not is_secure(uri)]
+        if gateways and not usable:
+            raise NoneProved
         return [
             converting(
                 BranchSpec(
@@ -57,7 +68,7 @@ class Trunks:
                 anchoring,
                 offered,
             )
-            for trunk, uri in alive or gateways
+            for trunk, uri in usable
         ]
 
 

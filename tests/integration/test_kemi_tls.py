@@ -26,8 +26,8 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 TLS = (sip.KAMAILIO[0], 22061)
 SITE = (
     sip.SITE.replace("listen: [", f'listen: ["tls:{TLS[0]}:{TLS[1]}", ')
-    + "tls: {certificate: own.pem, private_key: own.key}\n"
-)
+    + "tls: {certificate: own.pem, private_key: own.key, ca: authority/ca.pem}\n"
+).replace("trunks:", "trunks:\n  - {name: secure, tls: {name: sip.carrier.example}}")
 
 
 @dataclass
@@ -66,8 +66,12 @@ class Connection:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, authority: Authority, host: str, **versions: ssl.TLSVersion) -> AsyncIterator[Connection]:
+    async def open(
+        cls, authority: Authority, host: str, own: Pair | None = None, **versions: ssl.TLSVersion
+    ) -> AsyncIterator[Connection]:
         context = ssl.create_default_context(cafile=str(authority.pair.certificate))
+        if own:
+            context.load_cert_chain(own.certificate, own.private_key)
         for name, version in versions.items():
             setattr(context, name, version)
         reader, writer = await asyncio.open_connection(*TLS, ssl=context, local_addr=(host, 0))
@@ -80,6 +84,19 @@ class Connection:
     def serial(self) -> str:
         """Of Kamailio's certificate."""
         return str(self.writer.get_extra_info("peercert")["serialNumber"])
+
+    async def invite(self) -> Message:
+        """What it gets first for a new call."""
+        host, port = self.writer.get_extra_info("sockname")[:2]
+        self.writer.write(
+            f"INVITE sip:332@{TLS[0]};transport=tls SIP/2.0\r\n"
+            f"Via: SIP/2.0/TLS {host}:{port};branch=z9hG4bK{id(self)}\r\n"
+            f"Max-Forwards: 70\r\nFrom: <sip:a@{host}>;tag=1\r\nTo: <sip:332@{TLS[0]}>\r\nCall-ID: {id(self)}\r\n"
+            f"CSeq: 1 INVITE\r\nContact: <sip:{host}:{port};transport=tls>\r\nContent-Type: application/sdp\r\n"
+            f"Content-Length: {len(sip.SDP)}\r\n\r\n{sip.SDP}".encode()
+        )
+        async with asyncio.timeout(3):
+            return Message.parse(await self.reader.readuntil(b"\r\n\r\n"))
 
     async def options(self) -> Message:
         host, port = self.writer.get_extra_info("sockname")[:2]
@@ -115,6 +132,24 @@ async def test_a_silent_stranger_is_closed(world: World) -> None:
         writer.close()
 
 
+async def test_a_trunk_shows_its_certificate(world: World) -> None:
+    """One of its names, the chain up to an authority of ours: else it is a stranger, or a phone with its vendor's."""
+    names = ("DNS:other.example", "DNS:sip.carrier.example")
+    own, another = world.authority.issue("carrier", *names), world.authority.issue("another", "DNS:sip.example")
+    forged = Authority(world.folder / "forger").issue("forged", *names)
+    async with sip.Endpoint.at(*sip.SIDECARS[0]) as first, sip.Endpoint.at(*sip.SIDECARS[1]) as second:
+        await world.kamailio.until_flagged("AP", *sip.SIDECARS)
+        second.inbox = first.inbox
+        for pair, status in ((own, 100), (another, 403), (forged, 403), (None, 403)):
+            async with Connection.open(world.authority, sip.STRANGER, pair) as connection:
+                assert (await connection.invite()).status == status
+            if status == 100:
+                sidecar = await first.receive("INVITE")
+                first.send(sip.reply(sidecar, "486 Busy Here", tag="s"))
+                await first.receive("ACK")
+            assert first.inbox.empty()
+
+
 async def test_a_new_certificate_needs_no_restart(world: World) -> None:
     """Connections go on with the old one. One that is of no use is refused, and the one before stays."""
     files = tls_files(load_site(SITE, "site.yaml"), world.folder / "site.yaml")
@@ -122,7 +157,7 @@ async def test_a_new_certificate_needs_no_restart(world: World) -> None:
     async with Connection.open(world.authority, sip.TRUNK) as old:
         before = old.serial
         world.put(world.authority.issue("second", f"IP:{TLS[0]}"))
-        assert tls.reload(files, world.folder) == []
+        assert tls.reload(files, world.folder, asks=True) == []
         async with Connection.open(world.authority, sip.TRUNK) as new:
             after = new.serial
             assert after != before
@@ -130,7 +165,7 @@ async def test_a_new_certificate_needs_no_restart(world: World) -> None:
         assert (await old.options()).status == 200
 
         (world.folder / "own.key").write_text("nonsense")
-        assert "own.key holds no usable private key" in tls.reload(files, world.folder)[0]
+        assert "own.key holds no usable private key" in tls.reload(files, world.folder, asks=True)[0]
         async with Connection.open(world.authority, sip.TRUNK) as new:
             assert new.serial == after
         assert (await old.options()).status == 200
@@ -151,7 +186,7 @@ async def test_changed_files_are_noticed(world: World) -> None:
     files = tls_files(load_site(SITE, "site.yaml"), world.folder / "site.yaml")
     assert files
     told: list[str] = []
-    watching = asyncio.create_task(tls.keep_current(files, world.folder, told.append, every_s=0.1))
+    watching = asyncio.create_task(tls.keep_current(files, world.folder, told.append, asks=True, every_s=0.1))
     try:
         await asyncio.sleep(0)  # it has looked at the files
         pair = world.authority.issue("third", f"IP:{TLS[0]}")

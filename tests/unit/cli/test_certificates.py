@@ -180,4 +180,4 @@ def test_reload_tells_why_not(tmp_path: Path) -> None:
 
 
 def test_reload_of_a_kamailio_that_is_not_there(authority: Authority, pair: Pair, tmp_path: Path) -> None:
-    assert "Kamailio refused it" in tls.reload(files(pair, authority), tmp_path)[0]
+    assert "Kamailio refused it" in tls.reload(files(pair, authority), tmp_path, asks=False)[0]

@@ -1,0 +1,62 @@
+"""Who is at the other end of a TLS connection that we have opened: is it the carrier that the configuration means?
+
+Kamailio verifies that an authority of ours vouches for the certificate, but not for whom. So replies are not believed
+that come with a certificate for somebody else. The dispatcher's probes then get no answer, and no call is sent there.
+"""
+
+from __future__ import annotations
+
+import time
+
+from callinteractive.certificate import is_for, names_of
+from callinteractive.model import Site
+from callinteractive.tls_file import is_secure
+from kemi import ksr
+from kemi.contacts import host_of
+from kemi.transaction import transaction
+
+PROBER = "dispatcher"
+"""The user in From of the dispatcher's OPTIONS, as in kamailio.cfg."""
+TOLD_EVERY_S = 60.0
+
+
+class TlsPeers:
+    """Checks replies from the trunks that we reach by TLS."""
+
+    def __init__(self, site: Site) -> None:
+        gateways = [(uri, trunk.tls_name) for trunk in site.trunks for uri in trunk.to if is_secure(uri)]
+        self._names = {host_of(uri): name or host_of(uri) for uri, name in gateways}
+        """What has to be in its certificate, by the host of the gateway's URI."""
+        self._told: dict[str, float] = {}
+
+    def is_impostor_s_probe(self) -> bool:
+        """Of any reply: whether it answers a probe in a carrier's place."""
+        if not self._names or ksr.method() != "OPTIONS" or ksr.from_user() != PROBER:
+            return False
+        return self.is_impostor_s(ksr.to_uri())
+
+    def is_impostor_s_reply(self) -> bool:
+        """Of a reply of a branch: whether it comes in a carrier's place."""
+        branch = transaction.branches.get(ksr.branch_index()) if self._names else None
+        return branch is not None and self.is_impostor_s(branch.uri)
+
+    def is_impostor_s(self, uri: str) -> bool:
+        """Whether the reply at hand, to a request that was sent to `uri`, is not from who is meant."""
+        name = self._names.get(host_of(uri)) if self._names and is_secure(uri) else None
+        if name is None:
+            return False
+        names = names_of(ksr.verified_certificate())
+        if is_for(name, names):
+            return False
+        self._tell(name, ", ".join(sorted(names)) or "nobody")
+        return True
+
+    def _tell(self, name: str, names: str) -> None:
+        now = time.monotonic()
+        if now - self._told.get(name, float("-inf")) < TOLD_EVERY_S:
+            return
+        self._told[name] = now
+        ksr.log_error(
+            f"the certificate of {ksr.source()[0]} is for {names[:300]}, not for {name}: no call is sent there;"
+            " if it is your carrier, put a name of its certificate into trunks[].tls.name"
+        )

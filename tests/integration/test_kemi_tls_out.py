@@ -1,0 +1,101 @@
+"""Calls to a carrier by TLS: only if its certificate is the carrier's."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from callinteractive.facts import CallFacts
+from callinteractive.headers import CallerHeader, CallHeader, TransferHeader
+from tests.integration import kemi_support as sip
+from tests.integration.kemi_support import Message
+from tests.integration.test_kemi_tls import SITE, TLS, put
+from tests.support.certificates import Authority, Pair
+from tests.support.stack import until
+
+pytestmark = pytest.mark.asyncio
+
+
+class Carrier:
+    """A carrier that is reached by TLS: it answers OPTIONS, and INVITEs with 486."""
+
+    def __init__(self) -> None:
+        self.invites: list[Message] = []
+
+    @classmethod
+    @asynccontextmanager
+    async def at(cls, pair: Pair) -> AsyncIterator[Carrier]:
+        carrier = cls()
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(pair.certificate, pair.private_key)
+        server = await asyncio.start_server(carrier._serve, *GATEWAY, ssl=context)
+        try:
+            yield carrier
+        finally:
+            server.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while head := await reader.readuntil(b"\r\n\r\n"):
+                message = Message.parse(head)
+                await reader.readexactly(int(message.get("Content-Length") or 0))
+                if message.method == "INVITE":
+                    self.invites.append(message)
+                if message.method != "ACK":
+                    status = "486 Busy Here" if message.method == "INVITE" else "200 OK"
+                    writer.write(bytes(sip.reply(message, status, tag="c")))
+        except (EOFError, OSError):
+            pass
+        finally:
+            writer.close()
+
+
+GATEWAY = (f"{sip.NET}.44", 22061)
+OUT = SITE.replace(
+    "tls: {name: sip.carrier.example}",
+    f'to: "sips:{GATEWAY[0]}:{GATEWAY[1]}", tls: {{name: sip.carrier.example}}',
+)
+
+
+def transfer(number: str) -> dict[str, str]:
+    """The private headers of a sidecar's INVITE."""
+    facts = CallFacts("a" * 32, "1:" + "a" * 32, "+7903", "Ivan", "332", "000*332", 145)
+    headers = (CallHeader(facts), TransferHeader((number,), 5, False), CallerHeader("Ivan", "+7903"))
+    return {header.NAME.replace("-", "_"): str(header) for header in headers}
+
+
+@pytest.mark.parametrize("who", ["carrier", "impostor", "forger"])
+async def test_calls_go_to_a_carrier_by_tls(tmp_path: Path, who: str) -> None:
+    """Only if an authority of ours vouches for its certificate, and it is for the carrier's name."""
+    authority = Authority(tmp_path / "authority")
+    put(authority.issue("own", f"IP:{TLS[0]}"), tmp_path)
+    signer = Authority(tmp_path / "forger") if who == "forger" else authority
+    pair = signer.issue("peer", "DNS:a.example", f"DNS:{'other' if who == 'impostor' else 'sip'}.carrier.example")
+    site = OUT.replace("  - {name: carrier", "  - {name: unused").replace(f', to: "sip:{sip.TRUNK}:22080"', "")
+    async with (
+        Carrier.at(pair) as carrier,
+        sip.Endpoint.at(*sip.SIDECARS[0]) as sidecar,
+        sip.running_kamailio(tmp_path, site) as kamailio,
+    ):
+        if who == "carrier":
+            uri = re.escape(f"sip:{GATEWAY[0]}:{GATEWAY[1]};transport=tls")
+            is_alive = re.compile(rf"URI: {uri}\s+FLAGS: AP").search
+            await kamailio.until("dispatcher.list", shows=lambda out: bool(is_alive(out)), timeout_s=15)
+            sidecar.send(sidecar.invite("transfer", **transfer("+4915")))
+            assert (await sidecar.receive(486)).status == 486
+            [invite] = carrier.invites
+            assert invite.uri == f"sip:+4915@{GATEWAY[0]}:{GATEWAY[1]};transport=tls"
+            assert invite.get("Via").startswith("SIP/2.0/TLS ")
+        else:
+            is_for = "is for a.example, other.carrier.example, not for sip.carrier.example"
+            told = is_for if who == "impostor" else "certificate verify failed"
+            await until(lambda: told in "".join(kamailio.log), 15, "its refusal")
+            sidecar.send(sidecar.invite("transfer", **transfer("+4915")))
+            assert (await sidecar.receive(503, timeout_s=8)).status == 503
+            assert not carrier.invites
