@@ -1,7 +1,8 @@
 """Who is at the other end of a TLS connection that we have opened: is it the carrier that the configuration means?
 
-Kamailio verifies that an authority of ours vouches for the certificate, but not for whom. So replies are not believed
-that come with a certificate for somebody else. The dispatcher's probes then get no answer, and no call is sent there.
+Kamailio verifies that an authority of ours vouches for the certificate, but not for whom. So no reply is believed that
+comes with a certificate for somebody else, and no call is sent where no probe of the dispatcher has just been answered
+with the right one.
 """
 
 from __future__ import annotations
@@ -17,7 +18,11 @@ from kemi.transaction import transaction
 
 PROBER = "dispatcher"
 """The user in From of the dispatcher's OPTIONS, as in kamailio.cfg."""
+PROVED_S = 5
+"""How long the answer to a probe counts. There is a probe every second."""
 TOLD_EVERY_S = 60.0
+_PROVED = "proved"
+"""A table of kamailio.cfg."""
 
 
 class TlsPeers:
@@ -30,10 +35,15 @@ class TlsPeers:
         self._told: dict[str, float] = {}
 
     def is_impostor_s_probe(self) -> bool:
-        """Of any reply: whether it answers a probe in a carrier's place."""
+        """Of any reply: whether it answers a probe in a carrier's place. If it is the carrier's, that is kept."""
         if not self._names or ksr.method() != "OPTIONS" or ksr.from_user() != PROBER:
             return False
-        return self.is_impostor_s(ksr.to_uri())
+        uri = ksr.to_uri()
+        if not is_secure(uri):
+            return False
+        is_impostor = self.is_impostor_s(uri)
+        ksr.set_count(_PROVED, _key(uri), 0 if is_impostor else int(time.time()) + PROVED_S)
+        return is_impostor
 
     def is_impostor_s_reply(self) -> bool:
         """Of a reply of a branch: whether it comes in a carrier's place."""
@@ -60,3 +70,12 @@ class TlsPeers:
             f"the certificate of {ksr.source()[0]} is for {names[:300]}, not for {name}: no call is sent there;"
             " if it is your carrier, put a name of its certificate into trunks[].tls.name"
         )
+
+
+def has_proved(uri: str) -> bool:
+    """Whether the gateway has shown its certificate just now."""
+    return ksr.count_of(_PROVED, _key(uri)) > time.time()
+
+
+def _key(uri: str) -> str:
+    return f"gateway {host_of(uri)}"

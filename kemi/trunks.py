@@ -22,19 +22,21 @@ from kemi.fork import BranchSpec, converting
 from kemi.limits import Limits
 from kemi.refusal import Refused
 from kemi.resting import is_resting
+from kemi.tls_peer import has_proved
 
 
 class TrunksFull(Refused):
     """Every trunk has as many calls as it may have."""
 
-    def __init__(self) -> None:
-        super().__init__(503, "Service Unavailable", advice="trunks[].max_calls_out allows more calls")
+    def __init__(self, advice: str = "trunks[].max_calls_out allows more calls") -> None:
+        super().__init__(503, "Service Unavailable", advice=advice)
 
 
 class NoneProved(TrunksFull):
     """The trunks are reached by TLS, and none has shown a good certificate."""
 
-    advice = "see the lines about certificates and TLS above"
+    def __init__(self) -> None:
+        super().__init__("no trunk has shown its certificate yet; the log says why if one is refused")
 
 
 class Trunks:
@@ -51,7 +53,7 @@ class Trunks:
             raise TrunksFull
         gateways = [(trunk, uri) for trunk in free for uri in trunk.to]
         alive = [(trunk, uri) for trunk, uri in gateways if _is_alive(trunk, uri)]
-        # By TLS it must have shown its certificate: an answer to OPTIONS came through (kemi/tls_peer.py).
+        # Where TLS is wanted, nobody gets a call who has not shown his certificate.
         usable = alive or [(trunk, uri) for trunk, uri in gateways if not is_secure(uri)]
         if gateways and not usable:
             raise NoneProved
@@ -87,7 +89,7 @@ def credentials_of(
 
 def _is_alive(trunk: Trunk, uri: str) -> bool:
     if trunk.is_probed:
-        return ksr.is_alive(TRUNKS, uri)
+        return ksr.is_alive(TRUNKS, uri) and (not is_secure(uri) or has_proved(uri))
     return not is_resting(uri, time.time())
 
 

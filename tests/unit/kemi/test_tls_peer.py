@@ -1,0 +1,96 @@
+"""Which replies of carriers that we reach by TLS are believed."""
+
+from __future__ import annotations
+
+import pytest
+
+from callinteractive.config import load_site
+from kemi.tls_peer import TOLD_EVERY_S, TlsPeers, has_proved
+from tests.support.certificates import Authority
+from tests.unit.kemi.fake_ksr import FakeKsr
+
+SITE = """
+node: 1
+sip: {listen: ["udp:127.0.0.1:5060", "tls:127.0.0.1:5061"]}
+tls: {certificate: a, private_key: b}
+trunks:
+  - {name: named, to: "sips:sip.carrier.example"}
+  - {name: other, to: "sips:192.0.2.7:5071", tls: {name: other.example}}
+  - {name: plain, to: "sip:192.0.2.8"}
+"""
+NAMED, OTHER, PLAIN = "sip:sip.carrier.example;transport=tls", "sip:192.0.2.7:5071;transport=tls", "sip:192.0.2.8"
+
+
+@pytest.fixture(scope="module")
+def pems(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    authority = Authority(tmp_path_factory.mktemp("authority"))
+    names = ("sip.carrier.example", "other.example", "*.carrier.example")
+    return {name: authority.issue("peer", f"DNS:{name}").certificate.read_text() for name in names}
+
+
+def answer(ksr: FakeKsr, to: str, pem: str = "", verified: str = "1", method: str = "OPTIONS") -> None:
+    """The reply at hand."""
+    variables = {"$tls_peer_verified": verified, "$tls_peer_raw_cert": pem}
+    ksr.message(method)
+    ksr.results.update(
+        {"kx.get_fuser": "dispatcher", "kx.get_turi": to, "kx.get_protoid": 3 if pem else 1, "pv.get": variables.get}
+    )
+
+
+@pytest.fixture
+def peers() -> TlsPeers:
+    return TlsPeers(load_site(SITE, "site.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("to", "name", "verified", "is_impostor"),
+    [
+        (NAMED, "sip.carrier.example", "1", False),
+        (NAMED, "*.carrier.example", "1", False),
+        (NAMED, "sip.carrier.example", "0", True),
+        (NAMED, "other.example", "1", True),
+        (NAMED, "", "1", True),
+        (OTHER, "other.example", "1", False),
+        (OTHER, "sip.carrier.example", "1", True),
+        (PLAIN, "", "1", False),
+    ],
+)
+def test_probes(
+    ksr: FakeKsr, peers: TlsPeers, pems: dict[str, str], to: str, name: str, verified: str, is_impostor: bool
+) -> None:
+    answer(ksr, to, pems.get(name, ""), verified)
+    assert peers.is_impostor_s_probe() is is_impostor
+    kept = ksr.called("htable.sht_seti")
+    assert [(table, until > 0) for table, _, until in kept] == ([] if to == PLAIN else [("proved", not is_impostor)])
+    assert bool(ksr.called("err")) is is_impostor
+
+
+def test_an_impostor_is_told_of_once_in_a_while(
+    ksr: FakeKsr, peers: TlsPeers, pems: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr("kemi.tls_peer.time.monotonic", lambda: now)
+    answer(ksr, NAMED, pems["other.example"])
+    for _ in range(3):
+        assert peers.is_impostor_s_probe()
+    assert len(ksr.called("err")) == 1
+    assert "is for other.example, not for sip.carrier.example" in ksr.called("err")[0][0]
+    now += TOLD_EVERY_S
+    assert peers.is_impostor_s_probe()
+    assert len(ksr.called("err")) == 2
+
+
+def test_other_replies_are_no_probes(ksr: FakeKsr, peers: TlsPeers) -> None:
+    answer(ksr, NAMED, method="INVITE")
+    assert not peers.is_impostor_s_probe()
+    answer(ksr, NAMED)
+    ksr.results["kx.get_fuser"] = "somebody"
+    assert not peers.is_impostor_s_probe()
+    assert not TlsPeers(load_site(SITE.partition("trunks")[0], "site.yaml")).is_impostor_s_probe()
+
+
+def test_what_a_gateway_has_proved_is_forgotten(ksr: FakeKsr, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kemi.tls_peer.time.time", lambda: 1000.0)
+    for until, expected in ((1001, True), (1000, False), (0, False)):
+        ksr.results["htable.sht_get"] = until
+        assert has_proved(NAMED) is expected
