@@ -24,13 +24,14 @@ from kemi.redirect import Redirects
 from kemi.refusal import Answered, Refused
 from kemi.registrar import Registrar
 from kemi.sidecars import Sidecars
+from kemi.tls_peer import TlsPeers
 from kemi.transaction import Exchange, transaction
 from kemi.websocket import WebSockets
 from tests.unit.kemi.fake_ksr import FakeKsr
 from tests.unit.kemi.test_ingress import IVR, SITE
 
 KINDS = (
-    Ingress, Sidecars, Redirects, Forks, MediaAnchor, RecordRoute, Limits, Floods, WebSockets, Registrar
+    Ingress, Sidecars, Redirects, Forks, MediaAnchor, RecordRoute, Limits, Floods, WebSockets, Registrar, TlsPeers
 )  # fmt: skip
 NOT_UTF8 = UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid")
 BOOM = RuntimeError("boom")
@@ -51,7 +52,10 @@ class Rooms:
             self.floods,
             self.websockets,
             self.registrar,
+            self.tls_peers,
         ) = (create_autospec(kind, instance=True) for kind in KINDS)
+        self.tls_peers.is_impostor_s_probe.return_value = False
+        self.tls_peers.is_impostor_s_reply.return_value = False
         self.callbacks = Callbacks(
             self.ingress,
             self.sidecars,
@@ -63,6 +67,7 @@ class Rooms:
             self.floods,
             self.websockets,
             self.registrar,
+            self.tls_peers,
         )
 
 
@@ -216,3 +221,13 @@ def test_bad_configuration_refuses_to_start(
         main.mod_init()
     assert exits == [main.EXIT_CONFIG]
     assert f"cannot start: {files / name}:1: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("is_impostor", [False, True])
+def test_replies_of_an_impostor_are_dropped(rooms: Rooms, ksr: FakeKsr, is_impostor: bool) -> None:
+    rooms.tls_peers.is_impostor_s_probe.return_value = is_impostor
+    rooms.tls_peers.is_impostor_s_reply.return_value = is_impostor
+    rooms.callbacks.ksr_reply_route(None)
+    rooms.callbacks.target_replied(None)
+    assert len(ksr.called("set_drop")) == 2 * is_impostor
+    assert rooms.ingress.on_reply.called is rooms.forks.on_reply.called is not is_impostor
