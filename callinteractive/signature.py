@@ -60,5 +60,5 @@ class SignatureHeader:
 def _digest(key: bytes, time_s: int, call_id: str, values: Mapping[str, str]) -> str:
     # No value of a SIP header has a line's end in it, so no text can be read in two ways.
     # Not HMAC-SHA256: Python computes it by OpenSSL, whose memory Kamailio's TLS module shares among all workers.
-    text = "\n".join((str(time_s), call_id, *(values.get(name, "") for name in SIGNED)))
+    text = "\n".join([str(time_s), call_id, *[values.get(name, "") for name in SIGNED]])
     return hashlib.blake2s(text.encode("utf-8", "surrogateescape"), key=key).hexdigest()

@@ -22,7 +22,7 @@ def check(method: str, *, is_for_us: bool) -> None:
         raise Refused(483, "Too Many Hops")
     # Kamailio gives no Request-URI that it can't read.
     uri = ksr.request_uri() or ksr.text()[:_LONGEST_LINE].partition(" ")[2]
-    if uri.partition(":")[0].lower() not in _SCHEMES:
+    if not uri.startswith("sip:") and uri.partition(":")[0].lower() not in _SCHEMES:
         raise Refused(416, "Unsupported URI Scheme")  # RFC 3261 8.2.2.1
     if not ksr.is_sane():
         raise Answered(400, "Malformed")

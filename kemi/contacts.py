@@ -31,6 +31,8 @@ def split_contacts(values: Iterable[str]) -> list[str]:
 
 def _split_at_commas(text: str) -> list[str]:
     """Commas in quotes and in angle brackets separate nothing."""
+    if "," not in text:
+        return [text]
     parts, start, closing = [], 0, ""
     is_escaped = False
     for index, char in enumerate(text):

@@ -6,8 +6,8 @@ is bounded in length first and read in linear time: a worker that is busy serves
 
 from __future__ import annotations
 
+import os
 import re
-import secrets
 from typing import NamedTuple
 from urllib.parse import unquote
 
@@ -43,6 +43,8 @@ def decode_user(text: str) -> str:
 
 
 def _unescape(text: str) -> str:
+    if "%" not in text:
+        return text
     try:
         return unquote(text, errors="strict")
     except UnicodeDecodeError:
@@ -137,4 +139,4 @@ def find_identity(from_value: str, asserted_value: str) -> Identity:
 
 def new_call_id() -> str:
     """32 lower-case hex digits (R2)."""
-    return secrets.token_hex(16)
+    return os.urandom(16).hex()

@@ -6,7 +6,6 @@ pike counts requests only, those that could be read (`kemi.ingress`). This count
 from __future__ import annotations
 
 import time
-from functools import lru_cache
 
 from callinteractive.model import Site
 from callinteractive.numbers import Directory
@@ -23,17 +22,20 @@ class Floods:
     """Counts for one worker. The site's trunks, phones, sidecars and edges are not counted."""
 
     def __init__(self, site: Site, directory: Directory) -> None:
-        own = {*(sidecar.address.host for sidecar in site.sidecars), *(listen.host for listen in site.listen)}
-        self._is_counted = lru_cache(maxsize=_MOST_SOURCES)(
-            lambda source: source not in own and not directory.knows_source(source)
-        )
+        self._directory = directory
+        self.ours = {*(sidecar.address.host for sidecar in site.sidecars), *(listen.host for listen in site.listen)}
+        """Sources that are not counted, as far as they have been seen."""
         self._second = 0
         self._packets: dict[str, int] = {}
 
     def is_too_much(self) -> bool:
         """Whether the packet at hand is left unread."""
         source = ksr.packet_source()
-        if not self._is_counted(source):
+        if source in self.ours:
+            return False
+        if self._directory.knows_source(source):
+            if len(self.ours) < _MOST_SOURCES:
+                self.ours.add(source)
             return False
         second = int(time.monotonic())
         if second != self._second:

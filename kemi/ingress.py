@@ -78,10 +78,12 @@ class Ingress:
         method = ksr.method()
         if method == "CANCEL" and match is Match.FOUND:
             ksr.relay()  # RFC 3261 16.10: tm answers it and cancels what is still ringing
-        elif ksr.has_to_tag() and (mark := self._record_route.read(ksr.header("Route"))) is not None:
+            return
+        has_to_tag = ksr.has_to_tag()
+        if has_to_tag and (mark := self._record_route.read(ksr.header("Route"))) is not None:
             self._in_dialog(method, mark)
         else:
-            self._outside(method)
+            self._outside(method, has_to_tag=has_to_tag)
 
     def on_reply(self) -> None:
         """The reply route, before tm. An INVITE's 2xx that tm has forgotten is passed statelessly (RFC 3261 16.7)."""
@@ -105,8 +107,10 @@ class Ingress:
         identity.keep_callee_s_view()
         if not ksr.follow_route():
             raise Refused(481, "Call/Transaction Does Not Exist")
-        nat.on_in_dialog_request(is_trunk=self._places.is_trunk(Address(*ksr.source())))
-        self._check_target(mark)
+        source = Address(*ksr.source())
+        is_trunk = method in nat.REFRESHING and self._places.is_trunk(source)
+        nat.on_in_dialog_request(method, is_trunk=is_trunk)
+        self._check_target(mark, source)
         ksr.keep_connection()
         if method == "BYE":
             self._limits.end(ksr.from_tag() if mark.is_from_caller else ksr.to_tag())
@@ -117,15 +121,15 @@ class Ingress:
         if not ksr.relay():
             raise Refused(503, "Service Unavailable")
 
-    def _check_target(self, mark: Mark) -> None:
+    def _check_target(self, mark: Mark, source: Address) -> None:
         """No request leads to somebody who is not in its dialog, nor makes us look up a name. Raises Refused."""
         target = host_of(ksr.next_hop())
         if not is_address(target.host) and target.host not in self._names:
             raise Refused(478, "Unresolvable Destination")
-        if ksr.source() not in self._sidecar_addresses and not self._record_route.may_lead_to(mark, target):
+        if source not in self._sidecar_addresses and not self._record_route.may_lead_to(mark, target):
             raise Refused(403, "Not In This Dialog")
 
-    def _outside(self, method: str) -> None:
+    def _outside(self, method: str, *, has_to_tag: bool) -> None:
         """A request of no dialog or transaction of ours. Anybody may ask with OPTIONS whether we are here."""
         source = ksr.source()
         from_sidecar, from_us = source in self._sidecar_addresses, source in self._own_addresses
@@ -135,11 +139,11 @@ class Ingress:
         if is_stranger and not has_proved(source[0]) and ksr.is_flooding():
             raise Answered  # by silence: an answer would only help to flood somebody else
         if not (from_sidecar or from_us):
-            nat.reply_to_source()
+            nat.reply_to_source(source[0])
         check(method, is_for_us=True)
         if sender:
             ksr.keep_connection()
-        if ksr.has_to_tag() or method == "CANCEL":
+        if has_to_tag or method == "CANCEL":
             raise Refused(481, "Call/Transaction Does Not Exist")
         if method == "OPTIONS":
             ksr.reply(200, "OK", ALLOW)
@@ -153,8 +157,9 @@ class Ingress:
         elif from_us:
             self._spiral()
         else:
-            sender = sender or self._registrar.find_caller()
-            ksr.keep_connection()
+            if sender is None:
+                sender = self._registrar.find_caller()
+                ksr.keep_connection()
             self._limits.begin(sender)
             self._enter(sender)
 

@@ -73,14 +73,14 @@ class Route(StrEnum):
 
 def method() -> str:
     """Of a reply, that of its request."""
-    return _text(KSR.kx.get_method())
+    return KSR.kx.get_method() or ""
 
 
 def source() -> tuple[str, int]:
     """Where the message came from: IP address and port."""
     port = KSR.kx.get_srcport()
     assert isinstance(port, int)
-    return _text(KSR.kx.get_srcip()), port
+    return KSR.kx.get_srcip() or "", port
 
 
 def is_by_connection() -> bool:
@@ -121,22 +121,22 @@ def packet_source() -> str:
 
 def request_uri() -> str:
     """The Request-URI as it is now; in a branch route, that of the branch."""
-    return _text(KSR.kx.get_ruri())
+    return KSR.kx.get_ruri() or ""
 
 
 def request_user() -> str:
     """The user part of the Request-URI, still escaped. Empty if there is none."""
-    return _text(KSR.kx.get_ruser())
+    return KSR.kx.get_ruser() or ""
 
 
 def from_user() -> str:
     """The user part of From's URI, still escaped. Empty if there is none."""
-    return _text(KSR.kx.get_fuser())
+    return KSR.kx.get_fuser() or ""
 
 
 def to_user() -> str:
     """The user part of To's URI, still escaped. Empty if there is none."""
-    return _text(KSR.kx.get_tuser())
+    return KSR.kx.get_tuser() or ""
 
 
 def to_uri() -> str:
@@ -167,7 +167,7 @@ def header(name: str) -> str:
     Octets that are not UTF-8 become U+FFFD: a display name may be in any code page.
     """
     try:
-        return _text(KSR.hdr.get(name))
+        return KSR.hdr.get(name) or ""
     except UnicodeDecodeError:
         return _lenient(f"hdr({name})")
 
@@ -175,7 +175,7 @@ def header(name: str) -> str:
 def headers(name: str) -> list[str]:
     """The values of the headers of that name, of the first `_MOST_HEADERS`: Kamailio seeks each from the beginning."""
     values: list[str] = []
-    while len(values) < _MOST_HEADERS and (value := _text(KSR.hdr.get_idx(name, len(values)))):
+    while len(values) < _MOST_HEADERS and (value := KSR.hdr.get_idx(name, len(values))):
         values.append(value)
     return values
 
@@ -195,7 +195,7 @@ def record_routes() -> str:
 
 
 def call_id() -> str:
-    return _text(KSR.kx.get_callid())
+    return KSR.kx.get_callid() or ""
 
 
 def from_tag() -> str:
@@ -209,12 +209,12 @@ def to_tag() -> str:
 
 def next_hop() -> str:
     """The URI that the request is sent to; in a branch route, the branch."""
-    return _text(KSR.kx.get_duri()) or request_uri()
+    return KSR.kx.get_duri() or KSR.kx.get_ruri() or ""
 
 
 def received_at() -> str:
     """The address of ours that the message was sent to."""
-    return _text(KSR.kx.get_rcvip())
+    return KSR.kx.get_rcvip() or ""
 
 
 def received_at_port() -> int:
@@ -242,12 +242,12 @@ def has_body() -> bool:
 
 
 def body() -> str:
-    return _text(KSR.kx.get_body())
+    return KSR.kx.get_body() or ""
 
 
 def text() -> str:
     """The whole message, as it came."""
-    return _text(KSR.kx.get_msgbuf())
+    return KSR.kx.get_msgbuf() or ""
 
 
 def has_to_tag() -> bool:
@@ -328,7 +328,7 @@ def from_address() -> From:
         name = _text(KSR.pv.get("$fn"))
     except UnicodeDecodeError:
         name = _lenient("fn")
-    return From(name, _text(KSR.kx.get_furi()))
+    return From(name, KSR.kx.get_furi() or "")
 
 
 def keep_dialog() -> None:

@@ -16,7 +16,7 @@ from kemi.transaction import transaction
 _PROTOCOLS = {"udp": 1, "tcp": 2, "tls": 3, "ws": 5, "wss": 6}
 """Kamailio's numbers."""
 _WEBSOCKETS = ("5", "6")
-_REFRESHING = ("INVITE", "UPDATE")
+REFRESHING = ("INVITE", "UPDATE")
 """The methods whose request and 2xx change the dialog's remote target (RFC 3261 12.2.1.2, RFC 3311 5.1)."""
 
 
@@ -38,9 +38,9 @@ def leads_nowhere(contact_host: str, source_host: str, via_host: str = "") -> bo
     return not is_interior(source) or (bool(via_host) and address_of(via_host) != source)
 
 
-def reply_to_source() -> None:
+def reply_to_source(source: str) -> None:
     """Of any request: its replies go where it came from, also if its sender forgot to ask for that (RFC 3581 4)."""
-    via, source = ksr.via_host(), ksr.source()[0]
+    via = ksr.via_host()
     if via != source and leads_nowhere(via, source, via):
         ksr.reply_to_source()
 
@@ -51,10 +51,10 @@ def on_new_call(*, is_trunk: bool) -> None:
         _mark_request(is_trunk=is_trunk)
 
 
-def on_in_dialog_request(*, is_trunk: bool) -> None:
+def on_in_dialog_request(method: str, *, is_trunk: bool) -> None:
     """After `ksr.follow_route`: go to the alias, and mark the Contact of what changes the dialog's target."""
     is_alias = not ksr.has_destination() and follow_alias()
-    if ksr.method() in _REFRESHING:
+    if method in REFRESHING:
         if ksr.is_first_hop():
             _mark_request(is_trunk=is_trunk)
         transaction.goes_to_alias = is_alias
@@ -131,5 +131,5 @@ def _contact_host() -> str:
 
 
 def on_in_dialog_reply() -> None:
-    if ksr.method() in _REFRESHING:
+    if ksr.method() in REFRESHING:
         mark_reply(is_alias=transaction.goes_to_alias)

@@ -10,6 +10,7 @@ side's address is hashed: it must not be learned here.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import re
 import time
 from typing import NamedTuple
@@ -56,12 +57,12 @@ class RecordRoute:
 
     def on_branch(self, media: str = "", shift: int = 0) -> None:
         """Branch route, for a branch that does not spiral. `media` names its call in RTPengine, if any."""
-        caller_tag = ksr.from_tag()
+        caller_tag, call_id = ksr.from_tag(), ksr.call_id()
         until = f"{int(time.time()) + LONGEST_S:08x}"
-        callee = self._hash(self._places.of(host_of(ksr.next_hop())).name)
-        callers = "".join([self._hash(place) for place in self._places_of_caller()])
+        callee = self._hash(call_id, self._places.of(host_of(ksr.next_hop())).name)
+        callers = "".join([self._hash(call_id, place) for place in self._places_of_caller()])
         said = f"{until}.{callee}.{callers}{f'.s{shift}' if shift else ''}"
-        ksr.record_route(f";ci={said}.{self._sign(caller_tag, said, media)}{media and '.' + media}")
+        ksr.record_route(f";ci={said}.{self._sign(call_id, caller_tag, said, media)}{media and '.' + media}")
 
     def on_reply(self) -> None:
         """Reply route of a branch: a carrier's Contact, or a proxy of its, may be elsewhere than its INVITE went.
@@ -81,35 +82,34 @@ class RecordRoute:
         place = self._places.of(_host_in(proxies or ksr.header("Contact")))
         if not place.name or place == source or place.is_known:
             return
-        if not mark[5] and self._is_ours(mark, ksr.from_tag()):
-            more = self._hash(place.name)
-            ksr.add_to_record_route(f";ci={mark[1]}", f";cx={more}.{self._sign(mark[3], more, '')}")
+        call_id = ksr.call_id()
+        if not mark[5] and self._is_ours(mark, call_id, ksr.from_tag()):
+            more = self._hash(call_id, place.name)
+            ksr.add_to_record_route(f";ci={mark[1]}", f";cx={more}.{self._sign(call_id, mark[3], more, '')}")
 
     def read(self, routes: str) -> Mark | None:
         """What our mark says of the message at hand; None if it is not ours, is over, or of another dialog.
 
         `routes` holds the message's Route or Record-Route.
         """
-        from_tag, to_tag = ksr.from_tag(), ksr.to_tag()
-        for tries, match in enumerate(_WRITTEN.finditer(routes[:_LONGEST_ROUTE])):
-            if tries == _MOST_TRIED:
-                break
-            for is_from_caller, tag in ((True, from_tag), (False, to_tag)):
-                if self._is_ours(match, tag) and int(match[1][:8], 16) > time.time():
-                    _, _, _, *shift = match[1].split(".")
-                    targets = self._targets(match, is_from_caller)
-                    return Mark(match[4] or "", is_from_caller, targets, int(shift[0][1:]) if shift else 0)
+        call_id, from_tag = ksr.call_id(), ksr.from_tag()
+        for match in itertools.islice(_WRITTEN.finditer(routes[:_LONGEST_ROUTE]), _MOST_TRIED):
+            is_from_caller = self._is_ours(match, call_id, from_tag)
+            if (is_from_caller or self._is_ours(match, call_id, ksr.to_tag())) and int(match[1][:8], 16) > time.time():
+                _, _, _, *shift = match[1].split(".")
+                targets = self._targets(match, call_id, is_from_caller)
+                return Mark(match[4] or "", is_from_caller, targets, int(shift[0][1:]) if shift else 0)
         return None
 
     def may_lead_to(self, mark: Mark, address: Address) -> bool:
         """Whether the sender of the request at hand may reach that address in its dialog."""
-        return self._hash(self._places.of(address).name) in mark.targets
+        return self._hash(ksr.call_id(), self._places.of(address).name) in mark.targets
 
-    def _targets(self, match: re.Match[str], is_from_caller: bool) -> tuple[str, ...]:
+    def _targets(self, match: re.Match[str], call_id: str, is_from_caller: bool) -> tuple[str, ...]:
         _, callee, callers, *_ = match[1].split(".")
         if not is_from_caller:
             return tuple(callers[start : start + _PLACE_DIGITS] for start in range(0, len(callers), _PLACE_DIGITS))
-        is_added = match[5] and match[6] == self._sign(match[3], match[5], "")
+        is_added = match[5] and match[6] == self._sign(call_id, match[3], match[5], "")
         return (callee, match[5]) if is_added else (callee,)
 
     def _places_of_caller(self) -> list[str]:
@@ -125,17 +125,17 @@ class RecordRoute:
             places += [place for place in more if place != places[0] and (is_spiral or not place.is_known)]
         return [place.name for place in dict.fromkeys(places)]
 
-    def _is_ours(self, match: re.Match[str], caller_tag: str) -> bool:
-        return bool(caller_tag) and match[3] == self._sign(caller_tag, match[1], match[4] or "")
+    def _is_ours(self, match: re.Match[str], call_id: str, caller_tag: str) -> bool:
+        return bool(caller_tag) and match[3] == self._sign(call_id, caller_tag, match[1], match[4] or "")
 
-    def _hash(self, place: str) -> str:
+    def _hash(self, call_id: str, place: str) -> str:
         """Of a place in this dialog."""
-        text = f"{ksr.call_id()}\n{place}".encode("utf-8", "surrogateescape")
+        text = f"{call_id}\n{place}".encode("utf-8", "surrogateescape")
         return hashlib.blake2s(text, key=self._key, digest_size=_PLACE_DIGITS // 2, person=b"place").hexdigest()
 
     def _sign(self, *parts: str) -> str:
         # None of them can have a line's end in it.
-        text = "\n".join((ksr.call_id(), *parts)).encode("utf-8", "surrogateescape")
+        text = "\n".join(parts).encode("utf-8", "surrogateescape")
         return hashlib.blake2s(text, key=self._key, digest_size=8).hexdigest()
 
 

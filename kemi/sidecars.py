@@ -9,7 +9,7 @@ an overloaded machine needs that time.
 
 from __future__ import annotations
 
-import random
+import itertools
 import time
 from collections.abc import Mapping, Sequence
 
@@ -56,6 +56,7 @@ class Sidecars:
         self._members: dict[str | None, list[Address]] = {
             name: [sidecar.address for sidecar in members] for name, members in pools_of(sidecars).items()
         }
+        self._turns = {name: itertools.cycle(members) for name, members in self._members.items()}
         self._rests_until: dict[int, float] = {}
         """By dispatcher group, in seconds of the monotonic clock. Each worker finds out by itself."""
 
@@ -80,7 +81,7 @@ class Sidecars:
         signature = SignatureHeader.sign(self._key, int(time.time()), ksr.call_id(), values)
         values[signature.NAME] = str(signature)
         transaction.sidecar_headers = "".join([f"{name}: {value}\r\n" for name, value in values.items()])
-        ksr.set_request_uri(f"sip:{user}@{random.choice(self._members[pool])}")
+        ksr.set_request_uri(f"sip:{user}@{next(self._turns[pool])}")
         # If all are out, this choice stays: more likely the machine was busy for a moment than the whole pool is dead.
         ksr.select_destination(self._groups[pool])
         transaction.sidecar_group = self._groups[pool]

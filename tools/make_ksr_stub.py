@@ -32,6 +32,8 @@ LONGEST_S = 50
 
 # What Kamailio calls none, str, int, bool and xval, in Python. An xval is whatever the value happens to be.
 RETURNS = {"none": "None", "str": "str", "int": "int", "bool": "bool", "xval": "str | int | None"}
+TEXTS = re.compile(r"hdr\.get(_idx)?|kx\.get[ew]?_(?!def|env)\w+(?<!port)")
+"""The functions whose xval is a text or None, by their source."""
 PARAMETERS = {"str": "str", "int": "int"}
 
 CONFIG = """#!KAMAILIO
@@ -131,7 +133,9 @@ def _signature(function: dict[str, Any]) -> str:
         kinds = [] if function["params"] == "none" else function["params"].split(", ")
         parameters = [f"_{index}: {PARAMETERS[kind]}" for index, kind in enumerate(kinds)]
         parameters += ["/"] if parameters else []
-    return f"{function['name']}({', '.join(parameters)}) -> {RETURNS[function['ret']]}: ..."
+    is_text = function["ret"] == "xval" and TEXTS.fullmatch(f"{function['module']}.{function['name']}")
+    returns = "str | None" if is_text else RETURNS[function["ret"]]
+    return f"{function['name']}({', '.join(parameters)}) -> {returns}: ..."
 
 
 if __name__ == "__main__":

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 STUB = Path(__file__).resolve().parents[3] / "typings" / "KSR.pyi"
-TYPES: dict[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "bool": (bool, int), "None": (type(None), int)}
+TYPES: dict[str, tuple[type, ...]] = {
+    "str": (str,), "int": (int,), "bool": (bool, int), "None": (type(None), int), "str | None": (str, type(None)),
+}  # fmt: skip
 """Of arguments and results. A bool is an int; what returns None returns whatever a test does not set."""
 READING = ("get_", "hdr.get", "has_totag", "is_ACK", "xavp_get", "t_get_status_code")
 """Parts of the names of functions whose calls are not recorded."""
@@ -85,7 +87,7 @@ class FakeKsr:
             return self.memory.get(arguments[0])
         if not any(part in name for part in READING):
             self.calls.append((name, arguments))
-        result = self.results.get(name, 1)
+        result = self.results.get(name, None if signatures()[1][name][1] == "str | None" else 1)
         if isinstance(result, Exception):
             raise result
         if callable(result):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 from kemi import nat
@@ -69,14 +71,14 @@ def test_behind_a_proxy_the_contact_stays(ksr: FakeKsr) -> None:
     ksr.headers["Record-Route"] = f"<sip:{PUBLIC};lr>"
     nat.on_new_call(is_trunk=False)
     ksr.results["siputils.is_first_hop"] = -1
-    nat.on_in_dialog_request(is_trunk=False)
+    nat.on_in_dialog_request("INVITE", is_trunk=False)
     assert not ksr.called("nathelper.add_contact_alias")
 
 
 @pytest.mark.parametrize(("via", "asked"), [("10.1.1.1", 1), (PUBLIC, 0), ("", 0)])
 def test_replies_go_to_the_source(ksr: FakeKsr, via: str, asked: int) -> None:
     request(ksr, "", via=via)
-    nat.reply_to_source()
+    nat.reply_to_source(PUBLIC)
     assert len(ksr.called("force_rport")) == asked
 
 
@@ -87,7 +89,7 @@ def test_replies_go_to_the_source(ksr: FakeKsr, via: str, asked: int) -> None:
 def test_a_request_in_a_dialog_follows_the_alias(ksr: FakeKsr, uri: str, has_route: bool, followed: int) -> None:
     request(ksr, "", "BYE")
     ksr.results.update({"kx.get_ruri": uri, "isdsturiset": has_route})
-    nat.on_in_dialog_request(is_trunk=False)
+    nat.on_in_dialog_request("BYE", is_trunk=False)
     assert len(ksr.called("nathelper.handle_ruri_alias")) == followed
     assert not ksr.called("tm.t_on_reply")
 
@@ -119,7 +121,7 @@ def test_a_phone_over_tls_is_reached_by_its_connection_only(
     ksr: FakeKsr, is_trunk: bool, protocol: int, marked: bool
 ) -> None:
     """A trunk has a certificate: it can be called anew."""
-    for method, act in (("INVITE", nat.on_new_call), ("UPDATE", nat.on_in_dialog_request)):
+    for method, act in (("INVITE", nat.on_new_call), ("UPDATE", partial(nat.on_in_dialog_request, "UPDATE"))):
         ksr.calls.clear()
         request(ksr, f"<sip:a@{PUBLIC}:5061;transport=tls>", method)
         ksr.results["kx.get_protoid"] = protocol
