@@ -137,7 +137,7 @@ class Sidecar:
         transport.agent.admit = Admission(
             transport.waited_s,
             lambda: engines.backlog,
-            self._metrics.refused.inc,
+            self._metrics.count_refused,
             calls=lambda: len(self._calls),
             most_calls=self._own.max_calls,
             unacknowledged=self._unacknowledged,
@@ -181,7 +181,7 @@ class Sidecar:
             self._refusals.tell(500, invite.request, str(error), change)
             leg.reject(500)
             return
-        self._metrics.calls.inc()
+        self._metrics.count_call()
         task = call.start()
         self._calls.add(task)
         task.add_done_callback(self._on_ended)

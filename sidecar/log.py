@@ -13,9 +13,9 @@ import logging
 import os
 import sys
 import threading
+import time
 import types
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any, Literal, TextIO
 
 import structlog
@@ -46,24 +46,17 @@ def set_up(log_format: LogFormat, level: int = logging.INFO) -> LineWriter:
     """
     is_terminal = sys.stderr is not None and sys.stderr.isatty()
     is_console = log_format == "console" or (log_format == "auto" and is_terminal)
-    shared: list[structlog.typing.Processor] = [
-        structlog.stdlib.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-    ]
-    last: list[structlog.typing.Processor] = [
-        structlog.processors.format_exc_info,
-        _bound,
-        *([_make_printable] if is_console else []),
-        structlog.dev.ConsoleRenderer(colors=is_terminal)
+    last: list[structlog.typing.Processor] = (
+        [_complete, _make_printable, structlog.dev.ConsoleRenderer(colors=is_terminal)]
         if is_console
-        else structlog.processors.JSONRenderer(serializer=_to_json),
-    ]
+        else [_complete, _to_json]
+    )
     writer = LineWriter(sys.stderr, _notice_for(is_console))
     _writers.append(writer)
     stream = GatheredLines(writer)
     atexit.register(_finish, stream, writer)
     structlog.configure(
-        processors=[*shared, *last],
+        processors=last,
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.WriteLoggerFactory(stream),  # type: ignore[arg-type]  # write and flush are all it uses
         cache_logger_on_first_use=True,
@@ -71,7 +64,7 @@ def set_up(log_format: LogFormat, level: int = logging.INFO) -> LineWriter:
     handler = logging.StreamHandler(stream)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],
+            foreign_pre_chain=[structlog.stdlib.add_logger_name],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
         )
     )
@@ -133,7 +126,12 @@ class GatheredLines:
         self._stream.flush()
 
 
-def _bound(_logger: Any, _name: str, entry: structlog.typing.EventDict) -> structlog.typing.EventDict:
+def _complete(logger: Any, level: str, entry: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Add level, time and traceback, and bound every field: one step, since a call writes half a dozen lines."""
+    entry["level"] = "error" if level == "exception" else level
+    entry["timestamp"] = _clock()
+    if "exc_info" in entry:
+        entry = structlog.processors.format_exc_info(logger, level, entry)
     for name, value in entry.items():
         if isinstance(value, str) and len(value) > MOST_CHARACTERS:
             half = MOST_CHARACTERS // 2
@@ -152,14 +150,30 @@ def _make_printable(_logger: Any, _name: str, entry: structlog.typing.EventDict)
 
 def _notice_for(is_console: bool) -> Callable[[int], str]:
     def notice(lost: int) -> str:
-        entry = {"event": "log lines could not be written", "lines": lost, "level": "warning"}
-        entry["timestamp"] = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+        entry = {"event": "log lines could not be written", "lines": lost, "level": "warning", "timestamp": _clock()}
         return f"warning: {entry['event']}: {lost}" if is_console else _encode(entry)
 
     return notice
 
 
-def _to_json(entry: dict[str, Any], **_: Any) -> str:
+class _Clock:
+    """The time as ISO 8601, UTC. A second's text is made once."""
+
+    def __init__(self) -> None:
+        self._second, self._text = -1, ""
+
+    def __call__(self) -> str:
+        now = time.time_ns() // 1000
+        second, microseconds = divmod(now, 1_000_000)
+        if second != self._second:
+            self._second, self._text = second, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+        return f"{self._text}.{microseconds:06}Z"
+
+
+_clock = _Clock()
+
+
+def _to_json(_logger: Any, _name: str, entry: structlog.typing.EventDict) -> str:
     try:
         return _encode(entry)
     except (ValueError, RecursionError):  # not a number, or nested too deeply: no log line may stop a call

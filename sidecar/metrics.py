@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 
 from aiohttp import web
-from prometheus_client import CollectorRegistry, Counter, generate_latest
+from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -30,22 +31,27 @@ class Metrics:
         self._registry = CollectorRegistry()
         self._rtpengine: RtpengineMetrics | None = None
         self._registry.register(_Readings(gauges, counts))
-        self.calls = Counter("callinteractive_calls", "Calls begun", registry=self._registry)
-        self.refused = Counter("callinteractive_refused", "New calls refused for overload", registry=self._registry)
-        self._actions = Counter("callinteractive_actions", "Actions begun", ["action"], registry=self._registry)
-        self._webhooks = Counter(
-            "callinteractive_webhooks", "Requests to the web application", ["outcome"], registry=self._registry
-        )
-        self._errors = Counter("callinteractive_script_errors", "Errors of scripts", ["what"], registry=self._registry)
+        self.calls = self.refused = 0
+        self.actions: Counter[str] = Counter()
+        self.webhooks: Counter[str] = Counter()
+        """By outcome."""
+        self.errors: Counter[str] = Counter()
+        self._registry.register(_Tallies(self))
+
+    def count_call(self) -> None:
+        self.calls += 1
+
+    def count_refused(self) -> None:
+        self.refused += 1
 
     def observe(self, note: Note) -> None:
         """Count what a call script reports."""
         if note.what == "action":
-            self._actions.labels(note.fields["action"]).inc()
+            self.actions[note.fields["action"]] += 1
         elif note.what == "webhook":
-            self._webhooks.labels(note.fields["outcome"]).inc()
+            self.webhooks[note.fields["outcome"]] += 1
         elif note.level == "error":
-            self._errors.labels(note.what).inc()
+            self.errors[note.what] += 1
 
     def include(self, collector: Collector) -> None:
         """Show these too. RTPengine's own figures are asked for anew before they are shown."""
@@ -66,6 +72,27 @@ class Metrics:
         if self._rtpengine is not None:
             await self._rtpengine.refresh()
         return web.Response(body=generate_latest(self._registry), content_type="text/plain")
+
+
+class _Tallies(Collector):
+    """What `Metrics` counts. Plain integers until somebody asks: every call counts several times."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def collect(self) -> Iterator[Metric]:
+        metrics = self._metrics
+        yield CounterMetricFamily("callinteractive_calls", "Calls begun", value=metrics.calls)
+        yield CounterMetricFamily("callinteractive_refused", "New calls refused for overload", value=metrics.refused)
+        for name, meaning, label, tally in (
+            ("actions", "Actions begun", "action", metrics.actions),
+            ("webhooks", "Requests to the web application", "outcome", metrics.webhooks),
+            ("script_errors", "Errors of scripts", "what", metrics.errors),
+        ):
+            family = CounterMetricFamily(f"callinteractive_{name}", meaning, labels=[label])
+            for value, times in tally.items():
+                family.add_metric([value], times)
+            yield family
 
 
 class _Readings(Collector):

@@ -37,8 +37,8 @@ async def test_notes_of_scripts_are_counted_by_kind():
     metrics.observe(Note("error", "webhook", {"outcome": "timeout"}))
     metrics.observe(Note("error", "loop", {"reason": "x"}))
     metrics.observe(Note("info", "hangup", {"cause": "x"}))  # neither an action nor an error
-    metrics.calls.inc()
-    metrics.refused.inc()
+    metrics.count_call()
+    metrics.count_refused()
     lines = await scraped(metrics)
     assert {
         'callinteractive_actions_total{action="PlaySound"} 1.0',
