@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import sysconfig
+from collections import Counter
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
 from callinteractive.dispatcher import TRUNKS, sidecar_groups
 from callinteractive.edge import VARIABLE as EDGE
 from callinteractive.keys import VARIABLE
-from callinteractive.model import Address, Edge, Site, pools_of
+from callinteractive.model import Address, Edge, Sidecar, Site, pools_of
 from cli import certificates, registrations, tls, versions
 from cli.key import shared_key
 from cli.probe import answers_options
@@ -100,9 +102,23 @@ def _dispatcher_list(site: Site) -> str:
     """Lines of `group uri`. Sidecars share the calls in turn; trunks are tried in the order of the site file."""
     pools = pools_of(site.sidecars)
     groups = sidecar_groups(site.sidecars).items()
-    lines = [f"{group} sip:{sidecar.address}" for name, group in groups for sidecar in pools[name]]
+    lines = [f"{group} sip:{sidecar.address}" for name, group in groups for sidecar in by_turns(pools[name])]
     lines += [f"{TRUNKS} {uri}" for trunk in site.trunks if trunk.is_probed for uri in trunk.to]
     return "\n".join((*lines, ""))
+
+
+def by_turns(sidecars: Iterable[Sidecar]) -> list[Sidecar]:
+    """One of each host in turn.
+
+    After a sidecar that is silent its neighbour in the list is asked. Where a whole host is dead, a neighbour of the
+    same host would cost the caller another 0.3 s.
+    """
+    turn: Counter[str] = Counter()
+    places = []
+    for sidecar in sidecars:
+        places.append((turn[sidecar.address.host], sidecar.index, sidecar))
+        turn[sidecar.address.host] += 1
+    return [sidecar for *_, sidecar in sorted(places, key=lambda place: place[:2])]
 
 
 def _ng_urls(site: Site) -> str:

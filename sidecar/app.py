@@ -20,6 +20,7 @@ from sidecar import log, sip, systemd
 from sidecar.admission import Admission, Unacknowledged
 from sidecar.call.call import Call, Resumption
 from sidecar.call.services import Services, media_prefix
+from sidecar.edges import Edges
 from sidecar.media.engines import Engines
 from sidecar.media.sounds import SoundLibrary, cache_of_user
 from sidecar.metrics import Metrics
@@ -92,7 +93,8 @@ class Sidecar:
         self._index = index
         self._own = site.sidecars[index]
         self._refusals = Refusals()
-        self._trust = Trust(site.listen, derive(key, SIGNATURES), self._refusals)
+        self._edges = Edges(site.edges, self._own.address.host)
+        self._trust = Trust(self._edges, derive(key, SIGNATURES), self._refusals)
         self._unacknowledged = Unacknowledged(self._own.max_unacknowledged)
         self._calls: set[asyncio.Task[None]] = set()
         self._stop = asyncio.Event()
@@ -148,7 +150,7 @@ class Sidecar:
             pool=self._own.pool,
             ivr_file=self._ivr_file,
             agent=transport.agent,
-            proxy=self._site.edges[0].udp_address_for(self._own.address.host),
+            edges=self._edges,
             engines=engines,
             sounds=sounds,
             ringback=sounds.ringback(self._site.defaults.ringback),

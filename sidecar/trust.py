@@ -5,24 +5,21 @@ Without both, whoever reaches the sidecar's port could name any script, URL and 
 
 from __future__ import annotations
 
-import socket
 import time
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable
 
 import structlog
 
 from callinteractive.errors import HeaderError
 from callinteractive.keys import VARIABLE
-from callinteractive.model import Address, Listen
 from callinteractive.signature import SIGNED, WINDOW_S, SignatureHeader
 from sidecar import sip
+from sidecar.edges import Edges
 
 LOG = structlog.get_logger()
 TOLD_AT_ONCE = 10
 TOLD_EVERY_S = 5.0
 """A stranger can cause so many log lines in a row; from then on one in this time, which counts those left out."""
-_ANY = ("0.0.0.0", "::")
 
 
 class Refusals:
@@ -54,16 +51,11 @@ class Refusals:
 class Trust:
     """Asked by the user agent about every message (`sip.Guard`)."""
 
-    def __init__(self, listens: Iterable[Listen], key: bytes, refusals: Refusals) -> None:
-        """`listens`: where this site's Kamailio listens, and therefore sends from. `key`: `keys.SIGNATURES`."""
+    def __init__(self, edges: Edges, key: bytes, refusals: Refusals) -> None:
+        """`edges`: where this site's Kamailios listen, and therefore send from. `key`: `keys.SIGNATURES`."""
         self._key = key
         self._refusals = refusals
-        self._sources = {address for listen in listens if listen.transport == "udp" for address in _addresses(listen)}
-        self._ports = {listen.port for listen in listens if listen.transport == "udp" and listen.host in _ANY}
-        """Where Kamailio listens on all addresses, it may send from any: then the signature alone decides."""
-
-    def takes_from(self, source: Address) -> bool:
-        return source in self._sources or source.port in self._ports
+        self.takes_from = edges.knows
 
     def takes(self, request: sip.Request) -> bool:
         """Whether to act on it. A refusal is logged."""
@@ -73,7 +65,7 @@ class Trust:
                 return True
             self._refusals.tell(
                 403, request, "not from our Kamailio",
-                "sip.listen in site.yaml must be the addresses that Kamailio sends from; nobody else may send here",
+                "the listen addresses in site.yaml must be those that Kamailio sends from; nobody else may send here",
             )  # fmt: skip
             return False
         if request.method != "INVITE" or request.to.tag is not None:
@@ -101,11 +93,3 @@ class Trust:
             return f"{SignatureHeader.NAME} has expired, or the clocks of two hosts are more than {WINDOW_S} s apart"
         return f"{SignatureHeader.NAME} is wrong: forged, or made with another key"
 
-
-def _addresses(listen: Listen) -> set[Address]:
-    """A name counts as all its addresses now."""
-    found = {listen.address}
-    with suppress(OSError):
-        for *_, address in socket.getaddrinfo(listen.host, listen.port, type=socket.SOCK_DGRAM):
-            found.add(Address(str(address[0]), int(address[1])))
-    return found

@@ -52,7 +52,7 @@ class Call:
         self._services = services
         # Not the INVITE itself: a call that lasts an hour would keep all its headers.
         self._offer = invite.sdp
-        self._caller = Caller(leg, facts, invite.max_forwards, invite.caller_address)
+        self._caller = Caller(leg, facts, invite.max_forwards, invite.caller_address, invite.source)
         self._ivr = ivr
         self._entry = entry
         # A partial: a bound method would make a reference cycle, and the call would stay until garbage collection.

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from functools import partial
 
 from callinteractive.commands import Transfer
 from callinteractive.events import Event, TransferAnswered, TransferFailed, transfer_failed
 from callinteractive.headers import AnsweredHeader, CallerHeader, CallHeader, TransferHeader
 from callinteractive.identity import Identity
+from callinteractive.model import Address
 from sidecar import sip
 from sidecar.call.caller import Caller, relay_digit, text_of
 from sidecar.call.inbox import Inbox
@@ -17,6 +20,8 @@ from sidecar.media.errors import MalformedSdp, MediaError, NoCommonCodec
 
 RINGBACK_REPEATS = 1000
 """Longer than any number may ring."""
+EDGE_SILENT_S = 0.6
+"""Kamailio says 100 at once. So an edge that says nothing to the INVITE, and to its repetition after T1, is gone."""
 
 
 class Callee:
@@ -43,6 +48,7 @@ class Callee:
         self._inbox = inbox
         self._on_referred = on_referred
         self._leg: sip.Leg | None = None
+        self._other_ways: tuple[Address, ...] = ()
         self.who = AnsweredHeader("", is_extension=False)
         """Who answered, as Kamailio says."""
         self.is_leaving = False
@@ -61,15 +67,34 @@ class Callee:
         self._early_media = command.early_media
         self._numbers = command.numbers
         offer = await self._media.offer_leg(self.b_tag, to_several=len(command.numbers) > 1)
-        shown = _presented(Identity.of(command.caller_name, command.caller_number), self._services.proxy.uri_host)
-        self._leg = self._services.agent.invite(
-            f"sip:transfer@{self._services.proxy}",
-            offer.encode(),
-            self._on_event,
+        ways = self._services.edges.ways(self._caller.edge)
+        shown = _presented(Identity.of(command.caller_name, command.caller_number), ways[0].uri_host)
+        self._send = partial(
+            self._services.agent.invite,
+            sdp=offer.encode(),
+            listener=self._on_event,
             from_=shown,
             headers=[(CallHeader.NAME, str(CallHeader(self._caller.facts))), *transfer_headers(command)],
             max_forwards=self._caller.max_forwards - 1,
         )
+        self._try_next(ways)
+
+    def _try_next(self, ways: tuple[Address, ...]) -> None:
+        """Send the INVITE by the first of `ways`. If that edge is silent, send it by the next (RFC 3263 4.3)."""
+        way, self._other_ways = ways[0], ways[1:]
+        self._leg = leg = self._send(f"sip:transfer@{way}")
+        if self._other_ways:
+            asyncio.get_running_loop().call_later(EDGE_SILENT_S, self._on_silence, leg)
+
+    def _on_silence(self, leg: sip.UacLeg) -> None:
+        if leg is self._leg and not leg.is_heard and not self._is_over:
+            self._go_round("silent")
+            leg.cancel()  # should it answer after all (9.1)
+
+    def _go_round(self, why: str) -> None:
+        """The edge is dead: send the INVITE by another one."""
+        self._caller.log.warning("edge does not answer, trying the next", why=why, next=str(self._other_ways[0]))
+        self._try_next(self._other_ways)
 
     def send_digit(self, digit: sip.DigitReceived) -> None:
         """Pass on what the caller dialled by INFO."""
@@ -91,6 +116,9 @@ class Callee:
     def _on_event(self, event: sip.Event) -> None:
         if isinstance(event, sip.Referred):
             self._on_referred(event)  # answered at once: it must not wait behind the end of the call
+            return
+        if isinstance(event, sip.Rejected) and self._other_ways and not self._is_over and _is_unreachable(event):
+            self._go_round("nobody listens there")
             return
         self._inbox.put(self._handle, event)
 
@@ -180,6 +208,11 @@ class Callee:
             event.respond.reject(error.sip_code)
         else:
             event.respond.answer(sdp.encode())
+
+
+def _is_unreachable(event: sip.Rejected) -> bool:
+    """Whether the INVITE never reached an edge (ICMP): the 503 is our own (RFC 3261 8.1.3.1)."""
+    return event.status == 503 and event.response is not None and event.response.local
 
 
 def _party(response: sip.Response | None) -> str:

@@ -8,6 +8,7 @@ import structlog
 
 from callinteractive.facts import CallFacts
 from callinteractive.limits import OVERLOAD_RETRY_S
+from callinteractive.model import Address
 from sidecar import sip
 
 LOG = structlog.get_logger()
@@ -26,6 +27,7 @@ class Caller:
     __slots__ = (
         "_on_hang_up",
         "address",
+        "edge",
         "facts",
         "invited",
         "is_over",
@@ -36,14 +38,15 @@ class Caller:
         "reason_header",
     )
 
-    def __init__(self, leg: sip.UasLeg, facts: CallFacts, max_forwards: int, address: str) -> None:
+    def __init__(self, leg: sip.UasLeg, facts: CallFacts, max_forwards: int, address: str, edge: Address) -> None:
         """max_forwards: the hops that the caller's INVITE had left (RFC 3261 8.1.1.6).
 
-        address: the IP address that its SIP comes from, empty where that is not known.
+        address: the IP address that its SIP comes from, empty where that is not known. edge: the Kamailio that sent it.
         """
         self.invited = leg
         self.leg: sip.Leg = leg
         self.address = address
+        self.edge = edge
         self.facts = facts
         self.max_forwards = max_forwards
         self.log = LOG.bind(call_id=facts.call_id, call_api_id=facts.call_api_id)

@@ -80,6 +80,6 @@ class Dip:
                 return False
             entry = EntryHeader(self._ivr.number, self._script.context.id, self._script.option)
             script = [(state.NAME, str(state)), (entry.NAME, str(entry))]
-        self._caller.redirect(f"<sip:plan@{self._services.proxy}>", [*headers, *script])
+        self._caller.redirect(f"<sip:plan@{self._caller.edge}>", [*headers, *script])
         self._caller.log.info("left to Kamailio", headers=[name for name, _ in headers] or "jump")
         return True

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from callinteractive.model import Address, IvrFile
+from callinteractive.model import IvrFile
 from callinteractive.script import Note
 from sidecar.admission import Unacknowledged
+from sidecar.edges import Edges
 from sidecar.media.engines import Engines
 from sidecar.media.sounds import Sound, SoundLibrary
 from sidecar.sip import UserAgent
@@ -18,7 +19,7 @@ from sidecar.webhook import Webhook
 class Services:
     """Made once by `app`, used by every `Call`.
 
-    `proxy` is where Kamailio takes our own INVITEs; `media_prefix` is how the names of this sidecar's calls in
+    `edges` knows where Kamailio takes our own INVITEs; `media_prefix` is how the names of this sidecar's calls in
     RTPengine begin, and `pool` the pool it is in;
     `ringback` is what a caller hears while numbers ring without early media (A12).
     """
@@ -27,7 +28,7 @@ class Services:
     pool: str | None
     ivr_file: IvrFile
     agent: UserAgent
-    proxy: Address
+    edges: Edges
     engines: Engines
     sounds: SoundLibrary
     ringback: Sound

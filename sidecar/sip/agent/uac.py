@@ -78,6 +78,11 @@ class UacLeg(Leg):
         else:
             self._send()
 
+    @property
+    def is_heard(self) -> bool:
+        """Whether any response has come."""
+        return self._provisional or self.answered or self.ended
+
     def bye(self, headers: Headers = ()) -> None:
         """Hang up. An unanswered call is cancelled."""
         if self.session is None:

@@ -18,7 +18,7 @@ import pytest
 from callinteractive.config import load_ivr_file
 from callinteractive.facts import CallFacts
 from callinteractive.headers import EntryHeader
-from callinteractive.model import Address
+from callinteractive.model import Address, Edge, Listen
 from sidecar import sip
 from sidecar.admission import Unacknowledged
 from sidecar.call import answered as answered_module
@@ -26,11 +26,14 @@ from sidecar.call import call as call_module
 from sidecar.call.answered import AnsweredCall
 from sidecar.call.call import Call
 from sidecar.call.services import Services
+from sidecar.edges import Edges
 from sidecar.media.call_media import CallMedia
 from sidecar.media.dtmf import Digits
 from sidecar.media.sounds import Sound, SoundLibrary
 from sidecar.webhook import Webhook
 
+EDGES = ("127.9.0.1", "127.9.0.2", "127.9.0.3")
+"""The call comes from the first."""
 FACTS = CallFacts("c" * 32, "1:" + "c" * 32, "306", "Ann", "332", "000*332", 145)
 
 
@@ -73,6 +76,7 @@ class FakeMedia(Recorder):
 class FakeLeg(Recorder):
     answered = False
     ended = False
+    is_heard = True
     listener: sip.Listener
 
     def answer(self, _sdp: bytes) -> None:
@@ -113,12 +117,16 @@ contexts:
         self.b_leg = FakeLeg(sip.UacLeg, self.log, "b", {})
         self.invites: list[dict[str, str | None]] = []
         self.media = FakeMedia(self.log, results)
+        self.edges = Edges([Edge(host, (Listen("udp", host, 5060),)) for host in EDGES], "127.9.0.9")
+        self.edges.knows(Address(EDGES[0], 5060))
         monkeypatch.setattr(answered_module, "CallMedia", lambda _engines, _id, _caller_from: self.media)
         monkeypatch.setattr(call_module, "AnsweredCall", self._answered_call)
         ivr_file = load_ivr_file(text, "ivr.yaml")
         self.digits: Any = None
         self.leg = FakeLeg(sip.UasLeg, self.log, "a", {})
-        invite = create_autospec(sip.IncomingInvite, instance=True, sdp=invite_sdp, max_forwards=70)
+        invite = create_autospec(
+            sip.IncomingInvite, instance=True, sdp=invite_sdp, max_forwards=70, source=Address(EDGES[0], 5060)
+        )
         entry = resumed or EntryHeader("000*332", "1", "start")
         self.call = Call(self._services(pool, ivr_file), self.leg, invite, FACTS, ivr_file.ivrs[0], entry)  # type: ignore[arg-type]
         self.task = self.call.start()
@@ -136,7 +144,7 @@ contexts:
         webhook = create_autospec(Webhook, instance=True)
         webhook.fetch.side_effect = self._fetch
         return Services(
-            media_prefix="1-0-", pool=pool, ivr_file=ivr_file, agent=agent, proxy=Address("127.9.0.1", 5060),
+            media_prefix="1-0-", pool=pool, ivr_file=ivr_file, agent=agent, edges=self.edges,
             engines=SimpleNamespace(digits=dtmf), sounds=sounds, ringback=Sound("ringback", Path("r"), 5000),  # type: ignore[arg-type]
             webhook=webhook, unacknowledged=self.unacknowledged, observe=lambda _note: None,
         )  # fmt: skip
@@ -160,9 +168,10 @@ contexts:
             raise
 
     def _invite(
-        self, _uri: str, _sdp: bytes, listener: Any, *, from_: str | None, headers: Any, max_forwards: int
+        self, uri: str, *, sdp: bytes, listener: Any, from_: str | None, headers: Any, max_forwards: int
     ) -> FakeLeg:
-        self.invites.append({"From": from_, **dict(headers)})
+        assert sdp
+        self.invites.append({"From": from_, "to": uri, **dict(headers)})
         self.b_leg = FakeLeg(sip.UacLeg, self.log, "b", {})
         self.b_leg.listener = listener
         self.log.append(f"invite(max_forwards {max_forwards})")

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from callinteractive.headers import TransferHeader
+from callinteractive.model import Address
 from sidecar import sip
+from sidecar.call import callee
 from sidecar.media.errors import MediaUnavailable, NoCommonCodec
-from tests.unit.call.harness import responder, true
+from tests.unit.call.harness import EDGES, FakeLeg, responder, true
 
 
 async def test_A10_a_transfer_answered_connects_and_ends_with_the_callee(make):
@@ -138,3 +142,97 @@ async def test_A15_the_callers_reason_is_told_to_the_callee(make):
     h = await connected(make)
     h.leg.listener(sip.Ended(sip.EndReason.BYE, "Q.850;cause=16"))
     assert "b.bye(Q.850;cause=16)" in await h.over()
+
+
+# The edge that the call came from is gone (RFC 3263 4.3).
+
+
+def ends(h) -> list[str]:
+    return [invite["to"].partition("@")[2] for invite in h.invites]
+
+
+async def test_the_invite_goes_to_the_edge_of_the_call(make):
+    h = make('[simple_transfer: {to: ["1"]}]')
+    h.edges.knows(Address(EDGES[1], 5060))
+    await h.answered()
+    await h.until("invite(max_forwards 69)")
+    assert ends(h) == [f"{EDGES[0]}:5060"]
+    await h.ended()
+
+
+@pytest.mark.parametrize("gone", ["silent", "unreachable"])
+async def test_another_edge_gets_the_invite(make, monkeypatch, gone):
+    monkeypatch.setattr(callee, "EDGE_SILENT_S", 0.01)
+    monkeypatch.setattr(FakeLeg, "is_heard", gone != "silent")
+    h = make('[simple_transfer: {to: ["1"]}]')
+    for host in EDGES[:2]:
+        h.edges.knows(Address(host, 5060))
+    await h.answered()
+    await h.until("invite(max_forwards 69)")
+    first = h.b_leg
+    if gone == "unreachable":
+        first.listener(sip.Rejected(503, "Service Unavailable", local(503)))
+    await h.until("invite(max_forwards 69)", 2)
+    assert ends(h) == [f"{EDGES[0]}:5060", f"{EDGES[1]}:5060"]
+    assert h.invites[0]["X-CI-Transfer"] == h.invites[1]["X-CI-Transfer"]
+    if gone == "silent":
+        await h.until("b.cancel")  # should it answer after all
+    h.b_leg.listener(sip.Answered(b"sdp", None))
+    await h.until("media.bridge(b1)")
+    assert h.log.count("media.offer_leg(b1)") == 1
+    await h.ended()
+
+
+async def test_the_last_edge_s_failure_is_the_transfer_s(make):
+    h = make('[simple_transfer: {to: ["1"], final: no}, hangup]')
+    await h.answered()
+    await h.until("invite(max_forwards 69)")
+    h.b_leg.listener(sip.Rejected(503, "Service Unavailable", local(503)))
+    await h.over()
+    assert h.variables["TRANSFER_CODE"] == "503"
+
+
+@pytest.mark.parametrize(("code", "is_local"), [(503, False), (408, True), (483, True)])
+async def test_no_other_edge_is_asked_where_one_has_answered(make, code, is_local):
+    h = make('[simple_transfer: {to: ["1"], final: no}, hangup]')
+    h.edges.knows(Address(EDGES[1], 5060))
+    await h.answered()
+    await h.until("invite(max_forwards 69)")
+    response = local(code)
+    response.local = is_local
+    h.b_leg.listener(sip.Rejected(code, "", response))
+    await h.over()
+    assert len(h.invites) == 1
+
+
+async def test_an_edge_that_says_100_is_left_to_ring(make, monkeypatch):
+    monkeypatch.setattr(callee, "EDGE_SILENT_S", 0.01)
+    h = make('[simple_transfer: {to: ["1"]}]')
+    h.edges.knows(Address(EDGES[1], 5060))
+    await h.answered()
+    await h.until("invite(max_forwards 69)")
+    passed = asyncio.Event()
+    asyncio.get_running_loop().call_later(0.03, passed.set)  # after it, in the same loop
+    await passed.wait()
+    assert len(h.invites) == 1
+    await h.ended()
+
+
+async def test_a_caller_who_hangs_up_meanwhile_rings_nobody_else(make, monkeypatch):
+    monkeypatch.setattr(callee, "EDGE_SILENT_S", 0.05)
+    monkeypatch.setattr(FakeLeg, "is_heard", False)
+    h = make('[simple_transfer: {to: ["1"]}]')
+    h.edges.knows(Address(EDGES[1], 5060))
+    await h.answered()
+    await h.until("invite(max_forwards 69)")
+    h.leg.listener(sip.Ended(sip.EndReason.BYE, None))
+    await h.over()
+    passed = asyncio.Event()
+    asyncio.get_running_loop().call_later(0.1, passed.set)
+    await passed.wait()
+    assert len(h.invites) == 1
+
+
+def local(code: int) -> sip.Response:
+    """What we make up where no response comes."""
+    return sip.Response(code, "", [("To", "<sip:x>")], local=True)

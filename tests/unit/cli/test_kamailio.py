@@ -87,3 +87,50 @@ def test_all_parts_of_a_stack_have_one_key(tmp_path: Path) -> None:
     ]
     [key] = {spec.env["CALLINTERACTIVE_KEY"] for spec in specs}
     assert len(bytes.fromhex(key)) == 16
+
+
+FLEET = """
+node: 1
+edges:
+  - {name: edge-a, listen: ["udp:127.0.0.11:5060!198.51.100.11", "tcp:127.0.0.11:5060"]}
+  - {name: edge-b, listen: ["udp:127.0.0.12:5060"]}
+sidecars:
+  - {host: 127.0.1.1, count: 3, pools: {vip: [2]}}
+  - {host: 127.0.1.2, count: 1}
+  - {host: 127.0.1.3, count: 2, pools: {vip: [0]}}
+rtpengines:
+  - {name: media-a, ng: "127.0.2.1:22222", interface: ["127.0.2.1!198.51.100.21", "::1"], weight: 2}
+  - {name: media-b, ng: "[::1]:22222", interface: "127.0.2.2"}
+trunks: [{name: out, to: "sip:127.0.0.2:5080", anchor_media: yes}]
+"""
+
+
+def test_each_edge_is_started_as_itself_and_knows_all_sidecars(tmp_path: Path) -> None:
+    site, path = load_site(FLEET, "site.yaml"), tmp_path / "x.yaml"
+    a, b = (kamailio_spec(site, path, path, tmp_path, edge=edge) for edge in site.edges)
+    assert (a.name, a.env["CALLINTERACTIVE_EDGE"]) == ("kamailio-edge-a", "edge-a")
+    assert (b.name, b.env["CALLINTERACTIVE_EDGE"]) == ("kamailio-edge-b", "edge-b")
+    assert a.argv[a.argv.index("-l") :] == (
+        *("-l", "udp:127.0.0.11:5060/198.51.100.11:5060", "-l", "tcp:127.0.0.11:5060"),
+    )
+    assert b.argv[b.argv.index("-l") :] == ("-l", "udp:127.0.0.12:5060")
+    assert a.env["CALLINTERACTIVE_RTPENGINE"] == "udp:127.0.2.1:22222=2 udp6:[::1]:22222"
+    # One host after the other: the neighbour of a dead sidecar lives.
+    assert (tmp_path / "dispatcher.list").read_text().splitlines() == [
+        "1 sip:127.0.1.1:5070",
+        "1 sip:127.0.1.2:5070",
+        "1 sip:127.0.1.3:5071",
+        "1 sip:127.0.1.1:5071",
+        "3 sip:127.0.1.1:5072",
+        "3 sip:127.0.1.3:5070",
+        "2 sip:127.0.0.2:5080",
+    ]
+
+
+def test_each_rtpengine_is_started_as_itself(tmp_path: Path) -> None:
+    site = load_site(FLEET, "site.yaml")
+    a, b = (rtpengine_spec(site, tmp_path, engine) for engine in site.rtpengines)
+    assert (a.name, b.name) == ("rtpengine-media-a", "rtpengine-media-b")
+    interfaces = [word for word in a.argv if "interface" in word]
+    assert interfaces == ["--interface=127.0.2.1!198.51.100.21", "--interface=::1"]
+    assert "--listen-ng=[::1]:22222" in b.argv

@@ -12,7 +12,6 @@ import pytest
 from callinteractive.config import load_ivr_file, load_site
 from callinteractive.facts import CallFacts
 from callinteractive.headers import CallHeader, EntryHeader, StateHeader
-from callinteractive.model import Address
 from sidecar import app, sip
 from sidecar.app import Sidecar
 from sidecar.call.services import Services
@@ -59,7 +58,7 @@ def sidecar() -> Sidecar:
         pool=None,
         ivr_file=ivr_file,
         agent=create_autospec(UserAgent, instance=True, draining=False, counters=Counters(1, 2, 3, 4)),
-        proxy=Address("127.0.0.1", 5060),
+        edges=made._edges,
         engines=create_autospec(
             Engines,
             instance=True,
