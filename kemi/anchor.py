@@ -226,7 +226,7 @@ def _kind_of(name: str, side: str) -> Kind:
 
 def _has_kind(kind: Kind) -> bool:
     """Whether the message at hand describes no sound that is less protected."""
-    return kind is Kind.RTP or Kind.RTP not in kinds_in(ksr.body())
+    return kind is Kind.RTP or Kind.RTP not in kinds_in(ksr.body_leniently())
 
 
 def _screened(kind: Kind = Kind.RTP) -> Screened | None:

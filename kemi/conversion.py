@@ -91,15 +91,20 @@ def kind_for_callee(media: Media, offered: Kind, *, is_browser: bool) -> Kind:
     return Kind.RTP if media.srtp == "no" or offered is Kind.WEBRTC else offered
 
 
+_KEYS = "SDES-pad SDES-no-NULL_HMAC_SHA1_80 SDES-no-NULL_HMAC_SHA1_32"
+"""No offer to encrypt nothing, and keys with the padding of RFC 4568 6.1: without it baresip reads another key."""
+
+
 def offer_flags(sender: Kind, receiver: Kind) -> str:
     """RTPengine's flags for an offer that it converts."""
     if receiver is Kind.WEBRTC:
         return "UDP/TLS/RTP/SAVPF ICE=force rtcp-mux-offer"
+    keys = f" {_KEYS}" if receiver is Kind.SRTP else ""
     if sender is receiver:
-        return "ICE=remove"
-    return f"RTP/{'SAVP' if receiver is Kind.SRTP else 'AVP'} ICE=remove rtcp-mux-demux"
+        return f"ICE=remove{keys}"
+    return f"RTP/{'SAVP' if receiver is Kind.SRTP else 'AVP'} ICE=remove rtcp-mux-demux{keys}"
 
 
 def answer_flags(receiver: Kind) -> str:
     """The same for its answer. RTPengine remembers what `receiver` has offered."""
-    return "" if receiver is Kind.WEBRTC else "ICE=remove"
+    return "" if receiver is Kind.WEBRTC else f"ICE=remove {_KEYS}" if receiver is Kind.SRTP else "ICE=remove"

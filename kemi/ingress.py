@@ -218,7 +218,7 @@ class Ingress:
             return Kind.RTP
         if not ksr.has_body():
             return kind_without_offer(media, is_browser=ksr.is_over_websocket())
-        kinds = kinds_in(ksr.body())
+        kinds = kinds_in(ksr.body_leniently())
         check_caller(media, kinds)
         return kinds[0] if kinds else Kind.RTP
 

@@ -245,6 +245,14 @@ def body() -> str:
     return KSR.kx.get_body() or ""
 
 
+def body_leniently() -> str:
+    """The body; octets that are not UTF-8 become U+FFFD."""
+    try:
+        return body()
+    except UnicodeDecodeError:
+        return _lenient("rb")
+
+
 def text() -> str:
     """The whole message, as it came."""
     return KSR.kx.get_msgbuf() or ""

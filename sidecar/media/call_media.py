@@ -30,6 +30,8 @@ _IVR_PORT = 9  # discard: RTPengine may send there what the caller says; nobody 
 _OFFERED = (sdp.PCMU, sdp.PCMA, sdp.G722, sdp.EVENTS)  # to a caller whose INVITE has no offer
 _TRANSCODED = ("PCMU", "PCMA")  # offered to every callee besides the caller's own codec: each phone has one
 
+# Keys with the padding of RFC 4568 6.1: without it baresip reads another key. And no offer to encrypt nothing.
+_KEYS = ("pad", "no-NULL_HMAC_SHA1_80", "no-NULL_HMAC_SHA1_32")
 # A party's port stays where it is, whoever is at the other end.
 _PORT_STAYS = ("port-latching",)
 # Packets are dropped that come from elsewhere than we said or, where we told it to learn, than the first one came from.
@@ -339,7 +341,7 @@ class CallMedia:
         if self._over:
             raise MediaLost(f"{command}: the call's media was deleted")
         if "sdp" in fields:
-            fields["ICE"] = "remove"
+            fields["ICE"], fields["SDES"] = "remove", _KEYS
         try:
             return await self._ng.command(command, fields)
         except NgUnknownCall as failure:

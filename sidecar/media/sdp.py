@@ -135,7 +135,12 @@ class Audio:
         return (codec, self.events) if self.events else (codec,)
 
     def keeping(self, before: Audio | None) -> Audio:
-        """The same stream with the codec of an earlier exchange, if the description still offers it."""
+        """The same stream with the codec of an earlier exchange, if the description still offers it.
+
+        Raises NoCommonCodec where the earlier one was encrypted and this one is not: nobody may take that off.
+        """
+        if before and before.line.cryptos and not self.line.cryptos:
+            raise NoCommonCodec("it has begun with SRTP and goes on without")
         if before is None or before.codec.encoding == self.codec.encoding:
             return self
         for codec in self.line.formats:
