@@ -16,21 +16,24 @@ from pathlib import Path
 
 import click
 
-from callinteractive.model import Site
 from cli import ports, versions
 from cli.files import read_ivr_file, read_site
 from cli.kamailio import certificate_problems, kamailio_spec
 from cli.key import missing_key
-from cli.process import PROBE_PAUSE_S, PROBE_TIMEOUT_S, ProcessSpec
+from cli.parts import Parts, WhichError, find_edge, find_rtpengine
+from cli.process import PROBE_PAUSE_S, PROBE_TIMEOUT_S
 from cli.registrations import state_dir_of
 from cli.rtpengine import rtpengine_spec
 from sidecar import systemd
 
 
-def run(part: str, site_path: Path, ivr_path: Path, run_dir: Path, state_dir: Path | None = None) -> int:
+def run(
+    part: str, site_path: Path, ivr_path: Path, run_dir: Path, state_dir: Path | None = None, name: str | None = None
+) -> int:
     """Become `part` ("kamailio" or "rtpengine"). Returns only when it can't, with the exit status.
 
-    That is EX_CONFIG where starting it again would not help, else 1.
+    `name`: which edge or RTPengine of the site; None: the one that is here. The status is EX_CONFIG where starting it
+    again would not help, else 1.
     """
     site, findings = read_site(site_path)
     findings += read_ivr_file(ivr_path)[1]
@@ -40,14 +43,24 @@ def run(part: str, site_path: Path, ivr_path: Path, run_dir: Path, state_dir: Pa
     if part == "kamailio" and (missing := missing_key()):
         click.echo(missing, err=True)
         return os.EX_CONFIG
-    problems = versions.problems([part]) or ports.problems(site, [part])
+    try:
+        edge = find_edge(site, name) if part == "kamailio" else None
+        engine = find_rtpengine(site, name) if part == "rtpengine" else None
+    except WhichError as error:
+        click.echo(str(error), err=True)
+        return os.EX_CONFIG
+    here = Parts(edges=[edge] if edge else [], rtpengines=[engine] if engine else [])
+    problems = versions.problems([part]) or ports.problems(here)
     if part == "kamailio":
         problems += certificate_problems(site, site_path)
     if problems:
         click.echo("\n".join(problems), err=True)
         return 1
     run_dir.mkdir(parents=True, exist_ok=True)
-    spec = _spec(part, site, site_path, ivr_path, run_dir, state_dir_of(site_path, state_dir))
+    if edge:
+        spec = kamailio_spec(site, site_path, ivr_path, run_dir, state_dir_of(site_path, state_dir), edge)
+    else:
+        spec = rtpengine_spec(site, run_dir, engine)
     env = spec.prepared(partial(click.echo, err=True))
     if systemd.is_listening():
         _watch_beside(os.getpid(), spec.ready)
@@ -57,12 +70,6 @@ def run(part: str, site_path: Path, ivr_path: Path, run_dir: Path, state_dir: Pa
     except OSError as error:
         click.echo(f"{spec.argv[0]}: {error.strerror}", err=True)
     return 1
-
-
-def _spec(part: str, site: Site, site_path: Path, ivr_path: Path, run_dir: Path, state_dir: Path | None) -> ProcessSpec:
-    if part == "kamailio":
-        return kamailio_spec(site, site_path, ivr_path, run_dir, state_dir)
-    return rtpengine_spec(site, run_dir)
 
 
 def _watch_beside(pid: int, ready: Callable[[], Awaitable[bool]]) -> None:

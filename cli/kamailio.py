@@ -43,7 +43,7 @@ def kamailio_spec(
     edge = edge or site.edges[0]
     run_dir = run_dir.resolve()
     workers = site.kamailio.workers or _workers()
-    file = (state_dir or run_dir / "state").resolve() / registrations.FILE
+    file = (state_dir or run_dir / "state").resolve() / (edge.name if len(site.edges) > 1 else "") / registrations.FILE
     (run_dir / "dispatcher.list").write_text(_dispatcher_list(site), encoding="ascii")
     if files := tls_files(site, site_path):
         tls.write_config(files, run_dir, asks=site.asks_for_certificates)

@@ -33,6 +33,19 @@ STATE_DIR = click.option(
 )
 
 
+EDGE = click.option(
+    "--edge",
+    envvar="CALLINTERACTIVE_EDGE",
+    help="Which edge of a fleet Kamailio is; default: the only one, or the one whose address this machine has.",
+)
+RTPENGINE = click.option(
+    "--name",
+    "rtpengine",
+    envvar="CALLINTERACTIVE_RTPENGINE_NAME",
+    help="Which RTPengine of a fleet it is; default: the only one, or the one whose address this machine has.",
+)
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="callinteractive")
 def main() -> None:
@@ -62,14 +75,17 @@ def main() -> None:
     multiple=True,
     help="Run only this part, where each is a service of its own; may be given several times.",
 )
+@EDGE
+@RTPENGINE
 def run(
     site_path: Path, ivr_path: Path, log_format: str, run_dir: Path | None, state_dir: Path | None,
-    only: tuple[str, ...],
+    only: tuple[str, ...], edge: str | None, rtpengine: str | None,
 ) -> None:  # fmt: skip
     """Run Kamailio, RTPengine and the sidecars on this machine until Ctrl-C.
 
     Prints "ready sip:HOST:PORT" on stdout once all of them answer. A part that dies is started again. Ctrl-C or
-    SIGTERM stops them in order; a second Ctrl-C at once.
+    SIGTERM stops them in order; a second Ctrl-C at once. Of a fleet it runs the parts whose addresses this machine has,
+    and says where the others are. All hosts then need the same CALLINTERACTIVE_KEY in the environment.
 
     \b
       callinteractive run --site examples/demo/site.yaml --ivr examples/demo/ivr.yaml
@@ -77,7 +93,7 @@ def run(
     """
     from cli import run as command
 
-    sys.exit(command.run(site_path, ivr_path, log_format, run_dir, only, state_dir))
+    sys.exit(command.run(site_path, ivr_path, log_format, run_dir, only, state_dir, edge, rtpengine))
 
 
 @main.command(short_help="Run one sidecar, as a service of its own.")
@@ -112,7 +128,12 @@ def serve(site_path: Path, ivr_path: Path, log_format: str, index: int) -> None:
     help="Where it keeps its files; one of its own.",
 )
 @STATE_DIR
-def exec_part(part: str, site_path: Path, ivr_path: Path, run_dir: Path, state_dir: Path | None) -> None:
+@EDGE
+@RTPENGINE
+def exec_part(
+    part: str, site_path: Path, ivr_path: Path, run_dir: Path, state_dir: Path | None,
+    edge: str | None, rtpengine: str | None,
+) -> None:  # fmt: skip
     """Become Kamailio or RTPengine as this site needs it, for a service of its own.
 
     The process that you start turns into the daemon. systemd is told when it answers calls, and that it still does.
@@ -122,7 +143,7 @@ def exec_part(part: str, site_path: Path, ivr_path: Path, run_dir: Path, state_d
     """
     from cli import execute as command
 
-    sys.exit(command.run(part, site_path, ivr_path, run_dir, state_dir))
+    sys.exit(command.run(part, site_path, ivr_path, run_dir, state_dir, edge if part == "kamailio" else rtpengine))
 
 
 @main.command("reload", short_help="Let a running Kamailio use a new TLS certificate.")

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import errno
 import socket
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from callinteractive.model import Address, Edge, RtpEngine, Sidecar, Site
-
-PARTS = ("rtpengine", "sidecars", "kamailio")
-"""The parts of a stack, in the order in which they start."""
+from callinteractive.model import Address, Edge, RtpEngine, Sidecar
+from cli.parts import Parts
 
 
 @dataclass(frozen=True)
@@ -52,17 +50,14 @@ class Port:
         return f"{self}: {error.strerror}: change {self.chosen_by}."
 
 
-def ports_of(site: Site, parts: Collection[str] = PARTS) -> Iterator[Port]:
+def ports_of(parts: Parts) -> Iterator[Port]:
     """Every port that these parts will bind, less RTPengine's for sound. Port 0 stands for any port of an address."""
-    if "kamailio" in parts:
-        for edge in site.edges:
-            yield from ports_of_edge(edge)
-    if "sidecars" in parts:
-        for sidecar in site.sidecars:
-            yield from ports_of_sidecar(sidecar)
-    if "rtpengine" in parts:
-        for engine in site.rtpengines:
-            yield from ports_of_rtpengine(engine)
+    for edge in parts.edges:
+        yield from ports_of_edge(edge)
+    for sidecar in parts.sidecars:
+        yield from ports_of_sidecar(sidecar)
+    for engine in parts.rtpengines:
+        yield from ports_of_rtpengine(engine)
 
 
 def ports_of_edge(edge: Edge) -> Iterator[Port]:
@@ -90,6 +85,6 @@ def ports_of_rtpengine(engine: RtpEngine) -> Iterator[Port]:
         yield Port("udp", interface.address, 0, "rtpengine.interface in site.yaml")
 
 
-def problems(site: Site, parts: Collection[str] = PARTS) -> list[str]:
+def problems(parts: Parts) -> list[str]:
     """One line a port that is not free; empty when these parts may start."""
-    return [text for port in ports_of(site, parts) if (text := port.problem()) is not None]
+    return [text for port in ports_of(parts) if (text := port.problem()) is not None]

@@ -15,8 +15,8 @@ import click
 from callinteractive.model import Site
 from cli.files import read_ivr_file, read_site
 from cli.key import missing_key
-from cli.partlog import PartLog, lost_notice, resolve_format
-from cli.ports import PARTS
+from cli.partlog import OWN_NAME, PartLog, lost_notice, resolve_format
+from cli.parts import KINDS, Parts, WhichError, elsewhere, of_this_machine
 from cli.process import StackError
 from cli.registrations import state_dir_of
 from cli.stack import Stack
@@ -35,17 +35,27 @@ def run(
     run_dir: Path | None,
     only: tuple[str, ...],
     state_dir: Path | None = None,
+    edge: str | None = None,
+    rtpengine: str | None = None,
 ) -> int:
-    """The exit status: 0 after a clean stop, 1 when the configuration is wrong or a part can't start."""
+    """`edge`, `rtpengine`: the names of those to run here; None: those whose addresses this machine has.
+
+    The exit status: 0 after a clean stop, 1 when the configuration is wrong or a part can't start."""
     site, findings = read_site(site_path)
     findings += read_ivr_file(ivr_path)[1]
     if site is None or findings:
         for finding in findings:
             click.echo(str(finding), err=True)
         return 1
-    # One run gives both the same key. Where they are services of their own, it must come from outside.
-    if ("kamailio" in only) != ("sidecars" in only) and (missing := missing_key()):
-        click.echo(missing, err=True)
+    try:
+        parts = of_this_machine(site, only or KINDS, edge, rtpengine)
+    except WhichError as error:
+        click.echo(str(error), err=True)
+        return os.EX_CONFIG
+    others = elsewhere(site, parts, only or KINDS)
+    # One run gives all the same key. If other edges or sidecars are started elsewhere, it must come from outside.
+    if (parts.edges or parts.sidecars) and not _are_all(site, parts) and (missing := missing_key()):
+        click.echo("\n".join((missing, *others)), err=True)
         return os.EX_CONFIG
     allow_many_files()
     with ExitStack() as cleanup:
@@ -53,13 +63,15 @@ def run(
             run_dir = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="callinteractive-")))
         run_dir.mkdir(parents=True, exist_ok=True)
         # Daemons are started elsewhere than here: their paths must not depend on where this was called.
-        if len(os.fsencode(run_dir.resolve())) > LONGEST_RUN_DIR:
+        longest = (
+            max((len(os.fsencode(edge.name)) + 1 for edge in parts.edges), default=0) if len(parts.edges) > 1 else 0
+        )
+        if len(os.fsencode(run_dir.resolve())) + longest > LONGEST_RUN_DIR:
             click.echo(
                 f"{run_dir} is too long a name: Kamailio keeps a socket there. Give a shorter --run-dir.", err=True
             )
             return 1
         paths = (site_path.resolve(), ivr_path.resolve())
-        parts = only or PARTS
         log_as = resolve_format(log_format)
         # Nobody may stop the calls by not reading what is said here.
         lost, os.environ[LINES_LOST] = share()  # the sidecars' metrics tell it
@@ -71,8 +83,9 @@ def run(
         stack = Stack(
             site, *paths, run_dir=run_dir.resolve(), state_dir=state_dir_of(site_path, state_dir), parts=parts, log=log
         )
+        log(OWN_NAME, *others)
         try:
-            asyncio.run(run_stack(stack, lambda: output.write(_announcement(site, parts))))
+            asyncio.run(run_stack(stack, lambda: output.write(_announcement(parts))))
         except StackError as error:
             errors.write(f"callinteractive can't run:\n{error}\n")
             return 1
@@ -86,7 +99,13 @@ def allow_many_files() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
-def _announcement(site: Site, parts: tuple[str, ...]) -> str:
-    listen = site.listen[0]
+def _are_all(site: Site, parts: Parts) -> bool:
+    return (len(parts.edges), len(parts.sidecars)) == (len(site.edges), len(site.sidecars))
+
+
+def _announcement(parts: Parts) -> str:
+    if not parts.edges:
+        return "ready\n"
+    listen = parts.edges[0].listen[0]
     transport = "" if listen.transport == "udp" else f";transport={listen.transport}"
-    return f"ready sip:{listen.address}{transport}\n" if "kamailio" in parts else "ready\n"
+    return f"ready sip:{listen.address}{transport}\n"

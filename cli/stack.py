@@ -1,18 +1,19 @@
-"""A whole IVR on one machine: Kamailio, RTPengine and the sidecars, started, watched and stopped together."""
+"""What runs on one machine: Kamailio, RTPengine and the sidecars, started, watched and stopped together."""
 
 from __future__ import annotations
 
 import asyncio
 import signal
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
-from callinteractive.model import Site
+from callinteractive.model import Edge, Site
 from cli import ports, tls, versions
 from cli.kamailio import certificate_problems, kamailio_spec, tls_files
 from cli.partlog import OWN_NAME, PartLog
+from cli.parts import Parts
 from cli.process import Process, ProcessSpec, StackError, describe_exit
 from cli.rtpengine import rtpengine_spec
 from cli.sidecar import sidecar_spec
@@ -38,11 +39,11 @@ class Stack:
         ivr_path: Path,
         *,
         run_dir: Path,
-        parts: Collection[str],
+        parts: Parts,
         log: PartLog,
         state_dir: Path | None = None,
     ) -> None:
-        """`parts` are those of `ports.PARTS` to run here; the others run elsewhere."""
+        """`parts` are those to run here; the others run elsewhere."""
         self._site = site
         self._parts = parts
         self._site_path = site_path
@@ -55,32 +56,35 @@ class Stack:
 
     async def start(self) -> None:
         """Start every part and return when each answers. Raises StackError, whose text is for the operator."""
-        problems = versions.problems(self._parts) or ports.problems(self._site, self._parts)
-        if "kamailio" in self._parts:
-            problems += certificate_problems(self._site, self._site_path)
+        parts, site, paths = self._parts, self._site, (self._site_path, self._ivr_path)
+        problems = versions.problems(parts.kinds) or ports.problems(parts)
+        if parts.edges:
+            problems += certificate_problems(site, self._site_path)
         if problems:
             raise StackError("\n".join(problems))
-        if "rtpengine" in self._parts:
-            await self._start_all([rtpengine_spec(self._site, self._run_dir)])
-        if "sidecars" in self._parts:
-            await self._start_all(self._sidecar_specs())
-        if "kamailio" in self._parts:
-            await self._start_all(
-                [kamailio_spec(self._site, self._site_path, self._ivr_path, self._run_dir, self._state_dir)]
-            )
+        await self._start_all(rtpengine_spec(site, self._run_dir, engine) for engine in parts.rtpengines)
+        await self._start_all(sidecar_spec(site, *paths, sidecar.index, self._log.format) for sidecar in parts.sidecars)
+        await self._start_all(
+            kamailio_spec(site, *paths, self._dir_of(edge), self._state_dir, edge) for edge in parts.edges
+        )
 
-    def _sidecar_specs(self) -> Iterator[ProcessSpec]:
-        for sidecar in self._site.sidecars:
-            yield sidecar_spec(self._site, self._site_path, self._ivr_path, sidecar.index, self._log.format)
+    def _dir_of(self, edge: Edge) -> Path:
+        """Where this Kamailio keeps its files."""
+        if len(self._parts.edges) == 1:
+            return self._run_dir
+        own = self._run_dir / edge.name
+        own.mkdir(exist_ok=True)
+        return own
 
     async def watch(self) -> None:
         """Restart whatever dies, until cancelled."""
         async with asyncio.TaskGroup() as keepers:
             for process in self._everything():
                 keepers.create_task(self._keep(process))
-            if "kamailio" in self._parts and (files := tls_files(self._site, self._site_path)):
+            if files := tls_files(self._site, self._site_path):
                 tell, asks = partial(self._log, OWN_NAME), self._site.asks_for_certificates
-                keepers.create_task(tls.keep_current(files, self._run_dir, tell, asks=asks))
+                for edge in self._parts.edges:
+                    keepers.create_task(tls.keep_current(files, self._dir_of(edge), tell, asks=asks))
 
     async def close(self) -> None:
         """Stop every part in order. Takes at most three times STOP_GRACE_S."""

@@ -92,7 +92,7 @@ def kamailio_version() -> Version:
 
 
 def problems(parts: Collection[str]) -> list[str]:
-    """What stops these parts of the stack (`cli.ports.PARTS`) from running here, a line each."""
+    """What stops these parts of the stack (`cli.parts.KINDS`) from running here, a line each."""
     asked = ((PROGRAMS[part], ask(PROGRAMS[part])) for part in parts if part in PROGRAMS)
     return [problem for problem in starmap(_problem, asked) if problem]
 

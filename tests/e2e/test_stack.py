@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from cli import ports
+from cli.parts import Parts
 from tests.e2e.ivr import SCRIPTED_GET
 from tests.support.phone import Phone
 from tests.support.stack import RunningStack, until
@@ -61,7 +62,7 @@ def descendants(pid: int) -> list[int]:
 
 async def assert_all_gone(stack: RunningStack, pids: list[int], within_s: float) -> None:
     await until(lambda: not any(map(is_running, pids)), within_s, "end of every process")
-    assert ports.problems(stack.site) == []
+    assert ports.problems(Parts.of(stack.site)) == []
 
 
 @pytest.fixture

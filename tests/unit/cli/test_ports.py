@@ -8,6 +8,7 @@ import pytest
 
 from callinteractive.model import Address, Edge, Interface, Listen, RtpEngine, Site, sidecars_of_host
 from cli import ports
+from cli.parts import Parts
 from cli.ports import Port
 
 HOST = "127.13.201.1"
@@ -24,10 +25,10 @@ def site(**changes: object) -> Site:
 
 
 def test_every_port_of_a_site_is_asked_for() -> None:
-    wanted = {str(port) for port in ports.ports_of(site())}
+    wanted = {str(port) for port in ports.ports_of(Parts.of(site()))}
     numbers = {"udp": (23901, 23910, 23911, 23930), "tcp": (23901, 23920, 23921, 23930, 23932)}
     assert wanted == {HOST} | {f"{kind} {HOST}:{number}" for kind, found in numbers.items() for number in found}
-    assert ports.problems(site()) == []
+    assert ports.problems(Parts.of(site())) == []
 
 
 @pytest.mark.parametrize("kind", ["udp", "tcp"])
@@ -37,7 +38,7 @@ def test_a_taken_port_is_named_with_its_key_and_a_remedy(kind: str) -> None:
         other.bind((HOST, 23901))
         if kind == "tcp":
             other.listen()
-        (problem,) = ports.problems(site())
+        (problem,) = ports.problems(Parts.of(site()))
     assert problem.startswith(f"{kind} {HOST}:23901 is in use by another program.")
     assert problem.endswith("names it: stop it, or change sip.listen in site.yaml.")
 
@@ -46,7 +47,7 @@ def test_a_port_shared_by_reuseport_counts_as_taken() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
         other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         other.bind((HOST, 23910))
-        (problem,) = ports.problems(site())
+        (problem,) = ports.problems(Parts.of(site()))
     assert "sidecars.base_port" in problem
 
 

@@ -10,6 +10,7 @@ import pytest
 from callinteractive.config import load_site
 from cli import versions
 from cli.partlog import PartLog
+from cli.parts import Parts
 from cli.process import StackError
 from cli.stack import Stack
 
@@ -20,12 +21,13 @@ async def test_a_daemon_that_is_known_to_be_bad_is_not_started(tmp_path: Path, m
     monkeypatch.setattr(versions, "ask", lambda _program: "Version: 10.5.3.5-1\n")
     log = io.StringIO()
     path = tmp_path / "x.yaml"
+    site = load_site(SITE, "site.yaml")
     stack = Stack(
-        load_site(SITE, "site.yaml"),
+        site,
         path,
         path,
         run_dir=tmp_path,
-        parts=["rtpengine", "sidecars"],
+        parts=Parts.of(site, ["rtpengine", "sidecars"]),
         log=PartLog(log, "console"),
     )
     with pytest.raises(
