@@ -21,6 +21,7 @@ from callinteractive.numbers import Directory
 from cli import certificates
 from cli.files import decode, load, read_texts
 from cli.kamailio import certificate_problems, tls_files
+from cli.network import doubts
 
 STDIN = "-"
 
@@ -48,7 +49,7 @@ def run(files: Sequence[str]) -> int:
         checked.findings += [
             Finding(site_name, 0, *line.split(": ", 1)) for line in certificate_problems(site, Path(site_name))
         ]
-        for warning in (*exposed(site), *_certificate_warnings(site, Path(site_name))):
+        for warning in (*exposed(site), *doubts(site), *_certificate_warnings(site, Path(site_name))):
             click.echo(f"{site_name}: warning: {warning}", err=True)
     for finding in checked.findings:
         click.echo(str(finding))
@@ -191,7 +192,14 @@ def _check_configuration(text: str, name: str, checked: _Checked) -> None:
         checked.findings += findings
         if site:
             checked.site = (site, name)
-            parts = (_count(site.trunks, "trunk"), _count(site.extensions, "extension"))
+            parts = [_count(site.trunks, "trunk"), _count(site.extensions, "extension")]
+            if site.is_fleet:
+                hosts = {sidecar.address.host for sidecar in site.sidecars}
+                parts += [
+                    _count(site.edges, "edge"),
+                    f"{_count(site.sidecars, 'sidecar')} on {_count(tuple(hosts), 'host')}",
+                    _count(site.rtpengines, "RTPengine"),
+                ]
             checked.summary.append(f"{name}: a site: {', '.join(parts)}")
     else:  # also where the text is no YAML: the loader then says where and why
         _check_ivrs({name: text}, name, checked)

@@ -146,6 +146,30 @@ def exec_part(
     sys.exit(command.run(part, site_path, ivr_path, run_dir, state_dir, edge if part == "kamailio" else rtpengine))
 
 
+@main.command(short_help="Show whether each part of the site answers.")
+@click.option(
+    "--site",
+    "site_path",
+    type=CONFIG,
+    default=Path("/etc/callinteractive/site.yaml"),
+    show_default=True,
+    help="site.yaml: where things are.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for a program.")
+def status(site_path: Path, as_json: bool) -> None:
+    """Ask every edge, sidecar and RTPengine of the site whether it answers, how fast, and how many calls it has.
+
+    The exit status is 1 when one is down. Run it on a host of the site: it needs to reach their addresses.
+
+    \b
+      callinteractive status --site site.yaml
+      callinteractive status --json | jq '.parts[] | select(.up | not)'
+    """
+    from cli import status as command
+
+    sys.exit(command.run(site_path, as_json=as_json))
+
+
 @main.command("reload", short_help="Let a running Kamailio use a new TLS certificate.")
 @SITE
 @click.option(

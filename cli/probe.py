@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import uuid
 
 from callinteractive.model import Address
@@ -10,18 +11,28 @@ from callinteractive.model import Address
 
 async def answers_options(peer: Address) -> bool:
     """Whether the element at `peer` answers an OPTIONS with a 2xx within half a second. Raises nothing."""
+    status = await ask_options(peer, 0.5)
+    return status is not None and 200 <= status < 300
+
+
+async def ask_options(peer: Address, within_s: float) -> int | None:
+    """The status with which the element at `peer` answers an OPTIONS; None where it does not answer in time.
+
+    Raises nothing.
+    """
     loop = asyncio.get_running_loop()
     probe = _Probe(loop.create_future())
     try:
         transport, _ = await loop.create_datagram_endpoint(lambda: probe, remote_addr=peer)
     except OSError:
-        return False
+        return None
     try:
         transport.sendto(_options(peer, Address(*transport.get_extra_info("sockname")[:2])))
-        async with asyncio.timeout(0.5):
-            return (await probe.status).startswith(b"SIP/2.0 2")
+        async with asyncio.timeout(within_s):
+            found = re.match(rb"SIP/2\.0 ([1-6][0-9]{2}) ", await probe.status)
+            return int(found[1]) if found else None
     except TimeoutError:
-        return False
+        return None
     finally:
         transport.close()
 

@@ -1,0 +1,88 @@
+"""What looks wrong with the addresses of a site, though it may be meant so: `callinteractive check` warns of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from ipaddress import ip_address
+
+from callinteractive.model import Edge, Interface, RtpEngine, Site
+
+
+def doubts(site: Site) -> Iterator[str]:
+    """A line each: which key, what may go wrong, what to write instead."""
+    yield from _loopback_of_a_fleet(site)
+    yield from _edges_with_no_public_address(site)
+    yield from _media_that_strangers_cannot_reach(site)
+    yield from _ports_among_those_for_sound(site)
+
+
+def _loopback_of_a_fleet(site: Site) -> Iterator[str]:
+    """A loopback address means another machine on each host."""
+    edges = {f"edges, {edge.name}": edge.udp_address.host for edge in site.edges}
+    sidecars = {f"sidecars, host {each.address.host}": each.address.host for each in site.sidecars}
+    engines = {f"rtpengines, {engine.name}: ng": engine.ng.host for engine in site.rtpengines}
+    hosts = edges | sidecars | engines
+    loopback = {key: host for key, host in hosts.items() if _is_loopback(host)}
+    if site.is_fleet and len(loopback) < len(hosts):
+        for key, host in loopback.items():
+            yield f"{key}: other hosts can't reach {host}; write the address that they send to"
+
+
+def _edges_with_no_public_address(site: Site) -> Iterator[str]:
+    if any(_is_public_edge(edge) for edge in site.edges):
+        for edge in site.edges:
+            if not _is_public_edge(edge):
+                yield (
+                    f"edges, {edge.name}: it has private addresses only, and other edges have public ones; if callers "
+                    'reach it through a NAT, add what they see: "udp:10.0.0.11:5060!198.51.100.11"'
+                )
+
+
+def _media_that_strangers_cannot_reach(site: Site) -> Iterator[str]:
+    if not any(_is_public_edge(edge) for edge in site.edges):
+        return
+    for engine in site.rtpengines:
+        if not any(_is_public(_shown(interface)) for interface in engine.interfaces):
+            yield (
+                f"{_name(site, engine)}.interface: callers of a public address are told to send their sound to "
+                f"{_shown(engine.interfaces[0])}, which they can't reach; add what they see: "
+                f'"{engine.interfaces[0].address}!198.51.100.21"'
+            )
+
+
+def _ports_among_those_for_sound(site: Site) -> Iterator[str]:
+    """RTPengine passes over a port that is taken, but it may have taken the port before."""
+    fixed = [address for edge in site.edges for address in (*edge.udp_addresses, edge.peer) if address]
+    fixed += [each.address for each in site.sidecars] + [engine.ng for engine in site.rtpengines]
+    for engine in site.rtpengines:
+        for interface in engine.interfaces:
+            for host, port in fixed:
+                if host == interface.address and engine.port_min <= port <= engine.port_max:
+                    yield f"{_name(site, engine)}.ports: udp port {port} of {host} is among them, but others use it"
+
+
+def _name(site: Site, engine: RtpEngine) -> str:
+    return "rtpengine" if len(site.rtpengines) == 1 else f"rtpengines, {engine.name}"
+
+
+def _shown(interface: Interface) -> str:
+    return interface.advertised or interface.address
+
+
+def _is_public_edge(edge: Edge) -> bool:
+    return any(_is_public((listen.advertised or listen.address).host) for listen in edge.listen)
+
+
+def _is_public(host: str) -> bool:
+    """Whether strangers may reach it. A name is taken for one that they may."""
+    try:
+        return ip_address(host).is_global
+    except ValueError:
+        return True
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,59 @@
+"""Addresses of a fleet that look wrong."""
+
+from __future__ import annotations
+
+import pytest
+
+from callinteractive.config import load_site
+from cli.network import doubts
+
+FLEET = """
+node: 1
+edges:
+  - {name: a, listen: ["udp:10.0.0.11:5060!8.8.8.11"]}
+  - {name: b, listen: ["udp:10.0.0.12:5060!8.8.8.12"]}
+sidecars: [{host: 10.0.1.1}, {host: 10.0.1.2}]
+rtpengines:
+  - {name: m, ng: "10.0.2.1:22222", interface: "10.0.2.1!8.8.8.21"}
+  - {name: n, ng: "10.0.2.2:22222", interface: ["10.0.2.2", "2a00::1"]}
+"""
+
+
+def told(text: str) -> list[str]:
+    return list(doubts(load_site(text, "site.yaml")))
+
+
+def test_a_sound_fleet() -> None:
+    assert told(FLEET) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "key", "reason"),
+    [
+        ("host: 10.0.1.2", "host: 127.0.0.1", "sidecars, host 127.0.0.1", "other hosts can't reach 127.0.0.1"),
+        ("10.0.2.2:22222", "127.0.0.1:22222", "rtpengines, n: ng", "other hosts can't reach 127.0.0.1"),
+        ("10.0.2.2:22222", "localhost:22222", "rtpengines, n: ng", "other hosts can't reach localhost"),
+        ("udp:10.0.0.12:5060!8.8.8.12", "udp:127.0.0.1:5060!8.8.8.12", "edges, b", "other hosts can't reach"),
+        ("!8.8.8.12", "", "edges, b", "it has private addresses only"),
+        ("!8.8.8.21", "", "rtpengines, m.interface", 'to 10.0.2.1, which they can\'t reach; add what they see: "10'),
+        ("!8.8.8.21", "!192.168.1.1", "rtpengines, m.interface", "to 192.168.1.1, which they can't reach"),
+        ("10.0.2.1:22222", "10.0.2.1:30000", "rtpengines, m.ports", "udp port 30000 of 10.0.2.1 is among them"),
+    ],
+)  # fmt: skip
+def test_what_looks_wrong(old: str, new: str, key: str, reason: str) -> None:
+    assert old in FLEET
+    (line,) = told(FLEET.replace(old, new))
+    assert line.startswith(f"{key}: ")
+    assert reason in line
+
+
+def test_one_machine() -> None:
+    assert told("node: 1\nsip: {listen: ['udp:8.8.8.8:5060']}\nrtpengine: {interface: 8.8.8.8}") == []
+    (line,) = told("node: 1\nsip: {listen: ['udp:8.8.8.8:5060']}")
+    assert line.startswith("rtpengine.interface: callers of a public address are told")
+    assert told("node: 1\nsip: {listen: ['udp:10.0.0.1:5060']}") == []
+
+
+def test_a_fleet_on_one_machine_s_loopback() -> None:
+    text = FLEET.replace("10.0.", "127.0.").replace("!8.8.8.", "!127.1.1.").replace(', "2a00::1"', "")
+    assert told(text) == []
