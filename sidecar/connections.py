@@ -6,7 +6,7 @@ line, not their number, and reads a quarter of a megabyte at once. So we count o
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
@@ -49,11 +49,11 @@ class Answer:
 
 
 @dataclass(slots=True)
-class _Try:
+class Try:
     """One sending of a request. `must_be_new`: not by a connection of the pool."""
 
     must_be_new: bool = False
-    used: _Protocol | None = None
+    used: Protocol | None = None
 
     @property
     def was_in_vain(self) -> bool:
@@ -61,7 +61,21 @@ class _Try:
         return self.used is not None and self.used.requests > 1 and self.used.octets == 0
 
 
-_TRY: ContextVar[_Try] = ContextVar("_TRY")
+_TRY: ContextVar[Try] = ContextVar("_TRY")
+
+
+async def exchange(send: Callable[[Try], Awaitable[Answer]]) -> Answer:
+    """Send a request. What a reused connection has swallowed is sent again, once, by a new one (R7).
+
+    Raises what `send` raises.
+    """
+    attempt = Try()
+    try:
+        return await send(attempt)
+    except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
+        if not attempt.was_in_vain:
+            raise
+    return await send(Try(must_be_new=True))
 
 
 class Connections:
@@ -79,31 +93,19 @@ class Connections:
         # It sends a GET again after half an answer too, and a POST never.
         self._session._retry_connection = False
 
-    async def exchange(
-        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, connect_timeout_s: float
-    ) -> Answer:
-        """One request and its answer; closes its connection when cancelled.
-
-        What a reused connection has swallowed is sent again, once, by a new one (R7). Raises TooLargeError,
-        WastefulError, ClientError.
-        """
-        attempt = _Try()
-        try:
-            return await self._send(attempt, method, url, headers, body, connect_timeout_s)
-        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
-            if not attempt.was_in_vain:
-                raise
-        return await self._send(_Try(must_be_new=True), method, url, headers, body, connect_timeout_s)
-
-    async def _send(
+    async def send(
         self,
-        attempt: _Try,
+        attempt: Try,
         method: str,
         url: str,
         headers: Mapping[str, str],
         body: bytes | None,
         connect_timeout_s: float,
     ) -> Answer:
+        """One request and its answer; closes its connection when cancelled.
+
+        Raises TooLargeError, WastefulError, ClientError.
+        """
         _TRY.set(attempt)
         async with self._session.request(
             method,
@@ -129,12 +131,12 @@ class _Connector(aiohttp.TCPConnector):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self._factory: Any = lambda: _Protocol(self._loop)
+        self._factory: Any = lambda: Protocol(self._loop)
 
     async def connect(self, *arguments: Any, **options: Any) -> Any:
         connection = await super().connect(*arguments, **options)
         protocol = connection.protocol
-        assert isinstance(protocol, _Protocol)
+        assert isinstance(protocol, Protocol)
         protocol.begin()
         _TRY.get().used = protocol
         return connection
@@ -147,7 +149,7 @@ class _Connector(aiohttp.TCPConnector):
         super()._release(key, protocol, should_close=should_close)
 
 
-class _Protocol(ResponseHandler):
+class Protocol(ResponseHandler):
     """One connection. `requests`: how many were sent by it; `octets`: how many came since the last one."""
 
     def __init__(self, loop: Any) -> None:

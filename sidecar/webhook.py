@@ -1,8 +1,8 @@
 """The webhook client: sends a call's `HttpRequest`, bounded in time and size (R5), and never raises.
 
-aiohttp carries every request: it takes a third of httpx's CPU. httpx, over the same connections, follows redirects for
-an IVR that is configured so. Neither re-encodes the URL. aiohttp alone would, and so would the published adapter
-between the two: they write ``%2A`` as ``*``, which R3 forbids.
+Plain HTTP goes by `plain_http`, TLS by aiohttp: it takes a third of httpx's CPU. httpx, over aiohttp's connections,
+follows redirects for an IVR that is configured so. None of them re-encodes the URL. aiohttp alone would, and so would
+the published adapter between the two: they write ``%2A`` as ``*``, which R3 forbids.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ import httpx
 from callinteractive.events import Fetched, FetchFailed
 from callinteractive.request import HttpRequest
 from callinteractive.response import MAX_BODY
-from sidecar.connections import Connections, TooLargeError, WastefulError
+from sidecar.connections import Connections, TooLargeError, WastefulError, exchange
+from sidecar.plain_http import PlainConnections, server_of
 
 MAX_REDIRECTS = 5
 _HEADERS = {
@@ -33,6 +34,7 @@ class Webhook:
 
     async def __aenter__(self) -> Self:
         self._connections = Connections()
+        self._plain = PlainConnections()
         self._client = httpx.AsyncClient(
             transport=_OverConnections(self._connections),
             headers=_HEADERS,
@@ -46,6 +48,7 @@ class Webhook:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._plain.close()
         await self._client.aclose()
 
     async def fetch(self, request: HttpRequest) -> Fetched | FetchFailed:
@@ -68,9 +71,11 @@ class Webhook:
 
     async def _fetch(self, request: HttpRequest) -> Fetched:
         headers = {**_HEADERS, "Content-Type": request.content_type} if request.content_type else _HEADERS
-        answer = await self._connections.exchange(
-            request.method, request.url, headers, request.body, request.connect_timeout_s
-        )
+        outgoing = (request.method, request.url, headers, request.body, request.connect_timeout_s)
+        if server := server_of(request.url):
+            answer = await exchange(lambda attempt: self._plain.send(attempt, server, *outgoing))
+        else:
+            answer = await exchange(lambda attempt: self._connections.send(attempt, *outgoing))
         return Fetched(answer.status, answer.body, answer.content_type)
 
     async def _follow(self, request: HttpRequest) -> Fetched:
@@ -93,13 +98,14 @@ class _OverConnections(httpx.AsyncBaseTransport):
         self._connections = connections
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        answer = await self._connections.exchange(
+        outgoing = (
             request.method,
             str(request.url),
             request.headers,
             await request.aread() or None,
             request.extensions["timeout"]["connect"],
         )
+        answer = await exchange(lambda attempt: self._connections.send(attempt, *outgoing))
         return httpx.Response(answer.status, headers=answer.headers, stream=httpx.ByteStream(answer.body))
 
     async def aclose(self) -> None:

@@ -10,16 +10,9 @@ from aiohttp import web
 
 from callinteractive.events import Fetched, FetchFailed
 from callinteractive.request import FORM, HttpRequest
-from sidecar.webhook import Webhook
 
 HOST = "127.9.0.1"
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
-@pytest.fixture
-async def webhook() -> AsyncIterator[Webhook]:
-    async with Webhook() as client:
-        yield client
 
 
 @pytest.fixture

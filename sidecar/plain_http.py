@@ -1,0 +1,173 @@
+"""The common request of `webhook`: plain HTTP/1.1, by a connection that is kept.
+
+aiohttp reads the answer. Its session is left out: that costs several times what the exchange does, and every call pays
+it. Whatever is not common (TLS, redirects, a password in the URL) goes by `connections`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+import aiohappyeyeballs
+import aiohttp
+from aiohttp.http_exceptions import HttpProcessingError
+
+from callinteractive.response import MAX_BODY
+from sidecar.connections import KEEPALIVE_S, MAX_HEAD, Answer, Protocol, TooLargeError, Try
+
+HAPPY_EYEBALLS_S = 0.25
+"""RFC 8305 5: how long an address is tried before the next one is too."""
+_DEFAULT_PORT = 80
+
+
+class Server(NamedTuple):
+    """Where a request goes. `name` is the value of its Host header."""
+
+    host: str
+    port: int
+    name: str
+
+
+def server_of(url: str) -> Server | None:
+    """The server of a URL that has passed `check_url`; None where the request is not a common one."""
+    return _server_of("/".join(url.split("?", 1)[0].split("/", 3)[:3]))
+
+
+@lru_cache(maxsize=1024)
+def _server_of(origin: str) -> Server | None:
+    try:
+        parts = urlsplit(origin)
+        host, port = parts.hostname, parts.port or _DEFAULT_PORT
+    except ValueError:
+        return None
+    if parts.scheme != "http" or not host or "@" in parts.netloc or "%" in parts.netloc:
+        return None
+    name = f"[{host}]" if ":" in host else host
+    return Server(host, port, name if port == _DEFAULT_PORT else f"{name}:{port}")
+
+
+def _target(url: str) -> str:
+    """What stands in the request line, as it is in the URL (RFC 9112 3.2.1)."""
+    path, mark, query = url.partition("?")
+    parts = path.split("/", 3)
+    return f"/{parts[3] if len(parts) == 4 else ''}{mark}{query}"
+
+
+class PlainConnections:
+    """Connections without a limit, since each call may have a request."""
+
+    def __init__(self) -> None:
+        self._idle: dict[Server, list[tuple[Protocol, float]]] = {}
+        """The latest last, with the loop's time at which it is to be closed."""
+        self._due: asyncio.TimerHandle | None = None
+
+    async def send(
+        self,
+        attempt: Try,
+        server: Server,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        connect_timeout_s: float,
+    ) -> Answer:
+        """One request and its answer; closes its connection when cancelled.
+
+        Raises TooLargeError, WastefulError, ClientError, TimeoutError, OSError.
+        """
+        lines = [f"{method} {_target(url)} HTTP/1.1\r\nHost: {server.name}\r\n"]
+        lines += [f"{name}: {value}\r\n" for name, value in headers.items()]
+        lines.append(f"Content-Length: {len(body)}\r\n\r\n" if body is not None else "\r\n")
+        protocol = None if attempt.must_be_new else self._take(server)
+        if protocol is None:  # an idle one is an empty queue, and so false
+            protocol = await _connect(server, connect_timeout_s)
+        attempt.used = protocol
+        try:
+            answer = await _exchange(protocol, "".join(lines).encode("ascii") + (body or b""))
+        except HttpProcessingError as error:
+            protocol.close()
+            raise aiohttp.ClientPayloadError(error.message) from None
+        except BaseException:
+            protocol.close()
+            raise
+        protocol.end()
+        if protocol.should_close:
+            protocol.close()
+        else:
+            self._keep(server, protocol)
+        return answer
+
+    def close(self) -> None:
+        """Close what is idle."""
+        if self._due is not None:
+            self._due.cancel()
+        for connections in self._idle.values():
+            for protocol, _ in connections:
+                protocol.close()
+        self._idle.clear()
+
+    def _take(self, server: Server) -> Protocol | None:
+        connections = self._idle.get(server)
+        while connections:
+            protocol, _ = connections.pop()
+            if protocol.is_connected():
+                return protocol
+        return None
+
+    def _keep(self, server: Server, protocol: Protocol) -> None:
+        loop = asyncio.get_running_loop()
+        self._idle.setdefault(server, []).append((protocol, loop.time() + KEEPALIVE_S))
+        if self._due is None:
+            self._due = loop.call_later(KEEPALIVE_S, self._close_old)
+
+    def _close_old(self) -> None:
+        """Close what has been idle for long."""
+        loop = asyncio.get_running_loop()
+        for server, connections in list(self._idle.items()):
+            young = [(protocol, until) for protocol, until in connections if until > loop.time()]
+            for protocol, _ in connections[: len(connections) - len(young)]:
+                protocol.close()
+            if young:
+                self._idle[server] = young
+            else:
+                del self._idle[server]
+        oldest = min((connections[0][1] for connections in self._idle.values()), default=None)
+        self._due = None if oldest is None else loop.call_at(oldest, self._close_old)
+
+
+async def _connect(server: Server, timeout_s: float) -> Protocol:
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(timeout_s):
+        found = await loop.getaddrinfo(server.host, server.port, type=socket.SOCK_STREAM)
+        connected = await aiohappyeyeballs.start_connection(
+            found, happy_eyeballs_delay=HAPPY_EYEBALLS_S, interleave=1, loop=loop
+        )
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        _, protocol = await loop.create_connection(lambda: Protocol(loop), sock=connected)
+    return protocol
+
+
+async def _exchange(protocol: Protocol, request: bytes) -> Answer:
+    transport = protocol.transport
+    if transport is None:
+        raise aiohttp.ServerDisconnectedError
+    protocol.begin()
+    protocol.set_response_params(
+        read_until_eof=True, auto_decompress=False, max_line_size=MAX_HEAD, max_field_size=MAX_HEAD
+    )
+    transport.write(request)
+    while True:
+        message, payload = await protocol.read()
+        if not 100 <= message.code < 200 or message.code == 101:  # RFC 9110 15.2: interim
+            break
+    received = bytearray()
+    async for chunk in payload.iter_any():
+        received += chunk
+        if len(received) > MAX_BODY:
+            raise TooLargeError
+    return Answer(message.code, message.raw_headers, bytes(received))
