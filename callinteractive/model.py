@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
@@ -247,14 +246,6 @@ class Site:
     def asks_for_certificates(self) -> bool:
         """Whether those who connect by TLS are asked for a certificate, which they need not have."""
         return any(trunk.tls_name for trunk in self.trunks)
-
-    @property
-    def names(self) -> frozenset[str]:
-        """The host names, not addresses, that calls are sent to: of trunks and of fixed phones. In lower case."""
-        uris = [uri for trunk in self.trunks for uri in trunk.to]
-        uris += [extension.contact for extension in self.extensions if extension.contact]
-        hosts = {re.split("[:;]", uri.partition(":")[2].rpartition("@")[2])[0].lower() for uri in uris}
-        return frozenset(host for host in hosts if re.search("[a-z]", host) and not host.startswith("["))
 
     @property
     def secret_variables(self) -> frozenset[str]:

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from callinteractive.certificate import is_for
 from callinteractive.model import Extension, Ivr, IvrFile, Site, Trunk
+from callinteractive.names import Names
 
 _Numbered = TypeVar("_Numbered", Ivr, Extension)
 
@@ -37,9 +38,29 @@ class Directory:
                 self._by_address.setdefault(address, []).append(extension)
         self.has_passwords = any(extension.password for extension in site.extensions)
         """Whether any extension may register."""
-        self._hosts = _configured_hosts(site)
         self._by_tls_name = {trunk.tls_name: trunk for trunk in site.trunks if trunk.tls_name}
+        self._named_phones = [extension for extension in site.extensions if extension.contact]
+        self._configured = self._by_address
+        self._hosts = self._configured_hosts = _configured_hosts(site)
+        self._learned: dict[str, set[IPv4Address | IPv6Address]] = {}
+        """What the trunks' host names lead to, by the trunk's name."""
         self._callers_at = lru_cache(maxsize=4096)(self._find_callers_at)
+
+    def learn(self, names: Names) -> None:
+        """What host names of the site lead to now."""
+        self._learned = {
+            trunk.name: {ip_address(text) for name in trunk.source_names for text in names.addresses.get(name, ())}
+            for trunk in self._trunks
+            if trunk.source_names
+        }
+        self._by_address = {address: list(extensions) for address, extensions in self._configured.items()}
+        for extension in self._named_phones:
+            for hop in names.hops.get(extension.contact or "", ()):
+                self._by_address.setdefault(ip_address(hop.host), []).append(extension)
+        hosts = {hop.host for hops in names.hops.values() for hop in hops}
+        hosts |= {host for addresses in names.addresses.values() for host in addresses}
+        self._hosts = self._configured_hosts | hosts
+        self._callers_at.cache_clear()
 
     def find_ivr(self, dialled: str, caller: Extension | None = None) -> FoundIvr | None:
         """The IVR that `dialled` leads to: by DID, by extended number, by short number."""
@@ -84,8 +105,11 @@ class Directory:
         address = _address(source_ip)
         if address is None:
             return [], None
-        trunk = next((trunk for trunk in self._trunks if any(address in net for net in trunk.sources)), None)
+        trunk = next((trunk for trunk in self._trunks if self._is_from(address, trunk)), None)
         return self._by_address.get(address, []), trunk
+
+    def _is_from(self, address: IPv4Address | IPv6Address, trunk: Trunk) -> bool:
+        return any(address in net for net in trunk.sources) or address in self._learned.get(trunk.name, ())
 
     def _find_did(self, dialled: str) -> str | None:
         """DIDs are the same with and without the leading + of an international number."""

@@ -16,7 +16,7 @@ from callinteractive.model import (
     Srtp,
     Trunk,
 )
-from callinteractive.spelling import check_extended, check_identifier, read_network, read_sip_uri
+from callinteractive.spelling import check_extended, check_identifier, read_sip_uri, read_source
 from callinteractive.tls_file import read_trunk_tls
 from callinteractive.trunk_file import TRUNK_KEYS, read_gateways, read_trunk_options
 
@@ -26,9 +26,11 @@ _LIMITS = ("max_calls", "max_setups_per_s")
 def read_trunk(value: Value) -> Trunk:
     keys = ("name", "from", "to", "identity", "trusted", "anchor_media", "media", "tls")
     section = value.section(*keys, *_LIMITS, *TRUNK_KEYS)
+    sources = [source for item in section["from"].items() if (source := read_source(item))]
     trunk = Trunk(
         name=section["name"].checked(check_identifier),
-        sources=tuple(network for item in section["from"].items() if (network := read_network(item))),
+        sources=tuple(source for source in sources if not isinstance(source, str)),
+        source_names=tuple(source for source in sources if isinstance(source, str)),
         to=read_gateways(section["to"]),
         identity=_identity(section["identity"]),
         is_trusted=section["trusted"].boolean(False),
@@ -39,7 +41,7 @@ def read_trunk(value: Value) -> Trunk:
         tls_name=read_trunk_tls(section["tls"]),
         **read_trunk_options(section),
     )
-    if not (trunk.sources or trunk.to or trunk.tls_name):
+    if not (sources or trunk.to or trunk.tls_name):
         value.wrong('needs from (["127.0.0.2/32"], whose calls are accepted), to ("sip:127.0.0.2:5080"), or both')
     return trunk
 

@@ -18,6 +18,8 @@ _DID = re.compile(r"\+?[0-9]{1,20}", re.ASCII)
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 _HOST = r"(?:[0-9A-Za-z.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])"
 """A host as a URI writes it; `socket_host` makes of it what a socket takes."""
+_NAME = re.compile(r"(?=.{1,253}\Z)(?:[0-9A-Za-z_](?:[0-9A-Za-z_-]{0,62})\.)+[A-Za-z][0-9A-Za-z-]{0,62}", re.ASCII)
+"""A host name with a dot at least: the last label has a letter first, so it is no address."""
 _INTERFACE = re.compile(
     r"(?:([0-9A-Za-z_-]{1,32})/)?([0-9A-Fa-f:.\[\]]{2,47})(?:!([0-9A-Fa-f:.\[\]]{2,47}))?", re.ASCII
 )
@@ -95,11 +97,15 @@ def read_host(value: Value, default: str) -> str:
     return address or default
 
 
-def read_network(value: Value) -> IPv4Network | IPv6Network | None:
+def read_source(value: Value) -> IPv4Network | IPv6Network | str | None:
+    """An address or a network; a host name is returned in lower case."""
+    text = value.text()
     try:
-        return ip_network(value.text())
+        return ip_network(text)
     except ValueError as error:
-        value.wrong(f'must be an address or a network like "127.0.0.2/32": {error}')
+        if _NAME.fullmatch(text):
+            return text.lower()
+        value.wrong(f'must be an address or a network like "127.0.0.2/32", or a host name: {error}')
         return None
 
 

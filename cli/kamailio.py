@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import sysconfig
 from collections import Counter
 from collections.abc import Iterable
@@ -13,8 +14,11 @@ from callinteractive.dispatcher import TRUNKS, sidecar_groups
 from callinteractive.edge import VARIABLE as EDGE
 from callinteractive.keys import VARIABLE
 from callinteractive.model import Address, Edge, Sidecar, Site, pools_of
+from callinteractive.names import Names, has_names, named_uris
 from cli import certificates, registrations, tls, versions
 from cli.key import shared_key
+from cli.known_names import probed
+from cli.known_names import read as read_names
 from cli.probe import answers_options
 from cli.process import ProcessSpec
 from cli.programs import locate
@@ -44,7 +48,7 @@ def kamailio_spec(
     run_dir = run_dir.resolve()
     workers = site.kamailio.workers or _workers()
     file = (state_dir or run_dir / "state").resolve() / (edge.name if len(site.edges) > 1 else "") / registrations.FILE
-    (run_dir / "dispatcher.list").write_text(_dispatcher_list(site), encoding="ascii")
+    (run_dir / "dispatcher.list").write_text(_dispatcher_list(site, read_names(run_dir)), encoding="ascii")
     if files := tls_files(site, site_path):
         tls.write_config(files, run_dir, asks=site.asks_for_certificates)
     return ProcessSpec(
@@ -74,8 +78,8 @@ def kamailio_spec(
             # Kept in the environment of a service, it lets dialogs outlive a restart of Kamailio.
             VARIABLE: shared_key(),
             **{name: os.environ[name] for name in site.secret_variables if name in os.environ},
-            # Only where the site names a host: without it Kamailio never asks a name server.
-            **({"CALLINTERACTIVE_NAMES": "1"} if site.names else {}),
+            # Only where the site names a host: who looks it up, beside Kamailio (kemi/companion.py).
+            **({"CALLINTERACTIVE_NAMES": "1", "CALLINTERACTIVE_PYTHON": sys.executable} if has_names(site) else {}),
         },
         ready=partial(answers_options, edge.udp_address),
         prepare=partial(registrations.make_ready, file, run_dir) if registrations.are_kept(site) else None,
@@ -98,12 +102,13 @@ def _corrupts_its_heap() -> bool:
     return versions.kamailio_version() < (6,)
 
 
-def _dispatcher_list(site: Site) -> str:
+def _dispatcher_list(site: Site, names: Names) -> str:
     """Lines of `group uri`. Sidecars share the calls in turn; trunks are tried in the order of the site file."""
     pools = pools_of(site.sidecars)
     groups = sidecar_groups(site.sidecars).items()
     lines = [f"{group} sip:{sidecar.address}" for name, group in groups for sidecar in by_turns(pools[name])]
-    lines += [f"{TRUNKS} {uri}" for trunk in site.trunks if trunk.is_probed for uri in trunk.to]
+    gateways = [uri for trunk in site.trunks if trunk.is_probed for uri in trunk.to if uri not in named_uris(site)]
+    lines += [f"{TRUNKS} {uri}" for uri in (*gateways, *probed(site, names))]
     return "\n".join((*lines, ""))
 
 

@@ -192,6 +192,16 @@ def reload_certificates(site_path: Path, run_dir: Path) -> None:
     sys.exit(command.run(site_path, run_dir))
 
 
+@main.command(hidden=True)
+@SITE
+@click.option("--run-dir", type=click.Path(file_okay=False, path_type=Path), required=True, help="That of Kamailio.")
+def resolve(site_path: Path, run_dir: Path) -> None:
+    """Look up the host names of site.yaml, again and again. Kamailio starts this itself."""
+    from cli import resolve as command
+
+    sys.exit(command.run(site_path, run_dir))
+
+
 @main.command()
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 def check(files: tuple[str, ...]) -> None:

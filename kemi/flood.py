@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 
 from callinteractive.model import Site
+from callinteractive.names import Names
 from callinteractive.numbers import Directory
 from kemi import ksr
 from kemi.guesses import has_proved
@@ -25,8 +26,13 @@ class Floods:
         self._directory = directory
         self.ours = {*(sidecar.address.host for sidecar in site.sidecars), *(listen.host for listen in site.listen)}
         """Sources that are not counted, as far as they have been seen."""
+        self._configured = frozenset(self.ours)
         self._second = 0
         self._packets: dict[str, int] = {}
+
+    def learn(self, _names: Names) -> None:
+        """The directory knows other sources now."""
+        self.ours.intersection_update(self._configured)
 
     def is_too_much(self) -> bool:
         """Whether the packet at hand is left unread."""

@@ -144,7 +144,7 @@ class Forks:
         if status > 100:
             index = ksr.branch_index()
             branch = transaction.branches.get(index)
-            nat.mark_reply(is_alias=branch is not None and nat.has_alias(branch.uri))
+            nat.mark_reply(is_alias=branch is not None and _is_behind_nat(branch.uri))
             if branch and branch.shift:
                 cseq.shift(-branch.shift)
             if status < 200:
@@ -236,6 +236,11 @@ class Forks:
         """Failure route: nobody has answered."""
         if transaction.is_anchored:
             self._media.release_all()
+
+
+def _is_behind_nat(uri: str) -> bool:
+    """A trunk's alias is what its name leads to."""
+    return nat.has_alias(uri) and not transaction.plans[uri].trunk
 
 
 def _try(uri: str) -> None:

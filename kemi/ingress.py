@@ -19,6 +19,7 @@ from kemi.facts import find_identity, new_call_id, parse_dialled, uri_parameters
 from kemi.guesses import has_proved, prove
 from kemi.ksr import Match
 from kemi.limits import Limits
+from kemi.names import NameFile
 from kemi.places import Places, host_of, is_address
 from kemi.record_route import Mark, RecordRoute
 from kemi.redirect import Redirects
@@ -52,12 +53,13 @@ class Ingress:
         transfer: Transfer,
         redirects: Redirects,
         limits: Limits,
+        names: NameFile,
     ) -> None:
         self._node = site.node
         self._anchors = site.anchors_media
         self._internal_calls = site.internal_calls
         self._sidecar_addresses = {sidecar.address for sidecar in site.sidecars}
-        self._names = site.names
+        self._names = names
         self._own_addresses = set(edge.udp_addresses)
         self._directory = directory
         self._contexts = contexts
@@ -124,8 +126,12 @@ class Ingress:
     def _check_target(self, mark: Mark, source: Address) -> None:
         """No request leads to somebody who is not in its dialog, nor makes us look up a name. Raises Refused."""
         target = host_of(ksr.next_hop())
-        if not is_address(target.host) and target.host not in self._names:
-            raise Refused(478, "Unresolvable Destination")
+        if not is_address(target.host):
+            hop = self._names.hop_of(target.host)
+            if hop is None:
+                raise Refused(478, "Unresolvable Destination")
+            ksr.set_destination(hop.uri)
+            target = Address(hop.host, hop.port)
         if source not in self._sidecar_addresses and not self._record_route.may_lead_to(mark, target):
             raise Refused(403, "Not In This Dialog")
 

@@ -629,6 +629,11 @@ def is_from_caller() -> bool:
     return KSR.rr.is_direction("downstream") > 0
 
 
+def set_destination(uri: str) -> None:
+    """Send the request there, whatever its Request-URI says."""
+    KSR.setdsturi(uri)
+
+
 def set_request_uri(uri: str) -> None:
     KSR.seturi(uri)
 

@@ -29,10 +29,12 @@ from callinteractive.numbers import Directory  # noqa: E402
 from kemi import cseq, identity, ksr, nat  # noqa: E402
 from kemi.anchor import MediaAnchor  # noqa: E402
 from kemi.challenge import Challenges  # noqa: E402
+from kemi.companion import Companion  # noqa: E402
 from kemi.flood import Floods  # noqa: E402
 from kemi.fork import Forks  # noqa: E402
 from kemi.ingress import Ingress  # noqa: E402
 from kemi.limits import Limits  # noqa: E402
+from kemi.names import NameFile  # noqa: E402
 from kemi.places import Places  # noqa: E402
 from kemi.record_route import RecordRoute  # noqa: E402
 from kemi.redirect import Redirects  # noqa: E402
@@ -146,10 +148,13 @@ class Callbacks:
         websockets: WebSockets,
         registrar: Registrar,
         tls_peers: TlsPeers,
+        names: NameFile,
     ) -> None:
         self._tls_peers = tls_peers
         self._websockets = websockets
         self._registrar = registrar
+        self._names = names
+        self._companion = Companion()
         self._floods = floods
         self._limits = limits
         self._ingress = ingress
@@ -171,9 +176,18 @@ class Callbacks:
         if self._floods.is_too_much():
             ksr.drop()
 
+    def ksr_companion(self, _message: object, _event: str) -> int:
+        """Each second, in a process of its own (kamailio.cfg)."""
+        try:
+            self._companion.keep()
+        except Exception as error:
+            log(error)
+        return 1
+
     @guarded(blame)
     def ksr_request_route(self) -> None:
         is_routed = False
+        self._names.refresh()
         try:
             self._ingress.route()
             is_routed = True
@@ -280,13 +294,16 @@ def compose(site: Site, ivr_file: IvrFile, key: bytes, edge: Edge | None = None)
     """
     edge = edge or site.edges[0]
     directory = Directory(site, ivr_file)
-    places = Places(site, edge)
+    places, floods = Places(site, edge), Floods(site, directory)
+    names = NameFile(site, Path(os.environ.get("CALLINTERACTIVE_RUN_DIR", ".")))
+    tls_peers = TlsPeers(site)
+    names.on_change += [directory.learn, places.learn, floods.learn, tls_peers.learn]
     record_route = RecordRoute(derive(key, ROUTES), places)
     media = MediaAnchor()
     limits = Limits(site.trunks)
     forks = Forks(media, record_route, Challenges(credentials_of(site, os.environ, _read_secret)), limits)
     registrar = Registrar(directory)
-    transfer = Transfer(site, directory, registrar.contacts_of, forks, Trunks(site, limits), edge)
+    transfer = Transfer(site, directory, registrar.contacts_of, forks, Trunks(site, limits, names), names, edge)
     sidecars = Sidecars(site.sidecars, ivr_file.contexts, derive(key, SIGNATURES), media)
     redirects = Redirects(sidecars, transfer, media, anchors=site.anchors_media)
     ingress = Ingress(
@@ -302,10 +319,21 @@ def compose(site: Site, ivr_file: IvrFile, key: bytes, edge: Edge | None = None)
         transfer=transfer,
         redirects=redirects,
         limits=limits,
+        names=names,
     )
-    floods, websockets = Floods(site, directory), WebSockets(site, _refusals)
     return Callbacks(
-        ingress, sidecars, redirects, forks, media, record_route, limits, floods, websockets, registrar, TlsPeers(site)
+        ingress,
+        sidecars,
+        redirects,
+        forks,
+        media,
+        record_route,
+        limits,
+        floods,
+        WebSockets(site, _refusals),
+        registrar,
+        tls_peers,
+        names,
     )
 
 

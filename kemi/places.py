@@ -8,6 +8,7 @@ from ipaddress import ip_address
 from typing import NamedTuple
 
 from callinteractive.model import Address, Edge, Site
+from callinteractive.names import Names
 
 SIDECAR = "sidecar"
 DEFAULT_PORT = 5060
@@ -33,12 +34,23 @@ class Places:
         self._phones = {extension.contact_host for extension in site.extensions} - {None}
         self._trunks = site.trunks
         self._gateways = {host_of(uri).host: trunk.name for trunk in site.trunks for uri in trunk.to}
+        self._learned: dict[str, str] = {}
+        """What the trunks' host names lead to: their names by address."""
         self.of = lru_cache(maxsize=4096)(self._of)
         """The place of an address."""
 
     def is_trunk(self, address: Address) -> bool:
         """Whether a carrier of ours is there."""
         return self.of(address).name.startswith("trunk ")
+
+    def learn(self, names: Names) -> None:
+        """What host names of the site lead to now."""
+        self._learned = {}
+        for trunk in self._trunks:
+            hosts = [hop.host for uri in trunk.to for hop in names.hops.get(uri, ())]
+            hosts += [host for name in trunk.source_names for host in names.addresses.get(name, ())]
+            self._learned |= dict.fromkeys(hosts, trunk.name)
+        self.of.cache_clear()
 
     def are_ours(self, address: Address) -> bool:
         """Whether we listen there."""
@@ -50,7 +62,7 @@ class Places:
         host = address.host
         if host in self._phones:
             return Place(host, True)
-        if name := self._gateways.get(host):
+        if name := self._gateways.get(host) or self._learned.get(host):
             return Place(f"trunk {name}", True)
         if is_address(host):
             ip = ip_address(host)

@@ -11,9 +11,11 @@ import time
 
 from callinteractive.certificate import is_for, names_of
 from callinteractive.model import Site
+from callinteractive.names import Names
 from callinteractive.tls_file import is_secure
 from kemi import ksr
 from kemi.contacts import host_of
+from kemi.nat import without_alias
 from kemi.transaction import transaction
 
 PROBER = "dispatcher"
@@ -30,9 +32,15 @@ class TlsPeers:
 
     def __init__(self, site: Site) -> None:
         gateways = [(uri, trunk.tls_name) for trunk in site.trunks for uri in trunk.to if is_secure(uri)]
-        self._names = {host_of(uri): name or host_of(uri) for uri, name in gateways}
-        """What has to be in its certificate, by the host of the gateway's URI."""
+        self._gateways = {uri: name or host_of(uri) for uri, name in gateways}
+        self._names = {host_of(uri): name for uri, name in self._gateways.items()}
+        """What has to be in its certificate, by the host of the gateway's URI, and by what its name leads to."""
         self._told: dict[str, float] = {}
+
+    def learn(self, names: Names) -> None:
+        """What host names of the site lead to now: the certificate has to be for the name (RFC 5922 4)."""
+        found = {hop.host: name for uri, name in self._gateways.items() for hop in names.hops.get(uri, ())}
+        self._names = found | {host_of(uri): name for uri, name in self._gateways.items()}
 
     def is_impostor_s_probe(self) -> bool:
         """Of any reply: whether it answers a probe in a carrier's place. If it is the carrier's, that is kept."""
@@ -52,7 +60,7 @@ class TlsPeers:
 
     def is_impostor_s(self, uri: str) -> bool:
         """Whether the reply at hand, to a request that was sent to `uri`, is not from who is meant."""
-        name = self._names.get(host_of(uri)) if self._names and is_secure(uri) else None
+        name = self._names.get(host_of(uri)) if self._names and is_secure(without_alias(uri)) else None
         if name is None:
             return False
         names = names_of(ksr.verified_certificate())

@@ -13,11 +13,12 @@ from callinteractive.headers import AnchorHeader, CallerHeader, CallHeader, Entr
 from callinteractive.identity import Identity
 from callinteractive.model import Edge, Extension, Site
 from callinteractive.numbers import Directory, FoundIvr
-from kemi import ksr
+from kemi import ksr, nat
 from kemi.anchor import Anchoring
 from kemi.conversion import Kind
 from kemi.facts import new_call_id, parse_address
 from kemi.fork import MOST_BRANCHES, BranchSpec, ForkOptions, Forks, Target, converting
+from kemi.names import NameFile
 from kemi.refusal import Refused
 from kemi.trunks import Trunks, TrunksFull
 
@@ -42,8 +43,10 @@ class Transfer:
         contacts_of: Callable[[Extension], list[str]],
         forks: Forks,
         trunks: Trunks,
+        names: NameFile,
         edge: Edge | None = None,
     ) -> None:
+        self._names = names
         self._site = site
         self._directory = directory
         self._contacts_of = contacts_of
@@ -165,10 +168,18 @@ class Transfer:
 
     def _phones_of(self, extension: Extension, number: str, anchoring: Anchoring, offered: Kind) -> list[Target]:
         """A target for each of its phones: they ring at once. `number` is what was dialled."""
-        uris = [extension.contact] if extension.contact else self._contacts_of(extension)
+        contact = extension.contact
+        hops = self._names.hops(contact) if contact else None
+        if contact and hops is not None:  # one after the other: they are one phone's
+            targets = [[nat.with_alias(contact, hop.uri) for hop in hops]] if hops else []
+        else:
+            targets = [[uri] for uri in ([contact] if contact else self._contacts_of(extension))]
         return [
-            (converting(BranchSpec(uri, number=number, is_extension=True), extension, anchoring, offered),)
-            for uri in uris
+            tuple(
+                converting(BranchSpec(uri, number=number, is_extension=True), extension, anchoring, offered)
+                for uri in uris
+            )
+            for uris in targets
         ]
 
     def _ivr_target(

@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 from urllib.parse import quote
 
 from callinteractive.digest import Credentials
 from callinteractive.dispatcher import TRUNKS
 from callinteractive.model import Site, Trunk
 from callinteractive.tls_file import is_secure
-from kemi import ksr
+from kemi import ksr, nat
 from kemi.anchor import Anchoring
 from kemi.conversion import Kind
 from kemi.fork import BranchSpec, converting
 from kemi.limits import Limits
+from kemi.names import NameFile
 from kemi.refusal import Refused
 from kemi.resting import is_resting
 from kemi.tls_peer import has_proved
@@ -39,10 +41,19 @@ class NoneProved(TrunksFull):
         super().__init__("no trunk has shown its certificate yet; the log says why if one is refused")
 
 
+class Gateway(NamedTuple):
+    """One address of a trunk. `uri` is for the INVITE, `probed` is what the dispatcher knows."""
+
+    trunk: Trunk
+    uri: str
+    probed: str
+
+
 class Trunks:
     """The trunks that calls go out by."""
 
-    def __init__(self, site: Site, limits: Limits) -> None:
+    def __init__(self, site: Site, limits: Limits, names: NameFile) -> None:
+        self._names = names
         self._trunks = tuple(trunk for trunk in site.trunks if trunk.to)
         self._limits = limits
 
@@ -51,27 +62,36 @@ class Trunks:
         free = [trunk for trunk in self._trunks if self._limits.has_room(trunk)]
         if self._trunks and not free:
             raise TrunksFull
-        gateways = [(trunk, uri) for trunk in free for uri in trunk.to]
-        alive = [(trunk, uri) for trunk, uri in gateways if _is_alive(trunk, uri)]
+        gateways = [gateway for trunk in free for gateway in self._gateways_of(trunk, number)]
+        alive = [gateway for gateway in gateways if _is_alive(gateway)]
         # Where TLS is wanted, nobody gets a call who has not shown his certificate.
-        usable = alive or [(trunk, uri) for trunk, uri in gateways if not is_secure(uri)]
+        usable = alive or [gateway for gateway in gateways if not is_secure(gateway.probed)]
         if gateways and not usable:
             raise NoneProved
         return [
             converting(
                 BranchSpec(
-                    _at_gateway(trunk.number.apply(number), uri),
-                    identity=trunk.identity,
-                    number=number,
-                    trunk=trunk.name,
-                    is_probed=trunk.is_probed,
+                    uri, identity=trunk.identity, number=number, trunk=trunk.name, is_probed=trunk.is_probed
                 ),
                 trunk,
                 anchoring,
                 offered,
             )
-            for trunk, uri in usable
+            for trunk, uri, _ in usable
         ]
+
+    def _gateways_of(self, trunk: Trunk, number: str) -> list[Gateway]:
+        found = []
+        for uri in trunk.to:
+            sent = _at_gateway(trunk.number.apply(number), uri)
+            hops = self._names.hops(uri)
+            if hops is None:
+                found.append(Gateway(trunk, sent, uri))
+            elif hops:
+                found += [Gateway(trunk, nat.with_alias(sent, hop.uri), hop.uri) for hop in hops]
+            else:
+                ksr.log_warning(f"trunk {trunk.name}: {uri} is left out: its name has not been found yet")
+        return found
 
 
 def credentials_of(
@@ -87,10 +107,11 @@ def credentials_of(
     }
 
 
-def _is_alive(trunk: Trunk, uri: str) -> bool:
-    if trunk.is_probed:
-        return ksr.is_alive(TRUNKS, uri) and (not is_secure(uri) or has_proved(uri))
-    return not is_resting(uri, time.time())
+def _is_alive(gateway: Gateway) -> bool:
+    if gateway.trunk.is_probed:
+        probed = gateway.probed
+        return ksr.is_alive(TRUNKS, probed) and (not is_secure(probed) or has_proved(probed))
+    return not is_resting(gateway.uri, time.time())
 
 
 def _at_gateway(number: str, uri: str) -> str:

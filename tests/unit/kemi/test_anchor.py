@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from callinteractive.config import load_ivr_file, load_site
@@ -12,6 +14,7 @@ from kemi.challenge import Challenges
 from kemi.fork import Forks
 from kemi.ksr import Route
 from kemi.limits import Limits
+from kemi.names import NameFile
 from kemi.places import Places
 from kemi.record_route import RecordRoute
 from kemi.transaction import transaction
@@ -213,7 +216,8 @@ def start(
     for header in (CallHeader(FACTS), CALLER, TransferHeader(numbers, 5, early_media)):
         ksr.headers[header.NAME] = str(header)
     directory = Directory(site, load_ivr_file(IVR, "ivr.yaml"))
-    transfer = Transfer(site, directory, lambda _: [], forks, Trunks(site, Limits()))
+    names = NameFile(site, Path())
+    transfer = Transfer(site, directory, lambda _: [], forks, Trunks(site, Limits(), names), names)
     transfer.start(anchoring, for_caller=anchoring is not Anchoring.NEVER)
 
 

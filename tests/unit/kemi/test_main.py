@@ -19,6 +19,7 @@ from kemi.ingress import Ingress
 from kemi.ksr import Route
 from kemi.limits import Limits
 from kemi.main import Callbacks
+from kemi.names import NameFile
 from kemi.record_route import RecordRoute
 from kemi.redirect import Redirects
 from kemi.refusal import Answered, Refused
@@ -31,7 +32,8 @@ from tests.unit.kemi.fake_ksr import FakeKsr
 from tests.unit.kemi.test_ingress import IVR, SITE
 
 KINDS = (
-    Ingress, Sidecars, Redirects, Forks, MediaAnchor, RecordRoute, Limits, Floods, WebSockets, Registrar, TlsPeers
+    Ingress, Sidecars, Redirects, Forks, MediaAnchor, RecordRoute, Limits, Floods, WebSockets, Registrar, TlsPeers,
+    NameFile,
 )  # fmt: skip
 NOT_UTF8 = UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid")
 BOOM = RuntimeError("boom")
@@ -53,6 +55,7 @@ class Rooms:
             self.websockets,
             self.registrar,
             self.tls_peers,
+            self.names,
         ) = (create_autospec(kind, instance=True) for kind in KINDS)
         self.tls_peers.is_impostor_s_probe.return_value = False
         self.tls_peers.is_impostor_s_reply.return_value = False
@@ -68,6 +71,7 @@ class Rooms:
             self.websockets,
             self.registrar,
             self.tls_peers,
+            self.names,
         )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from callinteractive.config import load_ivr_file, load_site
@@ -15,6 +17,7 @@ from kemi.anchor import Anchoring, MediaAnchor
 from kemi.challenge import Challenges
 from kemi.fork import Forks
 from kemi.limits import Limits
+from kemi.names import NameFile
 from kemi.places import Places
 from kemi.record_route import RecordRoute
 from kemi.transfer import Transfer
@@ -58,7 +61,9 @@ def start(
 
     for header in (CallHeader(FACTS), CALLER, TransferHeader(numbers, timeout_s, early_media)):
         ksr.headers[header.NAME] = str(header)
-    Transfer(loaded, directory, contacts_of, FORKS, Trunks(loaded, Limits())).start(Anchoring.NEVER, for_caller=False)
+    names = NameFile(loaded, Path())
+    transfer = Transfer(loaded, directory, contacts_of, FORKS, Trunks(loaded, Limits(), names), names)
+    transfer.start(Anchoring.NEVER, for_caller=False)
     return [uri for (uri,) in ksr.called("seturi") + ksr.called("corex.append_branch_uri")]
 
 

@@ -1,0 +1,143 @@
+"""Keeps what the host names of site.yaml lead to, for Kamailio (`callinteractive.names`).
+
+Kamailio starts it and starts it again (`kemi.companion`). Each name has a task of its own, so that a silent name server
+stops nothing. What was found last stays until something else is found, however long the name server is gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from pathlib import Path
+
+from callinteractive.dispatcher import TRUNKS
+from callinteractive.edge import own_edge
+from callinteractive.model import Site
+from callinteractive.names import named_sources, named_uris, target_of
+from cli.files import read_site
+from cli.known_names import probed, read, write
+from cli.lookup import Found, Lookup, LookupFailed
+from cli.programs import locate
+
+LEAST_S, MOST_S = 5, 3600
+"""Between two look-ups of a name, whatever its time to live."""
+RETRY_S = 5
+"""After a look-up that failed."""
+COMMAND_S = 5.0
+CHANGE_PAUSE_S = 1.1
+"""Kamailio takes one change of its dispatcher in a second."""
+_TRIES = 5
+
+
+def run(site_path: Path, run_dir: Path) -> int:
+    site, findings = read_site(site_path)
+    if site is None:
+        print("\n".join(map(str, findings)), file=sys.stderr)
+        return os.EX_CONFIG
+    asyncio.run(Keeper(site, run_dir).run())
+    return 0
+
+
+class Keeper:
+    """Looks the names up and writes them down."""
+
+    def __init__(self, site: Site, run_dir: Path, lookup: Lookup | None = None) -> None:
+        self._site = site
+        self._run_dir = run_dir
+        self._lookup = lookup or Lookup(_transports(site))
+        self._names = read(run_dir)
+        self._failing: set[str] = set()
+        self._changed = asyncio.Event()
+
+    async def run(self) -> None:
+        """For ever."""
+        async with asyncio.TaskGroup() as group:
+            for uri in named_uris(self._site):
+                group.create_task(self._keep(uri, lambda uri=uri: self._lookup.hops(target_of(uri)), self._set_hops))  # type: ignore[misc]
+            for name in named_sources(self._site):
+                group.create_task(self._keep(name, lambda name=name: self._lookup.addresses(name), self._set_addresses))  # type: ignore[misc]
+            group.create_task(self._write())
+
+    async def _keep(self, what: str, find: Callable[[], Awaitable[Found]], put: Callable[[str, Found], None]) -> None:
+        while True:
+            try:
+                found = await find()
+            except LookupFailed as error:
+                if what not in self._failing:
+                    known = what in self._names.hops or what in self._names.addresses
+                    kept = "what was found before stays" if known else "nothing is known of it yet"
+                    _say(f"WARNING: {what}: its name can't be looked up ({error}); {kept}")
+                self._failing.add(what)
+                await asyncio.sleep(RETRY_S)
+                continue
+            if what in self._failing:
+                self._failing.discard(what)
+                _say(f"{what}: its name can be looked up again")
+            put(what, found)
+            await asyncio.sleep(min(max(found.ttl_s, LEAST_S), MOST_S) * random.uniform(0.9, 1.0))
+
+    def _set_hops(self, uri: str, found: Found) -> None:
+        hops = tuple(sorted(found.hops))
+        if self._names.hops.get(uri) != hops:
+            self._names = replace(self._names, hops={**self._names.hops, uri: hops})
+            _say(f"{uri} leads to {', '.join(hop.uri for hop in hops)}")
+            self._changed.set()
+
+    def _set_addresses(self, name: str, found: Found) -> None:
+        addresses = tuple(sorted({hop.host for hop in found.hops}))
+        if addresses and self._names.addresses.get(name) != addresses:
+            self._names = replace(self._names, addresses={**self._names.addresses, name: addresses})
+            _say(f"{name} is {', '.join(addresses)}")
+            self._changed.set()
+
+    async def _write(self) -> None:
+        """First Kamailio's dispatcher gets what is new, then the workers, then the dispatcher loses what is old."""
+        known = probed(self._site, read(self._run_dir))
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            wanted = probed(self._site, self._names)
+            for uri in wanted:
+                if uri not in known:
+                    await self._tell_dispatcher("add", uri)
+            write(self._run_dir, self._names)
+            for uri in known:
+                if uri not in wanted:
+                    await self._tell_dispatcher("remove", uri)
+            known = wanted
+
+    async def _tell_dispatcher(self, what: str, uri: str) -> None:
+        command = (locate("kamcmd"), "-s", f"unix:{self._run_dir}/ctl", f"dispatcher.{what}", str(TRUNKS), uri)
+        for _ in range(_TRIES):
+            said = await _output_of(command)
+            await asyncio.sleep(CHANGE_PAUSE_S)
+            if "Ok." in said:
+                return
+        _say(f"WARNING: Kamailio does not {what} {uri} to its dispatcher: {said[:200].strip()}")
+
+
+def _transports(site: Site) -> list[str]:
+    """Those that Kamailio speaks, UDP first."""
+    edge = own_edge(site, os.environ)
+    spoken = {listen.transport for listen in edge.listen}
+    return [transport for transport in ("udp", "tcp", "tls") if transport in spoken]
+
+
+async def _output_of(command: tuple[str, ...]) -> str:
+    try:
+        async with asyncio.timeout(COMMAND_S):
+            child = await asyncio.create_subprocess_exec(
+                *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+            )
+            output, _ = await child.communicate()
+    except (OSError, TimeoutError) as error:
+        return str(error) or "no answer"
+    return output.decode(errors="replace")
+
+
+def _say(text: str) -> None:
+    print(f"names: {text}", file=sys.stderr, flush=True)
