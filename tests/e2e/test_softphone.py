@@ -55,7 +55,8 @@ async def test_it_hangs_up(softphone: Baresip) -> None:
     await softphone.connected()
     await softphone.hears_tone(MENU_HZ)
     await softphone.hangs_up()
-    assert softphone.answers("BYE") == [200]
+    # For the phone the call is over when it has sent the BYE.
+    await until(lambda: softphone.answers("BYE") == [200], 5, "the answer to its BYE")
 
 
 @pytest.mark.parametrize("who", ["caller", "softphone"])
@@ -83,6 +84,7 @@ async def test_it_holds_and_resumes(web: FakeWebApp, call: PlaceCall, caller: st
         await phone.answered()
         await softphone.rings()
         await softphone.picks_up()
+        await softphone.connected()
         await phone.sound.hear_tone(SPEAKS_HZ)
         softphone.holds()
         await until(lambda: softphone.answers("INVITE").count(200) == 1, 5, "the answer to the hold")
@@ -154,4 +156,4 @@ async def test_it_transfers_whom_it_is_connected_with(
         await softphone.call_ended()
         await phone.sound.hear_tone(MENU_HZ)
         await phone.hang_up()
-    assert softphone.answers("REFER") == [202]
+    await until(lambda: softphone.answers("REFER") == [202], 5, "the answer to its REFER")
