@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from callinteractive.headers import AnsweredHeader
 from callinteractive.identity import Identity
@@ -168,15 +168,16 @@ class Forks:
     def _on_success(self, index: int) -> None:
         _tell(index, "answered")
         nat.name_callee()
-        branch = transaction.branches.get(index)
-        if branch and (told := transaction.plans[branch.uri].answered):
-            # Where its media is anchored, its packets come from RTPengine.
-            who = replace(AnsweredHeader.parse(told), source="" if branch.media else ksr.source()[0])
-            ksr.append_headers(f"{who.NAME}: {who}\r\n")
-        if branch:
-            self._limits.answer_out(transaction.plans[branch.uri].trunk, index)
-        if transaction.differs_in_from and (from_ := transaction.plans[transaction.branches[index].uri].from_):
-            ksr.keep_replaced_from(from_)
+        if (branch := transaction.branches.get(index)) is not None:
+            plan = transaction.plans[branch.uri]
+            if plan.tells:
+                # Where its media is anchored, its packets come from RTPengine.
+                source = "" if branch.media else ksr.source()[0]
+                who = AnsweredHeader(plan.tells, plan.is_extension, source)
+                ksr.append_headers(f"{who.NAME}: {who}\r\n")
+            self._limits.answer_out(plan.trunk, index)
+            if plan.from_ and transaction.differs_in_from:
+                ksr.keep_replaced_from(plan.from_)
         if not transaction.is_anchored:
             return
         if not transaction.is_answered:
@@ -282,8 +283,6 @@ def _plan_branches(targets: Sequence[Target], options: ForkOptions) -> None:
             view = views[spec.identity]
             lines = spec.headers + view.lines
             label = f"{options.call_id}: {spec.number}" if spec.number else ""
-            tells = options.tells_who and spec.number
-            answered = str(AnsweredHeader(spec.number, spec.is_extension)) if tells else ""
             transaction.plans[spec.uri] = BranchPlan(
                 view.from_ or own,
                 lines,
@@ -291,8 +290,9 @@ def _plan_branches(targets: Sequence[Target], options: ForkOptions) -> None:
                 spec.is_spiral,
                 spec.is_anchored,
                 label,
-                answered,
-                spec.trunk,
+                tells=spec.number if options.tells_who else "",
+                is_extension=spec.is_extension,
+                trunk=spec.trunk,
                 is_probed=spec.is_probed,
                 sides=spec.sides,
             )

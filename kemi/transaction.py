@@ -20,9 +20,9 @@ class BranchPlan(NamedTuple):
     `from_`: the caller to show, None for the INVITE's own From. `lines`: header lines that only this branch has.
     `next_uri`: what to try if it fails, empty for nothing. `is_spiral`: it leads to ourselves. `is_anchored`: its media
     goes through RTPengine, which converts `sides`. `label`: what the log calls it, empty where another transaction
-    tells. `answered`: the value of X-CI-Answered for its 200, empty where nobody is told. `trunk`: the name of the
-    trunk that it leads to, empty for none; `is_probed`: as there. `proofs`: how often it has been sent again with
-    credentials.
+    tells. `tells`: the number that X-CI-Answered names with its 200, empty where nobody is told; `is_extension`: it is
+    one of ours. `trunk`: the name of the trunk that it leads to, empty for none; `is_probed`: as there. `proofs`: how
+    often it has been sent again with credentials.
     """
 
     from_: From | None
@@ -31,7 +31,8 @@ class BranchPlan(NamedTuple):
     is_spiral: bool
     is_anchored: bool
     label: str = ""
-    answered: str = ""
+    tells: str = ""
+    is_extension: bool = False
     trunk: str = ""
     proofs: int = 0
     is_probed: bool = True

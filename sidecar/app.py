@@ -25,7 +25,7 @@ from sidecar.media.engines import Engines
 from sidecar.media.sounds import SoundLibrary, cache_of_user
 from sidecar.metrics import Metrics
 from sidecar.rtpengine_metrics import EngineCounters, RtpengineMetrics
-from sidecar.trust import Refusals, Trust
+from sidecar.trust import Trust
 from sidecar.webhook import Webhook
 
 LOG = structlog.get_logger()
@@ -92,9 +92,8 @@ class Sidecar:
         self._ivr_file = ivr_file
         self._index = index
         self._own = site.sidecars[index]
-        self._refusals = Refusals()
         self._edges = Edges(site.edges, self._own.address.host)
-        self._trust = Trust(self._edges, derive(key, SIGNATURES), self._refusals)
+        self._key = derive(key, SIGNATURES)
         self._unacknowledged = Unacknowledged(self._own.max_unacknowledged)
         self._calls: set[asyncio.Task[None]] = set()
         self._stop = asyncio.Event()
@@ -135,7 +134,7 @@ class Sidecar:
         stack.push_async_callback((await self._metrics.serve(self._own.metrics)).cleanup)
         config = sip.UaConfig(trying_delay_s=TRYING_DELAY_S, trying_repeat_s=TRYING_REPEAT_S)
         transport = await sip.Transport.open(self._own.address, self._on_invite, config)
-        transport.agent.guard = self._trust
+        transport.agent.guard = Trust(self._edges, self._key, transport.agent.refusals)
         transport.agent.admit = Admission(
             transport.waited_s,
             lambda: engines.backlog,
@@ -167,20 +166,20 @@ class Sidecar:
             resumption = _resumption(invite)
         except HeaderError as error:
             change = "run the same release of this software as Kamailio does"
-            self._refusals.tell(400, invite.request, str(error), change)
+            self._services.agent.refusals.note(invite.request, 400, str(error), change)
             leg.reject(400, "Missing Or Bad X-CI Header")
             return
         ivr = self._ivrs.get(entry.ivr)
         if ivr is None:
             change = "give this sidecar the same ivr.yaml as Kamailio, and restart both"
-            self._refusals.tell(404, invite.request, f"there is no IVR {entry.ivr!r} here", change)
+            self._services.agent.refusals.note(invite.request, 404, f"there is no IVR {entry.ivr!r} here", change)
             leg.reject(404)
             return
         try:
             call = Call(self._services, leg, invite, facts, ivr, resumption or entry)
         except ScriptStateError as error:
             change = "give all sidecars the same release and the same ivr.yaml, and restart them"
-            self._refusals.tell(500, invite.request, str(error), change)
+            self._services.agent.refusals.note(invite.request, 500, str(error), change)
             leg.reject(500)
             return
         self._metrics.count_call()

@@ -6,9 +6,6 @@ Without both, whoever reaches the sidecar's port could name any script, URL and 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-
-import structlog
 
 from callinteractive.errors import HeaderError
 from callinteractive.keys import VARIABLE
@@ -16,42 +13,11 @@ from callinteractive.signature import SIGNED, WINDOW_S, SignatureHeader
 from sidecar import sip
 from sidecar.edges import Edges
 
-LOG = structlog.get_logger()
-TOLD_AT_ONCE = 10
-TOLD_EVERY_S = 5.0
-"""A stranger can cause so many log lines in a row; from then on one in this time, which counts those left out."""
-
-
-class Refusals:
-    """Log lines about refused requests, as many as a stranger may cause."""
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._allowed = float(TOLD_AT_ONCE)
-        self._since = clock()
-        self._left_out = 0
-
-    def tell(self, code: int, request: sip.Request, reason: str, change: str) -> None:
-        """Log one refusal: who sent it, which number it asks for, why it is refused and what to change."""
-        now = self._clock()
-        self._allowed = min(TOLD_AT_ONCE, self._allowed + (now - self._since) / TOLD_EVERY_S)
-        self._since = now
-        if self._allowed < 1:
-            self._left_out += 1
-            return
-        self._allowed -= 1
-        more = {"not_logged": self._left_out} if self._left_out else {}
-        self._left_out = 0
-        LOG.warning(
-            "refused", code=code, method=request.method, source=str(request.source), number=request.uri[:128],
-            reason=reason, change=change, **more,
-        )  # fmt: skip
-
 
 class Trust:
     """Asked by the user agent about every message (`sip.Guard`)."""
 
-    def __init__(self, edges: Edges, key: bytes, refusals: Refusals) -> None:
+    def __init__(self, edges: Edges, key: bytes, refusals: sip.RefusalLog) -> None:
         """`edges`: where this site's Kamailios listen, and therefore send from. `key`: `keys.SIGNATURES`."""
         self._key = key
         self._refusals = refusals
@@ -63,8 +29,8 @@ class Trust:
             # A health check asks from anywhere, and learns nothing that a port scan does not tell.
             if request.method == "OPTIONS" and request.to.tag is None:
                 return True
-            self._refusals.tell(
-                403, request, "not from our Kamailio",
+            self._refusals.note(
+                request, 403, "not from our Kamailio",
                 "the listen addresses in site.yaml must be those that Kamailio sends from; nobody else may send here",
             )  # fmt: skip
             return False
@@ -73,7 +39,7 @@ class Trust:
         reason = self._mistrust(request)
         if reason is None:
             return True
-        self._refusals.tell(403, request, reason, f"give Kamailio and the sidecars the same {VARIABLE}")
+        self._refusals.note(request, 403, reason, f"give Kamailio and the sidecars the same {VARIABLE}")
         return False
 
     def _mistrust(self, invite: sip.Request) -> str | None:

@@ -63,6 +63,7 @@ from sidecar.sip.dialog.events import (
     Responder,
 )
 from sidecar.sip.dialog.info import dtmf_relay
+from sidecar.sip.dialog.refusal_log import RefusalLog
 from sidecar.sip.errors import LegStateError, MalformedError, SipError
 from sidecar.sip.message.message import Headers, Request, Response
 from sidecar.sip.transport import Transport
@@ -90,6 +91,7 @@ __all__ = [
     "ReOffered",
     "ReferralResponder",
     "Referred",
+    "RefusalLog",
     "Rejected",
     "Request",
     "Responder",

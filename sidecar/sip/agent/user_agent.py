@@ -17,6 +17,7 @@ from sidecar.sip.dialog.capabilities import ACCEPT_SDP, ALLOW, SUPPORTED
 from sidecar.sip.dialog.core import Core, Wire, checked, new_tag
 from sidecar.sip.dialog.dialog import DialogId
 from sidecar.sip.dialog.events import Listener
+from sidecar.sip.dialog.refusal_log import RefusalLog
 from sidecar.sip.errors import MalformedError
 from sidecar.sip.message.check import answerable, check_response, find_fault
 from sidecar.sip.message.headers import parse_name_addr
@@ -84,6 +85,11 @@ class UserAgent:
         self._on_invite = on_invite
         self._core = Core(local, config, wire)
         self._secret = secrets.token_bytes(16)
+
+    @property
+    def refusals(self) -> RefusalLog:
+        """Where refusals are told, for those of the transaction user too: all share one bound."""
+        return self._core.refusals
 
     @property
     def counters(self) -> Counters:

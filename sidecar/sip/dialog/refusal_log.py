@@ -6,8 +6,9 @@ import structlog
 
 from sidecar.sip.message.message import Request
 
-PER_S = 10
-"""A peer that sends nonsense must not fill the disk: more lines than this within a second are only counted."""
+AT_ONCE = 10
+PER_S = 1
+"""Nonsense must not fill the disk: so many lines in a row, then so many a second. The next line counts the rest."""
 
 LOG = structlog.get_logger()
 
@@ -29,25 +30,21 @@ _CHANGES = {
 
 
 class RefusalLog:
-    """now: seconds of a monotonic clock."""
+    """The lines of one sidecar. now: seconds of a monotonic clock."""
 
-    __slots__ = ("_left", "_left_out", "_now", "_second")
+    __slots__ = ("_allowed", "_left_out", "_now", "_since")
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
-        self._second = -1
-        self._left = PER_S
+        self._allowed = float(AT_ONCE)
+        self._since = now()
         self._left_out = 0
 
     def note(self, request: Request, status: int, reason: str = "", change: str = "") -> None:
         """reason, change: what is more to the point than the status alone."""
-        second = int(self._now())
-        if second != self._second:
-            self._second, self._left = second, PER_S
-        if not self._left:
+        if not self._may_write():
             self._left_out += 1
             return
-        self._left -= 1
         more = {"left_out": self._left_out} if self._left_out else {}
         self._left_out = 0
         LOG.warning(
@@ -55,3 +52,12 @@ class RefusalLog:
             reason=reason or request.method[:40], change=change or _CHANGES.get(status, ""),
             sip_call_id=(request.header("call-id") or "")[:200], **more,
         )  # fmt: skip
+
+    def _may_write(self) -> bool:
+        now = self._now()
+        self._allowed = min(AT_ONCE, self._allowed + (now - self._since) * PER_S)
+        self._since = now
+        if self._allowed < 1:
+            return False
+        self._allowed -= 1
+        return True

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from functools import partial
-from typing import Any
 
 import pytest
 import structlog
@@ -14,19 +13,12 @@ from callinteractive.model import Address, Edge, Listen
 from callinteractive.signature import SIGNED, WINDOW_S, SignatureHeader
 from sidecar import sip
 from sidecar.edges import Edges
-from sidecar.trust import TOLD_AT_ONCE, TOLD_EVERY_S, Refusals, Trust
+from sidecar.trust import Trust
 
 KEY = bytes(range(32))
 PROXY = Address("127.0.0.1", 5060)
 LISTENS = (Listen("udp", *PROXY), Listen("tcp", "127.0.0.9", 5060))
 PRIVATE = {CallHeader.NAME: "call", EntryHeader.NAME: "entry"}
-
-
-class Clock:
-    now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def request(
@@ -47,7 +39,7 @@ def signed(age_s: float = 0, call_id: str = "some-call", **changed: str) -> dict
 
 @pytest.fixture
 def trust() -> Trust:
-    return Trust(Edges([Edge("edge", LISTENS)], "127.0.0.1"), KEY, Refusals())
+    return Trust(Edges([Edge("edge", LISTENS)], "127.0.0.1"), KEY, sip.RefusalLog(time.monotonic))
 
 
 def test_a_call_that_kamailio_has_signed_is_taken(trust):
@@ -101,17 +93,3 @@ def test_a_health_check_may_come_from_anywhere(trust):
 def test_in_a_dialog_the_source_decides(trust):
     for method in ("INVITE", "BYE", "ACK", "INFO", "UPDATE"):
         assert trust.takes(request(method, tag="ours"))
-
-
-def test_a_stranger_causes_few_lines_and_they_count_the_rest():
-    clock: Any = Clock()
-    refusals = Refusals(clock)
-    with structlog.testing.capture_logs() as log:
-        for _ in range(1000):
-            refusals.tell(403, request(), "why", "what")
-        assert len(log) == TOLD_AT_ONCE
-        clock.now += TOLD_EVERY_S
-        refusals.tell(403, request(), "why", "what")
-        refusals.tell(403, request(), "why", "what")
-    assert log[-1]["not_logged"] == 1000 - TOLD_AT_ONCE
-    assert len(log) == TOLD_AT_ONCE + 1

@@ -35,4 +35,6 @@ def test_lines_of_a_flood_are_bounded_and_counted() -> None:
         assert len(logs) == 10
         world.advance(1)
         world.receive(flood)
+        world.receive(flood)
+    assert len(logs) == 11
     assert logs[-1]["left_out"] == 990
