@@ -15,7 +15,7 @@ class Fetched:
     content_type: str | None = None
 
 
-FetchOutcome = Literal["timeout", "unreachable", "too_large", "redirect", "protocol"]
+FetchOutcome = Literal["timeout", "unreachable", "too_large", "redirect", "protocol", "too_long"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,7 @@ class FetchFailed:
     | `unreachable` | the connection was refused or broke |
     | `too_large` | the body is longer than `response.MAX_BODY` |
     | `redirect` | more redirects than a request may follow |
+    | `too_long` | nothing was sent: with its variables the URL is longer than `request.MAX_URL` |
     | `protocol` | what came is not HTTP, or a redirect to something that is no URL |
     """
 

@@ -20,6 +20,11 @@ Jumps = list[tuple[Value, tuple[str, str]]]
 """Where rules jump to: the rule, a context and an option."""
 
 
+def is_ivr_file(name: str) -> bool:
+    """Whether a file of that name in a folder of IVRs counts: not the hidden ones of editors and of `git`."""
+    return name.endswith(".yaml") and not name.startswith(".")
+
+
 def load_ivr_file(text: str, filename: str) -> IvrFile:
     """Read ivr.yaml. Raises ConfigError with all findings."""
     return load_ivr_files({filename: text})

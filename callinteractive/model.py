@@ -226,6 +226,8 @@ class Site:
     """Whether an extension may call another one by its number (C8)."""
     web_origins: tuple[str, ...] = ()
     """The web pages that may open a WebSocket, by their origin (RFC 6454); none: all pages."""
+    refer: bool = True
+    """Whether a phone of an extension may transfer a call by REFER (RFC 3515)."""
 
     @property
     def listen(self) -> tuple[Listen, ...]:

@@ -12,7 +12,7 @@ VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _VARIABLE = re.compile(r"\$(" + VARIABLE_NAME.pattern + ")", re.ASCII)
 FORM = "application/x-www-form-urlencoded"
 MAX_URL = 8000
-"""Characters of a URL as it is written. RFC 9110 4.1 lets every server expect so many, and few take more."""
+"""Characters of a URL, as it is written and as it is sent. RFC 9110 4.1 asks servers for so many; few take more."""
 _RESERVED = re.compile(r"[^A-Za-z0-9_.~-]", re.ASCII)
 """All but what RFC 3986 2.3 lets stand."""
 _SHORT = 64

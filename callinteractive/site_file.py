@@ -25,6 +25,7 @@ SITE_KEYS = (
     "sounds",
     "defaults",
     "internal_calls",
+    "refer",
     "tls",
     "web_origins",
 )
@@ -50,6 +51,7 @@ def load_site(text: str, filename: str) -> Site:
         sounds=root["sounds"].text("./sounds"),
         defaults=_defaults(root["defaults"]),
         internal_calls=root["internal_calls"].boolean(True),
+        refer=root["refer"].boolean(True),
         tls=read_tls(root["tls"]),
         web_origins=tuple(item.checked(check_origin) for item in root["web_origins"].items()),
     )

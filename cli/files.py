@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from callinteractive.config import load_ivr_files, load_site
+from callinteractive.config import is_ivr_file, load_ivr_files, load_site
 from callinteractive.errors import ConfigError, Finding
 from callinteractive.model import IvrFile, Site
 
@@ -48,7 +48,7 @@ def files_of(path: Path) -> list[Path]:
     """The file itself; of a folder its *.yaml in the order of their names, without hidden ones (of editors)."""
     if not path.is_dir():
         return [path]
-    return sorted(path.glob("[!.]*.yaml"))
+    return sorted(file for file in path.iterdir() if is_ivr_file(file.name))
 
 
 def decode(data: bytes, filename: str) -> tuple[str | None, list[Finding]]:

@@ -28,7 +28,7 @@ from kemi.registrar import Registrar
 from kemi.sidecars import Sidecars
 from kemi.transfer import Transfer
 
-ALLOW = "Allow: INVITE, ACK, CANCEL, BYE, OPTIONS, UPDATE, PRACK, INFO, REFER\r\n"
+_METHODS = ("INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "UPDATE", "PRACK", "INFO")
 
 
 IN_DIALOG = frozenset(("ACK", "BYE", "INVITE", "UPDATE", "PRACK", "INFO", "REFER", "NOTIFY", "OPTIONS"))
@@ -58,6 +58,9 @@ class Ingress:
         self._node = site.node
         self._anchors = site.anchors_media
         self._internal_calls = site.internal_calls
+        methods = (*_METHODS, "REFER") if site.refer else _METHODS
+        self._allow = f"Allow: {', '.join(methods)}\r\n"
+        self._in_dialog_methods = IN_DIALOG if site.refer else IN_DIALOG - {"REFER"}
         self._sidecar_addresses = {sidecar.address for sidecar in site.sidecars}
         self._names = names
         self._own_addresses = set(edge.udp_addresses)
@@ -102,8 +105,8 @@ class Ingress:
     def _in_dialog(self, method: str, mark: Mark) -> None:
         """RFC 3261 16.4: to where the dialog's Route set says, if `mark` allows it."""
         check(method, is_for_us=False)
-        if method not in IN_DIALOG:
-            raise Refused(405, "Method Not Allowed", ALLOW)
+        if method not in self._in_dialog_methods:
+            raise Refused(405, "Method Not Allowed", self._allow)
         if ksr.has_private_headers():
             ksr.remove_private_headers()
         identity.keep_callee_s_view()
@@ -152,12 +155,12 @@ class Ingress:
         if has_to_tag or method == "CANCEL":
             raise Refused(481, "Call/Transaction Does Not Exist")
         if method == "OPTIONS":
-            ksr.reply(200, "OK", ALLOW)
+            ksr.reply(200, "OK", self._allow)
         elif method == "REGISTER":
             self._registrar.register()
             ksr.keep_connection()
         elif method != "INVITE":
-            raise Refused(405, "Method Not Allowed", ALLOW)
+            raise Refused(405, "Method Not Allowed", self._allow)
         elif from_sidecar:
             self._transfer.start(Anchoring.NEVER, for_caller=False)
         elif from_us:

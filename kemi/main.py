@@ -20,7 +20,7 @@ if sys.path[0] == str(ROOT / "kemi"):
 if "CALLINTERACTIVE_PACKAGES" in os.environ:
     python_site.addsitedir(os.environ["CALLINTERACTIVE_PACKAGES"])
 
-from callinteractive.config import load_ivr_files, load_site, without_pool  # noqa: E402
+from callinteractive.config import is_ivr_file, load_ivr_files, load_site, without_pool  # noqa: E402
 from callinteractive.edge import own_edge  # noqa: E402
 from callinteractive.errors import ConfigError, Finding, HeaderError  # noqa: E402
 from callinteractive.keys import ROUTES, SIGNATURES, derive, site_key  # noqa: E402
@@ -360,7 +360,7 @@ def _read_secret(name: str) -> str:
 def _read_ivrs(name: str) -> dict[str, str]:
     """The texts of a file or of a folder, as `callinteractive check` reads them, by file name."""
     path = Path(name)
-    files = sorted(path.glob("[!.]*.yaml")) if path.is_dir() else [path]
+    files = sorted(file for file in path.iterdir() if is_ivr_file(file.name)) if path.is_dir() else [path]
     return {str(file): file.read_text(encoding="utf-8-sig") for file in files} or {name: ""}
 
 

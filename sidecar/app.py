@@ -132,7 +132,9 @@ class Sidecar:
         if self._index == 0:
             self._metrics.include(RtpengineMetrics(engines))
         stack.push_async_callback((await self._metrics.serve(self._own.metrics)).cleanup)
-        config = sip.UaConfig(trying_delay_s=TRYING_DELAY_S, trying_repeat_s=TRYING_REPEAT_S)
+        config = sip.UaConfig(
+            trying_delay_s=TRYING_DELAY_S, trying_repeat_s=TRYING_REPEAT_S, takes_refer=self._site.refer
+        )
         transport = await sip.Transport.open(self._own.address, self._on_invite, config)
         transport.agent.guard = Trust(self._edges, self._key, transport.agent.refusals)
         transport.agent.admit = Admission(

@@ -16,7 +16,7 @@ import aiohttp
 import httpx
 
 from callinteractive.events import Fetched, FetchFailed
-from callinteractive.request import HttpRequest
+from callinteractive.request import MAX_URL, HttpRequest
 from callinteractive.response import MAX_BODY
 from sidecar.connections import Connections, TooLargeError, WastefulError, exchange
 from sidecar.plain_http import PlainConnections, server_of
@@ -53,6 +53,12 @@ class Webhook:
 
     async def fetch(self, request: HttpRequest) -> Fetched | FetchFailed:
         """Send `request`; return the answer, whatever its status, or why there is none."""
+        if len(request.url) > MAX_URL:
+            return FetchFailed(
+                "too_long",
+                f"not sent: the URL has {len(request.url)} characters with its variables and parameters, and at most "
+                f"{MAX_URL} are sent; use POST, and put no long variable into the URL",
+            )
         try:
             async with asyncio.timeout(request.timeout_s):
                 return await (self._follow(request) if request.follow_redirects else self._fetch(request))

@@ -15,6 +15,7 @@ class UaConfig:
     timer_c_s: how long a callee may ring without any new provisional reply (RFC 3261 16.6 step 11).
     session_expires_s: session interval that we ask for (RFC 4028). None: we ask for none, but use the peer's.
     min_se_s: shortest session interval that we accept; less is answered 422.
+    takes_refer: whether a peer may transfer the other party by REFER (RFC 3515). If not, Allow does not name it.
     """
 
     t1_s: float = 0.5
@@ -25,6 +26,7 @@ class UaConfig:
     timer_c_s: float = 181.0
     session_expires_s: int | None = 1800
     min_se_s: int = 90
+    takes_refer: bool = True
 
     @property
     def timeout_s(self) -> float:

@@ -2,7 +2,7 @@
 
 from callinteractive.multipart import unsupported_part
 from sidecar.sip.config import UaConfig
-from sidecar.sip.dialog.capabilities import ACCEPT_SDP, ALLOW, ALLOWED, EXTENSIONS, KNOWN
+from sidecar.sip.dialog.capabilities import ACCEPT_SDP, EXTENSIONS, KNOWN, allow, allowed
 from sidecar.sip.dialog.session_timer import too_small
 from sidecar.sip.message.message import Headers, Request
 from sidecar.sip.message.uri import parse_uri
@@ -17,8 +17,8 @@ _SDP_RANGES = ("application/sdp", "application/*", "*/*")
 
 def find_refusal(transaction: ServerTransaction, request: Request, config: UaConfig) -> Refusal | None:
     """The status and headers that refuse a well-formed request; None when it may be acted on."""
-    if request.method not in ALLOWED:
-        return (405 if request.method in KNOWN else 501), [ALLOW]  # 8.2.1, 21.5.2
+    if request.method not in allowed(refer=config.takes_refer):
+        return (405 if request.method in KNOWN else 501), [allow(refer=config.takes_refer)]  # 8.2.1, 21.5.2
     if parse_uri(request.uri).scheme not in _SCHEMES:
         return 416, ()  # 8.2.2.1
     new_call = isinstance(transaction, InviteServer) and request.to.tag is None

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from callinteractive.model import Address
 from sidecar.sip.agent.leg import Leg
-from sidecar.sip.dialog.capabilities import ALLOW, SDP_TYPE, SUPPORTED
+from sidecar.sip.dialog.capabilities import SDP_TYPE, SUPPORTED
 from sidecar.sip.dialog.core import Core, checked
 from sidecar.sip.dialog.dialog import Dialog
 from sidecar.sip.dialog.events import Answered, Listener, Progressed, Rejected
@@ -117,7 +117,7 @@ class UacLeg(Leg):
                 ("Call-ID", invite.call_id),
                 ("CSeq", f"{self._cseq} INVITE"),
                 core.contact,
-                ALLOW,
+                core.allow,
                 SUPPORTED,
                 *timer,
                 *invite.headers,

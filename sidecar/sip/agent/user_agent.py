@@ -13,7 +13,7 @@ from sidecar.sip.agent.refusals import find_refusal
 from sidecar.sip.agent.uac import OutgoingInvite, UacLeg
 from sidecar.sip.agent.uas import IncomingInvite, UasLeg
 from sidecar.sip.config import UaConfig
-from sidecar.sip.dialog.capabilities import ACCEPT_SDP, ALLOW, SUPPORTED
+from sidecar.sip.dialog.capabilities import ACCEPT_SDP, SUPPORTED
 from sidecar.sip.dialog.core import Core, Wire, checked, new_tag
 from sidecar.sip.dialog.dialog import DialogId
 from sidecar.sip.dialog.events import Listener
@@ -304,7 +304,7 @@ class UserAgent:
 
     def _answer_options(self, transaction: ServerTransaction) -> None:
         """11.2: the status that an INVITE would get, and what we can do."""
-        headers: list[tuple[str, str]] = [ALLOW, ACCEPT_SDP, SUPPORTED, ("Accept-Encoding", "identity")]
+        headers: list[tuple[str, str]] = [self._core.allow, ACCEPT_SDP, SUPPORTED, ("Accept-Encoding", "identity")]
         if self.draining:
             headers.append(("Retry-After", str(_DRAINING_RETRY_S)))
         status = 503 if self.draining else 200

@@ -9,7 +9,17 @@ EXTENSIONS = ("100rel", "norefersub", "timer")
 100rel: we send PRACK for a callee's reliable provisional responses. We send no provisional response above 100
 ourselves, so a caller that requires 100rel gets what it requires (RFC 3262 3)."""
 
-ALLOW = ("Allow", ", ".join(ALLOWED))
+_WITHOUT_REFER = tuple(method for method in ALLOWED if method != "REFER")
 SUPPORTED = ("Supported", ", ".join(EXTENSIONS))
 ACCEPT_SDP = ("Accept", "application/sdp")
 SDP_TYPE = ("Content-Type", "application/sdp")
+
+
+def allowed(*, refer: bool) -> tuple[str, ...]:
+    """The methods that we take."""
+    return ALLOWED if refer else _WITHOUT_REFER
+
+
+def allow(*, refer: bool) -> tuple[str, str]:
+    """The header Allow."""
+    return "Allow", ", ".join(allowed(refer=refer))

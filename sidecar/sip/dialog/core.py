@@ -5,6 +5,7 @@ from typing import Protocol
 
 from callinteractive.model import Address
 from sidecar.sip.config import UaConfig
+from sidecar.sip.dialog.capabilities import allow
 from sidecar.sip.dialog.dialog import DialogId
 from sidecar.sip.dialog.refusal_log import RefusalLog
 from sidecar.sip.message.message import Headers, Request
@@ -40,7 +41,7 @@ class DialogUser(Protocol):
 class Core:
     """The transaction layer, the timers, and what is alive: `users` of dialogs and `legs`."""
 
-    __slots__ = ("config", "contact", "legs", "local", "refusals", "timers", "transactions", "users", "wire")
+    __slots__ = ("allow", "config", "contact", "legs", "local", "refusals", "timers", "transactions", "users", "wire")
 
     def __init__(self, local: Address, config: UaConfig, wire: Wire) -> None:
         self.local = local
@@ -49,6 +50,7 @@ class Core:
         self.timers = Timers(wire.now, wire.wake_at)
         self.transactions = TransactionLayer(config, self.timers, wire.send)
         self.contact = ("Contact", f"<sip:{local}>")
+        self.allow = allow(refer=config.takes_refer)
         self.users: dict[DialogId, DialogUser] = {}
         self.legs: set[object] = set()
         self.refusals = RefusalLog(wire.now)

@@ -4,7 +4,7 @@ import random
 from functools import partial
 from typing import NamedTuple
 
-from sidecar.sip.dialog.capabilities import ALLOW, SDP_TYPE, SUPPORTED
+from sidecar.sip.dialog.capabilities import SDP_TYPE, SUPPORTED
 from sidecar.sip.dialog.events import EndReason, ReAnswered, ReOfferRejected
 from sidecar.sip.dialog.session_timer import MIN_SE_S, agreed_in, min_se, refresh_headers
 from sidecar.sip.dialog.usage import InviteUsage
@@ -58,7 +58,7 @@ class OutgoingOffers:
             return
         self.wanted, self.under_way = None, offer
         core = session.core
-        headers = [core.contact, ALLOW, SUPPORTED, *self._timer_headers()]
+        headers = [core.contact, core.allow, SUPPORTED, *self._timer_headers()]
         self._stuck = core.timers.start(core.config.timer_c_s, self._give_up)
         hop, on_response = session.dialog.next_hop, partial(self._on_response, offer)
         if offer.sdp is None:

@@ -4,7 +4,7 @@ import random
 from collections.abc import Callable
 
 from sidecar.sip.dialog.acceptance import Acceptance
-from sidecar.sip.dialog.capabilities import ALLOW, SDP_TYPE, SUPPORTED
+from sidecar.sip.dialog.capabilities import SDP_TYPE, SUPPORTED
 from sidecar.sip.dialog.core import Core
 from sidecar.sip.dialog.dialog import Dialog
 from sidecar.sip.dialog.events import Acked, Ended, EndReason, Referred, ReOffered
@@ -129,7 +129,7 @@ class Session(InviteUsage):
         """Headers of a 2xx to a target refresh request. The session timer starts as they say."""
         agreed = agree(request, self.core.config)
         self.timer.settle(agreed, "uas")
-        headers = [self.core.contact, ALLOW, SUPPORTED]
+        headers = [self.core.contact, self.core.allow, SUPPORTED]
         if agreed is not None:
             headers.append(("Session-Expires", str(agreed)))
             if agreed.refresher == "uac":  # RFC 4028 9: the UAC must know that it refreshes
@@ -197,7 +197,7 @@ class Session(InviteUsage):
         transaction.respond(481)
 
     def _on_options(self, transaction: ServerTransaction, _request: Request) -> None:
-        transaction.respond(200, headers=[self.core.contact, ALLOW, SUPPORTED])
+        transaction.respond(200, headers=[self.core.contact, self.core.allow, SUPPORTED])
 
 
 class PendingOffer:

@@ -73,6 +73,14 @@ def test_answers(routing: Callbacks, ksr: FakeKsr, method: str, source: str, sta
     assert not ksr.called("tm.t_relay")
 
 
+def test_where_refer_is_off_it_is_neither_taken_nor_named(ksr: FakeKsr) -> None:
+    routing = compose(load_site(SITE + "refer: no\n", "site.yaml"), load_ivr_file(IVR, "ivr.yaml"), KEY)
+    ksr.message("OPTIONS", "332", ("127.0.0.9", 5060))
+    routing.ksr_request_route(None)
+    assert "REFER" not in str(ksr.calls)
+    assert "PRACK" in str(ksr.calls)
+
+
 def test_cancel_of_an_invite_is_relayed(routing: Callbacks, ksr: FakeKsr) -> None:
     ksr.message("CANCEL")
     ksr.results["tm.t_check_trans"] = 1

@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 
 from callinteractive.events import Fetched, FetchFailed
-from callinteractive.request import FORM, HttpRequest
+from callinteractive.request import FORM, MAX_URL, HttpRequest
 
 HOST = "127.9.0.1"
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -113,6 +113,20 @@ async def test_R5_a_body_over_64_KiB_is_refused(webhook, serve, length, outcome)
 
     answered = await webhook.fetch(HttpRequest("GET", await serve(answer)))
     assert getattr(answered, "outcome", None) == outcome
+
+
+@pytest.mark.parametrize(("length", "outcome"), [(MAX_URL, None), (MAX_URL + 1, "too_long")])
+async def test_a_url_that_variables_make_too_long_is_not_sent(webhook, serve, length, outcome):
+    asked = []
+
+    async def answer(request: web.Request) -> web.Response:
+        asked.append(request.path)
+        return web.Response()
+
+    url = await serve(answer) + "?a="
+    answered = await webhook.fetch(HttpRequest("GET", url.ljust(length, "x")))
+    assert getattr(answered, "outcome", None) == outcome
+    assert len(asked) == (outcome is None)
 
 
 async def test_R5_redirects_are_followed_only_when_configured(webhook, serve):

@@ -440,6 +440,16 @@ def test_11_2_options_tells_what_we_can() -> None:
     assert answer.to_tag
 
 
+def test_where_refer_is_off_it_is_neither_taken_nor_named() -> None:
+    world = World(UaConfig(takes_refer=False))
+    caller = Caller(world)
+    (options,), (refer,) = caller.send("OPTIONS"), caller.send("REFER")
+    assert refer.status == 405
+    for answer in options, refer:
+        assert "REFER" not in answer.get("Allow")
+        assert "PRACK" in answer.get("Allow")
+
+
 @pytest.mark.parametrize(
     ("method", "status"),
     [
