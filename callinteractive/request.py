@@ -32,6 +32,11 @@ class HttpRequest:
     follow_redirects: bool = False
 
 
+def is_url(text: str) -> bool:
+    """Whether it means to be a URL, not a file's name."""
+    return text.lower().startswith(("http://", "https://"))
+
+
 def check_url(url: str) -> str | None:
     """What is wrong with a configured URL, or None. Variables may stand in its query only (R4)."""
     if len(url) > MAX_URL:

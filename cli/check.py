@@ -18,8 +18,9 @@ from callinteractive.document import Document
 from callinteractive.errors import Finding, ResponseError
 from callinteractive.model import IvrFile, Site
 from callinteractive.numbers import Directory
+from callinteractive.request import is_url
 from cli import certificates
-from cli.files import decode, load, read_texts
+from cli.files import decode, load, read_bytes, read_texts
 from cli.kamailio import certificate_problems, tls_files
 from cli.network import doubts
 
@@ -153,16 +154,18 @@ def _unusable_sounds(directory: Path, names: Set[str]) -> dict[str, str]:
 
 def _check_file(name: str, checked: _Checked) -> None:
     shown = "stdin" if name == STDIN else name
-    if name != STDIN and Path(name).is_dir():
+    if name != STDIN and not is_url(name) and Path(name).is_dir():
         texts, findings = read_texts(Path(name))
         checked.findings += findings
         if not findings:
             _check_ivrs(texts, shown, checked)
         return
-    try:
-        data = sys.stdin.buffer.read() if name == STDIN else Path(name).read_bytes()
-    except OSError as error:
-        checked.findings.append(Finding(shown, 0, "file", error.strerror or str(error)))
+    if name == STDIN:
+        data: bytes | None = sys.stdin.buffer.read()
+    else:
+        data, findings = read_bytes(name if is_url(name) else Path(name))
+        checked.findings += findings
+    if data is None:
         return
     # An empty answer is a response too: it means "go on" (X1).
     if charset.is_markup(data):

@@ -19,29 +19,43 @@ def read_site(path: Path) -> tuple[Site | None, list[Finding]]:
     return (None, findings) if findings else load(lambda: load_site(texts[str(path)], str(path)))
 
 
-def read_ivr_file(path: Path) -> tuple[IvrFile | None, list[Finding]]:
-    """The IVRs of a file or of a folder of files; None and the findings where they are unusable."""
+def read_ivr_file(path: Path | str) -> tuple[IvrFile | None, list[Finding]]:
+    """The IVRs of a file, a folder of files or a URL; None and the findings where they are unusable."""
     texts, findings = read_texts(path)
     return (None, findings) if findings else load(lambda: load_ivr_files(texts))
 
 
-def read_texts(path: Path) -> tuple[dict[str, str], list[Finding]]:
-    """The text of a file, or of all *.yaml of a folder in the order of their names; and what can't be read."""
+def read_texts(path: Path | str) -> tuple[dict[str, str], list[Finding]]:
+    """The text of a file or URL, or of all *.yaml of a folder in the order of their names; and what can't be read."""
     texts: dict[str, str] = {}
     findings: list[Finding] = []
-    for file in files_of(path):
-        try:
-            data = file.read_bytes()
-        except OSError as error:
-            findings.append(Finding(str(file), 0, "file", error.strerror or str(error)))
-            continue
-        text, wrong = decode(data, str(file))
-        findings += wrong
+    for file in [path] if isinstance(path, str) else files_of(path):
+        data, wrong = read_bytes(file)
+        text, unreadable = (None, wrong) if data is None else decode(data, str(file))
+        findings += unreadable
         if text is not None:
             texts[str(file)] = text
     if not texts and not findings:
         findings.append(Finding(str(path), 0, "folder", "there is no *.yaml in it"))
     return texts, findings
+
+
+def read_bytes(source: Path | str) -> tuple[bytes | None, list[Finding]]:
+    """What a file or a URL holds, or None and why that is not known."""
+    try:
+        return (_fetched(source) if isinstance(source, str) else source.read_bytes()), []
+    except OSError as error:
+        return None, [Finding(str(source), 0, "file", error.strerror or str(error))]
+
+
+def _fetched(url: str) -> bytes | None:
+    """Raises OSError."""
+    from cli.source import SourceError, fetch  # noqa: PLC0415  a tenth of a second, which files need not wait for
+
+    try:
+        return fetch(url).data
+    except SourceError as error:
+        raise OSError(str(error)) from None
 
 
 def files_of(path: Path) -> list[Path]:

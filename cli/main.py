@@ -12,11 +12,36 @@ from typing import Any
 
 import click
 
+from callinteractive.request import is_url
+
 CONFIG = click.Path(exists=True, dir_okay=False, path_type=Path)
 SITE = click.option("--site", "site_path", type=CONFIG, required=True, help="site.yaml: where things are.")
-CONFIGS = click.Path(exists=True, path_type=Path)
-IVR = click.option(
-    "--ivr", "ivr_path", type=CONFIGS, required=True, help="ivr.yaml, or a folder of such files: what callers hear."
+
+
+class _Configs(click.Path):
+    """A file or a folder. A URL stays a text, or is refused: services that start one by one must read the same file."""
+
+    def __init__(self, *, takes_url: bool) -> None:
+        super().__init__(exists=True, path_type=Path)
+        self._takes_url = takes_url
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not is_url(str(value)):
+            return super().convert(value, param, ctx)
+        if not self._takes_url:
+            self.fail(f"give a file: `callinteractive fetch {value} FILE` brings it for all services of this host")
+        return str(value)
+
+
+_IVR_HELP = "ivr.yaml, or a folder of such files: what callers hear."
+IVR = click.option("--ivr", "ivr_path", type=_Configs(takes_url=False), required=True, help=_IVR_HELP)
+IVR_OR_URL = click.option(
+    "--ivr",
+    "ivr",
+    type=_Configs(takes_url=True),
+    required=True,
+    metavar="PATH|URL",
+    help="ivr.yaml, a folder of such files, or the URL of one: what callers hear.",
 )
 LOG_FORMAT = click.option(
     "--log-format",
@@ -61,7 +86,7 @@ def main() -> None:
 
 @main.command(short_help="Run all parts on this machine until Ctrl-C.")
 @SITE
-@IVR
+@IVR_OR_URL
 @LOG_FORMAT
 @click.option(
     "--run-dir",
@@ -78,7 +103,7 @@ def main() -> None:
 @EDGE
 @RTPENGINE
 def run(
-    site_path: Path, ivr_path: Path, log_format: str, run_dir: Path | None, state_dir: Path | None,
+    site_path: Path, ivr: Path | str, log_format: str, run_dir: Path | None, state_dir: Path | None,
     only: tuple[str, ...], edge: str | None, rtpengine: str | None,
 ) -> None:  # fmt: skip
     """Run Kamailio, RTPengine and the sidecars on this machine until Ctrl-C.
@@ -87,13 +112,16 @@ def run(
     SIGTERM stops them in order; a second Ctrl-C at once. Of a fleet it runs the parts whose addresses this machine has,
     and says where the others are. All hosts then need the same CALLINTERACTIVE_KEY in the environment.
 
+    A URL is fetched at the start. If that fails, or the file has mistakes, the last good one is used.
+
     \b
       callinteractive run --site examples/demo/site.yaml --ivr examples/demo/ivr.yaml
       callinteractive run --only sidecars --site site.yaml --ivr ivr.yaml
+      callinteractive run --site site.yaml --ivr https://config.example.com/ivr.yaml
     """
     from cli import run as command
 
-    sys.exit(command.run(site_path, ivr_path, log_format, run_dir, only, state_dir, edge, rtpengine))
+    sys.exit(command.run(site_path, ivr, log_format, run_dir, only, state_dir, edge, rtpengine))
 
 
 @main.command(short_help="Run one sidecar, as a service of its own.")
@@ -202,10 +230,28 @@ def resolve(site_path: Path, run_dir: Path) -> None:
     sys.exit(command.run(site_path, run_dir))
 
 
+@main.command(short_help="Fetch ivr.yaml from a web server into a file.")
+@click.argument("url")
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+def fetch(url: str, file: Path) -> None:
+    """Fetch ivr.yaml from a web server, check it, and put it into FILE, from where services read it.
+
+    If the server is down or its file has mistakes, the last good FILE stays, and the exit status is 0. It is 1 where
+    there is none. What the server asks for is set in the environment: CALLINTERACTIVE_IVR_TOKEN, or
+    CALLINTERACTIVE_IVR_USER and CALLINTERACTIVE_IVR_PASSWORD; with _FILE behind the name, the name of a file with it.
+
+    \b
+      callinteractive fetch https://config.example.com/ivr.yaml /var/lib/callinteractive/ivr.yaml
+    """
+    from cli import provisioning as command
+
+    sys.exit(command.run(url, file))
+
+
 @main.command()
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 def check(files: tuple[str, ...]) -> None:
-    """Check site.yaml, ivr.yaml and XML responses; "-" is stdin.
+    """Check site.yaml, ivr.yaml and XML responses, files or URLs; "-" is stdin.
 
     The content tells what a file is. Each finding is one line, "file:line: path: reason". The exit status is 1 when
     there are findings. With a site.yaml, the sounds, pools and transfers of an ivr.yaml are checked too.
@@ -237,7 +283,7 @@ def sounds(site_path: Path) -> None:
 
 
 @main.command(short_help="Call your IVR from the keyboard, without a phone.")
-@IVR
+@IVR_OR_URL
 @click.option("--site", "site_path", type=CONFIG, help="site.yaml, to be called by its trunks and extensions.")
 @click.option("--number", help="The number dialled; default: the first IVR's.")
 @click.option("--caller", default="+15550100", show_default=True, help="The caller's number; an extension's: internal.")

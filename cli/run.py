@@ -7,11 +7,13 @@ import os
 import resource
 import sys
 import tempfile
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
 import click
 
+from callinteractive.errors import Finding
 from callinteractive.model import Site
 from cli.files import read_ivr_file, read_site
 from cli.key import missing_key
@@ -30,7 +32,7 @@ LONGEST_RUN_DIR = 90
 
 def run(
     site_path: Path,
-    ivr_path: Path,
+    ivr: Path | str,
     log_format: str,
     run_dir: Path | None,
     only: tuple[str, ...],
@@ -41,11 +43,16 @@ def run(
     """`edge`, `rtpengine`: the names of those to run here; None: those whose addresses this machine has.
 
     The exit status: 0 after a clean stop, 1 when the configuration is wrong or a part can't start."""
+    if only and not isinstance(ivr, Path):
+        click.echo(f"with --only, give a file: `callinteractive fetch {ivr} FILE` brings it for all services", err=True)
+        return os.EX_CONFIG
     site, findings = read_site(site_path)
-    findings += read_ivr_file(ivr_path)[1]
+    state_dir = state_dir_of(site_path, state_dir)
+    notes: list[str] = []
+    ivr_path, more = _local(ivr, state_dir, notes.append)
+    findings += more or read_ivr_file(ivr_path)[1]
     if site is None or findings:
-        for finding in findings:
-            click.echo(str(finding), err=True)
+        click.echo("\n".join([*notes, *map(str, findings)]), err=True)
         return 1
     try:
         parts = of_this_machine(site, only or KINDS, edge, rtpengine)
@@ -80,8 +87,9 @@ def run(
             cleanup.callback(writer.close)
         log = PartLog(errors, log_as)
         cleanup.callback(log.close)
+        log("callinteractive", *notes)
         stack = Stack(
-            site, *paths, run_dir=run_dir.resolve(), state_dir=state_dir_of(site_path, state_dir), parts=parts, log=log
+            site, *paths, run_dir=run_dir.resolve(), state_dir=state_dir, parts=parts, log=log
         )
         log(OWN_NAME, *others)
         try:
@@ -90,6 +98,18 @@ def run(
             errors.write(f"callinteractive can't run:\n{error}\n")
             return 1
     return 0
+
+
+def _local(ivr: Path | str, state_dir: Path | None, tell: Callable[[str], None]) -> tuple[Path, list[Finding]]:
+    """The file or folder that all parts read, and why there is none. A URL is fetched into the state directory."""
+    if isinstance(ivr, Path):
+        return ivr, []
+    from cli import provisioning  # noqa: PLC0415  a tenth of a second, which files need not wait for
+
+    file = (state_dir or Path(ivr)) / provisioning.FILE
+    if state_dir is None:
+        return file, [Finding(ivr, 0, "source", "this user has no home to keep it in: give a --state-dir")]
+    return file, provisioning.provide(ivr, file, tell)
 
 
 def allow_many_files() -> None:

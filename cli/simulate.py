@@ -48,7 +48,7 @@ WRITTEN = {action.NAME for action in ACTIONS}
 class Options:
     """The command line's options."""
 
-    ivr_path: Path
+    ivr: Path | str
     site_path: Path | None
     number: str | None
     caller: str
@@ -59,7 +59,7 @@ class Options:
 
 def run(options: Options) -> int:
     """The exit status: 0 when the call went through to its end, 1 when it could not be placed."""
-    ivr_file, findings = read_ivr_file(options.ivr_path)
+    ivr_file, findings = read_ivr_file(options.ivr)
     site, more = read_site(options.site_path) if options.site_path else (Site(node=0, edges=()), [])
     if ivr_file is None or site is None:
         for finding in findings + more:
@@ -68,7 +68,7 @@ def run(options: Options) -> int:
     placed = _place(options, site, ivr_file)
     if placed is None:
         numbers = ", ".join(number for ivr in ivr_file.ivrs for number in (ivr.number, *ivr.dids))
-        click.echo(f"{options.number} leads to no IVR of {options.ivr_path}; there are: {numbers}", err=True)
+        click.echo(f"{options.number} leads to no IVR of {options.ivr}; there are: {numbers}", err=True)
         return 1
     ivr, facts = placed
     kind = f"extension {facts.caller_extension}" if facts.caller_extension else "external"

@@ -133,6 +133,8 @@ class RunningStack:
         self._command, self._cwd = command, cwd
         self.site_path = directory / "site.yaml"
         self.ivr_path = directory / "ivr.yaml"
+        self.ivr = ""
+        """A URL in place of the file."""
         directory.mkdir(parents=True, exist_ok=True)
         site = net.site_yaml(sidecars)
         for old, new in (replace or {}).items():
@@ -162,7 +164,7 @@ class RunningStack:
         """Start it and wait until it prints that it is ready; fails with its log otherwise."""
         self._process = await asyncio.create_subprocess_exec(
             *("setpriv", "--pdeathsig", "TERM", "--", *self._command, "run", "--log-format", "json"),
-            *("--site", str(self.site_path), "--ivr", str(self.ivr_path)),
+            *("--site", str(self.site_path), "--ivr", self.ivr or str(self.ivr_path)),
             *("--state-dir", str(self.site_path.parent / "state")),
             cwd=self._cwd,
             stdin=asyncio.subprocess.DEVNULL,
