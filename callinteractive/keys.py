@@ -14,6 +14,8 @@ ROUTES = b"route"
 """Kamailio's mark in Record-Route (`kemi.record_route`)."""
 SIGNATURES = b"private"
 """The signature of private headers (`callinteractive.signature`)."""
+PREPARED = b"files"
+"""The signature of both configuration files, read (`callinteractive.prepared`)."""
 
 
 def site_key(environment: Mapping[str, str]) -> bytes | None:

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
+from callinteractive import prepared
 from callinteractive.dispatcher import TRUNKS, sidecar_groups
 from callinteractive.edge import VARIABLE as EDGE
 from callinteractive.keys import VARIABLE
@@ -70,6 +71,7 @@ def kamailio_spec(
             "CALLINTERACTIVE_SITE": str(site_path.resolve()),
             "CALLINTERACTIVE_IVR": str(ivr_path.resolve()),
             EDGE: edge.name,
+            **{name: os.environ[name] for name in (prepared.VARIABLE,) if name in os.environ},
             "CALLINTERACTIVE_PACKAGES": sysconfig.get_path("purelib"),
             # Only where it is needed: without it the module that talks to RTPengine isn't even loaded.
             **({"CALLINTERACTIVE_RTPENGINE": _ng_urls(site)} if site.anchors_media else {}),

@@ -7,16 +7,18 @@ import os
 import resource
 import sys
 import tempfile
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import click
 
+from callinteractive import prepared
 from callinteractive.errors import Finding
+from callinteractive.keys import PREPARED, derive
 from callinteractive.model import Site
-from cli.files import read_ivr_file, read_site
-from cli.key import missing_key
+from cli.files import read_both, read_site
+from cli.key import missing_key, shared_key
 from cli.partlog import OWN_NAME, PartLog, lost_notice, resolve_format
 from cli.parts import KINDS, Parts, WhichError, elsewhere, of_this_machine
 from cli.process import StackError
@@ -46,14 +48,14 @@ def run(
     if only and not isinstance(ivr, Path):
         click.echo(f"with --only, give a file: `callinteractive fetch {ivr} FILE` brings it for all services", err=True)
         return os.EX_CONFIG
-    site, findings = read_site(site_path)
     state_dir = state_dir_of(site_path, state_dir)
     notes: list[str] = []
     ivr_path, more = _local(ivr, state_dir, notes.append)
-    findings += more or read_ivr_file(ivr_path)[1]
-    if site is None or findings:
+    loaded, texts, findings = (None, [], read_site(site_path)[1] + more) if more else read_both(site_path, ivr_path)
+    if loaded is None:
         click.echo("\n".join([*notes, *map(str, findings)]), err=True)
         return 1
+    site = loaded[0]
     try:
         parts = of_this_machine(site, only or KINDS, edge, rtpengine)
     except WhichError as error:
@@ -78,6 +80,7 @@ def run(
                 f"{run_dir} is too long a name: Kamailio keeps a socket there. Give a shorter --run-dir.", err=True
             )
             return 1
+        hand_on(loaded, texts, run_dir)
         paths = (site_path.resolve(), ivr_path.resolve())
         log_as = resolve_format(log_format)
         # Nobody may stop the calls by not reading what is said here.
@@ -110,6 +113,16 @@ def _local(ivr: Path | str, state_dir: Path | None, tell: Callable[[str], None])
     if state_dir is None:
         return file, [Finding(ivr, 0, "source", "this user has no home to keep it in: give a --state-dir")]
     return file, provisioning.provide(ivr, file, tell)
+
+
+def hand_on(loaded: prepared.Loaded, texts: Iterable[str], run_dir: Path) -> None:
+    """Leave both files, read, for the parts. They read them themselves where they can't have that."""
+    file = run_dir.resolve() / "prepared"
+    with suppress(OSError, ValueError):
+        data = prepared.pack(loaded, derive(bytes.fromhex(shared_key()), PREPARED), texts)
+        with open(file, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as out:
+            out.write(data)
+        os.environ[prepared.VARIABLE] = str(file)
 
 
 def allow_many_files() -> None:

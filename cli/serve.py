@@ -9,7 +9,7 @@ import click
 
 from callinteractive.keys import site_key
 from cli import ports
-from cli.files import read_ivr_file, read_site
+from cli.files import read_both
 from cli.key import missing_key
 from cli.partlog import resolve_format
 from sidecar import app
@@ -17,12 +17,11 @@ from sidecar import app
 
 def run(site_path: Path, ivr_path: Path, log_format: str, index: int) -> int:
     """The exit status: 0 after a clean stop, EX_CONFIG where starting it again would not help, else 1."""
-    site, findings = read_site(site_path)
-    ivr_file, more = read_ivr_file(ivr_path)
-    findings += more
-    if site is None or ivr_file is None:
+    loaded, _, findings = read_both(site_path, ivr_path)
+    if loaded is None:
         click.echo("\n".join(map(str, findings)), err=True)
         return os.EX_CONFIG
+    site, ivr_file = loaded
     if index >= len(site.sidecars):
         last = len(site.sidecars) - 1
         click.echo(f"{site_path} has sidecars 0 to {last} (sidecars.count); there is no {index}", err=True)

@@ -20,10 +20,11 @@ if sys.path[0] == str(ROOT / "kemi"):
 if "CALLINTERACTIVE_PACKAGES" in os.environ:
     python_site.addsitedir(os.environ["CALLINTERACTIVE_PACKAGES"])
 
-from callinteractive.config import is_ivr_file, load_ivr_files, load_site, without_pool  # noqa: E402
+from callinteractive import prepared  # noqa: E402
+from callinteractive.config import is_ivr_file, without_pool  # noqa: E402
 from callinteractive.edge import own_edge  # noqa: E402
 from callinteractive.errors import ConfigError, Finding, HeaderError  # noqa: E402
-from callinteractive.keys import ROUTES, SIGNATURES, derive, site_key  # noqa: E402
+from callinteractive.keys import PREPARED, ROUTES, SIGNATURES, derive, site_key  # noqa: E402
 from callinteractive.model import Edge, IvrFile, Site  # noqa: E402
 from callinteractive.numbers import Directory  # noqa: E402
 from kemi import cseq, identity, ksr, nat  # noqa: E402
@@ -274,10 +275,10 @@ class Callbacks:
 def mod_init() -> Callbacks:
     """Kamailio calls this once, before it forks. Ends the process with clear findings if a file is unusable."""
     try:
-        site = load_site(*_read("CALLINTERACTIVE_SITE"))
-        ivr_file = load_ivr_files(_read_ivrs(os.environ["CALLINTERACTIVE_IVR"]))
-        _check_pools(site, ivr_file)
         key = _key()
+        texts = _read("CALLINTERACTIVE_SITE"), _read_ivrs(os.environ["CALLINTERACTIVE_IVR"])
+        site, ivr_file = prepared.load(*texts, derive(key, PREPARED), _prepared())
+        _check_pools(site, ivr_file)
         callbacks = compose(site, ivr_file, key, own_edge(site, os.environ))
     except (ConfigError, OSError, KeyError, ValueError) as error:
         print(f"callinteractive: cannot start: {error}", file=sys.stderr, flush=True)
@@ -362,6 +363,14 @@ def _read_ivrs(name: str) -> dict[str, str]:
     path = Path(name)
     files = sorted(file for file in path.iterdir() if is_ivr_file(file.name)) if path.is_dir() else [path]
     return {str(file): file.read_text(encoding="utf-8-sig") for file in files} or {name: ""}
+
+
+def _prepared() -> bytes:
+    """What `callinteractive run` has read; empty where there is none."""
+    try:
+        return Path(os.environ[prepared.VARIABLE]).read_bytes()
+    except (OSError, KeyError):
+        return b""
 
 
 def _key() -> bytes:

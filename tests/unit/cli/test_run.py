@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from cli.run import allow_many_files, run
+from callinteractive import prepared
+from cli.files import read_both
+from cli.run import allow_many_files, hand_on, run
 
 
 def test_the_parts_may_open_as_many_files_as_the_user() -> None:
@@ -33,3 +35,17 @@ def test_a_part_on_its_own_needs_the_key_that_all_share(
     ivr.write_text('ivrs: [{number: "000*1", id: 1, entry_context: 1}]\ncontexts: {1: {options: {start: [hangup]}}}\n')
     assert run(site, ivr, "json", tmp_path, (part,)) == os.EX_CONFIG
     assert "CALLINTERACTIVE_KEY must be set" in capsys.readouterr().err
+
+
+def test_what_it_has_read_is_handed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(prepared.VARIABLE, "")
+    monkeypatch.setenv("CALLINTERACTIVE_KEY", "00" * 16)
+    site, ivr = tmp_path / "site.yaml", tmp_path / "ivr.yaml"
+    site.write_text('node: 1\nsip: {listen: ["udp:127.9.9.9:23960"]}\n')
+    ivr.write_text('ivrs: [{number: "000*1", id: 1, entry_context: 1}]\ncontexts: {1: {options: {start: [hangup]}}}\n')
+    loaded, texts, findings = read_both(site, ivr)
+    assert loaded, findings
+    hand_on(loaded, texts, tmp_path)
+    assert (tmp_path / "prepared").stat().st_mode & 0o077 == 0
+    monkeypatch.setattr(prepared, "load_site", None)
+    assert read_both(site, ivr) == (loaded, texts, [])

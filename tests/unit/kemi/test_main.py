@@ -8,8 +8,11 @@ from unittest.mock import Mock, create_autospec
 
 import pytest
 
+from callinteractive import prepared
+from callinteractive.config import load_ivr_files, load_site
 from callinteractive.errors import HeaderError
 from callinteractive.headers import TransferHeader
+from callinteractive.keys import PREPARED, derive
 from kemi import main
 from kemi.anchor import MediaAnchor
 from kemi.facts import UnreadableError
@@ -207,6 +210,21 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.usefixtures("files")
 def test_start() -> None:
     assert main.mod_init().child_init(1) == 0
+
+
+def test_what_run_has_read_is_not_read_again(
+    files: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    texts = [(files / name).read_text() for name in ("site.yaml", "ivr.yaml")]
+    loaded = load_site(texts[0], ""), load_ivr_files({"": texts[1]})
+    monkeypatch.setenv("CALLINTERACTIVE_KEY", "00" * 16)
+    monkeypatch.setenv(prepared.VARIABLE, str(tmp_path / "prepared"))
+    (tmp_path / "prepared").write_bytes(prepared.pack(loaded, derive(bytes(16), PREPARED), texts))
+    monkeypatch.setattr(prepared, "load_ivr_files", None)
+    main.mod_init()
+    (files / "ivr.yaml").write_text(texts[1] + "\n")
+    with pytest.raises(TypeError):
+        main.mod_init()  # it has changed
 
 
 @pytest.mark.parametrize("name", ["site.yaml", "ivr.yaml"])
