@@ -72,7 +72,7 @@ RTPENGINE = click.option(
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(package_name="callinteractive")
+@click.version_option(package_name="callinteractive", prog_name="callinteractive")
 def main() -> None:
     """A programmable IVR: your web application says in XML what a phone call does next.
 

@@ -10,6 +10,7 @@ import pytest
 
 from callinteractive import prepared
 from cli.files import read_both
+from cli.key import shared_key
 from cli.run import allow_many_files, hand_on, run
 
 
@@ -39,7 +40,7 @@ def test_a_part_on_its_own_needs_the_key_that_all_share(
 
 def test_what_it_has_read_is_handed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(prepared.VARIABLE, "")
-    monkeypatch.setenv("CALLINTERACTIVE_KEY", "00" * 16)
+    monkeypatch.setenv("CALLINTERACTIVE_KEY", shared_key())
     site, ivr = tmp_path / "site.yaml", tmp_path / "ivr.yaml"
     site.write_text('node: 1\nsip: {listen: ["udp:127.9.9.9:23960"]}\n')
     ivr.write_text('ivrs: [{number: "000*1", id: 1, entry_context: 1}]\ncontexts: {1: {options: {start: [hangup]}}}\n')
