@@ -28,10 +28,8 @@ async def caller(kamailio: RunningKamailio) -> AsyncIterator[Endpoint]:
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def sidecar(kamailio: RunningKamailio) -> AsyncIterator[Endpoint]:
-    async with Endpoint.at(*sip.SIDECARS[0]) as first, Endpoint.at(*sip.SIDECARS[1]) as second:
-        second.inbox = first.inbox
-        await kamailio.until_flagged("AP", *sip.SIDECARS)
-        yield first
+    async with sip.sidecars_with_one_inbox(kamailio) as both:
+        yield both
 
 
 async def answered_call(caller: Endpoint, sidecar: Endpoint) -> tuple[Dialog, Dialog]:

@@ -29,10 +29,8 @@ async def kamailio(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ru
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def sidecar(kamailio: RunningKamailio) -> AsyncIterator[Endpoint]:
-    async with Endpoint.at(*sip.SIDECARS[0]) as first, Endpoint.at(*sip.SIDECARS[1]) as second:
-        second.inbox = first.inbox
-        await kamailio.until_flagged("AP", *sip.SIDECARS)
-        yield first
+    async with sip.sidecars_with_one_inbox(kamailio) as both:
+        yield both
 
 
 @pytest_asyncio.fixture(loop_scope="module")
