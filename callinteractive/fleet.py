@@ -179,3 +179,8 @@ class RtpEngine:
     kernel_table: int | None = None
     name: str = "rtpengine"
     weight: int = 1
+
+    @property
+    def families(self) -> frozenset[str]:
+        """Those of its interfaces, as SDP names them: IP4, IP6."""
+        return frozenset("IP6" if ":" in interface.address else "IP4" for interface in self.interfaces)

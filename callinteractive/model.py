@@ -257,9 +257,10 @@ class Site:
 
     @property
     def anchors_media(self) -> bool:
-        """Whether Kamailio may have to take the media of a call through RTPengine."""
+        """Whether Kamailio may have to take media through RTPengine: for a party, or between IPv4 and IPv6."""
         parties: tuple[Trunk | Extension, ...] = (*self.trunks, *self.extensions)
-        return self.has_websockets or any(party.anchors_media or party.media.may_need_conversion for party in parties)
+        for_party = any(party.anchors_media or party.media.may_need_conversion for party in parties)
+        return self.has_websockets or for_party or any(len(engine.families) > 1 for engine in self.rtpengines)
 
     @property
     def has_websockets(self) -> bool:

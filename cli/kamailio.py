@@ -14,7 +14,8 @@ from callinteractive import prepared
 from callinteractive.dispatcher import TRUNKS, sidecar_groups
 from callinteractive.edge import VARIABLE as EDGE
 from callinteractive.keys import VARIABLE
-from callinteractive.model import Address, Edge, Sidecar, Site, pools_of
+from callinteractive.media_sets import module_parameters
+from callinteractive.model import Edge, Sidecar, Site, pools_of
 from callinteractive.names import Names, has_names, named_uris
 from cli import certificates, registrations, tls, versions
 from cli.key import shared_key
@@ -50,6 +51,7 @@ def kamailio_spec(
     workers = site.kamailio.workers or _workers()
     file = (state_dir or run_dir / "state").resolve() / (edge.name if len(site.edges) > 1 else "") / registrations.FILE
     (run_dir / "dispatcher.list").write_text(_dispatcher_list(site, read_names(run_dir)), encoding="ascii")
+    (run_dir / "rtpengines.cfg").write_text(module_parameters(site.rtpengines), encoding="ascii")
     if files := tls_files(site, site_path):
         tls.write_config(files, run_dir, asks=site.asks_for_certificates)
     return ProcessSpec(
@@ -74,7 +76,7 @@ def kamailio_spec(
             **{name: os.environ[name] for name in (prepared.VARIABLE,) if name in os.environ},
             "CALLINTERACTIVE_PACKAGES": sysconfig.get_path("purelib"),
             # Only where it is needed: without it the module that talks to RTPengine isn't even loaded.
-            **({"CALLINTERACTIVE_RTPENGINE": _ng_urls(site)} if site.anchors_media else {}),
+            **({"CALLINTERACTIVE_ANCHORING": "1"} if site.anchors_media else {}),
             **({"CALLINTERACTIVE_TLS": "1"} if files else {}),
             **({"CALLINTERACTIVE_WEBSOCKET": "1"} if site.has_websockets else {}),
             # Kept in the environment of a service, it lets dialogs outlive a restart of Kamailio.
@@ -126,17 +128,6 @@ def by_turns(sidecars: Iterable[Sidecar]) -> list[Sidecar]:
         places.append((turn[sidecar.address.host], sidecar.index, sidecar))
         turn[sidecar.address.host] += 1
     return [sidecar for *_, sidecar in sorted(places, key=lambda place: place[:2])]
-
-
-def _ng_urls(site: Site) -> str:
-    """As Kamailio's rtpengine module writes a set of RTPengines, the weight of each behind it."""
-    return " ".join(
-        _ng_url(engine.ng) + (f"={engine.weight}" if engine.weight != 1 else "") for engine in site.rtpengines
-    )
-
-
-def _ng_url(address: Address) -> str:
-    return f"{'udp6' if ':' in address.host else 'udp'}:{address}"
 
 
 def _workers() -> int:

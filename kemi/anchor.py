@@ -11,7 +11,6 @@ SDP that RTPengine rejects is never forwarded: we refuse the request, or remove 
 
 from __future__ import annotations
 
-import secrets
 from collections import deque
 from contextlib import suppress
 from enum import Enum, auto
@@ -20,12 +19,12 @@ from callinteractive.model import Extension, Trunk
 from callinteractive.multipart import media_type, session_description
 from kemi import ksr
 from kemi.conversion import Kind, Sides, answer_flags, kinds_in, offer_flags
+from kemi.engines import PREFIX, Engines, family_flag, use
 from kemi.ksr import Route
 from kemi.refusal import Refused
 from kemi.sdp import Screened, screen
 from kemi.transaction import Exchange, media_of, transaction
 
-_PREFIX = "anchored-"  # a sidecar's calls begin with a digit
 _LATE = "-late"
 _CALLER, _CALLEE = "side-a", "side-b"
 _REWRITE = "replace-origin replace-session-connection"
@@ -55,7 +54,8 @@ class Anchoring(Enum):
 class MediaAnchor:
     """Tells RTPengine what the messages of anchored calls say about media."""
 
-    def __init__(self) -> None:
+    def __init__(self, engines: Engines) -> None:
+        self.engines = engines
         self._owed: deque[str] = deque(maxlen=_REMEMBERED)
         """The media whose deletion has failed; each worker has its own list."""
 
@@ -75,17 +75,18 @@ class MediaAnchor:
         `sides`: what is converted, the text of `conversion.Sides`. Without `early_media` the caller does not hear the
         callee before its 2xx, wherever the callee sends its media.
         """
-        is_late = not ksr.has_body()
-        name = f"{_PREFIX}{secrets.token_hex(8)}{sides and '-' + sides}{_LATE if is_late else ''}"
-        if is_late:  # the 2xx has the offer, the ACK its answer (RFC 3261 13.2.1)
-            return name
-        if not _offer(name, _CALLER, _CALLEE):
-            self._owed.append(name)  # it may still do what we asked
-            return ""
-        if not early_media and not ksr.block_media(f"call-id={name}"):
-            self.release(name)
-            return ""
-        return name
+        late = "" if ksr.has_body() else _LATE
+        for new in self.engines.names(self.engines.families(ksr.request_uri())):
+            name = f"{new}{sides and '-' + sides}{late}"
+            if late:  # the 2xx has the offer, the ACK its answer (RFC 3261 13.2.1)
+                return name
+            if not _offer(name, _CALLER, _CALLEE):
+                self._owed.append(name)  # it may still do what we asked; another one is asked at once
+            elif not early_media and not ksr.block_media(f"call-id={name}"):
+                self.release(name)
+            else:
+                return name
+        return ""
 
     @staticmethod
     def on_provisional(name: str) -> None:
@@ -104,7 +105,7 @@ class MediaAnchor:
         """Reply route: a 2xx, the first one or one that is sent again. Both get the same answer."""
         if ksr.has_body() and not _take_reply(name):
             ksr.remove_body()  # the callee has answered and can't be refused; the caller will hang up
-        elif not early_media:
+        elif not early_media and use(name):
             ksr.unblock_media(f"call-id={name}")
 
     @staticmethod
@@ -125,9 +126,8 @@ class MediaAnchor:
             self._owed.append(name)
             return
         for _ in range(min(len(self._owed), MOST_OWED)):
-            if not _delete(self._owed[0]):
-                return
-            self._owed.popleft()
+            if not _delete(owed := self._owed.popleft()):
+                self._owed.append(owed)
 
     @staticmethod
     def withhold() -> None:
@@ -201,26 +201,29 @@ def _sides(is_from_caller: bool) -> tuple[str, str]:
 
 
 def _delete(name: str, after_s: int = 0) -> bool:
-    return ksr.delete_media(f"call-id={name} from-tag={_CALLER} delete-delay={after_s}")
+    return use(name) and ksr.delete_media(f"call-id={name} from-tag={_CALLER} delete-delay={after_s}")
 
 
 def _offer(name: str, offerer: str, answerer: str) -> bool:
     sender = _kind_of(name, offerer)
     flags = _flags(name, offerer, answerer, sender)
-    return flags is not None and ksr.offer_media(f"{flags} {offer_flags(sender, _kind_of(name, answerer))}")
+    if flags is None or not use(name):
+        return False
+    family = family_flag(name, of_caller=answerer == _CALLER)
+    return ksr.offer_media(f"{flags} {offer_flags(sender, _kind_of(name, answerer))}{family}")
 
 
 def _answer(name: str, offerer: str, answerer: str) -> bool:
     sender = _kind_of(name, answerer)
     flags = _flags(name, offerer, answerer, sender)
-    if flags is None or not _has_kind(sender):
+    if flags is None or not _has_kind(sender) or not use(name):
         return False
     return ksr.answer_media(f"{flags} {answer_flags(_kind_of(name, offerer))}")
 
 
 def _kind_of(name: str, side: str) -> Kind:
     """How the sound of a side travels."""
-    sides = Sides.parse(name.removesuffix(_LATE).removeprefix(_PREFIX).partition("-")[2])
+    sides = Sides.parse(name.removesuffix(_LATE).removeprefix(PREFIX).partition("-")[2])
     return sides.caller if side == _CALLER else sides.callee
 
 

@@ -97,6 +97,7 @@ class Forks:
 
     def fork(self, targets: Sequence[Target], options: ForkOptions) -> None:
         """Send the INVITE at hand to the first branch of each target. Raises Refused."""
+        targets = self._bridged(targets)
         is_anchored = any(spec.is_anchored for target in targets for spec in target)
         if is_anchored and not self._media.has_acceptable_offer():
             raise Refused(488, "Not Acceptable Here")
@@ -107,6 +108,18 @@ class Forks:
         _plan_branches(targets, options)
         transaction.is_anchored = is_anchored
         _ring([target[0].uri for target in targets], options.timeout_s, early_media=options.early_media)
+
+    def _bridged(self, targets: Sequence[Target]) -> Sequence[Target]:
+        """A target of the other address family than the INVITE's media needs RTPengine in between."""
+        if not self._media.engines.bridges:
+            return targets
+        needs_bridge = self._media.engines.needs_bridge
+
+        def bridged(spec: BranchSpec) -> BranchSpec:
+            stays = spec.is_spiral or spec.is_anchored or not needs_bridge(spec.uri)
+            return spec if stays else replace(spec, is_anchored=True)
+
+        return [tuple(map(bridged, target)) for target in targets]
 
     @staticmethod
     def pass_on(spec: BranchSpec, timeout_s: int) -> None:

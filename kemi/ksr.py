@@ -386,6 +386,22 @@ def remove_body() -> None:
 # --- RTPengine. `flags` are those of Kamailio's module. False if RTPengine is not there, or refuses
 
 
+def use_media_set(number: int) -> bool:
+    """The commands to RTPengine that follow are for the one in this set. False if there is no such set."""
+    return KSR.rtpengine.set_rtpengine_set(number) > 0
+
+
+def share_silent_media(text: str) -> None:
+    """Tell all processes which RTPengines are silent."""
+    KSR.pv.sets("$shv(silent_rtpengines)", text)
+
+
+def silent_media() -> str:
+    """What `share_silent_media` told last; empty before that."""
+    told = KSR.pv.get("$shv(silent_rtpengines)")
+    return told if isinstance(told, str) else ""
+
+
 def describe_media(sdp: str) -> None:
     """What RTPengine gets in the body's place (`read_sdp_pv` in kamailio.cfg). What it returns replaces the body."""
     KSR.pv.sets("$var(sdp)", sdp)

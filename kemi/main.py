@@ -31,6 +31,7 @@ from kemi import cseq, identity, ksr, nat  # noqa: E402
 from kemi.anchor import MediaAnchor  # noqa: E402
 from kemi.challenge import Challenges  # noqa: E402
 from kemi.companion import Companion  # noqa: E402
+from kemi.engines import Engines, Watch  # noqa: E402
 from kemi.flood import Floods  # noqa: E402
 from kemi.fork import Forks  # noqa: E402
 from kemi.ingress import Ingress  # noqa: E402
@@ -150,12 +151,14 @@ class Callbacks:
         registrar: Registrar,
         tls_peers: TlsPeers,
         names: NameFile,
+        watch: Watch,
     ) -> None:
         self._tls_peers = tls_peers
         self._websockets = websockets
         self._registrar = registrar
         self._names = names
         self._companion = Companion()
+        self._watch = watch
         self._floods = floods
         self._limits = limits
         self._ingress = ingress
@@ -184,6 +187,11 @@ class Callbacks:
         except Exception as error:
             log(error)
         return 1
+
+    @guarded(log)
+    def ksr_watch_rtpengines(self) -> None:
+        """In a process of its own, again and again."""
+        self._watch.on_tick()
 
     @guarded(blame)
     def ksr_request_route(self) -> None:
@@ -300,7 +308,7 @@ def compose(site: Site, ivr_file: IvrFile, key: bytes, edge: Edge | None = None)
     tls_peers = TlsPeers(site)
     names.on_change += [directory.learn, places.learn, floods.learn, tls_peers.learn]
     record_route = RecordRoute(derive(key, ROUTES), places)
-    media = MediaAnchor()
+    media = MediaAnchor(Engines(site.rtpengines))
     limits = Limits(site.trunks)
     forks = Forks(media, record_route, Challenges(credentials_of(site, os.environ, _read_secret)), limits)
     registrar = Registrar(directory)
@@ -335,6 +343,7 @@ def compose(site: Site, ivr_file: IvrFile, key: bytes, edge: Edge | None = None)
         registrar,
         tls_peers,
         names,
+        Watch(site.rtpengines),
     )
 
 

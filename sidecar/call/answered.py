@@ -27,7 +27,7 @@ from sidecar.call.inbox import Inbox
 from sidecar.call.services import Services
 from sidecar.media.call_media import CallMedia
 from sidecar.media.dtmf import DigitEvent, DigitFilter, DigitSource
-from sidecar.media.errors import MalformedSdp, MediaError, MediaUnavailable, NoCommonCodec
+from sidecar.media.errors import MediaError, MediaUnavailable, UnusableSdp
 
 _What = TypeVar("_What")
 PLAYOUT_MARGIN_S = 0.04
@@ -288,7 +288,7 @@ class AnsweredCall:
         """The answer to what we offered in a re-INVITE's 200. Without a usable one the session stays as it was."""
         try:
             await self._on_acked(event)
-        except (MalformedSdp, NoCommonCodec) as error:
+        except UnusableSdp as error:
             self._caller.log.warning("answer not usable", reason=str(error))
 
     def _on_info_digit(self, digit: sip.DigitReceived) -> Event | None:

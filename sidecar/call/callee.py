@@ -16,7 +16,7 @@ from sidecar.call.caller import Caller, relay_digit, text_of
 from sidecar.call.inbox import Inbox
 from sidecar.call.services import Services
 from sidecar.media.call_media import CallMedia
-from sidecar.media.errors import MalformedSdp, MediaError, NoCommonCodec
+from sidecar.media.errors import MediaError, UnusableSdp
 
 RINGBACK_REPEATS = 1000
 """Longer than any number may ring."""
@@ -160,7 +160,7 @@ class Callee:
         """Early media of one who rings. False if its description cannot be used; the others may still answer."""
         try:
             await self._media.early(self.b_tag, text_of(sdp))
-        except (MalformedSdp, NoCommonCodec) as error:
+        except UnusableSdp as error:
             self._caller.log.warning("early media", reason=str(error))
             return False
         return True
@@ -196,7 +196,7 @@ class Callee:
         """The answer to what we offered in a re-INVITE's 200. Without a usable one the session stays as it was."""
         try:
             await self._media.accept_leg(self.b_tag, text_of(sdp))
-        except (MalformedSdp, NoCommonCodec) as error:
+        except UnusableSdp as error:
             self._caller.log.warning("answer not usable", reason=str(error))
 
     async def _reoffered(self, event: sip.ReOffered) -> None:

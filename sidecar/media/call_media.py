@@ -17,7 +17,7 @@ from sidecar.media import sdp
 from sidecar.media.dtmf import CALLER_TAG
 from sidecar.media.engines import Engines
 from sidecar.media.errors import MediaLost, MediaRefused, MediaUnavailable
-from sidecar.media.party import Party
+from sidecar.media.party import Party, family_of
 from sidecar.media.rtpengine import NgError, NgFailure, NgOverloaded, NgUnknownCall, Reply
 from sidecar.media.sounds import Sound
 
@@ -25,7 +25,7 @@ IVR_TAG = "ivr"
 
 _log = logging.getLogger(__name__)
 
-_IVR_ADDRESS = "127.0.0.1"
+_IVR_ADDRESS = {"IP4": "127.0.0.1", "IP6": "::1"}
 _IVR_PORT = 9  # discard: RTPengine may send there what the caller says; nobody listens
 _OFFERED = (sdp.PCMU, sdp.PCMA, sdp.G722, sdp.EVENTS)  # to a caller whose INVITE has no offer
 _TRANSCODED = ("PCMU", "PCMA")  # offered to every callee besides the caller's own codec: each phone has one
@@ -45,7 +45,7 @@ class CallMedia:
     Methods may be called concurrently. Each one is carried out as a whole, in the order of the calls; only `delete`
     does not wait for its turn. All but `delete` raise MediaUnavailable (RTPengine does not answer or is full),
     MediaLost (it has forgotten the call) and MediaRefused (it refused the command). Those that take a description
-    raise MalformedSdp and NoCommonCodec, before they have changed anything.
+    raise UnusableSdp, before they have changed anything.
     """
 
     def __init__(self, engines: Engines, media_id: str, caller_from: str = "") -> None:
@@ -76,8 +76,11 @@ class CallMedia:
         """What to offer a caller whose INVITE has no offer, or who asks again by a re-INVITE without one."""
         async with self._turn:
             if not self._caller.described:
-                ours = sdp.describe(_OFFERED, _IVR_ADDRESS, _IVR_PORT)
-                reply = await self._command("offer", {"from-tag": IVR_TAG, "sdp": ours, **_IVR_IS_THERE})
+                family = family_of(self._caller.signalled_from)  # nothing else tells yet
+                self._caller.check_family(family, self._ng.has)
+                ours = sdp.describe(_OFFERED, _IVR_ADDRESS[family], _IVR_PORT)
+                fields = {"from-tag": IVR_TAG, "sdp": ours, "address family": family, **_IVR_IS_THERE}
+                reply = await self._command("offer", fields)
                 self._caller.learn(_written(reply))
             return self._caller.describe()
 
@@ -166,6 +169,8 @@ class CallMedia:
         audio = sdp.find_audio(sdp.parse(answer))
         async with self._turn:
             leg = self._leg(b_tag)
+            if audio.line.hears:
+                leg.check_family(family_of(audio.line.address), self._ng.has)
             leg.signalled_from = signalled_from
             if leg.audio is None:
                 await self._answer(self._caller.tag, b_tag, _described(leg, audio))
@@ -220,6 +225,8 @@ class CallMedia:
         audio = sdp.find_audio(sdp.parse(offer))
         async with self._turn:
             leg = self._leg(b_tag)
+            if audio.line.hears:
+                leg.check_family(family_of(audio.line.address), self._ng.has)
             await self._exchange(leg, audio := audio.keeping(leg.audio))
             leg.audio = audio
             return leg.describe(audio.line.answer_direction)
@@ -237,6 +244,8 @@ class CallMedia:
 
     async def _answer_caller(self, audio: sdp.Audio) -> str:
         caller = self._caller
+        if audio.line.hears:
+            caller.check_family(family_of(audio.line.address), self._ng.has)
         audio, before = audio.keeping(caller.audio), caller.audio
         await self._exchange(caller, audio)
         caller.audio = audio
@@ -263,7 +272,7 @@ class CallMedia:
 
     async def _exchange_with_ivr(self, audio: sdp.Audio) -> str:
         await self._offer(self._caller, IVR_TAG, audio)
-        ours = sdp.describe(audio.answer_formats, _IVR_ADDRESS, _IVR_PORT)
+        ours = sdp.describe(audio.answer_formats, _IVR_ADDRESS[family_of(audio.line.address)], _IVR_PORT)
         return await self._answer(self._caller.tag, IVR_TAG, {"sdp": ours, **_IVR_IS_THERE})
 
     async def _settle_caller(self) -> None:

@@ -47,8 +47,9 @@ class Engine:
     """One RTPengine: its commands, its digits, and whether it lives."""
 
     def __init__(self, config: RtpEngine, digits: Digits) -> None:
-        self.name = str(config.ng)
+        self.name = config.name
         self.weight = config.weight
+        self.families = config.families
         self.ng = NgClient(*config.ng)
         self.dtmf = DtmfReceiver(*config.ng, digits)
         self.is_alive = False
@@ -167,13 +168,17 @@ class Engines:
     def call(self, media_id: str) -> EngineCall:
         return EngineCall(self, media_id)
 
-    def choose(self, but: Collection[Engine] = ()) -> Engine | None:
+    def choose(self, but: Collection[Engine] = (), family: str | None = None) -> Engine | None:
         """Who takes the next call: the best ones share them in turn, by weight. None where nobody is left.
 
         Smooth weighted round robin, as in nginx: with weights of 2 and 1 the turn is A B A. `but` have been tried: in
-        their place only a living one will do.
+        their place only a living one will do. `family` is one that its interfaces must have.
         """
-        left = [engine for engine in self._engines if engine.is_clean and engine not in but]
+        left = [
+            engine
+            for engine in self._engines
+            if engine.is_clean and engine not in but and (family is None or family in engine.families)
+        ]
         rank = min((engine.rank for engine in left), default=_DEAD)
         if not left or (but and rank == _DEAD):
             return None
@@ -204,13 +209,24 @@ class Engines:
 class EngineCall:
     """One call's commands, all to the RTPengine that took its first one."""
 
-    __slots__ = ("_engine", "_engines", "_is_settled", "media_id")
+    __slots__ = ("_engine", "_engines", "_family", "_is_settled", "media_id")
 
     def __init__(self, engines: Engines, media_id: str) -> None:
         self.media_id = media_id
         self._engines = engines
         self._engine: Engine | None = None
+        self._family: str | None = None
         self._is_settled = False
+
+    def has(self, family: str) -> bool:
+        """Whether its RTPengine has an interface of this family, IP4 or IP6. Before its first command: whether any has.
+
+        Then it will get one that has.
+        """
+        if self._is_settled and self._engine is not None:
+            return family in self._engine.families
+        self._family = family
+        return any(family in engine.families for engine in self._engines)
 
     async def command(self, command: str, fields: Fields | None = None) -> Reply:
         """Raises what `NgClient.command` does."""
@@ -231,7 +247,7 @@ class EngineCall:
     async def _begin(self, command: str, fields: Fields | None) -> Reply:
         tried: list[Engine] = []
         failure: NgFailure = NgUnreachable(f"{command}: no RTPengine has answered yet")
-        while engine := self._engines.choose(tried):
+        while engine := self._engines.choose(tried, self._family):
             self._engine = engine  # before its reply: the call may be deleted meanwhile
             try:
                 reply = await engine.ng.command(command, self.media_id, fields, may_move=True)

@@ -11,16 +11,22 @@ class MediaError(Exception):
     sip_code = 500
 
 
-class NoCommonCodec(MediaError):
-    """No audio line with a codec of ours: 488 Not Acceptable Here."""
+class UnusableSdp(MediaError):
+    """The base of what may be wrong with a description: 488 Not Acceptable Here."""
 
     sip_code = 488
 
 
-class MalformedSdp(MediaError):
-    """A description that cannot be parsed or is too large."""
+class NoCommonCodec(UnusableSdp):
+    """No audio line with a codec of ours."""
 
-    sip_code = 488
+
+class NoCommonAddress(UnusableSdp):
+    """No RTPengine has an address of the party's family, IPv4 or IPv6."""
+
+
+class MalformedSdp(UnusableSdp):
+    """It cannot be parsed or is too large."""
 
 
 class MediaUnavailable(MediaError):

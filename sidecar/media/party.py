@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import re
 import secrets
+from collections.abc import Callable
 from ipaddress import ip_address
 from typing import NamedTuple
 
-from sidecar.media.errors import MediaRefused
+from sidecar.media.errors import MediaRefused, NoCommonAddress
 from sidecar.media.sdp import Audio, MediaLine
 
 _ADDRESS = re.compile(r"^c=IN IP[46] (\S+)", re.M)
 _SECTION = re.compile(r"^(m=audio [1-9].*?)(?=^m=|\Z)", re.M | re.S)
 _DIRECTION = re.compile(r"^a=(?:sendrecv|sendonly|recvonly|inactive)\r?\n", re.M)
+
+
+def family_of(address: str) -> str:
+    """As SDP and RTPengine name it (RFC 8866 5.7)."""
+    return "IP6" if ":" in address else "IP4"
 
 
 class Source(NamedTuple):
@@ -97,6 +103,17 @@ class Party:
             return
         line = self.agreed.line
         self._said, self._learned = (line.address, line.port), (address, port)
+
+    def check_family(self, family: str, has: Callable[[str], bool]) -> None:
+        """RTPengine would tell the party an address that it can't reach, where it `has` none of this family.
+
+        Nor does it move a stream to the other family. Raises NoCommonAddress.
+        """
+        version = "IPv6" if family == "IP6" else "IPv4"
+        if self.our_address is not None and family_of(self.our_address) != family:
+            raise NoCommonAddress(f"{self.tag} is on {version} now, but its call is not")
+        if not has(family):
+            raise NoCommonAddress(f"{self.tag} is on {version}, and no RTPengine has an interface for that")
 
     def learn(self, written: str) -> None:
         """Take our end from a description that RTPengine wrote for this party. Raises MediaRefused if it has none."""

@@ -16,7 +16,7 @@ from callinteractive.model import Address, Interface
 from sidecar.media.call_media import CallMedia
 from sidecar.media.dtmf import DigitEvent
 from sidecar.media.engines import Engines
-from tests.integration.media_support import ENGINE, PHONES, WORKER, sound
+from tests.integration.media_support import ENGINE, HOST, PHONES, WORKER, sound
 from tests.support.rtp import RtpEndpoint
 from tests.support.rtpengine import RunningRtpEngine
 
@@ -56,7 +56,7 @@ class Studio:
         phone = await self._stack.enter_async_context(RtpEndpoint(PHONES))
         answer = await media.answer(phone.sdp())
         phone.send_to(answer)
-        return media, phone, [ENGINE.interface in answer, SECOND_HOST in answer].index(True)
+        return media, phone, [HOST in answer, SECOND_HOST in answer].index(True)
 
     async def works(self, media: CallMedia, phone: RtpEndpoint) -> None:
         """The caller hears a sound, and its digits arrive."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -50,15 +51,14 @@ def test_every_pool_of_sidecars_is_a_group_of_its_own(tmp_path: Path) -> None:
 def test_rtpengine_is_told_of_only_where_media_is_anchored(tmp_path: Path) -> None:
     path = tmp_path / "x.yaml"
     anchoring = SITE.replace("name: first,", "name: first, anchor_media: yes,")
+    both = 'rtpengine: {ng: "[::1]:22300", interface: [127.0.0.1, "::1"]}'
     told = [
-        kamailio_spec(load_site(site, "site.yaml"), path, path, tmp_path).env.get("CALLINTERACTIVE_RTPENGINE")
-        for site in (
-            SITE,
-            anchoring,
-            anchoring + 'rtpengine: {ng: "[::1]:22300"}',
-        )
+        "CALLINTERACTIVE_ANCHORING" in kamailio_spec(load_site(site, "site.yaml"), path, path, tmp_path).env
+        for site in (SITE, anchoring, SITE + both)
     ]
-    assert told == [None, "udp:127.0.0.1:22222", "udp6:[::1]:22300"]
+    assert told == [False, True, True]
+    line, _ = (tmp_path / "rtpengines.cfg").read_text().splitlines()
+    assert re.fullmatch(r'modparam\("rtpengine", "rtpengine_sock", "[0-9]+ == udp6:\[::1\]:22300"\)', line)
 
 
 def test_its_size_is_the_sites(tmp_path: Path) -> None:
@@ -114,7 +114,8 @@ def test_each_edge_is_started_as_itself_and_knows_all_sidecars(tmp_path: Path) -
         *("-l", "udp:127.0.0.11:5060/198.51.100.11:5060", "-l", "tcp:127.0.0.11:5060"),
     )
     assert b.argv[b.argv.index("-l") :] == ("-l", "udp:127.0.0.12:5060")
-    assert a.env["CALLINTERACTIVE_RTPENGINE"] == "udp:127.0.2.1:22222=2 udp6:[::1]:22222"
+    assert a.env["CALLINTERACTIVE_ANCHORING"] == "1"
+    assert "== udp:127.0.2.1:22222" in (tmp_path / "rtpengines.cfg").read_text()
     # One host after the other: the neighbour of a dead sidecar lives.
     assert (tmp_path / "dispatcher.list").read_text().splitlines() == [
         "1 sip:127.0.1.1:5070",

@@ -8,9 +8,12 @@ import pytest
 
 from callinteractive.config import load_ivr_file, load_site
 from callinteractive.headers import AnchorHeader, CallHeader, TransferHeader
+from callinteractive.media_sets import set_of
+from callinteractive.model import RtpEngine
 from callinteractive.numbers import Directory
 from kemi.anchor import Anchoring, MediaAnchor
 from kemi.challenge import Challenges
+from kemi.engines import Engines
 from kemi.fork import Forks
 from kemi.ksr import Route
 from kemi.limits import Limits
@@ -27,7 +30,8 @@ from tests.unit.kemi.test_transfer import CALLER, FACTS, SITE
 
 SDP = "v=0\r\nc=IN IP4 192.0.2.1\r\nm=audio 9 RTP/AVP 0\r\n"
 NAMED = SDP.replace("192.0.2.1", "host.example")
-NAME = "anchored-0123456789abcdef"
+ENGINE = RtpEngine()
+NAME = f"anchored-{set_of(ENGINE):06x}000123456789abcdef"
 LATE = NAME + "-late"
 ANCHORING = SITE.replace('"000*306", id: 1,', '"000*306", id: 1, anchor_media: yes,').replace(
     "name: second,", "name: second, anchor_media: yes,"
@@ -36,7 +40,7 @@ ANCHORING = SITE.replace('"000*306", id: 1,', '"000*306", id: 1, anchor_media: y
 
 @pytest.fixture
 def media() -> MediaAnchor:
-    return MediaAnchor()
+    return MediaAnchor(Engines([ENGINE]))
 
 
 @pytest.fixture
@@ -61,7 +65,7 @@ def told(ksr: FakeKsr) -> list[tuple[str, ...]]:
     commands = [
         (name.removeprefix("rtpengine.").removeprefix("rtpengine_"), *str(arguments[0]).split())
         for name, arguments in ksr.calls
-        if name.startswith("rtpengine.")
+        if name.startswith("rtpengine.") and not name.endswith("_set")
     ]
     ksr.calls.clear()
     return [
@@ -188,12 +192,12 @@ def test_deletions_that_failed_are_made_up_for(media: MediaAnchor, ksr: FakeKsr)
     ksr.results.update({"rtpengine.rtpengine_delete": -1, "rtpengine.rtpengine_offer": -1})
     message(ksr, "INVITE")
     for number in range(20):
-        media.release(f"anchored-{number}")
+        media.release(f"{NAME[:-2]}{number:02}")
     media.on_branch(early_media=True)
     ksr.calls.clear()
     ksr.results["rtpengine.rtpengine_delete"] = 1
     media.release(NAME)
-    assert [name for _, name, _ in told(ksr)] == [NAME, *(f"anchored-{number}" for number in range(16))]
+    assert [name for _, name, _ in told(ksr)] == [NAME, *(f"{NAME[:-2]}{number:02}" for number in range(16))]
     media.release(NAME)
     assert len(told(ksr)) == 1 + 5
     media.release(NAME)

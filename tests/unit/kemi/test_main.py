@@ -15,6 +15,7 @@ from callinteractive.headers import TransferHeader
 from callinteractive.keys import PREPARED, derive
 from kemi import main
 from kemi.anchor import MediaAnchor
+from kemi.engines import Watch
 from kemi.facts import UnreadableError
 from kemi.flood import Floods
 from kemi.fork import Forks
@@ -36,7 +37,7 @@ from tests.unit.kemi.test_ingress import IVR, SITE
 
 KINDS = (
     Ingress, Sidecars, Redirects, Forks, MediaAnchor, RecordRoute, Limits, Floods, WebSockets, Registrar, TlsPeers,
-    NameFile,
+    NameFile, Watch,
 )  # fmt: skip
 NOT_UTF8 = UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid")
 BOOM = RuntimeError("boom")
@@ -59,6 +60,7 @@ class Rooms:
             self.registrar,
             self.tls_peers,
             self.names,
+            self.watch,
         ) = (create_autospec(kind, instance=True) for kind in KINDS)
         self.tls_peers.is_impostor_s_probe.return_value = False
         self.tls_peers.is_impostor_s_reply.return_value = False
@@ -75,6 +77,7 @@ class Rooms:
             self.registrar,
             self.tls_peers,
             self.names,
+            self.watch,
         )
 
 

@@ -14,8 +14,9 @@ from callinteractive.headers import (
     StateHeader,
     TransferHeader,
 )
-from callinteractive.model import sidecars_of_host
+from callinteractive.model import RtpEngine, sidecars_of_host
 from kemi.anchor import MediaAnchor
+from kemi.engines import Engines
 from kemi.redirect import MOST_RETURNS, Redirects
 from kemi.sidecars import Sidecars
 from kemi.transaction import transaction
@@ -39,7 +40,7 @@ def transfer() -> Mock:
 
 @pytest.fixture
 def redirects(ksr: FakeKsr, transfer: Mock) -> Redirects:
-    media = MediaAnchor()
+    media = MediaAnchor(Engines([RtpEngine()]))
     made = Redirects(Sidecars(sidecars_of_host(), CONTEXTS, b"key", media), transfer, media, anchors=True)
     made.enter("332", CALL, ENTRY, caller_anchors=False)
     ksr.calls.clear()

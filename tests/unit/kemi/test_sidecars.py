@@ -9,9 +9,10 @@ import pytest
 from callinteractive.actions import Context
 from callinteractive.facts import CallFacts
 from callinteractive.headers import CallHeader, EntryHeader
-from callinteractive.model import sidecars_of_host
+from callinteractive.model import RtpEngine, sidecars_of_host
 from callinteractive.signature import SignatureHeader
 from kemi.anchor import MediaAnchor
+from kemi.engines import Engines
 from kemi.sidecars import REST_S, Sidecars, Unavailable
 from tests.unit.kemi.fake_ksr import FakeKsr
 from tests.unit.kemi.refusals import refused
@@ -28,7 +29,7 @@ def sidecars() -> Sidecars:
         sidecars_of_host("127.0.0.1", 3, 5070, pools={"vip": (2,)}),
         {"3": Context("3", "main", {}), "4": Context("4", "vip", {}, pool="vip")},
         KEY,
-        MediaAnchor(),
+        MediaAnchor(Engines([RtpEngine()])),
     )
 
 

@@ -11,10 +11,11 @@ from callinteractive.digest import Credentials
 from callinteractive.errors import HeaderError
 from callinteractive.facts import CallFacts
 from callinteractive.headers import CallerHeader, CallHeader, TransferHeader
-from callinteractive.model import Extension
+from callinteractive.model import Extension, RtpEngine
 from callinteractive.numbers import Directory
 from kemi.anchor import Anchoring, MediaAnchor
 from kemi.challenge import Challenges
+from kemi.engines import Engines
 from kemi.fork import Forks
 from kemi.limits import Limits
 from kemi.names import NameFile
@@ -41,7 +42,8 @@ extensions:
 FACTS = CallFacts("a" * 32, "1:" + "a" * 32, "7", "Ivan", "332", "000*332", 145)
 CALLER = CallerHeader("Petr", "8")
 CREDENTIALS = {"first": Credentials("we", "secret")}
-FORKS = Forks(MediaAnchor(), RecordRoute(KEY, Places(load_site(SITE, "site.yaml"))), Challenges(CREDENTIALS), Limits())
+MEDIA = MediaAnchor(Engines([RtpEngine()]))
+FORKS = Forks(MEDIA, RecordRoute(KEY, Places(load_site(SITE, "site.yaml"))), Challenges(CREDENTIALS), Limits())
 
 
 def start(

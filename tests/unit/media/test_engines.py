@@ -263,3 +263,16 @@ async def test_a_call_that_told_nothing_deletes_nothing(made: Any) -> None:
     site = await made(1, 1)
     await site.engines.call("1-0-a").delete()
     assert site.calls(0) == site.calls(1) == []
+
+
+async def test_a_call_gets_one_with_an_interface_of_its_family(made: Any) -> None:
+    site = await made(1, 1, 1)
+    site.of[2].families = frozenset({"IP4", "IP6"})
+    for name in "abc":
+        call = site.engines.call(f"1-0-{name}")
+        assert call.has("IP6")
+        await call.command("offer")
+        assert call.has("IP4")
+    assert site.calls(2) == ["1-0-a:offer", "1-0-b:offer", "1-0-c:offer"]
+    site.of[2].families = frozenset({"IP4"})
+    assert not site.engines.call("1-0-d").has("IP6")

@@ -1,0 +1,176 @@
+"""Which RTPengine takes the media of a proxied call (`kemi.anchor`), and which of them live.
+
+Each RTPengine is a set of its own in Kamailio's module. The name of a branch's media begins with the number of its set,
+so all that concerns it goes to the same RTPengine, from any worker and any edge, also after a restart. The number comes
+from the address: it stays the same when others are added to site.yaml. The name also tells the address family of each
+side.
+
+A process of its own pings them (`Watch`), and tells the workers who is silent: a worker must never wait for one.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import secrets
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from typing import NamedTuple
+
+from callinteractive.media_sets import set_of
+from callinteractive.model import RtpEngine
+from kemi import ksr
+from kemi.places import host_of, is_address
+
+PREFIX = "anchored-"  # a sidecar's calls begin with a digit
+_NAME = re.compile(rf"{PREFIX}([0-9a-f]{{6}})([046])([046])")
+_CONNECTION = re.compile(r"^c=IN IP([46]) ", re.M)
+MOST_TRIED = 3
+"""How many RTPengines an offer is given to, before the branch fails."""
+
+
+class Families(NamedTuple):
+    """The address family of each side: "4", "6", or "0" where it is not known."""
+
+    caller: str = "0"
+    callee: str = "0"
+
+
+class Engines:
+    """Chooses among the RTPengines of a site."""
+
+    def __init__(self, engines: Sequence[RtpEngine], pick: Callable[[], float] = random.random) -> None:
+        """`pick`: a random number from 0 to 1."""
+        self._engines = engines
+        self._pick = pick
+        self.bridges = any(len(families_of(engine)) > 1 for engine in engines)
+        """Whether calls between IPv4 and IPv6 can be bridged."""
+
+    def names(self, families: Families) -> Iterator[str]:
+        """New names of media, each at another RTPengine that lives: the one that takes it by weight, then the others.
+
+        If none lives, one is named nevertheless: it may be back.
+        """
+        silent = silent_sets()
+        wanted = set(families) - {"0"}
+        fitting = [engine for engine in self._engines if wanted <= families_of(engine)] or list(self._engines)
+        left = [engine for engine in fitting if set_of(engine) not in silent] or fitting[:1]
+        for _ in range(min(len(left), MOST_TRIED)):
+            engine = self._choose(left)
+            left.remove(engine)
+            yield f"{PREFIX}{set_of(engine):06x}{families.caller}{families.callee}{secrets.token_hex(8)}"
+
+    def _choose(self, engines: list[RtpEngine]) -> RtpEngine:
+        at = self._pick() * sum(engine.weight for engine in engines)
+        for engine in engines:
+            at -= engine.weight
+            if at < 0:
+                return engine
+        return engines[-1]
+
+    def needs_bridge(self, uri: str) -> bool:
+        """Whether what the INVITE at hand offers is of another family than the target."""
+        return self.bridges and {self.offered_family(), family_of(uri)} == {"4", "6"}
+
+    def families(self, uri: str) -> Families:
+        """Of a branch to `uri` of the INVITE at hand."""
+        return Families(self.offered_family(), family_of(uri)) if self.bridges else Families()
+
+    @staticmethod
+    def offered_family() -> str:
+        """That of the description of the INVITE at hand; without one, that of its sender."""
+        found = _CONNECTION.search(ksr.body_leniently()) if ksr.has_body() else None
+        return found[1] if found else "6" if ":" in ksr.source()[0] else "4"
+
+
+class Watch:
+    """Pings the RTPengines. For one process, which does nothing else; it does not wait for any either."""
+
+    def __init__(self, engines: Sequence[RtpEngine]) -> None:
+        self._pings = [Pings(engine) for engine in engines]
+        self._silent: frozenset[int] = frozenset()
+
+    def on_tick(self) -> None:
+        """Called every quarter of a second (kamailio.cfg)."""
+        silent = frozenset(pings.set for pings in self._pings if not pings.is_answered())
+        if silent != self._silent:
+            for pings in self._pings:
+                if (pings.set in silent) != (pings.set in self._silent):
+                    now = "is silent: anchored calls go elsewhere" if pings.set in silent else "answers again"
+                    ksr.log_notice(f"RTPengine {pings.name} at {pings.address} {now}")
+            self._silent = silent
+            ksr.share_silent_media(",".join(f"{each:06x}" for each in sorted(silent)))
+
+
+class Pings:
+    """Of one RTPengine."""
+
+    MOST_LOST = 2
+
+    def __init__(self, engine: RtpEngine) -> None:
+        self.name, self.address, self.set = engine.name, engine.ng, set_of(engine)
+        self._socket: socket.socket | None = None
+        self._sent = 0
+        self._lost = 0
+
+    def is_answered(self) -> bool:
+        """Look what has come since the last time, and ping again. False after two pings without an answer."""
+        self._lost = self._take(self._opened())
+        self._sent += 1
+        with suppress(OSError):  # refused, or no way there: then no answer comes either
+            self._opened().send(b'w%d {"command":"ping"}' % self._sent)
+        return self._lost < self.MOST_LOST
+
+    def _take(self, opened: socket.socket) -> int:
+        """How many pings are lost now."""
+        lost = self._lost + 1 if self._sent else 0
+        while True:
+            try:
+                opened.recv(4096)
+                lost = 0
+            except BlockingIOError:
+                return lost
+            except OSError:  # nobody listens
+                lost = self.MOST_LOST
+
+    def _opened(self) -> socket.socket:
+        """Made in the process that uses it."""
+        if self._socket is None:
+            family = socket.AF_INET6 if ":" in self.address.host else socket.AF_INET
+            self._socket = socket.socket(family, socket.SOCK_DGRAM)
+            self._socket.setblocking(False)
+            with suppress(OSError):
+                self._socket.connect(self.address)
+        return self._socket
+
+
+def use(name: str) -> bool:
+    """The commands that follow are for the RTPengine of this media. False if it is silent, or gone from site.yaml."""
+    match = _NAME.match(name)
+    if match is None:
+        return False
+    number = int(match[1], 16)
+    return number not in silent_sets() and ksr.use_media_set(number)
+
+
+def silent_sets() -> set[int]:
+    """Those that `Watch` hears nothing of."""
+    return {int(each, 16) for each in ksr.silent_media().split(",") if each}
+
+
+def family_flag(name: str, *, of_caller: bool) -> str:
+    """RTPengine's flag for an offer to that side, after a blank. Empty where its family is not known."""
+    match = _NAME.match(name)
+    family = (match[2] if of_caller else match[3]) if match else "0"
+    return "" if family == "0" else f" address-family=IP{family}"
+
+
+def families_of(engine: RtpEngine) -> set[str]:
+    return {family[-1] for family in engine.families}
+
+
+def family_of(uri: str) -> str:
+    """Of a SIP URI's host; "0" for a name."""
+    host = host_of(uri).host
+    return ("6" if ":" in host else "4") if is_address(host) else "0"
