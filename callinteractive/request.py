@@ -100,7 +100,14 @@ def decode_form(text: str) -> dict[str, str]:
 
 
 def _unquote(text: str) -> str:
-    return unquote_plus(text, errors="strict") if "%" in text or "+" in text else text
+    if "%" not in text and "+" not in text:
+        return text
+    return _unquote_short(text) if len(text) <= _SHORT else unquote_plus(text, errors="strict")
+
+
+@lru_cache(maxsize=2048)
+def _unquote_short(text: str) -> str:
+    return unquote_plus(text, errors="strict")
 
 
 def _quote(text: str) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from ipaddress import IPv6Address, ip_address
 
+from callinteractive.remember import remember
+
 MAX_SDP = 16_384
 """Octets. An NG command that contains it fits into one datagram."""
 
@@ -15,6 +17,7 @@ _BLANKS = re.compile(r"[ \t]+")
 _BROADCAST = ip_address("255.255.255.255")
 
 
+@remember(1024)
 def connection_address(value: str) -> str | None:
     """The address of a connection line, `value` being what follows ``c=`` (RFC 8866 5.7).
 

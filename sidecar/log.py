@@ -47,7 +47,7 @@ def set_up(log_format: LogFormat, level: int = logging.INFO) -> LineWriter:
     is_terminal = sys.stderr is not None and sys.stderr.isatty()
     is_console = log_format == "console" or (log_format == "auto" and is_terminal)
     last: list[structlog.typing.Processor] = (
-        [_complete, _make_printable, structlog.dev.ConsoleRenderer(colors=is_terminal)]
+        [_complete, _bound, _make_printable, structlog.dev.ConsoleRenderer(colors=is_terminal)]
         if is_console
         else [_complete, _to_json]
     )
@@ -127,11 +127,15 @@ class GatheredLines:
 
 
 def _complete(logger: Any, level: str, entry: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    """Add level, time and traceback, and bound every field: one step, since a call writes half a dozen lines."""
+    """Add level, time and traceback: in one step, since a call writes half a dozen lines."""
     entry["level"] = "error" if level == "exception" else level
     entry["timestamp"] = _clock()
     if "exc_info" in entry:
         entry = structlog.processors.format_exc_info(logger, level, entry)
+    return entry
+
+
+def _bound(_logger: Any, _level: str, entry: structlog.typing.EventDict) -> structlog.typing.EventDict:
     for name, value in entry.items():
         if isinstance(value, str) and len(value) > MOST_CHARACTERS:
             half = MOST_CHARACTERS // 2
@@ -173,7 +177,12 @@ class _Clock:
 _clock = _Clock()
 
 
-def _to_json(_logger: Any, _name: str, entry: structlog.typing.EventDict) -> str:
+def _to_json(logger: Any, level: str, entry: structlog.typing.EventDict) -> str:
+    line = _encoded(entry)
+    return line if len(line) <= MOST_CHARACTERS else _encoded(_bound(logger, level, entry))
+
+
+def _encoded(entry: structlog.typing.EventDict) -> str:
     try:
         return _encode(entry)
     except (ValueError, RecursionError):  # not a number, or nested too deeply: no log line may stop a call

@@ -5,6 +5,7 @@ from ipaddress import ip_address
 from typing import NamedTuple
 
 from callinteractive.model import Address
+from callinteractive.remember import remember
 from sidecar.sip.agent.leg import Leg, ignore
 from sidecar.sip.dialog.core import Core, checked, new_tag
 from sidecar.sip.dialog.dialog import Dialog
@@ -14,6 +15,15 @@ from sidecar.sip.errors import LegStateError
 from sidecar.sip.message.headers import parse_via
 from sidecar.sip.message.message import Headers, Request
 from sidecar.sip.transaction.server import InviteServer
+
+
+@remember(1024)
+def _address(host: str) -> str:
+    """The IP address in its usual form; empty for a name."""
+    try:
+        return str(ip_address(host.strip("[]")))
+    except ValueError:
+        return ""
 
 
 class IncomingInvite(NamedTuple):
@@ -41,10 +51,7 @@ class IncomingInvite(NamedTuple):
         if len(vias) < 2:
             return ""
         via = parse_via(vias[1])
-        try:
-            return str(ip_address((via.params.get("received") or via.host).strip("[]")))
-        except ValueError:
-            return ""
+        return _address(via.params.get("received") or via.host)
 
     @property
     def max_forwards(self) -> int:
