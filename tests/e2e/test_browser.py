@@ -12,6 +12,7 @@ from tests.e2e.conftest import BASE_PORT, LOG, NET, PlaceCall, _ivr_yaml, _worke
 from tests.e2e.ivr import MENU, MENU_HZ, TRANSFER
 from tests.e2e.transfers import FIRST, ONE_HZ, REGISTERED, CalledPhones, transfer
 from tests.support.browser import SPEAKS_HZ, Browser, BrowserPhone
+from tests.support.certificates import Authority
 from tests.support.leftovers import assert_idle
 from tests.support.phone import Phone
 from tests.support.rtp import RtpEndpoint
@@ -22,14 +23,17 @@ PASSWORD, OTHER = "secret", "000*309"
 FOREIGN = ("a=candidate", "a=ice", "a=fingerprint", "a=setup", "a=crypto", "a=extmap", "a=msid", "a=ssrc", "a=group")
 
 
-def where(stack: RunningStack) -> tuple[str, str]:
+WS_PORT, WSS_PORT = BASE_PORT + 63, BASE_PORT + 64
+
+
+def where(stack: RunningStack, scheme: str = "ws") -> tuple[str, str]:
     """The WebSocket of the stack, and the domain of its extensions."""
-    return f"ws://{stack.net.stack}:{stack.net.base_port + 63}", stack.net.stack
+    return f"{scheme}://{stack.net.stack}:{WS_PORT if scheme == 'ws' else WSS_PORT}", stack.net.stack
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def browser() -> AsyncIterator[Browser]:
-    async with Browser() as running:
+    async with Browser("--ignore-certificate-errors") as running:  # that of wss is not of an authority that it knows
         yield running
 
 
@@ -39,8 +43,10 @@ async def web_stack(web: FakeWebApp, tmp_path_factory: pytest.TempPathFactory) -
     net = Net(f"{NET}.{180 + _worker()}", BASE_PORT)
     sip = f'"tcp:{net.stack}:{net.sip[1]}"'
     folder = tmp_path_factory.mktemp("browser")
+    own = Authority(folder / "authority").issue("edge", f"IP:{net.stack}")
     replace = {
-        sip: f'{sip}, "ws:{net.stack}:{net.base_port + 63}"',
+        sip: f'{sip}, "ws:{net.stack}:{WS_PORT}", "wss:{net.stack}:{WSS_PORT}"',
+        "trunks:": f'tls: {{certificate: "{own.certificate}", private_key: "{own.private_key}"}}\ntrunks:',
         "sidecars: {": f'  - {{number: "{OTHER}", id: 137, password: {PASSWORD}}}\nsidecars: {{',
     }
     async with RunningStack(net, folder, _ivr_yaml(web), replace=replace) as stack:
@@ -81,6 +87,38 @@ async def test_it_hears_a_menu_and_dials(web: FakeWebApp, phone: BrowserPhone) -
     assert request.query["is"] == "1"
     assert request.form["CallerExtension"] == REGISTERED
     await phone.call_ended()
+
+
+async def test_over_tls(web: FakeWebApp, stack: RunningStack, browser: Browser, call: PlaceCall, caller: str) -> None:
+    """As every page on the internet connects: it calls, and is called."""
+    web.on(caller, transfer(REGISTERED))
+    async with browser.phone(REGISTERED, PASSWORD, *where(stack, "wss")) as phone:
+        await phone.registers()
+        await phone.dials(MENU)
+        await phone.connected()
+        await phone.hears_tone(MENU_HZ)
+        await phone.hangs_up()
+        async with call(TRANSFER) as calling:
+            await calling.answered()
+            await phone.rings()
+            await phone.picks_up()
+            await phone.connected()
+            await talk(calling.sound, phone)
+            await calling.hang_up()
+            await phone.call_ended()
+
+
+async def test_a_page_that_was_closed_is_not_rung(
+    web: FakeWebApp, stack: RunningStack, browser: Browser, call: PlaceCall, caller: str
+) -> None:
+    web.on(caller, transfer(OTHER, final="no"), actions("<Hangup/>"))
+    for _ in range(6):  # one more than an extension may have at once
+        async with browser.phone(OTHER, PASSWORD, *where(stack)) as phone:
+            await phone.registers()
+    async with call(TRANSFER) as calling:
+        after = await web.request(caller, nth=2)
+        await calling.hung_up()
+    assert after.query["status"] == "failed"
 
 
 async def test_it_hangs_up(phone: BrowserPhone) -> None:
