@@ -54,7 +54,9 @@ class Anchoring(Enum):
 class MediaAnchor:
     """Tells RTPengine what the messages of anchored calls say about media."""
 
-    def __init__(self, engines: Engines) -> None:
+    def __init__(self, engines: Engines, *, is_there: bool = True) -> None:
+        self.is_there = is_there
+        """Whether Kamailio may use RTPengine at all."""
         self.engines = engines
         self._owed: deque[str] = deque(maxlen=_REMEMBERED)
         """The media whose deletion has failed; each worker has its own list."""

@@ -91,6 +91,16 @@ def kind_for_callee(media: Media, offered: Kind, *, is_browser: bool) -> Kind:
     return Kind.RTP if media.srtp == "no" or offered is Kind.WEBRTC else offered
 
 
+def kind_after_refusal(media: Media, offered: Kind, *, is_browser: bool) -> Kind | None:
+    """What a callee gets offered that has refused `kind_for_callee` with 488; None where nothing else is allowed.
+
+    Whether an optional callee knows SRTP, or RTP, nobody tells us before.
+    """
+    if media.webrtc or is_browser or media.srtp != "optional":
+        return None
+    return Kind.RTP if offered is Kind.SRTP else Kind.SRTP
+
+
 _KEYS = "SDES-pad SDES-no-NULL_HMAC_SHA1_80 SDES-no-NULL_HMAC_SHA1_32"
 """No offer to encrypt nothing, and keys with the padding of RFC 4568 6.1: without it baresip reads another key."""
 

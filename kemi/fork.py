@@ -17,7 +17,7 @@ from callinteractive.model import DEFAULT_IDENTITY, Extension, IdentityHeader, T
 from kemi import cseq, identity, ksr, nat
 from kemi.anchor import CROSSING_S, Anchoring, MediaAnchor
 from kemi.challenge import ASKED_IN, Challenges
-from kemi.conversion import Kind, Sides, kind_for_callee
+from kemi.conversion import Kind, Sides, kind_after_refusal, kind_for_callee
 from kemi.ksr import Route
 from kemi.limits import Limits
 from kemi.record_route import RecordRoute
@@ -32,6 +32,7 @@ SILENT_MS = 4_000
 _BY_MACHINES = (404, 408, 410, 415, 420, 480, 481, 482, 483, 484, 488)
 """What an address or a machine answers, not a person."""
 _NO_CODE = 700
+NOT_ACCEPTABLE = 488
 MARGIN_S = 2
 """How much longer we wait for a peer that rings for us when its time is up."""
 
@@ -41,8 +42,8 @@ class BranchSpec:
     """Where a branch goes, the header lines that only it gets, and where its peer looks for the caller's number.
 
     `is_spiral`: it leads to ourselves. `is_anchored`: its media goes through RTPengine, which converts `sides`.
-    `number`: what was dialled; `is_extension`: it is one of our extensions. `trunk`: the name of the trunk, if it is
-    one; `is_probed`: as there.
+    `otherwise`: what it converts if the peer refuses that. `number`: what was dialled; `is_extension`: it is one of our
+    extensions. `trunk`: the name of the trunk, if it is one; `is_probed`: as there.
     """
 
     uri: str
@@ -55,6 +56,7 @@ class BranchSpec:
     trunk: str = ""
     is_probed: bool = True
     sides: str = ""
+    otherwise: str = ""
 
 
 def converting(spec: BranchSpec, party: Trunk | Extension, anchoring: Anchoring, offered: Kind) -> BranchSpec:
@@ -62,9 +64,12 @@ def converting(spec: BranchSpec, party: Trunk | Extension, anchoring: Anchoring,
 
     `offered`: how the sound of the caller's side travels.
     """
-    sides = Sides(offered, kind_for_callee(party.media, offered, is_browser=nat.is_websocket(spec.uri)))
+    is_browser = nat.is_websocket(spec.uri)
+    sides = Sides(offered, kind_for_callee(party.media, offered, is_browser=is_browser))
+    other = kind_after_refusal(party.media, offered, is_browser=is_browser)
+    otherwise = str(Sides(offered, other)) if other else ""
     is_anchored = anchoring.covers(party) or sides.are_converted
-    return replace(spec, is_anchored=is_anchored, sides=str(sides)) if is_anchored else spec
+    return replace(spec, is_anchored=is_anchored, sides=str(sides) if is_anchored else "", otherwise=otherwise)
 
 
 Target = tuple[BranchSpec, ...]
@@ -236,6 +241,9 @@ class Forks:
                 transaction.plans[uri] = again
                 _try(uri)
                 return
+        if code == NOT_ACCEPTABLE and plan.otherwise and self._media.is_there and can_go_on:
+            self._offer_otherwise(uri, plan)
+            return
         if code in ASKED_IN:
             _tell(index, f"failed: {code}, it wants a password")
         elif code < (transaction.failure or _NO_CODE):
@@ -245,6 +253,15 @@ class Forks:
         is_refused = bool(plan.trunk) and (code in ASKED_IN or (code == 403 and plan.proofs > 0))
         if (is_silent or 500 <= code < 600 or is_refused) and plan.next_uri and can_go_on:
             _try(plan.next_uri)
+
+    @staticmethod
+    def _offer_otherwise(uri: str, plan: BranchPlan) -> None:
+        """Try the same peer with another kind of sound. With the same CSeq it would answer 482 (RFC 3261 8.2.2.2)."""
+        transaction.plans[uri] = plan._replace(
+            is_anchored=True, sides=plan.otherwise, otherwise="", proofs=plan.proofs + 1
+        )
+        transaction.is_anchored = True
+        _try(uri)
 
     def on_all_failed(self) -> None:
         """Failure route: nobody has answered."""
@@ -308,6 +325,7 @@ def _plan_branches(targets: Sequence[Target], options: ForkOptions) -> None:
                 trunk=spec.trunk,
                 is_probed=spec.is_probed,
                 sides=spec.sides,
+                otherwise=spec.otherwise,
             )
 
 

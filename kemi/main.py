@@ -308,7 +308,7 @@ def compose(site: Site, ivr_file: IvrFile, key: bytes, edge: Edge | None = None)
     tls_peers = TlsPeers(site)
     names.on_change += [directory.learn, places.learn, floods.learn, tls_peers.learn]
     record_route = RecordRoute(derive(key, ROUTES), places)
-    media = MediaAnchor(Engines(site.rtpengines))
+    media = MediaAnchor(Engines(site.rtpengines), is_there=site.anchors_media)
     limits = Limits(site.trunks)
     forks = Forks(media, record_route, Challenges(credentials_of(site, os.environ, _read_secret)), limits)
     registrar = Registrar(directory)

@@ -19,10 +19,10 @@ class BranchPlan(NamedTuple):
 
     `from_`: the caller to show, None for the INVITE's own From. `lines`: header lines that only this branch has.
     `next_uri`: what to try if it fails, empty for nothing. `is_spiral`: it leads to ourselves. `is_anchored`: its media
-    goes through RTPengine, which converts `sides`. `label`: what the log calls it, empty where another transaction
-    tells. `tells`: the number that X-CI-Answered names with its 200, empty where nobody is told; `is_extension`: it is
-    one of ours. `trunk`: the name of the trunk that it leads to, empty for none; `is_probed`: as there. `proofs`: how
-    often it has been sent again with credentials.
+    goes through RTPengine, which converts `sides`, or `otherwise` if the peer refuses that. `label`: what the log calls
+    it, empty where another transaction tells. `tells`: the number that X-CI-Answered names with its 200, empty where
+    nobody is told; `is_extension`: it is one of ours. `trunk`: the name of the trunk that it leads to, empty for none;
+    `is_probed`: as there. `proofs`: how often it has been sent again, with credentials or another offer.
     """
 
     from_: From | None
@@ -37,6 +37,7 @@ class BranchPlan(NamedTuple):
     proofs: int = 0
     is_probed: bool = True
     sides: str = ""
+    otherwise: str = ""
 
     def to_text(self) -> str:
         return json.dumps(self._asdict())

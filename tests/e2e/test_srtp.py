@@ -205,6 +205,25 @@ async def test_a_plain_caller_is_routed_to_who_wants_srtp(
             await phone.call_ended()
 
 
+async def test_a_phone_that_wants_srtp_without_saying_so_beforehand(
+    web: FakeWebApp, stack: RunningStack, caller: str
+) -> None:
+    """Its media.srtp is optional. It refuses RTP with 488, and is offered SRTP then."""
+    web.on(caller, transfer(ANY))
+    async with softphone(stack, ANY, SRTP_ONLY) as phone:
+        await phone.registered()
+        async with carrier(stack, TRANSFER, caller) as calling:
+            await calling.answered()
+            await phone.rings()
+            await phone.picks_up()
+            await phone.connected()
+            await calling.sound.hear_tone(SPEAKS_HZ)
+            await calling.sound.send_tone(ONE_HZ, 1.0)
+            await phone.hears_tone(ONE_HZ)
+            await calling.hang_up()
+            await phone.call_ended()
+
+
 async def speak(phone: Baresip, callee: Callee, invite: SipMessage) -> None:
     """The callee, which was offered plain RTP, picks up, and each hears the other."""
     assert "RTP/AVP" in invite.body

@@ -31,6 +31,7 @@ from callinteractive.model import (
     Ivr,
     Kamailio,
     Listen,
+    Media,
     RtpEngine,
     Trunk,
     pools_of,
@@ -481,6 +482,48 @@ def test_anchored_media() -> None:
     assert not any(extension.anchors_media for extension in by_trunk.extensions)
     by_extension = load_site(SITE.replace("id: 134,", "id: 134, anchor_media: yes,"), "f.yaml")
     assert (by_extension.anchors_media, by_extension.extensions[0].anchors_media) == (True, True)
+
+
+def test_how_parties_send_their_sound() -> None:
+    assert load_site(SITE, "f.yaml").trunks[0].media == Media("optional", webrtc=False)
+    text = SITE.replace("name: carrier,", "name: carrier, media: {srtp: required},").replace(
+        "id: 134,", "id: 134, media: {srtp: no},"
+    )
+    site = load_site(text, "f.yaml")
+    assert (site.trunks[0].media, site.extensions[0].media) == (Media("required"), Media("no"))
+    assert site.anchors_media
+    browser = load_site(SITE.replace("id: 134,", "id: 134, media: {webrtc: yes},"), "f.yaml")
+    assert browser.extensions[0].media == Media(webrtc=True)
+    assert browser.anchors_media
+
+
+@pytest.mark.parametrize(
+    ("media", "reason"),
+    [
+        ("{srtp: maybe}", "must be one of required, optional, no, not 'maybe'"),
+        ("{srtp: no, webrtc: yes}", "a browser's sound is always encrypted; take out srtp: no"),
+        ("{codecs: [pcmu]}", "unknown key 'codecs'; known here: srtp, webrtc"),
+    ],
+)
+def test_sound_that_can_t_be(media: str, reason: str) -> None:
+    [finding] = findings(load_site, SITE.replace("id: 134,", f"id: 134, media: {media},"))
+    assert reason in finding
+
+
+def test_browsers() -> None:
+    assert not load_site(SITE, "f.yaml").has_websockets
+    listen = SITE.replace('"tcp:127.0.0.1:5060"]', '"ws:127.0.0.1:8080"]')
+    site = load_site(listen + 'web_origins: ["https://www.example.com", "http://[::1]:8000"]\n', "f.yaml")
+    assert site.has_websockets
+    assert site.anchors_media
+    assert site.web_origins == ("https://www.example.com", "http://[::1]:8000")
+    assert [listen.socket for listen in site.listen] == ["udp:127.0.0.1:5060", "tcp:127.0.0.1:8080"]
+
+
+@pytest.mark.parametrize("origin", ["www.example.com", "https://www.example.com/", "https://WWW.example.com", "*", ""])
+def test_what_is_no_origin(origin: str) -> None:
+    [finding] = findings(load_site, f'{SITE}web_origins: ["{origin}"]\n')
+    assert 'must be like "https://www.example.com", in lower case and without a path' in finding
 
 
 def test_sidecars_are_in_one_pool_or_in_none():

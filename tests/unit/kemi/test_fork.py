@@ -6,6 +6,7 @@ import pytest
 
 from kemi import fork
 from kemi.ksr import Route
+from kemi.transaction import transaction
 from tests.unit.kemi.fake_ksr import FakeKsr
 from tests.unit.kemi.test_transfer import FORKS, enter_branch, start
 
@@ -56,6 +57,21 @@ def test_failing_trunk(ksr: FakeKsr, code: int, timed_out: bool, replied: bool, 
         enter_branch(ksr, 2, tried[0])
         assert fail_branch(ksr, 2, code, timed_out, replied) == []  # that was the last
     assert fail_branch(ksr, 0, 503) == []  # a phone has nobody to stand in
+
+
+def test_what_a_peer_refuses_is_offered_otherwise(ksr: FakeKsr) -> None:
+    """Once, with a CSeq one higher (RFC 3261 8.2.2.2): RTPengine converts."""
+    ksr.results["textops.has_body"] = -1
+    [phone] = start(ksr, "306")
+    enter_branch(ksr, 0, phone)
+    assert not ksr.called("rtpengine.rtpengine_offer")
+    assert fail_branch(ksr, 0, fork.NOT_ACCEPTABLE) == [phone]
+    assert transaction.is_anchored
+    assert transaction.plans[phone].sides == "ps"
+    enter_branch(ksr, 1, phone)
+    assert transaction.branches[1].media.endswith("-ps-late")
+    assert transaction.branches[1].shift == 1
+    assert fail_branch(ksr, 1, fork.NOT_ACCEPTABLE) == []
 
 
 def test_nothing_is_tried_for_a_caller_who_has_gone(ksr: FakeKsr) -> None:

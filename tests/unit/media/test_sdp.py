@@ -200,6 +200,15 @@ def test_a_codec_once_agreed_is_kept_under_its_new_number() -> None:
     assert before.answer_formats[0].parameters == ""
 
 
+def test_who_has_begun_with_srtp_keeps_it() -> None:
+    key = "a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:d0RmdmcmVCspeEc3QGZiNWpVLFJhQX1cfHAwJSoj\r\n"
+    encrypted = audio_of(f"{HEAD}m=audio 4000 RTP/SAVP 0\r\n{key}")
+    with pytest.raises(NoCommonCodec):
+        audio_of(PLAIN).keeping(encrypted)
+    assert encrypted.keeping(audio_of(PLAIN)) == encrypted
+    assert encrypted.keeping(encrypted) == encrypted
+
+
 def test_srtp_keys_are_handed_on_and_odd_ones_are_not() -> None:
     key = "1 AES_CM_128_HMAC_SHA1_80 inline:d0RmdmcmVCspeEc3QGZiNWpVLFJhQX1cfHAwJSoj"
     keys = f"a=crypto:{key}|2^20|1:32\r\na=crypto:2 X inline:%%%\r\n"
