@@ -8,10 +8,12 @@ from pathlib import Path
 import click
 
 from callinteractive.keys import site_key
+from callinteractive.model import Site
 from cli import ports
 from cli.files import read_both
 from cli.key import missing_key
 from cli.partlog import resolve_format
+from cli.parts import has_address
 from sidecar import app
 
 
@@ -26,13 +28,24 @@ def run(site_path: Path, ivr_path: Path, log_format: str, index: int) -> int:
         last = len(site.sidecars) - 1
         click.echo(f"{site_path} has sidecars 0 to {last} (sidecars.count); there is no {index}", err=True)
         return os.EX_CONFIG
+    sidecar = site.sidecars[index]
+    if site.is_fleet and not has_address(sidecar.address.host):
+        click.echo(f"sidecar {index} is of another host ({sidecar.address.host}); {_here(site)}", err=True)
+        return os.EX_CONFIG
     if missing := missing_key():
         click.echo(missing, err=True)
         return os.EX_CONFIG
-    problems = [text for port in ports.ports_of_sidecar(site.sidecars[index]) if (text := port.problem()) is not None]
+    problems = [text for port in ports.ports_of_sidecar(sidecar) if (text := port.problem()) is not None]
     if problems:
         click.echo("\n".join(problems), err=True)
         return 1
     key = site_key(os.environ)
     assert key is not None, "missing_key has found one"
     return app.run(site, site_path.parent, ivr_file, index, resolve_format(log_format), key)
+
+
+def _here(site: Site) -> str:
+    own = [sidecar.index for sidecar in site.sidecars if has_address(sidecar.address.host)]
+    if not own:
+        return "this machine has none of the addresses in sidecars[].host"
+    return f"those of this machine are {own[0]} to {own[-1]}"

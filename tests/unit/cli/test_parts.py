@@ -134,3 +134,18 @@ def test_a_fleet_needs_the_key_that_its_hosts_share(tmp_path, monkeypatch: pytes
         result = CliRunner().invoke(main, ["exec", part, "--run-dir", str(tmp_path), *files, option, "nowhere"])
         assert result.exit_code == 78
         assert "'nowhere'; it has" in result.output
+
+
+def test_a_sidecar_of_another_host(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CALLINTERACTIVE_KEY", "0" * 32)
+    (tmp_path / "ivr.yaml").write_text(
+        'ivrs: [{number: "0*1", id: 1, entry_context: 1}]\ncontexts: {1: {options: {start: [hangup]}}}\n'
+    )
+    for text, said in (
+        (FLEET, "those of this machine are 3 to 4"),
+        (FLEET.replace("127.0.0.22", "192.0.2.22"), "this machine has none of the addresses in sidecars[].host"),
+    ):
+        (tmp_path / "site.yaml").write_text(text)
+        files = ("--site", str(tmp_path / "site.yaml"), "--ivr", str(tmp_path / "ivr.yaml"))
+        result = CliRunner().invoke(main, ["serve", "--index", "5", *files])
+        assert (result.exit_code, result.output) == (78, f"sidecar 5 is of another host (192.0.2.23); {said}\n")
