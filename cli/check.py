@@ -23,6 +23,7 @@ from cli import certificates
 from cli.files import decode, load, read_bytes, read_texts
 from cli.kamailio import certificate_problems, tls_files
 from cli.network import doubts
+from cli.parts import here, not_here
 
 STDIN = "-"
 
@@ -50,7 +51,7 @@ def run(files: Sequence[str]) -> int:
         checked.findings += [
             Finding(site_name, 0, *line.split(": ", 1)) for line in certificate_problems(site, Path(site_name))
         ]
-        for warning in (*exposed(site), *doubts(site), *_certificate_warnings(site, Path(site_name))):
+        for warning in (*exposed(site), *doubts(site), *not_here(site), *_certificate_warnings(site, Path(site_name))):
             click.echo(f"{site_name}: warning: {warning}", err=True)
     for finding in checked.findings:
         click.echo(str(finding))
@@ -204,6 +205,8 @@ def _check_configuration(text: str, name: str, checked: _Checked) -> None:
                     _count(site.rtpengines, "RTPengine"),
                 ]
             checked.summary.append(f"{name}: a site: {', '.join(parts)}")
+            if site.is_fleet:
+                checked.summary.append(f"{name}: on this machine: {', '.join(here(site)) or 'no part of it'}")
     else:  # also where the text is no YAML: the loader then says where and why
         _check_ivrs({name: text}, name, checked)
 

@@ -68,21 +68,38 @@ def of_this_machine(site: Site, kinds: Collection[str], edge: str | None = None,
     return parts
 
 
-def elsewhere(site: Site, here: Parts, kinds: Collection[str] = KINDS) -> list[str]:
+def here(site: Site) -> list[str]:
+    """The parts of a fleet whose addresses this machine has; the sidecars of a host together."""
+    found = [f"edge {edge.name}" for edge in site.edges if _is_edge_here(edge)]
+    for host, indexes in _by_host(site.sidecars).items():
+        if has_address(host):
+            found.append(_span(indexes))
+    return found + [f"rtpengine {engine.name}" for engine in site.rtpengines if has_address(engine.ng.host)]
+
+
+def not_here(site: Site) -> Iterator[str]:
+    """The addresses of a site of one machine that this machine lacks."""
+    if site.is_fleet:
+        return
+    hosts = [("sip.listen", listen.host) for listen in site.listen]
+    hosts += [("sidecars.host", site.sidecars[0].address.host), ("rtpengine.ng", site.rtpengines[0].ng.host)]
+    hosts += [("rtpengine.interface", interface.address) for interface in site.rtpengines[0].interfaces]
+    for key, host in dict.fromkeys(hosts):
+        if not has_address(host):
+            yield f"{key}: this machine has no address {host}; if the site runs on another one, all is well"
+
+
+def elsewhere(site: Site, ours: Parts, kinds: Collection[str] = KINDS) -> list[str]:
     """Where the other parts of these kinds are, a line each; the sidecars of a host together."""
     all_ = Parts.of(site, kinds)
     lines = [
-        f"edge {edge.name} is elsewhere ({edge.udp_address.host})" for edge in all_.edges if edge not in here.edges
+        f"edge {edge.name} is elsewhere ({edge.udp_address.host})" for edge in all_.edges if edge not in ours.edges
     ]
-    by_host: dict[str, list[int]] = {}
-    for sidecar in all_.sidecars:
-        if sidecar not in here.sidecars:
-            by_host.setdefault(sidecar.address.host, []).append(sidecar.index)
-    for host, indexes in by_host.items():
-        which = f"sidecar {indexes[0]} is" if len(indexes) == 1 else f"sidecars {indexes[0]} to {indexes[-1]} are"
-        lines.append(f"{which} elsewhere ({host})")
+    others = [sidecar for sidecar in all_.sidecars if sidecar not in ours.sidecars]
+    for host, indexes in _by_host(others).items():
+        lines.append(f"{_span(indexes)} {'is' if len(indexes) == 1 else 'are'} elsewhere ({host})")
     for engine in all_.rtpengines:
-        if engine not in here.rtpengines:
+        if engine not in ours.rtpengines:
             lines.append(f"rtpengine {engine.name} is elsewhere ({engine.ng.host})")
     return lines
 
@@ -143,6 +160,18 @@ def _find(things: Sequence[_Named], name: str | None, is_here: Callable[[_Named]
 
 def _is_edge_here(edge: Edge) -> bool:
     return any(has_address(listen.host) for listen in edge.listen)
+
+
+def _by_host(sidecars: Sequence[Sidecar]) -> dict[str, list[int]]:
+    """The indexes of each host."""
+    found: dict[str, list[int]] = {}
+    for sidecar in sidecars:
+        found.setdefault(sidecar.address.host, []).append(sidecar.index)
+    return found
+
+
+def _span(indexes: Sequence[int]) -> str:
+    return f"sidecar {indexes[0]}" if len(indexes) == 1 else f"sidecars {indexes[0]} to {indexes[-1]}"
 
 
 def _where(parts: Parts) -> Iterator[str]:

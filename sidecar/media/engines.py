@@ -64,9 +64,8 @@ class Engine:
         self._returning: asyncio.Task[None] | None = None
 
     async def open(self, prefix: str) -> None:
-        """Connect, and delete the calls whose id starts with `prefix`. Raises OSError for a bad address."""
+        """Connect, and delete the calls whose id starts with `prefix`. Raises nothing: it is tried again."""
         self._prefix = prefix
-        await self.ng.open()
         await asyncio.gather(self._return(), self.dtmf.open())
         if not self.is_alive:
             LOG.warning("RTPengine does not answer: it gets no calls until it does", rtpengine=self.name)
@@ -92,6 +91,10 @@ class Engine:
 
     def tick(self, *, is_late: bool) -> None:
         """Judge by what it has said since the last tick, and ask again."""
+        if not self.ng.is_open:
+            if self._returning is None:
+                self._returning = asyncio.create_task(self._return())
+            return
         if self.ng.is_heard:
             self._silent = 0
             if not self.is_alive and self._returning is None:
@@ -116,6 +119,8 @@ class Engine:
     async def _return(self) -> None:
         """It answers: it takes calls again, once it has forgotten those that are nobody's."""
         try:
+            if not self.ng.is_open:
+                await self.ng.open()
             if not self.is_clean:
                 await purge(self.ng, self._prefix)
                 self.is_clean = True
@@ -125,8 +130,8 @@ class Engine:
                 await delete(self.ng, owed)
                 for media_id in owed:
                     self._owed.pop(media_id, None)
-        except NgFailure:
-            pass  # the next tick that hears it tries again
+        except (NgFailure, OSError):
+            pass  # the next tick that hears it tries again; OSError: there is no way to it now, a link may be down
         finally:
             self._returning = None
 

@@ -131,6 +131,10 @@ class NgClient:
         transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
         self._transport = transport
 
+    @property
+    def is_open(self) -> bool:
+        return self._transport is not None
+
     def close(self) -> None:
         """Give the socket back; whoever still waits gets NgUnreachable. Does nothing the second time."""
         if self._transport is None:

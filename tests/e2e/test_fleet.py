@@ -169,3 +169,59 @@ async def status(site_path: Path) -> tuple[int | None, str]:
     async with asyncio.timeout(30):
         said, _ = await process.communicate()
     return process.returncode, said.decode()
+
+
+OF_TWO_MACHINES = """
+node: 1
+edges:
+  - {{name: edge-a, listen: ["udp:{here}:{port}"]}}
+  - {{name: edge-b, listen: ["udp:192.0.2.12:{port}"]}}
+sidecars:
+  - {{host: 192.0.2.21, count: 2}}
+  - {{host: {here}, count: 1, base_port: {sidecars}, metrics_port: {metrics}}}
+rtpengines:
+  - {{name: media-a, ng: "{here}:{ng}", interface: {here}, ports: [{first}, {last}]}}
+  - {{name: media-b, ng: "192.0.2.32:{ng}", interface: 192.0.2.32}}
+"""
+"""192.0.2.0/24 is nowhere (RFC 5737)."""
+
+
+async def test_run_starts_what_is_here_and_says_where_the_rest_is(
+    web: FakeWebApp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CALLINTERACTIVE_KEY", "0123456789abcdef" * 2)
+    base = BASE_PORT + 1000
+    text = OF_TWO_MACHINES.format(
+        here=f"{NET}.{PRIVATE + _worker()}.41", port=base, sidecars=base + 70, metrics=base + 90, ng=base + 50,
+        first=base + 200, last=base + 299,
+    )  # fmt: skip
+    (tmp_path / "site.yaml").write_text(text)
+    (tmp_path / "ivr.yaml").write_text(_ivr_yaml(web))
+    (tmp_path / "sounds").mkdir()
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "callinteractive", "run", "--log-format", "console"),
+        *("--site", str(tmp_path / "site.yaml"), "--ivr", str(tmp_path / "ivr.yaml"), "--state-dir", str(tmp_path)),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    assert process.stdout is not None
+    lines: list[str] = []
+    try:
+        async with asyncio.timeout(60):
+            while not lines or not lines[-1].startswith("ready"):
+                line = (await process.stdout.readline()).decode()
+                assert line, lines
+                lines.append(line)
+    finally:
+        process.terminate()
+        async with asyncio.timeout(30):
+            said, _ = await process.communicate()
+    assert process.returncode == 0, said.decode()
+    told = [line.partition("| ")[2].strip() for line in lines if line.startswith("callinteractive")]
+    assert told[:3] == [
+        "edge edge-b is elsewhere (192.0.2.12)",
+        "sidecars 0 to 1 are elsewhere (192.0.2.21)",
+        "rtpengine media-b is elsewhere (192.0.2.32)",
+    ]
+    ready = [line.split(" is ready")[0] for line in told[3:] if " is ready" in line]
+    assert ready == ["rtpengine-media-a", "sidecar-2", "kamailio-edge-a"]

@@ -161,8 +161,9 @@ def test_a_file_that_is_not_there(check) -> None:
     ],
 )
 def test_a_control_address_that_strangers_may_reach_is_warned_of(
-    section: str, warned: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    section: str, warned: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(command, "not_here", lambda _site: [])  # none of these addresses is here
     site = tmp_path / "site.yaml"
     site.write_text(f'node: 1\nsip: {{listen: ["udp:127.0.0.1:5060"]}}\n{section}\n')
     assert command.run([str(site)]) == 0
@@ -190,3 +191,21 @@ def test_a_folder_without_files_is_a_finding(check, tmp_path: Path):
     (tmp_path / "ivr.d").mkdir()
     result = check("ivr.d")
     assert (result.exit_code, result.output) == (1, "ivr.d:0: folder: there is no *.yaml in it\n")
+
+
+def test_a_fleet_and_what_of_it_is_here(check) -> None:
+    fleet = """
+node: 1
+edges: [{name: a, listen: ["udp:127.0.0.1:5060"]}, {name: b, listen: ["udp:127.0.0.2:5060"]}]
+sidecars: [{host: 127.0.0.3}, {host: 192.0.2.4, count: 1}]
+"""
+    assert check(site=fleet).stdout.splitlines() == [
+        "site.yaml: a site: 0 trunks, 0 extensions, 2 edges, 3 sidecars on 2 hosts, 1 RTPengine",
+        "site.yaml: on this machine: edge a, edge b, sidecars 0 to 1, rtpengine rtpengine",
+    ]
+
+
+def test_one_machine_that_is_another_one(check) -> None:
+    result = check(site="node: 1\nsip: {listen: ['udp:127.0.0.1:5060', 'tcp:192.0.2.1:5060']}\n")
+    assert result.exit_code == 0
+    assert "site.yaml: warning: sip.listen: this machine has no address 192.0.2.1" in result.output

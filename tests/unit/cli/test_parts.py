@@ -10,7 +10,17 @@ from click.testing import CliRunner
 from callinteractive.config import load_site
 from callinteractive.model import Site
 from cli.main import main
-from cli.parts import Parts, WhichError, elsewhere, find_edge, find_rtpengine, has_address, of_this_machine
+from cli.parts import (
+    Parts,
+    WhichError,
+    elsewhere,
+    find_edge,
+    find_rtpengine,
+    has_address,
+    here,
+    not_here,
+    of_this_machine,
+)
 
 FLEET = """
 node: 1
@@ -57,10 +67,10 @@ def test_addresses_of_others(host: str) -> None:
 
 
 def test_what_is_here_runs_here(site: Site) -> None:
-    here = of_this_machine(site, KINDS)
-    assert names(here) == (["edge-a"], [3, 4], ["media-a"])
-    assert here.kinds == ("rtpengine", "sidecars", "kamailio")
-    assert elsewhere(site, here) == [
+    ours = of_this_machine(site, KINDS)
+    assert names(ours) == (["edge-a"], [3, 4], ["media-a"])
+    assert ours.kinds == ("rtpengine", "sidecars", "kamailio")
+    assert elsewhere(site, ours) == [
         "edge edge-b is elsewhere (192.0.2.12)",
         "sidecars 0 to 2 are elsewhere (192.0.2.21)",
         "sidecar 5 is elsewhere (192.0.2.23)",
@@ -68,10 +78,19 @@ def test_what_is_here_runs_here(site: Site) -> None:
     ]
 
 
+def test_check_tells_what_is_here(site: Site, remote: Site) -> None:
+    assert here(site) == ["edge edge-a", "sidecars 3 to 4", "rtpengine media-a"]
+    assert (here(remote), list(not_here(remote))) == ([], [])
+    one = load_site("node: 1\nsip: {listen: ['udp:127.0.0.1:5060', 'tcp:192.0.2.1:5060']}", "site.yaml")
+    assert list(not_here(one)) == [
+        "sip.listen: this machine has no address 192.0.2.1; if the site runs on another one, all is well"
+    ]
+
+
 def test_only_some_kinds(site: Site) -> None:
-    here = of_this_machine(site, ["sidecars"])
-    assert names(here) == ([], [3, 4], [])
-    assert len(elsewhere(site, here, ["sidecars"])) == 2
+    ours = of_this_machine(site, ["sidecars"])
+    assert names(ours) == ([], [3, 4], [])
+    assert len(elsewhere(site, ours, ["sidecars"])) == 2
 
 
 def test_what_is_named_runs_here(site: Site) -> None:
@@ -88,9 +107,9 @@ def test_nothing_is_here(remote: Site) -> None:
 
 def test_one_machine_runs_all_and_is_told_what_it_lacks() -> None:
     site = load_site("node: 1\nsip: {listen: ['udp:192.0.2.1:5060']}", "site.yaml")
-    here = of_this_machine(site, KINDS)
-    assert names(here) == (["edge"], [0, 1], ["rtpengine"])
-    assert elsewhere(site, here) == []
+    ours = of_this_machine(site, KINDS)
+    assert names(ours) == (["edge"], [0, 1], ["rtpengine"])
+    assert elsewhere(site, ours) == []
 
 
 def test_the_daemon_that_is_here(site: Site) -> None:

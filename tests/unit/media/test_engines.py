@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from typing import Any
@@ -14,7 +15,7 @@ from callinteractive.model import Address, RtpEngine
 from sidecar.media import engines as engines_module
 from sidecar.media.dtmf import Digits
 from sidecar.media.engines import BUSY, Engine, Engines
-from sidecar.media.rtpengine import NgError, NgOverloaded, NgTimeout, NgUnreachable
+from sidecar.media.rtpengine import NgClient, NgError, NgOverloaded, NgTimeout, NgUnreachable
 from tests.unit.media.test_rtpengine import FakeRtpEngine
 
 HOSTS = ("127.11.202.1", "127.11.202.2", "127.11.202.3")
@@ -276,3 +277,21 @@ async def test_a_call_gets_one_with_an_interface_of_its_family(made: Any) -> Non
     assert site.calls(2) == ["1-0-a:offer", "1-0-b:offer", "1-0-c:offer"]
     site.of[2].families = frozenset({"IP4"})
     assert not site.engines.call("1-0-d").has("IP6")
+
+
+async def test_no_way_to_one_while_its_link_is_down(made: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A socket can't even be connected then (ENETUNREACH). The sidecar starts with the others, and finds it later."""
+    opened = NgClient.open
+
+    async def open_(client: NgClient) -> None:
+        if is_down and client.address.host == HOSTS[1]:
+            raise OSError(errno.ENETUNREACH, "Network is unreachable")
+        await opened(client)
+
+    is_down = True
+    monkeypatch.setattr(NgClient, "open", open_)
+    site = await made(1, 1)
+    assert site.chosen(2) == "AA"
+    is_down = False
+    await site.until(lambda: site.of[1].is_alive)
+    assert set(site.chosen(2)) == {"A", "B"}
