@@ -26,6 +26,11 @@ from kemi.places import host_of, is_address
 PREFIX = "anchored-"  # a sidecar's calls begin with a digit
 _NAME = re.compile(rf"{PREFIX}([0-9a-f]{{6}})([046])([046])")
 _CONNECTION = re.compile(r"^c=IN IP([46]) ", re.M)
+SILENT_AFTER = 2
+"""How many pings without an answer keep new calls away. They are a quarter of a second apart."""
+GONE_AFTER = 8
+"""How many keep everything away: a worker that asks would wait in vain. A busy machine may take a second."""
+_GONE = "!"
 MOST_TRIED = 3
 """How many RTPengines an offer is given to, before the branch fails."""
 
@@ -89,24 +94,24 @@ class Watch:
 
     def __init__(self, engines: Sequence[RtpEngine]) -> None:
         self._pings = [Pings(engine) for engine in engines]
-        self._silent: frozenset[int] = frozenset()
+        self._told = ""
 
     def on_tick(self) -> None:
         """Called every quarter of a second (kamailio.cfg)."""
-        silent = frozenset(pings.set for pings in self._pings if not pings.is_answered())
-        if silent != self._silent:
-            for pings in self._pings:
-                if (pings.set in silent) != (pings.set in self._silent):
-                    now = "is silent: anchored calls go elsewhere" if pings.set in silent else "answers again"
-                    ksr.log_notice(f"RTPengine {pings.name} at {pings.address} {now}")
-            self._silent = silent
-            ksr.share_silent_media(",".join(f"{each:06x}" for each in sorted(silent)))
+        for pings in self._pings:
+            was_silent = pings.is_silent
+            pings.ping()
+            if pings.is_silent != was_silent:
+                now = "is silent: new anchored calls go elsewhere" if pings.is_silent else "answers again"
+                ksr.log_notice(f"RTPengine {pings.name} at {pings.address} {now}")
+        silent = [f"{each.set:06x}{_GONE if each.is_gone else ''}" for each in self._pings if each.is_silent]
+        if (told := ",".join(silent)) != self._told:
+            self._told = told
+            ksr.share_silent_media(told)
 
 
 class Pings:
     """Of one RTPengine."""
-
-    MOST_LOST = 2
 
     def __init__(self, engine: RtpEngine) -> None:
         self.name, self.address, self.set = engine.name, engine.ng, set_of(engine)
@@ -114,13 +119,22 @@ class Pings:
         self._sent = 0
         self._lost = 0
 
-    def is_answered(self) -> bool:
-        """Look what has come since the last time, and ping again. False after two pings without an answer."""
+    @property
+    def is_silent(self) -> bool:
+        """Whether it gets no new calls."""
+        return self._lost >= SILENT_AFTER
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether it is not even asked about its own calls."""
+        return self._lost >= GONE_AFTER
+
+    def ping(self) -> None:
+        """Look what has come since the last time, and ping again."""
         self._lost = self._take(self._opened())
         self._sent += 1
         with suppress(OSError):  # refused, or no way there: then no answer comes either
             self._opened().send(b'w%d {"command":"ping"}' % self._sent)
-        return self._lost < self.MOST_LOST
 
     def _take(self, opened: socket.socket) -> int:
         """How many pings are lost now."""
@@ -132,7 +146,7 @@ class Pings:
             except BlockingIOError:
                 return lost
             except OSError:  # nobody listens
-                lost = self.MOST_LOST
+                lost = max(lost, SILENT_AFTER)
 
     def _opened(self) -> socket.socket:
         """Made in the process that uses it."""
@@ -146,17 +160,17 @@ class Pings:
 
 
 def use(name: str) -> bool:
-    """The commands that follow are for the RTPengine of this media. False if it is silent, or gone from site.yaml."""
+    """The commands that follow are for the RTPengine of this media. False if it is gone, or not in site.yaml."""
     match = _NAME.match(name)
     if match is None:
         return False
     number = int(match[1], 16)
-    return number not in silent_sets() and ksr.use_media_set(number)
+    return f"{match[1]}{_GONE}" not in ksr.silent_media() and ksr.use_media_set(number)
 
 
 def silent_sets() -> set[int]:
     """Those that `Watch` hears nothing of."""
-    return {int(each, 16) for each in ksr.silent_media().split(",") if each}
+    return {int(each.rstrip(_GONE), 16) for each in ksr.silent_media().split(",") if each}
 
 
 def family_flag(name: str, *, of_caller: bool) -> str:

@@ -63,10 +63,13 @@ def test_a_name_tells_where_it_is_and_the_families(ksr: FakeKsr) -> None:
     assert family_flag(next(engines().names(Families())), of_caller=True) == ""
 
 
-def test_a_silent_one_is_not_asked(ksr: FakeKsr) -> None:
+def test_one_that_is_gone_is_not_asked(ksr: FakeKsr) -> None:
     name = next(engines(0.0).names(Families()))
-    silence(ksr, A)
+    silence(ksr, B, A)
+    assert use(name)  # about a call that it has
+    ksr.results["pv.get"] += "!"
     assert not use(name)
+    assert order(engines(0.0)) == "C"
     silence(ksr)
     ksr.results["rtpengine.set_rtpengine_set"] = -1  # no longer in site.yaml
     assert not use(name)
@@ -137,9 +140,12 @@ def test_who_is_silent_is_told_to_all(ksr: FakeKsr) -> None:
             tick()
         watch.on_tick()
         assert ksr.called("pv.sets") == [("$shv(silent_rtpengines)", f"{set_of(second):06x}")]
+        for _ in range(6):
+            tick()
+        assert ksr.called("pv.sets")[1:] == [("$shv(silent_rtpengines)", f"{set_of(second):06x}!")]
         deaf.sendto(b"pong", watch._pings[1]._socket.getsockname())  # type: ignore[union-attr]
         watch.on_tick()
-        assert ksr.called("pv.sets")[1:] == [("$shv(silent_rtpengines)", "")]
+        assert ksr.called("pv.sets")[2:] == [("$shv(silent_rtpengines)", "")]
     watch.on_tick()
     watch.on_tick()
     watch.on_tick()
