@@ -161,6 +161,11 @@ class Interface(NamedTuple):
         return (f"{self.name}/" if self.name else "") + "!".join(filter(None, (self.address, self.advertised)))
 
 
+def family_of(address: str) -> str:
+    """Of an IP address, as SDP and RTPengine name it (RFC 8866 5.7): IP4 or IP6."""
+    return "IP6" if ":" in address else "IP4"
+
+
 @dataclass(frozen=True, slots=True)
 class RtpEngine:
     """One RTPengine: control address (commands over UDP, digits over TCP), media interfaces and ports.
@@ -183,4 +188,4 @@ class RtpEngine:
     @property
     def families(self) -> frozenset[str]:
         """Those of its interfaces, as SDP names them: IP4, IP6."""
-        return frozenset("IP6" if ":" in interface.address else "IP4" for interface in self.interfaces)
+        return frozenset(family_of(interface.address) for interface in self.interfaces)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from ipaddress import ip_address
 
+from callinteractive.fleet import family_of
 from callinteractive.model import Edge, Interface, RtpEngine, Site
 
 
@@ -14,6 +15,8 @@ def doubts(site: Site) -> Iterator[str]:
     yield from _edges_with_no_public_address(site)
     yield from _media_that_strangers_cannot_reach(site)
     yield from _ports_among_those_for_sound(site)
+    yield from _families_without_sound(site)
+    yield from _interfaces_that_nobody_is_told(site)
 
 
 def _loopback_of_a_fleet(site: Site) -> Iterator[str]:
@@ -59,6 +62,23 @@ def _ports_among_those_for_sound(site: Site) -> Iterator[str]:
             for host, port in fixed:
                 if host == interface.address and engine.port_min <= port <= engine.port_max:
                     yield f"{_name(site, engine)}.ports: udp port {port} of {host} is among them, but others use it"
+
+
+def _families_without_sound(site: Site) -> Iterator[str]:
+    families = {family for engine in site.rtpengines for family in engine.families}
+    heard = {family_of(listen.host): listen for edge in site.edges for listen in edge.listen}
+    for family, listen in heard.items():
+        if family not in families:
+            version = family.replace("IP", "IPv")
+            key = f"{_name(site, site.rtpengines[0])}.interface"
+            yield f"{key}: callers reach {listen} by {version}, but RTPengine has no such address: they get 488"
+
+
+def _interfaces_that_nobody_is_told(site: Site) -> Iterator[str]:
+    for engine in site.rtpengines:
+        if len(engine.interfaces) > len(engine.families):
+            shown = ", ".join(map(str, engine.interfaces))
+            yield f"{_name(site, engine)}.interface: of {shown} parties are told only the first of each family"
 
 
 def _name(site: Site, engine: RtpEngine) -> str:

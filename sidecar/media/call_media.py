@@ -13,11 +13,12 @@ import logging
 from collections.abc import Iterable
 from typing import Any
 
+from callinteractive.fleet import family_of
 from sidecar.media import sdp
 from sidecar.media.dtmf import CALLER_TAG
 from sidecar.media.engines import Engines
 from sidecar.media.errors import MediaLost, MediaRefused, MediaUnavailable
-from sidecar.media.party import Party, family_of
+from sidecar.media.party import Party
 from sidecar.media.rtpengine import NgError, NgFailure, NgOverloaded, NgUnknownCall, Reply
 from sidecar.media.sounds import Sound
 

@@ -8,17 +8,13 @@ from collections.abc import Callable
 from ipaddress import ip_address
 from typing import NamedTuple
 
+from callinteractive.fleet import family_of
 from sidecar.media.errors import MediaRefused, NoCommonAddress
 from sidecar.media.sdp import Audio, MediaLine
 
 _ADDRESS = re.compile(r"^c=IN IP[46] (\S+)", re.M)
 _SECTION = re.compile(r"^(m=audio [1-9].*?)(?=^m=|\Z)", re.M | re.S)
 _DIRECTION = re.compile(r"^a=(?:sendrecv|sendonly|recvonly|inactive)\r?\n", re.M)
-
-
-def family_of(address: str) -> str:
-    """As SDP and RTPengine name it (RFC 8866 5.7)."""
-    return "IP6" if ":" in address else "IP4"
 
 
 class Source(NamedTuple):

@@ -54,6 +54,18 @@ def test_one_machine() -> None:
     assert told("node: 1\nsip: {listen: ['udp:10.0.0.1:5060']}") == []
 
 
+def test_a_family_without_sound() -> None:
+    six = FLEET.replace("udp:10.0.0.12:5060!8.8.8.12", 'udp:10.0.0.12:5060!8.8.8.12", "udp:[2a00::12]:5060')
+    assert told(six) == []
+    (line,) = told(six.replace('["10.0.2.2", "2a00::1"]', '"10.0.2.2!8.8.8.22"'))
+    assert line.startswith("rtpengines, m.interface: callers reach udp:[2a00::12]:5060 by IPv6, but RTPengine has no")
+
+
+def test_an_interface_that_nobody_is_told() -> None:
+    (line,) = told(FLEET.replace('"2a00::1"]', '"10.0.2.3", "2a00::1"]'))
+    assert line.startswith("rtpengines, n.interface: of 10.0.2.2, 10.0.2.3, 2a00::1 parties are told only the first")
+
+
 def test_a_fleet_on_one_machine_s_loopback() -> None:
     text = FLEET.replace("10.0.", "127.0.").replace("!8.8.8.", "!127.1.1.").replace(', "2a00::1"', "")
     assert told(text) == []
