@@ -48,6 +48,7 @@ test-debian13:  ## every test on Debian 13, in a chroot (root; SHORT=1: `make sh
 
 bench: setup  ## what a call costs, into bench/report.md (a quarter of an hour; QUICK=1: three minutes; SOAK=1: more)
 	$(BIN)/python -m bench $(if $(QUICK),--quick) $(if $(SOAK),--soak)
+	@echo "bench: what each layer of a sidecar costs: $(BIN)/python -m bench.layers"
 
 lint: setup  ## ruff and mypy --strict
 	$(BIN)/ruff check .

@@ -1,0 +1,158 @@
+"""`python -m bench.layers`: what each layer of a sidecar costs, in microseconds of CPU. No other process takes part.
+
+The call is that of the dip: an INVITE, its private headers, the answer, one request, the hang-up. A figure is the
+lowest of many rounds: other work on the machine only adds to it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import structlog
+
+from callinteractive.config import load_ivr_file
+from callinteractive.events import Fetched
+from callinteractive.facts import CallFacts
+from callinteractive.headers import CallHeader, EntryHeader
+from callinteractive.model import Address
+from callinteractive.response import parse as parse_answer
+from callinteractive.script import CallScript
+from callinteractive.signature import SignatureHeader
+from sidecar import log, sip
+from sidecar.media.sdp import parse as parse_sdp
+from sidecar.sip.message.check import find_fault
+from sidecar.sip.message.message import Request
+from sidecar.sip.message.parser import parse
+
+ROUNDS, TIMES = 40, 200
+PROXY, LOCAL = Address("127.15.0.1", 25060), Address("127.15.0.1", 25070)
+CALL_ID = "5205dc5cc5a411e5ab9eb3691b90ea15"
+FACTS = CallFacts(CALL_ID, f"1:{CALL_ID}", "+15550100", "", "000*900", "000*900", 900)
+KEY = bytes(32)
+XML = b"<Response><Hangup/></Response>"
+SDP = (
+    "v=0\r\no=user1 53655765 2353687637 IN IP4 127.15.0.2\r\ns=-\r\nc=IN IP4 127.15.0.2\r\nt=0 0\r\n"
+    "m=audio 50000 RTP/AVP 0 101\r\na=rtpmap:0 PCMU/8000\r\na=rtpmap:101 telephone-event/8000\r\n"
+)
+PRIVATE = {CallHeader.NAME: str(CallHeader(FACTS)), EntryHeader.NAME: str(EntryHeader("000*900", "dip", "start"))}
+SIGNATURE = SignatureHeader.sign(KEY, 1_000_000_000, "1-1@127.15.0.2", PRIVATE)
+NG_REPLY = json.dumps({"result": "ok", "sdp": SDP}).encode()
+
+
+def request(method: str, number: int, to_tag: str = "") -> bytes:
+    """What Kamailio sends on of the call's caller."""
+    private = "".join(f"{name}: {value}\r\n" for name, value in PRIVATE.items())
+    only_invite = f"{private}{SIGNATURE.NAME}: {SIGNATURE}\r\nContent-Type: application/sdp\r\n"
+    body = SDP if method == "INVITE" else ""
+    return (
+        f"{method} sip:000*900@{LOCAL} SIP/2.0\r\nRecord-Route: <sip:{PROXY};lr;ftag=1>\r\n"
+        f"Via: SIP/2.0/UDP {PROXY};branch=z9hG4bK{number}.{method}.0\r\n"
+        f"Via: SIP/2.0/UDP 127.15.0.2:25100;branch=z9hG4bK-{number}\r\n"
+        f"From: <sip:+15550100@127.15.0.2>;tag={number}\r\n"
+        f"To: <sip:000*900@{PROXY}>{to_tag and ';tag=' + to_tag}\r\nCall-ID: {number}-1@127.15.0.2\r\n"
+        f"CSeq: 1 {method}\r\nContact: <sip:+15550100@127.15.0.2:25100>\r\nMax-Forwards: 69\r\n"
+        f"{only_invite if body else ''}Content-Length: {len(body)}\r\n\r\n{body}"
+    ).encode()
+
+
+class Line:
+    """A wire that keeps what was sent last. By its clock 1,000 calls come in a second, so that old transactions end."""
+
+    def __init__(self) -> None:
+        self.sent = b""
+        self.time_s = 0.0
+
+    def now(self) -> float:
+        return self.time_s
+
+    def send(self, data: bytes, _destination: Address) -> None:
+        self.sent = data
+
+    def wake_at(self, when: float) -> None:
+        """`Dialogs` ticks by itself."""
+
+
+class Dialogs:
+    """The user agent alone: each call is answered, acknowledged, ended by us, and that is confirmed."""
+
+    def __init__(self) -> None:
+        self._line = Line()
+        self.agent = sip.UserAgent(LOCAL, self._on_invite, sip.UaConfig(), self._line)
+        self._number = 0
+
+    def _on_invite(self, leg: sip.UasLeg, _invite: sip.IncomingInvite) -> None:
+        self._leg = leg
+
+    def run(self) -> None:
+        self._number += 1
+        self._line.time_s += 0.001
+        self.agent.tick()
+        self.agent.receive(request("INVITE", self._number), PROXY)
+        self._leg.answer(SDP.encode())
+        to_tag = self._line.sent.partition(b"\r\nTo: ")[2].partition(b"\r\n")[0].rpartition(b";tag=")[2].decode()
+        self.agent.receive(request("ACK", self._number, to_tag), PROXY)
+        self._leg.bye()
+        self.agent.receive(b"SIP/2.0 200 OK\r\n" + self._line.sent.partition(b"\r\n")[2], PROXY)
+
+
+def script() -> Callable[[], object]:
+    """A script from its start to its end, with the answer's XML."""
+    ivr_file = load_ivr_file(Path(__file__).with_name("ivr.yaml").read_text("utf-8"), "ivr.yaml")
+    ivr = next(ivr for ivr in ivr_file.ivrs if ivr.number == "000*900")
+
+    def run() -> None:
+        one = CallScript(ivr_file, ivr, FACTS)
+        one.start(0.0)
+        one.handle(Fetched(200, XML, "application/xml"), 1.0)
+
+    return run
+
+
+def layers() -> dict[str, Callable[[], object]]:
+    """What is measured, by name."""
+    logger = structlog.get_logger().bind(call_id=CALL_ID, call_api_id=FACTS.call_api_id)
+    invite = request("INVITE", 1)
+    read = parse(invite)
+    assert isinstance(read, Request)
+    return {
+        "read an INVITE": lambda: parse(invite),
+        "read and check an INVITE": lambda: find_fault(parse(invite)),  # type: ignore[arg-type]
+        "check its signature": lambda: SIGNATURE.is_valid(KEY, 1_000_000_000.0, "1-1@127.15.0.2", PRIVATE),
+        "read its facts": lambda: CallHeader.parse(PRIVATE[CallHeader.NAME]),
+        "read its session description": lambda: parse_sdp(SDP),
+        "a dialog: transactions, answer, ACK, BYE": Dialogs().run,
+        "write a response": lambda: read.reply(200, to_tag="1", headers=[("Contact", "<sip:a@h>")], body=SDP.encode()),
+        "an NG command and its reply": lambda: (json.dumps({"command": "offer", "sdp": SDP}), json.loads(NG_REPLY)),
+        "a script and its answer": script(),
+        "the answer's XML": lambda: parse_answer(XML),
+        "a log line": lambda: logger.info("action", action="call_interactive", url="http://127.15.0.9:25080/hangup"),
+    }
+
+
+def lowest_us(act: Callable[[], object]) -> float:
+    """What it costs, in microseconds of this thread's CPU time."""
+    lowest = float("inf")
+    for _ in range(ROUNDS):
+        began = time.thread_time()
+        for _ in range(TIMES):
+            act()
+        lowest = min(lowest, time.thread_time() - began)
+    return lowest / TIMES * 1e6
+
+
+def main() -> None:
+    out = sys.stdout
+    sys.stderr = open(os.devnull, "w")  # noqa: SIM115  # the log's, until the end
+    log.set_up("json")
+    for name, act in layers().items():
+        out.write(f"{lowest_us(act):8.1f} us  {name}\n")
+        out.flush()
+
+
+if __name__ == "__main__":
+    main()
