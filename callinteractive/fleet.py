@@ -138,12 +138,13 @@ class Kamailio:
     """How large each Kamailio is.
 
     `workers` are processes for each listening address; None is a number by that of cores. `shared_mb` is the memory of
-    all workers, for calls; `private_mb` that of each.
+    all workers, for calls; `private_mb` that of each. `metrics` is where the state of the trunks is shown, over HTTP.
     """
 
     workers: int | None = None
     shared_mb: int = 256
     private_mb: int = 16
+    metrics: Address | None = None
 
 
 class Interface(NamedTuple):

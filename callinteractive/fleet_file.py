@@ -27,6 +27,8 @@ from callinteractive.spelling import (
     read_listen,
 )
 
+_METRICS = Address("127.0.0.1", 9169)
+"""As in the documentation."""
 MOST_OF_A_HOST = 1000
 """Sidecars of one host: more than it has cores. Their ports follow each other."""
 _EXAMPLE_PEER = Address("10.0.0.11", 5066)
@@ -109,11 +111,12 @@ def _sidecars_of_host(value: Value, first: int, ports: Ports) -> Iterable[Sideca
 
 
 def read_kamailio(value: Value) -> Kamailio:
-    section, default = value.section("workers", "shared_mb", "private_mb"), Kamailio()
+    section, default = value.section("workers", "shared_mb", "private_mb", "metrics"), Kamailio()
     return Kamailio(
         workers=section["workers"].optional_integer(1, 256),
         shared_mb=section["shared_mb"].integer(default.shared_mb, 32, 65_536),
         private_mb=section["private_mb"].integer(default.private_mb, 8, 1024),
+        metrics=None if section["metrics"].is_missing else read_address(section["metrics"], _METRICS),
     )
 
 

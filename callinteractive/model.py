@@ -143,11 +143,13 @@ class Trunk:
     """A carrier: calls come from `sources`, external numbers go to `to` (SIP URIs, the first that takes them).
 
     `source_names` are host names in place of addresses. `login` is for carriers that ask us for a password; `inbound`
-    for those that we ask, wherever they call from. `identity` is the headers that tell it the caller's number (A5);
-    From is anonymous where it is not among them. `is_trusted` lets its callers choose the context and option they
-    enter. `anchors_media` takes the media of proxied calls from and to it through RTPengine. `max_calls` and
-    `max_setups_per_s` limit the calls that it sends, `max_calls_out` those that it gets. `is_probed`: it gets OPTIONS.
-    `codecs`, by their names in SDP, are all that it is offered and may use; empty for any.
+    for those that we ask, wherever they call from. Where there is a `registration`, the first of `to` is the registrar,
+    and calls come from all of them. `identity` is the headers that tell it the caller's number (A5); From is anonymous
+    where it is not among them. `is_trusted` lets its callers choose the context and option they enter. `anchors_media`
+    takes the media of proxied calls from and to it through RTPengine. `max_calls` and `max_setups_per_s` limit the
+    calls that it sends, `max_calls_out` those that it gets. `is_probed`: it gets OPTIONS. `codecs`, by their names in
+    SDP, are all that it is offered and may use; empty for any. `number` and `inbound_number` change the numbers of
+    calls to it and from it.
     A call is also from it if it comes by TLS with a certificate for `tls_name`. `to` must have one for that name too.
     """
 

@@ -42,24 +42,31 @@ class Directory:
         self._named_phones = [extension for extension in site.extensions if extension.contact]
         self._configured = self._by_address
         self._hosts = self._configured_hosts = _configured_hosts(site)
+        self._registrars = {
+            trunk.name: {_address(_host(uri.rpartition("@")[2].removeprefix("sip:"))) for uri in trunk.to}
+            for trunk in site.trunks
+            if trunk.registration
+        }
+        """The addresses of those that we register with: they call us."""
         self._learned: dict[str, set[IPv4Address | IPv6Address]] = {}
         """What the trunks' host names lead to, by the trunk's name."""
         self._callers_at = lru_cache(maxsize=4096)(self._find_callers_at)
 
     def learn(self, names: Names) -> None:
         """What host names of the site lead to now."""
-        self._learned = {
-            trunk.name: {ip_address(text) for name in trunk.source_names for text in names.addresses.get(name, ())}
-            for trunk in self._trunks
-            if trunk.source_names
-        }
+        self._learned = {}
+        for trunk in self._trunks:
+            hosts = [host for name in trunk.source_names for host in names.addresses.get(name, ())]
+            if trunk.registration:
+                hosts += [hop.host for uri in trunk.to for hop in names.hops.get(uri, ())]
+            self._learned[trunk.name] = set(map(ip_address, hosts))
         self._by_address = {address: list(extensions) for address, extensions in self._configured.items()}
         for extension in self._named_phones:
             for hop in names.hops.get(extension.contact or "", ()):
                 self._by_address.setdefault(ip_address(hop.host), []).append(extension)
-        hosts = {hop.host for hops in names.hops.values() for hop in hops}
-        hosts |= {host for addresses in names.addresses.values() for host in addresses}
-        self._hosts = self._configured_hosts | hosts
+        found = {hop.host for hops in names.hops.values() for hop in hops}
+        found |= {host for addresses in names.addresses.values() for host in addresses}
+        self._hosts = self._configured_hosts | found
         self._callers_at.cache_clear()
 
     def find_ivr(self, dialled: str, caller: Extension | None = None) -> FoundIvr | None:
@@ -109,7 +116,11 @@ class Directory:
         return self._by_address.get(address, []), trunk
 
     def _is_from(self, address: IPv4Address | IPv6Address, trunk: Trunk) -> bool:
-        return any(address in net for net in trunk.sources) or address in self._learned.get(trunk.name, ())
+        return (
+            any(address in net for net in trunk.sources)
+            or address in self._learned.get(trunk.name, ())
+            or address in self._registrars.get(trunk.name, ())
+        )
 
     def _find_did(self, dialled: str) -> str | None:
         """DIDs are the same with and without the leading + of an international number."""

@@ -41,7 +41,9 @@ def read_trunk(value: Value) -> Trunk:
         tls_name=read_trunk_tls(section["tls"]),
         **read_trunk_options(section),
     )
-    if not (sources or trunk.to or trunk.tls_name):
+    if trunk.registration and not trunk.to:
+        section["register"].wrong("needs to: the URI of the registrar")
+    if not (sources or trunk.to or trunk.tls_name or trunk.inbound):
         value.wrong('needs from (["127.0.0.2/32"], whose calls are accepted), to ("sip:127.0.0.2:5080"), or both')
     return trunk
 

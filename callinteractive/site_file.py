@@ -64,6 +64,11 @@ def load_site(text: str, filename: str) -> Site:
     for key, reason in misfits(site):
         root[key].wrong(reason)
     check_unique("trunk", ((item, trunk.name) for item, trunk in trunks))
+    check_unique(
+        "contact_user of register",
+        ((item, trunk.registration.contact_user) for item, trunk in trunks if trunk.registration),
+    )
+    check_unique("user name of inbound", ((item, trunk.inbound.username) for item, trunk in trunks if trunk.inbound))
     check_unique("extension", ((item, extension.number) for item, extension in extensions))
     check_unique("extension id", ((item, str(extension.id)) for item, extension in extensions))
     document.finish()

@@ -17,13 +17,14 @@ from callinteractive.keys import VARIABLE
 from callinteractive.media_sets import module_parameters
 from callinteractive.model import Edge, Sidecar, Site, pools_of
 from callinteractive.names import Names, has_names, named_uris
-from cli import certificates, registrations, tls, versions
+from cli import certificates, registrations, tls, trunk_registrations, versions
 from cli.key import shared_key
 from cli.known_names import probed
 from cli.known_names import read as read_names
 from cli.probe import answers_options
 from cli.process import ProcessSpec
 from cli.programs import locate
+from cli.trunk_registrations import VARIABLE as REGISTERS
 
 ROOT = Path(__file__).resolve().parents[1]
 ALLOCATOR = "fm"
@@ -52,6 +53,8 @@ def kamailio_spec(
     file = (state_dir or run_dir / "state").resolve() / (edge.name if len(site.edges) > 1 else "") / registrations.FILE
     (run_dir / "dispatcher.list").write_text(_dispatcher_list(site, read_names(run_dir)), encoding="ascii")
     (run_dir / "rtpengines.cfg").write_text(module_parameters(site.rtpengines), encoding="ascii")
+    if trunk_registrations.registers(site, edge):
+        trunk_registrations.write(site, site_path.parent, edge, read_names(run_dir), run_dir, os.environ)
     if files := tls_files(site, site_path):
         tls.write_config(files, run_dir, asks=site.asks_for_certificates)
     return ProcessSpec(
@@ -82,12 +85,17 @@ def kamailio_spec(
             # Kept in the environment of a service, it lets dialogs outlive a restart of Kamailio.
             VARIABLE: shared_key(),
             **{name: os.environ[name] for name in site.secret_variables if name in os.environ},
-            # Only where the site names a host: who looks it up, beside Kamailio (kemi/companion.py).
-            **({"CALLINTERACTIVE_NAMES": "1", "CALLINTERACTIVE_PYTHON": sys.executable} if has_names(site) else {}),
+            # Only where there is something to do beside Kamailio (kemi/companion.py).
+            **({"CALLINTERACTIVE_COMPANION": sys.executable} if _needs_companion(site, edge) else {}),
+            **({REGISTERS: trunk_registrations.contact_of(edge)} if trunk_registrations.registers(site, edge) else {}),
         },
         ready=partial(answers_options, edge.udp_address),
         prepare=partial(registrations.make_ready, file, run_dir) if registrations.are_kept(site) else None,
     )
+
+
+def _needs_companion(site: Site, edge: Edge) -> bool:
+    return has_names(site) or site.kamailio.metrics is not None or trunk_registrations.registers(site, edge)
 
 
 def tls_files(site: Site, site_path: Path) -> certificates.Files | None:

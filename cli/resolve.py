@@ -1,4 +1,4 @@
-"""Keeps what the host names of site.yaml lead to, for Kamailio (`callinteractive.names`).
+"""Beside Kamailio: keeps what the host names of site.yaml lead to (`callinteractive.names`), and watches the trunks.
 
 Kamailio starts it and starts it again (`kemi.companion`). Each name has a task of its own, so that a silent name server
 stops nothing. What was found last stays until something else is found, however long the name server is gone.
@@ -16,12 +16,14 @@ from pathlib import Path
 
 from callinteractive.dispatcher import TRUNKS
 from callinteractive.edge import own_edge
-from callinteractive.model import Site
+from callinteractive.model import Edge, Site
 from callinteractive.names import named_sources, named_uris, target_of
+from cli import trunk_registrations
 from cli.files import read_site
 from cli.known_names import probed, read, write
 from cli.lookup import Found, Lookup, LookupFailed
 from cli.programs import locate
+from cli.trunk_states import TrunkStates, serve
 
 LEAST_S, MOST_S = 5, 3600
 """Between two look-ups of a name, whatever its time to live."""
@@ -38,17 +40,19 @@ def run(site_path: Path, run_dir: Path) -> int:
     if site is None:
         print("\n".join(map(str, findings)), file=sys.stderr)
         return os.EX_CONFIG
-    asyncio.run(Keeper(site, run_dir).run())
+    asyncio.run(Keeper(site, site_path.parent, run_dir).run())
     return 0
 
 
 class Keeper:
     """Looks the names up and writes them down."""
 
-    def __init__(self, site: Site, run_dir: Path, lookup: Lookup | None = None) -> None:
+    def __init__(self, site: Site, site_dir: Path, run_dir: Path) -> None:
         self._site = site
+        self._site_dir = site_dir
+        self._edge = own_edge(site, os.environ)
         self._run_dir = run_dir
-        self._lookup = lookup or Lookup(_transports(site))
+        self._lookup = Lookup(_transports(self._edge))
         self._names = read(run_dir)
         self._failing: set[str] = set()
         self._changed = asyncio.Event()
@@ -61,6 +65,10 @@ class Keeper:
             for name in named_sources(self._site):
                 group.create_task(self._keep(name, lambda name=name: self._lookup.addresses(name), self._set_addresses))  # type: ignore[misc]
             group.create_task(self._write())
+            states = TrunkStates(self._site, lambda: self._names, self._ask, _say)
+            group.create_task(states.run())
+            if address := self._site.kamailio.metrics:
+                group.create_task(serve(states, address))
 
     async def _keep(self, what: str, find: Callable[[], Awaitable[Found]], put: Callable[[str, Found], None]) -> None:
         while True:
@@ -105,24 +113,35 @@ class Keeper:
                 if uri not in known:
                     await self._tell_dispatcher("add", uri)
             write(self._run_dir, self._names)
+            await self._register()
             for uri in known:
                 if uri not in wanted:
                     await self._tell_dispatcher("remove", uri)
             known = wanted
 
+    async def _register(self) -> None:
+        """With the carriers, at the addresses that their names lead to now."""
+        if not trunk_registrations.registers(self._site, self._edge):
+            return
+        where = (self._site, self._site_dir, self._edge, self._names, self._run_dir)
+        if trunk_registrations.write(*where, os.environ):
+            await self._ask("uac.reg_reload")
+
+    async def _ask(self, *command: str) -> str:
+        """Run a command of Kamailio."""
+        return await _output_of((locate("kamcmd"), "-s", f"unix:{self._run_dir}/ctl", *command))
+
     async def _tell_dispatcher(self, what: str, uri: str) -> None:
-        command = (locate("kamcmd"), "-s", f"unix:{self._run_dir}/ctl", f"dispatcher.{what}", str(TRUNKS), uri)
         for _ in range(_TRIES):
-            said = await _output_of(command)
+            said = await self._ask(f"dispatcher.{what}", str(TRUNKS), uri)
             await asyncio.sleep(CHANGE_PAUSE_S)
             if "Ok." in said:
                 return
         _say(f"WARNING: Kamailio does not {what} {uri} to its dispatcher: {said[:200].strip()}")
 
 
-def _transports(site: Site) -> list[str]:
+def _transports(edge: Edge) -> list[str]:
     """Those that Kamailio speaks, UDP first."""
-    edge = own_edge(site, os.environ)
     spoken = {listen.transport for listen in edge.listen}
     return [transport for transport in ("udp", "tcp", "tls") if transport in spoken]
 
@@ -140,4 +159,4 @@ async def _output_of(command: tuple[str, ...]) -> str:
 
 
 def _say(text: str) -> None:
-    print(f"names: {text}", file=sys.stderr, flush=True)
+    print(f"trunks: {text}", file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""The process beside Kamailio that looks up the host names of site.yaml (`cli.resolve`).
+"""The process beside Kamailio that looks up the host names of site.yaml and watches the trunks (`cli.resolve`).
 
 Kamailio's timer process starts it, and starts it again when it has ended: so it is there wherever Kamailio is, and ends
 with it. The workers never wait for it.
@@ -29,7 +29,7 @@ class Companion:
             status = self._process.poll()
             if status is None or time.monotonic() < self._started_s + PAUSE_S:
                 return
-            ksr.log_warning(f"the process that looks up names has ended ({status}); it is started again")
+            ksr.log_warning(f"the process that looks up names and watches trunks has ended ({status}); it starts again")
         self._started_s = time.monotonic()
         self._process = subprocess.Popen(_command(), stdin=subprocess.DEVNULL)
 
@@ -39,4 +39,4 @@ def _command() -> tuple[str, ...]:
     # It ends with the process that has started it, however that ends.
     wrapper = ("/usr/bin/setpriv", "--pdeathsig", "TERM", "--")
     resolve = ("-m", "callinteractive", "resolve", "--site", site, "--run-dir", run_dir)
-    return (*wrapper, os.environ["CALLINTERACTIVE_PYTHON"], *resolve)
+    return (*wrapper, os.environ["CALLINTERACTIVE_COMPANION"], *resolve)

@@ -15,7 +15,8 @@ from kemi import cseq, identity, ksr, nat
 from kemi.anchor import Anchoring, MediaAnchor
 from kemi.checks import check
 from kemi.conversion import Kind, check_caller, kind_without_offer, kinds_in
-from kemi.facts import find_identity, new_call_id, parse_dialled, uri_parameters
+from kemi.dialled import dialled_at
+from kemi.facts import Dialled, find_identity, new_call_id, parse_dialled, uri_parameters
 from kemi.guesses import has_proved, prove
 from kemi.ksr import Match
 from kemi.limits import Limits
@@ -27,6 +28,7 @@ from kemi.refusal import Answered, Refused
 from kemi.registrar import Registrar
 from kemi.sidecars import Sidecars
 from kemi.transfer import Transfer
+from kemi.trunk_callers import TrunkCallers
 
 _METHODS = ("INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "UPDATE", "PRACK", "INFO")
 
@@ -54,7 +56,9 @@ class Ingress:
         redirects: Redirects,
         limits: Limits,
         names: NameFile,
+        callers: TrunkCallers,
     ) -> None:
+        self._callers = callers
         self._node = site.node
         self._anchors = site.anchors_media
         self._internal_calls = site.internal_calls
@@ -167,7 +171,8 @@ class Ingress:
             self._spiral()
         else:
             if sender is None:
-                sender = self._registrar.find_caller()
+                may_be_trunk = bool(self._callers)
+                sender = self._callers.find() or self._registrar.find_caller(may_be_trunk=may_be_trunk)
                 ksr.keep_connection()
             self._limits.begin(sender)
             self._enter(sender)
@@ -184,7 +189,7 @@ class Ingress:
 
     def _enter(self, sender: Trunk | Extension) -> None:
         """A new call: to an IVR, or between extensions."""
-        dialled = parse_dialled(ksr.request_uri())
+        dialled = _dialled_by(sender)
         caller_extension = sender if isinstance(sender, Extension) else None
         found = self._directory.find_ivr(dialled.number, caller_extension) or self._directory.find_ivr(
             dialled.telephone, caller_extension
@@ -268,3 +273,10 @@ class Ingress:
         """Whether the caller's media is anchored, of an INVITE that spirals."""
         said = ksr.header(AnchorHeader.NAME) if self._anchors else ""
         return bool(said) and AnchorHeader.parse(said).caller
+
+
+def _dialled_by(sender: Trunk | Extension) -> Dialled:
+    """The number that the INVITE at hand calls."""
+    if isinstance(sender, Trunk):
+        return dialled_at(sender, ksr.request_uri(), ksr.header("P-Called-Party-ID"), ksr.header("To"))
+    return parse_dialled(ksr.request_uri())

@@ -36,7 +36,7 @@ _URIS_OF_REQUEST_FROM_AND_TO = 1 + 2 + 4
 _ROUND_ROBIN = 4
 _TRYING_AND_PROBING = "tp"
 _NO_FLAGS = 0
-_USER_IS_CHECKED = 1
+_USER_IS_CHECKED, _NO_CHECKS = 1, 0
 _WRONG_PASSWORD, _WRONG_USER = -2, -8
 _IS_BEHIND_NAT, _PING_BY_OPTIONS = 6, 7
 """Branch flags, as in kamailio.cfg."""
@@ -688,9 +688,14 @@ class Proof(Enum):
     """A good nonce, but another password, or another user than From (REGISTER: To) names."""
 
 
-def check_digest(realm: str, password: str) -> Proof:
-    """Judge the request's credentials for the user in From (REGISTER: in To)."""
-    result = KSR.auth.pv_auth_check(realm, password, _NO_FLAGS, _USER_IS_CHECKED)
+def credentials_user() -> str:
+    """The user name in the request's credentials; empty if there are none."""
+    return _text(KSR.pv.get("$au"))
+
+
+def check_digest(realm: str, password: str, *, is_user_checked: bool = True) -> Proof:
+    """Judge the request's credentials, which must be for the user in From (REGISTER: in To) if that is checked."""
+    result = KSR.auth.pv_auth_check(realm, password, _NO_FLAGS, _USER_IS_CHECKED if is_user_checked else _NO_CHECKS)
     if result > 0:
         return Proof.GOOD
     return Proof.WRONG if result in (_WRONG_PASSWORD, _WRONG_USER) else Proof.NONE

@@ -46,6 +46,7 @@ from kemi.registrar import Registrar  # noqa: E402
 from kemi.sidecars import Sidecars  # noqa: E402
 from kemi.tls_peer import TlsPeers  # noqa: E402
 from kemi.transfer import Transfer  # noqa: E402
+from kemi.trunk_callers import TrunkCallers  # noqa: E402
 from kemi.trunks import Trunks, credentials_of  # noqa: E402
 from kemi.websocket import WebSockets  # noqa: E402
 
@@ -329,6 +330,7 @@ def compose(site: Site, ivr_file: IvrFile, key: bytes, edge: Edge | None = None)
         redirects=redirects,
         limits=limits,
         names=names,
+        callers=TrunkCallers(site, os.environ, _read_secret),
     )
     return Callbacks(
         ingress,

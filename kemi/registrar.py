@@ -42,7 +42,7 @@ class Registrar:
 
     def register(self) -> None:
         """Answer a REGISTER (RFC 3261 10.3). Raises Refused and Answered."""
-        extension = self._prove(ksr.to_user(), is_number=True)
+        extension = self._prove(ksr.to_user(), is_asked=self._directory.has_passwords)
         source = host_of(ksr.source_uri())
         transport = _transport_of(ksr.source_uri())
         uris = split_contacts(ksr.headers("Contact"))
@@ -64,10 +64,13 @@ class Registrar:
                 if binding.connection == connection:
                     ksr.forget_binding(TABLE, address_of_record, binding)
 
-    def find_caller(self) -> Extension:
-        """The extension that sends the request, wherever it is. Raises Refused and Answered."""
+    def find_caller(self, *, may_be_trunk: bool = False) -> Extension:
+        """The extension that sends the request, wherever it is. Raises Refused and Answered.
+
+        `may_be_trunk`: some trunks prove themselves by a password too, so that everybody is asked for one.
+        """
         user = ksr.from_user()
-        extension = self._prove(user, is_number=bool(_NUMBER.fullmatch(decode_user(user))))
+        extension = self._prove(user, is_asked=may_be_trunk or self._is_extension_s(user))
         ksr.remove_credentials()
         return extension
 
@@ -90,9 +93,13 @@ class Registrar:
             return ""
         return nat.with_alias(uri, binding.source) if _is_bound(uri, source, transport) else uri
 
-    def _prove(self, user: str, *, is_number: bool) -> Extension:
+    def _is_extension_s(self, user: str) -> bool:
+        """Whether it may be the number of an extension with a password."""
+        return self._directory.has_passwords and bool(_NUMBER.fullmatch(decode_user(user)))
+
+    def _prove(self, user: str, *, is_asked: bool) -> Extension:
         """The extension whose password the request's credentials prove (RFC 3261 22). Raises Refused and Answered."""
-        if not (self._directory.has_passwords and is_number):
+        if not is_asked:
             raise Refused(403, "Forbidden", advice=_WHO)
         written = decode_user(user)
         extension = self._directory.find_extension(written)

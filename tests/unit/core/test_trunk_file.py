@@ -6,7 +6,7 @@ import pytest
 
 from callinteractive.config import load_site
 from callinteractive.errors import ConfigError
-from callinteractive.model import Login, Trunk
+from callinteractive.model import Login, Registration, Trunk
 from callinteractive.secret import Secret, SecretError
 
 SITE = """
@@ -71,3 +71,38 @@ def test_wrong_options_of_a_trunk(keys: str, finding: str):
     with pytest.raises(ConfigError) as error:
         trunk_with(keys)
     assert finding in str(error.value)
+
+
+def test_registration_and_inbound_password():
+    trunk = trunk_with("username: alice@carrier.example, password: x, register: yes, inbound: yes")
+    assert trunk.registration == Registration("alice")
+    assert trunk.inbound == Login("alice@carrier.example", Secret("x"))
+    keys = 'username: u, password: x, register: {expires: 120, contact_user: line7, number: "+78123210001"}'
+    assert trunk_with(keys).registration == Registration("line7", 120, "+78123210001")
+    own = trunk_with("inbound: {username: pbx, password: {env: PBX}}, inbound_number: {strip: 1}")
+    assert (own.inbound, own.inbound_number.apply("012")) == (Login("pbx", Secret(variable="PBX")), "12")
+    assert trunk_with("username: u, password: x, register: no, inbound: no").registration is None
+
+
+@pytest.mark.parametrize(
+    ("keys", "finding"),
+    [
+        ("register: yes", "register: needs username"),
+        ("inbound: yes", "inbound: needs username"),
+        ("inbound: {username: x}", "password: is missing"),
+        ('username: u, password: x, register: {contact_user: "a b"}', "contact_user: must be"),
+        ("username: u, password: x, register: {number: x}", "number: must be a number"),
+        ("username: u, password: x, register: {expires: 1}", "expires: must be a number"),
+        ("username: u, password: x, register: sometimes", "register: must be yes or no"),
+    ],
+)
+def test_wrong_registration(keys: str, finding: str):
+    with pytest.raises(ConfigError) as error:
+        trunk_with(keys)
+    assert finding in str(error.value)
+
+
+def test_two_registrations_need_two_contacts():
+    other = "{name: b, to: 'sip:h', username: u, password: x, register: yes}"
+    with pytest.raises(ConfigError, match="contact_user of register 'u' is configured twice"):
+        trunk_with(f"username: u@x, password: x, register: yes}}, {other}, {{name: c, from: ['10.0.0.1']")

@@ -1,0 +1,169 @@
+"""We register with a carrier, and take its calls; a trunk calls from anywhere with a password."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import re
+from collections.abc import AsyncIterator
+
+import aiohttp
+import pytest
+import pytest_asyncio
+
+from callinteractive.headers import CallHeader
+from tests.integration import kemi_support as sip
+from tests.integration.kemi_support import Endpoint, Message, RunningKamailio
+from tests.integration.kemi_world import SITE as WORLD_SITE
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+CARRIER = (f"{sip.NET}.33", 22080)
+SITE = WORLD_SITE.partition("trunks:")[0] + f"""
+trunks:
+  - name: carrier
+    to: "sip:{CARRIER[0]}:{CARRIER[1]}"
+    username: alice@carrier.example
+    password: "p:w\\\\1"
+    register: {{expires: 60, contact_user: line7, number: "78123210001"}}
+  - {{name: pbx, inbound: {{username: pbx, password: right}}, inbound_number: {{strip: 2, prefix: "+"}}}}
+sidecars: {{count: 2, host: {sip.SIDECAR}, base_port: 22070}}
+kamailio: {{metrics: "{sip.NET}.1:22170"}}
+"""
+ASKS = 'Digest realm="carrier.example", nonce="n1", qop="auth"'
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def carrier() -> AsyncIterator[Endpoint]:
+    async with Endpoint.at(*CARRIER) as endpoint:
+        yield endpoint
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def kamailio(tmp_path_factory: pytest.TempPathFactory, carrier: Endpoint) -> AsyncIterator[RunningKamailio]:
+    async with sip.running_kamailio(tmp_path_factory.mktemp("kamailio"), SITE) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def sidecar(kamailio: RunningKamailio) -> AsyncIterator[Endpoint]:
+    async with Endpoint.at(*sip.SIDECARS[0]) as first, Endpoint.at(*sip.SIDECARS[1]) as second:
+        second.inbox = first.inbox
+        await kamailio.until_flagged("AP", *sip.SIDECARS)
+        yield first
+
+
+def _md5(text: str) -> str:
+    return hashlib.md5(text.encode()).hexdigest()
+
+
+async def accept(carrier: Endpoint, register: Message, expires: int = 60) -> None:
+    carrier.send(sip.reply(register, "200 OK", tag="r", Contact=f"{register.get('Contact')};expires={expires}"))
+
+
+async def test_registers_with_the_password_and_again(carrier: Endpoint, kamailio: RunningKamailio) -> None:
+    first = await carrier.receive("REGISTER", timeout_s=12)
+    assert first.uri == "sip:carrier.example"
+    assert "<sip:alice@carrier.example>" in first.get("To")
+    assert f"<sip:line7@{sip.KAMAILIO[0]}:{sip.KAMAILIO[1]}>" in first.get("Contact")
+    carrier.send(sip.reply(first, "401 Unauthorized", tag="r", WWW_Authenticate=ASKS))
+    again = await carrier.receive("REGISTER")
+    said = dict(re.findall(r'(\w+)="?([^",]*)"?', again.get("Authorization")))
+    secret, what = _md5("alice@carrier.example:carrier.example:p:w\\1"), _md5(f"REGISTER:{again.uri}")
+    assert said["username"] == "alice@carrier.example"
+    assert said["response"] == _md5(f"{secret}:n1:{said['nc']}:{said['cnonce']}:auth:{what}")
+    assert int(again.get("CSeq").split()[0]) > int(first.get("CSeq").split()[0])
+    await accept(carrier, again, expires=10)
+    refresh = await carrier.receive("REGISTER", timeout_s=12)
+    assert refresh.get("Call-ID") == first.get("Call-ID")
+    await accept(carrier, refresh, expires=3600)
+    assert "p:w" not in "".join(kamailio.log)
+    assert "p:w" not in str(kamailio.process.spec.argv)
+
+
+@pytest.mark.parametrize(
+    ("user", "headers", "dialled"),
+    [
+        ("line7", {"P_Called_Party_ID": "<sip:+78123210001@carrier.example>"}, "+78123210001"),
+        ("line7", {"To": '"x" <sip:+78123210001@carrier.example>'}, "+78123210001"),
+        ("line7", {"To": "<sip:alice@carrier.example>"}, "78123210001"),
+        ("line7", {}, "78123210001"),
+        ("332", {}, "332"),
+    ],
+)
+async def test_call_to_the_registered_contact(
+    carrier: Endpoint, sidecar: Endpoint, user: str, headers: dict[str, str], dialled: str
+) -> None:
+    invite = carrier.invite(user, **headers)
+    carrier.send(invite)
+    got = await sidecar.receive("INVITE")
+    assert CallHeader.parse(got.get(CallHeader.NAME)).facts.called_number == dialled
+    sidecar.send(sip.reply(got, "486 Busy Here", tag="s"))
+    await sidecar.receive("ACK")
+    carrier.send(sip.ack_of_failure(invite, await carrier.receive(486)))
+
+
+def with_credentials(invite: Message, asked: Message, user: str, password: str) -> Message:
+    said = dict(re.findall(r'(\w+)="?([^",]*)"?', asked.get("Proxy-Authenticate")))
+    secret, what = _md5(f"{user}:{said['realm']}:{password}"), _md5(f"INVITE:{invite.uri}")
+    response = _md5(f"{secret}:{said['nonce']}:00000001:c:auth:{what}")
+    value = (
+        f'Digest username="{user}", realm="{said["realm"]}", nonce="{said["nonce"]}", uri="{invite.uri}",'
+        f' response="{response}", qop=auth, nc=00000001, cnonce="c"'
+    )
+    again = Message(invite.start, list(invite.headers), invite.body)
+    again.set("CSeq", "2 INVITE")
+    again.set("Via", invite.get("Via") + "2")
+    again.set("Proxy-Authorization", value)
+    return again
+
+
+async def asked(pbx: Endpoint, number: str, from_: str) -> tuple[Message, Message]:
+    invite = pbx.invite(number, From=from_)
+    pbx.send(invite)
+    challenge = await pbx.receive(407)
+    pbx.send(sip.ack_of_failure(invite, challenge))
+    return invite, challenge
+
+
+async def test_trunk_with_a_password_calls_from_anywhere(sidecar: Endpoint) -> None:
+    async with Endpoint.at(f"{sip.NET}.88", 22080) as pbx:
+        invite, challenge = await asked(pbx, "0078123210001", '"Ann" <sip:+15550100@pbx>;tag=1')
+        again = with_credentials(invite, challenge, "pbx", "right")
+        pbx.send(again)
+        got = await sidecar.receive("INVITE")
+        facts = CallHeader.parse(got.get(CallHeader.NAME)).facts
+        assert (facts.called_number, facts.caller_number) == ("+78123210001", "+15550100")
+        assert not got.get("Proxy-Authorization")
+        sidecar.send(sip.reply(got, "486 Busy Here", tag="s"))
+        await sidecar.receive("ACK")
+        pbx.send(sip.ack_of_failure(again, await pbx.receive(486)))
+
+
+async def test_wrong_password_of_a_trunk_is_locked_out(sidecar: Endpoint, kamailio: RunningKamailio) -> None:
+    async with Endpoint.at(f"{sip.NET}.89", 22080) as pbx:
+        for _ in range(5):
+            invite, challenge = await asked(pbx, "0078123210001", "<sip:+15550100@pbx>;tag=1")
+            pbx.send(with_credentials(invite, challenge, "pbx", "wrong"))
+            await pbx.receive(407)
+        invite = pbx.invite("0078123210001")
+        pbx.send(with_credentials(invite, challenge, "pbx", "right"))
+        assert (await pbx.receive(503)).get("Retry-After")
+        await sidecar.expect_silence(0.2)
+    assert any("wrong passwords" in line and "trunk pbx" in line for line in kamailio.log)
+
+
+async def test_state_is_in_metrics(kamailio: RunningKamailio) -> None:
+    async with aiohttp.ClientSession() as session, asyncio.timeout(30):
+        while True:
+            try:
+                async with session.get(f"http://{sip.NET}.1:22170/metrics") as response:
+                    text = await response.text()
+                if 'callinteractive_trunk_registered{trunk="carrier"} 1.0' in text:
+                    break
+            except aiohttp.ClientError:
+                pass
+            await asyncio.sleep(0.3)
+    assert f'callinteractive_trunk_gateway_up{{gateway="sip:{CARRIER[0]}:{CARRIER[1]}",trunk="carrier"}} 1.0' in text
+    assert "p:w" not in text
+    assert any("trunk carrier: registered" in line for line in kamailio.log)
