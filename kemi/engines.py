@@ -131,14 +131,19 @@ class Pings:
 
     def ping(self) -> None:
         """Look what has come since the last time, and ping again."""
-        self._lost = self._take(self._opened())
+        try:
+            opened = self._opened()
+        except OSError:  # no way there: its host or a link is down
+            self._lost += 1
+            return
+        self._lost = self._take(opened)
         self._sent += 1
-        with suppress(OSError):  # refused, or no way there: then no answer comes either
-            self._opened().send(b'w%d {"command":"ping"}' % self._sent)
+        with suppress(OSError):  # refused: then no answer comes either
+            opened.send(b'w%d {"command":"ping"}' % self._sent)
 
     def _take(self, opened: socket.socket) -> int:
         """How many pings are lost now."""
-        lost = self._lost + 1 if self._sent else 0
+        lost = self._lost + 1 if self._sent else self._lost
         while True:
             try:
                 opened.recv(4096)
@@ -149,13 +154,16 @@ class Pings:
                 lost = max(lost, SILENT_AFTER)
 
     def _opened(self) -> socket.socket:
-        """Made in the process that uses it."""
+        """Made in the process that uses it. Raises OSError."""
         if self._socket is None:
-            family = socket.AF_INET6 if ":" in self.address.host else socket.AF_INET
-            self._socket = socket.socket(family, socket.SOCK_DGRAM)
-            self._socket.setblocking(False)
-            with suppress(OSError):
-                self._socket.connect(self.address)
+            made = socket.socket(socket.AF_INET6 if ":" in self.address.host else socket.AF_INET, socket.SOCK_DGRAM)
+            try:
+                made.connect(self.address)
+            except OSError:
+                made.close()
+                raise
+            made.setblocking(False)
+            self._socket = made
         return self._socket
 
 

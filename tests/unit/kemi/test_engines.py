@@ -150,3 +150,20 @@ def test_who_is_silent_is_told_to_all(ksr: FakeKsr) -> None:
     watch.on_tick()
     watch.on_tick()
     assert ksr.called("pv.sets")[-1][1].count(",") == 1  # nobody listens at either
+
+
+def test_one_without_a_way_is_tried_again(ksr: FakeKsr, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket(type=socket.SOCK_DGRAM) as living:
+        living.bind(("127.9.7.3", 0))
+        living.settimeout(2)
+        watch = Watch([RtpEngine(ng=Address(*living.getsockname()))])
+        with monkeypatch.context() as cut:
+            cut.setattr(socket.socket, "connect", lambda *_: (_ for _ in ()).throw(OSError("Network is unreachable")))
+            watch.on_tick()
+            watch.on_tick()
+        assert len(ksr.called("pv.sets")) == 1
+        watch.on_tick()
+        _, address = living.recvfrom(100)
+        living.sendto(b"pong", address)
+        watch.on_tick()
+        assert ksr.called("pv.sets")[1:] == [("$shv(silent_rtpengines)", "")]
