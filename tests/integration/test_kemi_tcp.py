@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import subprocess
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
 import pytest
 import pytest_asyncio
 
+from cli.programs import locate
 from tests.integration import kemi_support as sip
 from tests.integration.kemi_support import Endpoint, Message, RunningKamailio
 
@@ -21,6 +24,13 @@ Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 async def kamailio(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningKamailio]:
     async with sip.running_kamailio(tmp_path_factory.mktemp("kamailio")) as running:
         yield running
+
+
+def kamailio_version() -> str:
+    said = subprocess.check_output([locate("kamailio"), "-v"], text=True)
+    found = re.search(r"kamailio (\d+\.\d+\.\d+)", said)
+    assert found, said
+    return found[1]
 
 
 async def connect(host: str) -> Connection:
@@ -60,6 +70,20 @@ async def test_stranger_s_connection_is_closed_and_a_trunk_s_stays(kamailio: Run
         await options(known, trunk)
         for _, writer in (known, unknown):
             writer.close()
+
+
+@pytest.mark.parametrize("keep_alive", [b"\r\n", b"\0", b"\r\n\r\n"])
+async def test_a_keep_alive_of_any_kind_keeps_it_alive(kamailio: RunningKamailio, keep_alive: bytes) -> None:
+    """Kamailio 6.0 takes the first two for the beginning of a message, which by itself it would wait 20 s for."""
+    within_s = 1 if kamailio_version().startswith("5.") else 23
+    async with Endpoint.at(*sip.TRUNK_GATEWAYS[0]) as trunk:
+        known = await connect(sip.TRUNK)
+        await options(known, trunk)
+        known[1].write(keep_alive)
+        with pytest.raises(TimeoutError):
+            await closed(known, within_s)
+        await options(known, trunk)
+        known[1].close()
 
 
 async def test_many_silent_connections_s13(kamailio: RunningKamailio) -> None:
