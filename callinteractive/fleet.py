@@ -167,6 +167,12 @@ def family_of(address: str) -> str:
     return "IP6" if ":" in address else "IP4"
 
 
+def inner_addresses(engines: Iterable[RtpEngine]) -> dict[str, str]:
+    """Where an RTPengine is, by what it advertises. What one RTPengine sends to another must not go by the NAT."""
+    interfaces = [interface for engine in engines for interface in engine.interfaces]
+    return {each.advertised: each.address for each in interfaces if each.advertised}
+
+
 @dataclass(frozen=True, slots=True)
 class RtpEngine:
     """One RTPengine: control address (commands over UDP, digits over TCP), media interfaces and ports.

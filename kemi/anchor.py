@@ -37,6 +37,10 @@ _REMEMBERED = 4096
 """How many failed deletions a worker remembers."""
 
 
+_inner: dict[str, str] = {}
+"""`fleet.inner_addresses` of the site. A sidecar's side of an anchored call is at an RTPengine of ours."""
+
+
 class Anchoring(Enum):
     """Which branches of an INVITE have their media taken through RTPengine."""
 
@@ -58,6 +62,8 @@ class MediaAnchor:
         self.is_there = is_there
         """Whether Kamailio may use RTPengine at all."""
         self.engines = engines
+        _inner.clear()
+        _inner.update(engines.inner_addresses)
         self._owed: deque[str] = deque(maxlen=_REMEMBERED)
         """The media whose deletion has failed; each worker has its own list."""
 
@@ -241,7 +247,7 @@ def _screened(kind: Kind = Kind.RTP) -> Screened | None:
         if _has_parts():
             part = session_description(ksr.header("Content-Type"), body.encode())
             body = "" if part is None else part.decode()
-        return screen(body, is_browser=kind is Kind.WEBRTC)
+        return screen(body, is_browser=kind is Kind.WEBRTC, inner=_inner)
     except UnicodeError:
         return None
 

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
+from callinteractive.fleet import inner_addresses
 from callinteractive.media_sets import set_of
 from callinteractive.model import RtpEngine
 from kemi import ksr
@@ -49,6 +50,7 @@ class Engines:
         """`pick`: a random number from 0 to 1."""
         self._engines = engines
         self._pick = pick
+        self.inner_addresses = inner_addresses(engines)
         self.bridges = any(len(families_of(engine)) > 1 for engine in engines)
         """Whether calls between IPv4 and IPv6 can be bridged."""
 

@@ -7,6 +7,7 @@ side of an anchored call learns where the other one is.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
 from itertools import pairwise
@@ -59,14 +60,17 @@ def is_acceptable(sdp: str) -> bool:
     return screen(sdp) is not None
 
 
-def screen(sdp: str, *, is_browser: bool = False) -> Screened | None:
+def screen(sdp: str, *, is_browser: bool = False, inner: Mapping[str, str] | None = None) -> Screened | None:
     """What RTPengine may get of it; None if nothing, as where media would go to other than unicast IP addresses.
 
-    `is_browser`: RTPengine speaks ICE and DTLS with its author, and needs what belongs to these.
+    `is_browser`: RTPengine speaks ICE and DTLS with its author, and needs what belongs to these. `inner`: addresses
+    that are written in place of others.
     """
     lines = read_lines(sdp) if len(sdp) <= MAX_SDP else None
     if lines is None:
         return None
+    if inner:
+        lines = [_moved(line, inner) if line.startswith("c=") else line for line in lines]
     starts = [position for position, line in enumerate(lines) if line.startswith("m=")]
     sections = [lines[start:end] for start, end in pairwise([*starts, len(lines)])]
     session = lines[: starts[0]] if starts else lines
@@ -84,6 +88,12 @@ def screen(sdp: str, *, is_browser: bool = False) -> Screened | None:
     attributes = browser_attributes(session) if is_browser else _attributes(session)
     text = [*head, *attributes, *(line for stream in streams for line in stream.lines)]
     return Screened("\r\n".join([*text, ""]), frozenset(stream.address for stream in streams if stream.address))
+
+
+def _moved(line: str, inner: Mapping[str, str]) -> str:
+    """A c= line with another address."""
+    address = inner.get(connection_address(line[2:]) or "")
+    return f"c=IN IP{'6' if ':' in address else '4'} {address}" if address else line
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,6 +57,7 @@ class CallMedia:
         self.media_id = media_id
         self.detects_inband = False  # whether RTPengine listens for DTMF tones in the caller's audio
         self._ng = engines.call(media_id)
+        self._inner = engines.inner_addresses
         self._turn = asyncio.Lock()
         self._over = False
         self._caller = Party(CALLER_TAG, signalled_from=caller_from)
@@ -69,7 +70,7 @@ class CallMedia:
 
     async def answer(self, offer: str) -> str:
         """Answer the caller's first offer; from now on sounds can be played and digits arrive."""
-        audio = sdp.find_audio(sdp.parse(offer))
+        audio = self._audio_in(offer)
         async with self._turn:
             return await self._answer_caller(audio)
 
@@ -87,7 +88,7 @@ class CallMedia:
 
     async def accept(self, answer: str) -> None:
         """Take the caller's answer to our `offer`."""
-        audio = sdp.find_audio(sdp.parse(answer))
+        audio = self._audio_in(answer)
         async with self._turn:
             if self._caller.audio is not None:
                 await self._answer_caller(audio)
@@ -167,7 +168,7 @@ class CallMedia:
         answer: the callee's answer to `offer_leg`, of the fork that is to be heard. signalled_from: the IP address that
         its SIP comes from; empty where it is not known.
         """
-        audio = sdp.find_audio(sdp.parse(answer))
+        audio = self._audio_in(answer)
         async with self._turn:
             leg = self._leg(b_tag)
             if audio.line.hears:
@@ -223,7 +224,7 @@ class CallMedia:
         """
         if offer is None:
             return self._leg(b_tag).describe()
-        audio = sdp.find_audio(sdp.parse(offer))
+        audio = self._audio_in(offer)
         async with self._turn:
             leg = self._leg(b_tag)
             if audio.line.hears:
@@ -242,6 +243,10 @@ class CallMedia:
         return self._legs[b_tag]
 
     # -- descriptions
+
+    def _audio_in(self, description: str) -> sdp.Audio:
+        """What a party says. If Kamailio has anchored it, it is at an RTPengine of ours (`kemi.anchor`)."""
+        return sdp.find_audio(sdp.parse(description)).at(self._inner)
 
     async def _answer_caller(self, audio: sdp.Audio) -> str:
         caller = self._caller

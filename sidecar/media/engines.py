@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterator, Sequence
 
 import structlog
 
+from callinteractive.fleet import inner_addresses
 from callinteractive.model import RtpEngine
 from sidecar.media.dtmf import Digits, DtmfReceiver
 from sidecar.media.rtpengine import (
@@ -141,6 +142,7 @@ class Engines:
 
     def __init__(self, configs: Sequence[RtpEngine]) -> None:
         self.digits = Digits()
+        self.inner_addresses = inner_addresses(configs)
         self._engines = tuple(Engine(config, self.digits) for config in configs)
         self._timer: asyncio.TimerHandle | None = None
         for engine in self._engines:

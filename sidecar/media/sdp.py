@@ -134,6 +134,13 @@ class Audio:
         codec = self.codec._replace(parameters="") if self.codec.name.lower() == "opus" else self.codec
         return (codec, self.events) if self.events else (codec,)
 
+    def at(self, inner: Mapping[str, str]) -> Audio:
+        """The same stream at the address that `inner` has for its own, if any."""
+        if self.line.address not in inner:
+            return self
+        moved = self.line._replace(address=inner[self.line.address])
+        return replace(self, lines=(*self.lines[: self.position], moved, *self.lines[self.position + 1 :]))
+
     def keeping(self, before: Audio | None) -> Audio:
         """The same stream with the codec of an earlier exchange, if the description still offers it.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -23,6 +24,8 @@ PASSWORD, OTHER = "secret", "000*309"
 FOREIGN = ("a=candidate", "a=ice", "a=fingerprint", "a=setup", "a=crypto", "a=extmap", "a=msid", "a=ssrc", "a=group")
 
 
+ADVERTISED = "192.88.99.21"
+"""Counts as public, and nobody has it (RFC 7526)."""
 WS_PORT, WSS_PORT = BASE_PORT + 63, BASE_PORT + 64
 
 
@@ -230,6 +233,28 @@ async def test_two_browsers(browser: Browser, stack: RunningStack, phone: Browse
         await other.hears_tone(SPEAKS_HZ)
         await phone.hears_tone(SPEAKS_HZ)
         await other.hangs_up()
+        await phone.call_ended()
+
+
+async def test_behind_a_nat(web: FakeWebApp, browser: Browser, tmp_path: Path) -> None:
+    """RTPengine advertises an address that it does not reach itself: what it sends to itself goes another way."""
+    net = Net(f"{NET}.{170 + _worker()}", BASE_PORT)
+    sip = f'"tcp:{net.stack}:{net.sip[1]}"'
+    replace = {
+        sip: f'{sip}, "ws:{net.stack}:{WS_PORT}"',
+        f"interface: {net.stack}": f'interface: "{net.stack}!{ADVERTISED}"',
+    }
+    before = len(web.requests[REGISTERED])
+    async with (
+        RunningStack(net, tmp_path / "stack", _ivr_yaml(web), replace=replace) as stack,
+        browser.phone(REGISTERED, PASSWORD, *where(stack)) as phone,
+    ):
+        await phone.registers()
+        await phone.dials(MENU)
+        await phone.connected()
+        await phone.hears_tone(MENU_HZ)
+        await phone.presses("1")
+        assert (await web.request(REGISTERED, before + 1)).query["is"] == "1"
         await phone.call_ended()
 
 

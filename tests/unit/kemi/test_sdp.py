@@ -172,3 +172,10 @@ def test_time_is_linear_in_the_length(piece: str) -> None:
 
     costs = [min(screening_s(octets) for _ in range(5)) for octets in (1000, 4000, 16000)]
     assert all(more < 12 * less + 0.001 for less, more in pairwise(costs))
+
+
+def test_an_rtpengine_of_ours_is_at_its_own_address() -> None:
+    screened = screen(AUDIO + "c=IN IP4 192.0.2.1\r\n", inner={"192.0.2.1": "10.0.2.1", "192.0.2.2": "10.0.2.2"})
+    assert screened is not None
+    assert screened.addresses == {"10.0.2.1"}
+    assert "192.0.2.1" not in screened.text

@@ -200,6 +200,14 @@ def test_a_codec_once_agreed_is_kept_under_its_new_number() -> None:
     assert before.answer_formats[0].parameters == ""
 
 
+def test_an_rtpengine_of_ours_is_at_its_own_address() -> None:
+    audio = audio_of(PLAIN)
+    assert audio.at({}) is audio
+    moved = audio.at({audio.line.address: "10.0.2.1"})
+    assert moved.line == audio.line._replace(address="10.0.2.1")
+    assert (moved.codec, moved.position) == (audio.codec, audio.position)
+
+
 def test_who_has_begun_with_srtp_keeps_it() -> None:
     key = "a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:d0RmdmcmVCspeEc3QGZiNWpVLFJhQX1cfHAwJSoj\r\n"
     encrypted = audio_of(f"{HEAD}m=audio 4000 RTP/SAVP 0\r\n{key}")
