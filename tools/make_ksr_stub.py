@@ -75,7 +75,8 @@ def mod_init():
 
 def main() -> int:
     """Write the stub; exit status 1 when Kamailio gives no list."""
-    modules = re.findall(r'^loadmodule "[a-z0-9_]+\.so"$', (ROOT / "kamailio.cfg").read_text(), re.MULTILINE)
+    found = re.findall(r'^loadmodule "[a-z0-9_]+\.so"$', (ROOT / "kamailio.cfg").read_text(), re.MULTILINE)
+    modules = list(dict.fromkeys(found))  # one may stand behind two conditions
     with tempfile.TemporaryDirectory() as folder:
         api = _ask_kamailio(Path(folder), modules)
     if not api:
