@@ -57,12 +57,33 @@ class Listen:
 
 
 @dataclass(frozen=True, slots=True)
+class Tls:
+    """What Kamailio proves its name with: PEM files, as site.yaml writes them. Relative ones are beside it.
+
+    `ca` holds the authorities whose certificates we believe; None is those of the system.
+    """
+
+    certificate: str
+    private_key: str
+    ca: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Edge:
-    """One Kamailio. `peer` is its UDP address for the registrations that the edges tell each other."""
+    """One Kamailio. `peer` is its UDP address for the registrations that the edges tell each other.
+
+    `tls` is set where it speaks TLS.
+    """
 
     name: str
     listen: tuple[Listen, ...]
     peer: Address | None = None
+    tls: Tls | None = None
+
+    @property
+    def speaks_tls(self) -> bool:
+        """Whether it listens for TLS. Only then can it also connect by TLS."""
+        return any(listen.transport in ("tls", "wss") for listen in self.listen)
 
     @property
     def udp_addresses(self) -> tuple[Address, ...]:
@@ -77,6 +98,24 @@ class Edge:
         """Where it takes the SIP of that host: the first UDP address of the same family, if there is one."""
         is_six = ":" in host
         return next((address for address in self.udp_addresses if (":" in address.host) is is_six), self.udp_address)
+
+
+def ways(edges: Iterable[Edge], host: str) -> dict[Address, Address]:
+    """Where `host`, inside the fleet, sends what is addressed to an edge as others know it: to the edge itself.
+
+    An advertised address may lead nowhere from inside. An advertised port may be another than that of the socket.
+    """
+    found: dict[Address, Address] = {}
+    for edge in edges:
+        for listen in edge.listen:
+            if listen.transport != "udp" or listen.advertised is None:
+                continue
+            is_near = (":" in listen.host) is (":" in host)
+            found.setdefault(listen.advertised, listen.address if is_near else edge.udp_address_for(host))
+            found.setdefault(Address(listen.host, listen.advertised.port), listen.address)
+    for real in {address for edge in edges for address in edge.udp_addresses}:
+        found.pop(real, None)
+    return found
 
 
 @dataclass(frozen=True, slots=True)

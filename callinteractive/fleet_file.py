@@ -26,6 +26,7 @@ from callinteractive.spelling import (
     read_interface,
     read_listen,
 )
+from callinteractive.tls_file import read_tls
 
 _METRICS = Address("127.0.0.1", 9169)
 """As in the documentation."""
@@ -50,13 +51,13 @@ def read_edges(sip: Value, edges: Value, ports: Ports) -> tuple[Edge, ...]:
 
 
 def _edge(value: Value, ports: Ports, *, is_alone: bool) -> Edge:
-    section = value.section("name", "listen", "peer")
+    section = value.section("name", "listen", "peer", "tls")
     peer = None if section["peer"].is_missing else read_address(section["peer"], _EXAMPLE_PEER)
     name = section["name"].checked(check_identifier, "edge" if is_alone else None)
     listens = _listens(section["listen"], ports)
     if peer:
         ports.claim(section["peer"], "udp", peer)
-    return Edge(name, listens, peer)
+    return Edge(name, listens, peer, read_tls(section["tls"]))
 
 
 def _listens(value: Value, ports: Ports) -> tuple[Listen, ...]:

@@ -98,18 +98,6 @@ class Media:
 
 
 @dataclass(frozen=True, slots=True)
-class Tls:
-    """What Kamailio proves its name with: PEM files, as site.yaml writes them. Relative ones are beside it.
-
-    `ca` holds the authorities whose certificates we believe; None is those of the system.
-    """
-
-    certificate: str
-    private_key: str
-    ca: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Login:
     """A user name and its password. `realm`: the only one that may ask for them; None for any."""
 
@@ -222,8 +210,6 @@ class Site:
     rtpengines: tuple[RtpEngine, ...] = (RtpEngine(),)
     sounds: str = "./sounds"
     defaults: Defaults = Defaults()
-    tls: Tls | None = None
-    """Set where TLS is spoken, else unused."""
     internal_calls: bool = True
     """Whether an extension may call another one by its number (C8)."""
     web_origins: tuple[str, ...] = ()
@@ -243,8 +229,8 @@ class Site:
 
     @property
     def speaks_tls(self) -> bool:
-        """Whether Kamailio listens for TLS. Only then can it also connect by TLS."""
-        return any(listen.transport in ("tls", "wss") for listen in self.listen)
+        """Whether an edge listens for TLS."""
+        return any(edge.speaks_tls for edge in self.edges)
 
     @property
     def asks_for_certificates(self) -> bool:

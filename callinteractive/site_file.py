@@ -10,7 +10,7 @@ from callinteractive.model import Defaults, Site
 from callinteractive.overlap import Ports
 from callinteractive.party_file import read_extension, read_trunk
 from callinteractive.spelling import check_origin, check_unique, read_sound
-from callinteractive.tls_file import FORM, check_trunk_tls, read_tls
+from callinteractive.tls_file import check_trunk_tls, read_tls, with_tls
 
 SITE_KEYS = (
     "node",
@@ -42,7 +42,7 @@ def load_site(text: str, filename: str) -> Site:
     extensions = [(item, read_extension(item)) for item in root["extensions"].items()]
     site = Site(
         node=root["node"].integer(None, 0, 2**63),
-        edges=read_edges(root["sip"], root["edges"], ports),
+        edges=with_tls(root["tls"], read_tls(root["tls"]), read_edges(root["sip"], root["edges"], ports)),
         trunks=tuple(trunk for _, trunk in trunks),
         extensions=tuple(extension for _, extension in extensions),
         sidecars=read_sidecars(root["sidecars"], ports),
@@ -52,11 +52,8 @@ def load_site(text: str, filename: str) -> Site:
         defaults=_defaults(root["defaults"]),
         internal_calls=root["internal_calls"].boolean(True),
         refer=root["refer"].boolean(True),
-        tls=read_tls(root["tls"]),
         web_origins=tuple(item.checked(check_origin) for item in root["web_origins"].items()),
     )
-    if site.speaks_tls and site.tls is None:
-        root["tls"].wrong(f"is missing, but sip.listen has a TLS address: write {FORM}")
     for item, trunk in trunks:
         check_trunk_tls(item, trunk, speaks_tls=site.speaks_tls)
     check_unique("name of tls", ((item, trunk.tls_name or "") for item, trunk in trunks))

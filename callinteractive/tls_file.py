@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from callinteractive.document import Value
-from callinteractive.model import Tls, Trunk
+from callinteractive.fleet import Edge, Tls
+from callinteractive.model import Trunk
 
 _NAME = re.compile(r"(?=.{1,253}\Z)[0-9A-Za-z](?:[0-9A-Za-z-]{0,62}\.)+[A-Za-z][0-9A-Za-z-]{0,62}", re.ASCII)
 _IS_ADDRESS = re.compile(r"sip:(?:[^@]*@)?(?:\[|[0-9.]+(?:[:;]|$))")
@@ -21,6 +23,14 @@ def read_tls(value: Value) -> Tls | None:
         private_key=section["private_key"].checked(_check_path),
         ca=None if section["ca"].is_missing else section["ca"].checked(_check_path),
     )
+
+
+def with_tls(value: Value, tls: Tls | None, edges: tuple[Edge, ...]) -> tuple[Edge, ...]:
+    """The edges with the site's certificate, where they need one and have none of their own."""
+    found = tuple(replace(edge, tls=(edge.tls or tls) if edge.speaks_tls else None) for edge in edges)
+    if any(edge.speaks_tls and edge.tls is None for edge in found):
+        value.wrong(f"is missing, but an edge listens for TLS: write {FORM}")
+    return found
 
 
 def read_trunk_tls(value: Value) -> str | None:

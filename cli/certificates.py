@@ -16,7 +16,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
-from callinteractive.model import Tls
+from callinteractive.fleet import Tls
 
 SYSTEM_CA = Path("/etc/ssl/certs")
 """The authorities that Debian believes (package ca-certificates): a file for each, found by its name's hash."""

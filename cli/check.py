@@ -16,6 +16,7 @@ from callinteractive.actions import Action
 from callinteractive.config import SITE_KEYS, load_ivr_files, load_site, without_pool
 from callinteractive.document import Document
 from callinteractive.errors import Finding, ResponseError
+from callinteractive.fleet import Edge
 from callinteractive.model import IvrFile, Site
 from callinteractive.numbers import Directory
 from callinteractive.request import is_url
@@ -23,7 +24,7 @@ from cli import certificates
 from cli.files import decode, load, read_bytes, read_texts
 from cli.kamailio import certificate_problems, tls_files
 from cli.network import doubts
-from cli.parts import here, not_here
+from cli.parts import has_address, here, not_here
 
 STDIN = "-"
 
@@ -49,7 +50,8 @@ def run(files: Sequence[str]) -> int:
             checked.findings += cross_check(site, Path(site_name).parent, ivr_file, texts)
         checked.findings += _check_ringback(site, site_name)
         checked.findings += [
-            Finding(site_name, 0, *line.split(": ", 1)) for line in certificate_problems(site, Path(site_name))
+            Finding(site_name, 0, *line.split(": ", 1))
+            for line in certificate_problems(_edges_here(site), Path(site_name))
         ]
         for warning in (*exposed(site), *doubts(site), *not_here(site), *_certificate_warnings(site, Path(site_name))):
             click.echo(f"{site_name}: warning: {warning}", err=True)
@@ -116,10 +118,19 @@ def exposed(site: Site) -> Iterator[str]:
             yield f"sidecars.host: only Kamailio and your monitoring should reach {host}; give it {wants}"
 
 
+def _edges_here(site: Site) -> Sequence[Edge]:
+    """Those whose certificates can be looked at: the only one, or those of this machine."""
+    if len(site.edges) == 1:
+        return site.edges
+    return [edge for edge in site.edges if all(has_address(listen.host) for listen in edge.listen)]
+
+
 def _certificate_warnings(site: Site, site_path: Path) -> Iterator[str]:
-    files = tls_files(site, site_path)
-    hosts = tuple(listen.host for listen in site.listen if listen.transport == "tls")
-    return certificates.warnings(files, hosts) if files else iter(())
+    for edge in _edges_here(site):
+        secure = [listen for listen in edge.listen if listen.transport in ("tls", "wss")]
+        hosts = dict.fromkeys(listen.advertised.host if listen.advertised else listen.host for listen in secure)
+        if files := tls_files(edge, site_path):
+            yield from certificates.warnings(files, tuple(hosts))
 
 
 def _is_public(host: str) -> bool:

@@ -51,8 +51,7 @@ def run(
         return os.EX_CONFIG
     here = Parts(edges=[edge] if edge else [], rtpengines=[engine] if engine else [])
     problems = versions.problems([part]) or ports.problems(here)
-    if part == "kamailio":
-        problems += certificate_problems(site, site_path)
+    problems += certificate_problems(here.edges, site_path)
     if problems:
         click.echo("\n".join(problems), err=True)
         return 1

@@ -24,6 +24,7 @@ from cli.known_names import read as read_names
 from cli.probe import answers_options
 from cli.process import ProcessSpec
 from cli.programs import locate
+from cli.sockets import listen_arguments, probed_from
 from cli.trunk_registrations import VARIABLE as REGISTERS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -51,11 +52,11 @@ def kamailio_spec(
     run_dir = run_dir.resolve()
     workers = site.kamailio.workers or _workers()
     file = (state_dir or run_dir / "state").resolve() / (edge.name if len(site.edges) > 1 else "") / registrations.FILE
-    (run_dir / "dispatcher.list").write_text(_dispatcher_list(site, read_names(run_dir)), encoding="ascii")
+    (run_dir / "dispatcher.list").write_text(_dispatcher_list(site, edge, read_names(run_dir)), encoding="ascii")
     (run_dir / "rtpengines.cfg").write_text(module_parameters(site.rtpengines), encoding="ascii")
     if trunk_registrations.registers(site, edge):
         trunk_registrations.write(site, site_path.parent, edge, read_names(run_dir), run_dir, os.environ)
-    if files := tls_files(site, site_path):
+    if files := tls_files(edge, site_path):
         tls.write_config(files, run_dir, asks=site.asks_for_certificates)
     return ProcessSpec(
         name="kamailio" if len(site.edges) == 1 else f"kamailio-{edge.name}",
@@ -65,7 +66,7 @@ def kamailio_spec(
             *("-m", str(site.kamailio.shared_mb), "-M", str(site.kamailio.private_mb)),
             *("-x", ALLOCATOR, "-X", ALLOCATOR),
             *("-n", str(workers), "-N", str(1 if files and _corrupts_its_heap() else workers)),
-            *(argument for listen in edge.listen for argument in ("-l", listen.socket)),
+            *listen_arguments(edge),
         ),
         env={
             # Debian's Python first: the first python3 in PATH decides which standard library libpython loads.
@@ -98,15 +99,15 @@ def _needs_companion(site: Site, edge: Edge) -> bool:
     return has_names(site) or site.kamailio.metrics is not None or trunk_registrations.registers(site, edge)
 
 
-def tls_files(site: Site, site_path: Path) -> certificates.Files | None:
-    """The certificate and key of the site's Kamailio; None if it does not speak TLS."""
-    return certificates.Files.of(site.tls, site_path.parent) if site.tls and site.speaks_tls else None
+def tls_files(edge: Edge, site_path: Path) -> certificates.Files | None:
+    """The certificate and key of an edge; None if it does not speak TLS."""
+    return certificates.Files.of(edge.tls, site_path.parent) if edge.tls else None
 
 
-def certificate_problems(site: Site, site_path: Path) -> list[str]:
-    """Why Kamailio can't start with the site's certificate, a line each."""
-    files = tls_files(site, site_path)
-    return certificates.problems(files) if files else []
+def certificate_problems(edges: Iterable[Edge], site_path: Path) -> list[str]:
+    """Why these edges can't start with their certificates, a line each."""
+    found = (tls_files(edge, site_path) for edge in edges)
+    return [line for files in dict.fromkeys(filter(None, found)) for line in certificates.problems(files)]
 
 
 def _corrupts_its_heap() -> bool:
@@ -114,14 +115,15 @@ def _corrupts_its_heap() -> bool:
     return versions.kamailio_version() < (6,)
 
 
-def _dispatcher_list(site: Site, names: Names) -> str:
-    """Lines of `group uri`. Sidecars share the calls in turn; trunks are tried in the order of the site file."""
+def _dispatcher_list(site: Site, edge: Edge, names: Names) -> str:
+    """Lines of `group uri`, with the socket that probes leave from. Sidecars share the calls in turn; trunks are tried
+    in the order of the site file."""
     pools = pools_of(site.sidecars)
     groups = sidecar_groups(site.sidecars).items()
-    lines = [f"{group} sip:{sidecar.address}" for name, group in groups for sidecar in by_turns(pools[name])]
+    members = [(group, f"sip:{sidecar.address}") for name, group in groups for sidecar in by_turns(pools[name])]
     gateways = [uri for trunk in site.trunks if trunk.is_probed for uri in trunk.to if uri not in named_uris(site)]
-    lines += [f"{TRUNKS} {uri}" for uri in (*gateways, *probed(site, names))]
-    return "\n".join((*lines, ""))
+    members += [(TRUNKS, uri) for uri in (*gateways, *probed(site, names))]
+    return "".join(f"{group} {uri}{probed_from(edge, uri)}\n" for group, uri in members)
 
 
 def by_turns(sidecars: Iterable[Sidecar]) -> list[Sidecar]:

@@ -206,7 +206,8 @@ def status(site_path: Path, as_json: bool) -> None:
     required=True,
     help="That of the running Kamailio.",
 )
-def reload_certificates(site_path: Path, run_dir: Path) -> None:
+@EDGE
+def reload_certificates(site_path: Path, run_dir: Path, edge: str | None) -> None:
     """Let a running Kamailio use the certificates that are in the files now, without a restart.
 
     New connections get them; the others go on. A certificate that is of no use is refused, and the old one stays.
@@ -217,7 +218,7 @@ def reload_certificates(site_path: Path, run_dir: Path) -> None:
     """
     from cli import reload as command
 
-    sys.exit(command.run(site_path, run_dir))
+    sys.exit(command.run(site_path, run_dir, edge))
 
 
 @main.command(hidden=True)

@@ -58,8 +58,7 @@ class Stack:
         """Start every part and return when each answers. Raises StackError, whose text is for the operator."""
         parts, site, paths = self._parts, self._site, (self._site_path, self._ivr_path)
         problems = versions.problems(parts.kinds) or ports.problems(parts)
-        if parts.edges:
-            problems += certificate_problems(site, self._site_path)
+        problems += certificate_problems(parts.edges, self._site_path)
         if problems:
             raise StackError("\n".join(problems))
         await self._start_all(rtpengine_spec(site, self._run_dir, engine) for engine in parts.rtpengines)
@@ -81,9 +80,9 @@ class Stack:
         async with asyncio.TaskGroup() as keepers:
             for process in self._everything():
                 keepers.create_task(self._keep(process))
-            if files := tls_files(self._site, self._site_path):
-                tell, asks = partial(self._log, OWN_NAME), self._site.asks_for_certificates
-                for edge in self._parts.edges:
+            tell, asks = partial(self._log, OWN_NAME), self._site.asks_for_certificates
+            for edge in self._parts.edges:
+                if files := tls_files(edge, self._site_path):
                     keepers.create_task(tls.keep_current(files, self._dir_of(edge), tell, asks=asks))
 
     async def close(self) -> None:

@@ -294,7 +294,7 @@ def _ring(uris: Sequence[str], timeout_s: int, *, early_media: bool) -> None:
 
 def _plan_branches(targets: Sequence[Target], options: ForkOptions) -> None:
     """Keep for the branch routes what each branch is shown and which comes next."""
-    host = ksr.received_at()
+    host = ksr.shown_at()
     views = {
         spec.identity: identity.present(options.caller, host, spec.identity, keeps_from=options.keeps_from)
         for target in targets

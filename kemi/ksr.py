@@ -42,7 +42,7 @@ _IS_BEHIND_NAT, _PING_BY_OPTIONS = 6, 7
 """Branch flags, as in kamailio.cfg."""
 _WITH_QOP_AUTH = 1
 _UNCHANGED = 0
-_BINDING = ("addr", "received", "ruid")
+_BINDING = ("addr", "received", "ruid", "socket")
 CONNECTION_LIFETIME_S = 3605
 """As long as a registration may live (kamailio.cfg)."""
 _UDP, _TLS, _WEBSOCKETS = 1, 3, (5, 6)
@@ -215,6 +215,17 @@ def next_hop() -> str:
 def received_at() -> str:
     """The address of ours that the message was sent to."""
     return KSR.kx.get_rcvip() or ""
+
+
+def shown_at() -> str:
+    """The same address as others know it, as a URI holds it."""
+    host = _text(KSR.pv.get("$RAi")) or received_at()
+    return f"[{host}]" if ":" in host and not host.startswith("[") else host
+
+
+def is_ours(host: str) -> bool:
+    """Whether it is an address of this Kamailio, or one that it advertises."""
+    return bool(host) and KSR.is_myself(f"sip:[{host}]" if ":" in host else f"sip:{host}")
 
 
 def received_at_port() -> int:
@@ -494,6 +505,11 @@ def has_destination() -> bool:
     return KSR.isdsturiset()
 
 
+def send_from(name: str) -> None:
+    """Let the message leave from that socket of ours, like ``udp:192.0.2.1:5060``."""
+    KSR.pv.sets("$fs", name)
+
+
 def keep_source() -> None:
     """Of a REGISTER: keep with each of its contacts where it came from."""
     KSR.nathelper.fix_nated_register()
@@ -629,10 +645,11 @@ def record_route(parameters: str) -> None:
 def add_to_record_route(written: str, more: str) -> None:
     """Reply route: write `more` behind the parameter that ends our Record-Route. `written` is how that begins.
 
-    Both hold only letters, digits, ``;=.-``.
+    There are two of ours where the sides use different sockets (RFC 5658), perhaps in one header line. Both texts hold
+    only letters, digits, ``;=.-``.
     """
     pattern = written.replace(".", r"\.")
-    KSR.textops.subst_hf("Record-Route", f"/({pattern}[.0-9a-z-]*)/\\1{more}/", "f")
+    KSR.textops.subst_hf("Record-Route", f"/({pattern}[.0-9a-z-]*)/\\1{more}/g", "a")
 
 
 def follow_route() -> bool:
@@ -718,13 +735,14 @@ def save_contacts(table: str, address_of_record: str) -> None:
 class Binding(NamedTuple):
     """A registered contact: its URI, and the source of its REGISTER as a SIP URI.
 
-    `id` is Kamailio's name for it. `connection` is that of a browser, as of `connection`.
+    `id` is Kamailio's name for it. `connection` is that of a browser, as of `connection`. `socket`: where it came to.
     """
 
     uri: str
     source: str
     id: str = ""
     connection: int = 0
+    socket: str = ""
 
 
 def bindings_of(table: str, address_of_record: str) -> list[Binding]:
@@ -734,10 +752,10 @@ def bindings_of(table: str, address_of_record: str) -> list[Binding]:
     count = KSR.pv.get(f"$(ulc({_CONTACTS}=>count))")
     bindings = []
     for index in range(count if isinstance(count, int) else 0):
-        uri, source, id_ = [_text(KSR.pv.get(f"$(ulc({_CONTACTS}=>{name})[{index}])")) for name in _BINDING]
+        uri, source, id_, name = [_text(KSR.pv.get(f"$(ulc({_CONTACTS}=>{name})[{index}])")) for name in _BINDING]
         # Only a browser's matters: it can't be reached by any other connection.
         number = KSR.pv.get(f"$(ulc({_CONTACTS}=>conid)[{index}])") if ";transport=ws" in source.lower() else 0
-        bindings.append(Binding(uri, source, id_, number if isinstance(number, int) else 0))
+        bindings.append(Binding(uri, source, id_, number if isinstance(number, int) else 0, name))
     KSR.registrar.reg_free_contacts(_CONTACTS)
     return bindings
 

@@ -44,6 +44,7 @@ from kemi.refusal import Answered, Refused  # noqa: E402
 from kemi.refusal_log import RefusalLog  # noqa: E402
 from kemi.registrar import Registrar  # noqa: E402
 from kemi.sidecars import Sidecars  # noqa: E402
+from kemi.sockets import Sockets  # noqa: E402
 from kemi.tls_peer import TlsPeers  # noqa: E402
 from kemi.transfer import Transfer  # noqa: E402
 from kemi.trunk_callers import TrunkCallers  # noqa: E402
@@ -153,7 +154,9 @@ class Callbacks:
         tls_peers: TlsPeers,
         names: NameFile,
         watch: Watch,
+        sockets: Sockets,
     ) -> None:
+        self._sockets = sockets
         self._tls_peers = tls_peers
         self._websockets = websockets
         self._registrar = registrar
@@ -227,7 +230,9 @@ class Callbacks:
 
     @guarded(drop)
     def to_sidecar(self) -> None:
+        uri = ksr.request_uri()
         self._record_route.on_branch(self._sidecars.on_branch())
+        self._sockets.choose(uri)
 
     @guarded(log)
     def sidecar_replied(self) -> None:
@@ -240,7 +245,9 @@ class Callbacks:
 
     @guarded(drop)
     def to_target(self) -> None:
+        uri = ksr.request_uri()
         self._forks.on_branch()
+        self._sockets.choose(uri)
 
     @guarded(withhold)
     def target_replied(self) -> None:
@@ -312,7 +319,8 @@ def compose(site: Site, ivr_file: IvrFile, key: bytes, edge: Edge | None = None)
     media = MediaAnchor(Engines(site.rtpengines), is_there=site.anchors_media)
     limits = Limits(site.trunks)
     forks = Forks(media, record_route, Challenges(credentials_of(site, os.environ, _read_secret)), limits)
-    registrar = Registrar(directory)
+    sockets = Sockets(edge)
+    registrar = Registrar(directory, sockets.remember)
     transfer = Transfer(site, directory, registrar.contacts_of, forks, Trunks(site, limits, names), names, edge)
     sidecars = Sidecars(site.sidecars, ivr_file.contexts, derive(key, SIGNATURES), media)
     redirects = Redirects(sidecars, transfer, media, anchors=site.anchors_media)
@@ -346,6 +354,7 @@ def compose(site: Site, ivr_file: IvrFile, key: bytes, edge: Edge | None = None)
         tls_peers,
         names,
         Watch(site.rtpengines),
+        sockets,
     )
 
 

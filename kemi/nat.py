@@ -95,7 +95,7 @@ def mark_reply(*, is_alias: bool) -> None:
     if not 100 < ksr.status() < 300:
         return
     routes = split_contacts([ksr.header("Record-Route")])
-    if routes[0] and host_of(routes[0]) != ksr.received_at():
+    if routes[0] and not ksr.is_ours(host_of(routes[0])):
         return  # another proxy is between us and the callee
     source = ksr.source()[0]
     host = _contact_host()
@@ -123,7 +123,7 @@ def _mark_request(*, is_trunk: bool) -> None:
 
 def _is_ours(host: str, source: str) -> bool:
     """Whether a Contact of somebody else names us: a GRUU (RFC 5627), which we would have to look up."""
-    return host == ksr.received_at() and host != source
+    return host != source and ksr.is_ours(host)
 
 
 def _contact_host() -> str:

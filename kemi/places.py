@@ -31,6 +31,7 @@ class Places:
         self._sidecars = {sidecar.address for sidecar in site.sidecars}
         self._own = {listen.address for listen in (edge or site.edges[0]).listen}
         self._edges = {listen.address for listen in site.listen}
+        self._edges |= {listen.advertised for listen in site.listen if listen.advertised}
         self._phones = {extension.contact_host for extension in site.extensions} - {None}
         self._trunks = site.trunks
         self._gateways = {host_of(uri).host: trunk.name for trunk in site.trunks for uri in trunk.to}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import secrets
+from collections.abc import Callable
 
 from callinteractive.model import Extension
 from callinteractive.numbers import Directory
@@ -37,8 +38,10 @@ _BROWSERS = "browsers"
 class Registrar:
     """Knows the registered phones. Passwords come from the site's configuration."""
 
-    def __init__(self, directory: Directory) -> None:
+    def __init__(self, directory: Directory, remember: Callable[[str, str], None] = lambda _uri, _socket: None) -> None:
+        """`remember` gets the URI of each phone that is looked up, and the socket of ours that it has registered at."""
         self._directory = directory
+        self._remember = remember
 
     def register(self) -> None:
         """Answer a REGISTER (RFC 3261 10.3). Raises Refused and Answered."""
@@ -91,7 +94,9 @@ class Registrar:
             self._check_contact(uri, source, transport)
         except Refused:
             return ""
-        return nat.with_alias(uri, binding.source) if _is_bound(uri, source, transport) else uri
+        reached = nat.with_alias(uri, binding.source) if _is_bound(uri, source, transport) else uri
+        self._remember(reached, binding.socket)
+        return reached
 
     def _is_extension_s(self, user: str) -> bool:
         """Whether it may be the number of an extension with a password."""

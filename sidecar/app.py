@@ -13,6 +13,7 @@ import structlog
 import uvloop
 
 from callinteractive.errors import HeaderError, ScriptStateError
+from callinteractive.fleet import ways
 from callinteractive.headers import CallHeader, EntryHeader, ResultHeader, StateHeader
 from callinteractive.keys import SIGNATURES, derive
 from callinteractive.model import IvrFile, Site
@@ -135,7 +136,8 @@ class Sidecar:
         config = sip.UaConfig(
             trying_delay_s=TRYING_DELAY_S, trying_repeat_s=TRYING_REPEAT_S, takes_refer=self._site.refer
         )
-        transport = await sip.Transport.open(self._own.address, self._on_invite, config)
+        known = ways(self._site.edges, self._own.address.host)
+        transport = await sip.Transport.open(self._own.address, self._on_invite, config, known)
         transport.agent.guard = Trust(self._edges, self._key, transport.agent.refusals)
         transport.agent.admit = Admission(
             transport.waited_s,

@@ -10,6 +10,7 @@ import logging
 import socket
 import struct
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 
 from callinteractive.model import Address
@@ -32,16 +33,22 @@ class Transport:
 
     agent: UserAgent
 
-    def __init__(self, sock: socket.socket, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, sock: socket.socket, loop: asyncio.AbstractEventLoop, ways: Mapping[Address, Address]) -> None:
+        self._ways = ways
         self._socket = sock
         self._loop = loop
         self._timer: asyncio.TimerHandle | None = None
 
     @classmethod
-    async def open(cls, local: Address, on_invite: OnInvite, config: UaConfig) -> "Transport":
-        """Bind and serve. Port 0 takes a free one (`transport.address`). Raises OSError when it cannot be bound."""
+    async def open(
+        cls, local: Address, on_invite: OnInvite, config: UaConfig, ways: Mapping[Address, Address] | None = None
+    ) -> "Transport":
+        """Bind and serve. Port 0 takes a free one (`transport.address`). Raises OSError when it cannot be bound.
+
+        `ways`: where to send what is for an address, if not there (`callinteractive.fleet.ways`).
+        """
         loop = asyncio.get_running_loop()
-        transport = cls(_bind(local), loop)
+        transport = cls(_bind(local), loop, ways or {})
         transport.agent = UserAgent(transport.address, on_invite, config, transport)
         loop.add_reader(transport._socket.fileno(), transport._readable)
         return transport
@@ -63,6 +70,7 @@ class Transport:
 
     def send(self, data: bytes, destination: Address) -> None:
         """A datagram that the kernel does not take is lost, as on any network. Transactions send it again."""
+        destination = self._ways.get(destination, destination)
         try:
             self._socket.sendto(data, destination)
         except BlockingIOError:
@@ -125,6 +133,9 @@ class Transport:
         for destination in unreachable:
             log.debug("unreachable: %s", destination)
             self.agent.unreachable(destination)
+            for known, way in self._ways.items():
+                if way == destination:
+                    self.agent.unreachable(known)
 
 
 def _bind(local: Address) -> socket.socket:

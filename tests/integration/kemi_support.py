@@ -164,17 +164,21 @@ class Endpoint(asyncio.DatagramProtocol):
         assert what in (message.method, message.status), message
         return message
 
+    @property
+    def uri_host(self) -> str:
+        return f"[{self.host}]" if ":" in self.host else self.host
+
     def request(self, method: str, uri: str, *, body: str = "", **headers: str) -> Message:
         """A request outside any dialog. Header names are written with _ for -; an empty value leaves one out."""
         message = Message(f"{method} {uri} SIP/2.0", body=body)
         values = {
-            "Via": f"SIP/2.0/UDP {self.host}:{self.port};branch=z9hG4bK{uuid.uuid4().hex}",
+            "Via": f"SIP/2.0/UDP {self.uri_host}:{self.port};branch=z9hG4bK{uuid.uuid4().hex}",
             "Max-Forwards": "70",
-            "From": f"<sip:caller@{self.host}>;tag={uuid.uuid4().hex[:8]}",
+            "From": f"<sip:caller@{self.uri_host}>;tag={uuid.uuid4().hex[:8]}",
             "To": f"<{uri}>",
             "Call-ID": uuid.uuid4().hex,
             "CSeq": f"1 {method}",
-            "Contact": f"<sip:me@{self.host}:{self.port}>",
+            "Contact": f"<sip:me@{self.uri_host}:{self.port}>",
             **({"Content-Type": "application/sdp"} if body else {}),
             **{name.replace("_", "-"): value for name, value in headers.items()},
         }
@@ -313,7 +317,7 @@ async def running_kamailio(
     log: list[str] = []
     process = await Process.start(spec, lambda _name, *lines: log.extend(lines))
     try:
-        await process.wait_ready(10)
+        await process.wait_ready(30)
         yield RunningKamailio(process, log, folder)
     finally:
         await process.stop(5)

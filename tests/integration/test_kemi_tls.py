@@ -152,7 +152,7 @@ async def test_a_trunk_shows_its_certificate(world: World) -> None:
 
 async def test_a_new_certificate_needs_no_restart(world: World) -> None:
     """Connections go on with the old one. One that is of no use is refused, and the one before stays."""
-    files = tls_files(load_site(SITE, "site.yaml"), world.folder / "site.yaml")
+    files = tls_files(load_site(SITE, "site.yaml").edges[0], world.folder / "site.yaml")
     assert files
     async with Connection.open(world.authority, sip.TRUNK) as old:
         before = old.serial
@@ -183,7 +183,7 @@ async def test_kamailio_itself_keeps_the_old_one_too(world: World) -> None:
 
 
 async def test_changed_files_are_noticed(world: World) -> None:
-    files = tls_files(load_site(SITE, "site.yaml"), world.folder / "site.yaml")
+    files = tls_files(load_site(SITE, "site.yaml").edges[0], world.folder / "site.yaml")
     assert files
     told: list[str] = []
     watching = asyncio.create_task(tls.keep_current(files, world.folder, told.append, asks=True, every_s=0.1))

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from callinteractive.config import load_site
-from callinteractive.model import Tls
+from callinteractive.fleet import Tls
 from cli import certificates, tls, versions
 from cli.certificates import Files
 from cli.kamailio import kamailio_spec, tls_files
@@ -149,7 +149,7 @@ def test_what_kamailio_is_told(
 
 def test_without_an_address_of_tls_nothing_is_written(tmp_path: Path) -> None:
     site, path = load_site(SITE.replace(', "tls:127.0.0.1:5061"', ""), "site.yaml"), tmp_path / "site.yaml"
-    assert tls_files(site, path) is None
+    assert tls_files(site.edges[0], path) is None
     assert "CALLINTERACTIVE_TLS" not in kamailio_spec(site, path, path, tmp_path).env
     assert not (tmp_path / tls.CONFIG).exists()
 

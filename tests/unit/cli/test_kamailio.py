@@ -111,7 +111,7 @@ def test_each_edge_is_started_as_itself_and_knows_all_sidecars(tmp_path: Path) -
     assert (a.name, a.env["CALLINTERACTIVE_EDGE"]) == ("kamailio-edge-a", "edge-a")
     assert (b.name, b.env["CALLINTERACTIVE_EDGE"]) == ("kamailio-edge-b", "edge-b")
     assert a.argv[a.argv.index("-l") :] == (
-        *("-l", "udp:127.0.0.11:5060/198.51.100.11:5060", "-l", "tcp:127.0.0.11:5060"),
+        *("-l", "udp:127.0.0.11:5060/198.51.100.11:5060", "-l", "tcp:127.0.0.11:5060/127.0.0.11:5060"),
     )
     assert b.argv[b.argv.index("-l") :] == ("-l", "udp:127.0.0.12:5060")
     assert a.env["CALLINTERACTIVE_ANCHORING"] == "1"
@@ -135,3 +135,34 @@ def test_each_rtpengine_is_started_as_itself(tmp_path: Path) -> None:
     interfaces = [word for word in a.argv if "interface" in word]
     assert interfaces == ["--interface=127.0.2.1!198.51.100.21", "--interface=::1"]
     assert "--listen-ng=[::1]:22222" in b.argv
+
+
+def test_each_address_says_what_it_advertises(tmp_path: Path) -> None:
+    """Kamailio 5.6 gives it to those behind it too."""
+    listen = '"udp:127.0.0.1:5061!198.51.100.7:5060", "udp:[::1]:5061!2001:db8::7"'
+    told = kamailio_arguments(
+        SITE.replace('"udp:127.0.0.1:5061"', listen.replace("2001:db8::7", "[2001:db8::7]")), tmp_path
+    )
+    assert "-l tcp:127.0.0.1:5060/127.0.0.1:5060 -l udp:127.0.0.1:5061/198.51.100.7:5060" in told
+    assert "-l udp:[::1]:5061/[2001:db8::7]:5061" in told
+    assert "/" not in kamailio_arguments(SITE, tmp_path).partition("-l ")[2]
+
+
+def kamailio_arguments(site: str, folder: Path) -> str:
+    return " ".join(kamailio_spec(load_site(site, "site.yaml"), folder / "x.yaml", folder / "x.yaml", folder).argv)
+
+
+def test_probes_leave_by_the_way_to_their_target(tmp_path: Path) -> None:
+    """Only where there are several; and only by UDP to an address."""
+    more = '"udp:127.0.0.1:5061", "udp:192.0.2.1:5061", "udp:[::1]:5061"'
+    trunks = 'to: ["sip:a@127.0.0.2:5080", "sip:[::1]:5080", "sip:127.0.0.2;transport=tcp"]'
+    site = SITE.replace('"udp:127.0.0.1:5061"', more).replace('to: "sip:127.0.0.2:5080"', trunks)
+    kamailio_arguments(site.replace("127.0.0.7", "127.0.0.1"), tmp_path)
+    by = " 0 0 socket=udp:127.0.0.1:5061"
+    assert (tmp_path / "dispatcher.list").read_text().splitlines() == [
+        f"1 sip:127.0.0.1:5070{by}",
+        f"1 sip:127.0.0.1:5071{by}",
+        f"2 sip:a@127.0.0.2:5080{by}",
+        "2 sip:[::1]:5080",
+        "2 sip:127.0.0.2;transport=tcp",
+    ]

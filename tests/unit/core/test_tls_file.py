@@ -7,7 +7,7 @@ import pytest
 from callinteractive.certificate import is_for
 from callinteractive.config import load_ivr_file, load_site
 from callinteractive.errors import ConfigError
-from callinteractive.model import Tls
+from callinteractive.fleet import Tls
 from callinteractive.numbers import Directory
 
 SITE = """\
@@ -30,15 +30,17 @@ def findings(text: str) -> str:
 
 
 def test_files() -> None:
-    assert load_site(site(), "site.yaml").tls == Tls("a.pem", "a.key")
-    assert load_site(site(more=FILES.replace("}", ", ca: b.pem}")), "site.yaml").tls == Tls("a.pem", "a.key", "b.pem")
+    [edge] = load_site(site(), "site.yaml").edges
+    assert edge.tls == Tls("a.pem", "a.key")
+    [edge] = load_site(site(more=FILES.replace("}", ", ca: b.pem}")), "site.yaml").edges
+    assert edge.tls == Tls("a.pem", "a.key", "b.pem")
     assert not load_site(site(listen="tcp:127.0.0.1:5060", more=""), "site.yaml").speaks_tls
 
 
 @pytest.mark.parametrize(
     ("more", "reason"),
     [
-        ("", "tls: is missing, but sip.listen has a TLS address"),
+        ("", "tls: is missing, but an edge listens for TLS"),
         ("tls: {certificate: a.pem}\n", "tls.private_key: is missing"),
         ("tls: {certificate: 'a\"b', private_key: a.key}\n", "tls.certificate: must be the name of a file"),
         ('tls: {certificate: "", private_key: a.key}\n', "tls.certificate: must be the name of a file"),
@@ -90,3 +92,14 @@ def test_a_trunk_is_found_by_its_certificate() -> None:
 )
 def test_whom_a_certificate_is_for(name: str, expected: bool) -> None:
     assert is_for("a.b.example", frozenset((name,))) is expected
+
+
+def test_each_edge_may_have_its_own() -> None:
+    edges = """edges:
+  - {name: a, listen: ["udp:10.0.0.1:5060", "tls:10.0.0.1:5061"], tls: {certificate: own.pem, private_key: own.key}}
+  - {name: b, listen: ["udp:10.0.0.2:5060", "wss:10.0.0.2:443"]}
+  - {name: c, listen: ["udp:10.0.0.3:5060"]}
+"""
+    found = load_site("node: 1\n" + edges + FILES, "site.yaml").edges
+    assert [edge.tls for edge in found] == [Tls("own.pem", "own.key"), Tls("a.pem", "a.key"), None]
+    assert "tls: is missing" in findings("node: 1\n" + edges)

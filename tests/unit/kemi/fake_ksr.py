@@ -45,6 +45,7 @@ class FakeKsr:
                 "kx.get_callid": "some-call-id",
                 "kx.get_ruri": f"sip:{ruser}@127.0.0.1",
                 "kx.get_rcvip": "127.0.0.1",
+                "is_myself": lambda uri: uri == "sip:127.0.0.1",
                 "kx.get_duri": None,
                 "kx.get_protoid": 1,
                 "siputils.has_totag": -1,

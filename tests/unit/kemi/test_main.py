@@ -29,6 +29,7 @@ from kemi.redirect import Redirects
 from kemi.refusal import Answered, Refused
 from kemi.registrar import Registrar
 from kemi.sidecars import Sidecars
+from kemi.sockets import Sockets
 from kemi.tls_peer import TlsPeers
 from kemi.transaction import Exchange, transaction
 from kemi.websocket import WebSockets
@@ -37,7 +38,7 @@ from tests.unit.kemi.test_ingress import IVR, SITE
 
 KINDS = (
     Ingress, Sidecars, Redirects, Forks, MediaAnchor, RecordRoute, Limits, Floods, WebSockets, Registrar, TlsPeers,
-    NameFile, Watch,
+    NameFile, Watch, Sockets,
 )  # fmt: skip
 NOT_UTF8 = UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid")
 BOOM = RuntimeError("boom")
@@ -61,6 +62,7 @@ class Rooms:
             self.tls_peers,
             self.names,
             self.watch,
+            self.sockets,
         ) = (create_autospec(kind, instance=True) for kind in KINDS)
         self.tls_peers.is_impostor_s_probe.return_value = False
         self.tls_peers.is_impostor_s_reply.return_value = False
@@ -78,6 +80,7 @@ class Rooms:
             self.tls_peers,
             self.names,
             self.watch,
+            self.sockets,
         )
 
 

@@ -173,7 +173,11 @@ def test_contacts(ksr: FakeKsr) -> None:
     for index, (uri, source) in enumerate(bindings):
         texts = (uri, source, "id")
         values |= {f"$(ulc(ci=>{name})[{index}])": value for name, value in zip(NAMES, texts, strict=True)}
-    ksr.results["pv.get"] = values.__getitem__
+    ksr.results["pv.get"] = values.get
+    told: list[tuple[str, str]] = []
+    values["$(ulc(ci=>socket)[0])"] = "udp:192.0.2.1:5060"
+    assert Registrar(DIRECTORY, lambda *seen: told.append(seen)).contacts_of(registered)
+    assert told[0] == ("sip:a@203.0.113.5:5060", "udp:192.0.2.1:5060")
     assert Registrar(DIRECTORY).contacts_of(registered) == [
         "sip:a@203.0.113.5:5060",
         "sip:b@10.1.1.1:5060;x;alias=203.0.113.6~4000~2",
@@ -220,13 +224,13 @@ def bound(*connections: int) -> dict[str, str | int]:
 def test_browsers_whose_connection_is_closed_are_not_called(ksr: FakeKsr) -> None:
     extension = DIRECTORY.find_extension("000*307")
     assert extension is not None
-    ksr.results["pv.get"] = bound(7, 8).__getitem__
+    ksr.results["pv.get"] = bound(7, 8).get
     ksr.results["tcpops.tcp_conid_alive"] = lambda connection: 1 if connection == 8 else -1
     assert Registrar(DIRECTORY).contacts_of(extension) == [f"{BROWSER};alias=203.0.113.5~4000~5"]
 
 
 def test_a_browser_that_has_gone_is_forgotten(ksr: FakeKsr) -> None:
-    ksr.results["pv.get"] = bound(7, 8).__getitem__
+    ksr.results["pv.get"] = bound(7, 8).get
     ksr.results["htable.sht_get"] = "sip:000*307@callinteractive"
     Registrar(DIRECTORY).on_websocket_closed(7)
     gone = ("location", "sip:000*307@callinteractive", "id-7")
