@@ -217,6 +217,7 @@ async def test_run_starts_what_is_here_and_says_where_the_rest_is(
         async with asyncio.timeout(30):
             said, _ = await process.communicate()
     assert process.returncode == 0, said.decode()
+    lines += said.decode().splitlines()  # stdout and stderr are written by threads of their own
     told = [line.partition("| ")[2].strip() for line in lines if line.startswith("callinteractive")]
     assert told[:3] == [
         "edge edge-b is elsewhere (192.0.2.12)",

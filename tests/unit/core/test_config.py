@@ -602,3 +602,8 @@ def test_the_garbage_collector_is_as_it_was(is_enabled: bool):
         assert gc.isenabled() is is_enabled
     finally:
         (gc.enable if before else gc.disable)()
+
+
+def test_a_carrier_may_be_known_by_its_host_name():
+    (trunk,) = load_site(SITE.replace('"127.0.0.2/32"', '"10.0.0.0/8", Sip.Carrier.Example'), "f.yaml").trunks
+    assert (trunk.sources, trunk.source_names) == ((ip_network("10.0.0.0/8"),), ("sip.carrier.example",))
