@@ -8,6 +8,8 @@ from callinteractive.model import Sidecar, pools_of
 
 TRUNKS = 2
 """The trunks that take outbound calls."""
+EDGES = 1_000_000
+"""The other edges. Far from the pools of sidecars, whose groups are counted through."""
 _OTHER_SIDECARS = 1
 _FIRST_POOL = 3
 

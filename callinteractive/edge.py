@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping
 
 from callinteractive.model import Edge, Site
 
 VARIABLE = "CALLINTERACTIVE_EDGE"
 """The edge's name in site.yaml."""
+
+
+def edge_id(name: str) -> int:
+    """What Kamailio calls the edge (server_id), and stores with each registration that the edge took. Never 0.
+
+    It is made of the name, so that it stays when other edges come and go.
+    """
+    return zlib.crc32(name.encode()) & 0x7FFFFFFF or 1
 
 
 def own_edge(site: Site, environment: Mapping[str, str]) -> Edge:

@@ -17,6 +17,9 @@ SIGNATURES = b"private"
 PREPARED = b"files"
 """The signature of both configuration files, read (`callinteractive.prepared`)."""
 
+EDGES = b"edges"
+"""The signature of what an edge asks another one for (`kemi.edges`)."""
+
 
 def site_key(environment: Mapping[str, str]) -> bytes | None:
     """The site's secret; None where the environment has none. Raises ValueError, which names the variable."""

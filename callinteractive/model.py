@@ -210,6 +210,8 @@ class Site:
     rtpengines: tuple[RtpEngine, ...] = (RtpEngine(),)
     sounds: str = "./sounds"
     defaults: Defaults = Defaults()
+    keeps_registrations: bool = True
+    """Whether registrations of phones outlive Kamailio."""
     internal_calls: bool = True
     """Whether an extension may call another one by its number (C8)."""
     web_origins: tuple[str, ...] = ()

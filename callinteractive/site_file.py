@@ -28,6 +28,7 @@ SITE_KEYS = (
     "refer",
     "tls",
     "web_origins",
+    "registrations",
 )
 """The keys of site.yaml."""
 
@@ -52,6 +53,7 @@ def load_site(text: str, filename: str) -> Site:
         defaults=_defaults(root["defaults"]),
         internal_calls=root["internal_calls"].boolean(True),
         refer=root["refer"].boolean(True),
+        keeps_registrations=_keeps_registrations(root["registrations"]),
         web_origins=tuple(item.checked(check_origin) for item in root["web_origins"].items()),
     )
     for item, trunk in trunks:
@@ -70,6 +72,10 @@ def load_site(text: str, filename: str) -> Site:
     check_unique("extension id", ((item, str(extension.id)) for item, extension in extensions))
     document.finish()
     return site
+
+
+def _keeps_registrations(value: Value) -> bool:
+    return value.section("database")["database"].choice("sqlite", ("sqlite", "none")) == "sqlite"
 
 
 def _defaults(value: Value) -> Defaults:

@@ -6,13 +6,14 @@ import os
 import sys
 import sysconfig
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
 from callinteractive import prepared
-from callinteractive.dispatcher import TRUNKS, sidecar_groups
+from callinteractive.dispatcher import EDGES, TRUNKS, sidecar_groups
 from callinteractive.edge import VARIABLE as EDGE
+from callinteractive.edge import edge_id
 from callinteractive.keys import VARIABLE
 from callinteractive.media_sets import module_parameters
 from callinteractive.model import Edge, Sidecar, Site, pools_of
@@ -51,7 +52,9 @@ def kamailio_spec(
     edge = edge or site.edges[0]
     run_dir = run_dir.resolve()
     workers = site.kamailio.workers or _workers()
-    file = (state_dir or run_dir / "state").resolve() / (edge.name if len(site.edges) > 1 else "") / registrations.FILE
+    others = [other for other in site.edges if other != edge]
+    file = (state_dir or run_dir / "state").resolve() / (edge.name if others else "") / registrations.FILE
+    (run_dir / "peers.cfg").write_text(_peers(edge, others), encoding="ascii")
     (run_dir / "dispatcher.list").write_text(_dispatcher_list(site, edge, read_names(run_dir)), encoding="ascii")
     (run_dir / "rtpengines.cfg").write_text(module_parameters(site.rtpengines), encoding="ascii")
     if trunk_registrations.registers(site, edge):
@@ -66,7 +69,10 @@ def kamailio_spec(
             *("-m", str(site.kamailio.shared_mb), "-M", str(site.kamailio.private_mb)),
             *("-x", ALLOCATOR, "-X", ALLOCATOR),
             *("-n", str(workers), "-N", str(1 if files and _corrupts_its_heap() else workers)),
+            *(("--server-id", str(edge_id(edge.name))) if others else ()),
             *listen_arguments(edge),
+            # Last, since Kamailio sends from the first address by default.
+            *(("-l", _peer_socket(edge)) if edge.peer and others else ()),
         ),
         env={
             # Debian's Python first: the first python3 in PATH decides which standard library libpython loads.
@@ -81,6 +87,7 @@ def kamailio_spec(
             "CALLINTERACTIVE_PACKAGES": sysconfig.get_path("purelib"),
             # Only where it is needed: without it the module that talks to RTPengine isn't even loaded.
             **({"CALLINTERACTIVE_ANCHORING": "1"} if site.anchors_media else {}),
+            **({"CALLINTERACTIVE_PEERS": "1"} if edge.peer and others else {}),
             **({"CALLINTERACTIVE_TLS": "1"} if files else {}),
             **({"CALLINTERACTIVE_WEBSOCKET": "1"} if site.has_websockets else {}),
             # Kept in the environment of a service, it lets dialogs outlive a restart of Kamailio.
@@ -123,6 +130,7 @@ def _dispatcher_list(site: Site, edge: Edge, names: Names) -> str:
     members = [(group, f"sip:{sidecar.address}") for name, group in groups for sidecar in by_turns(pools[name])]
     gateways = [uri for trunk in site.trunks if trunk.is_probed for uri in trunk.to if uri not in named_uris(site)]
     members += [(TRUNKS, uri) for uri in (*gateways, *probed(site, names))]
+    members += [(EDGES, f"sip:{other.udp_address}") for other in site.edges if other != edge]
     return "".join(f"{group} {uri}{probed_from(edge, uri)}\n" for group, uri in members)
 
 
@@ -138,6 +146,17 @@ def by_turns(sidecars: Iterable[Sidecar]) -> list[Sidecar]:
         places.append((turn[sidecar.address.host], sidecar.index, sidecar))
         turn[sidecar.address.host] += 1
     return [sidecar for *_, sidecar in sorted(places, key=lambda place: place[:2])]
+
+
+def _peer_socket(edge: Edge) -> str:
+    """With itself for its advertised address, where others have one (`listen_arguments`)."""
+    return f"udp:{edge.peer}/{edge.peer}" if any(listen.advertised for listen in edge.listen) else f"udp:{edge.peer}"
+
+
+def _peers(edge: Edge, others: Sequence[Edge]) -> str:
+    """Kamailio's parameters for what the edges tell each other."""
+    addresses = [("server_address", edge.peer), *(("notification_address", other.peer) for other in others)]
+    return "".join(f'modparam("dmq", "{name}", "sip:{address}")\n' for name, address in addresses if address)
 
 
 def _workers() -> int:

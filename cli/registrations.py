@@ -18,10 +18,9 @@ from callinteractive.model import Site
 
 VARIABLE = "CALLINTERACTIVE_REGISTRATIONS"
 """In Kamailio's environment: set where the link below leads to a usable file (kamailio.cfg)."""
-LINK = "registrations.db"
-"""In the run directory: Kamailio opens this name, so that no path of an operator gets into its configuration."""
 FILE = "registrations.db"
-"""In the state directory."""
+"""The file's name in the state directory, and in the run directory. Kamailio opens the latter, so that no path of an
+operator gets into its configuration."""
 LOCKED_S = 5.0
 """How long another process may hold the file, a backup for example."""
 _TABLE_VERSION = 9
@@ -74,7 +73,7 @@ def state_dir_of(site_path: Path, given: Path | None = None) -> Path | None:
 
 def are_kept(site: Site) -> bool:
     """Whether there is anything to keep: a phone of the site registers."""
-    return any(extension.password for extension in site.extensions)
+    return site.keeps_registrations and any(extension.password for extension in site.extensions)
 
 
 def make_ready(file: Path, run_dir: Path, tell: Callable[[str], None]) -> Mapping[str, str]:
@@ -82,7 +81,7 @@ def make_ready(file: Path, run_dir: Path, tell: Callable[[str], None]) -> Mappin
 
     Returns what its environment must say. `tell` gets a line for the operator about everything unusual.
     """
-    link = run_dir / LINK
+    link = run_dir / FILE
     for path in (file, link):
         try:
             _make_usable(path, tell)

@@ -25,6 +25,7 @@ class Floods:
     def __init__(self, site: Site, directory: Directory) -> None:
         self._directory = directory
         self.ours = {*(sidecar.address.host for sidecar in site.sidecars), *(listen.host for listen in site.listen)}
+        self.ours |= {edge.peer.host for edge in site.edges if edge.peer}
         """Sources that are not counted, as far as they have been seen."""
         self._configured = frozenset(self.ours)
         self._second = 0

@@ -18,6 +18,7 @@ from kemi import cseq, identity, ksr, nat
 from kemi.anchor import CROSSING_S, Anchoring, MediaAnchor
 from kemi.challenge import ASKED_IN, Challenges
 from kemi.conversion import Kind, Sides, kind_after_refusal, kind_for_callee
+from kemi.edges import Edges
 from kemi.ksr import Route
 from kemi.limits import Limits
 from kemi.record_route import RecordRoute
@@ -29,6 +30,10 @@ MOST_BRANCHES = 30
 """The most branches that tm gives to one INVITE, all its forks together."""
 SILENT_MS = 4_000
 """A target that has not even said 100 by then is not there."""
+SILENT_EDGE_MS = 900
+"""The same for another edge of ours."""
+UNCHANGED = 0
+"""For tm: as it was."""
 _BY_MACHINES = (404, 408, 410, 415, 420, 480, 481, 482, 483, 484, 488)
 """What an address or a machine answers, not a person."""
 _NO_CODE = 700
@@ -43,7 +48,8 @@ class BranchSpec:
 
     `is_spiral`: it leads to ourselves. `is_anchored`: its media goes through RTPengine, which converts `sides`.
     `otherwise`: what it converts if the peer refuses that. `number`: what was dialled; `is_extension`: it is one of our
-    extensions. `trunk`: the name of the trunk, if it is one; `is_probed`: as there.
+    extensions. `trunk`: the name of the trunk, if it is one; `is_probed`: as there. `via`: another edge, a SIP URI,
+    that it is sent to.
     """
 
     uri: str
@@ -57,6 +63,7 @@ class BranchSpec:
     is_probed: bool = True
     sides: str = ""
     otherwise: str = ""
+    via: str = ""
 
 
 def converting(spec: BranchSpec, party: Trunk | Extension, anchoring: Anchoring, offered: Kind) -> BranchSpec:
@@ -94,8 +101,11 @@ class ForkOptions:
 class Forks:
     """Forks INVITEs and follows their branches."""
 
-    def __init__(self, media: MediaAnchor, record_route: RecordRoute, challenges: Challenges, limits: Limits) -> None:
+    def __init__(
+        self, media: MediaAnchor, record_route: RecordRoute, challenges: Challenges, limits: Limits, edges: Edges
+    ) -> None:
         self._media = media
+        self._edges = edges
         self._record_route = record_route
         self._challenges = challenges
         self._limits = limits
@@ -112,7 +122,10 @@ class Forks:
             ksr.remove_option_tag("Supported", "100rel")
         _plan_branches(targets, options)
         transaction.is_anchored = is_anchored
-        _ring([target[0].uri for target in targets], options.timeout_s, early_media=options.early_media)
+        # Kamailio says 100 at once. Where others ring too, nobody waits for it.
+        silent_ms = SILENT_EDGE_MS if all(target[0].via for target in targets) else SILENT_MS
+        uris = [target[0].uri for target in targets]
+        _ring(uris, options.timeout_s, early_media=options.early_media, silent_ms=silent_ms)
 
     def _bridged(self, targets: Sequence[Target]) -> Sequence[Target]:
         """A target of the other address family than the INVITE's media needs RTPengine in between."""
@@ -127,9 +140,13 @@ class Forks:
         return [tuple(map(bridged, target)) for target in targets]
 
     @staticmethod
-    def pass_on(spec: BranchSpec, timeout_s: int) -> None:
-        """Send the INVITE at hand, as it is, to a peer that rings for us. Raises Refused."""
-        transaction.plans[spec.uri] = BranchPlan(None, spec.headers, "", spec.is_spiral, spec.is_anchored)
+    def pass_on(spec: BranchSpec, timeout_s: int, tells: str = "") -> None:
+        """Send the INVITE at hand, as it is, to a peer that rings for us. Raises Refused.
+
+        `tells`: what X-CI-Answered names with its 200, if anything.
+        """
+        plan = BranchPlan(None, spec.headers, "", spec.is_spiral, spec.is_anchored, tells=tells)
+        transaction.plans[spec.uri] = plan
         transaction.differs_in_from = False
         transaction.is_anchored = False
         _ring([spec.uri], timeout_s + MARGIN_S, early_media=True)
@@ -150,7 +167,10 @@ class Forks:
             ksr.append_headers(plan.lines)
         if plan.proofs:
             cseq.shift(plan.proofs)
-        nat.follow_alias()
+        if plan.via:
+            ksr.set_destination(plan.via)
+        else:
+            nat.follow_alias()
         if plan.trunk:
             self._limits.begin_out(plan.trunk, index)
         if not plan.is_spiral:
@@ -190,7 +210,7 @@ class Forks:
             plan = transaction.plans[branch.uri]
             if plan.tells:
                 # Where its media is anchored, its packets come from RTPengine.
-                source = "" if branch.media else ksr.source()[0]
+                source = "" if branch.media else self._edges.source_of_answer()
                 who = AnsweredHeader(plan.tells, plan.is_extension, source)
                 ksr.append_headers(f"{who.NAME}: {who}\r\n")
             self._limits.answer_out(plan.trunk, index)
@@ -252,6 +272,7 @@ class Forks:
             rest(uri, time.time())
         is_refused = bool(plan.trunk) and (code in ASKED_IN or (code == 403 and plan.proofs > 0))
         if (is_silent or 500 <= code < 600 or is_refused) and plan.next_uri and can_go_on:
+            ksr.set_timers(UNCHANGED, SILENT_MS)
             _try(plan.next_uri)
 
     @staticmethod
@@ -279,7 +300,7 @@ def _try(uri: str) -> None:
     _relay()
 
 
-def _ring(uris: Sequence[str], timeout_s: int, *, early_media: bool) -> None:
+def _ring(uris: Sequence[str], timeout_s: int, *, early_media: bool, silent_ms: int = SILENT_MS) -> None:
     transaction.early_media = early_media
     transaction.ringing = set()
     transaction.is_busy = False
@@ -287,7 +308,7 @@ def _ring(uris: Sequence[str], timeout_s: int, *, early_media: bool) -> None:
     ksr.set_request_uri(uris[0])
     for uri in uris[1:]:
         ksr.append_branch(uri)
-    ksr.set_timers(timeout_s * 1000, SILENT_MS)
+    ksr.set_timers(timeout_s * 1000, silent_ms)
     ksr.set_lifetime(timeout_s * 1000)
     _relay()
 
@@ -326,6 +347,7 @@ def _plan_branches(targets: Sequence[Target], options: ForkOptions) -> None:
                 is_probed=spec.is_probed,
                 sides=spec.sides,
                 otherwise=spec.otherwise,
+                via=spec.via,
             )
 
 

@@ -16,6 +16,7 @@ from kemi.anchor import Anchoring, MediaAnchor
 from kemi.checks import check
 from kemi.conversion import Kind, check_caller, kind_without_offer, kinds_in
 from kemi.dialled import dialled_at
+from kemi.edges import PEER_METHOD, Edges
 from kemi.facts import Dialled, find_identity, new_call_id, parse_dialled, uri_parameters
 from kemi.guesses import has_proved, prove
 from kemi.ksr import Match
@@ -57,6 +58,7 @@ class Ingress:
         limits: Limits,
         names: NameFile,
         callers: TrunkCallers,
+        edges: Edges,
     ) -> None:
         self._callers = callers
         self._node = site.node
@@ -78,13 +80,17 @@ class Ingress:
         self._transfer = transfer
         self._redirects = redirects
         self._limits = limits
+        self._edges = edges
 
     def route(self) -> None:
         """The request route. Raises Refused, Answered and HeaderError."""
+        method = ksr.method()
+        if method == PEER_METHOD and self._edges.is_from_peer():
+            self._edges.hear()
+            return
         match = ksr.match_transaction()
         if match is Match.ABSORBED:
             return
-        method = ksr.method()
         if method == "CANCEL" and match is Match.FOUND:
             ksr.relay()  # RFC 3261 16.10: tm answers it and cancels what is still ringing
             return
@@ -146,12 +152,13 @@ class Ingress:
         """A request of no dialog or transaction of ours. Anybody may ask with OPTIONS whether we are here."""
         source = ksr.source()
         from_sidecar, from_us = source in self._sidecar_addresses, source in self._own_addresses
-        sender = None if from_sidecar or from_us else self._find_sender(source[0])
-        is_stranger = sender is None and not (from_sidecar or from_us)
+        is_ours = from_sidecar or from_us or self._edges.are_at(source)
+        sender = None if is_ours else self._find_sender(source[0])
+        is_stranger = sender is None and not is_ours
         # Many phones behind one NAT are no flood: who has proved itself is not counted.
         if is_stranger and not has_proved(source[0]) and ksr.is_flooding():
             raise Answered  # by silence: an answer would only help to flood somebody else
-        if not (from_sidecar or from_us):
+        if not is_ours:
             nat.reply_to_source(source[0])
         check(method, is_for_us=True)
         if sender:
@@ -169,6 +176,8 @@ class Ingress:
             self._transfer.start(Anchoring.NEVER, for_caller=False)
         elif from_us:
             self._spiral()
+        elif is_ours:
+            self._transfer.ring_phone(self._edges.asked_phone())
         else:
             if sender is None:
                 may_be_trunk = bool(self._callers)

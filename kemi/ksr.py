@@ -43,6 +43,7 @@ _IS_BEHIND_NAT, _PING_BY_OPTIONS = 6, 7
 _WITH_QOP_AUTH = 1
 _UNCHANGED = 0
 _BINDING = ("addr", "received", "ruid", "socket")
+_BINDING_NUMBERS = ("modified", "server_id")
 CONNECTION_LIFETIME_S = 3605
 """As long as a registration may live (kamailio.cfg)."""
 _UDP, _TLS, _WEBSOCKETS = 1, 3, (5, 6)
@@ -736,6 +737,7 @@ class Binding(NamedTuple):
     """A registered contact: its URI, and the source of its REGISTER as a SIP URI.
 
     `id` is Kamailio's name for it. `connection` is that of a browser, as of `connection`. `socket`: where it came to.
+    `modified`: when, in seconds since 1970. `edge`: which took it (`callinteractive.edge.edge_id`); 0: the only one.
     """
 
     uri: str
@@ -743,6 +745,8 @@ class Binding(NamedTuple):
     id: str = ""
     connection: int = 0
     socket: str = ""
+    modified: int = 0
+    edge: int = 0
 
 
 def bindings_of(table: str, address_of_record: str) -> list[Binding]:
@@ -755,13 +759,27 @@ def bindings_of(table: str, address_of_record: str) -> list[Binding]:
         uri, source, id_, name = [_text(KSR.pv.get(f"$(ulc({_CONTACTS}=>{name})[{index}])")) for name in _BINDING]
         # Only a browser's matters: it can't be reached by any other connection.
         number = KSR.pv.get(f"$(ulc({_CONTACTS}=>conid)[{index}])") if ";transport=ws" in source.lower() else 0
-        bindings.append(Binding(uri, source, id_, number if isinstance(number, int) else 0, name))
+        modified, edge = [KSR.pv.get(f"$(ulc({_CONTACTS}=>{field})[{index}])") for field in _BINDING_NUMBERS]
+        bindings.append(Binding(uri, source, id_, _number(number), name, _number(modified), _number(edge)))
     KSR.registrar.reg_free_contacts(_CONTACTS)
     return bindings
 
 
 def forget_binding(table: str, address_of_record: str, binding: Binding) -> None:
     KSR.registrar.unregister_ruid(table, address_of_record, binding.id)
+
+
+# --- Other edges (kemi/edges.py)
+
+
+def hear_peer() -> None:
+    """Let DMQ act on the message at hand, and answer it."""
+    KSR.dmq.handle_message()
+
+
+def tell_peer(subject: str, peer: str, body: str) -> None:
+    """Send a message of DMQ to the edge with that peer address, a SIP URI."""
+    KSR.dmq.send_message(subject, peer, body, "application/json")
 
 
 # --- Counters that all workers share. They forget a key some time after its last change (kamailio.cfg)
@@ -833,6 +851,10 @@ def _lenient(variable: str) -> str:
     """A pseudo-variable's value that is not UTF-8."""
     octets = bytes.fromhex(_text(KSR.pv.get(f"$({variable}{{s.encode.hexa}})")))
     return octets.decode("utf-8", "replace")
+
+
+def _number(value: str | int | None) -> int:
+    return value if isinstance(value, int) else 0
 
 
 def _text_of_number(variable: str) -> str:

@@ -24,13 +24,14 @@ from callinteractive import prepared  # noqa: E402
 from callinteractive.config import is_ivr_file, without_pool  # noqa: E402
 from callinteractive.edge import own_edge  # noqa: E402
 from callinteractive.errors import ConfigError, Finding, HeaderError  # noqa: E402
-from callinteractive.keys import PREPARED, ROUTES, SIGNATURES, derive, site_key  # noqa: E402
+from callinteractive.keys import EDGES, PREPARED, ROUTES, SIGNATURES, derive, site_key  # noqa: E402
 from callinteractive.model import Edge, IvrFile, Site  # noqa: E402
 from callinteractive.numbers import Directory  # noqa: E402
 from kemi import cseq, identity, ksr, nat  # noqa: E402
 from kemi.anchor import MediaAnchor  # noqa: E402
 from kemi.challenge import Challenges  # noqa: E402
 from kemi.companion import Companion  # noqa: E402
+from kemi.edges import Edges  # noqa: E402
 from kemi.engines import Engines, Watch  # noqa: E402
 from kemi.flood import Floods  # noqa: E402
 from kemi.fork import Forks  # noqa: E402
@@ -155,6 +156,7 @@ class Callbacks:
         names: NameFile,
         watch: Watch,
         sockets: Sockets,
+        edges: Edges,
     ) -> None:
         self._sockets = sockets
         self._tls_peers = tls_peers
@@ -164,6 +166,7 @@ class Callbacks:
         self._companion = Companion()
         self._watch = watch
         self._floods = floods
+        self._edges = edges
         self._limits = limits
         self._ingress = ingress
         self._sidecars = sidecars
@@ -196,6 +199,11 @@ class Callbacks:
     def ksr_watch_rtpengines(self) -> None:
         """In a process of its own, again and again."""
         self._watch.on_tick()
+
+    @guarded(log)
+    def ksr_dispatcher_event(self) -> None:
+        """A destination of the dispatcher has been lost or found."""
+        self._edges.on_change()
 
     @guarded(blame)
     def ksr_request_route(self) -> None:
@@ -318,10 +326,10 @@ def compose(site: Site, ivr_file: IvrFile, key: bytes, edge: Edge | None = None)
     record_route = RecordRoute(derive(key, ROUTES), places)
     media = MediaAnchor(Engines(site.rtpengines), is_there=site.anchors_media)
     limits = Limits(site.trunks)
-    forks = Forks(media, record_route, Challenges(credentials_of(site, os.environ, _read_secret)), limits)
-    sockets = Sockets(edge)
-    registrar = Registrar(directory, sockets.remember)
-    transfer = Transfer(site, directory, registrar.contacts_of, forks, Trunks(site, limits, names), names, edge)
+    edges, sockets = Edges(site, edge, derive(key, EDGES)), Sockets(edge)
+    forks = Forks(media, record_route, Challenges(credentials_of(site, os.environ, _read_secret)), limits, edges)
+    registrar = Registrar(directory, edges, sockets.remember)
+    transfer = Transfer(site, directory, registrar.ways_to, forks, Trunks(site, limits, names), names, edge)
     sidecars = Sidecars(site.sidecars, ivr_file.contexts, derive(key, SIGNATURES), media)
     redirects = Redirects(sidecars, transfer, media, anchors=site.anchors_media)
     ingress = Ingress(
@@ -339,23 +347,12 @@ def compose(site: Site, ivr_file: IvrFile, key: bytes, edge: Edge | None = None)
         limits=limits,
         names=names,
         callers=TrunkCallers(site, os.environ, _read_secret),
+        edges=edges,
     )
     return Callbacks(
-        ingress,
-        sidecars,
-        redirects,
-        forks,
-        media,
-        record_route,
-        limits,
-        floods,
-        WebSockets(site, _refusals),
-        registrar,
-        tls_peers,
-        names,
-        Watch(site.rtpengines),
-        sockets,
-    )
+        ingress, sidecars, redirects, forks, media, record_route, limits, floods, WebSockets(site, _refusals),
+        registrar, tls_peers, names, Watch(site.rtpengines), sockets, edges,
+    )  # fmt: skip
 
 
 def _check_pools(site: Site, ivr_file: IvrFile) -> None:

@@ -14,13 +14,12 @@ from callinteractive.model import Extension
 from callinteractive.numbers import Directory
 from kemi import ksr, nat
 from kemi.contacts import address_of, host_of, is_interior, parameters_of, split_contacts
+from kemi.edges import REALM, TABLE, Edges, Way, address_of_record
 from kemi.facts import decode_user
 from kemi.guesses import Guesses
 from kemi.ksr import Binding, Proof
 from kemi.refusal import Answered, Refused
 
-REALM = "callinteractive"
-TABLE = "location"
 _NUMBER = re.compile(r"[0-9]{1,10}(?:\*[0-9]{1,10})?", re.ASCII)
 _PLAIN_URI = re.compile(r"sips?:[^\s<>\"@]*(?:@[^\s<>\"@]*)?", re.IGNORECASE)
 """With one @ at most, so that nobody finds another host in it than we do."""
@@ -38,9 +37,15 @@ _BROWSERS = "browsers"
 class Registrar:
     """Knows the registered phones. Passwords come from the site's configuration."""
 
-    def __init__(self, directory: Directory, remember: Callable[[str, str], None] = lambda _uri, _socket: None) -> None:
+    def __init__(
+        self,
+        directory: Directory,
+        edges: Edges,
+        remember: Callable[[str, str], None] = lambda _uri, _socket: None,
+    ) -> None:
         """`remember` gets the URI of each phone that is looked up, and the socket of ours that it has registered at."""
         self._directory = directory
+        self._edges = edges
         self._remember = remember
 
     def register(self) -> None:
@@ -53,19 +58,19 @@ class Registrar:
             self._check_contact(uri, source, transport)
         ksr.keep_source()
         if transport in _WEBSOCKETS:  # which are pinged
-            ksr.keep_text(_BROWSERS, str(ksr.connection()), _address_of_record(extension))
+            ksr.keep_text(_BROWSERS, str(ksr.connection()), address_of_record(extension.number))
         elif any(_is_bound(uri, source, transport) for uri in uris):
             ksr.ping_contacts()
-        ksr.save_contacts(TABLE, _address_of_record(extension))
+        ksr.save_contacts(TABLE, address_of_record(extension.number))
 
     @staticmethod
     def on_websocket_closed(connection: int) -> None:
         """A browser that has gone without a word is not rung, and takes no place among the phones of its extension."""
-        if address_of_record := ksr.text_of(_BROWSERS, str(connection)):
+        if of := ksr.text_of(_BROWSERS, str(connection)):
             ksr.forget_count(_BROWSERS, str(connection))
-            for binding in ksr.bindings_of(TABLE, address_of_record):
+            for binding in ksr.bindings_of(TABLE, of):
                 if binding.connection == connection:
-                    ksr.forget_binding(TABLE, address_of_record, binding)
+                    ksr.forget_binding(TABLE, of, binding)
 
     def find_caller(self, *, may_be_trunk: bool = False) -> Extension:
         """The extension that sends the request, wherever it is. Raises Refused and Answered.
@@ -77,26 +82,29 @@ class Registrar:
         ksr.remove_credentials()
         return extension
 
-    def contacts_of(self, extension: Extension) -> list[str]:
-        """The SIP URIs of its registered phones; one behind NAT has an alias (`kemi.nat`)."""
+    def ways_to(self, extension: Extension) -> list[tuple[Way, ...]]:
+        """How to reach each of its registered phones, the best way first."""
         if not extension.password:
             return []
-        bindings = ksr.bindings_of(TABLE, _address_of_record(extension))
-        return [uri for binding in bindings if (uri := self._reachable(binding))]
+        bindings = ksr.bindings_of(TABLE, address_of_record(extension.number))
+        return [ways for binding in bindings if (ways := self._ways_to(binding))]
 
-    def _reachable(self, binding: Binding) -> str:
-        """Where to send a request for it: never to a host that the REGISTER did not come from. Empty for nowhere."""
+    def _ways_to(self, binding: Binding) -> tuple[Way, ...]:
+        """Never to a host that the REGISTER did not come from. One behind NAT has an alias (`kemi.nat`)."""
         uri = binding.uri.partition("?")[0]  # RFC 3261 19.1.1: no headers in a Request-URI
         source, transport = host_of(binding.source), _transport_of(binding.source)
-        if transport in _WEBSOCKETS and not ksr.is_connected(binding.connection):
-            return ""
+        is_here = not self._edges.is_elsewhere(binding)
+        if transport in _WEBSOCKETS and is_here and not ksr.is_connected(binding.connection):
+            return ()
         try:
             self._check_contact(uri, source, transport)
         except Refused:
-            return ""
-        reached = nat.with_alias(uri, binding.source) if _is_bound(uri, source, transport) else uri
-        self._remember(reached, binding.socket)
-        return reached
+            return ()
+        is_bound = _is_bound(uri, source, transport)
+        reached = nat.with_alias(uri, binding.source) if is_bound else uri
+        if is_here:
+            self._remember(reached, binding.socket)
+        return self._edges.ways_to(reached, binding, is_direct=transport == "udp" and not is_bound)
 
     def _is_extension_s(self, user: str) -> bool:
         """Whether it may be the number of an extension with a password."""
@@ -161,7 +169,3 @@ def _is_bound(uri: str, source: str, transport: str) -> bool:
 
 def _transport_of(source: str) -> str:
     return parameters_of(source).get("transport", "udp")
-
-
-def _address_of_record(extension: Extension) -> str:
-    return f"sip:{extension.number}@{REALM}"

@@ -23,6 +23,7 @@ class BranchPlan(NamedTuple):
     it, empty where another transaction tells. `tells`: the number that X-CI-Answered names with its 200, empty where
     nobody is told; `is_extension`: it is one of ours. `trunk`: the name of the trunk that it leads to, empty for none;
     `is_probed`: as there. `proofs`: how often it has been sent again, with credentials or another offer.
+    `via`: another edge, a SIP URI, that it is sent to; empty for none.
     """
 
     from_: From | None
@@ -38,6 +39,7 @@ class BranchPlan(NamedTuple):
     is_probed: bool = True
     sides: str = ""
     otherwise: str = ""
+    via: str = ""
 
     def to_text(self) -> str:
         return json.dumps(self._asdict())

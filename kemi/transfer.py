@@ -16,11 +16,15 @@ from callinteractive.numbers import Directory, FoundIvr
 from kemi import ksr, nat
 from kemi.anchor import Anchoring
 from kemi.conversion import Kind
+from kemi.edges import Way
 from kemi.facts import new_call_id, parse_address
 from kemi.fork import MOST_BRANCHES, BranchSpec, ForkOptions, Forks, Target, converting
 from kemi.names import NameFile
 from kemi.refusal import Refused
 from kemi.trunks import Trunks, TrunksFull
+
+LONGEST_RING_S = 7200
+"""As long as Kamailio keeps an INVITE."""
 
 
 class NoRoute(Refused):
@@ -33,14 +37,14 @@ class NoRoute(Refused):
 class Transfer:
     """Carries out the plans of sidecars.
 
-    `contacts_of` knows the registered phones. `edge`: which Kamailio of the site this is; None: the first.
+    `ways_to` knows the registered phones. `edge`: which Kamailio of the site this is; None: the first.
     """
 
     def __init__(
         self,
         site: Site,
         directory: Directory,
-        contacts_of: Callable[[Extension], list[str]],
+        ways_to: Callable[[Extension], list[tuple[Way, ...]]],
         forks: Forks,
         trunks: Trunks,
         names: NameFile,
@@ -49,7 +53,7 @@ class Transfer:
         self._names = names
         self._site = site
         self._directory = directory
-        self._contacts_of = contacts_of
+        self._ways_to = ways_to
         self._forks = forks
         # Always UDP: only then the sender's port tells us that we sent it ourselves.
         self._own_address = (edge or site.edges[0]).udp_address
@@ -82,6 +86,13 @@ class Transfer:
         shown = Identity("", "") if says.is_anonymous else says if is_own else Identity.of(says.name, caller.number)
         timeout_s = self._site.defaults.transfer_timeout_s
         self._forks.fork(targets, ForkOptions(timeout_s, True, shown, is_own, ksr.call_id()))
+
+    def ring_phone(self, uri: str) -> None:
+        """Send the INVITE at hand, which another edge has sent us, to that phone of ours. Raises Refused.
+
+        The other edge does all the rest. It also decides for how long the phone rings.
+        """
+        self._forks.pass_on(BranchSpec(uri), LONGEST_RING_S, tells="phone")
 
     def carry_out(
         self,
@@ -171,15 +182,20 @@ class Transfer:
         contact = extension.contact
         hops = self._names.hops(contact) if contact else None
         if contact and hops is not None:  # one after the other: they are one phone's
-            targets = [[nat.with_alias(contact, hop.uri) for hop in hops]] if hops else []
+            phones = [tuple(Way(nat.with_alias(contact, hop.uri)) for hop in hops)] if hops else []
         else:
-            targets = [[uri] for uri in ([contact] if contact else self._contacts_of(extension))]
+            phones = [(Way(contact),)] if contact else self._ways_to(extension)
         return [
             tuple(
-                converting(BranchSpec(uri, number=number, is_extension=True), extension, anchoring, offered)
-                for uri in uris
+                converting(
+                    BranchSpec(way.uri, way.lines, number=number, is_extension=True, via=way.via),
+                    extension,
+                    anchoring,
+                    offered,
+                )
+                for way in ways
             )
-            for uris in targets
+            for ways in phones
         ]
 
     def _ivr_target(

@@ -9,10 +9,10 @@ from collections.abc import Callable, Mapping
 
 from callinteractive.model import Site, Trunk
 from kemi import ksr
+from kemi.edges import REALM
 from kemi.guesses import Guesses
 from kemi.ksr import Proof
 from kemi.refusal import Answered
-from kemi.registrar import REALM
 
 
 class TrunkCallers:

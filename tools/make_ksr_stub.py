@@ -47,6 +47,8 @@ modparam("uac", "restore_mode", "none")
 modparam("pike", "reqs_density_per_unit", 16)
 modparam("xhttp", "event_callback", "ksr_request_route")
 modparam("dispatcher", "list_file", "{folder}/dispatcher.list")
+modparam("dmq", "server_address", "sip:127.9.9.9:9")
+modparam("dmq", "notification_address", "sip:127.9.9.9:10")
 modparam("app_python3", "load", "{folder}/list_api.py")
 cfgengine "python"
 """

@@ -302,16 +302,19 @@ async def running_kamailio(
     ivr: str = IVR,
     *,
     wrap: Callable[[ProcessSpec, Path], ProcessSpec] = lambda spec, _folder: spec,
+    edge: str = "",
     **environment: str,
 ) -> AsyncIterator[RunningKamailio]:
     """Start Kamailio as `callinteractive run` does, wait until it answers, stop it.
 
-    `wrap` may change how it is started; it gets a folder for what it needs.
+    `wrap` may change how it is started; it gets a folder for what it needs. `edge` is its name, if there are several.
     """
     site_path, ivr_path = folder / "site.yaml", folder / "ivr.yaml"
     site_path.write_text(site)
     ivr_path.write_text(ivr)
-    spec = kamailio_spec(load_site(site, str(site_path)), site_path, ivr_path, folder)
+    read = load_site(site, str(site_path))
+    own = next((one for one in read.edges if one.name == edge), read.edges[0])
+    spec = kamailio_spec(read, site_path, ivr_path, folder, edge=own)
     spec.env.update(environment)  # type: ignore[attr-defined]
     spec = wrap(spec, folder)
     log: list[str] = []

@@ -63,17 +63,18 @@ async def register(
     user: str = NUMBER,
     password: str = PASSWORD,
     expires: str = "300",
+    at: tuple[str, int] = sip.KAMAILIO,
     **more: str,
 ) -> Message:
     """The answer to a REGISTER with credentials. If the first REGISTER got no challenge: that answer."""
     who = f"<sip:{number}@{sip.KAMAILIO[0]}>"
     fields = {"From": f"{who};tag=1", "To": who, "Expires": expires, **more}
-    phone.send(phone.request("REGISTER", REGISTRAR, **fields))
+    phone.send(phone.request("REGISTER", REGISTRAR, **fields), at)
     answer = await phone.receive()
     if answer.status != 401:
         return answer
     proof = digest(answer.get("WWW-Authenticate"), user, password, "REGISTER", REGISTRAR)
-    phone.send(phone.request("REGISTER", REGISTRAR, **fields, Authorization=proof))
+    phone.send(phone.request("REGISTER", REGISTRAR, **fields, Authorization=proof), at)
     return await phone.receive()
 
 

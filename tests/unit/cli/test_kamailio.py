@@ -125,6 +125,7 @@ def test_each_edge_is_started_as_itself_and_knows_all_sidecars(tmp_path: Path) -
         "3 sip:127.0.1.1:5072",
         "3 sip:127.0.1.3:5070",
         "2 sip:127.0.0.2:5080",
+        "1000000 sip:127.0.0.11:5060",
     ]
 
 

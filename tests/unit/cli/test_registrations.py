@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from callinteractive.config import load_site
+from callinteractive.errors import ConfigError
 from cli import registrations
-from cli.registrations import FILE, LINK, VARIABLE, make_ready, state_dir_of
+from cli.registrations import FILE, VARIABLE, make_ready, state_dir_of
 
 
 @contextmanager
@@ -49,6 +51,29 @@ def test_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert state_dir_of(tmp_path / "site.yaml", Path("given")) == Path("given")
 
 
+SITE = 'node: 1\nsip: {listen: ["udp:127.0.0.1:5060"]}\n'
+PHONE = 'extensions: [{number: "0*1", id: 1, password: secret}]\n'
+
+
+@pytest.mark.parametrize(
+    ("more", "are_kept"),
+    [
+        ("", False),
+        (PHONE, True),
+        (PHONE + "registrations: {database: sqlite}", True),
+        (PHONE + "registrations: {database: none}", False),
+    ],
+)
+def test_what_there_is_to_keep(more: str, *, are_kept: bool) -> None:
+    assert registrations.are_kept(load_site(SITE + more, "site.yaml")) == are_kept
+
+
+def test_another_database_is_refused() -> None:
+    with pytest.raises(ConfigError) as found:
+        load_site(SITE + "registrations: {database: mysql}", "site.yaml")
+    assert "site.yaml:3: registrations.database: " in str(found.value)
+
+
 def test_a_sound_file_is_used_again(folders: tuple[Path, Path]) -> None:
     file, run_dir = folders
     told: list[str] = []
@@ -58,7 +83,7 @@ def test_a_sound_file_is_used_again(folders: tuple[Path, Path]) -> None:
         database.commit()
     assert make_ready(file, run_dir, told.append) == {VARIABLE: "1"}
     assert told == []
-    assert (run_dir / LINK).resolve() == file.resolve()
+    assert (run_dir / FILE).resolve() == file.resolve()
     assert file.stat().st_mode & 0o777 == 0o600
     with closing(sqlite3.connect(file)) as database:
         assert database.execute("SELECT contact FROM location").fetchall() == [("sip:me",)]
@@ -117,7 +142,7 @@ def test_what_can_still_be_read_is_used_elsewhere(folders: tuple[Path, Path], mo
     told: list[str] = []
     for count in (1, 2):
         assert make_ready(file, run_dir, told.append) == {VARIABLE: "1"}
-        with closing(sqlite3.connect(run_dir / LINK)) as database:
+        with closing(sqlite3.connect(run_dir / FILE)) as database:
             assert database.execute("SELECT contact FROM location").fetchall() == [("sip:me",)] * count
             database.execute("INSERT INTO location (ruid, contact) VALUES (?, 'sip:me')", (str(count),))
             database.commit()
@@ -134,5 +159,5 @@ def test_another_process_holds_it(folders: tuple[Path, Path], monkeypatch: pytes
         assert make_ready(file, run_dir, told.append) == {VARIABLE: "1"}
     assert len(told) == 1
     assert "locked" in told[0]
-    assert (run_dir / LINK).is_file()
-    assert not (run_dir / LINK).is_symlink()
+    assert (run_dir / FILE).is_file()
+    assert not (run_dir / FILE).is_symlink()

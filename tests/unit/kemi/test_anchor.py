@@ -26,7 +26,7 @@ from kemi.trunks import Trunks
 from tests.unit.kemi.fake_ksr import FakeKsr
 from tests.unit.kemi.refusals import refused
 from tests.unit.kemi.test_ingress import IVR, KEY
-from tests.unit.kemi.test_transfer import CALLER, FACTS, SITE
+from tests.unit.kemi.test_transfer import ALONE, CALLER, FACTS, SITE
 
 SDP = "v=0\r\nc=IN IP4 192.0.2.1\r\nm=audio 9 RTP/AVP 0\r\n"
 NAMED = SDP.replace("192.0.2.1", "host.example")
@@ -45,7 +45,7 @@ def media() -> MediaAnchor:
 
 @pytest.fixture
 def forks(media: MediaAnchor) -> Forks:
-    return Forks(media, RecordRoute(KEY, Places(load_site(SITE, "site.yaml"))), Challenges({}), Limits())
+    return Forks(media, RecordRoute(KEY, Places(load_site(SITE, "site.yaml"))), Challenges({}), Limits(), ALONE)
 
 
 def message(ksr: FakeKsr, method: str, body: str = SDP, status: int = 0, *, from_caller: bool = True) -> None:

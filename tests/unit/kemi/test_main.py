@@ -15,6 +15,7 @@ from callinteractive.headers import TransferHeader
 from callinteractive.keys import PREPARED, derive
 from kemi import main
 from kemi.anchor import MediaAnchor
+from kemi.edges import Edges
 from kemi.engines import Watch
 from kemi.facts import UnreadableError
 from kemi.flood import Floods
@@ -38,7 +39,7 @@ from tests.unit.kemi.test_ingress import IVR, SITE
 
 KINDS = (
     Ingress, Sidecars, Redirects, Forks, MediaAnchor, RecordRoute, Limits, Floods, WebSockets, Registrar, TlsPeers,
-    NameFile, Watch, Sockets,
+    NameFile, Watch, Sockets, Edges,
 )  # fmt: skip
 NOT_UTF8 = UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid")
 BOOM = RuntimeError("boom")
@@ -63,6 +64,7 @@ class Rooms:
             self.names,
             self.watch,
             self.sockets,
+            self.edges,
         ) = (create_autospec(kind, instance=True) for kind in KINDS)
         self.tls_peers.is_impostor_s_probe.return_value = False
         self.tls_peers.is_impostor_s_reply.return_value = False
@@ -81,6 +83,7 @@ class Rooms:
             self.names,
             self.watch,
             self.sockets,
+            self.edges,
         )
 
 
@@ -218,9 +221,7 @@ def test_start() -> None:
     assert main.mod_init().child_init(1) == 0
 
 
-def test_what_run_has_read_is_not_read_again(
-    files: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_what_run_has_read_is_not_read_again(files: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     texts = [(files / name).read_text() for name in ("site.yaml", "ivr.yaml")]
     loaded = load_site(texts[0], ""), load_ivr_files({"": texts[1]})
     monkeypatch.setenv("CALLINTERACTIVE_KEY", "00" * 16)

@@ -6,13 +6,14 @@ import pytest
 
 from callinteractive.config import load_ivr_file, load_site
 from callinteractive.numbers import Directory
+from kemi.edges import Way
 from kemi.refusal import Answered
 from kemi.registrar import REALM, Registrar
 from tests.unit.kemi.fake_ksr import FakeKsr
 from tests.unit.kemi.refusals import refused
 from tests.unit.kemi.test_ingress import IVR
 from tests.unit.kemi.test_ingress import SITE as NO_PASSWORDS
-from tests.unit.kemi.test_transfer import SITE
+from tests.unit.kemi.test_transfer import ALONE, SITE
 
 NAMES = ("addr", "received", "ruid")
 BROWSER = "sip:abc@df7jal23ls0d.invalid;transport=ws"
@@ -23,7 +24,7 @@ DIRECTORY = Directory(load_site(SITE, "site.yaml"), load_ivr_file(IVR, "ivr.yaml
 def test_who_has_no_password_is_challenged_like_others(ksr: FakeKsr, user: str) -> None:
     """No password is right for it, so that a stranger can't learn who has one."""
     ksr.results.update({"kx.get_tuser": user, "kx.get_fuser": user, "auth.pv_auth_check": 1})
-    for ask in (Registrar(DIRECTORY).register, Registrar(DIRECTORY).find_caller):
+    for ask in (Registrar(DIRECTORY, ALONE).register, Registrar(DIRECTORY, ALONE).find_caller):
         with pytest.raises(Answered):
             ask()
     assert ksr.called("auth.auth_challenge") == [(REALM, 1)] * 2
@@ -33,24 +34,24 @@ def test_who_has_no_password_is_challenged_like_others(ksr: FakeKsr, user: str) 
 def test_a_caller_without_a_number_is_refused(ksr: FakeKsr) -> None:
     ksr.results["kx.get_fuser"] = "stranger"
     with refused(403):
-        Registrar(DIRECTORY).find_caller()
+        Registrar(DIRECTORY, ALONE).find_caller()
 
 
 def test_a_site_without_passwords_challenges_nobody(ksr: FakeKsr) -> None:
     ksr.results["kx.get_tuser"] = "306"
     with refused(403):
-        Registrar(Directory(load_site(NO_PASSWORDS, "site.yaml"), load_ivr_file(IVR, "ivr.yaml"))).register()
+        Registrar(Directory(load_site(NO_PASSWORDS, "site.yaml"), load_ivr_file(IVR, "ivr.yaml")), ALONE).register()
 
 
 @pytest.mark.parametrize("user", ["000*307", "000%2A307", "307"])
 def test_registration(ksr: FakeKsr, user: str) -> None:
     ksr.results.update({"kx.get_tuser": user, "auth.pv_auth_check": -1})
     with pytest.raises(Answered):
-        Registrar(DIRECTORY).register()
+        Registrar(DIRECTORY, ALONE).register()
     assert ksr.called("auth.auth_challenge") == [(REALM, 1)]
     assert not ksr.called("registrar.save_uri")
     ksr.results["auth.pv_auth_check"] = 1
-    Registrar(DIRECTORY).register()
+    Registrar(DIRECTORY, ALONE).register()
     assert ksr.called("auth.pv_auth_check")[-1] == (REALM, "secret", 0, 1)
     assert ksr.called("registrar.save_uri") == [("location", 0, "sip:000*307@callinteractive")]
 
@@ -58,10 +59,10 @@ def test_registration(ksr: FakeKsr, user: str) -> None:
 def test_caller(ksr: FakeKsr) -> None:
     ksr.results.update({"kx.get_fuser": "307", "auth.pv_auth_check": -1})
     with pytest.raises(Answered):
-        Registrar(DIRECTORY).find_caller()
+        Registrar(DIRECTORY, ALONE).find_caller()
     assert ksr.called("auth.auth_challenge")
     ksr.results["auth.pv_auth_check"] = 1
-    assert Registrar(DIRECTORY).find_caller().number == "000*307"
+    assert Registrar(DIRECTORY, ALONE).find_caller().number == "000*307"
     assert ksr.called("auth.consume_credentials")
 
 
@@ -76,7 +77,7 @@ def register(ksr: FakeKsr, *contacts: str, source: str = "203.0.113.5", transpor
             "hdr.get_idx": lambda _name, index: values[index] if index < len(values) else None,
         }
     )
-    Registrar(DIRECTORY).register()
+    Registrar(DIRECTORY, ALONE).register()
     return [name for name, _ in ksr.calls]
 
 
@@ -176,18 +177,18 @@ def test_contacts(ksr: FakeKsr) -> None:
     ksr.results["pv.get"] = values.get
     told: list[tuple[str, str]] = []
     values["$(ulc(ci=>socket)[0])"] = "udp:192.0.2.1:5060"
-    assert Registrar(DIRECTORY, lambda *seen: told.append(seen)).contacts_of(registered)
+    assert Registrar(DIRECTORY, ALONE, lambda *seen: told.append(seen)).ways_to(registered)
     assert told[0] == ("sip:a@203.0.113.5:5060", "udp:192.0.2.1:5060")
-    assert Registrar(DIRECTORY).contacts_of(registered) == [
-        "sip:a@203.0.113.5:5060",
-        "sip:b@10.1.1.1:5060;x;alias=203.0.113.6~4000~2",
-        "sip:c@10.1.1.1;alias=[2001:db8::1]~5060~1",
-        "sips:e@203.0.113.5;alias=203.0.113.5~4000~3",
+    assert Registrar(DIRECTORY, ALONE).ways_to(registered) == [
+        (Way("sip:a@203.0.113.5:5060"),),
+        (Way("sip:b@10.1.1.1:5060;x;alias=203.0.113.6~4000~2"),),
+        (Way("sip:c@10.1.1.1;alias=[2001:db8::1]~5060~1"),),
+        (Way("sips:e@203.0.113.5;alias=203.0.113.5~4000~3"),),
     ]
     assert ksr.called("registrar.reg_free_contacts")
-    assert Registrar(DIRECTORY).contacts_of(configured) == []
+    assert Registrar(DIRECTORY, ALONE).ways_to(configured) == []
     ksr.results["registrar.reg_fetch_contacts"] = -1
-    assert Registrar(DIRECTORY).contacts_of(registered) == []
+    assert Registrar(DIRECTORY, ALONE).ways_to(registered) == []
 
 
 @pytest.mark.parametrize("transport", ["ws", "wss"])
@@ -226,18 +227,18 @@ def test_browsers_whose_connection_is_closed_are_not_called(ksr: FakeKsr) -> Non
     assert extension is not None
     ksr.results["pv.get"] = bound(7, 8).get
     ksr.results["tcpops.tcp_conid_alive"] = lambda connection: 1 if connection == 8 else -1
-    assert Registrar(DIRECTORY).contacts_of(extension) == [f"{BROWSER};alias=203.0.113.5~4000~5"]
+    assert Registrar(DIRECTORY, ALONE).ways_to(extension) == [(Way(f"{BROWSER};alias=203.0.113.5~4000~5"),)]
 
 
 def test_a_browser_that_has_gone_is_forgotten(ksr: FakeKsr) -> None:
     ksr.results["pv.get"] = bound(7, 8).get
     ksr.results["htable.sht_get"] = "sip:000*307@callinteractive"
-    Registrar(DIRECTORY).on_websocket_closed(7)
+    Registrar(DIRECTORY, ALONE).on_websocket_closed(7)
     gone = ("location", "sip:000*307@callinteractive", "id-7")
     assert ksr.called("registrar.unregister_ruid") == [gone]
 
 
 def test_a_websocket_without_a_registration_ends(ksr: FakeKsr) -> None:
     ksr.results["htable.sht_get"] = None
-    Registrar(DIRECTORY).on_websocket_closed(7)
+    Registrar(DIRECTORY, ALONE).on_websocket_closed(7)
     assert not ksr.called("registrar.unregister_ruid")

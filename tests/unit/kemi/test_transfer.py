@@ -15,6 +15,7 @@ from callinteractive.model import Extension, RtpEngine
 from callinteractive.numbers import Directory
 from kemi.anchor import Anchoring, MediaAnchor
 from kemi.challenge import Challenges
+from kemi.edges import Edges, Way
 from kemi.engines import Engines
 from kemi.fork import Forks
 from kemi.limits import Limits
@@ -43,7 +44,9 @@ FACTS = CallFacts("a" * 32, "1:" + "a" * 32, "7", "Ivan", "332", "000*332", 145)
 CALLER = CallerHeader("Petr", "8")
 CREDENTIALS = {"first": Credentials("we", "secret")}
 MEDIA = MediaAnchor(Engines([RtpEngine()]))
-FORKS = Forks(MEDIA, RecordRoute(KEY, Places(load_site(SITE, "site.yaml"))), Challenges(CREDENTIALS), Limits())
+ALONE = Edges(load_site(SITE, "site.yaml"), load_site(SITE, "site.yaml").edges[0], KEY)
+"""The only edge."""
+FORKS = Forks(MEDIA, RecordRoute(KEY, Places(load_site(SITE, "site.yaml"))), Challenges(CREDENTIALS), Limits(), ALONE)
 
 
 def start(
@@ -58,13 +61,13 @@ def start(
     loaded = load_site(site, "site.yaml")
     directory = Directory(loaded, load_ivr_file(IVR, "ivr.yaml"))
 
-    def contacts_of(extension: Extension) -> list[str]:
-        return list(contacts) if extension.password else []
+    def ways_to(extension: Extension) -> list[tuple[Way, ...]]:
+        return [(Way(uri),) for uri in contacts] if extension.password else []
 
     for header in (CallHeader(FACTS), CALLER, TransferHeader(numbers, timeout_s, early_media)):
         ksr.headers[header.NAME] = str(header)
     names = NameFile(loaded, Path())
-    transfer = Transfer(loaded, directory, contacts_of, FORKS, Trunks(loaded, Limits(), names), names)
+    transfer = Transfer(loaded, directory, ways_to, FORKS, Trunks(loaded, Limits(), names), names)
     transfer.start(Anchoring.NEVER, for_caller=False)
     return [uri for (uri,) in ksr.called("seturi") + ksr.called("corex.append_branch_uri")]
 
