@@ -14,10 +14,11 @@ from tests.e2e.ivr import MENU, MENU_HZ, TRANSFER
 from tests.e2e.transfers import FIRST, ONE_HZ, REGISTERED, CalledPhones, transfer
 from tests.support.browser import SPEAKS_HZ, Browser, BrowserPhone
 from tests.support.certificates import Authority
+from tests.support.kamailio import kamcmd
 from tests.support.leftovers import assert_idle
 from tests.support.phone import Phone
 from tests.support.rtp import RtpEndpoint
-from tests.support.stack import Net, RunningStack
+from tests.support.stack import POLL_S, Net, RunningStack
 from tests.support.webapp import FakeWebApp, actions
 
 PASSWORD, OTHER = "secret", "000*309"
@@ -118,6 +119,9 @@ async def test_a_page_that_was_closed_is_not_rung(
     for _ in range(6):  # one more than an extension may have at once
         async with browser.phone(OTHER, PASSWORD, *where(stack)) as phone:
             await phone.registers()
+    async with asyncio.timeout(15):  # until Chromium has closed the last one
+        while OTHER in await kamcmd(stack, "ul.dump"):
+            await asyncio.sleep(POLL_S)
     async with call(TRANSFER) as calling:
         after = await web.request(caller, nth=2)
         await calling.hung_up()
