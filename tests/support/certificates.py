@@ -26,6 +26,7 @@ class Authority:
         self.pair = Pair(folder / "ca.pem", folder / "ca.key")
         _openssl(
             *("req", "-x509", *_KEY, "-days", "365", "-subj", f"/CN={name}"),
+            *("-addext", "keyUsage=critical,keyCertSign,cRLSign"),  # Python 3.13 wants it (RFC 5280 4.2.1.3)
             *("-keyout", str(self.pair.private_key), "-out", str(self.pair.certificate)),
         )
 
@@ -33,7 +34,8 @@ class Authority:
         """`names` like ``DNS:sip.example`` or ``IP:127.0.0.1``. With negative `days` it has expired."""
         pair = Pair(self.folder / f"{stem}.pem", self.folder / f"{stem}.key")
         request, extensions = self.folder / f"{stem}.csr", self.folder / f"{stem}.ext"
-        extensions.write_text(f"subjectAltName={','.join(names)}\n" if names else "basicConstraints=CA:FALSE\n")
+        named = f"subjectAltName={','.join(names)}\n" if names else ""
+        extensions.write_text(f"{named}basicConstraints=CA:FALSE\nauthorityKeyIdentifier=keyid\n")
         _openssl("req", *_KEY, "-subj", f"/CN={stem}", "-keyout", str(pair.private_key), "-out", str(request))
         _openssl(
             *("x509", "-req", "-in", str(request), "-out", str(pair.certificate), "-days", str(days)),
