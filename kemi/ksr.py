@@ -6,6 +6,7 @@ Reading functions other than `header` and `from_address` raise UnicodeDecodeErro
 from __future__ import annotations
 
 import re
+import time
 from enum import Enum, StrEnum, auto
 from typing import NamedTuple
 
@@ -750,12 +751,14 @@ class Binding(NamedTuple):
 
 
 def bindings_of(table: str, address_of_record: str) -> list[Binding]:
-    """What is registered for it."""
+    """What is registered for it. One that has left is still in Kamailio's list until it is out of the file too."""
     if KSR.registrar.reg_fetch_contacts(table, address_of_record, _CONTACTS) < 0:
         return []
     count = KSR.pv.get(f"$(ulc({_CONTACTS}=>count))")
-    bindings = []
+    bindings, now = [], time.time()
     for index in range(count if isinstance(count, int) else 0):
+        if 0 < _number(KSR.pv.get(f"$(ulc({_CONTACTS}=>expires)[{index}])")) <= now:
+            continue
         uri, source, id_, name = [_text(KSR.pv.get(f"$(ulc({_CONTACTS}=>{name})[{index}])")) for name in _BINDING]
         # Only a browser's matters: it can't be reached by any other connection.
         number = KSR.pv.get(f"$(ulc({_CONTACTS}=>conid)[{index}])") if ";transport=ws" in source.lower() else 0

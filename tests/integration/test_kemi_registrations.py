@@ -57,6 +57,8 @@ async def test_a_phone_is_still_registered_after_sigkill_and_after_a_restart(tmp
         async with kamailio_in(tmp_path) as kamailio:  # it was stopped by SIGTERM
             await rings(kamailio, phone)
             assert (await register(phone, expires="0")).status == 200
+            async with world_around(kamailio) as world:
+                assert (await world.refused(world.invite("399"))).status == 404
         async with kamailio_in(tmp_path) as kamailio:
             assert NUMBER not in await kamailio.rpc("ul.dump")
 
