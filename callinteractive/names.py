@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import json
 import re
+from bisect import bisect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
+from itertools import accumulate
 from typing import NamedTuple
 
 from callinteractive.model import Site
@@ -107,13 +109,10 @@ def in_order(hops: Iterable[Hop], choose: Callable[[int], int]) -> list[Hop]:
     while left:
         equals = [hop for hop in left if hop.priority == left[0].priority]
         # Those of weight 0 get a small chance.
-        number = choose(sum(10 * hop.weight + 1 for hop in equals))
-        for hop in equals:
-            number -= 10 * hop.weight + 1
-            if number < 0:
-                ordered.append(hop)
-                left.remove(hop)
-                break
+        ends = list(accumulate(10 * hop.weight + 1 for hop in equals))
+        chosen = equals[bisect(ends, choose(ends[-1]))]
+        ordered.append(chosen)
+        left.remove(chosen)
     return ordered
 
 

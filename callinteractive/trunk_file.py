@@ -21,7 +21,10 @@ TRUNK_KEYS = (
     "number",
     "inbound_number",
     "options",
+    "codecs",
 )
+CODECS = ("pcma", "pcmu", "g722", "opus", "g729", "gsm", "amr", "amr-wb", "ilbc", "speex", "g726-32")
+"""What `codecs` may name: codecs as SDP names them."""
 _MOST_GATEWAYS = 16
 _USER = re.compile(r"[0-9A-Za-z*._~+-]{1,64}", re.ASCII)
 """A user part that needs no escapes in a URI."""
@@ -40,6 +43,7 @@ class TrunkOptions(TypedDict):
     number: NumberFormat
     inbound_number: NumberFormat
     is_probed: bool
+    codecs: tuple[str, ...]
 
 
 def read_trunk_options(section: dict[str, Value]) -> TrunkOptions:
@@ -52,6 +56,7 @@ def read_trunk_options(section: dict[str, Value]) -> TrunkOptions:
         number=_number_format(section["number"]),
         inbound_number=_number_format(section["inbound_number"]),
         is_probed=section["options"].boolean(True),
+        codecs=tuple(dict.fromkeys(item.choice("pcma", CODECS) for item in section["codecs"].items())),
     )
 
 

@@ -12,11 +12,13 @@ SDP that RTPengine rejects is never forwarded: we refuse the request, or remove 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Collection
 from contextlib import suppress
 from enum import Enum, auto
 
 from callinteractive.model import Extension, Trunk
 from callinteractive.multipart import media_type, session_description
+from callinteractive.sdp_codecs import keep_codecs
 from kemi import ksr
 from kemi.conversion import Kind, Sides, answer_flags, kinds_in, offer_flags
 from kemi.engines import PREFIX, Engines, family_flag, use
@@ -77,18 +79,18 @@ class MediaAnchor:
         screened = _screened(kind)
         return screened is not None and not screened.is_dead
 
-    def on_branch(self, sides: str = "", *, early_media: bool) -> str:
+    def on_branch(self, sides: str = "", *, early_media: bool, codecs: Collection[str] = ()) -> str:
         """Branch route of an INVITE: offer its media. Returns the media's name; empty where RTPengine refuses.
 
         `sides`: what is converted, the text of `conversion.Sides`. Without `early_media` the caller does not hear the
-        callee before its 2xx, wherever the callee sends its media.
+        callee before its 2xx, wherever the callee sends its media. `codecs`: all that the callee is offered, if any.
         """
         late = "" if ksr.has_body() else _LATE
         for new in self.engines.names(self.engines.families(ksr.request_uri())):
             name = f"{new}{sides and '-' + sides}{late}"
             if late:  # the 2xx has the offer, the ACK its answer (RFC 3261 13.2.1)
                 return name
-            if not _offer(name, _CALLER, _CALLEE):
+            if not _offer(name, _CALLER, _CALLEE, codecs):
                 self._owed.append(name)  # it may still do what we asked; another one is asked at once
             elif not early_media and not ksr.block_media(f"call-id={name}"):
                 self.release(name)
@@ -212,9 +214,9 @@ def _delete(name: str, after_s: int = 0) -> bool:
     return use(name) and ksr.delete_media(f"call-id={name} from-tag={_CALLER} delete-delay={after_s}")
 
 
-def _offer(name: str, offerer: str, answerer: str) -> bool:
+def _offer(name: str, offerer: str, answerer: str, codecs: Collection[str] = ()) -> bool:
     sender = _kind_of(name, offerer)
-    flags = _flags(name, offerer, answerer, sender)
+    flags = _flags(name, offerer, answerer, sender, codecs)
     if flags is None or not use(name):
         return False
     family = family_flag(name, of_caller=answerer == _CALLER)
@@ -256,7 +258,7 @@ def _has_parts() -> bool:
     return media_type(ksr.header("Content-Type")).startswith("multipart/")
 
 
-def _flags(name: str, offerer: str, answerer: str, sender: Kind) -> str | None:
+def _flags(name: str, offerer: str, answerer: str, sender: Kind, codecs: Collection[str] = ()) -> str | None:
     """Of an offer and of its answer: the tags are in the offer's order in both (RTPengine's NG protocol).
 
     Hands over the description of the message at hand, whose sender's packets they are about. None if that can't be.
@@ -264,7 +266,10 @@ def _flags(name: str, offerer: str, answerer: str, sender: Kind) -> str | None:
     screened = _screened(sender)
     if screened is None:
         return None
-    ksr.describe_media(screened.text)
+    text = keep_codecs(screened.text, codecs) if codecs else screened.text
+    if text is None:
+        return None
+    ksr.describe_media(text)
     if _has_parts():
         ksr.body_is_sdp()
     # ICE finds out where a browser is, and DTLS who it is.

@@ -8,7 +8,7 @@ to one branch is added in its branch route, so that no other branch has it.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from callinteractive.headers import AnsweredHeader
@@ -17,6 +17,7 @@ from callinteractive.model import DEFAULT_IDENTITY, Extension, IdentityHeader, T
 from kemi import cseq, identity, ksr, nat
 from kemi.anchor import CROSSING_S, Anchoring, MediaAnchor
 from kemi.challenge import ASKED_IN, Challenges
+from kemi.codecs import limit
 from kemi.conversion import Kind, Sides, kind_after_refusal, kind_for_callee
 from kemi.edges import Edges
 from kemi.ksr import Route
@@ -102,8 +103,15 @@ class Forks:
     """Forks INVITEs and follows their branches."""
 
     def __init__(
-        self, media: MediaAnchor, record_route: RecordRoute, challenges: Challenges, limits: Limits, edges: Edges
+        self,
+        media: MediaAnchor,
+        record_route: RecordRoute,
+        challenges: Challenges,
+        limits: Limits,
+        edges: Edges,
+        trunks: Iterable[Trunk] = (),
     ) -> None:
+        self._codecs = {trunk.name: trunk.codecs for trunk in trunks if trunk.codecs}
         self._media = media
         self._edges = edges
         self._record_route = record_route
@@ -156,10 +164,17 @@ class Forks:
         index, uri = ksr.branch_index(), ksr.request_uri()
         transaction.branches_used = index + 1
         plan = transaction.plans[uri]
-        media = self._media.on_branch(plan.sides, early_media=transaction.early_media) if plan.is_anchored else ""
+        codecs = self._codecs.get(plan.trunk, ())
+        media = ""
+        if plan.is_anchored:
+            media = self._media.on_branch(plan.sides, early_media=transaction.early_media, codecs=codecs)
         transaction.branches[index] = Branch(uri, media, plan.proofs)
         if plan.is_anchored and not media:
             ksr.drop()  # the callee would learn where the caller's media is
+            return
+        if codecs and not plan.is_anchored and not limit(codecs):
+            ksr.log_notice(f"transfer of call {plan.label} at {uri}: left out: the caller offers none of its codecs")
+            ksr.drop()
             return
         if plan.from_:
             ksr.replace_from(plan.from_)

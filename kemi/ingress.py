@@ -14,6 +14,7 @@ from callinteractive.numbers import Directory
 from kemi import cseq, identity, ksr, nat
 from kemi.anchor import Anchoring, MediaAnchor
 from kemi.checks import check
+from kemi.codecs import limit_caller
 from kemi.conversion import Kind, check_caller, kind_without_offer, kinds_in
 from kemi.dialled import dialled_at
 from kemi.edges import PEER_METHOD, Edges
@@ -198,6 +199,8 @@ class Ingress:
 
     def _enter(self, sender: Trunk | Extension) -> None:
         """A new call: to an IVR, or between extensions."""
+        if isinstance(sender, Trunk):
+            limit_caller(sender.codecs)
         dialled = _dialled_by(sender)
         caller_extension = sender if isinstance(sender, Extension) else None
         found = self._directory.find_ivr(dialled.number, caller_extension) or self._directory.find_ivr(

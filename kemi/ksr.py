@@ -391,6 +391,16 @@ def body_is_sdp() -> None:
     KSR.hdr.append("Content-Type: application/sdp\r\n")
 
 
+def replace_body(text: str, content_type: str) -> None:
+    """In a branch route, that of the branch."""
+    KSR.textops.set_body(text, content_type)
+
+
+def apply_changes() -> None:
+    """In the request route: let what has been changed so far be the message."""
+    KSR.textopsx.msg_apply_changes()
+
+
 def remove_body() -> None:
     KSR.textopsx.remove_body()
     KSR.hdr.remove("Content-Type")

@@ -18,6 +18,7 @@ from callinteractive.model import Site, Trunk
 from callinteractive.tls_file import is_secure
 from kemi import ksr, nat
 from kemi.anchor import Anchoring
+from kemi.codecs import can_offer
 from kemi.conversion import Kind
 from kemi.fork import BranchSpec, converting
 from kemi.limits import Limits
@@ -41,6 +42,13 @@ class NoneProved(TrunksFull):
         super().__init__("no trunk has shown its certificate yet; the log says why if one is refused")
 
 
+class NoCodec(TrunksFull):
+    """The caller offers no codec that a trunk takes."""
+
+    def __init__(self) -> None:
+        super().__init__("the caller offers none of trunks[].codecs")
+
+
 class Gateway(NamedTuple):
     """One address of a trunk. `uri` is for the INVITE, `probed` is what the dispatcher knows."""
 
@@ -62,7 +70,10 @@ class Trunks:
         free = [trunk for trunk in self._trunks if self._limits.has_room(trunk)]
         if self._trunks and not free:
             raise TrunksFull
-        gateways = [gateway for trunk in free for gateway in self._gateways_of(trunk, number)]
+        able = [trunk for trunk in free if can_offer(trunk.codecs)]
+        if free and not able:
+            raise NoCodec
+        gateways = [gateway for trunk in able for gateway in self._gateways_of(trunk, number)]
         alive = [gateway for gateway in gateways if _is_alive(gateway)]
         # Where TLS is wanted, nobody gets a call who has not shown his certificate.
         usable = alive or [gateway for gateway in gateways if not is_secure(gateway.probed)]

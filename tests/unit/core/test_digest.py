@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from callinteractive import digest
 from callinteractive.digest import Challenge, Credentials, answer, choose, read_challenge
 
 MUFASA = Credentials("Mufasa", "Circle of Life")
@@ -108,3 +109,13 @@ def test_any_text_is_read(text: str) -> None:
     for value in (text, f"Digest {text}", f'Digest realm="a",nonce="b",{text}'):
         challenge = read_challenge(value)
         assert challenge is None or isinstance(challenge, Challenge)
+
+
+def test_session_algorithm_without_qop_tells_its_cnonce() -> None:
+    challenge = read_challenge('Digest realm="a",nonce="n",algorithm=MD5-sess')
+    assert challenge
+    assert 'cnonce="c"' in answer(challenge, MUFASA, "INVITE", "sip:1@h", "c")
+
+
+def test_hash_of_a_python_without_its_own() -> None:
+    assert digest._hash("md5", "no_such_module")(b"").hexdigest() == "d41d8cd98f00b204e9800998ecf8427e"

@@ -37,6 +37,12 @@ def test_secret_is_read_from_its_place():
     assert Secret("text").read({}, read) == "text"
     assert Secret(file="good").read({}, read) == "from file"
     assert Secret(variable="A").read({"A": "b"}, read) == "b"
+    def unreadable(name: str) -> str:
+        raise OSError(2, "No such file or directory")
+
+    with pytest.raises(SecretError, match="gone: No such file"):
+        Secret(file="gone").read({}, unreadable)
+    assert str(Secret("text")) == "***"
     for secret in (Secret(file="empty"), Secret(variable="B"), Secret(variable="E")):
         with pytest.raises(SecretError):
             secret.read({"E": ""}, read)
@@ -49,6 +55,10 @@ def test_other_options_of_a_trunk():
     assert trunk_with("trusted: no").number.apply("1") == "1"
     several = load_site(SITE.replace('to: "sip:127.0.0.2:5080"', 'to: ["sip:a", "sip:b:5080", "sip:a"]'), "f.yaml")
     assert several.trunks[0].to == ("sip:a", "sip:b:5080")
+    assert trunk_with("codecs: [pcma, opus, pcma]").codecs == ("pcma", "opus")
+    many = ", ".join(f'"sip:h{number}"' for number in range(17))
+    with pytest.raises(ConfigError, match="more than 16 URIs"):
+        load_site(SITE.replace('to: "sip:127.0.0.2:5080"', f"to: [{many}]"), "f.yaml")
 
 
 @pytest.mark.parametrize(

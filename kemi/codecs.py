@@ -1,0 +1,50 @@
+"""The codecs of a trunk (`trunks[].codecs`): its offers, and what it is offered, have no others."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from callinteractive.multipart import SDP, session_description
+from callinteractive.sdp_codecs import keep_codecs
+from kemi import ksr
+from kemi.refusal import Refused
+
+
+def limit_caller(codecs: Collection[str]) -> None:
+    """A trunk's INVITE, before anything is done with it. Raises Refused where it offers none of them."""
+    if codecs and not limit(codecs, at_once=True):
+        raise Refused(488, "Not Acceptable Here", advice="it offers none of the trunk's codecs in site.yaml")
+
+
+def can_offer(codecs: Collection[str]) -> bool:
+    """Whether the INVITE at hand offers any of them, or nothing yet."""
+    text = _description() if codecs and ksr.has_body() else None
+    return text is None or keep_codecs(text, codecs) is not None
+
+
+def limit(codecs: Collection[str], *, at_once: bool = False) -> bool:
+    """Take the others out of the message at hand; in a branch route, of that branch. False where none is left.
+
+    `at_once`: what reads the message after us sees it so. A message without a description stays as it is.
+    """
+    if not ksr.has_body():
+        return True
+    text = _description()
+    if text is None:
+        return True  # others say what is wrong with it
+    kept = keep_codecs(text, codecs)
+    if kept is None:
+        return False
+    if kept != text:
+        ksr.replace_body(kept, SDP)
+        if at_once:
+            ksr.apply_changes()
+    return True
+
+
+def _description() -> str | None:
+    try:
+        part = session_description(ksr.header("Content-Type"), ksr.body().encode())
+        return None if part is None else part.decode()
+    except UnicodeError:
+        return None
