@@ -121,7 +121,9 @@ async def test_one_branch_is_asked_while_another_rings(world: World) -> None:
     # The phone was not asked: its CSeq is the caller's.
     info = theirs.request("INFO")
     world.sidecar.send(info)
-    assert sequence(await phone.receive("INFO")) == sequence(info)
+    got = await phone.receive("INFO")
+    assert sequence(got) == sequence(info)
+    phone.send(sip.reply(got, "200 OK"))
 
 
 async def test_refusal_after_the_password_is_what_the_caller_is_told(world: World) -> None:
@@ -167,11 +169,12 @@ async def test_stale_nonce_is_replaced_once(world: World) -> None:
 
 
 async def test_another_realm_gets_no_password(world: World) -> None:
-    world.invite("+7495")
+    invite = world.invite("+7495")
     carrier, second = world.gateways
     await ask(carrier, await invited(carrier), "407 Proxy", asks=ASKS.replace("carrier.example", "evil.example"))
     got = await invited(second)
     await refuse(second, got, "603 Decline")
+    assert (await world.refused(invite)).status == 603
     await carrier.expect_silence(0.2)
 
 
@@ -197,12 +200,14 @@ async def test_caller_who_has_gone_makes_us_give_no_password(world: World) -> No
     cancel = await carrier.receive("CANCEL")
     carrier.send(sip.reply(cancel, "200 OK"))
     await ask(carrier, first, "407 Proxy")
-    assert (await world.sidecar.receive(487)).get("CSeq") == invite.get("CSeq")
+    refused = await world.sidecar.receive(487)
+    assert refused.get("CSeq") == invite.get("CSeq")
+    world.sidecar.send(sip.ack_of_failure(invite, refused))
     await carrier.expect_silence(0.3)
 
 
 async def test_caller_s_own_number_is_shown_again(world: World) -> None:
-    world.invite("+7495", caller=CallerHeader("Shown", "+7812"))
+    invite = world.invite("+7495", caller=CallerHeader("Shown", "+7812"))
     carrier = world.gateways[0]
     first = await invited(carrier)
     await ask(carrier, first, "407 Proxy")
@@ -211,3 +216,4 @@ async def test_caller_s_own_number_is_shown_again(world: World) -> None:
     assert again.all("P-Asserted-Identity") == first.all("P-Asserted-Identity")
     assert len(again.all("Record-Route")) == 1
     await refuse(carrier, again, "603 Decline")
+    await world.refused(invite)
