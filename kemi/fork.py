@@ -22,6 +22,7 @@ from kemi.conversion import Kind, Sides, kind_after_refusal, kind_for_callee
 from kemi.edges import Edges
 from kemi.ksr import Route
 from kemi.limits import Limits
+from kemi.outcome import note_ringing, tell
 from kemi.record_route import RecordRoute
 from kemi.refusal import Refused
 from kemi.resting import rest
@@ -209,7 +210,7 @@ class Forks:
 
     def _on_provisional(self, status: int, index: int) -> None:
         if status >= 180:
-            _note_ringing(index, rings=True)
+            note_ringing(index, rings=True)
         if not ksr.has_body():
             return
         if not transaction.early_media:
@@ -219,7 +220,7 @@ class Forks:
             self._media.on_provisional(media)
 
     def _on_success(self, index: int) -> None:
-        _tell(index, "answered")
+        tell(index, "answered")
         nat.name_callee()
         if (branch := transaction.branches.get(index)) is not None:
             plan = transaction.plans[branch.uri]
@@ -244,8 +245,8 @@ class Forks:
             self._challenges.note(index, status)
         else:
             what = "stopped" if status == 487 else "failed" if status in _BY_MACHINES or status >= 500 else "refused"
-            _tell(index, f"{what}: {status} {ksr.reason()[:80]}")
-        _note_ringing(index, rings=False)
+            tell(index, f"{what}: {status} {ksr.reason()[:80]}")
+        note_ringing(index, rings=False)
         if status == 486:
             transaction.is_busy = True
         if transaction.is_anchored and (media := media_of(index)):
@@ -260,7 +261,7 @@ class Forks:
             forget_media(index)
         is_silent = timed_out and not ksr.branch_replied()
         if timed_out:
-            _tell(index, "does not answer SIP" if is_silent else "nobody answered in time")
+            tell(index, "does not answer SIP" if is_silent else "nobody answered in time")
         code = ksr.failure_code()
         # Not by the Request-URI: in a branch's failure route it is that of the first branch, whichever failed.
         uri = transaction.branches[index].uri
@@ -280,7 +281,7 @@ class Forks:
             self._offer_otherwise(uri, plan)
             return
         if code in ASKED_IN:
-            _tell(index, f"failed: {code}, it wants a password")
+            tell(index, f"failed: {code}, it wants a password")
         elif code < (transaction.failure or _NO_CODE):
             transaction.failure = code
         if is_silent and not plan.is_probed:
@@ -364,42 +365,6 @@ def _plan_branches(targets: Sequence[Target], options: ForkOptions) -> None:
                 otherwise=spec.otherwise,
                 via=spec.via,
             )
-
-
-def _note_ringing(index: int, *, rings: bool) -> None:
-    """Keep which branches ring. In the end this tells whether anybody rang in vain."""
-    before = transaction.ringing
-    after = before | {index} if rings else before - {index}
-    if after != before:
-        transaction.ringing = after
-
-
-def _tell(index: int, what: str) -> None:
-    """One line for each branch: who it was, whether it rang, and how it ended."""
-    branch = transaction.branches.get(index)
-    label = transaction.plans[branch.uri].label if branch else ""
-    if branch and label:
-        rang = "rang, " if index in transaction.ringing else ""
-        ksr.log_notice(f"transfer of call {label} at {branch.uri}: {rang}{what}")
-
-
-def outcome() -> tuple[int, str]:
-    """Failure route: the status that tells best how all targets failed, and its reason phrase.
-
-    No answer if anybody rang to the end, else busy if anybody was busy. A 6xx ends everything by itself.
-    """
-    code = ksr.failure_code()
-    if code >= 600:
-        return code, ""
-    if transaction.ringing:
-        return 408, "Request Timeout"
-    if transaction.is_busy:
-        return 486, "Busy Here"
-    if code in ASKED_IN:
-        # Not the caller is asked. tm prefers these to all other refusals, so it has not told us how the others failed.
-        code = transaction.failure or 503
-    # Forwarding rules of the numbers are ignored (A10).
-    return (480, "Temporarily Unavailable") if code < 400 else (code, "")
 
 
 def _relay() -> None:

@@ -19,6 +19,7 @@ from callinteractive.headers import (
 from kemi import fork, ksr
 from kemi.anchor import Anchoring, MediaAnchor
 from kemi.conversion import Kind, Sides
+from kemi.outcome import outcome
 from kemi.refusal import Outcome, Refused
 from kemi.sidecars import Sidecars
 from kemi.transaction import forget_media, media_of, transaction
@@ -124,7 +125,7 @@ class Redirects:
         if ksr.is_cancelled():
             _refuse_cancelled(code)
             return
-        better, reason = fork.outcome()
+        better, reason = outcome()
         if transaction.state:
             self._come_back(ResultHeader(better))
         elif code != better:

@@ -6,6 +6,7 @@ import pytest
 
 from kemi import fork
 from kemi.ksr import Route
+from kemi.outcome import outcome
 from kemi.transaction import transaction
 from tests.unit.kemi.fake_ksr import FakeKsr
 from tests.unit.kemi.test_transfer import FORKS, enter_branch, start
@@ -121,7 +122,7 @@ def test_final_code(ksr: FakeKsr, replies: list[tuple[int, int]], picked: int, t
     for index, status in replies:
         reply(ksr, index, status)
     ksr.results["tm.t_get_status_code"] = picked
-    assert fork.outcome()[0] == (told or [picked])[0]
+    assert outcome()[0] == (told or [picked])[0]
 
 
 def test_each_branch_s_end_is_one_line_of_the_log(ksr: FakeKsr) -> None:
