@@ -32,8 +32,10 @@ PARTS = ("kamailio", "sidecars", "rtpengine", "run")
 class World:
     """``with World(directory) as world``: starts everything, and stops it at the end."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, site: str | None = None) -> None:
+        """`site`: the text of another site.yaml than the benchmark's own."""
         self._directory = directory
+        self.site = (HERE / "site.yaml").read_text() if site is None else site
         self._processes: list[subprocess.Popen[bytes]] = []
         self._stack: subprocess.Popen[bytes] | None = None
 
@@ -57,12 +59,15 @@ class World:
 
     def parts(self) -> dict[str, list[int]]:
         """The process ids of the stack, by part."""
-        started = dict(re.findall(r"(kamailio|sidecar-\d+|rtpengine) is ready \(pid (\d+)\)", self.log))
-        sidecars = [int(pid) for name, pid in started.items() if name.startswith("sidecar")]
+        started = dict(re.findall(r"((?:kamailio|sidecar|rtpengine)[\w.-]*) is ready \(pid (\d+)\)", self.log))
+
+        def of(kind: str) -> list[int]:
+            return [each for name, pid in started.items() if name.startswith(kind) for each in usage.tree(int(pid))]
+
         return {
-            "kamailio": usage.tree(int(started["kamailio"])),
-            "sidecars": sidecars,
-            "rtpengine": usage.tree(int(started["rtpengine"])),
+            "kamailio": of("kamailio"),
+            "sidecars": of("sidecar"),
+            "rtpengine": of("rtpengine"),
             "run": [self._stack.pid] if self._stack else [],
         }
 
@@ -80,8 +85,8 @@ class World:
         """A fresh stack, as `callinteractive run` starts it, logging to a file."""
         if self._stack is not None:
             self._end(self._stack)
-        for name in ("site.yaml", "ivr.yaml"):
-            shutil.copy(HERE / name, self._directory / name)
+        (self._directory / "site.yaml").write_text(self.site)
+        shutil.copy(HERE / "ivr.yaml", self._directory / "ivr.yaml")
         _write_prompt(self._directory / "sounds" / "two-seconds.wav")
         with (self._directory / "stack.log").open("wb") as log:
             self._stack = self._start(
