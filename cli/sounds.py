@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 
 import click
 
 from callinteractive.model import Site
 from cli.files import read_site
+from cli.process import ProcessSpec
 from sidecar.media.conversion import ConversionError
 from sidecar.media.sounds import Progress, SoundLibrary, cache_of_user
 
@@ -38,3 +41,17 @@ def convert(site: Site, site_dir: Path, progress: Progress | None = None) -> Sou
     library = SoundLibrary.load(site_dir / site.sounds, cache_of_user(), progress)
     library.ringback(site.defaults.ringback)
     return library
+
+
+def sounds_spec(site_path: Path) -> ProcessSpec:
+    """This command as a process. It ends when all is converted."""
+
+    async def is_ready() -> bool:
+        return True
+
+    return ProcessSpec(
+        name="sounds",
+        argv=(sys.executable, "-P", "-m", "callinteractive", "sounds", "--site", str(site_path)),
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        ready=is_ready,
+    )

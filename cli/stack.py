@@ -17,6 +17,7 @@ from cli.parts import Parts
 from cli.process import Process, ProcessSpec, StackError, describe_exit
 from cli.rtpengine import rtpengine_spec
 from cli.sidecar import sidecar_spec
+from cli.sounds import sounds_spec
 
 READY_TIMEOUT_S = 30.0
 STOP_GRACE_S = 10.0
@@ -62,10 +63,20 @@ class Stack:
         if problems:
             raise StackError("\n".join(problems))
         await self._start_all(rtpengine_spec(site, self._run_dir, engine) for engine in parts.rtpengines)
+        if parts.rtpengines and not parts.sidecars:
+            await self._convert_sounds()
         await self._start_all(sidecar_spec(site, *paths, sidecar.index, self._log.format) for sidecar in parts.sidecars)
         await self._start_all(
             kamailio_spec(site, *paths, self._dir_of(edge), self._state_dir, edge) for edge in parts.edges
         )
+
+    async def _convert_sounds(self) -> None:
+        """RTPengine plays files of its own host, and no sidecar here makes them."""
+        process = await Process.start(sounds_spec(self._site_path), self._log)
+        try:
+            await process.wait()
+        finally:
+            process.kill()
 
     def _dir_of(self, edge: Edge) -> Path:
         """Where this Kamailio keeps its files."""
