@@ -34,6 +34,7 @@ _UPDATE, _REMOVE, _ALL = 1, 2, 3
 """What they ask for; the last: send me all that you know."""
 _ASKED = "asked"
 """Edges that have been asked for all registrations in the last 5 minutes (kamailio.cfg)."""
+_NEW_S = 300
 PHONE = "X-CI-Phone"
 """The header with the signature over an INVITE's Request-URI."""
 _SIGNED = SIGNED[0]
@@ -61,6 +62,7 @@ class Edges:
     def __init__(self, site: Site, edge: Edge, key: bytes) -> None:
         others = [other for other in site.edges if other.name != edge.name]
         self._own = edge
+        self._since = time.monotonic()
         self._key = key
         self._by_id = {edge_id(other.name): other for other in others}
         self._by_peer = {other.peer: other for other in others if other.peer}
@@ -146,7 +148,8 @@ class Edges:
 
     def _ask_for_all(self, other: Edge, *, now: bool = False) -> None:
         """What was told while the two could not reach each other would be missing for ever."""
-        if other.peer is None or (not now and ksr.count_of(_ASKED, other.name)):
+        is_new = time.monotonic() < self._since + _NEW_S  # Kamailio itself has asked at its start
+        if other.peer is None or (not now and (is_new or ksr.count_of(_ASKED, other.name))):
             return
         ksr.set_count(_ASKED, other.name, 1)
         ksr.tell_peer(_REGISTRATIONS, f"sip:{other.peer}", json.dumps({"action": _ALL}))
