@@ -111,13 +111,16 @@ def _sidecars_of_host(value: Value, first: int, ports: Ports) -> Iterable[Sideca
     return sidecars
 
 
-def read_kamailio(value: Value) -> Kamailio:
+def read_kamailio(value: Value, ports: Ports) -> Kamailio:
     section, default = value.section("workers", "shared_mb", "private_mb", "metrics"), Kamailio()
+    metrics = None if section["metrics"].is_missing else read_address(section["metrics"], _METRICS)
+    if metrics is not None:
+        ports.claim(section["metrics"], "tcp", metrics)
     return Kamailio(
         workers=section["workers"].optional_integer(1, 256),
         shared_mb=section["shared_mb"].integer(default.shared_mb, 32, 65_536),
         private_mb=section["private_mb"].integer(default.private_mb, 8, 1024),
-        metrics=None if section["metrics"].is_missing else read_address(section["metrics"], _METRICS),
+        metrics=metrics,
     )
 
 

@@ -47,7 +47,7 @@ def load_site(text: str, filename: str) -> Site:
         trunks=tuple(trunk for _, trunk in trunks),
         extensions=tuple(extension for _, extension in extensions),
         sidecars=read_sidecars(root["sidecars"], ports),
-        kamailio=read_kamailio(root["kamailio"]),
+        kamailio=read_kamailio(root["kamailio"], ports),
         rtpengines=read_rtpengines(root["rtpengine"], root["rtpengines"], ports),
         sounds=root["sounds"].text("./sounds"),
         defaults=_defaults(root["defaults"]),

@@ -38,7 +38,10 @@ class Lookup:
     def __init__(self, transports: Sequence[str], nameservers: Sequence[tuple[str, int]] = ()) -> None:
         # By TLS only where the URI says so: then the certificate is checked.
         self._plain = [transport for transport in transports if transport != "tls"]
-        self._resolver = dns.asyncresolver.Resolver(configure=not nameservers)
+        try:
+            self._resolver = dns.asyncresolver.Resolver(configure=not nameservers)
+        except dns.resolver.NoResolverConfiguration:  # a host without DNS: there is /etc/hosts
+            self._resolver = dns.asyncresolver.Resolver(configure=False)
         if nameservers:
             self._resolver.nameservers = [host for host, _ in nameservers]
             self._resolver.port = nameservers[0][1]
@@ -82,6 +85,8 @@ class Lookup:
 
     async def _records(self, name: str, kind: str) -> list[tuple[Any, int]]:
         """Records and their time to live; none where there are none. Raises LookupFailed."""
+        if not self._resolver.nameservers:
+            return []
         try:
             answer = await self._resolver.resolve(name, kind, search=False)
         except _NOTHING:
@@ -99,11 +104,15 @@ class Lookup:
 
     async def _at(self, host: str, port: int, transport: str) -> Found:
         """At the host's own addresses. Raises LookupFailed."""
-        four, six = await asyncio.gather(self._records(host, "A"), self._records(host, "AAAA"))
+        failure = LookupFailed(f"there is no host {host}")
+        try:
+            four, six = await asyncio.gather(self._records(host, "A"), self._records(host, "AAAA"))
+        except LookupFailed as error:
+            failure, four, six = error, [], []
         found = [(record.address, ttl) for record, ttl in (*four, *six)]
         found = found or [(address, HOSTS_FILE_TTL_S) for address in await _hosts_file(host.rstrip("."))]
         if not found:
-            raise LookupFailed(f"there is no host {host}")
+            raise failure
         hops = tuple(Hop(0, 0, address, port, transport) for address, _ in found[:MOST_HOPS])
         return Found(hops, min(ttl for _, ttl in found))
 

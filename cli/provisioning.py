@@ -113,8 +113,10 @@ def _keep(file: Path, data: bytes, label: _Label) -> None:
     file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     new = file.with_name(f".{file.name}.{os.getpid()}")
     try:
-        # URLs of web applications may hold secrets.
-        with open(new, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as out:
+        new.unlink(missing_ok=True)
+        # URLs of web applications may hold secrets. And root may fetch into a folder of the service's user: no links.
+        with open(new, "wb", opener=lambda name, flags: os.open(name, flags | os.O_EXCL, 0o600)) as out:
+            _like(file, out.fileno())
             out.write(data + _TRAILER + json.dumps(asdict(label)).encode("ascii") + b"\n")
             out.flush()
             os.fsync(out.fileno())
@@ -123,6 +125,15 @@ def _keep(file: Path, data: bytes, label: _Label) -> None:
         with suppress(OSError):
             new.unlink(missing_ok=True)
         raise
+
+
+def _like(file: Path, descriptor: int) -> None:
+    """Who could read the file before can read the new one: services run as another user than root. Raises OSError."""
+    with suppress(FileNotFoundError):
+        status = file.stat()
+        if os.geteuid() == 0:
+            os.fchown(descriptor, status.st_uid, status.st_gid)
+        os.fchmod(descriptor, status.st_mode & 0o777)
 
 
 def _hash(data: bytes) -> str:

@@ -68,7 +68,7 @@ class Keeper:
             states = TrunkStates(self._site, lambda: self._names, self._ask, _say)
             group.create_task(states.run())
             if address := self._site.kamailio.metrics:
-                group.create_task(serve(states, address))
+                group.create_task(serve(states, address, _say))
 
     async def _keep(self, what: str, find: Callable[[], Awaitable[Found]], put: Callable[[str, Found], None]) -> None:
         while True:

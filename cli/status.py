@@ -144,8 +144,12 @@ async def _calls_of(metrics: Address, session: aiohttp.ClientSession) -> int | N
     """How many calls a sidecar has, by its metrics; None where it does not tell."""
     try:
         async with session.get(f"http://{metrics}/metrics") as response:
-            text = (await response.content.read(MOST_METRICS)).decode("utf-8", "replace")
-        for family in text_string_to_metric_families(text):
+            data = bytearray()
+            async for chunk in response.content.iter_any():
+                data += chunk
+                if len(data) > MOST_METRICS:
+                    return None
+        for family in text_string_to_metric_families(data.decode("utf-8", "replace")):
             for sample in family.samples:
                 if sample.name == "callinteractive_live_calls":
                     return int(sample.value)

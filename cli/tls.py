@@ -29,7 +29,9 @@ def write_config(files: Files, run_dir: Path, *, asks: bool) -> None:
     believed = f'ca_path = "{SYSTEM_CA}"' if files.ca == SYSTEM_CA else f'ca_list = "{files.ca}"'
     accepted = f"[server:default]\n{own}verify_client = {'optional_no_ca' if asks else 'off'}\n{believed}\n"
     opened = f"[client:default]\n{own}verify_certificate = yes\nrequire_certificate = yes\n{believed}\n"
-    (run_dir / CONFIG).write_text(f"{accepted}\n{opened}", encoding="utf-8")
+    new = run_dir / f"{CONFIG}.new"  # on a full disk Kamailio keeps the one that it can start with
+    new.write_text(f"{accepted}\n{opened}", encoding="utf-8")
+    new.replace(run_dir / CONFIG)
 
 
 def reload(files: Files, run_dir: Path, *, asks: bool) -> list[str]:
@@ -37,9 +39,12 @@ def reload(files: Files, run_dir: Path, *, asks: bool) -> list[str]:
 
     Connections go on with the certificate that they began with. After a refusal Kamailio goes on with the old one.
     """
-    if wrong := problems(files):
-        return wrong
-    write_config(files, run_dir, asks=asks)
+    try:
+        if wrong := problems(files):
+            return wrong
+        write_config(files, run_dir, asks=asks)
+    except (OSError, ValueError) as error:  # a file goes while it is read, a date that nobody understands, a full disk
+        return [f"{type(error).__name__}: {error}"]
     command = (locate("kamcmd"), "-s", f"unix:{run_dir.resolve()}/ctl", "tls.reload")
     try:
         done = subprocess.run(command, capture_output=True, timeout=RELOAD_S, check=False, text=True, errors="replace")

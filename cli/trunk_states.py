@@ -83,8 +83,8 @@ class _Collector(Collector):
         yield from (registered, up)
 
 
-async def serve(states: TrunkStates, address: Address) -> None:
-    """Show them at /metrics, for ever. Raises OSError where the port is not free."""
+async def serve(states: TrunkStates, address: Address, say: Callable[[str], None]) -> None:
+    """Show them at /metrics, for ever. Where the port is not free it is told, once, and tried again."""
     registry = CollectorRegistry()
     registry.register(_Collector(states))
 
@@ -96,10 +96,27 @@ async def serve(states: TrunkStates, address: Address) -> None:
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     try:
-        await web.TCPSite(runner, address.host, address.port).start()
+        await _listen(runner, address, say)
         await asyncio.Event().wait()
     finally:
         await runner.cleanup()
+
+
+async def _listen(runner: web.AppRunner, address: Address, say: Callable[[str], None]) -> None:
+    """Names and registrations must not end because another program has this port."""
+    is_told = False
+    while True:
+        site = web.TCPSite(runner, address.host, address.port)
+        try:
+            await site.start()
+        except OSError as error:
+            if not is_told:
+                say(f"WARNING: no metrics at {address}, it is tried again: {error.strerror or error}")
+            is_told = True
+            await site.stop()
+            await asyncio.sleep(PAUSE_S)
+        else:
+            return
 
 
 def registered_in(dump: str) -> dict[str, bool]:

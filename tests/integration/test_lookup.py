@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator
 
+import dns.resolver
 import pytest
 import pytest_asyncio
 
@@ -98,3 +99,23 @@ async def test_unknown_name_and_silent_server_fail_in_time(server: NameServer) -
     server.is_silent = True
     with pytest.raises(LookupFailed):
         await hops("sip:a.example:5060")
+
+
+async def test_the_hosts_file_counts_without_a_name_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A host without DNS can use names too, and the process that looks them up does not die of it."""
+    monkeypatch.setattr(dns.resolver.BaseResolver, "read_resolv_conf", _no_configuration)
+    for uri in ("sip:localhost", "sip:localhost:5060"):
+        found, _ = await Lookup(("udp",)).hops(target_of(uri))
+        assert Hop(0, 0, "127.0.0.1", 5060, "udp") in found
+    with pytest.raises(LookupFailed):
+        await Lookup(("udp",)).hops(target_of("sip:nowhere.invalid"))
+
+
+async def test_the_hosts_file_counts_while_the_name_server_fails(server: NameServer) -> None:
+    server.is_silent = True
+    found, _ = await hops("sip:localhost:5060")
+    assert "127.0.0.1" in {hop.host for hop in found}
+
+
+def _no_configuration(*_arguments: object) -> None:
+    raise dns.resolver.NoResolverConfiguration

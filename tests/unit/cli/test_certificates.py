@@ -181,3 +181,21 @@ def test_reload_tells_why_not(tmp_path: Path) -> None:
 
 def test_reload_of_a_kamailio_that_is_not_there(authority: Authority, pair: Pair, tmp_path: Path) -> None:
     assert "Kamailio refused it" in tls.reload(files(pair, authority), tmp_path, asks=False)[0]
+
+
+def test_a_full_disk_stops_nothing(
+    pair: Pair, authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The supervisor that has noticed new files goes on, and Kamailio's file stays whole."""
+    mine = files(pair, authority)
+    tls.write_config(mine, tmp_path, asks=False)
+    before = (tmp_path / tls.CONFIG).read_text()
+
+    def full(path: Path, *_arguments: object, **_options: object) -> int:
+        path.touch()
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    (reason,) = tls.reload(mine, tmp_path, asks=True)
+    assert "No space left" in reason
+    assert (tmp_path / tls.CONFIG).read_text() == before

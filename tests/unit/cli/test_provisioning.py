@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -102,6 +103,29 @@ def test_it_is_fetched_checked_and_kept(web: WebServer, file: Path, told: list[s
     assert id_in(file) == 145
     assert "in order" in told[-1]
     assert file.stat().st_mode & 0o077 == 0
+
+
+def test_who_could_read_the_file_before_can_read_the_new_one(web: WebServer, file: Path, told: list[str]) -> None:
+    file.parent.mkdir()
+    file.write_text("that of the package")
+    file.chmod(0o640)
+    if os.geteuid() == 0:
+        os.chown(file, 12345, 12346)
+    before = file.stat()
+    assert provide(web.url, file, told.append) == []
+    assert id_in(file) == 145
+    after = file.stat()
+    assert (after.st_mode, after.st_uid, after.st_gid) == (before.st_mode, before.st_uid, before.st_gid)
+
+
+def test_a_link_in_its_place_is_not_followed(web: WebServer, file: Path, told: list[str]) -> None:
+    """Root may fetch into a folder of another user."""
+    file.parent.mkdir()
+    victim = file.parent / "victim"
+    victim.write_text("precious")
+    file.with_name(f".{file.name}.{os.getpid()}").symlink_to(victim)
+    assert provide(web.url, file, told.append) == []
+    assert victim.read_text() == "precious"
 
 
 def test_an_unchanged_one_is_not_sent_again(web: WebServer, file: Path, told: list[str]) -> None:

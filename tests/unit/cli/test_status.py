@@ -88,6 +88,28 @@ async def test_each_part_is_asked() -> None:
     assert (n.name, n.up, n.problem) == ("n", False, "does not answer")
 
 
+async def test_metrics_that_come_in_pieces() -> None:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        for piece in (b"# HELP a_total b\n", b"callinteractive_live", b"_calls 12", b"5.0\n"):
+            await response.write(piece)
+            await asyncio.sleep(0.02)  # so that each comes by itself
+        return response
+
+    app = web.Application()
+    app.router.add_get("/metrics", answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, HOST, 23980).start()
+    try:
+        async with answering(23970, "SIP/2.0 200 OK\r\n\r\n"):
+            parts = await ask_all(load_site(SITE, "site.yaml"))
+    finally:
+        await runner.cleanup()
+    assert parts[2].calls == 125
+
+
 async def test_nobody_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(status, "ANSWER_S", 0.2)
     assert [part.up for part in await ask_all(load_site(SITE, "site.yaml"))] == [False] * 6

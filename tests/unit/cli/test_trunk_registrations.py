@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
 import stat
 from pathlib import Path
 
+import aiohttp
+import pytest
+
 from callinteractive.config import load_site
+from callinteractive.model import Address
 from callinteractive.names import Hop, Names
-from cli import trunk_registrations
-from cli.trunk_states import gateways_in, registered_in
+from cli import trunk_registrations, trunk_states
+from cli.trunk_states import TrunkStates, gateways_in, registered_in
 
 SITE = """
 node: 1
@@ -59,3 +65,36 @@ def test_what_kamailio_tells() -> None:
         " FLAGS: IP\n}}}\n SET: {\n ID: 1\n TARGETS: {\n DEST: {\n URI: sip:c\n FLAGS: AP\n"
     )
     assert gateways_in(listing) == {"sip:a": True, "sip:b": False}
+
+
+async def test_a_taken_port_for_metrics_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same process looks up names and registers. It tells of the port, and has it when it is free."""
+    monkeypatch.setattr(trunk_states, "PAUSE_S", 0.02)
+
+    async def ask(*_command: str) -> str:
+        return ""
+
+    told: list[str] = []
+    states = TrunkStates(load_site(SITE, "site.yaml"), Names, ask, told.append)
+    states.registered["a"] = True
+    with socket.create_server(("127.13.208.1", 23990)):
+        serving = asyncio.create_task(trunk_states.serve(states, Address("127.13.208.1", 23990), told.append))
+        async with asyncio.timeout(5):
+            while not told:
+                await asyncio.sleep(0.01)
+        await asyncio.sleep(0.1)  # several tries: one line
+    assert len(told) == 1
+    assert "no metrics at 127.13.208.1:23990" in told[0]
+    try:
+        async with asyncio.timeout(5), aiohttp.ClientSession() as session:
+            while True:
+                try:
+                    async with session.get("http://127.13.208.1:23990/metrics") as response:
+                        text = await response.text()
+                    break
+                except aiohttp.ClientConnectionError:
+                    await asyncio.sleep(0.02)
+    finally:
+        serving.cancel()
+        await asyncio.gather(serving, return_exceptions=True)
+    assert 'callinteractive_trunk_registered{trunk="a"} 1.0' in text

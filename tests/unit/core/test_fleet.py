@@ -146,6 +146,11 @@ def test_a_port_of_a_host_belongs_to_one(old: str, new: str, first: str, port: s
     assert f"{port} is taken already by {first}: give another port" in findings(FLEET.replace(old, new, 1))
 
 
+def test_the_port_for_the_state_of_trunks_is_its_own():
+    text = FLEET + 'kamailio: {metrics: "10.0.1.1:9171"}\n'
+    assert "tcp 10.0.1.1:9171 is taken already by sidecars[0].metrics_port (line 8)" in findings(text)
+
+
 @pytest.mark.parametrize("host", ["0.0.0.0", "[::]", "[0::0]", "0", "0.0", "000.0.0.0", "0x0", "[::ffff:0.0.0.0]"])
 @pytest.mark.parametrize(
     "text",
