@@ -217,7 +217,8 @@ class Callbacks:
 
     @guarded(log)
     def ksr_reply_route(self) -> None:
-        if self._tls_peers.is_impostor_s_probe():
+        self._names.refresh()  # a worker of TCP may see no requests, and judges certificates by the names
+        if self._tls_peers.is_impostor_s_answer():
             ksr.drop()
             return
         if ksr.has_private_headers():

@@ -42,16 +42,27 @@ class TlsPeers:
         found = {hop.host: name for uri, name in self._gateways.items() for hop in names.hops.get(uri, ())}
         self._names = found | {host_of(uri): name for uri, name in self._gateways.items()}
 
-    def is_impostor_s_probe(self) -> bool:
-        """Of any reply: whether it answers a probe in a carrier's place. If it is the carrier's, that is kept."""
-        if not self._names or ksr.method() != "OPTIONS" or ksr.from_user() != PROBER:
+    def is_impostor_s_answer(self) -> bool:
+        """Of any reply: whether it answers a probe or a registration of ours in a carrier's place.
+
+        If it is the carrier's answer to a probe, that is kept. Nothing else is: anybody can send such a reply.
+        """
+        if not self._names:
+            return False
+        method = ksr.method()
+        if method == "REGISTER":  # an impostor that asks for a password must not get it, nor its digest
+            name = self._names.get(ksr.source()[0]) if ksr.is_over_tls() else None
+            return name is not None and self._is_other_than(name)
+        if method != "OPTIONS" or ksr.from_user() != PROBER:
             return False
         uri = ksr.to_uri()
-        if not is_secure(uri):
+        name = self._name_at(uri)
+        if name is None:
             return False
-        is_impostor = self.is_impostor_s(uri)
-        ksr.set_count(_PROVED, _key(uri), 0 if is_impostor else int(time.time()) + PROVED_S)
-        return is_impostor
+        if self._is_other_than(name):
+            return True
+        ksr.set_count(_PROVED, _key(uri), int(time.time()) + PROVED_S)
+        return False
 
     def is_impostor_s_reply(self) -> bool:
         """Of a reply of a branch: whether it comes in a carrier's place."""
@@ -60,9 +71,15 @@ class TlsPeers:
 
     def is_impostor_s(self, uri: str) -> bool:
         """Whether the reply at hand, to a request that was sent to `uri`, is not from who is meant."""
-        name = self._names.get(host_of(uri)) if self._names and is_secure(without_alias(uri)) else None
-        if name is None:
-            return False
+        name = self._name_at(uri)
+        return name is not None and self._is_other_than(name)
+
+    def _name_at(self, uri: str) -> str | None:
+        """The name in the certificate of the gateway with that URI; None if it is none that we reach by TLS."""
+        return self._names.get(host_of(uri)) if self._names and is_secure(without_alias(uri)) else None
+
+    def _is_other_than(self, name: str) -> bool:
+        """Whether the message at hand is from somebody without a certificate for `name`."""
         names = names_of(ksr.verified_certificate())
         if is_for(name, names):
             return False

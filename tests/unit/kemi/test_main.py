@@ -66,7 +66,7 @@ class Rooms:
             self.sockets,
             self.edges,
         ) = (create_autospec(kind, instance=True) for kind in KINDS)
-        self.tls_peers.is_impostor_s_probe.return_value = False
+        self.tls_peers.is_impostor_s_answer.return_value = False
         self.tls_peers.is_impostor_s_reply.return_value = False
         self.callbacks = Callbacks(
             self.ingress,
@@ -254,9 +254,10 @@ def test_bad_configuration_refuses_to_start(
 
 @pytest.mark.parametrize("is_impostor", [False, True])
 def test_replies_of_an_impostor_are_dropped(rooms: Rooms, ksr: FakeKsr, is_impostor: bool) -> None:
-    rooms.tls_peers.is_impostor_s_probe.return_value = is_impostor
+    rooms.tls_peers.is_impostor_s_answer.return_value = is_impostor
     rooms.tls_peers.is_impostor_s_reply.return_value = is_impostor
     rooms.callbacks.ksr_reply_route(None)
     rooms.callbacks.target_replied(None)
+    rooms.names.refresh.assert_called()  # a certificate is judged by what the names lead to now
     assert len(ksr.called("set_drop")) == 2 * is_impostor
     assert rooms.ingress.on_reply.called is rooms.forks.on_reply.called is not is_impostor

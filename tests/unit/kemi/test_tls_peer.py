@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from callinteractive.config import load_site
+from callinteractive.names import Hop, Names
 from kemi.tls_peer import TOLD_EVERY_S, TlsPeers, has_proved
 from tests.support.certificates import Authority
 from tests.unit.kemi.fake_ksr import FakeKsr
@@ -59,9 +60,9 @@ def test_probes(
     ksr: FakeKsr, peers: TlsPeers, pems: dict[str, str], to: str, name: str, verified: str, is_impostor: bool
 ) -> None:
     answer(ksr, to, pems.get(name, ""), verified)
-    assert peers.is_impostor_s_probe() is is_impostor
+    assert peers.is_impostor_s_answer() is is_impostor
     kept = ksr.called("htable.sht_seti")
-    assert [(table, until > 0) for table, _, until in kept] == ([] if to == PLAIN else [("proved", not is_impostor)])
+    assert [(table, until > 0) for table, _, until in kept] == [("proved", True)] * (to != PLAIN and not is_impostor)
     assert bool(ksr.called("err")) is is_impostor
 
 
@@ -72,21 +73,50 @@ def test_an_impostor_is_told_of_once_in_a_while(
     monkeypatch.setattr("kemi.tls_peer.time.monotonic", lambda: now)
     answer(ksr, NAMED, pems["other.example"])
     for _ in range(3):
-        assert peers.is_impostor_s_probe()
+        assert peers.is_impostor_s_answer()
     assert len(ksr.called("err")) == 1
     assert "is for other.example, not for sip.carrier.example" in ksr.called("err")[0][0]
     now += TOLD_EVERY_S
-    assert peers.is_impostor_s_probe()
+    assert peers.is_impostor_s_answer()
     assert len(ksr.called("err")) == 2
 
 
 def test_other_replies_are_no_probes(ksr: FakeKsr, peers: TlsPeers) -> None:
     answer(ksr, NAMED, method="INVITE")
-    assert not peers.is_impostor_s_probe()
+    assert not peers.is_impostor_s_answer()
     answer(ksr, NAMED)
     ksr.results["kx.get_fuser"] = "somebody"
-    assert not peers.is_impostor_s_probe()
-    assert not TlsPeers(load_site(SITE.partition("trunks")[0], "site.yaml")).is_impostor_s_probe()
+    assert not peers.is_impostor_s_answer()
+    assert not TlsPeers(load_site(SITE.partition("trunks")[0], "site.yaml")).is_impostor_s_answer()
+
+
+def test_what_strangers_send_proves_and_disproves_nothing(ksr: FakeKsr, peers: TlsPeers, pems: dict[str, str]) -> None:
+    """Anybody can write such a reply: it neither takes memory nor keeps calls away from a carrier."""
+    answer(ksr, "sip:a.example;transport=tls", pems["other.example"])
+    assert not peers.is_impostor_s_answer()
+    answer(ksr, NAMED)
+    assert peers.is_impostor_s_answer()
+    assert not ksr.called("htable.sht_seti")
+
+
+@pytest.mark.parametrize(
+    ("source", "name", "is_impostor"),
+    [
+        ("192.0.2.7", "other.example", False),
+        ("192.0.2.7", "sip.carrier.example", True),
+        ("192.0.2.7", "", False),  # not by TLS
+        ("192.0.2.8", "sip.carrier.example", False),
+        ("192.0.2.9", "other.example", True),
+        ("192.0.2.9", "sip.carrier.example", False),
+    ],
+)
+def test_only_the_carrier_may_ask_for_the_password_of_a_registration(
+    ksr: FakeKsr, peers: TlsPeers, pems: dict[str, str], source: str, name: str, is_impostor: bool
+) -> None:
+    peers.learn(Names({NAMED: (Hop(0, 0, "192.0.2.9", 5061, "tls"),)}))
+    answer(ksr, "sip:we@192.0.2.7", pems.get(name, ""), method="REGISTER")
+    ksr.results["kx.get_srcip"] = source
+    assert peers.is_impostor_s_answer() is is_impostor
 
 
 def test_what_a_gateway_has_proved_is_forgotten(ksr: FakeKsr, monkeypatch: pytest.MonkeyPatch) -> None:
