@@ -49,10 +49,12 @@ class Challenges:
             )
             return None
         value = answer(challenge, credentials, "INVITE", uri, secrets.token_hex(8))
-        kept = "".join(line for line in plan.lines.splitlines(keepends=True) if not _is_credentials(line, status))
-        return plan._replace(lines=f"{kept}{_ANSWERED_IN[status]}: {value}\r\n", proofs=plan.proofs + 1)
+        kept = without_credentials(plan.lines, status)  # those of an earlier answer to the same party
+        lines = f"{kept}{_ANSWERED_IN[status]}: {value}\r\n"
+        return plan._replace(lines=lines, proofs=plan.proofs + 1, shift=plan.shift + 1)
 
 
-def _is_credentials(line: str, status: int) -> bool:
-    """Whether it is the line of an earlier answer to the same party."""
-    return line.startswith(f"{_ANSWERED_IN[status]}:")
+def without_credentials(lines: str, *statuses: int) -> str:
+    """The header lines without our answers to challenges of these statuses."""
+    ours = tuple(f"{_ANSWERED_IN[status]}:" for status in statuses)
+    return "".join(f"{line}\r\n" for line in lines.split("\r\n") if line and not line.startswith(ours))

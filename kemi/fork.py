@@ -16,7 +16,7 @@ from callinteractive.identity import Identity
 from callinteractive.model import DEFAULT_IDENTITY, Extension, IdentityHeader, Trunk
 from kemi import cseq, identity, ksr, nat
 from kemi.anchor import CROSSING_S, Anchoring, MediaAnchor
-from kemi.challenge import ASKED_IN, Challenges
+from kemi.challenge import ASKED_IN, Challenges, without_credentials
 from kemi.codecs import limit
 from kemi.conversion import Kind, Sides, kind_after_refusal, kind_for_callee
 from kemi.edges import Edges
@@ -169,7 +169,7 @@ class Forks:
         media = ""
         if plan.is_anchored:
             media = self._media.on_branch(plan.sides, early_media=transaction.early_media, codecs=codecs)
-        transaction.branches[index] = Branch(uri, media, plan.proofs)
+        transaction.branches[index] = Branch(uri, media, plan.shift)
         if plan.is_anchored and not media:
             ksr.drop()  # the callee would learn where the caller's media is
             return
@@ -181,8 +181,8 @@ class Forks:
             ksr.replace_from(plan.from_)
         if plan.lines:
             ksr.append_headers(plan.lines)
-        if plan.proofs:
-            cseq.shift(plan.proofs)
+        if plan.shift:
+            cseq.shift(plan.shift)
         if plan.via:
             ksr.set_destination(plan.via)
         else:
@@ -190,7 +190,7 @@ class Forks:
         if plan.trunk:
             self._limits.begin_out(plan.trunk, index)
         if not plan.is_spiral:
-            self._record_route.on_branch(media, plan.proofs)
+            self._record_route.on_branch(media, plan.shift)
 
     def on_reply(self) -> None:
         """Reply route: who rings, and what the caller may hear of it (A12)."""
@@ -206,6 +206,9 @@ class Forks:
             elif status < 300:
                 self._on_success(index)
             else:
+                if branch:
+                    # Here, since a branch that is refused after another one has answered gets no failure route of tm.
+                    self._limits.end_out(transaction.plans[branch.uri].trunk, index)
                 self._on_refusal(status, index)
 
     def _on_provisional(self, status: int, index: int) -> None:
@@ -293,9 +296,13 @@ class Forks:
 
     @staticmethod
     def _offer_otherwise(uri: str, plan: BranchPlan) -> None:
-        """Try the same peer with another kind of sound. With the same CSeq it would answer 482 (RFC 3261 8.2.2.2)."""
+        """Try the same peer with another kind of sound. With the same CSeq it would answer 482 (RFC 3261 8.2.2.2).
+
+        If it wants a password, it asks again: a nonce that was used once may be too old now (RFC 7616 3.3).
+        """
+        lines = without_credentials(plan.lines, *ASKED_IN)
         transaction.plans[uri] = plan._replace(
-            is_anchored=True, sides=plan.otherwise, otherwise="", proofs=plan.proofs + 1
+            is_anchored=True, sides=plan.otherwise, otherwise="", lines=lines, proofs=0, shift=plan.shift + 1
         )
         transaction.is_anchored = True
         _try(uri)

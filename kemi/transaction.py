@@ -22,8 +22,9 @@ class BranchPlan(NamedTuple):
     goes through RTPengine, which converts `sides`, or `otherwise` if the peer refuses that. `label`: what the log calls
     it, empty where another transaction tells. `tells`: the number that X-CI-Answered names with its 200, empty where
     nobody is told; `is_extension`: it is one of ours. `trunk`: the name of the trunk that it leads to, empty for none;
-    `is_probed`: as there. `proofs`: how often it has been sent again, with credentials or another offer.
-    `via`: another edge, a SIP URI, that it is sent to; empty for none.
+    `is_probed`: as there. `proofs`: how often it has been sent with credentials. `shift`: how often it has been sent
+    again, so that its CSeq is higher than the caller's. `via`: another edge, a SIP URI, that it is sent to; empty for
+    none.
     """
 
     from_: From | None
@@ -36,6 +37,7 @@ class BranchPlan(NamedTuple):
     is_extension: bool = False
     trunk: str = ""
     proofs: int = 0
+    shift: int = 0
     is_probed: bool = True
     sides: str = ""
     otherwise: str = ""

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from callinteractive.config import load_site
 from kemi import fork
 from kemi.ksr import Route
+from kemi.limits import Limits
 from kemi.outcome import outcome
 from kemi.transaction import transaction
 from tests.unit.kemi.fake_ksr import FakeKsr
-from tests.unit.kemi.test_transfer import FORKS, enter_branch, start
+from tests.unit.kemi.test_transfer import FORKS, SITE, enter_branch, start
 
 
 @pytest.mark.parametrize(("timeout_s", "milliseconds"), [(None, 60_000), (7, 7_000)])
@@ -73,6 +77,39 @@ def test_what_a_peer_refuses_is_offered_otherwise(ksr: FakeKsr) -> None:
     assert transaction.branches[1].media.endswith("-ps-late")
     assert transaction.branches[1].shift == 1
     assert fail_branch(ksr, 1, fork.NOT_ACCEPTABLE) == []
+
+
+def test_password_and_another_offer(ksr: FakeKsr) -> None:
+    """A new offer is challenged anew: its nonce is another, and the password counts as not refused yet."""
+    ksr.results["textops.has_body"] = -1
+    [uri, *_] = start(ksr, "+7495")
+    index = 0
+    for status in (407, 407, fork.NOT_ACCEPTABLE, 407):
+        enter_branch(ksr, index, uri)
+        asks = f'Digest realm="r", nonce="{index}"' + (", stale=true" if index == 1 else "")
+        ksr.results["hdr.get_idx"] = lambda _, at, asks=asks: asks if at == 0 else None
+        reply(ksr, index, status)
+        assert fail_branch(ksr, index, status) == [uri]
+        index += 1
+        lines = transaction.plans[uri].lines
+        assert lines.count("Proxy-Authorization: ") == (0 if status == fork.NOT_ACCEPTABLE else 1)
+        assert "\r\n\r\n" not in lines
+    enter_branch(ksr, index, uri)
+    assert transaction.branches[index].shift == index
+    reply(ksr, index, 407)
+    assert fail_branch(ksr, index, 407) == ["sip:+7495@127.0.0.3:5080;transport=tcp"]  # that was wrong
+
+
+def test_branch_that_loses_counts_no_longer(ksr: FakeKsr, monkeypatch: pytest.MonkeyPatch) -> None:
+    """tm runs no failure route for one that is refused after another has answered."""
+    trunk = replace(load_site(SITE, "site.yaml").trunks[0], max_calls_out=2)
+    monkeypatch.setattr(FORKS, "_limits", Limits([trunk]))
+    [uri] = start(ksr, "+7495")
+    enter_branch(ksr, 0, uri)
+    ksr.results["htable.sht_get"] = "out first"
+    reply(ksr, 0, 487)
+    assert ksr.called("htable.sht_dec") == [("counts", "out first")]
+    assert len(ksr.called("htable.sht_rm")) == 1
 
 
 def test_nothing_is_tried_for_a_caller_who_has_gone(ksr: FakeKsr) -> None:
