@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 IpAddress = IPv4Address | IPv6Address
+
+_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*+"', re.DOTALL)
 
 _NAT_INTERIOR = tuple(
     ip_network(text)
@@ -54,21 +57,10 @@ def _uri_of(address: str) -> str:
     """The URI of a name-addr or an addr-spec, whose parameters are the header's (RFC 3261 20)."""
     text = address.strip()
     if text.startswith('"'):
-        end = _end_of_quotes(text)
-        text = text[end + 1 :] if end else ""
+        quoted = _QUOTED.match(text)
+        text = text[quoted.end() :] if quoted else ""
     before, opens, after = text.partition("<")
     return after.partition(">")[0].strip() if opens else before.partition(";")[0].strip()
-
-
-def _end_of_quotes(text: str) -> int:
-    """Where the quotes end that begin at 0; 0 where they do not end."""
-    at = 1
-    while (at := text.find('"', at)) > 0:
-        backslashes = len(text[:at]) - len(text[:at].rstrip("\\"))
-        if backslashes % 2 == 0:
-            return at
-        at += 1
-    return 0
 
 
 def host_of(uri: str) -> str:

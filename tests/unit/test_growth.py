@@ -36,7 +36,7 @@ SHORT_S = 0.002
 MOST_S = 2.0
 
 UNITS = (" ", '"', "\\", "<", "[", "(", ",", ";", "%", "%4", "=", "a=", ";a", ":", "@", "1", "-", "\t", "\r\n", "\n ",
-         ".", "a ", ", <", '"a" <', "&a=", "+", "~", "é", "{", "- ", "l", "d", "i1e", "1:")  # fmt: skip
+         ".", "a ", ", <", '"a" <', "\\\"", "&a=", "+", "~", "é", "{", "- ", "l", "d", "i1e", "1:")  # fmt: skip
 
 Parser = Callable[[str], Any]
 
@@ -76,6 +76,7 @@ PARSERS: dict[str, Parser] = {
     "Route": around("<sip:h;ci=", ">", RECORD_ROUTE.findall),
     "option tag": checks._is_token,
     "Contacts": lambda text: contacts.split_contacts([text]),
+    "a Contact's name": around('"', "", lambda text: contacts.split_contacts([text])),
     "Contact, host": around("sip:", "", contacts.host_of),
     "Contact, parameters": around("sip:h;", "", contacts.parameters_of),
     "SDP, kemi": around(SDP, "", kemi_sdp.screen),
