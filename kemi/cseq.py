@@ -16,14 +16,19 @@ _LONGEST = 100
 
 def shift(by: int) -> None:
     """Change the CSeq of the message at hand; of a request also the INVITE that its RAck names (RFC 3262 7.2)."""
-    number, _, method = ksr.header("CSeq")[:_LONGEST].partition(" ")
+    number, method = _words("CSeq", 2)
     if number.isdecimal():
-        ksr.replace_header("CSeq", f"{int(number) + by} {method.strip()}")
-    if method.strip() == "PRACK" and by > 0:
-        reliable, _, rest = ksr.header("RAck")[:_LONGEST].strip().partition(" ")
-        invite, _, what = rest.strip().partition(" ")
+        ksr.replace_header("CSeq", f"{max(int(number) + by, 0)} {method}")
+    if method == "PRACK" and by > 0:
+        reliable, invite, what = _words("RAck", 3)
         if invite.isdecimal():
-            ksr.replace_header("RAck", f"{reliable} {int(invite) + by} {what.strip()}")
+            ksr.replace_header("RAck", f"{reliable} {int(invite) + by} {what}")
+
+
+def _words(header: str, count: int) -> list[str]:
+    """Of a header, between any blanks and tabs (RFC 3261 25.1 LWS); empty ones where there are not so many."""
+    words = ksr.header(header)[:_LONGEST].split(None, count - 1)
+    return [*words, *[""] * count][:count]
 
 
 def on_in_dialog_request(by: int) -> None:
