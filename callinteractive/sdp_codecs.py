@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 
+from callinteractive.sdp import MAX_SDP
+
 _STATIC = {"0": "pcmu", "3": "gsm", "4": "g723", "8": "pcma", "9": "g722", "13": "cn", "15": "g728", "18": "g729"}
 """RFC 3551 6."""
 _BESIDE = ("telephone-event", "cn")
@@ -16,7 +18,12 @@ _LINE_END = re.compile(r"\r\n|\r|\n")
 
 
 def keep_codecs(sdp: str, codecs: Collection[str]) -> str | None:
-    """The description without other codecs than these, named in lower case. None where a sound would have none left."""
+    """The description without other codecs than these, named in lower case.
+
+    None where a sound would have none left, or where the description is too long.
+    """
+    if len(sdp) > MAX_SDP:
+        return None
     sections: list[list[str]] = [[]]
     for line in filter(None, _LINE_END.split(sdp)):
         if line.startswith("m="):

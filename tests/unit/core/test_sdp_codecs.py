@@ -53,3 +53,8 @@ def test_what_is_no_audio_stays() -> None:
 def test_any_text(text: str) -> None:
     keep_codecs(text, ("pcma",))
     keep_codecs(OFFER + text, ("pcma",))
+
+
+def test_no_description_is_longer_than_rtpengine_takes() -> None:
+    """It would be read once for each branch of a call."""
+    assert keep_codecs("v=0\r\n" + "a=x\r\n" * 4000, ("pcma",)) is None
