@@ -242,7 +242,7 @@ def fetch(url: str, file: Path) -> None:
     CALLINTERACTIVE_IVR_USER and CALLINTERACTIVE_IVR_PASSWORD; with _FILE behind the name, the name of a file with it.
 
     \b
-      callinteractive fetch https://config.example.com/ivr.yaml /var/lib/callinteractive/ivr.yaml
+      callinteractive fetch https://config.example.com/ivr.yaml /etc/callinteractive/ivr.yaml
     """
     from cli import provisioning as command
 

@@ -11,6 +11,7 @@ import os
 import random
 import sys
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -147,6 +148,7 @@ def _transports(edge: Edge) -> list[str]:
 
 
 async def _output_of(command: tuple[str, ...]) -> str:
+    child = None
     try:
         async with asyncio.timeout(COMMAND_S):
             child = await asyncio.create_subprocess_exec(
@@ -155,6 +157,10 @@ async def _output_of(command: tuple[str, ...]) -> str:
             output, _ = await child.communicate()
     except (OSError, TimeoutError) as error:
         return str(error) or "no answer"
+    finally:
+        if child is not None and child.returncode is None:  # Kamailio hangs: it would wait for ever
+            with suppress(ProcessLookupError):
+                child.kill()
     return output.decode(errors="replace")
 
 

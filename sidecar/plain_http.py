@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import aiohappyeyeballs
 import aiohttp
+from aiohappyeyeballs import AddrInfoType
 from aiohttp.http_exceptions import HttpProcessingError
 
 from callinteractive.response import MAX_BODY
@@ -23,6 +24,9 @@ from sidecar.connections import KEEPALIVE_S, MAX_HEAD, Answer, Protocol, TooLarg
 HAPPY_EYEBALLS_S = 0.25
 """RFC 8305 5: how long an address is tried before the next one is too."""
 _DEFAULT_PORT = 80
+RESOLVED_S = 10.0
+"""How long the addresses of a name count, as in aiohttp. A look-up takes one of the process's four threads for them."""
+_MOST_NAMES = 1024
 
 
 class Server(NamedTuple):
@@ -65,6 +69,8 @@ class PlainConnections:
         self._idle: dict[Server, list[tuple[Protocol, float]]] = {}
         """The latest last, with the loop's time at which it is to be closed."""
         self._due: asyncio.TimerHandle | None = None
+        self._addresses: dict[Server, tuple[asyncio.Task[Sequence[AddrInfoType]], float]] = {}
+        """The look-up, and the loop's time until which it counts."""
 
     async def send(
         self,
@@ -85,7 +91,7 @@ class PlainConnections:
         lines.append(f"Content-Length: {len(body)}\r\n\r\n" if body is not None else "\r\n")
         protocol = None if attempt.must_be_new else self._take(server)
         if protocol is None:  # an idle one is an empty queue, and so false
-            protocol = await _connect(server, connect_timeout_s)
+            protocol = await self._connect(server, connect_timeout_s)
         attempt.used = protocol
         try:
             answer = await _exchange(protocol, "".join(lines).encode("ascii") + (body or b""))
@@ -110,6 +116,33 @@ class PlainConnections:
             for protocol, _ in connections:
                 protocol.close()
         self._idle.clear()
+
+    async def _connect(self, server: Server, timeout_s: float) -> Protocol:
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(timeout_s):
+            connected = await aiohappyeyeballs.start_connection(
+                await self._resolve(server), happy_eyeballs_delay=HAPPY_EYEBALLS_S, interleave=1, loop=loop
+            )
+            connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            _, protocol = await loop.create_connection(lambda: Protocol(loop), sock=connected)
+        return protocol
+
+    async def _resolve(self, server: Server) -> Sequence[AddrInfoType]:
+        """Looked up once for all that ask at the same time or soon after. A failure does not count for the next."""
+        loop = asyncio.get_running_loop()
+        known = self._addresses.get(server)
+        if known is None or known[1] <= loop.time():
+            if len(self._addresses) >= _MOST_NAMES:
+                self._addresses.clear()
+            asking = loop.create_task(_look_up(server))
+            asking.add_done_callback(lambda done: self._forget_failed(server, done))
+            known = self._addresses[server] = asking, loop.time() + RESOLVED_S
+        return await asyncio.shield(known[0])
+
+    def _forget_failed(self, server: Server, done: asyncio.Task[Sequence[AddrInfoType]]) -> None:
+        known = self._addresses.get(server)
+        if (done.cancelled() or done.exception() is not None) and known is not None and known[0] is done:
+            del self._addresses[server]
 
     def _take(self, server: Server) -> Protocol | None:
         connections = self._idle.get(server)
@@ -140,16 +173,8 @@ class PlainConnections:
         self._due = None if oldest is None else loop.call_at(oldest, self._close_old)
 
 
-async def _connect(server: Server, timeout_s: float) -> Protocol:
-    loop = asyncio.get_running_loop()
-    async with asyncio.timeout(timeout_s):
-        found = await loop.getaddrinfo(server.host, server.port, type=socket.SOCK_STREAM)
-        connected = await aiohappyeyeballs.start_connection(
-            found, happy_eyeballs_delay=HAPPY_EYEBALLS_S, interleave=1, loop=loop
-        )
-        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        _, protocol = await loop.create_connection(lambda: Protocol(loop), sock=connected)
-    return protocol
+async def _look_up(server: Server) -> Sequence[AddrInfoType]:
+    return await asyncio.get_running_loop().getaddrinfo(server.host, server.port, type=socket.SOCK_STREAM)
 
 
 async def _exchange(protocol: Protocol, request: bytes) -> Answer:

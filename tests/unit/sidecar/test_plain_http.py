@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+from typing import Any
 
 import pytest
 
-from callinteractive.events import Fetched
+from callinteractive.events import Fetched, FetchFailed
 from callinteractive.request import HttpRequest
 from sidecar import plain_http
 from sidecar.plain_http import Server, server_of
@@ -83,3 +85,36 @@ async def test_a_connection_is_kept_for_a_while(monkeypatch: pytest.MonkeyPatch)
         assert not webhook._plain._idle
         await webhook.fetch(HttpRequest("GET", url))
         assert web.connections == 1
+
+
+async def test_a_name_is_looked_up_once_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each look-up takes a thread, and the process has four of them for that."""
+    loop = asyncio.get_running_loop()
+    real, asked, fails = loop.getaddrinfo, [], True
+
+    async def getaddrinfo(host: str, port: int, **options: Any) -> Any:
+        asked.append(host)
+        await asyncio.sleep(0.02)
+        if fails:
+            raise socket.gaierror("no such name")
+        return await real("127.9.0.6", port, **options)
+
+    monkeypatch.setattr(loop, "getaddrinfo", getaddrinfo)
+    monkeypatch.setattr(plain_http, "RESOLVED_S", 0.3)
+    server = await asyncio.start_server(Web().answer, "127.9.0.6", 0)
+    request = HttpRequest("GET", f"http://ivr.example:{server.sockets[0].getsockname()[1]}/")
+    async with server, Webhook() as webhook:
+        assert isinstance(await webhook.fetch(request), FetchFailed)
+        fails = False
+        first = asyncio.create_task(webhook.fetch(request))
+        await asyncio.sleep(0)
+        first.cancel()  # its caller has hung up: the others still get what it has asked for
+        answers = await asyncio.gather(*[webhook.fetch(request) for _ in range(5)])
+        assert answers == [Fetched(200, b"ok", None)] * 5
+        assert len(asked) == 2
+        async with asyncio.timeout(10):
+            while len(asked) == 2:  # it is asked again when the answer is old
+                webhook._plain.close()
+                await webhook.fetch(request)
+                await asyncio.sleep(0.02)
+    assert len(asked) == 3
