@@ -6,7 +6,7 @@ import os
 import sys
 import sysconfig
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -31,6 +31,8 @@ from cli.trunk_registrations import VARIABLE as REGISTERS
 ROOT = Path(__file__).resolve().parents[1]
 ALLOCATOR = "fm"
 """Kamailio's fast one for both. Debian's default is for debugging; it took a sixth of Kamailio's CPU."""
+DISPATCHER_LIST = "dispatcher.list"
+"""Its name in the run directory, as in kamailio.cfg."""
 LOG_ENGINE = "--log-engine=json:M"
 """One escaped line a message, for `cli.partline`: a stranger's line breaks in it begin no new line."""
 
@@ -55,7 +57,7 @@ def kamailio_spec(
     others = [other for other in site.edges if other != edge]
     file = (state_dir or run_dir / "state").resolve() / (edge.name if others else "") / registrations.FILE
     (run_dir / "peers.cfg").write_text(_peers(edge, others), encoding="ascii")
-    (run_dir / "dispatcher.list").write_text(_dispatcher_list(site, edge, read_names(run_dir)), encoding="ascii")
+    _write_dispatcher_list(site, edge, run_dir)
     (run_dir / "rtpengines.cfg").write_text(module_parameters(site.rtpengines), encoding="ascii")
     if trunk_registrations.registers(site, edge):
         trunk_registrations.write(site, site_path.parent, edge, read_names(run_dir), run_dir, os.environ)
@@ -98,8 +100,26 @@ def kamailio_spec(
             **({REGISTERS: trunk_registrations.contact_of(edge)} if trunk_registrations.registers(site, edge) else {}),
         },
         ready=partial(answers_options, edge.udp_address),
-        prepare=partial(registrations.make_ready, file, run_dir) if registrations.are_kept(site) else None,
+        prepare=partial(_before_each_start, site, edge, run_dir, file),
     )
+
+
+def _before_each_start(
+    site: Site, edge: Edge, run_dir: Path, file: Path, tell: Callable[[str], None]
+) -> Mapping[str, str]:
+    """Let Kamailio know what was found out since the last start. Returns more of its environment; raises nothing."""
+    try:
+        _write_dispatcher_list(site, edge, run_dir)
+    except OSError as error:
+        tell(f"{run_dir / DISPATCHER_LIST}: {error.strerror or error}; Kamailio starts with the one that is there")
+    return registrations.make_ready(file, run_dir, tell) if registrations.are_kept(site) else {}
+
+
+def _write_dispatcher_list(site: Site, edge: Edge, run_dir: Path) -> None:
+    """With the addresses behind names that are known by now: `cli.resolve` tells a running Kamailio only of changes."""
+    new = run_dir / f"{DISPATCHER_LIST}.new"
+    new.write_text(_dispatcher_list(site, edge, read_names(run_dir)), encoding="ascii")
+    new.replace(run_dir / DISPATCHER_LIST)
 
 
 def _needs_companion(site: Site, edge: Edge) -> bool:

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from callinteractive.config import load_site
+from callinteractive.names import Hop, Names
+from cli import known_names
 from cli.kamailio import kamailio_spec
 from cli.rtpengine import rtpengine_spec
 from cli.sidecar import sidecar_spec
@@ -34,6 +36,28 @@ def test_spec(tmp_path: Path) -> None:
         "1 sip:127.0.0.7:5071",
         "2 sip:127.0.0.2:5080",
     ]
+
+
+def test_a_start_after_a_crash_knows_what_names_lead_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`cli.resolve` tells Kamailio of changes only, and looks into the same file for what it knows."""
+    site = load_site(SITE.replace("sip:127.0.0.2:5080", "sip:carrier.example"), "site.yaml")
+    spec = kamailio_spec(site, tmp_path / "site.yaml", tmp_path / "ivr.yaml", tmp_path)
+    file = tmp_path / "dispatcher.list"
+    assert "2 sip:" not in file.read_text()
+    known_names.write(tmp_path, Names({"sip:carrier.example": (Hop(0, 0, "192.0.2.1", 5060, "udp"),)}))
+    told: list[str] = []
+    spec.prepared(told.append)
+    assert "2 sip:192.0.2.1:5060\n" in file.read_text()
+    before = file.read_text()
+
+    def full(path: Path, *_arguments: object, **_options: object) -> int:
+        path.touch()
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    spec.prepared(told.append)
+    assert "No space left" in told[-1]
+    assert file.read_text() == before
 
 
 def test_every_pool_of_sidecars_is_a_group_of_its_own(tmp_path: Path) -> None:
