@@ -38,5 +38,6 @@ def _command() -> tuple[str, ...]:
     site, run_dir = os.environ["CALLINTERACTIVE_SITE"], os.environ["CALLINTERACTIVE_RUN_DIR"]
     # It ends with the process that has started it, however that ends.
     wrapper = ("/usr/bin/setpriv", "--pdeathsig", "TERM", "--")
-    resolve = ("-m", "callinteractive", "resolve", "--site", site, "--run-dir", run_dir)
+    # -P: Kamailio's working directory is the operator's, and no module may come from there.
+    resolve = ("-P", "-m", "callinteractive", "resolve", "--site", site, "--run-dir", run_dir)
     return (*wrapper, os.environ["CALLINTERACTIVE_COMPANION"], *resolve)
