@@ -257,7 +257,7 @@ class Forks:
             forget_media(index)
 
     def on_branch_failure(self) -> None:
-        """One branch failed: try the next one for its number, if the fault was not the callee's. Raises Refused."""
+        """One branch failed: try the next one for its number, if the fault was not the callee's."""
         timed_out, index = ksr.branch_timed_out(), ksr.branch_index()
         if timed_out and transaction.is_anchored and (media := media_of(index)):
             self._media.release(media)  # a silent branch has sent no reply that would have done it
@@ -274,14 +274,7 @@ class Forks:
         if ksr.is_cancelled():
             return
         can_go_on = transaction.branches_used < MOST_BRANCHES
-        if plan.trunk and code in ASKED_IN and can_go_on:
-            again = self._challenges.answer(index, code, plan, nat.without_alias(uri))
-            if again:
-                transaction.plans[uri] = again
-                _try(uri)
-                return
-        if code == NOT_ACCEPTABLE and plan.otherwise and self._media.is_there and can_go_on:
-            self._offer_otherwise(uri, plan)
+        if can_go_on and self._goes_again(index, code, uri, plan):
             return
         if code in ASKED_IN:
             tell(index, f"failed: {code}, it wants a password")
@@ -291,11 +284,21 @@ class Forks:
             rest(uri, time.time())
         is_refused = bool(plan.trunk) and (code in ASKED_IN or (code == 403 and plan.proofs > 0))
         if (is_silent or 500 <= code < 600 or is_refused) and plan.next_uri and can_go_on:
-            ksr.set_timers(UNCHANGED, SILENT_MS)
-            _try(plan.next_uri)
+            _try_first(plan.next_uri)
+
+    def _goes_again(self, index: int, code: int, uri: str, plan: BranchPlan) -> bool:
+        """Whether the same peer gets the INVITE again: with a password, or with another offer."""
+        if plan.trunk and code in ASKED_IN:
+            again = self._challenges.answer(index, code, plan, nat.without_alias(uri))
+            if again:
+                transaction.plans[uri] = again
+                return _try(uri)
+        if code == NOT_ACCEPTABLE and plan.otherwise and self._media.is_there:
+            return self._offer_otherwise(uri, plan)
+        return False
 
     @staticmethod
-    def _offer_otherwise(uri: str, plan: BranchPlan) -> None:
+    def _offer_otherwise(uri: str, plan: BranchPlan) -> bool:
         """Try the same peer with another kind of sound. With the same CSeq it would answer 482 (RFC 3261 8.2.2.2).
 
         If it wants a password, it asks again: a nonce that was used once may be too old now (RFC 7616 3.3).
@@ -305,7 +308,7 @@ class Forks:
             is_anchored=True, sides=plan.otherwise, otherwise="", lines=lines, proofs=0, shift=plan.shift + 1
         )
         transaction.is_anchored = True
-        _try(uri)
+        return _try(uri)
 
     def on_all_failed(self) -> None:
         """Failure route: nobody has answered."""
@@ -318,9 +321,17 @@ def _is_behind_nat(uri: str) -> bool:
     return nat.has_alias(uri) and not transaction.plans[uri].trunk
 
 
-def _try(uri: str) -> None:
+def _try(uri: str) -> bool:
+    """Failure route of a branch: send another one. False if it can't be sent. Others may still ring."""
     ksr.set_request_uri(uri)
-    _relay()
+    return _relay()
+
+
+def _try_first(uri: str) -> None:
+    """The first of a number's branches that can be sent, from that one on."""
+    ksr.set_timers(UNCHANGED, SILENT_MS)
+    while uri and not _try(uri):
+        uri = transaction.plans[uri].next_uri
 
 
 def _ring(uris: Sequence[str], timeout_s: int, *, early_media: bool, silent_ms: int = SILENT_MS) -> None:
@@ -333,7 +344,8 @@ def _ring(uris: Sequence[str], timeout_s: int, *, early_media: bool, silent_ms: 
         ksr.append_branch(uri)
     ksr.set_timers(timeout_s * 1000, silent_ms)
     ksr.set_lifetime(timeout_s * 1000)
-    _relay()
+    if not _relay():
+        raise Refused(503, "Service Unavailable")
 
 
 def _plan_branches(targets: Sequence[Target], options: ForkOptions) -> None:
@@ -374,10 +386,9 @@ def _plan_branches(targets: Sequence[Target], options: ForkOptions) -> None:
             )
 
 
-def _relay() -> None:
+def _relay() -> bool:
     ksr.arm_branch(Route.TO_TARGET)
     ksr.arm_reply(Route.TARGET_REPLIED)
     ksr.arm_branch_failure(Route.TARGET_FAILED)
     ksr.arm_failure(Route.TRANSFER_FAILED)
-    if not ksr.relay():
-        raise Refused(503, "Service Unavailable")
+    return ksr.relay()

@@ -64,6 +64,20 @@ def test_failing_trunk(ksr: FakeKsr, code: int, timed_out: bool, replied: bool, 
     assert fail_branch(ksr, 0, 503) == []  # a phone has nobody to stand in
 
 
+def test_what_cannot_be_sent_is_passed_over(ksr: FakeKsr) -> None:
+    """Nobody is answered: others may still ring."""
+    third = '  - {name: third, to: "sip:127.0.0.6:5080"}\nextensions:'
+    phone, external = start(ksr, "306", "+7495", site=SITE.replace("extensions:", third))
+    enter_branch(ksr, 0, phone)
+    enter_branch(ksr, 1, external)
+    sent = iter((-1, 1))
+    ksr.results["tm.t_relay"] = lambda: next(sent)
+    assert fail_branch(ksr, 1, 503) == ["sip:+7495@127.0.0.3:5080;transport=tcp", "sip:+7495@127.0.0.6:5080"]
+    ksr.results["tm.t_relay"] = -1
+    assert fail_branch(ksr, 0, fork.NOT_ACCEPTABLE) == [phone]
+    assert ksr.replies == []
+
+
 def test_what_a_peer_refuses_is_offered_otherwise(ksr: FakeKsr) -> None:
     """Once, with a CSeq one higher (RFC 3261 8.2.2.2): RTPengine converts."""
     ksr.results["textops.has_body"] = -1
