@@ -64,13 +64,13 @@ class Limits:
 
     # --- Calls to a trunk: each branch to it is one, from its INVITE to its failure, or to the end of its call
 
-    def has_room(self, trunk: Trunk) -> bool:
-        """Whether the trunk may get one more call."""
+    def has_room(self, trunk: Trunk, planned: int = 0) -> bool:
+        """Whether the trunk may get one more call, beside those that are `planned` for it but not sent yet."""
         most, name = trunk.max_calls_out, _out(trunk.name)
-        if most is None or ksr.count_of(_COUNTS, name) < most:
+        if most is None or ksr.count_of(_COUNTS, name) + planned < most:
             return True
         self._count_anew(name)
-        return ksr.count_of(_COUNTS, name) < most
+        return ksr.count_of(_COUNTS, name) + planned < most
 
     def begin_out(self, trunk: str, index: int) -> None:
         """Branch route: the INVITE goes to the trunk."""

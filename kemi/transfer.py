@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -147,8 +147,9 @@ class Transfer:
         targets: dict[tuple[str, ...], Target] = {}
         full = None
         for number in dict.fromkeys(numbers):
+            planned = [target[0].trunk for target in targets.values()]
             try:
-                for target in self._targets_of(number, home, facts, caller, anchoring, offered):
+                for target in self._targets_of(number, home, facts, caller, anchoring, offered, planned):
                     targets.setdefault(tuple(spec.uri for spec in target), target)
             except TrunksFull as error:
                 full = error
@@ -158,8 +159,16 @@ class Transfer:
         return list(targets.values())[:MOST_BRANCHES]
 
     def _targets_of(
-        self, number: str, home: Extension, facts: CallFacts, caller: CallerHeader, anchoring: Anchoring, offered: Kind
+        self,
+        number: str,
+        home: Extension,
+        facts: CallFacts,
+        caller: CallerHeader,
+        anchoring: Anchoring,
+        offered: Kind,
+        planned: Sequence[str],
     ) -> list[Target]:
+        """`planned`: the trunks that the numbers before it lead to."""
         extension = self._directory.find_extension(number, home)
         if extension:
             phones = self._phones_of(extension, number, anchoring, offered)
@@ -169,7 +178,7 @@ class Transfer:
         ivr = self._directory.find_ivr(number, home)
         if ivr:
             return [self._ivr_target(number, ivr, facts, caller, anchoring)]
-        specs = self._trunks.branches_to(number, anchoring, offered)
+        specs = self._trunks.branches_to(number, anchoring, offered, planned)
         if not specs:
             ksr.log_notice(
                 f"transfer of call {facts.call_id}: {number}: no route; it is no extension and no IVR, and no trunk "

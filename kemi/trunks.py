@@ -8,7 +8,7 @@ likely we were wrong than that nobody is there. A trunk that has as many calls a
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 from urllib.parse import quote
 
@@ -65,9 +65,14 @@ class Trunks:
         self._trunks = tuple(trunk for trunk in site.trunks if trunk.to)
         self._limits = limits
 
-    def branches_to(self, number: str, anchoring: Anchoring, offered: Kind = Kind.RTP) -> list[BranchSpec]:
-        """What to try one after the other; none where there is no trunk. Raises TrunksFull."""
-        free = [trunk for trunk in self._trunks if self._limits.has_room(trunk)]
+    def branches_to(
+        self, number: str, anchoring: Anchoring, offered: Kind = Kind.RTP, planned: Sequence[str] = ()
+    ) -> list[BranchSpec]:
+        """What to try one after the other; none where there is no trunk. Raises TrunksFull.
+
+        `planned`: the trunks that get the same INVITE for other numbers, at the same time.
+        """
+        free = [trunk for trunk in self._trunks if self._limits.has_room(trunk, planned.count(trunk.name))]
         if self._trunks and not free:
             raise TrunksFull
         able = [trunk for trunk in free if can_offer(trunk.codecs)]

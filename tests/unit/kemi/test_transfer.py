@@ -67,7 +67,7 @@ def start(
     for header in (CallHeader(FACTS), CALLER, TransferHeader(numbers, timeout_s, early_media)):
         ksr.headers[header.NAME] = str(header)
     names = NameFile(loaded, Path())
-    transfer = Transfer(loaded, directory, ways_to, FORKS, Trunks(loaded, Limits(), names), names)
+    transfer = Transfer(loaded, directory, ways_to, FORKS, Trunks(loaded, Limits(loaded.trunks), names), names)
     transfer.start(Anchoring.NEVER, for_caller=False)
     return [uri for (uri,) in ksr.called("seturi") + ksr.called("corex.append_branch_uri")]
 
@@ -91,6 +91,15 @@ def test_all_numbers_ring_at_once_each_target_once(ksr: FakeKsr) -> None:
     uris = start(ksr, "306", "+7495", "307", "000*306", contacts=("sip:a@h", "sip:b@h"))
     assert uris == ["sip:306@127.0.0.4:5090", "sip:+7495@127.0.0.2:5080", "sip:a@h", "sip:b@h"]
     assert len(ksr.called("tm.t_relay")) == 1
+
+
+def test_numbers_of_one_transfer_do_not_overfill_a_trunk(ksr: FakeKsr) -> None:
+    """They are all sent at once, before any of them counts."""
+    ksr.results["htable.sht_get"] = None
+    ksr.results["htable.sht_iterator_next"] = -1
+    site = SITE.replace("name: first,", "name: first, max_calls_out: 2,")
+    uris = start(ksr, "+1", "+2", "+3", "+4", site=site)
+    assert [uri.partition("@")[2][:9] for uri in uris] == ["127.0.0.2", "127.0.0.2", "127.0.0.3", "127.0.0.3"]
 
 
 def test_no_route_is_404(ksr: FakeKsr) -> None:
