@@ -59,9 +59,11 @@ class World:
         return request
 
     async def refused(self, invite: Message, timeout_s: float = 3) -> Message:
-        """The final reply, which must be a failure."""
+        """The INVITE's final reply, which must be a failure. The 200 of an earlier CANCEL may come before it."""
         async with asyncio.timeout(timeout_s):
-            while (final := await self.sidecar.receive(timeout_s=timeout_s)).status < 200:
+            while (final := await self.sidecar.receive(timeout_s=timeout_s)).status < 200 or (
+                final.get("Call-ID") != invite.get("Call-ID")
+            ):
                 pass
         assert final.status >= 300
         self.sidecar.send(sip.ack_of_failure(invite, final))
