@@ -206,9 +206,6 @@ class Forks:
             elif status < 300:
                 self._on_success(index)
             else:
-                if branch:
-                    # Here, since a branch that is refused after another one has answered gets no failure route of tm.
-                    self._limits.end_out(transaction.plans[branch.uri].trunk, index)
                 self._on_refusal(status, index)
 
     def _on_provisional(self, status: int, index: int) -> None:
@@ -233,6 +230,7 @@ class Forks:
                 who = AnsweredHeader(plan.tells, plan.is_extension, source)
                 ksr.append_headers(f"{who.NAME}: {who}\r\n")
             self._limits.answer_out(plan.trunk, index)
+            self._limits.end_losers(index)
             if plan.from_ and transaction.differs_in_from:
                 ksr.keep_replaced_from(plan.from_)
         if not transaction.is_anchored:

@@ -92,6 +92,14 @@ class Limits:
             ksr.forget_count(_CALLS, branch)
             ksr.keep_text(_CALLS, call, f"{ksr.text_of(_CALLS, call)}\n{counted}".strip())
 
+    def end_losers(self, winner: int) -> None:
+        """The others are cancelled now. tm runs no failure route for what ends after the answer."""
+        for index in range(transaction.branches_used if self._most_out else 0):
+            branch = transaction.branches.get(index) if index != winner else None
+            plan = transaction.plans.get(branch.uri) if branch else None
+            if plan:
+                self.end_out(plan.trunk, index)
+
     def on_request_done(self, *, is_refused: bool) -> None:
         """The request route has ended."""
         if self._begun and is_refused:

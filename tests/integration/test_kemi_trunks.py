@@ -10,17 +10,19 @@ import pytest_asyncio
 
 from tests.integration import kemi_support as sip
 from tests.integration.kemi_support import Dialog, Endpoint, RunningKamailio
+from tests.integration.kemi_world import PHONES, World, pick_up, refuse
 from tests.integration.kemi_world import SITE as WORLD_SITE
-from tests.integration.kemi_world import World, pick_up, refuse
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 GATEWAYS = tuple((f"{sip.NET}.{host}", 22080) for host in (33, 34, 35))
+PHONE = PHONES[0]
 FIRST, SECOND, THIRD = (f"sip:{host}:{port}" for host, port in GATEWAYS)
 SITE = WORLD_SITE.partition("trunks:")[0] + f"""
 trunks:
   - {{name: pair, to: ["{FIRST}", "{SECOND}"], number: {{strip: 2, prefix: "+"}}, max_calls_out: 1, options: no}}
   - {{name: last, to: "{THIRD}"}}
+extensions: [{{number: "000*390", id: 390, contact: "sip:390@{PHONE[0]}:{PHONE[1]}"}}]
 sidecars: {{count: 2, host: {sip.SIDECAR}, base_port: 22070}}
 """
 
@@ -90,6 +92,23 @@ async def test_call_that_its_caller_cancels_counts_no_longer(world: World) -> No
     await refuse(first, got, "487 Terminated")
     refused = await world.sidecar.receive(487)
     world.sidecar.send(sip.ack_of_failure(invite, refused))
+    again = world.invite("0049302")
+    await refuse(first, await first.receive("INVITE"))
+    await world.refused(again)
+
+
+async def test_call_that_another_number_takes_counts_no_longer(world: World) -> None:
+    first = world.gateways[0]
+    async with Endpoint.at(*PHONE) as phone:
+        invite = world.invite("0049301", "000*390")
+        rung, got = await phone.receive("INVITE"), await first.receive("INVITE")
+        first.send(sip.reply(got, "180 Ringing", tag="t"))
+        await world.sidecar.receive(180)
+        pick_up(phone, rung)
+        theirs = Dialog.of_caller(world.sidecar, invite, await world.sidecar.receive(200))
+        world.sidecar.send(theirs.request("ACK"))
+        first.send(sip.reply(await first.receive_only("CANCEL"), "200 OK"))
+        await refuse(first, got, "487 Terminated")
     again = world.invite("0049302")
     await refuse(first, await first.receive("INVITE"))
     await world.refused(again)

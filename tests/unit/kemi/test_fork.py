@@ -114,16 +114,19 @@ def test_password_and_another_offer(ksr: FakeKsr) -> None:
     assert fail_branch(ksr, index, 407) == ["sip:+7495@127.0.0.3:5080;transport=tcp"]  # that was wrong
 
 
-def test_branch_that_loses_counts_no_longer(ksr: FakeKsr, monkeypatch: pytest.MonkeyPatch) -> None:
-    """tm runs no failure route for one that is refused after another has answered."""
-    trunk = replace(load_site(SITE, "site.yaml").trunks[0], max_calls_out=2)
+def test_branches_that_lose_count_no_longer(ksr: FakeKsr, monkeypatch: pytest.MonkeyPatch) -> None:
+    """tm runs no failure route for one that ends after another has answered."""
+    trunk = replace(load_site(SITE, "site.yaml").trunks[0], max_calls_out=3)
     monkeypatch.setattr(FORKS, "_limits", Limits([trunk]))
-    [uri] = start(ksr, "+7495")
-    enter_branch(ksr, 0, uri)
-    ksr.results["htable.sht_get"] = "out first"
-    reply(ksr, 0, 487)
-    assert ksr.called("htable.sht_dec") == [("counts", "out first")]
-    assert len(ksr.called("htable.sht_rm")) == 1
+    phone, *external = start(ksr, "306", "+7495", "+7496", "+7497")
+    for index, uri in enumerate((phone, *external)):
+        enter_branch(ksr, index, uri)
+    counted = {key: text for _, key, text in ksr.called("htable.sht_sets")}
+    ksr.results["htable.sht_get"] = lambda _, key: counted.get(key)
+    reply(ksr, 2, 200)
+    ended = [key[-2:] for _, key in ksr.called("htable.sht_rm")]
+    assert ended == [" 2", " 1", " 3"]  # the winner's counts with its call from now on
+    assert ksr.called("htable.sht_dec") == [("counts", "out first")] * 2
 
 
 def test_nothing_is_tried_for_a_caller_who_has_gone(ksr: FakeKsr) -> None:
