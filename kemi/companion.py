@@ -25,10 +25,11 @@ class Companion:
 
     def keep(self) -> None:
         """Start it, if it does not run."""
-        if self._process is not None:
-            status = self._process.poll()
-            if status is None or time.monotonic() < self._started_s + PAUSE_S:
-                return
+        status = self._process.poll() if self._process is not None else None
+        is_running = self._process is not None and status is None
+        if is_running or time.monotonic() < self._started_s + PAUSE_S:
+            return
+        if status is not None:
             ksr.log_warning(f"the process that looks up names and watches trunks has ended ({status}); it starts again")
         self._started_s = time.monotonic()
         self._process = subprocess.Popen(_command(), stdin=subprocess.DEVNULL)
