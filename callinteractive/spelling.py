@@ -110,8 +110,11 @@ def read_source(value: Value) -> IPv4Network | IPv6Network | str | None:
 
 
 def read_sip_uri(value: Value) -> tuple[str | None, str | None]:
-    """The URI and its host. `sips:` becomes `transport=tls`: it would promise TLS all the way to the other end, which
-    nobody can keep who answers for another (RFC 5630 3.1.3)."""
+    """The URI and its host.
+
+    `sips:` becomes `transport=tls`: it would promise TLS on every hop, also on those behind the next one, which we
+    can't know (RFC 5630 3.1.3).
+    """
     uri = value.optional_text()
     if uri is None:
         return None, None
