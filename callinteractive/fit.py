@@ -13,11 +13,12 @@ def misfits(site: Site) -> Iterator[tuple[str, str]]:
     """Keys of site.yaml and what is wrong with them together."""
     phones_register = any(extension.password for extension in site.extensions)
     for edge in site.edges:
-        if phones_register and len(site.edges) > 1 and edge.peer is None:
+        if phones_register and len(site.edges) > 1 and edge.peer is None and site.database is None:
             yield (
                 "edges",
                 f"edge {edge.name!r} needs a peer, a UDP address for the registrations of the other edges: "
-                'peer: "10.0.0.11:5066"; without it a phone is found only where it has registered',
+                'peer: "10.0.0.11:5066"; without it a phone is found only where it has registered '
+                "(or give them a common database: registrations.database)",
             )
         yield from _unreachable(site, edge)
 

@@ -8,6 +8,7 @@ from ipaddress import IPv4Network, IPv6Network
 from typing import Literal
 
 from callinteractive.actions import Context
+from callinteractive.database import Database
 from callinteractive.fleet import (
     Address,
     Edge,
@@ -212,6 +213,8 @@ class Site:
     defaults: Defaults = Defaults()
     keeps_registrations: bool = True
     """Whether registrations of phones outlive Kamailio."""
+    database: Database | None = None
+    """The server that keeps them for all edges; None: each edge keeps its own."""
     internal_calls: bool = True
     """Whether an extension may call another one by its number (C8)."""
     web_origins: tuple[str, ...] = ()

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
+
+from callinteractive.database import Database
+from callinteractive.database import parse as parse_database
 from callinteractive.document import Document, Value
 from callinteractive.fit import misfits
 from callinteractive.fleet_file import read_edges, read_kamailio, read_rtpengines, read_sidecars
 from callinteractive.loading import without_collection
-from callinteractive.model import Defaults, Site
+from callinteractive.model import Defaults, Edge, Site
 from callinteractive.overlap import Ports
 from callinteractive.party_file import read_extension, read_trunk
 from callinteractive.spelling import check_origin, check_unique, read_sound
@@ -41,9 +46,11 @@ def load_site(text: str, filename: str) -> Site:
     ports = Ports()
     trunks = [(item, read_trunk(item)) for item in root["trunks"].items()]
     extensions = [(item, read_extension(item)) for item in root["extensions"].items()]
+    edges = with_tls(root["tls"], read_tls(root["tls"]), read_edges(root["sip"], root["edges"], ports))
+    keeps, database = _registrations(root["registrations"])
     site = Site(
         node=root["node"].integer(None, 0, 2**63),
-        edges=with_tls(root["tls"], read_tls(root["tls"]), read_edges(root["sip"], root["edges"], ports)),
+        edges=_without_peers(edges) if database else edges,
         trunks=tuple(trunk for _, trunk in trunks),
         extensions=tuple(extension for _, extension in extensions),
         sidecars=read_sidecars(root["sidecars"], ports),
@@ -53,7 +60,8 @@ def load_site(text: str, filename: str) -> Site:
         defaults=_defaults(root["defaults"]),
         internal_calls=root["internal_calls"].boolean(True),
         refer=root["refer"].boolean(True),
-        keeps_registrations=_keeps_registrations(root["registrations"]),
+        keeps_registrations=keeps,
+        database=database,
         web_origins=tuple(item.checked(check_origin) for item in root["web_origins"].items()),
     )
     for item, trunk in trunks:
@@ -74,8 +82,22 @@ def load_site(text: str, filename: str) -> Site:
     return site
 
 
-def _keeps_registrations(value: Value) -> bool:
-    return value.section("database")["database"].choice("sqlite", ("sqlite", "none")) == "sqlite"
+def _registrations(value: Value) -> tuple[bool, Database | None]:
+    """Whether they are kept, and the server that keeps them for all edges."""
+    chosen = value.section("database")["database"]
+    text = chosen.text("sqlite")
+    if text in ("sqlite", "none"):
+        return text == "sqlite", None
+    try:
+        return True, parse_database(text)
+    except ValueError as error:
+        chosen.wrong(str(error))
+        return True, None
+
+
+def _without_peers(edges: Iterable[Edge]) -> tuple[Edge, ...]:
+    """What peers tell each other, the database that they share knows already."""
+    return tuple(replace(edge, peer=None) for edge in edges)
 
 
 def _defaults(value: Value) -> Defaults:

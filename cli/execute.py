@@ -21,7 +21,7 @@ from cli.files import read_ivr_file, read_site
 from cli.kamailio import certificate_problems, kamailio_spec
 from cli.key import missing_key
 from cli.parts import Parts, WhichError, find_edge, find_rtpengine
-from cli.process import PROBE_PAUSE_S, PROBE_TIMEOUT_S
+from cli.process import PROBE_PAUSE_S, PROBE_TIMEOUT_S, StackError
 from cli.registrations import state_dir_of
 from cli.rtpengine import rtpengine_spec
 from sidecar import systemd
@@ -60,7 +60,11 @@ def run(
         spec = kamailio_spec(site, site_path, ivr_path, run_dir, state_dir_of(site_path, state_dir), edge)
     else:
         spec = rtpengine_spec(site, run_dir, engine)
-    env = spec.prepared(partial(click.echo, err=True))
+    try:
+        env = spec.prepared(partial(click.echo, err=True))
+    except StackError as error:
+        click.echo(str(error), err=True)
+        return 1
     if systemd.is_listening():
         _watch_beside(os.getpid(), spec.ready)
     os.chdir(spec.cwd or run_dir)

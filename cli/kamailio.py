@@ -18,7 +18,7 @@ from callinteractive.keys import VARIABLE
 from callinteractive.media_sets import module_parameters
 from callinteractive.model import Edge, Sidecar, Site, pools_of
 from callinteractive.names import Names, has_names, named_uris
-from cli import certificates, registrations, tls, trunk_registrations, versions
+from cli import certificates, redis, registrations, tls, trunk_registrations, versions
 from cli.key import shared_key
 from cli.known_names import probed
 from cli.known_names import read as read_names
@@ -90,6 +90,7 @@ def kamailio_spec(
             # Only where it is needed: without it the module that talks to RTPengine isn't even loaded.
             **({"CALLINTERACTIVE_ANCHORING": "1"} if site.anchors_media else {}),
             **({"CALLINTERACTIVE_PEERS": "1"} if edge.peer and others else {}),
+            **({"CALLINTERACTIVE_SHARED": "1"} if others and (edge.peer or site.database) else {}),
             **({"CALLINTERACTIVE_TLS": "1"} if files else {}),
             **({"CALLINTERACTIVE_WEBSOCKET": "1"} if site.has_websockets else {}),
             # Kept in the environment of a service, it lets dialogs outlive a restart of Kamailio.
@@ -107,12 +108,17 @@ def kamailio_spec(
 def _before_each_start(
     site: Site, edge: Edge, run_dir: Path, file: Path, tell: Callable[[str], None]
 ) -> Mapping[str, str]:
-    """Let Kamailio know what was found out since the last start. Returns more of its environment; raises nothing."""
+    """Let Kamailio know what was found out since the last start. Returns more of its environment.
+
+    Raises StackError where the database of the registrations can't be used.
+    """
     try:
         _write_dispatcher_list(site, edge, run_dir)
     except OSError as error:
         tell(f"{run_dir / DISPATCHER_LIST}: {error.strerror or error}; Kamailio starts with the one that is there")
-    return registrations.make_ready(file, run_dir, tell) if registrations.are_kept(site) else {}
+    if not registrations.are_kept(site):
+        return {}
+    return redis.make_ready(site.database) if site.database else registrations.make_ready(file, run_dir, tell)
 
 
 def _write_dispatcher_list(site: Site, edge: Edge, run_dir: Path) -> None:

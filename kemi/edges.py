@@ -1,9 +1,9 @@
 """The other edges of the fleet: what they tell us about their phones, and calls to phones that only they can reach.
 
-Every edge knows all registrations: Kamailio's DMQ sends them from peer address to peer address. A phone behind NAT, or
-one with a connection, takes calls only from the edge that it has registered at. So another edge sends the INVITE
-there, with the phone's address as Request-URI and with a signature by the key that all edges share. That edge sends it
-to the phone and nowhere else, so nothing can loop.
+Every edge knows all registrations: Kamailio's DMQ sends them from peer address to peer address, or all edges ask one
+database. A phone behind NAT, or one with a connection, takes calls only from the edge that it has registered at. So
+another edge sends the INVITE there, with the phone's address as Request-URI and with a signature by the key that all
+edges share. That edge sends it to the phone and nowhere else, so nothing can loop.
 """
 
 from __future__ import annotations
@@ -138,7 +138,9 @@ class Edges:
         if other is None:
             return
         if ksr.is_alive(EDGES, uri):
-            ksr.log_warning(f"edge {other.name} answers again: its registrations are asked for")
+            ksr.log_warning(
+                f"edge {other.name} answers again" + (": its registrations are asked for" if other.peer else "")
+            )
             self._ask_for_all(other, now=True)
         else:
             ksr.log_warning(

@@ -63,13 +63,12 @@ class Registrar:
             ksr.ping_contacts()
         ksr.save_contacts(TABLE, address_of_record(extension.number))
 
-    @staticmethod
-    def on_websocket_closed(connection: int) -> None:
+    def on_websocket_closed(self, connection: int) -> None:
         """A browser that has gone without a word is not rung, and takes no place among the phones of its extension."""
         if of := ksr.text_of(_BROWSERS, str(connection)):
             ksr.forget_count(_BROWSERS, str(connection))
             for binding in ksr.bindings_of(TABLE, of):
-                if binding.connection == connection:
+                if binding.connection == connection and not self._edges.is_elsewhere(binding):
                     ksr.forget_binding(TABLE, of, binding)
 
     def find_caller(self, *, may_be_trunk: bool = False) -> Extension:

@@ -41,8 +41,9 @@ sidecars: {{count: 2, host: {sip.SIDECAR}, base_port: 22070}}
 class Fleet:
     """Two edges and the sidecars' sockets. An edge can be killed and started again: it keeps its folder."""
 
-    def __init__(self, folder: Path, sidecars: list[Endpoint]) -> None:
+    def __init__(self, folder: Path, sidecars: list[Endpoint], site: str = SITE) -> None:
         self._folder = folder
+        self._site = site
         self.sidecar = sidecars[0]
         self._running: dict[str, tuple[AsyncExitStack, RunningKamailio]] = {}
 
@@ -50,7 +51,7 @@ class Fleet:
         for name in names:
             stack = AsyncExitStack()
             (folder := self._folder / name).mkdir(exist_ok=True)
-            entered = sip.running_kamailio(folder, SITE, edge=name, CALLINTERACTIVE_KEY=KEY)
+            entered = sip.running_kamailio(folder, self._site, edge=name, CALLINTERACTIVE_KEY=KEY)
             self._running[name] = stack, await stack.enter_async_context(entered)
 
     async def kill(self, *names: str) -> None:

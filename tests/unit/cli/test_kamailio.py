@@ -153,6 +153,22 @@ def test_each_edge_is_started_as_itself_and_knows_all_sidecars(tmp_path: Path) -
     ]
 
 
+def test_edges_with_a_common_database_tell_each_other_nothing(tmp_path: Path) -> None:
+    """Its password is given only when Kamailio is started, and in no argument."""
+    phones = 'extensions: [{number: "0*1", id: 1, password: secret}]\n'
+    shared = FLEET.replace('"udp:127.0.0.12:5060"]}', '"udp:127.0.0.12:5060"], peer: "127.0.0.12:5066"}')
+    more = f'{phones}registrations: {{database: "redis://:hush@127.0.0.20:6379/0"}}\n'
+    site, path = load_site(shared + more, "site.yaml"), tmp_path / "x.yaml"
+    spec = kamailio_spec(site, path, path, tmp_path, edge=site.edges[1])
+    assert spec.prepare is not None
+    assert "hush" not in repr(spec)
+    assert spec.env["CALLINTERACTIVE_SHARED"] == "1"
+    assert "CALLINTERACTIVE_PEERS" not in spec.env
+    assert "127.0.0.12:5066" not in " ".join(spec.argv)
+    alone = kamailio_spec(load_site(SITE, "site.yaml"), path, path, tmp_path)
+    assert "CALLINTERACTIVE_SHARED" not in alone.env
+
+
 def test_each_rtpengine_is_started_as_itself(tmp_path: Path) -> None:
     site = load_site(FLEET, "site.yaml")
     a, b = (rtpengine_spec(site, tmp_path, engine) for engine in site.rtpengines)

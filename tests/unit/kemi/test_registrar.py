@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from callinteractive.config import load_ivr_file, load_site
+from callinteractive.edge import edge_id
 from callinteractive.numbers import Directory
-from kemi.edges import Way
+from kemi.edges import Edges, Way
 from kemi.refusal import Answered
 from kemi.registrar import REALM, Registrar
 from tests.unit.kemi.fake_ksr import FakeKsr
@@ -17,6 +18,7 @@ from tests.unit.kemi.test_transfer import ALONE, SITE
 
 NAMES = ("addr", "received", "ruid")
 BROWSER = "sip:abc@df7jal23ls0d.invalid;transport=ws"
+EDGES = 'node: 1\nedges: [{name: a, listen: ["udp:10.0.0.1:5060"]}, {name: b, listen: ["udp:10.0.0.2:5060"]}]'
 DIRECTORY = Directory(load_site(SITE, "site.yaml"), load_ivr_file(IVR, "ivr.yaml"))
 
 
@@ -236,6 +238,17 @@ def test_a_browser_that_has_gone_is_forgotten(ksr: FakeKsr) -> None:
     Registrar(DIRECTORY, ALONE).on_websocket_closed(7)
     gone = ("location", "sip:000*307@callinteractive", "id-7")
     assert ksr.called("registrar.unregister_ruid") == [gone]
+
+
+def test_a_browser_of_another_edge_is_not_forgotten(ksr: FakeKsr) -> None:
+    """Edges number their connections alike."""
+    site = load_site(EDGES, "site.yaml")
+    ksr.results["pv.get"] = (bound(7) | {"$(ulc(ci=>server_id)[0])": edge_id("b")}).get
+    ksr.results["htable.sht_get"] = "sip:000*307@callinteractive"
+    Registrar(DIRECTORY, Edges(site, site.edges[0], b"key")).on_websocket_closed(7)
+    assert not ksr.called("registrar.unregister_ruid")
+    Registrar(DIRECTORY, Edges(site, site.edges[1], b"key")).on_websocket_closed(7)
+    assert ksr.called("registrar.unregister_ruid")
 
 
 def test_a_websocket_without_a_registration_ends(ksr: FakeKsr) -> None:

@@ -1,0 +1,44 @@
+"""The database that several edges share for registrations: how site.yaml names it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+EXAMPLE = "redis://:password@10.0.0.20:6379/0"
+_URL = re.compile(
+    r"redis://(?::([0-9A-Za-z._~+=-]{1,128})@)?([0-9A-Za-z.-]{1,253}):([0-9]{1,5})/([0-9]{1,4})", re.ASCII
+)
+"""Kamailio decodes nothing in it, and neither a password nor a host may have what ends the one or the other."""
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """A Redis server. Only `url` shows the password."""
+
+    host: str
+    port: int
+    number: int
+    password: str = field(default="", repr=False)
+
+    def __str__(self) -> str:
+        return f"redis://{self.host}:{self.port}/{self.number}"
+
+    @property
+    def url(self) -> str:
+        """As Kamailio takes it."""
+        secret = f":{self.password}@" if self.password else ""
+        return f"redis://{secret}{self.host}:{self.port}/{self.number}"
+
+
+def parse(text: str) -> Database:
+    """Raises ValueError, whose text does not show `text`: there may be a password in it."""
+    if text.lower().startswith(("postgres", "mysql")):
+        raise ValueError("is not supported: use redis, or sqlite")
+    match = _URL.fullmatch(text)
+    if match is None or not 1 <= int(match[3]) <= 65535:
+        raise ValueError(
+            f'must be sqlite, none, or like "{EXAMPLE}": a name or an IPv4 address, the port and the number of the '
+            "database; without a user, and the password of letters, digits and . _ ~ + = - only"
+        )
+    return Database(match[2], int(match[3]), int(match[4]), match[1] or "")
