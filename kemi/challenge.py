@@ -26,8 +26,9 @@ class Challenges:
 
     @staticmethod
     def note(index: int, status: int) -> None:
-        """Reply route of a branch: keep what a 401 or 407 asks."""
-        transaction.challenges[index] = "\n".join(ksr.headers(ASKED_IN[status]))
+        """Reply route of a branch: keep what a 401 or 407 asks, each in one line (RFC 3261 7.3.1)."""
+        values = [value.replace("\r", " ").replace("\n", " ") for value in ksr.headers(ASKED_IN[status])]
+        transaction.challenges[index] = "\n".join(values)
 
     def answer(self, index: int, status: int, plan: BranchPlan, uri: str) -> BranchPlan | None:
         """The plan for sending the branch again; None where that is of no use. `uri` is what its peer was sent."""

@@ -126,6 +126,17 @@ async def test_one_branch_is_asked_while_another_rings(world: World) -> None:
     phone.send(sip.reply(got, "200 OK"))
 
 
+async def test_challenge_may_go_on_in_the_next_line(world: World) -> None:
+    """RFC 3261 7.3.1."""
+    invite = world.invite("+7495")
+    carrier = world.gateways[0]
+    await ask(carrier, await invited(carrier), "407 Proxy", asks=ASKS.replace(", ", ",\r\n  "))
+    again = await invited(carrier)
+    assert is_right(again, "Proxy-Authorization", "n1")
+    await refuse(carrier, again)
+    assert (await world.refused(invite)).status == 486
+
+
 async def test_refusal_after_the_password_is_what_the_caller_is_told(world: World) -> None:
     invite = world.invite("+7495")
     carrier = world.gateways[0]

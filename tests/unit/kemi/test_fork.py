@@ -114,6 +114,16 @@ def test_password_and_another_offer(ksr: FakeKsr) -> None:
     assert fail_branch(ksr, index, 407) == ["sip:+7495@127.0.0.3:5080;transport=tcp"]  # that was wrong
 
 
+def test_challenge_that_goes_on_in_the_next_line(ksr: FakeKsr) -> None:
+    """RFC 3261 7.3.1."""
+    [uri, *_] = start(ksr, "+7495")
+    enter_branch(ksr, 0, uri)
+    ksr.results["hdr.get_idx"] = lambda _, at: 'Digest realm="r",\r\n\tnonce="n"' if at == 0 else None
+    reply(ksr, 0, 401)
+    assert fail_branch(ksr, 0, 401) == [uri]
+    assert 'Authorization: Digest username="we", realm="r", nonce="n"' in transaction.plans[uri].lines
+
+
 def test_branches_that_lose_count_no_longer(ksr: FakeKsr, monkeypatch: pytest.MonkeyPatch) -> None:
     """tm runs no failure route for one that ends after another has answered."""
     trunk = replace(load_site(SITE, "site.yaml").trunks[0], max_calls_out=3)
