@@ -13,8 +13,10 @@ import pytest_asyncio
 from tests.e2e.conftest import _worker
 from tests.e2e.transfers import FIRST, REGISTERED, both_hear, transfer
 from tests.support.baresip import SPEAKS_HZ, Baresip
+from tests.support.browser import SPEAKS_HZ as BROWSER_SPEAKS_HZ
+from tests.support.browser import Browser
 from tests.support.callee import Callee
-from tests.support.fleet import CARRIER_PORT, PHONE_PORT, Fleet
+from tests.support.fleet import CARRIER_PORT, PHONE_PORT, WEBSOCKET_PORT, Fleet
 from tests.support.hosts import can_be_made
 from tests.support.nat import LAN, phone_behind_nat
 from tests.support.phone import Phone
@@ -24,6 +26,7 @@ pytestmark = pytest.mark.skipif(not can_be_made(), reason="hosts need root and i
 
 WEB_PORT = 8080
 NEW_CALLS_GO_ON_S = 1.0
+BROWSER = "000*309"
 MENU, TRANSFER, ROUTED = "000*102", "000*110", "000*111"
 MENU_HZ = 440
 IVRS = """\
@@ -155,6 +158,31 @@ async def test_a_phone_behind_nat_is_rung_through_both_edges(fleet: Fleet, web: 
                 await phone.sound.hear_tone(SPEAKS_HZ)
                 await phone.hang_up()
                 await softphone.call_ended(nth=nth)
+
+
+async def test_a_browser_calls_and_is_rung_through_the_other_edge(fleet: Fleet, web: FakeWebApp, caller: str) -> None:
+    host, _ = fleet.edge_a
+    async with (
+        Browser() as browser,
+        browser.phone(BROWSER, "secret", f"ws://{host}:{WEBSOCKET_PORT}", host) as softphone,
+    ):
+        await softphone.registers()
+        await softphone.dials(MENU)
+        await softphone.connected()
+        await softphone.hears_tone(MENU_HZ)
+        await softphone.presses("1")
+        assert (await web.request(BROWSER)).query["is"] == "1"
+        await softphone.call_ended()
+        for edge in (fleet.edge_a, fleet.edge_b):
+            web.on(caller, transfer(BROWSER))
+            async with call(fleet, edge, TRANSFER, caller) as phone:
+                await phone.answered()
+                await softphone.rings()
+                await softphone.picks_up()
+                await softphone.connected()
+                await phone.sound.hear_tone(BROWSER_SPEAKS_HZ)
+                await phone.hang_up()
+                await softphone.call_ended()
 
 
 async def test_status_names_what_is_down(fleet: Fleet) -> None:

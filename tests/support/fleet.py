@@ -26,10 +26,10 @@ SITE = """\
 node: 3584705175
 edges:
   - name: edge-a
-    listen: ["udp:{lan}.11:5060", "udp:{wan}.11:5060", "tcp:{wan}.11:5060"]
+    listen: ["udp:{lan}.11:5060", "udp:{wan}.11:5060", "tcp:{wan}.11:5060", "ws:{wan}.11:8080"]
     peer: "{lan}.11:5066"
   - name: edge-b
-    listen: ["udp:{lan}.12:5060", "udp:{wan}.12:5060", "tcp:{wan}.12:5060"]
+    listen: ["udp:{lan}.12:5060", "udp:{wan}.12:5060", "tcp:{wan}.12:5060", "ws:{wan}.12:8080"]
     peer: "{lan}.12:5066"
 sidecars:
   - {{host: {lan}.21, count: 1}}
@@ -42,9 +42,10 @@ trunks:
 extensions:
   - {{number: "000*306", id: 134, contact: "sip:306@{wan}.3:{phone_port}"}}
   - {{number: "000*308", id: 136, password: secret}}
+  - {{number: "000*309", id: 137, password: secret}}
 sounds: ./sounds
 """
-CARRIER_PORT, PHONE_PORT = 5061, 5062
+CARRIER_PORT, PHONE_PORT, WEBSOCKET_PORT = 5061, 5062, 8080
 
 
 class Part:
