@@ -84,6 +84,10 @@ class Trunks:
         usable = alive or [gateway for gateway in gateways if not is_secure(gateway.probed)]
         if gateways and not usable:
             raise NoneProved
+        # Two trunks may be two accounts at one gateway. A branch is known by its URI: the first trunk gets the call.
+        by_uri: dict[str, Gateway] = {}
+        for gateway in usable:
+            by_uri.setdefault(gateway.uri, gateway)
         return [
             converting(
                 BranchSpec(
@@ -93,7 +97,7 @@ class Trunks:
                 anchoring,
                 offered,
             )
-            for trunk, uri, _ in usable
+            for trunk, uri, _ in by_uri.values()
         ]
 
     def _gateways_of(self, trunk: Trunk, number: str) -> list[Gateway]:

@@ -22,6 +22,7 @@ from kemi.limits import Limits
 from kemi.names import NameFile
 from kemi.places import Places
 from kemi.record_route import RecordRoute
+from kemi.transaction import transaction
 from kemi.transfer import Transfer
 from kemi.trunks import Trunks
 from tests.unit.kemi.fake_ksr import FakeKsr
@@ -100,6 +101,15 @@ def test_numbers_of_one_transfer_do_not_overfill_a_trunk(ksr: FakeKsr) -> None:
     site = SITE.replace("name: first,", "name: first, max_calls_out: 2,")
     uris = start(ksr, "+1", "+2", "+3", "+4", site=site)
     assert [uri.partition("@")[2][:9] for uri in uris] == ["127.0.0.2", "127.0.0.2", "127.0.0.3", "127.0.0.3"]
+
+
+def test_of_two_accounts_at_one_gateway_the_first_gets_the_call(ksr: FakeKsr) -> None:
+    ksr.results["htable.sht_get"] = None
+    twin = '  - {name: twin, to: "sip:127.0.0.2:5080", max_calls_out: 1}\nextensions:'
+    [uri] = start(ksr, "+7495", site=SITE.replace("extensions:", twin))
+    plan = transaction.plans[uri]
+    assert (plan.trunk, plan.next_uri) == ("first", "sip:+7495@127.0.0.3:5080;transport=tcp")
+    assert transaction.plans[plan.next_uri].next_uri == ""
 
 
 def test_no_route_is_404(ksr: FakeKsr) -> None:
