@@ -35,10 +35,10 @@ watch: setup  ## whenever a file is saved, the unit tests that its code can chan
 
 e2e: setup  ## calls through real Kamailio, RTPengine and SIPp, minutes
 	$(BIN)/pytest tests/integration tests/e2e -n $(WORKERS) -m "not load" || $(call again,tests/integration tests/e2e)
-	$(BIN)/pytest tests/integration tests/e2e -m load || $(call again,tests/integration tests/e2e -m load)
+	$(BIN)/pytest tests/integration tests/e2e -n 2 -m load || $(call again,tests/integration tests/e2e -m load)
 
 fuzz: setup  ## hostile input for every parser, half a minute (LONG=1: ten minutes; FUZZ_S=…: seconds for each)
-	FUZZ_S=$(or $(FUZZ_S),$(if $(LONG),50,2)) $(BIN)/pytest tests/fuzz -q
+	FUZZ_S=$(or $(FUZZ_S),$(if $(LONG),50,2)) $(BIN)/pytest tests/fuzz -q -n auto
 
 short: setup  ## unit tests and calls of all kinds, those of tests/short.txt
 	$(BIN)/pytest tests/unit @tests/short.txt -n $(WORKERS) || $(call again,tests)

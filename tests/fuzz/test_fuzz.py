@@ -284,6 +284,13 @@ class Wire:
     def sendto(self, datagram: bytes) -> None:
         self.cookie = datagram.partition(b" ")[0]
 
+    async def sent(self) -> bytes:
+        """Wait for the next command; returns its cookie."""
+        while not self.cookie:
+            await asyncio.sleep(0)
+        cookie, self.cookie = self.cookie, b""
+        return cookie
+
     def close(self) -> None: ...
 
 
@@ -296,17 +303,16 @@ def ng_replies(data: bytes) -> None:
         client._transport = wire  # type: ignore[assignment]
         metrics = RtpengineMetrics([engine])
         asking = asyncio.create_task(metrics.refresh())
-        await asyncio.sleep(0)
+        cookie = await wire.sent()
         client.on_datagram(data)
-        client.on_datagram(wire.cookie + b" " + data)
+        client.on_datagram(cookie + b" " + data)
         await asking
         registry = CollectorRegistry()
         registry.register(metrics)
         assert b"rtpengine_up" in generate_latest(registry)
         with suppress(NgFailure):
             pending = asyncio.create_task(client.command("offer", "c", {"sdp": ""}))
-            await asyncio.sleep(0)
-            client.on_datagram(wire.cookie + b" " + data)
+            client.on_datagram(await wire.sent() + b" " + data)
             await pending
         client.close()
 
