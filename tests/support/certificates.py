@@ -31,7 +31,7 @@ class Authority:
         )
 
     def issue(self, stem: str, *names: str, days: int = 90) -> Pair:
-        """`names` like ``DNS:sip.example`` or ``IP:127.0.0.1``. With negative `days` it has expired."""
+        """`names` like ``DNS:sip.example`` or ``IP:127.0.0.1``. With 0 `days` it has expired at once."""
         pair = Pair(self.folder / f"{stem}.pem", self.folder / f"{stem}.key")
         request, extensions = self.folder / f"{stem}.csr", self.folder / f"{stem}.ext"
         named = f"subjectAltName={','.join(names)}\n" if names else ""
