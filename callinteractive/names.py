@@ -79,12 +79,17 @@ def target_of(uri: str) -> Target:
     return Target(match[1].lower().strip("[]"), port, match[3].lower() if match[3] else None)
 
 
-def is_name(host: str) -> bool:
+def is_address(host: str) -> bool:
+    """Whether it is an IP address, not a name. One in brackets is none."""
     try:
         ip_address(host)
     except ValueError:
-        return True
-    return False
+        return False
+    return True
+
+
+def is_name(host: str) -> bool:
+    return not is_address(host)
 
 
 def named_uris(site: Site) -> tuple[str, ...]:

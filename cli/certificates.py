@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from callinteractive.fleet import Tls
+from callinteractive.names import is_address
 
 SYSTEM_CA = Path("/etc/ssl/certs")
 """The authorities that Debian believes (package ca-certificates): a file for each, found by its name's hash."""
@@ -91,10 +92,10 @@ def warnings(files: Files, hosts: tuple[str, ...]) -> Iterator[str]:
     names = names_of(held)
     if not names:
         yield f"{where} names no host (subjectAltName): phones and carriers that check it will refuse it"
-    has_host_names = not all(map(_is_address, names))
+    has_host_names = not all(map(is_address, names))
     for host in hosts:
         # Whom others call by name has an address too, which the certificate need not have.
-        if names and not (has_host_names and _is_address(host)) and not _is_named(host, names):
+        if names and not (has_host_names and is_address(host)) and not _is_named(host, names):
             yield f"{where} is for {', '.join(sorted(names))}, not for {host}"
 
 
@@ -106,17 +107,9 @@ def names_of(held: dict[str, Any]) -> set[str]:
 
 def _is_named(host: str, names: set[str]) -> bool:
     """A name with * stands for one more label at its left (RFC 9525 6.3)."""
-    if _is_address(host):
-        return any(_is_address(name) and ip_address(name) == ip_address(host) for name in names)
+    if is_address(host):
+        return any(is_address(name) and ip_address(name) == ip_address(host) for name in names)
     return bool({host.lower(), f"*.{host.lower().partition('.')[2]}"} & names)
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ip_address(host)
-    except ValueError:
-        return False
-    return True
 
 
 def _unreadable(path: Path) -> str | None:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from callinteractive.model import Address, Edge, Site
 from callinteractive.names import Names
+from callinteractive.names import is_address as read_address
 
 SIDECAR = "sidecar"
 DEFAULT_PORT = 5060
@@ -88,14 +89,7 @@ def _read(hostport: str) -> Address:
     return Address(_bare(match[1].lower()), int(match[2] or DEFAULT_PORT))
 
 
-@lru_cache(maxsize=4096)
-def is_address(host: str) -> bool:
-    """Whether it is an IP address, not a name."""
-    try:
-        ip_address(host)
-    except ValueError:
-        return False
-    return True
+is_address = lru_cache(maxsize=4096)(read_address)
 
 
 def _bare(host: str) -> str:
