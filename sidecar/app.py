@@ -26,6 +26,7 @@ from sidecar.media.engines import Engines
 from sidecar.media.sounds import SoundLibrary, cache_of_user
 from sidecar.metrics import Metrics
 from sidecar.rtpengine_metrics import EngineCounters, RtpengineMetrics
+from sidecar.state.keeper import Data, Keeper
 from sidecar.trust import Trust
 from sidecar.webhook import Webhook
 
@@ -104,6 +105,7 @@ class Sidecar:
         """Serve until stopped; then end the calls that are left, within `STOP_S`."""
         async with AsyncExitStack() as stack:
             self._services = await self._open(stack, sounds)
+            self._services.keeper.start()  # before the first datagram is read: it may be for one of these calls
             loop = asyncio.get_running_loop()
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(number, self._stop.set)
@@ -126,7 +128,10 @@ class Sidecar:
         engines = Engines(self._site.rtpengines)
         stack.push_async_callback(engines.close)
         prefix = media_prefix(self._site.node, self._index)
-        await engines.open(prefix)
+        keeper = Keeper()
+        keeper.on_adopt, keeper.on_surrender = self._adopt, self._surrender
+        stack.push_async_callback(keeper.close)
+        await engines.open(prefix, await keeper.open())
         webhook = await stack.enter_async_context(Webhook())
         self._metrics = Metrics(self._gauges, self._counts)
         self._metrics.include(EngineCounters(engines))
@@ -160,6 +165,7 @@ class Sidecar:
             webhook=webhook,
             unacknowledged=self._unacknowledged,
             observe=self._metrics.observe,
+            keeper=keeper,
         )
 
     def _on_invite(self, leg: sip.UasLeg, invite: sip.IncomingInvite) -> None:
@@ -190,6 +196,12 @@ class Sidecar:
         task = call.start()
         self._calls.add(task)
         task.add_done_callback(self._on_ended)
+
+    def _adopt(self, key: str, data: Data) -> None:
+        """A call of a dead process is ours now."""
+
+    def _surrender(self, key: str) -> None:
+        """This call is another sidecar's now."""
 
     def _on_ended(self, call: asyncio.Task[None]) -> None:
         self._calls.discard(call)

@@ -12,6 +12,7 @@ from sidecar.edges import Edges
 from sidecar.media.engines import Engines
 from sidecar.media.sounds import Sound, SoundLibrary
 from sidecar.sip import UserAgent
+from sidecar.state.keeper import Keeper
 from sidecar.webhook import Webhook
 
 
@@ -21,7 +22,7 @@ class Services:
 
     `edges` knows where Kamailio takes our own INVITEs; `media_prefix` is how the names of this sidecar's calls in
     RTPengine begin, and `pool` the pool it is in;
-    `ringback` is what a caller hears while numbers ring without early media (A12).
+    `ringback` is what a caller hears while numbers ring without early media (A12); `keeper` writes calls down.
     """
 
     media_prefix: str
@@ -35,6 +36,7 @@ class Services:
     webhook: Webhook
     unacknowledged: Unacknowledged
     observe: Callable[[Note], None]
+    keeper: Keeper
 
 
 def media_prefix(node: int, index: int) -> str:

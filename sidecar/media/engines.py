@@ -9,7 +9,7 @@ command at once, and the first one is told to forget the call when it is back.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence, Set
 
 import structlog
 
@@ -64,9 +64,10 @@ class Engine:
         self._owed: dict[str, None] = {}
         self._returning: asyncio.Task[None] | None = None
 
-    async def open(self, prefix: str) -> None:
-        """Connect, and delete the calls whose id starts with `prefix`. Raises nothing: it is tried again."""
+    async def open(self, prefix: str, spared: Set[str]) -> None:
+        """Connect, and delete the calls whose id starts with `prefix`, but `spared`. Raises nothing: tried again."""
         self._prefix = prefix
+        self._spared = spared
         await asyncio.gather(self._return(), self.dtmf.open())
         if not self.is_alive:
             LOG.warning("RTPengine does not answer: it gets no calls until it does", rtpengine=self.name)
@@ -123,7 +124,7 @@ class Engine:
             if not self.ng.is_open:
                 await self.ng.open()
             if not self.is_clean:
-                await purge(self.ng, self._prefix)
+                await purge(self.ng, self._prefix, self._spared)
                 self.is_clean = True
             self.is_alive = True
             LOG.info("RTPengine takes calls", rtpengine=self.name)
@@ -151,10 +152,13 @@ class Engines:
     def __iter__(self) -> Iterator[Engine]:
         return iter(self._engines)
 
-    async def open(self, prefix: str) -> None:
-        """Connect to each; takes 3 s at most. Calls whose id starts with `prefix` are deleted: a dead sidecar's."""
+    async def open(self, prefix: str, spared: Set[str] = frozenset()) -> None:
+        """Connect to each; takes 3 s at most. Calls whose id starts with `prefix` are deleted: a dead sidecar's.
+
+        `spared` are those that are not dead: they have been written down.
+        """
         self._loop = asyncio.get_running_loop()
-        await asyncio.gather(*(engine.open(prefix) for engine in self._engines))
+        await asyncio.gather(*(engine.open(prefix, spared) for engine in self._engines))
         self._tick_at(self._loop.time())
 
     async def close(self) -> None:

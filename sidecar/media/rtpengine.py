@@ -19,7 +19,7 @@ import json
 import secrets
 import socket
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -309,8 +309,9 @@ class _Reader(asyncio.DatagramProtocol):
         # Other errors, such as full buffers, count as a lost datagram: the timer sends it again.
 
 
-async def purge(ng: NgClient, prefix: str) -> int:
+async def purge(ng: NgClient, prefix: str, spared: Set[str] = frozenset()) -> int:
     """Delete the calls whose id starts with `prefix`, left behind by a sidecar that died; returns how many.
+    Those in `spared` stay.
 
     RTPengine lists calls in no order and cannot be asked for the rest of them, so on one that holds more than
     `_LIST_LIMIT` some may stay, until its own timeout. Raises NgFailure when RTPengine does not answer.
@@ -319,7 +320,7 @@ async def purge(ng: NgClient, prefix: str) -> int:
     while True:
         reply = await ng.command("list", fields={"limit": _LIST_LIMIT})
         calls = [str(call) for call in reply.get("calls") or ()]
-        found = [call for call in calls if call.startswith(prefix) and call not in deleted]
+        found = [call for call in calls if call.startswith(prefix) and call not in spared | deleted]
         if not found:
             return len(deleted)
         await delete(ng, found)

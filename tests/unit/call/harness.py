@@ -30,6 +30,7 @@ from sidecar.edges import Edges
 from sidecar.media.call_media import CallMedia
 from sidecar.media.dtmf import Digits
 from sidecar.media.sounds import Sound, SoundLibrary
+from sidecar.state.keeper import Keeper
 from sidecar.webhook import Webhook
 
 EDGES = ("127.9.0.1", "127.9.0.2", "127.9.0.3")
@@ -146,7 +147,7 @@ contexts:
         return Services(
             media_prefix="1-0-", pool=pool, ivr_file=ivr_file, agent=agent, edges=self.edges,
             engines=SimpleNamespace(digits=dtmf), sounds=sounds, ringback=Sound("ringback", Path("r"), 5000),  # type: ignore[arg-type]
-            webhook=webhook, unacknowledged=self.unacknowledged, observe=lambda _note: None,
+            webhook=webhook, unacknowledged=self.unacknowledged, observe=lambda _note: None, keeper=Keeper(),
         )  # fmt: skip
 
     def _answered_call(self, *args: Any) -> AnsweredCall:

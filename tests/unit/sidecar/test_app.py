@@ -20,6 +20,7 @@ from sidecar.media.engines import Engines
 from sidecar.media.sounds import Sound, SoundLibrary, cache_of_user
 from sidecar.metrics import COUNTS, Metrics
 from sidecar.sip import Counters, UserAgent
+from sidecar.state.keeper import Keeper
 from sidecar.webhook import Webhook
 
 SITE = """
@@ -70,6 +71,7 @@ def sidecar() -> Sidecar:
         webhook=create_autospec(Webhook, instance=True),
         unacknowledged=made._unacknowledged,
         observe=lambda _note: None,
+        keeper=Keeper(),
     )
     made._metrics = Metrics(made._gauges, made._counts)
     return made

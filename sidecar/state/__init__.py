@@ -1,0 +1,1 @@
+"""Calls written down, so that they outlive the process that runs them."""

@@ -1,0 +1,47 @@
+"""What a sidecar's calls see of the store: they are kept there, behind them, and come back from there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Set
+from typing import Any
+
+Data = dict[str, Any]
+"""A call as JSON takes it (`sidecar.call.saved`)."""
+
+
+class Keeper:
+    """Keeps nothing: `state: none`. Nothing here raises, or makes a call wait.
+
+    A call's key is its name in RTPengine, which no other call of the fleet has. Set the hooks before `open`. They run
+    in the event loop and may call `keep` and `forget`:
+    - `on_adopt`: this call is ours from now on; here is its data. If it raises, the call is logged and forgotten.
+    - `on_surrender`: this call has become another sidecar's. Drop it without a word to anybody.
+    """
+
+    on_adopt: Callable[[str, Data], None]
+    on_surrender: Callable[[str], None]
+
+    def keep(self, key: str, data: Callable[[], Data]) -> None:
+        """The call is at a stable point. `data` is asked at the next write, at most 50 ms later."""
+
+    def forget(self, key: str) -> None:
+        """The call is over. If it was not written yet, it never is."""
+
+    async def open(self) -> Set[str]:
+        """Take back the calls of the process before. Returns the keys that RTPengine must not lose: also of the calls
+        that began here and that another sidecar has taken over. Takes a second at most."""
+        return frozenset()
+
+    def start(self) -> None:
+        """Tell `on_adopt` of what `open` took, and from now on of the calls of sidecars that die."""
+
+    async def release(self) -> bool:
+        """We end: let another sidecar of our pool take what is left, at once. `on_surrender` is told of each call.
+
+        False where there is no other one alive, or no store: then nothing has happened, and the calls are still ours.
+        Takes a second at most.
+        """
+        return False
+
+    async def close(self) -> None:
+        """Write what is left to write, and let go of the store. Takes a second at most."""
