@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from operator import attrgetter
 from typing import Self
 
 from callinteractive.model import Extension
@@ -52,7 +53,7 @@ class CallFacts:
 
     def to_dict(self) -> dict[str, str]:
         """The facts as texts, absent ones left out."""
-        return {name: str(value) for name in _NAMES if (value := getattr(self, name)) is not None}
+        return {name: str(value) for name, value in zip(_NAMES, _VALUES(self), strict=True) if value is not None}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, str]) -> Self:
@@ -65,6 +66,7 @@ class CallFacts:
 
 
 _NAMES = tuple(field.name for field in fields(CallFacts))
+_VALUES = attrgetter(*_NAMES)
 
 
 def facts_of_new_call(

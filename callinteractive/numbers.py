@@ -124,8 +124,10 @@ class Directory:
 
     def _find_did(self, dialled: str) -> str | None:
         """DIDs are the same with and without the leading + of an international number."""
-        alternatives = (dialled, dialled.removeprefix("+"), "+" + dialled)
-        return next((number for number in alternatives if number in self._dids), None)
+        for number in (dialled, dialled.removeprefix("+"), "+" + dialled):
+            if number in self._dids:
+                return number
+        return None
 
 
 def _configured_hosts(site: Site) -> frozenset[str]:

@@ -80,7 +80,13 @@ def build(
 
 def encode_form(values: Mapping[str, str]) -> str:
     """The same as `urllib.parse.urlencode`, several times as fast. What has no UTF-8 becomes "?"."""
-    return "&".join([f"{_quote_short(name)}={_quote(value)}" for name, value in values.items()])
+    # What needs no quoting is told faster than remembered, and would take the place of what does.
+    return "&".join(
+        [
+            f"{_quote_short(name)}={value if value.isalnum() and value.isascii() else _quote(value)}"
+            for name, value in values.items()
+        ]
+    )
 
 
 def decode_form(text: str) -> dict[str, str]:

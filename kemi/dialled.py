@@ -9,7 +9,7 @@ from kemi.contacts import split_contacts
 from kemi.facts import Dialled, UnreadableError, parse_dialled
 
 
-def dialled_at(trunk: Trunk, request_uri: str, called_party: str, to: str) -> Dialled:
+def dialled_at(trunk: Trunk, request_uri: str, called_party: str = "", to: str = "") -> Dialled:
     """The number called. Raises UnreadableError.
 
     A carrier that we register with may send its calls to the Contact that we have registered (RFC 3261 10.3). Then

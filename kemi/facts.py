@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from typing import NamedTuple
 from urllib.parse import unquote
 
@@ -129,11 +130,14 @@ def _split_address(text: str) -> tuple[str, str]:
     return before.strip(), after.partition(">")[0].strip()
 
 
-def find_identity(from_value: str, asserted_value: str) -> Identity:
-    """Who calls: as From says; if From is anonymous, as the network asserts (RFC 3325 9.1)."""
+def find_identity(from_value: str, asserted: Callable[[], str]) -> Identity:
+    """Who calls: as From says; if From is anonymous, as the network asserts (RFC 3325 9.1).
+
+    `asserted` gives the value of P-Asserted-Identity. Most calls need not look for it.
+    """
     caller = parse_address(from_value)
-    if caller.is_anonymous and asserted_value:
-        return parse_address(asserted_value)
+    if caller.is_anonymous and (value := asserted()):
+        return parse_address(value)
     return caller
 
 

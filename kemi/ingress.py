@@ -9,6 +9,7 @@ from callinteractive.actions import START, Context
 from callinteractive.certificate import names_of
 from callinteractive.facts import facts_of_new_call
 from callinteractive.headers import AnchorHeader, CallHeader, EntryHeader, TransferHeader
+from callinteractive.identity import Identity
 from callinteractive.model import Address, Edge, Extension, Ivr, Media, Site, Trunk
 from callinteractive.numbers import Directory
 from kemi import cseq, identity, ksr, nat
@@ -63,7 +64,8 @@ class Ingress:
     ) -> None:
         self._callers = callers
         self._node = site.node
-        self._anchors = site.anchors_media
+        self.anchors = site.anchors_media
+        """Whether any media may be anchored."""
         self._internal_calls = site.internal_calls
         methods = (*_METHODS, "REFER") if site.refer else _METHODS
         self._allow = f"Allow: {', '.join(methods)}\r\n"
@@ -102,8 +104,11 @@ class Ingress:
             self._outside(method, has_to_tag=has_to_tag)
 
     def on_reply(self) -> None:
-        """The reply route, before tm. An INVITE's 2xx that tm has forgotten is passed statelessly (RFC 3261 16.7)."""
-        if not self._anchors or not 200 <= ksr.status() < 300 or ksr.method() != "INVITE":
+        """The reply route, before tm, where media may be anchored.
+
+        An INVITE's 2xx that tm has forgotten is passed statelessly (RFC 3261 16.7).
+        """
+        if not 200 <= ksr.status() < 300 or ksr.method() != "INVITE":
             return
         if ksr.match_transaction() is not Match.NEW or not ksr.has_body():
             return
@@ -123,13 +128,14 @@ class Ingress:
         identity.keep_callee_s_view()
         if not ksr.follow_route():
             raise Refused(481, "Call/Transaction Does Not Exist")
-        source = Address(*ksr.source())
-        is_trunk = method in nat.REFRESHING and self._places.is_trunk(source)
-        nat.on_in_dialog_request(method, is_trunk=is_trunk)
+        source = ksr.source()
+        is_alias = nat.follow_alias_of_next_hop()
+        if method in nat.REFRESHING:
+            nat.on_refreshing_request(is_alias=is_alias, is_trunk=self._places.is_trunk(source))
         self._check_target(mark, source)
         ksr.keep_connection()
         if method == "BYE":
-            self._limits.end(ksr.from_tag() if mark.is_from_caller else ksr.to_tag())
+            self._limits.end(mark.caller_tag)
         if mark.media:
             self._media.on_request(mark.media)
         if mark.shift and mark.is_from_caller:
@@ -184,8 +190,7 @@ class Ingress:
                 may_be_trunk = bool(self._callers)
                 sender = self._callers.find() or self._registrar.find_caller(may_be_trunk=may_be_trunk)
                 ksr.keep_connection()
-            self._limits.begin(sender)
-            self._enter(sender)
+            self._begin(sender)
 
     def _find_sender(self, source: str) -> Trunk | Extension | None:
         """Who sends the request, by its address or its certificate. Not by a password: that has to be asked for."""
@@ -196,6 +201,15 @@ class Ingress:
         if trunk:
             prove(source)
         return trunk
+
+    def _begin(self, sender: Trunk | Extension) -> None:
+        """A new call, which counts unless it is refused."""
+        self._limits.begin(sender)
+        try:
+            self._enter(sender)
+        except BaseException:
+            self._limits.end(ksr.from_tag())
+            raise
 
     def _enter(self, sender: Trunk | Extension) -> None:
         """A new call: to an IVR, or between extensions."""
@@ -212,7 +226,7 @@ class Ingress:
         self._limits.enter(found.ivr)
         entry = self._find_entry(found.ivr, sender)
         self._sidecars.check_load(entry.context)
-        caller = find_identity(ksr.header("From"), ksr.header("P-Asserted-Identity"))
+        caller = _caller()
         facts = facts_of_new_call(
             new_call_id(),
             self._node,
@@ -233,14 +247,14 @@ class Ingress:
         extension = self._directory.find_extension(dialled, sender)
         if extension is None:
             raise Refused(404, "Not Found")
-        says = find_identity(ksr.header("From"), ksr.header("P-Asserted-Identity"))
+        says = _caller()
         kind = self._kind_of(sender.media)
         self._accept(sender)
         self._transfer.ring(extension, sender, says, kind)
 
     def _kind_of(self, media: Media) -> Kind:
         """How the sound of the INVITE's sender travels, where that may matter. Raises Refused."""
-        if not self._anchors:
+        if not self.anchors:
             return Kind.RTP
         if not ksr.has_body():
             return kind_without_offer(media, is_browser=ksr.is_over_websocket())
@@ -283,12 +297,19 @@ class Ingress:
 
     def _caller_anchors(self) -> bool:
         """Whether the caller's media is anchored, of an INVITE that spirals."""
-        said = ksr.header(AnchorHeader.NAME) if self._anchors else ""
+        said = ksr.header(AnchorHeader.NAME) if self.anchors else ""
         return bool(said) and AnchorHeader.parse(said).caller
 
 
 def _dialled_by(sender: Trunk | Extension) -> Dialled:
     """The number that the INVITE at hand calls."""
     if isinstance(sender, Trunk):
-        return dialled_at(sender, ksr.request_uri(), ksr.header("P-Called-Party-ID"), ksr.header("To"))
+        if sender.registration:
+            return dialled_at(sender, ksr.request_uri(), ksr.header("P-Called-Party-ID"), ksr.header("To"))
+        return dialled_at(sender, ksr.request_uri())
     return parse_dialled(ksr.request_uri())
+
+
+def _caller() -> Identity:
+    """Who sends the INVITE at hand, as it says or as the network asserts."""
+    return find_identity(ksr.header("From"), lambda: ksr.header("P-Asserted-Identity"))

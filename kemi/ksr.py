@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import KSR
 
+from callinteractive.fleet import Address
 from callinteractive.headers import PREFIX
 
 _PRIVATE_HEADERS = f"^{PREFIX}"
@@ -78,16 +79,11 @@ def method() -> str:
     return KSR.kx.get_method() or ""
 
 
-def source() -> tuple[str, int]:
+def source() -> Address:
     """Where the message came from: IP address and port."""
     port = KSR.kx.get_srcport()
     assert isinstance(port, int)
-    return KSR.kx.get_srcip() or "", port
-
-
-def is_by_connection() -> bool:
-    """Whether the message came by another transport than UDP."""
-    return KSR.kx.get_protoid() != _UDP
+    return Address(KSR.kx.get_srcip() or "", port)
 
 
 def is_over_tls() -> bool:
@@ -118,7 +114,8 @@ def verified_certificate() -> str:
 
 def packet_source() -> str:
     """In the callback that sees each packet before it is read: the IP address that it came from."""
-    return _text(KSR.pv.get("$rcv(srcip)"))
+    source = KSR.pv.get("$rcv(srcip)")
+    return source if isinstance(source, str) else ""
 
 
 def request_uri() -> str:
@@ -184,7 +181,7 @@ def headers(name: str) -> list[str]:
 
 def keep_connection() -> None:
     """The message at hand is of a party of ours: if it came by TCP or TLS, let its connection live."""
-    if is_by_connection():
+    if KSR.kx.get_protoid() != _UDP:
         KSR.tcpops.tcp_set_connection_lifetime(CONNECTION_LIFETIME_S)
 
 
@@ -201,12 +198,14 @@ def call_id() -> str:
 
 
 def from_tag() -> str:
-    return _text(KSR.pv.get("$ft"))
+    tag = KSR.pv.get("$ft")
+    return tag if isinstance(tag, str) else ""
 
 
 def to_tag() -> str:
     """Empty if there is none."""
-    return _text(KSR.pv.get("$tt"))
+    tag = KSR.pv.get("$tt")
+    return tag if isinstance(tag, str) else ""
 
 
 def next_hop() -> str:
@@ -303,7 +302,7 @@ def has_private_headers() -> bool:
     Cheap: Kamailio compiles the expression of `remove_private_headers` anew at each call, which costs ten times more.
     """
     try:
-        return _PREFIX in text().lower()
+        return _PREFIX in (KSR.kx.get_msgbuf() or "").lower()
     except UnicodeDecodeError:
         return True
 
@@ -634,7 +633,8 @@ def remember(name: str, value: str) -> None:
 
 
 def recall(name: str) -> str:
-    return _text(KSR.pvx.xavp_get(name))
+    value = KSR.pvx.xavp_get(name)
+    return value if isinstance(value, str) else ""
 
 
 def remember_number(name: str, value: int) -> None:

@@ -37,8 +37,6 @@ class Limits:
     def __init__(self, trunks: Iterable[Trunk] = ()) -> None:
         self._most_out = {trunk.name: trunk.max_calls_out for trunk in trunks if trunk.max_calls_out is not None}
         self._counted_at = float("-inf")
-        self._begun = False
-        """The request at hand has been counted."""
 
     def begin(self, sender: Trunk | Extension) -> None:
         """A new INVITE of `sender`. Raises TooManyCalls."""
@@ -51,7 +49,6 @@ class Limits:
         self._count(source, sender.max_calls, setting)
         ksr.keep_text(_CALLS, _key(ksr.from_tag()), source)
         transaction.is_counted = True
-        self._begun = True
 
     def enter(self, ivr: Ivr) -> None:
         """The INVITE of `begin` enters an IVR. Raises TooManyCalls."""
@@ -99,12 +96,6 @@ class Limits:
             plan = transaction.plans.get(branch.uri) if branch else None
             if plan:
                 self.end_out(plan.trunk, index)
-
-    def on_request_done(self, *, is_refused: bool) -> None:
-        """The request route has ended."""
-        if self._begun and is_refused:
-            self.end(ksr.from_tag())
-        self._begun = False
 
     def on_invite_failed(self) -> None:
         """A failure route has ended and has sent the INVITE nowhere else."""

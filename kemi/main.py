@@ -166,6 +166,7 @@ class Callbacks:
         self._companion = Companion()
         self._watch = watch
         self._floods = floods
+        self._ours = floods.ours
         self._edges = edges
         self._limits = limits
         self._ingress = ingress
@@ -180,7 +181,7 @@ class Callbacks:
 
     def ksr_received(self, message: object) -> int:
         """Of each packet, before it is read: so what is ours is told from the rest at once."""
-        return 1 if ksr.packet_source() in self._floods.ours else self._received_unknown(message)
+        return 1 if ksr.packet_source() in self._ours else self._received_unknown(message)
 
     @guarded(log)
     def _received_unknown(self) -> None:
@@ -207,18 +208,15 @@ class Callbacks:
 
     @guarded(blame)
     def ksr_request_route(self) -> None:
-        is_routed = False
-        self._names.refresh()
-        try:
-            self._ingress.route()
-            is_routed = True
-        finally:
-            self._limits.on_request_done(is_refused=not is_routed)
+        if self._names.is_used:
+            self._names.refresh()
+        self._ingress.route()
 
     @guarded(log)
     def ksr_reply_route(self) -> None:
-        self._names.refresh()  # a worker of TCP may see no requests, and judges certificates by the names
-        if self._tls_peers.is_impostor_s_answer():
+        if self._names.is_used:
+            self._names.refresh()  # a worker of TCP may see no requests, and judges certificates by the names
+        if self._tls_peers.is_needed and self._tls_peers.is_impostor_s_answer():
             ksr.drop()
             return
         if ksr.has_private_headers():
@@ -226,7 +224,8 @@ class Callbacks:
                 self._redirects.read_reply()
             finally:
                 ksr.remove_private_headers()
-        self._ingress.on_reply()
+        if self._ingress.anchors:
+            self._ingress.on_reply()
 
     @guarded(log)
     def ksr_xhttp_event(self) -> None:
@@ -239,9 +238,9 @@ class Callbacks:
 
     @guarded(drop)
     def to_sidecar(self) -> None:
-        uri = ksr.request_uri()
         self._record_route.on_branch(self._sidecars.on_branch())
-        self._sockets.choose(uri)
+        if self._sockets.is_choosing:
+            self._sockets.choose(ksr.request_uri())
 
     @guarded(log)
     def sidecar_replied(self) -> None:
@@ -260,7 +259,7 @@ class Callbacks:
 
     @guarded(withhold)
     def target_replied(self) -> None:
-        if self._tls_peers.is_impostor_s_reply():
+        if self._tls_peers.is_needed and self._tls_peers.is_impostor_s_reply():
             ksr.drop()
             return
         ksr.keep_connection()

@@ -24,7 +24,8 @@ class NameFile:
     def __init__(self, site: Site, run_dir: Path) -> None:
         self._path = run_dir / FILE
         self._uris = frozenset(named_uris(site))
-        self._is_used = bool(self._uris or named_sources(site))
+        self.is_used = bool(self._uris or named_sources(site))
+        """Whether there are any."""
         self._looked_at = float("-inf")
         self._seen: tuple[int, int] | None = None
         self.names = Names()
@@ -33,7 +34,7 @@ class NameFile:
 
     def refresh(self) -> None:
         """Of each request."""
-        if not self._is_used or time.monotonic() < self._looked_at + PAUSE_S:
+        if not self.is_used or time.monotonic() < self._looked_at + PAUSE_S:
             return
         self._looked_at = time.monotonic()
         try:

@@ -51,14 +51,17 @@ def on_new_call(*, is_trunk: bool) -> None:
         _mark_request(is_trunk=is_trunk)
 
 
-def on_in_dialog_request(method: str, *, is_trunk: bool) -> None:
-    """After `ksr.follow_route`: go to the alias, and mark the Contact of what changes the dialog's target."""
-    is_alias = not ksr.has_destination() and follow_alias()
-    if method in REFRESHING:
-        if ksr.is_first_hop():
-            _mark_request(is_trunk=is_trunk)
-        transaction.goes_to_alias = is_alias
-        ksr.arm_reply(Route.IN_DIALOG_REPLIED)
+def follow_alias_of_next_hop() -> bool:
+    """After `ksr.follow_route`: go to the alias, if the request has no other destination. Whether it goes there."""
+    return has_alias(ksr.next_hop()) and not ksr.has_destination() and ksr.follow_alias()
+
+
+def on_refreshing_request(*, is_alias: bool, is_trunk: bool) -> None:
+    """After that, of a request that changes the dialog's target: mark its Contact, and that of its reply."""
+    if ksr.is_first_hop():
+        _mark_request(is_trunk=is_trunk)
+    transaction.goes_to_alias = is_alias
+    ksr.arm_reply(Route.IN_DIALOG_REPLIED)
 
 
 def follow_alias() -> bool:

@@ -10,7 +10,6 @@ side's address is hashed: it must not be learned here.
 from __future__ import annotations
 
 import hashlib
-import itertools
 import re
 import time
 from typing import NamedTuple
@@ -39,28 +38,32 @@ class Mark(NamedTuple):
 
     `media` names its media in RTPengine, empty if it is not anchored. `is_from_caller`: the side that made the dialog
     sends it. `targets` are hashes of the places that it may lead to. `shift`: by how much the callee knows the caller's
-    CSeq higher than the caller does (`kemi.cseq`).
+    CSeq higher than the caller does (`kemi.cseq`). `caller_tag` is that side's tag, and `call_id` the dialog's.
     """
 
     media: str
     is_from_caller: bool
     targets: tuple[str, ...]
-    shift: int = 0
+    shift: int
+    caller_tag: str
+    call_id: str
 
 
 class RecordRoute:
     """Writes and reads our Record-Route."""
 
     def __init__(self, key: bytes, places: Places) -> None:
-        self._key = key
         self._places = places
+        # A copy of a hash that has its key costs less than a new one.
+        self._signing = hashlib.blake2s(key=key, digest_size=8)
+        self._hashing = hashlib.blake2s(key=key, digest_size=_PLACE_DIGITS // 2, person=b"place")
 
     def on_branch(self, media: str = "", shift: int = 0) -> None:
         """Branch route, for a branch that does not spiral. `media` names its call in RTPengine, if any."""
         caller_tag, call_id = ksr.from_tag(), ksr.call_id()
         until = f"{int(time.time()) + LONGEST_S:08x}"
         callee = self._hash(call_id, self._places.of(host_of(ksr.next_hop())).name)
-        callers = "".join([self._hash(call_id, place) for place in self._places_of_caller()])
+        callers = "".join([self._hash(call_id, name) for name in self._places_of_caller()])
         said = f"{until}.{callee}.{callers}{f'.s{shift}' if shift else ''}"
         ksr.record_route(f";ci={said}.{self._sign(call_id, caller_tag, said, media)}{media and '.' + media}")
 
@@ -69,7 +72,7 @@ class RecordRoute:
 
         It may not be the address of another party of ours.
         """
-        sender = Address(*ksr.source())
+        sender = ksr.source()
         if not self._places.is_trunk(sender):
             return
         source = self._places.of(sender)
@@ -93,50 +96,67 @@ class RecordRoute:
         `routes` holds the message's Route or Record-Route.
         """
         call_id, from_tag = ksr.call_id(), ksr.from_tag()
-        for match in itertools.islice(_WRITTEN.finditer(routes[:_LONGEST_ROUTE]), _MOST_TRIED):
-            is_from_caller = self._is_ours(match, call_id, from_tag)
-            if (is_from_caller or self._is_ours(match, call_id, ksr.to_tag())) and int(match[1][:8], 16) > time.time():
-                _, _, _, *shift = match[1].split(".")
-                targets = self._targets(match, call_id, is_from_caller)
-                return Mark(match[4] or "", is_from_caller, targets, int(shift[0][1:]) if shift else 0)
+        routes, end = routes[:_LONGEST_ROUTE], 0
+        for _ in range(_MOST_TRIED):
+            match = _WRITTEN.search(routes, end)
+            if match is None:
+                return None
+            # rr writes the caller's tag beside our mark. It only tells which side to try first.
+            is_from_caller = f";ftag={from_tag};" in routes
+            tag = from_tag if is_from_caller else ksr.to_tag()
+            if not self._is_ours(match, call_id, tag):
+                is_from_caller = not is_from_caller
+                tag = from_tag if is_from_caller else ksr.to_tag()
+                tag = tag if self._is_ours(match, call_id, tag) else ""
+            if tag and int(match[1][:8], 16) > time.time():
+                return self._mark(match, call_id, tag, is_from_caller=is_from_caller)
+            end = match.end()
         return None
 
     def may_lead_to(self, mark: Mark, address: Address) -> bool:
         """Whether the sender of the request at hand may reach that address in its dialog."""
-        return self._hash(ksr.call_id(), self._places.of(address).name) in mark.targets
+        return self._hash(mark.call_id, self._places.of(address).name) in mark.targets
 
-    def _targets(self, match: re.Match[str], call_id: str, is_from_caller: bool) -> tuple[str, ...]:
-        _, callee, callers, *_ = match[1].split(".")
-        if not is_from_caller:
-            return tuple(callers[start : start + _PLACE_DIGITS] for start in range(0, len(callers), _PLACE_DIGITS))
-        is_added = match[5] and match[6] == self._sign(call_id, match[3], match[5], "")
-        return (callee, match[5]) if is_added else (callee,)
+    def _mark(self, match: re.Match[str], call_id: str, caller_tag: str, *, is_from_caller: bool) -> Mark:
+        said, _, signature, media, added, its_signature = match.groups("")
+        _, callee, callers, *shift = said.split(".")
+        targets: tuple[str, ...]
+        if is_from_caller:
+            is_added = added and its_signature == self._sign(call_id, signature, added, "")
+            targets = (callee, added) if is_added else (callee,)
+        else:
+            targets = tuple([callers[at : at + _PLACE_DIGITS] for at in range(0, len(callers), _PLACE_DIGITS)])
+        return Mark(media, is_from_caller, targets, int(shift[0][1:]) if shift else 0, caller_tag, call_id)
 
     def _places_of_caller(self) -> list[str]:
         """Where the INVITE at hand came from, and its Contact, unless that is another party of ours."""
-        source = Address(*ksr.source())
-        places = [self._places.of(source)]
+        source = ksr.source()
+        place = self._places.of(source)
+        if place.name == SIDECAR:
+            return [SIDECAR]
         # Requests to the caller go to the proxy before us, if it stays in the path, else to the Contact.
         contact = ksr.header("Record-Route") or ksr.header("Contact")
-        if contact and places[0].name != SIDECAR:
-            is_spiral = self._places.are_ours(source)
-            hosts = [_host_in(contact), *([Address(host, 0)] if (host := _alias(contact)) else [])]
-            more = [self._places.of(host) for host in hosts]
-            places += [place for place in more if place != places[0] and (is_spiral or not place.is_known)]
-        return [place.name for place in dict.fromkeys(places)]
+        names = [place.name]
+        for address in (_host_in(contact), _alias(contact)) if contact else ():
+            more = self._places.of(address) if address else place
+            if more.name not in names and (not more.is_known or self._places.are_ours(source)):
+                names.append(more.name)
+        return names
 
     def _is_ours(self, match: re.Match[str], call_id: str, caller_tag: str) -> bool:
         return bool(caller_tag) and match[3] == self._sign(call_id, caller_tag, match[1], match[4] or "")
 
     def _hash(self, call_id: str, place: str) -> str:
         """Of a place in this dialog."""
-        text = f"{call_id}\n{place}".encode("utf-8", "surrogateescape")
-        return hashlib.blake2s(text, key=self._key, digest_size=_PLACE_DIGITS // 2, person=b"place").hexdigest()
+        hashing = self._hashing.copy()
+        hashing.update(f"{call_id}\n{place}".encode("utf-8", "surrogateescape"))
+        return hashing.hexdigest()
 
-    def _sign(self, *parts: str) -> str:
+    def _sign(self, call_id: str, caller_tag: str, said: str, media: str) -> str:
         # None of them can have a line's end in it.
-        text = "\n".join(parts).encode("utf-8", "surrogateescape")
-        return hashlib.blake2s(text, key=self._key, digest_size=8).hexdigest()
+        signing = self._signing.copy()
+        signing.update(f"{call_id}\n{caller_tag}\n{said}\n{media}".encode("utf-8", "surrogateescape"))
+        return signing.hexdigest()
 
 
 def _host_in(address: str) -> Address:
@@ -145,6 +165,7 @@ def _host_in(address: str) -> Address:
     return host_of((behind if bracket else before).strip())
 
 
-def _alias(contact: str) -> str:
+def _alias(contact: str) -> Address | None:
     """The address that the INVITE came from, where an earlier pass has noted it in the Contact (nathelper)."""
-    return contact[:_LONGEST_ROUTE].partition(";alias=")[2].partition("~")[0][:45].strip("[]")
+    host = contact[:_LONGEST_ROUTE].partition(";alias=")[2].partition("~")[0][:45].strip("[]")
+    return Address(host, 0) if host else None

@@ -33,6 +33,8 @@ class TlsPeers:
     def __init__(self, site: Site) -> None:
         gateways = [(uri, trunk.tls_name) for trunk in site.trunks for uri in trunk.to if is_secure(uri)]
         self._gateways = {uri: name or host_of(uri) for uri, name in gateways}
+        self.is_needed = bool(self._gateways)
+        """Whether there is anybody to check."""
         self._names = {host_of(uri): name for uri, name in self._gateways.items()}
         """What has to be in its certificate, by the host of the gateway's URI, and by what its name leads to."""
         self._told: dict[str, float] = {}

@@ -66,7 +66,7 @@ PARSERS: dict[str, Parser] = {
     "From, quoted": around('"', '" <sip:7@h>', facts.parse_address),
     "From, unclosed": around('"', "<sip:7@h>", facts.parse_address),
     "From, user": around("<sip:", "@h>", facts.parse_address),
-    "P-Asserted-Identity": lambda text: facts.find_identity("<sip:anonymous@h>", f"a{text}b"),
+    "P-Asserted-Identity": lambda text: facts.find_identity("<sip:anonymous@h>", lambda: f"a{text}b"),
     "Request-URI": around("sip:", "@h", facts.parse_dialled),
     "Request-URI, tel": around("tel:", "", facts.parse_dialled),
     "URI parameters": around("sip:1;", "@h", facts.uri_parameters),

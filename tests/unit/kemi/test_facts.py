@@ -101,6 +101,6 @@ def test_any_text_is_an_address_or_unreadable(text: str) -> None:
 
 def test_asserted_identity_only_where_from_is_anonymous() -> None:
     asserted = '"Petr" <sip:2@h>'
-    assert find_identity("<sip:1@h>", asserted) == Identity("", "1")
-    assert find_identity("<sip:anonymous@anonymous.invalid>", asserted) == Identity("Petr", "2")
-    assert find_identity('"Anonymous" <sip:anonymous@h>', "") == Identity("Anonymous", "anonymous")
+    assert find_identity("<sip:1@h>", lambda: asserted) == Identity("", "1")
+    assert find_identity("<sip:anonymous@anonymous.invalid>", lambda: asserted) == Identity("Petr", "2")
+    assert find_identity('"Anonymous" <sip:anonymous@h>', lambda: "") == Identity("Anonymous", "anonymous")

@@ -66,6 +66,8 @@ class Rooms:
             self.sockets,
             self.edges,
         ) = (create_autospec(kind, instance=True) for kind in KINDS)
+        self.floods.ours = set()
+        self.names.is_used = self.ingress.anchors = self.tls_peers.is_needed = self.sockets.is_choosing = True
         self.tls_peers.is_impostor_s_answer.return_value = False
         self.tls_peers.is_impostor_s_reply.return_value = False
         self.callbacks = Callbacks(

@@ -71,7 +71,7 @@ def test_behind_a_proxy_the_contact_stays(ksr: FakeKsr) -> None:
     ksr.headers["Record-Route"] = f"<sip:{PUBLIC};lr>"
     nat.on_new_call(is_trunk=False)
     ksr.results["siputils.is_first_hop"] = -1
-    nat.on_in_dialog_request("INVITE", is_trunk=False)
+    nat.on_refreshing_request(is_alias=False, is_trunk=False)
     assert not ksr.called("nathelper.add_contact_alias")
 
 
@@ -89,7 +89,7 @@ def test_replies_go_to_the_source(ksr: FakeKsr, via: str, asked: int) -> None:
 def test_a_request_in_a_dialog_follows_the_alias(ksr: FakeKsr, uri: str, has_route: bool, followed: int) -> None:
     request(ksr, "", "BYE")
     ksr.results.update({"kx.get_ruri": uri, "isdsturiset": has_route})
-    nat.on_in_dialog_request("BYE", is_trunk=False)
+    assert nat.follow_alias_of_next_hop() is bool(followed)
     assert len(ksr.called("nathelper.handle_ruri_alias")) == followed
     assert not ksr.called("tm.t_on_reply")
 
@@ -121,7 +121,7 @@ def test_a_phone_over_tls_is_reached_by_its_connection_only(
     ksr: FakeKsr, is_trunk: bool, protocol: int, marked: bool
 ) -> None:
     """A trunk has a certificate: it can be called anew."""
-    for method, act in (("INVITE", nat.on_new_call), ("UPDATE", partial(nat.on_in_dialog_request, "UPDATE"))):
+    for method, act in (("INVITE", nat.on_new_call), ("UPDATE", partial(nat.on_refreshing_request, is_alias=False))):
         ksr.calls.clear()
         request(ksr, f"<sip:a@{PUBLIC}:5061;transport=tls>", method)
         ksr.results["kx.get_protoid"] = protocol
