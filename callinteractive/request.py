@@ -21,7 +21,10 @@ _SHORT = 64
 
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
-    """A request ready to be sent. Timeouts in seconds; `content_type` is set exactly when `body` is."""
+    """A request ready to be sent. Timeouts in seconds; `content_type` is set exactly when `body` is.
+
+    `id`: the header webhook-id. It tells the web application a repeated request from a new one.
+    """
 
     method: str
     url: str
@@ -30,6 +33,7 @@ class HttpRequest:
     connect_timeout_s: float = 2
     timeout_s: float = 10
     follow_redirects: bool = False
+    id: str = ""
 
 
 def is_url(text: str) -> bool:

@@ -2,14 +2,14 @@
 
 The sidecar, ``callinteractive simulate`` and the tests drive the same object. It does no I/O and reads no clock: `now`
 is an argument, in seconds since the epoch. It waits for one command at a time. `handle` returns a new command, which
-replaces that one, or None to carry on. `to_json` and `from_json` move a call to another sidecar.
+replaces that one, or None to carry on. `to_dict` and `from_dict` move a call to another sidecar.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from callinteractive import plain, request, response
@@ -21,6 +21,8 @@ from callinteractive.events import (
     Dialled,
     Event,
     Expired,
+    Fetched,
+    FetchFailed,
     HungUp,
     Played,
     TransferAnswered,
@@ -69,13 +71,19 @@ class _State:
     kept_digits: str = ""
     idle_steps: int = 0
     silent_rounds: int = 0
+    requests: int = 0
+    """How many requests to the web application are over."""
     began_at: float = 0.0
     is_over: bool = False
     variables: dict[str, str] = field(default_factory=dict)
 
 
+_PLAIN = tuple({state.name for state in fields(_State)} - {"facts", "pending", "step"})
+_FACTS = tuple(fact.name for fact in fields(CallFacts))
+
+
 class CallScript:
-    """A call in `ivr`. Its users call `start`, `handle` and `to_json`; actions use what `ScriptContext` has."""
+    """A call in `ivr`. Its users call `start`, `handle` and `to_dict`; actions use what `ScriptContext` has."""
 
     def __init__(
         self,
@@ -121,6 +129,8 @@ class CallScript:
             return self.hang_up(f"the call has lasted {self._ivr.lifetime_s} s, its IVR's lifetime")
         if self._is_noticed(event, now):
             self._state.idle_steps = 0
+        if isinstance(event, Fetched | FetchFailed):
+            self._state.requests += 1
         if isinstance(event, Dialled):
             self._state.silent_rounds = 0
         outcome = self._state.step.on_event(self, event)
@@ -129,45 +139,65 @@ class CallScript:
         return self._begun(self._advance() if outcome is DONE else outcome, now)
 
     def begin_again(self, now: float) -> Command:
-        """Begin the current step again, in a call that was saved during it."""
-        if self._state.step is None:
+        """Begin the current step again, in a call that was saved during it. Digits dialled in it so far still count."""
+        state = self._state
+        if state.step is None:
             return self.start(now)
-        return self._begun(self._state.step.begin(self) or self._advance(), now)
+        state.kept_digits, state.dialled = (state.dialled + state.kept_digits)[:MAX_KEPT_DIGITS], ""
+        return self._begun(state.step.begin(self) or self._advance(), now)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The whole call as data for JSON, at any time after `start`."""
+        state = self._state
+        values = {name: getattr(state, name) for name in _PLAIN}
+        values["facts"] = {name: getattr(state.facts, name) for name in _FACTS}
+        values["ivr"] = self._ivr.number
+        values["pending"] = [action.to_dict() for action in state.pending]
+        values["step"] = state.step.to_dict() if state.step else None
+        return values
 
     def to_json(self) -> str:
-        """The whole call as JSON, at any time after `start`."""
-        state = self._state
-        return json.dumps(
-            asdict(state)
-            | {
-                "ivr": self._ivr.number,
-                "pending": [action.to_dict() for action in state.pending],
-                "step": state.step.to_dict() if state.step else None,
-            },
-            ensure_ascii=False,
-            separators=(",", ":"),
-        )
+        """`to_dict` as text."""
+        return json.dumps(self.to_dict(), ensure_ascii=False, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str, ivr_file: IvrFile, observe: Callable[[Note], None] = _ignore) -> CallScript:
-        """Resume where `to_json` left off. Raises ScriptStateError if it can't be read or the IVR is gone."""
+        """The reverse of `to_json`. Raises ScriptStateError."""
         try:
             values = json.loads(text)
+        except (ValueError, TypeError, RecursionError) as error:
+            raise _not_a_call(error) from None
+        return cls.from_dict(values, ivr_file, observe)
+
+    @classmethod
+    def from_dict(cls, saved: Any, ivr_file: IvrFile, observe: Callable[[Note], None] = _ignore) -> CallScript:
+        """Resume where `to_dict` left off. Raises ScriptStateError if it can't be read or the IVR is gone.
+
+        A script that is over, as when its caller talks to somebody, needs no IVR any more.
+        """
+        try:
+            values = dict(saved)
             number, step = values.pop("ivr"), values.pop("step")
             pending = [action_from_dict(action) for action in values.pop("pending")]
             state = plain.read(_State, values, pending=pending, step=None if step is None else action_from_dict(step))
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-            raise ScriptStateError(f"not the state of a call: {type(error).__name__}: {error}") from None
+            raise _not_a_call(error) from None
         ivr = next((ivr for ivr in ivr_file.ivrs if ivr.number == number), None)
         context = ivr_file.contexts.get(state.context)
         if ivr is None or context is None or state.option not in context.options or state.next_rule < 0:
-            where = f"IVR {number!r}, context {state.context!r}, option {state.option!r}, rule {state.next_rule}"
-            raise ScriptStateError(f"not configured here: {where}")
+            if not state.is_over:
+                where = f"IVR {number!r}, context {state.context!r}, option {state.option!r}, rule {state.next_rule}"
+                raise ScriptStateError(f"not configured here: {where}")
+            ivr = Ivr(str(number), state.facts.called_extension_id, state.context)
         script = cls(ivr_file, ivr, state.facts, observe=observe)
         script._state = state
         return script
 
     # For the actions.
+
+    @property
+    def facts(self) -> CallFacts:
+        return self._state.facts
 
     @property
     def context(self) -> Context:
@@ -239,11 +269,15 @@ class CallScript:
         self._state.pending = list(parsed.actions)
 
     def request(self, url: str, method: str) -> HttpRequest:
-        """The request to the web application as things are now (R1-R6)."""
+        """The request to the web application as things are now (R1-R6).
+
+        Its id is the same for every try, on whichever sidecar the call is (R7, H1).
+        """
         state = self._state
         parameters = state.facts.parameters(state.caller_name, state.caller_number)
         return replace(
             request.build(url, method, parameters, state.variables),
+            id=f"{state.facts.call_id}-{state.requests + 1}",
             connect_timeout_s=self._ivr.connect_timeout_s,
             timeout_s=self._ivr.request_timeout_s,
             follow_redirects=self._ivr.follow_redirects,
@@ -286,6 +320,7 @@ class CallScript:
                 reason = f"{MAX_IDLE_STEPS} steps without anything for the caller: a loop"
                 self.note("error", "loop", reason=reason)
                 return self.hang_up(reason)
+            self._state.dialled = ""
             self._state.step = self._next_step()
             self.note("info", "action", **self._state.step.to_dict())
             command = self._state.step.begin(self)
@@ -313,3 +348,7 @@ class CallScript:
         if isinstance(event, TransferFailed):
             return now - self._state.began_at >= HEARD_RINGING_S
         return isinstance(event, Played | Dialled | Waited)
+
+
+def _not_a_call(error: Exception) -> ScriptStateError:
+    return ScriptStateError(f"not the state of a call: {type(error).__name__}: {error}")

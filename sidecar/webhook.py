@@ -76,7 +76,7 @@ class Webhook:
             return FetchFailed("protocol", f"not an HTTP answer: {type(error).__name__}: {error}"[:200])
 
     async def _fetch(self, request: HttpRequest) -> Fetched:
-        headers = {**_HEADERS, "Content-Type": request.content_type} if request.content_type else _HEADERS
+        headers = {**_HEADERS, **_headers_of(request)}
         outgoing = (request.method, request.url, headers, request.body, request.connect_timeout_s)
         if server := server_of(request.url):
             answer = await exchange(lambda attempt: self._plain.send(attempt, server, *outgoing))
@@ -89,12 +89,17 @@ class Webhook:
             request.method,
             request.url,
             content=request.body,
-            headers={"Content-Type": request.content_type} if request.content_type else None,
+            headers=_headers_of(request),
             timeout=httpx.Timeout(request.timeout_s, connect=request.connect_timeout_s),
         )
         response = await self._client.send(outgoing, stream=True, follow_redirects=True)
         body = b"".join([chunk async for chunk in response.aiter_raw()])
         return Fetched(response.status_code, body, response.headers.get("Content-Type"))
+
+
+def _headers_of(request: HttpRequest) -> dict[str, str]:
+    headers = {"webhook-id": request.id} if request.id else {}
+    return headers | {"Content-Type": request.content_type} if request.content_type else headers
 
 
 class _OverConnections(httpx.AsyncBaseTransport):

@@ -27,7 +27,8 @@ The call as the transaction user sees it
 - UAC: any number of `Progressed`, then `Answered` or `Rejected`; `leg.cancel()`.
 - Both, once answered: `leg.bye()`, `leg.reinvite(sdp)`, `leg.info(type, body)`;
   `ReOffered`, `ReAnswered`, `ReOfferRejected`, `DigitReceived`, `Referred`, `Ended`.
-- An answered leg can be written down (`leg.to_dict()`) and taken over by another process (`agent.adopt(data)`).
+- An answered leg, or a UAC leg that rings, can be written down (`leg.to_dict()`) and taken over by another process
+  (`agent.adopt(data)`). The process before drops it (`leg.forget()`), if it is still there.
 - Actions on a leg that has ended do nothing: its last event may have crossed the caller's await. Actions that the state
   of a live leg forbids raise `LegStateError`.
 - Extra headers are (name, value) pairs, sent as they are; CR, LF or NUL in one raises ValueError.
@@ -63,6 +64,7 @@ from sidecar.sip.dialog.events import (
     Responder,
 )
 from sidecar.sip.dialog.info import dtmf_relay
+from sidecar.sip.dialog.refer import Subscription
 from sidecar.sip.dialog.refusal_log import RefusalLog
 from sidecar.sip.errors import LegStateError, MalformedError, SipError
 from sidecar.sip.message.message import Headers, Request, Response
@@ -97,6 +99,7 @@ __all__ = [
     "Responder",
     "Response",
     "SipError",
+    "Subscription",
     "Transport",
     "UaConfig",
     "UacLeg",

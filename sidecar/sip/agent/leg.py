@@ -65,8 +65,23 @@ class Leg:
             session = self._answered_session("info")
             session.request("INFO", [("Content-Type", content_type), *checked(headers)], body)
 
+    def refresh(self) -> None:
+        """Tell the peer our address, by UPDATE or a re-INVITE with the same SDP (RFC 3261 12.2, RFC 3311 5.1).
+
+        No event follows, unless the peer knows the dialog no more. Does nothing to a leg that is not answered.
+        """
+        if self.answered and self.session is not None:
+            self.session.refresh()
+
+    def forget(self) -> None:
+        """Drop the leg without a word to the peer: another process has it. No event follows."""
+        self._end()
+        self.core.transactions.forget(self.call_id)
+        if self.session is not None:
+            self.session.forget()
+
     def to_dict(self) -> dict[str, Any]:
-        """The answered leg as JSON-able data, for `UserAgent.adopt`. Raises LegStateError for any other leg."""
+        """The leg as data for JSON, for `UserAgent.adopt`. Raises LegStateError if it neither talks nor rings."""
         session = self._answered_session("to_dict")
         timer = session.timer
         return {

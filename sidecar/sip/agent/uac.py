@@ -1,20 +1,23 @@
 """The calling side of a call (RFC 3261 13.2)."""
 
-from dataclasses import dataclass
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 from callinteractive.model import Address
-from sidecar.sip.agent.leg import Leg
+from sidecar.sip.agent.leg import Leg, ignore
 from sidecar.sip.dialog.capabilities import SDP_TYPE, SUPPORTED
-from sidecar.sip.dialog.core import Core, checked
+from sidecar.sip.dialog.core import Core, checked, new_tag
 from sidecar.sip.dialog.dialog import Dialog
 from sidecar.sip.dialog.events import Answered, Listener, Progressed, Rejected
 from sidecar.sip.dialog.session import Session
 from sidecar.sip.dialog.session_timer import MIN_SE_S, agreed_in, min_se, refresh_headers
 from sidecar.sip.dialog.usage import SessionState
 from sidecar.sip.errors import LegStateError, MalformedError
-from sidecar.sip.message.headers import parse_number
+from sidecar.sip.message.headers import parse_number, parse_via
 from sidecar.sip.message.message import Headers, Request, Response
-from sidecar.sip.transaction.client import InviteClient
+from sidecar.sip.transaction.client import InviteClient, ignore_response
 from sidecar.sip.transaction.timers import Timer
 
 
@@ -32,6 +35,35 @@ class OutgoingInvite:
     destination: Address
     max_forwards: int
 
+    def to_dict(self) -> dict[str, Any]:
+        """As data for JSON."""
+        return {
+            "uri": self.uri,
+            "from": self.from_,
+            "to": self.to,
+            "call_id": self.call_id,
+            "sdp": _text(self.sdp),
+            "headers": [list(header) for header in self.headers],
+            "route": self.route,
+            "destination": list(self.destination),
+            "max_forwards": self.max_forwards,
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "OutgoingInvite":
+        """The reverse of `to_dict`. Raises KeyError, TypeError or ValueError."""
+        return OutgoingInvite(
+            data["uri"],
+            data["from"],
+            data["to"],
+            data["call_id"],
+            _octets(data["sdp"]),
+            [(name, value) for name, value in data["headers"]],
+            data["route"],
+            Address(*data["destination"]),
+            data["max_forwards"],
+        )
+
 
 class Fork:
     """One callee of a forked INVITE: an early dialog, known by its To tag (12.1.2)."""
@@ -43,9 +75,14 @@ class Fork:
         self.sdp: bytes | None = None  # of its last 18x
         self.rseq: int | None = None  # of its last reliable 18x
 
+    def to_dict(self) -> dict[str, Any]:
+        """As data for JSON."""
+        sdp = None if self.sdp is None else _text(self.sdp)
+        return {"dialog": self.session.dialog.to_dict(), "sdp": sdp, "rseq": self.rseq}
+
 
 class UacLeg(Leg):
-    """An outgoing call, made by `UserAgent.invite`. `start` sends it."""
+    """An outgoing call, made by `UserAgent.invite` or `UserAgent.adopt`. `start` sends it."""
 
     __slots__ = (
         "_cancel",
@@ -59,16 +96,19 @@ class UacLeg(Leg):
         "_transaction",
     )
 
-    def __init__(self, core: Core, invite: OutgoingInvite, listener: Listener) -> None:
+    def __init__(
+        self, core: Core, invite: OutgoingInvite, listener: Listener, via: str | None = None, cseq: int = 1
+    ) -> None:
+        """via: None makes a new one."""
         super().__init__(core, invite.call_id, listener)
         self._invite = invite
-        self._cseq = 1
+        self._cseq = cseq
         self._floor_s = MIN_SE_S
         self._forks: dict[str, Fork] = {}
         self._cancel: Headers | None = None  # cancelled: the CANCEL's headers
         self._provisional = False  # one has come, so CANCEL may be sent (9.1)
         self._limit: Timer | None = None  # timer C, or how long a CANCEL may take
-        self._request = self._build()
+        self._request = self._build(via or core.via())
         self._transaction: InviteClient | None = None
 
     def start(self) -> None:
@@ -77,6 +117,36 @@ class UacLeg(Leg):
             self.core.timers.start(0, self._on_failure, self._request.local_response(483))
         else:
             self._send()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Also of a leg that rings."""
+        if self.session is not None or self.ended:
+            return super().to_dict()
+        forks = [fork.to_dict() for fork in self._forks.values()]
+        via = self._request.required("via")
+        return {"invite": self._invite.to_dict(), "via": via, "cseq": self._cseq, "forks": forks}
+
+    @classmethod
+    def ringing(cls, core: Core, data: Mapping[str, Any], listener: Listener) -> "UacLeg":
+        """A leg that another process has written down while it rang; see `UserAgent.adopt`."""
+        invite, via, cseq = OutgoingInvite.from_dict(data["invite"]), str(data["via"]), int(data["cseq"])
+        forks = [(Dialog.from_dict(fork["dialog"]), fork["sdp"], fork["rseq"]) for fork in data["forks"]]
+        if parse_via(via).sent_by == core.local:
+            leg = UacLeg(core, invite, listener, via, cseq)
+            for dialog, sdp, rseq in forks:
+                leg._forks[dialog.remote_tag] = fork = Fork(Session(core, dialog, leg))
+                fork.sdp, fork.rseq = None if sdp is None else _octets(sdp), rseq
+                fork.session.negotiated = sdp is not None and rseq is not None
+        else:
+            before = UacLeg(core, invite, ignore, via, cseq)
+            before.forget()
+            # RFC 3261 9.2, 17.2.3: the proxy knows the INVITE by its Via.
+            InviteClient(core.transactions, before._request, invite.destination, ignore_response).cancel()
+            caller = f"{invite.from_.rpartition(';tag=')[0]};tag={new_tag()}"
+            invite = replace(invite, from_=caller, call_id=f"{secrets.token_hex(12)}@{core.local.host}")
+            leg = UacLeg(core, invite, listener)
+        leg.start()
+        return leg
 
     @property
     def is_heard(self) -> bool:
@@ -101,7 +171,17 @@ class UacLeg(Leg):
         self._end()
         self._give_up(headers)
 
-    def _build(self) -> Request:
+    def forget(self) -> None:
+        self.core.timers.stop(self._limit)
+        if self._transaction is not None:
+            self._transaction.abandon()
+        for fork in self._forks.values():
+            if fork.session is not self.session:
+                fork.session.forget()
+        self._forks.clear()
+        super().forget()
+
+    def _build(self, via: str) -> Request:
         invite, core = self._invite, self.core
         timer = refresh_headers(None, False, core.config, self._floor_s)
         route = [("Route", f"<{invite.route}>")] if invite.route else []
@@ -109,7 +189,7 @@ class UacLeg(Leg):
             "INVITE",
             invite.uri,
             [
-                ("Via", core.via()),
+                ("Via", via),
                 ("Max-Forwards", str(max(invite.max_forwards, 0))),
                 *route,
                 ("From", invite.from_),
@@ -208,7 +288,7 @@ class UacLeg(Leg):
         self._forget_forks()
         self._transaction.on_end = None
         self._provisional = False
-        self._request = self._build()
+        self._request = self._build(self.core.via())
         self._send()
         return True
 
@@ -248,3 +328,11 @@ class UacLeg(Leg):
         """No 2xx can come any more: end the early dialogs, and keep no ACK for a repeated 2xx."""
         self._close_early()
         self._forks.clear()
+
+
+def _text(sdp: bytes) -> str:
+    return sdp.decode("utf-8", "surrogateescape")
+
+
+def _octets(sdp: str) -> bytes:
+    return sdp.encode("utf-8", "surrogateescape")

@@ -18,6 +18,7 @@ from sidecar.sip.dialog.core import Core, Wire, checked, new_tag
 from sidecar.sip.dialog.dialog import DialogId
 from sidecar.sip.dialog.events import Listener
 from sidecar.sip.dialog.refusal_log import RefusalLog
+from sidecar.sip.dialog.usage import InviteUsage
 from sidecar.sip.errors import MalformedError
 from sidecar.sip.message.check import answerable, check_response, find_fault
 from sidecar.sip.message.headers import parse_name_addr
@@ -140,12 +141,18 @@ class UserAgent:
         return leg
 
     def adopt(self, data: Mapping[str, Any], listener: Listener = ignore) -> Leg:
-        """Take over an answered leg that another sidecar wrote down with `Leg.to_dict`.
+        """Take over a leg that another process wrote down with `Leg.to_dict`.
 
         The data may be somewhat old. When we are the refresher, the session is refreshed soon. A 200 of the other
-        sidecar that still waits for its ACK is not repeated. Raises KeyError or TypeError for other data, ValueError
-        for a dialog that is alive here.
+        process that still waits for its ACK is not repeated.
+
+        One that rings goes on ringing, if the other process was at our address: the proxy takes the same INVITE for a
+        repetition, and tells its last response again (RFC 3261 17.2.1). Else it is cancelled, and rung again.
+
+        Raises KeyError, TypeError or MalformedError for other data, ValueError for a dialog that is alive here.
         """
+        if "invite" in data:
+            return UacLeg.ringing(self._core, data, listener)
         return Leg.from_dict(self._core, data, listener)
 
     def receive(self, data: bytes, source: Address) -> None:
@@ -176,11 +183,22 @@ class UserAgent:
     def _receive_response(self, response: Response, source: Address) -> None:
         if not self.guard.takes_from(source):
             raise MalformedError(f"{response.status} from a stranger")
-        check_response(response, self._core.local)
         transaction = self._core.transactions.find_client(response)
+        check_response(response, self._core.local if transaction is None else transaction.sent_by)
         if transaction is None:
+            self._receive_stray(response)
+        else:
+            transaction.receive(response)
+
+    def _receive_stray(self, response: Response) -> None:
+        """A 2xx to an INVITE is for the dialog, which acknowledges it again (RFC 3261 13.2.2.4): also to one that a
+        process before us sent. Without ACK the peer would hang up (13.3.1.4)."""
+        dialog = DialogId(response.call_id, response.from_.tag or "", response.to.tag or "")
+        session = self._core.users.get(dialog)
+        is_success = 200 <= response.status < 300 and response.cseq[1] == "INVITE"
+        if not is_success or not isinstance(session, InviteUsage) or not session.is_confirmed:
             raise MalformedError(f"{response.status} for no transaction of ours")
-        transaction.receive(response)
+        session.acknowledge(response)
 
     def _receive_request(self, request: Request, source: Address) -> None:
         fault = find_fault(request)

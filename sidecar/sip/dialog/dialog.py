@@ -1,7 +1,7 @@
 """A dialog is plain data (RFC 3261 12): all that is needed to send the next request and to check the peer's next."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
 from callinteractive.model import Address
@@ -10,7 +10,8 @@ from sidecar.sip.message.headers import read_name_addr
 from sidecar.sip.message.message import Headers, Message, Request, Response
 from sidecar.sip.message.uri import is_literal, parse_uri
 
-_CSEQ_GAP = 100
+_CSEQ_GAP = 1000
+"""More requests than a leg sends between two times that it is written down."""
 
 
 class DialogId(NamedTuple):
@@ -133,7 +134,7 @@ class Dialog:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able; `from_dict` reads it back."""
-        return {**asdict(self), "peer": list(self.peer)}
+        return {name: getattr(self, name) for name in _NAMES} | {"routes": list(self.routes)}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "Dialog":
@@ -142,9 +143,12 @@ class Dialog:
         The data may be older than our last request. So the next CSeq leaves a gap, which is allowed; a number that was
         used before is not (12.2.1.1).
         """
-        values = {field.name: data[field.name] for field in fields(cls)}
+        values = {name: data[name] for name in _NAMES}
         values["local_cseq"] += _CSEQ_GAP
         return cls(**{**values, "peer": Address(*data["peer"]), "routes": list(data["routes"])})
+
+
+_NAMES = tuple(field.name for field in fields(Dialog))
 
 
 def _address(uri: str) -> Address | None:

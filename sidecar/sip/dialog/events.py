@@ -7,7 +7,7 @@ A leg's last event is `Rejected`, `Cancelled` or `Ended`. When the listener itse
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Any, Protocol
 
 from sidecar.sip.message.message import Response
 
@@ -108,6 +108,9 @@ class ReferralResponder(Protocol):
 
     def notify(self, status: int, done: Callable[[], None] | None = None) -> None:
         """The status of the new call's last response; a final one is the last to be told. `done`: it is told."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """An accepted one as data for JSON, for `Leg.referral`."""
 
 
 @dataclass(frozen=True, slots=True)

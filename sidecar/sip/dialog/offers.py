@@ -10,6 +10,7 @@ from sidecar.sip.dialog.session_timer import MIN_SE_S, agreed_in, min_se, refres
 from sidecar.sip.dialog.usage import InviteUsage
 from sidecar.sip.message.message import Response
 from sidecar.sip.transaction.client import InviteClient
+from sidecar.sip.transaction.machine import State
 from sidecar.sip.transaction.timers import Timer
 
 
@@ -78,7 +79,7 @@ class OutgoingOffers:
         timers.stop(self._glare)
         timers.stop(self._stuck)
         self.wanted = self._glare = None
-        if self._invite is not None:
+        if self._invite is not None and self._invite.state is not State.TERMINATED:
             timers.start(self._session.core.config.timeout_s, self._invite.abandon)
         self.under_way = self._invite = None
 

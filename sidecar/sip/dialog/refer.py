@@ -1,8 +1,8 @@
 """REFER within a dialog: the peer asks us to connect the other party to somebody else (RFC 3515, RFC 4488)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sidecar.sip.errors import MalformedError
 from sidecar.sip.message.headers import NameAddr, parse_name_addr
@@ -36,29 +36,28 @@ def refer_target(request: Request) -> str:
     return address.uri
 
 
-class Referral:
-    """A REFER that was emitted as `Referred`: the transaction user accepts or rejects it at once, then tells how the
-    new call goes. NOTIFY brings that to the peer, unless it wants none (RFC 4488). After the end of the dialog nothing
-    is sent."""
+class Subscription:
+    """How the new call of an accepted REFER goes, told to the peer by NOTIFY. After the end of the dialog nothing is
+    sent.
 
-    __slots__ = ("_event", "_is_told", "_session", "_transaction", "_wants_none")
+    session: None where the dialog has ended. event: the value of Event. is_told: whether the peer wants to know still.
+    """
 
-    def __init__(self, session: "InviteUsage", transaction: ServerTransaction, request: Request) -> None:
+    __slots__ = ("_event", "_is_told", "_session")
+
+    def __init__(self, session: "InviteUsage | None", event: str, *, is_told: bool) -> None:
         self._session = session
-        self._transaction = transaction
-        self._event = f"refer;id={request.cseq[0]}"  # RFC 3515 2.4.6
-        self._wants_none = (request.header("refer-sub") or "").partition(";")[0].strip().lower() == "false"
-        self._is_told = False
+        self._event = event
+        self._is_told = is_told
 
-    def accept(self) -> None:
-        """202, and the first NOTIFY at once (RFC 3515 2.4.4)."""
-        quiet = [("Refer-Sub", "false"), ("Supported", "norefersub")] if self._wants_none else []
-        self._transaction.respond(202, headers=[self._session.core.contact, *quiet])
-        self._is_told = not self._wants_none
-        self.notify(100)
+    def to_dict(self) -> dict[str, Any]:
+        """As data for JSON, without its session."""
+        return {"event": self._event, "is_told": self._is_told}
 
-    def reject(self, status: int, reason: str | None = None) -> None:
-        self._transaction.respond(status, reason)
+    @classmethod
+    def from_dict(cls, session: "InviteUsage | None", data: Mapping[str, Any]) -> "Subscription":
+        """The reverse of `to_dict`. Raises KeyError or TypeError."""
+        return Subscription(session, str(data["event"]), is_told=bool(data["is_told"]))
 
     def notify(self, status: int, done: Callable[[], None] | None = None) -> None:
         """How far the new call is: the status of its last response (RFC 3515 2.4.5). A final one ends it.
@@ -66,7 +65,7 @@ class Referral:
         done: called when the peer has answered, or at once if nothing is sent. Datagrams may overtake each other.
         """
         session = self._session
-        if not self._is_told or not session.is_confirmed:
+        if not self._is_told or session is None or not session.is_confirmed:
             if done is not None:
                 done()
             return
@@ -80,6 +79,29 @@ class Referral:
         # A peer that does not want it has still its call (RFC 5057 5.1).
         on_response = ignore_response if done is None else partial(_on_answered, done)
         core.transactions.send_request(request, session.dialog.next_hop, on_response)
+
+
+class Referral(Subscription):
+    """A REFER that was emitted as `Referred`: the transaction user accepts or rejects it at once, then tells how the
+    new call goes. NOTIFY brings that to the peer, unless it wants none (RFC 4488)."""
+
+    __slots__ = ("_contact", "_transaction", "_wants_none")
+
+    def __init__(self, session: "InviteUsage", transaction: ServerTransaction, request: Request) -> None:
+        super().__init__(session, f"refer;id={request.cseq[0]}", is_told=False)  # RFC 3515 2.4.6
+        self._transaction = transaction
+        self._contact = session.core.contact
+        self._wants_none = (request.header("refer-sub") or "").partition(";")[0].strip().lower() == "false"
+
+    def accept(self) -> None:
+        """202, and the first NOTIFY at once (RFC 3515 2.4.4)."""
+        quiet = [("Refer-Sub", "false"), ("Supported", "norefersub")] if self._wants_none else []
+        self._transaction.respond(202, headers=[self._contact, *quiet])
+        self._is_told = not self._wants_none
+        self.notify(100)
+
+    def reject(self, status: int, reason: str | None = None) -> None:
+        self._transaction.respond(status, reason)
 
 
 def _on_answered(done: Callable[[], None], response: Response) -> None:

@@ -72,6 +72,11 @@ class Session(InviteUsage):
     def refresh(self) -> None:
         self.offers.refresh()
 
+    def forget(self) -> None:
+        """Close without a word to the peer: another process has the dialog."""
+        self.pending = None  # no 487
+        self.close()
+
     def _stop_all(self) -> None:
         super()._stop_all()
         self.offers.stop()

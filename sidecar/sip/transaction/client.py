@@ -19,10 +19,10 @@ from sidecar.sip.transaction.machine import (
 class ClientTransaction(Transaction):
     """`start` sends the request. on_response is called with every response that the transaction user must see, and with
     one of our own when none comes: 408 on timeout, 503 on a transport error (8.1.3.1). on_end: it has terminated.
-    request: kept until the final response.
+    request: kept until the final response. sent_by: the address in its Via, which responses must name (18.1.2).
     """
 
-    __slots__ = ("on_end", "on_response", "request")
+    __slots__ = ("on_end", "on_response", "request", "sent_by")
 
     def __init__(
         self,
@@ -36,6 +36,7 @@ class ClientTransaction(Transaction):
         key = (request.via.branch, request.method)
         super().__init__(layer, key, destination, State.CALLING if invite else State.TRYING)
         self.request: Request | None = request
+        self.sent_by = request.via.sent_by
         self.on_response = on_response
         self.on_end = on_end
         self.sent = request.serialise()
@@ -53,7 +54,7 @@ class ClientTransaction(Transaction):
         self.step(input_of(response.status), response)
 
     def abandon(self) -> None:
-        """Give up waiting for a final response (9.1: none within 64*T1 after CANCEL)."""
+        """Also for an INVITE without a final response within 64*T1 after its CANCEL (9.1)."""
         self.state = State.TERMINATED
         _end(self, None)
 

@@ -52,6 +52,13 @@ class TransactionLayer(LayerState):
         """Send a request other than INVITE and ACK."""
         NonInviteClient(self, request, destination, on_response).start()
 
+    def forget(self, call_id: str) -> None:
+        """Abandon what waits for a final response of this Call-ID, or has to give one."""
+        for transaction in [*self.clients.values(), *self.servers.values()]:
+            request = transaction.request if isinstance(transaction, ClientTransaction | ServerTransaction) else None
+            if request is not None and request.call_id == call_id:
+                transaction.abandon()
+
     def unreachable(self, destination: Address) -> None:
         """Nobody listens there (ICMP): a transaction that waits for a first response from there fails (18.4)."""
         for transaction in [found for found in self.clients.values() if found.destination == destination]:

@@ -105,6 +105,10 @@ class Transaction:
         self.state, action = entry
         action(self, argument)
 
+    def abandon(self) -> None:
+        """End now, without a word to anybody."""
+        raise NotImplementedError
+
     def start_retry(self, input_: Input) -> None:
         timers = self.layer.timers
         timers.stop(self.retry)

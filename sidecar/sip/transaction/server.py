@@ -50,6 +50,10 @@ class ServerTransaction(Transaction):
         """The request was retransmitted."""
         self.step(Input.REQUEST)
 
+    def abandon(self) -> None:
+        self.state = State.TERMINATED
+        _end(self, None)
+
 
 class InviteServer(ServerTransaction):
     """Also sends the 2xx again (`repeat`) when the dialog says so, which knows when (13.3.1.4)."""
@@ -87,6 +91,10 @@ class InviteServer(ServerTransaction):
             self.retry = self.layer.timers.start(delay_s, self.step, Input.TRYING_DUE)
         else:
             self.step(Input.TRYING_DUE)
+
+    def abandon(self) -> None:
+        self.release()
+        super().abandon()
 
     def repeat(self) -> None:
         resend(self, None)

@@ -25,6 +25,7 @@ from callinteractive.events import (
     TransferFailed,
     Waited,
 )
+from callinteractive.model import IvrFile
 from callinteractive.script import MAX_IDLE_STEPS, MAX_KEPT_DIGITS, MAX_VARIABLES, CallScript
 from tests.unit.core.call import ASK, FACTS, Call, asked, ivr_file, menu, started
 
@@ -610,3 +611,63 @@ def test_A4_a_script_that_has_not_begun_starts():
     file = menu("- pause")
     script = CallScript(file, file.ivrs[0], FACTS)
     assert CallScript.from_json(script.to_json(), file).begin_again(1000.0) == Wait(10_000)
+
+
+def test_H1_a_half_dialled_number_outlives_its_sidecar():
+    call, _ = started("- record_digits: {variable: code, max: 4}\n- hangup")
+    call.dial("12")
+    call.move()
+    assert call.script.begin_again(call.now) == Collect(2000)
+    assert isinstance(call.dial("34"), Hangup)
+    assert call.variables["code"] == "1234"
+
+
+def test_H1_of_a_prompt_that_was_stopped_by_a_digit_only_the_digit_comes_again():
+    call, _ = started('- play_sound: {file: a.wav, where: background, digitvar: "code"}\n- hangup')
+    call.dial("7")
+    call.move()
+    assert call.script.begin_again(call.now) == Collect(2000)
+    call.tell(Waited())
+    assert call.variables["code"] == "7"
+
+
+def test_H1_the_digits_of_the_step_before_are_used_up():
+    call, _ = started("- record_digits: {variable: code, max: 2}\n- record_digits: {variable: pin, max: 2}\n- hangup")
+    call.dial("12")
+    call.move()
+    assert call.script.begin_again(call.now) == Collect(5000)
+    call.dial("34")
+    assert call.variables == {"code": "12", "pin": "34"}
+
+
+def test_R7_a_request_has_the_same_id_wherever_it_is_sent():
+    call, first = started(f"{ASK}\n- pause\n{ASK}\n{ASK}")
+    assert isinstance(first, Fetch)
+    call.dial("1")
+    call.move()
+    assert call.script.begin_again(call.now) == first
+    call.answer("")
+    second = call.tell(Waited())
+    assert isinstance(second, Fetch)
+    third = call.tell(FetchFailed("timeout", "no answer"))
+    assert isinstance(third, Fetch)
+    ids = [fetch.request.id for fetch in (first, second, third)]
+    assert len(set(ids)) == 3
+    assert all(each.startswith(FACTS.call_id) and "." not in each for each in ids), "W1 signs id.timestamp.payload"
+
+
+def test_H1_a_script_that_is_over_needs_its_ivr_no_more():
+    """Its caller talks to somebody: a changed ivr.yaml must not cut that."""
+    call, _ = started('- simple_transfer: {to: ["306"]}')
+    call.tell(TransferAnswered())
+    saved = json.loads(call.script.to_json())
+    resumed = CallScript.from_dict(saved, IvrFile((), {}))
+    assert resumed.is_over
+    assert resumed.handle(Waited(), call.now) is None
+    assert resumed.to_json() == call.script.to_json()
+
+
+@pytest.mark.parametrize("saved", [None, [], {}, {"ivr": 1}, "text", {"ivr": "000*332", "step": {}, "pending": []}])
+def test_what_is_no_call_is_not_resumed(saved):
+    with pytest.raises(ScriptStateError):
+        CallScript.from_dict(saved, RICH)

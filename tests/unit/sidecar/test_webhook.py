@@ -188,3 +188,17 @@ async def test_A15_cancelling_a_request_closes_its_connection(webhook, serve):
     with pytest.raises(asyncio.CancelledError):
         await task
     assert not webhook._connections._session.connector._acquired
+
+
+@pytest.mark.parametrize("follow_redirects", [False, True])
+async def test_R7_a_request_tells_its_id(webhook, serve, follow_redirects):
+    seen = []
+
+    async def answer(request: web.Request) -> web.Response:
+        seen.append(request.headers.getall("webhook-id", []))
+        return web.Response()
+
+    url = await serve(answer)
+    for id_ in ("abc-1", ""):
+        await webhook.fetch(HttpRequest("GET", f"{url}/", follow_redirects=follow_redirects, id=id_))
+    assert seen == [["abc-1"], []]
