@@ -151,6 +151,7 @@ class CallScript:
         state = self._state
         values = {name: getattr(state, name) for name in _PLAIN}
         values["facts"] = {name: getattr(state.facts, name) for name in _FACTS}
+        values["variables"] = dict(state.variables)
         values["ivr"] = self._ivr.number
         values["pending"] = [action.to_dict() for action in state.pending]
         values["step"] = state.step.to_dict() if state.step else None

@@ -7,6 +7,7 @@ import gc
 import signal
 import time
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -19,7 +20,9 @@ from callinteractive.keys import SIGNATURES, derive
 from callinteractive.model import IvrFile, Site
 from sidecar import log, sip, systemd
 from sidecar.admission import Admission, Unacknowledged
-from sidecar.call.call import Call, Resumption
+from sidecar.call.adopted import AdoptedCall, end_remains
+from sidecar.call.call import Call, NewCall, Resumption
+from sidecar.call.saved import OverCallError, UnreadableCallError
 from sidecar.call.services import Services, media_prefix
 from sidecar.edges import Edges
 from sidecar.media.engines import Engines
@@ -98,6 +101,7 @@ class Sidecar:
         self._key = derive(key, SIGNATURES)
         self._unacknowledged = Unacknowledged(self._own.max_unacknowledged)
         self._calls: set[asyncio.Task[None]] = set()
+        self._by_key: dict[str, Call] = {}
         self._stop = asyncio.Event()
         self._is_draining = False
 
@@ -186,25 +190,44 @@ class Sidecar:
             leg.reject(404)
             return
         try:
-            call = Call(self._services, leg, invite, facts, ivr, resumption or entry)
+            call = NewCall(self._services, leg, invite, facts, ivr, resumption or entry)
         except ScriptStateError as error:
             change = "give all sidecars the same release and the same ivr.yaml, and restart them"
             self._services.agent.refusals.note(invite.request, 500, str(error), change)
             leg.reject(500)
             return
         self._metrics.count_call()
-        task = call.start()
+        self._run(call)
+
+    def _run(self, call: Call) -> None:
+        self._by_key[call.key] = call
+        self._watch(call.start(), call)
+
+    def _watch(self, task: asyncio.Task[None], call: Call | None = None) -> None:
         self._calls.add(task)
-        task.add_done_callback(self._on_ended)
+        task.add_done_callback(partial(self._on_ended, call))
 
     def _adopt(self, key: str, data: Data) -> None:
         """A call of a dead process is ours now."""
+        try:
+            call = AdoptedCall(self._services, key, data)
+        except UnreadableCallError as error:
+            if not isinstance(error, OverCallError):
+                change = "give all sidecars the same release and the same ivr.yaml and site.yaml"
+                LOG.error("a call of a dead sidecar ends", call=key, reason=str(error), change=change)
+            self._watch(asyncio.create_task(end_remains(self._services, key, data)))
+            return
+        self._run(call)
 
     def _surrender(self, key: str) -> None:
         """This call is another sidecar's now."""
+        if call := self._by_key.get(key):
+            call.forget()
 
-    def _on_ended(self, call: asyncio.Task[None]) -> None:
-        self._calls.discard(call)
+    def _on_ended(self, call: Call | None, task: asyncio.Task[None]) -> None:
+        self._calls.discard(task)
+        if call is not None and self._by_key.get(call.key) is call:  # a call that came back from Kamailio has its key
+            del self._by_key[call.key]
         if self._is_draining and not self._calls:
             self._stop.set()
 

@@ -12,7 +12,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from callinteractive.commands import Collect, Command, Fetch, Hangup, Play, Transfer, Wait
 from callinteractive.events import Dialled, Event, Expired, Played, PlayFailed, Waited, transfer_failed
@@ -20,6 +20,7 @@ from callinteractive.headers import AnsweredHeader
 from callinteractive.request import HttpRequest
 from callinteractive.script import CallScript
 from sidecar import sip
+from sidecar.call import saved
 from sidecar.call.blind_transfer import BUSY, NO_NUMBER, NOBODY, NOT_ALLOWED, BlindTransfer, Target, Unwanted, number_in
 from sidecar.call.callee import Callee
 from sidecar.call.caller import Caller, drop, text_of
@@ -36,7 +37,7 @@ NORMAL_CLEARING = 200
 """The cause in BYE's Reason when the script hangs up (RFC 3326)."""
 
 
-async def _told(event: Event) -> Event:
+async def told(event: Event) -> Event:
     """The handler of what concerns the script alone."""
     return event
 
@@ -44,13 +45,14 @@ async def _told(event: Event) -> Event:
 class AnsweredCall:
     """The media, the digits and the callee of a call, and the command that its script has outstanding."""
 
-    def __init__(self, services: Services, caller: Caller, script: CallScript) -> None:
+    def __init__(self, services: Services, caller: Caller, script: CallScript, media: CallMedia | None = None) -> None:
+        """media: of a call that has been answered by another process; None: new."""
         self._services = services
         self._caller = caller
         self._script = script
         self._inbox = Inbox()
         media_id = services.media_prefix + caller.facts.call_id
-        self._media = CallMedia(services.engines, media_id, caller.address)
+        self._media = media or CallMedia(services.engines, media_id, caller.address)
         self._digits = DigitFilter()
         self._acked: asyncio.Future[sip.Acked] | None = None
         self._command: Command | None = None
@@ -58,10 +60,12 @@ class AnsweredCall:
         self._lifetime: asyncio.TimerHandle | None = None
         self._fetching: asyncio.Task[None] | None = None
         self._is_playing = False
+        self._tries = 0  # of the request that is out
+        self._is_forgotten = False
         self._callee: Callee | None = None
         self._transfers = 0
         self._target: Target | None = None  # of a blind transfer
-        self._referral: sip.ReferralResponder | None = None
+        self._referral: sip.ReferralSubscription | None = None
         self._who = AnsweredHeader(caller.facts.caller_number, is_extension=caller.facts.caller_extension is not None)
         self._is_swapped = False  # a callee is in the caller's place
 
@@ -82,24 +86,45 @@ class AnsweredCall:
             acked = await self._acked
         await self._on_acked(acked)
 
-    async def follow(self, command: Command) -> None:
+    async def follow(self, command: Command | None) -> None:
         """Do what the script asks for until it is over; then stay with a connected call until that ends.
 
-        Raises MediaError.
+        command: its first one; None in a call that goes on. From here on the call is written down whenever something
+        has happened to it, so that it outlives this process. Raises MediaError.
         """
-        self._lifetime = self._put_later(self._script.expires_at - time.time(), _told, Expired())
-        following: Command | None = command
+        self._lifetime = self._put_later(self._script.expires_at - time.time(), told, Expired())
+        following, keeper, key = command, self._services.keeper, self._media.media_id
         while True:
             if following is not None:
                 await self._begin(following)
             if self._caller.is_over:
                 return
+            keeper.keep(key, self.to_dict)
             handler, what = await self._inbox.get()
             event = await handler(what)
             following = None if event is None else self._script.handle(event, time.time())
 
     async def release(self) -> None:
         """Give everything back: timers, request, callee, digits, media (A15). Never raises."""
+        if self._is_forgotten:
+            return
+        for callee in (self._callee, self._target):
+            if callee is not None:
+                callee.end(self._caller.reason_header)
+        self._services.keeper.forget(self._media.media_id)  # not before both sides are told
+        self._drop()
+        await self._media.delete()
+
+    def forget(self) -> None:
+        """Another sidecar has the call: drop everything, and tell nobody."""
+        self._is_forgotten = True
+        for leg in (self._caller, self._callee, self._target):
+            if leg is not None:
+                leg.forget()
+        self._media.forget()
+        self._drop()
+
+    def _drop(self) -> None:
         self._inbox.close()
         self._caller.listener = drop
         for timer in (self._due, self._lifetime):
@@ -107,12 +132,32 @@ class AnsweredCall:
                 timer.cancel()
         if self._fetching is not None:
             self._fetching.cancel()
-        for callee in (self._callee, self._target):
-            if callee is not None:
-                callee.end(self._caller.reason_header)
         self._callee = self._target = self._referral = None  # they refer to us
         self._services.engines.digits.unsubscribe(self._media.media_id)
-        await self._media.delete()
+
+    # As data.
+
+    def to_dict(self) -> dict[str, Any]:
+        """The call as data for JSON (`sidecar.call.saved`)."""
+        due_at = None
+        if self._due is not None:
+            due_at = time.time() + self._due.when() - asyncio.get_running_loop().time()
+        callee, target = self._callee and self._callee.to_dict(), self._target and self._target.to_dict()
+        return {
+            "v": saved.VERSION,
+            "at": str(self._services.agent.local),
+            "caller": self._caller.to_dict(),
+            "script": self._script.to_dict(),
+            "media": self._media.to_dict(),
+            "step": saved.Step(self._command, due_at, self._is_playing, self._tries).to_dict(),
+            "digits": self._digits.source and self._digits.source.value,
+            "who": str(self._who),
+            "is_swapped": self._is_swapped,
+            "transfers": self._transfers,
+            "callee": callee,
+            "target": target,
+            "referral": self._referral and self._referral.to_dict(),
+        }
 
     # What the script asks for.
 
@@ -127,6 +172,7 @@ class AnsweredCall:
         self._command = command
         match command:
             case Fetch(request):
+                self._tries += 1
                 self._fetching = asyncio.create_task(self._fetch(request))
             case Play(sound):
                 await self._play(sound)
@@ -138,32 +184,40 @@ class AnsweredCall:
                 self._caller.end(code or NORMAL_CLEARING)
 
     async def _fetch(self, request: HttpRequest) -> None:
-        self._inbox.put(_told, await self._services.webhook.fetch(request))
+        answer = await self._services.webhook.fetch(request)
+        self._tries = 0
+        self._inbox.put(told, answer)
 
     async def _play(self, name: str) -> None:
         sound = await self._services.sounds.get(name)
         if sound is None:
             reason = self._services.sounds.why_not(name)
             self._caller.log.error("sound", reason=reason)
-            self._inbox.put(_told, PlayFailed(reason))
+            self._inbox.put(told, PlayFailed(reason))
             return
         await self._media.play(sound)
         self._is_playing = True
         self._end_after(sound.duration_ms / 1000 + PLAYOUT_MARGIN_S, Played())
 
     async def _transfer(self, command: Transfer) -> None:
-        self._callee = Callee(*self._for_callee(), on_referred=partial(self._on_referred, by_callee=True))
+        self._callee = Callee(*self._for_callee(), on_referred=self._on_callee_referred)
         try:
             await self._callee.ring(command)
         except MediaError as error:
             self._caller.log.error("media", reason=str(error))
-            self._inbox.put(_told, transfer_failed(error.sip_code))
+            self._inbox.put(told, transfer_failed(error.sip_code))
 
-    def _for_callee(self) -> tuple[Services, Caller, CallMedia, str, Inbox]:
-        self._transfers += 1
-        return self._services, self._caller, self._media, f"b{self._transfers}", self._inbox
+    def _for_callee(self, b_tag: str | None = None) -> tuple[Services, Caller, CallMedia, str, Inbox]:
+        """b_tag: None makes a new one."""
+        if b_tag is None:
+            self._transfers += 1
+            b_tag = f"b{self._transfers}"
+        return self._services, self._caller, self._media, b_tag, self._inbox
 
     # What a phone asks for (RFC 3515).
+
+    def _on_callee_referred(self, event: sip.Referred) -> None:
+        self._on_referred(event, by_callee=True)
 
     def _on_referred(self, event: sip.Referred, *, by_callee: bool) -> None:
         """Accept or refuse a blind transfer. The site pays for its trunks, so only its own phones may ask for it."""
@@ -205,7 +259,7 @@ class AnsweredCall:
             asked.referral,
             self._end_blind_transfer,
             *self._for_callee(),
-            on_referred=partial(self._on_referred, by_callee=True),
+            on_referred=self._on_callee_referred,
         )
         try:
             await self._target.ring(Transfer((asked.number,), None, False, True, *shown))
@@ -264,7 +318,7 @@ class AnsweredCall:
 
     def _on_digit(self, digit: DigitEvent) -> None:
         if self._digits.accepts(DigitSource.RTP):
-            self._inbox.put(_told, Dialled(digit.digit))
+            self._inbox.put(told, Dialled(digit.digit))
 
     async def _handle(self, event: sip.Event) -> Event | None:
         """An event of the caller's leg. Returns what it means to the script. Raises MediaError."""

@@ -61,7 +61,11 @@ class Target(Callee):
     """The one who is called by a blind transfer."""
 
     def __init__(
-        self, referral: sip.ReferralResponder, on_end: Callable[[int], Awaitable[None]], *callee: Any, **more: Any
+        self,
+        referral: sip.ReferralSubscription,
+        on_end: Callable[[int], Awaitable[None]],
+        *callee: Any,
+        **more: Any,
     ) -> None:
         """on_end: told 200 when it has answered and is connected, else why not. The rest is for `Callee`."""
         super().__init__(*callee, **more)

@@ -39,6 +39,58 @@ class Resumption:
 class Call:
     """A caller and its script. `start` runs it."""
 
+    _caller: Caller
+    _script: CallScript
+    _answered: AnsweredCall | None
+    key: str
+    """Its name in RTPengine and in the store."""
+
+    def start(self) -> asyncio.Task[None]:
+        """Run the call in a task of its own, which is done when nothing of the call is left.
+
+        Cancel it to end the call from outside, as when the sidecar stops.
+        """
+        task = self._task = asyncio.get_running_loop().create_task(
+            self._run(), name=f"call {self._caller.facts.call_id}"
+        )
+        self._caller.listen(task.cancel)
+        return task
+
+    def forget(self) -> None:
+        """Another sidecar has the call now: drop it at once, without a word to anybody."""
+        self._caller.log.warning("call given up", reason="another sidecar has taken it over")
+        if self._answered is not None:
+            self._answered.forget()
+        else:
+            self._caller.forget()
+        self._task.cancel()
+
+    async def _run(self) -> None:
+        caller = self._caller
+        try:
+            await self._carry_out()
+        except asyncio.CancelledError:
+            caller.end(503)  # does nothing where the caller has hung up
+        except MediaError as error:
+            caller.log.error("media", reason=str(error))
+            caller.end(error.sip_code)
+        except Exception:
+            caller.log.exception("a call failed")
+            caller.end(500)
+        finally:
+            self._script.handle(HungUp(), time.time())
+            if self._answered is not None:
+                await self._answered.release()
+            caller.log.info("call ended")
+
+    async def _carry_out(self) -> None:
+        """Everything until its end. Raises MediaError."""
+        raise NotImplementedError
+
+
+class NewCall(Call):
+    """A call whose INVITE has come."""
+
     def __init__(
         self,
         services: Services,
@@ -55,8 +107,9 @@ class Call:
         self._caller = Caller(leg, facts, invite.max_forwards, invite.caller_address, invite.source)
         self._ivr = ivr
         self._entry = entry
-        # A partial: a bound method would make a reference cycle, and the call would stay until garbage collection.
-        observe = partial(_observe, services.observe, self._caller.log)
+        self._answered = None
+        self.key = services.media_prefix + facts.call_id
+        observe = observer(services, self._caller)
         if isinstance(entry, Resumption):
             self._script = CallScript.from_json(entry.state.script, services.ivr_file, observe)
         else:
@@ -64,41 +117,17 @@ class Call:
                 services.ivr_file, ivr, facts, context=entry.context, option=entry.option, observe=observe
             )
 
-    def start(self) -> asyncio.Task[None]:
-        """Run the call in a task of its own, which is done when nothing of the call is left.
-
-        Cancel it to end the call from outside, as when the sidecar stops.
-        """
-        task = asyncio.get_running_loop().create_task(self._run(), name=f"call {self._caller.facts.call_id}")
-        self._caller.listen(task.cancel)
-        return task
-
-    async def _run(self) -> None:
+    async def _carry_out(self) -> None:
         caller = self._caller
         caller.log.info("call", caller=caller.facts.caller_number, called=caller.facts.called_number)
-        answered: AnsweredCall | None = None
-        try:
-            command: Command | None = None
-            if self._ivr.answer == "on_media":
-                dip = Dip(self._services, caller, self._ivr, self._script)
-                command = await dip.run(self._first_command(time.time()))
-            if not caller.is_over:
-                answered = AnsweredCall(self._services, caller, self._script)
-                await answered.answer(self._offer)
-                await answered.follow(command or self._first_command(time.time()))
-        except asyncio.CancelledError:
-            caller.end(503)  # does nothing where the caller has hung up
-        except MediaError as error:
-            caller.log.error("media", reason=str(error))
-            caller.end(error.sip_code)
-        except Exception:
-            caller.log.exception("a call failed")
-            caller.end(500)
-        finally:
-            self._script.handle(HungUp(), time.time())
-            if answered is not None:
-                await answered.release()
-            caller.log.info("call ended")
+        command: Command | None = None
+        if self._ivr.answer == "on_media":
+            dip = Dip(self._services, caller, self._ivr, self._script)
+            command = await dip.run(self._first_command(time.time()))
+        if not caller.is_over:
+            answered = self._answered = AnsweredCall(self._services, caller, self._script)
+            await answered.answer(self._offer)
+            await answered.follow(command or self._first_command(time.time()))
 
     def _first_command(self, now: float) -> Command:
         """Enter the IVR, or go on where another sidecar has left the script."""
@@ -107,6 +136,12 @@ class Call:
         if self._entry.result is None:
             return self._script.begin_again(now)
         return self._script.handle(transfer_failed(self._entry.result.code), now) or self._script.begin_again(now)
+
+
+def observer(services: Services, caller: Caller) -> Callable[[Note], None]:
+    """What a script's notes go to. A partial: a bound method would make a reference cycle, and the call would stay
+    until garbage collection."""
+    return partial(_observe, services.observe, caller.log)
 
 
 def _observe(count: Callable[[Note], None], log: Any, note: Note) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Any
 
 from callinteractive.commands import Transfer
 from callinteractive.events import Event, TransferAnswered, TransferFailed, transfer_failed
@@ -61,6 +62,46 @@ class Callee:
     @property
     def is_answered(self) -> bool:
         return self._leg is not None and self._leg.answered
+
+    @property
+    def leg(self) -> sip.Leg | None:
+        """None before its INVITE, and after its end."""
+        return None if self._leg is None or self._leg.ended else self._leg
+
+    def to_dict(self) -> dict[str, Any] | None:
+        """As data for JSON; None before its INVITE, and after its end."""
+        if self._is_over or (self.leg is None and not self.is_leaving):
+            return None
+        return {
+            "leg": None if self.leg is None else self.leg.to_dict(),
+            "b_tag": self.b_tag,
+            "who": str(self.who),
+            "is_leaving": self.is_leaving,
+            "numbers": self._numbers,
+            "early_media": self._early_media,
+            "is_sounding": self._is_sounding,
+        }
+
+    def resume(self, data: Mapping[str, Any], *, moved: bool) -> None:
+        """Go on where another process was (`to_dict`). moved: it was at another address.
+
+        Then an answered one is told ours, and one that rings is rung again. Raises `saved.WRONG`.
+        """
+        self.who, self.is_leaving = AnsweredHeader.parse(data["who"]), bool(data["is_leaving"])
+        self._numbers, self._early_media = tuple(data["numbers"]), bool(data["early_media"])
+        self._is_sounding = bool(data["is_sounding"])
+        if data["leg"] is not None:
+            self._leg = self._services.agent.adopt(data["leg"], self._on_event)
+            if moved and self._leg.answered:
+                self._leg.refresh()
+            elif moved:
+                self._is_sounding = False  # early media has ended with the first ringing
+
+    def forget(self) -> None:
+        """Another sidecar has the call: drop it without a word."""
+        self._is_over = True
+        if self.leg is not None:
+            self.leg.forget()
 
     async def ring(self, command: Transfer) -> None:
         """Offer the caller's media to the numbers. Raises MediaError."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Any, cast
 
 import structlog
 
@@ -21,15 +22,15 @@ def drop(_event: sip.Event) -> None:
 class Caller:
     """The a_leg. Its hang-up is told at once; every other event goes to `listener`.
 
-    `invited`: the leg of the INVITE. `leg`: the same, until a blind transfer leaves the callee in the caller's place.
+    `leg`: that of its INVITE, until a blind transfer leaves the callee in the caller's place.
     """
 
     __slots__ = (
+        "_invited",
         "_on_hang_up",
         "address",
         "edge",
         "facts",
-        "invited",
         "is_over",
         "leg",
         "listener",
@@ -38,13 +39,13 @@ class Caller:
         "reason_header",
     )
 
-    def __init__(self, leg: sip.UasLeg, facts: CallFacts, max_forwards: int, address: str, edge: Address) -> None:
+    def __init__(self, leg: sip.Leg, facts: CallFacts, max_forwards: int, address: str, edge: Address) -> None:
         """max_forwards: the hops that the caller's INVITE had left (RFC 3261 8.1.1.6).
 
         address: the IP address that its SIP comes from, empty where that is not known. edge: the Kamailio that sent it.
         """
-        self.invited = leg
-        self.leg: sip.Leg = leg
+        self._invited = leg
+        self.leg = leg
         self.address = address
         self.edge = edge
         self.facts = facts
@@ -55,6 +56,16 @@ class Caller:
         self.reason_header: str | None = None
         """Why the caller hung up, for the callee (RFC 3326)."""
         self.listener: sip.Listener = drop
+
+    def to_dict(self) -> dict[str, Any]:
+        """As data for JSON, without the facts. Its leg is None where it has hung up."""
+        leg = None if self.is_over or self.leg.ended else self.leg.to_dict()
+        return {"leg": leg, "address": self.address, "edge": list(self.edge), "max_forwards": self.max_forwards}
+
+    @property
+    def invited(self) -> sip.UasLeg:
+        """The leg of its INVITE. Not in a call that another process has answered."""
+        return cast(sip.UasLeg, self._invited)
 
     def listen(self, on_hang_up: Callable[[], object]) -> None:
         """From now on the hang-up is told."""
@@ -93,6 +104,11 @@ class Caller:
         """Hang up because the callee has, with the callee's reason."""
         self.is_over = True
         self.leg.bye([("Reason", reason_header)] if reason_header else ())
+
+    def forget(self) -> None:
+        """Another sidecar has the call: drop the leg without a word."""
+        self.is_over = True
+        self.leg.forget()
 
     def redirect(self, contact: str, headers: Iterable[tuple[str, str]]) -> None:
         """Give the unanswered INVITE back to Kamailio (302); `headers` say what becomes of it."""

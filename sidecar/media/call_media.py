@@ -16,8 +16,8 @@ from typing import Any
 from callinteractive.fleet import family_of
 from sidecar.media import sdp
 from sidecar.media.dtmf import CALLER_TAG
-from sidecar.media.engines import Engines
 from sidecar.media.errors import MediaLost, MediaRefused, MediaUnavailable
+from sidecar.media.media_state import MediaState
 from sidecar.media.party import Party
 from sidecar.media.rtpengine import NgError, NgFailure, NgOverloaded, NgUnknownCall, Reply
 from sidecar.media.sounds import Sound
@@ -40,7 +40,7 @@ _STRICT = ("strict-source",)
 _IVR_IS_THERE = {"endpoint-learning": ("off",), "flags": (*_PORT_STAYS, *_STRICT)}  # nobody may speak in its place
 
 
-class CallMedia:
+class CallMedia(MediaState):
     """One call's media. SDP goes in and out as text, for the SIP side.
 
     Methods may be called concurrently. Each one is carried out as a whole, in the order of the calls; only `delete`
@@ -48,23 +48,6 @@ class CallMedia:
     MediaLost (it has forgotten the call) and MediaRefused (it refused the command). Those that take a description
     raise UnusableSdp, before they have changed anything.
     """
-
-    def __init__(self, engines: Engines, media_id: str, caller_from: str = "") -> None:
-        """media_id: unique among the calls of all sidecars that share these RTPengines.
-
-        caller_from: the IP address that the caller's SIP comes from; empty where it is not known.
-        """
-        self.media_id = media_id
-        self.detects_inband = False  # whether RTPengine listens for DTMF tones in the caller's audio
-        self._ng = engines.call(media_id)
-        self._inner = engines.inner_addresses
-        self._turn = asyncio.Lock()
-        self._over = False
-        self._caller = Party(CALLER_TAG, signalled_from=caller_from)
-        self._legs: dict[str, Party] = {}
-        self._peer: Party | None = None  # whom the caller is connected with; None: the IVR
-        self._sound: tuple[Sound, int] | None = None  # with its repetitions
-        self._sound_ends_at: float | None = None
 
     # -- the caller
 

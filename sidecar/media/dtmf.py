@@ -74,14 +74,15 @@ class DigitSource(Enum):
 class DigitFilter:
     """A phone may send one key press in several ways. Only the way of the call's first digit counts."""
 
-    def __init__(self) -> None:
-        self._source: DigitSource | None = None
+    def __init__(self, source: DigitSource | None = None) -> None:
+        """source: how its digits come; None: that is not known yet."""
+        self.source = source
 
     def accepts(self, source: DigitSource) -> bool:
         """Whether a digit from this source counts."""
-        if self._source is None:
-            self._source = source
-        return source is self._source
+        if self.source is None:
+            self.source = source
+        return source is self.source
 
 
 @dataclass(slots=True)

@@ -9,7 +9,8 @@ command at once, and the first one is told to forget the call when it is back.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterator, Sequence, Set
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set
+from typing import Any
 
 import structlog
 
@@ -179,6 +180,17 @@ class Engines:
     def call(self, media_id: str) -> EngineCall:
         return EngineCall(self, media_id)
 
+    def adopt(self, media_id: str, data: Mapping[str, Any]) -> EngineCall:
+        """A call that another process has written down (`EngineCall.to_dict`). Raises KeyError where the site has no
+        such RTPengine any more."""
+        call = EngineCall(self, media_id)
+        if (name := data["engine"]) is not None:
+            engine = next((engine for engine in self._engines if engine.name == name), None)
+            if engine is None:
+                raise KeyError(f"RTPengine {name!r}")
+            call.settle(engine)
+        return call
+
     def choose(self, but: Collection[Engine] = (), family: str | None = None) -> Engine | None:
         """Who takes the next call: the best ones share them in turn, by weight. None where nobody is left.
 
@@ -228,6 +240,14 @@ class EngineCall:
         self._engine: Engine | None = None
         self._family: str | None = None
         self._is_settled = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """As data for JSON."""
+        return {"engine": self._engine.name if self._engine is not None and self._is_settled else None}
+
+    def settle(self, engine: Engine) -> None:
+        """It is at this RTPengine."""
+        self._engine, self._is_settled = engine, True
 
     def has(self, family: str) -> bool:
         """Whether its RTPengine has an interface of this family, IP4 or IP6. Before its first command: whether any has.

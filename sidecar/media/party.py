@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from ipaddress import ip_address
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from callinteractive.fleet import family_of
 from sidecar.media.errors import MediaRefused, NoCommonAddress
@@ -47,6 +47,33 @@ class Party:
         self._session_id = secrets.randbits(31)
         self._version = 0
         self._last_body = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """As data for JSON."""
+        return {
+            "tag": self.tag,
+            "our_address": self.our_address,
+            "signalled_from": self.signalled_from,
+            "audio": None if self.audio is None else self.audio.to_dict(),
+            "is_one_of_forks": self.is_one_of_forks,
+            "said": self._said,
+            "learned": self._learned,
+            "section": self._section,
+            "session_id": self._session_id,
+            "version": self._version,
+            "last_body": self._last_body,
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Party:
+        """The reverse of `to_dict`. Raises KeyError, TypeError, ValueError or IndexError."""
+        party = cls(data["tag"], data["our_address"], data["signalled_from"])
+        party.audio = None if data["audio"] is None else Audio.from_dict(data["audio"])
+        party.is_one_of_forks = data["is_one_of_forks"]
+        party._said, party._learned = _endpoint(data["said"]), _endpoint(data["learned"])
+        party._section, party._last_body = data["section"], data["last_body"]
+        party._session_id, party._version = data["session_id"], data["version"]
+        return party
 
     @property
     def agreed(self) -> Audio:
@@ -135,3 +162,10 @@ class Party:
             self._version += 1
             self._last_body = body
         return f"v=0\r\no=- {self._session_id} {self._version} {where}\r\n{body}"
+
+
+def _endpoint(saved: Any) -> tuple[str, int] | None:
+    if saved is None:
+        return None
+    address, port = saved
+    return str(address), int(port)

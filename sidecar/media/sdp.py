@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from callinteractive.sdes import read_keys
 from callinteractive.sdp import MAX_SDP, connection_address, read_lines
@@ -95,6 +95,13 @@ class MediaLine(NamedTuple):
     rtcp_mux: bool = False
     fault: str = ""
 
+    @classmethod
+    def of(cls, values: Iterable[Any]) -> MediaLine:
+        """The reverse of JSON's list of its fields. Raises TypeError."""
+        line = cls(*values)
+        formats = tuple(Format(*each) for each in line.formats)
+        return line._replace(formats=formats, cryptos=tuple(line.cryptos))
+
     @property
     def rejected(self) -> str:
         """The line that refuses this one (RFC 3264 section 6)."""
@@ -133,6 +140,19 @@ class Audio:
         """What to answer with. Opus parameters say what their sender can receive (RFC 7587): we give none."""
         codec = self.codec._replace(parameters="") if self.codec.name.lower() == "opus" else self.codec
         return (codec, self.events) if self.events else (codec,)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As data for JSON."""
+        return {"lines": self.lines, "position": self.position, "codec": self.codec, "events": self.events}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Audio:
+        """The reverse of `to_dict`. Raises KeyError, TypeError, ValueError or IndexError."""
+        events = data["events"]
+        lines = tuple(MediaLine.of(line) for line in data["lines"])
+        audio = cls(lines, data["position"], Format(*data["codec"]), None if events is None else Format(*events))
+        _ = audio.line
+        return audio
 
     def at(self, inner: Mapping[str, str]) -> Audio:
         """The same stream at the address that `inner` has for its own, if any."""

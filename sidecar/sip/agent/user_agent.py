@@ -88,6 +88,11 @@ class UserAgent:
         self._secret = secrets.token_bytes(16)
 
     @property
+    def local(self) -> Address:
+        """Our address, which is in the Contact of every leg."""
+        return self._core.local
+
+    @property
     def refusals(self) -> RefusalLog:
         """Where refusals are told, for those of the transaction user too: all share one bound."""
         return self._core.refusals

@@ -97,7 +97,17 @@ class DigitReceived:
     duration_ms: int | None
 
 
-class ReferralResponder(Protocol):
+class ReferralSubscription(Protocol):
+    """Tells the peer that sent a `Referred` how the new call goes."""
+
+    def notify(self, status: int, done: Callable[[], None] | None = None) -> None:
+        """The status of the new call's last response; a final one is the last to be told. `done`: it is told."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """As data for JSON, for `Subscription.from_dict`."""
+
+
+class ReferralResponder(ReferralSubscription, Protocol):
     """Answers a `Referred`, at once: by `accept` or `reject`. Then `notify` tells the peer how the new call goes."""
 
     def accept(self) -> None:
@@ -105,12 +115,6 @@ class ReferralResponder(Protocol):
 
     def reject(self, status: int, reason: str | None = None) -> None:
         """Refuse; the call goes on as it is."""
-
-    def notify(self, status: int, done: Callable[[], None] | None = None) -> None:
-        """The status of the new call's last response; a final one is the last to be told. `done`: it is told."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """An accepted one as data for JSON, for `Leg.referral`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from sidecar.admission import Unacknowledged
 from sidecar.call import answered as answered_module
 from sidecar.call import call as call_module
 from sidecar.call.answered import AnsweredCall
-from sidecar.call.call import Call
+from sidecar.call.call import NewCall
 from sidecar.call.services import Services
 from sidecar.edges import Edges
 from sidecar.media.call_media import CallMedia
@@ -129,7 +129,7 @@ contexts:
             sip.IncomingInvite, instance=True, sdp=invite_sdp, max_forwards=70, source=Address(EDGES[0], 5060)
         )
         entry = resumed or EntryHeader("000*332", "1", "start")
-        self.call = Call(self._services(pool, ivr_file), self.leg, invite, FACTS, ivr_file.ivrs[0], entry)  # type: ignore[arg-type]
+        self.call = NewCall(self._services(pool, ivr_file), self.leg, invite, FACTS, ivr_file.ivrs[0], entry)  # type: ignore[arg-type]
         self.task = self.call.start()
 
     def _services(self, pool: str | None, ivr_file: Any) -> Services:

@@ -42,6 +42,7 @@ class FakeCall:
 
     def __init__(self, _services: Any, _leg: Any, _invite: Any, facts: Any, ivr: Any, entry: Any) -> None:
         self.facts, self.ivr, self.entry = facts, ivr, entry
+        self.key = f"1-0-{facts.call_id}"
 
     def start(self) -> asyncio.Task[None]:
         self.made.append(self)
@@ -81,7 +82,7 @@ def sidecar() -> Sidecar:
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[FakeCall]:
     """The calls that the sidecar makes."""
     FakeCall.made = []
-    monkeypatch.setattr(app, "Call", FakeCall)
+    monkeypatch.setattr(app, "NewCall", FakeCall)
     return FakeCall.made
 
 

@@ -1,0 +1,75 @@
+"""A call that another process has begun, answered and written down, and that goes on here (H1)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+import structlog
+
+from callinteractive.commands import Command
+from callinteractive.model import Address
+from callinteractive.script import CallScript
+from sidecar.call import saved
+from sidecar.call.call import Call, observer
+from sidecar.call.caller import Caller
+from sidecar.call.resumed import ResumedCall
+from sidecar.call.saved import OverCallError, UnreadableCallError
+from sidecar.call.services import Services
+from sidecar.media.call_media import CallMedia
+from sidecar.media.rtpengine import NgFailure
+
+LOG = structlog.get_logger()
+_REASON = [("Reason", "SIP ;cause=500")]
+
+
+class AdoptedCall(Call):
+    """Its legs, its media in RTPengine and its script are as they were."""
+
+    def __init__(self, services: Services, key: str, data: Mapping[str, Any]) -> None:
+        """key: the call's name in RTPengine. Raises UnreadableCallError; `remains` then says what to do."""
+        saved.check_version(data)
+        self.key = key
+        self._answered = None
+        self._command: Command | None = None
+        try:
+            self._read(services, key, data)
+        except saved.WRONG as error:
+            raise UnreadableCallError(f"{type(error).__name__}: {error}") from error
+
+    def _read(self, services: Services, key: str, data: Mapping[str, Any]) -> None:
+        caller = data["caller"]
+        if caller["leg"] is None:
+            raise OverCallError("its caller has hung up")
+        media = CallMedia.from_dict(services.engines, key, data["media"])
+        # The facts first: a log line has them.
+        facts = CallScript.from_dict(data["script"], services.ivr_file).facts
+        leg = services.agent.adopt(caller["leg"])
+        self._caller = Caller(leg, facts, caller["max_forwards"], caller["address"], Address(*caller["edge"]))
+        try:
+            self._script = CallScript.from_dict(data["script"], services.ivr_file, observer(services, self._caller))
+            resumed = self._answered = ResumedCall(services, self._caller, self._script, media)
+            self._command = resumed.resume(data)
+        except saved.WRONG:
+            if self._answered is not None:
+                self._answered.forget()
+            else:
+                self._caller.forget()
+            raise
+
+    async def _carry_out(self) -> None:
+        assert self._answered is not None
+        self._caller.log.warning("call taken over", reason="its sidecar has died")
+        await self._answered.follow(self._command)
+
+
+async def end_remains(services: Services, key: str, data: Mapping[str, Any]) -> None:
+    """Hang up on everybody in a call that can't go on, as far as its record can be read, and free its media."""
+    for name in ("caller", "callee", "target"):
+        with suppress(*saved.WRONG):
+            leg = services.agent.adopt(data[name]["leg"])
+            leg.bye(_REASON)
+    with suppress(NgFailure, *saved.WRONG):
+        await services.engines.adopt(key, data["media"]).delete()
+    services.keeper.forget(key)

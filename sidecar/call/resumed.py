@@ -1,0 +1,76 @@
+"""An answered call that another process has written down: the state it goes on from here (H1)."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from callinteractive.commands import Command, Fetch, Hangup, Play, Wait
+from callinteractive.events import FetchFailed, Played, Waited
+from callinteractive.headers import AnsweredHeader
+from sidecar import sip
+from sidecar.call import saved
+from sidecar.call.answered import PLAYOUT_MARGIN_S, AnsweredCall, told
+from sidecar.call.blind_transfer import Target
+from sidecar.call.callee import Callee
+from sidecar.media.dtmf import DigitSource
+
+
+class ResumedCall(AnsweredCall):
+    """Call `resume` first; then it is an answered call like any other."""
+
+    def resume(self, data: Mapping[str, Any]) -> Command | None:
+        """Go on where another process was (`to_dict`). Returns the command that is to be begun again, if any.
+
+        Raises `saved.WRONG`.
+        """
+        self._digits.source = data["digits"] and DigitSource(data["digits"])
+        self._who, self._is_swapped = AnsweredHeader.parse(data["who"]), bool(data["is_swapped"])
+        self._transfers = int(data["transfers"])
+        step = saved.Step.from_dict(data["step"])
+        self._services.engines.digits.subscribe(self._media.media_id, self._on_digit)
+        self._caller.listener = self._on_caller
+        moved = data["at"] != str(self._services.agent.local)
+        if moved:
+            self._caller.leg.refresh()
+        if (callee := data["callee"]) is not None:
+            self._callee = Callee(*self._for_callee(callee["b_tag"]), on_referred=self._on_callee_referred)
+            self._callee.resume(callee, moved=moved)
+            self._resume_blind_transfer(data, moved=moved)
+        if self._callee is not None or self._script.is_over:
+            return step.command if isinstance(step.command, Hangup) else None
+        return self._resume_step(step)
+
+    def _resume_blind_transfer(self, data: Mapping[str, Any], *, moved: bool) -> None:
+        target, callee = data["target"], self._callee
+        if target is None or data["referral"] is None or callee is None:
+            return
+        session = None if callee.leg is None else callee.leg.session
+        referral = self._referral = sip.Subscription.from_dict(session, data["referral"])
+        self._target = Target(
+            referral,
+            self._end_blind_transfer,
+            *self._for_callee(target["b_tag"]),
+            on_referred=self._on_callee_referred,
+        )
+        self._target.resume(target, moved=moved)
+
+    def _resume_step(self, step: saved.Step) -> Command | None:
+        """A sound that plays goes on, and so does a pause. What is being dialled may take its whole time again."""
+        command = self._command = step.command or self._script.begin_again(time.time())
+        sound_ends_at, loop = self._media.sound_ends_at, asyncio.get_running_loop()
+        match command:
+            case Play() if step.is_playing and sound_ends_at is not None:
+                self._is_playing = True
+                self._end_after(max(sound_ends_at - loop.time(), 0) + PLAYOUT_MARGIN_S, Played())
+            case Wait() if step.due_at is not None:
+                self._end_after(max(step.due_at - time.time(), 0), Waited())
+            case Fetch() if step.tries >= saved.MOST_TRIES:
+                why = f"sent {step.tries} times, and each time the sidecar died before the answer"
+                self._inbox.put(told, FetchFailed("unreachable", why))
+            case _:
+                self._tries = step.tries
+                return command
+        return None
