@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
-from operator import attrgetter
+from dataclasses import dataclass, replace
 from typing import Self
 
 from callinteractive.model import Extension
@@ -53,7 +52,22 @@ class CallFacts:
 
     def to_dict(self) -> dict[str, str]:
         """The facts as texts, absent ones left out."""
-        return {name: str(value) for name, value in zip(_NAMES, _VALUES(self), strict=True) if value is not None}
+        texts = {
+            "call_id": self.call_id,
+            "call_api_id": self.call_api_id,
+            "caller_number": self.caller_number,
+            "caller_name": self.caller_name,
+            "called_number": self.called_number,
+            "called_extension": self.called_extension,
+            "called_extension_id": str(self.called_extension_id),
+        }
+        if self.called_did is not None:
+            texts["called_did"] = self.called_did
+        if self.caller_extension is not None:
+            texts["caller_extension"] = self.caller_extension
+        if self.caller_extension_id is not None:
+            texts["caller_extension_id"] = str(self.caller_extension_id)
+        return texts
 
     @classmethod
     def from_dict(cls, values: Mapping[str, str]) -> Self:
@@ -63,10 +77,6 @@ class CallFacts:
             if name in known:
                 known[name] = int(known[name])
         return cls(**known)  # type: ignore[arg-type]  # names and count are checked by the constructor
-
-
-_NAMES = tuple(field.name for field in fields(CallFacts))
-_VALUES = attrgetter(*_NAMES)
 
 
 def facts_of_new_call(

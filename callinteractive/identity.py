@@ -55,6 +55,8 @@ class Identity:
 
 def _clean(text: str, limit: int) -> str:
     """Drop control, format and surrogate characters, fold white space, cut at `limit` octets of UTF-8."""
+    if not text:
+        return ""
     if text.isascii() and text.isprintable():
         return " ".join(text.split())[:limit].rstrip()
     kept = "".join(" " if char.isspace() else char for char in text if char.isspace() or _is_shown(char))

@@ -14,6 +14,7 @@ from callinteractive.model import Extension, Ivr, IvrFile, Site, Trunk
 from callinteractive.names import Names
 
 _Numbered = TypeVar("_Numbered", Ivr, Extension)
+_Found = TypeVar("_Found")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +30,8 @@ class Directory:
 
     def __init__(self, site: Site, ivr_file: IvrFile) -> None:
         self._trunks = site.trunks
-        self._ivrs = _by_number(ivr_file.ivrs)
-        self._dids = {did: ivr for ivr in ivr_file.ivrs for did in ivr.dids}
+        self._ivrs = {number: FoundIvr(ivr) for number, ivr in _by_number(ivr_file.ivrs).items()}
+        self._dids = {did: FoundIvr(ivr, did) for ivr in ivr_file.ivrs for did in ivr.dids}
         self._extensions = _by_number(site.extensions)
         self._by_address: dict[IPv4Address | IPv6Address, list[Extension]] = {}
         for extension in site.extensions:
@@ -71,11 +72,11 @@ class Directory:
 
     def find_ivr(self, dialled: str, caller: Extension | None = None) -> FoundIvr | None:
         """The IVR that `dialled` leads to: by DID, by extended number, by short number."""
-        did = self._find_did(dialled)
-        if did is not None:
-            return FoundIvr(self._dids[did], did)
-        ivr = _lookup(self._ivrs, dialled, caller)
-        return FoundIvr(ivr) if ivr else None
+        # DIDs are the same with and without the leading + of an international number.
+        for number in (dialled, dialled.removeprefix("+"), f"+{dialled}") if self._dids else ():
+            if found := self._dids.get(number):
+                return found
+        return _lookup(self._ivrs, dialled, caller)
 
     def find_extension(self, dialled: str, caller: Extension | None = None) -> Extension | None:
         """The extension that `dialled` leads to: by extended number or by short number."""
@@ -122,13 +123,6 @@ class Directory:
             or address in self._registrars.get(trunk.name, ())
         )
 
-    def _find_did(self, dialled: str) -> str | None:
-        """DIDs are the same with and without the leading + of an international number."""
-        for number in (dialled, dialled.removeprefix("+"), "+" + dialled):
-            if number in self._dids:
-                return number
-        return None
-
 
 def _configured_hosts(site: Site) -> frozenset[str]:
     gateways = (uri.rpartition("@")[2].removeprefix("sip:") for trunk in site.trunks for uri in trunk.to)
@@ -166,7 +160,7 @@ def _by_number(entries: Iterable[_Numbered]) -> dict[str, _Numbered]:
     return short | {entry.number: entry for entry in entries}
 
 
-def _lookup(by_number: dict[str, _Numbered], dialled: str, caller: Extension | None) -> _Numbered | None:
+def _lookup(by_number: dict[str, _Found], dialled: str, caller: Extension | None) -> _Found | None:
     """By extended number. Else by short number: in the caller's own prefix, or where only one entry has it."""
     own = by_number.get(f"{caller.prefix}*{dialled}") if caller and "*" not in dialled else None
     return own or by_number.get(dialled)

@@ -16,7 +16,9 @@ MAX_URL = 8000
 _RESERVED = re.compile(r"[^A-Za-z0-9_.~-]", re.ASCII)
 """All but what RFC 3986 2.3 lets stand."""
 _SHORT = 64
-"""Texts of at most so many characters are encoded once and remembered. Most come again in the next call."""
+"""Texts of at most so many characters are decoded once and remembered. Most come again in the next call."""
+_REMEMBERED, _MOST_REMEMBERED = 31, 2048
+"""The longest that is remembered encoded, in characters, and how many are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,13 +86,7 @@ def build(
 
 def encode_form(values: Mapping[str, str]) -> str:
     """The same as `urllib.parse.urlencode`, several times as fast. What has no UTF-8 becomes "?"."""
-    # What needs no quoting is told faster than remembered, and would take the place of what does.
-    return "&".join(
-        [
-            f"{_quote_short(name)}={value if value.isalnum() and value.isascii() else _quote(value)}"
-            for name, value in values.items()
-        ]
-    )
+    return "&".join([f"{_QUOTED[name]}={_QUOTED[value]}" for name, value in values.items()])
 
 
 def decode_form(text: str) -> dict[str, str]:
@@ -120,13 +116,22 @@ def _unquote_short(text: str) -> str:
     return unquote_plus(text, errors="strict")
 
 
-def _quote(text: str) -> str:
-    return _quote_short(text) if len(text) <= _SHORT else quote_plus(text, errors="replace")
+class _Quoted(dict[str, str]):
+    """How texts are encoded. Short ones are remembered: most come again with the next call, an id does not."""
+
+    def __missing__(self, text: str) -> str:
+        if not text.isascii():
+            quoted = quote_plus(text, errors="replace")
+        else:
+            quoted = text if text.isalnum() else _RESERVED.sub(_escape, text)
+        if len(text) <= _REMEMBERED:
+            if len(self) >= _MOST_REMEMBERED:
+                self.clear()
+            self[text] = quoted
+        return quoted
 
 
-@lru_cache(maxsize=2048)
-def _quote_short(text: str) -> str:
-    return _RESERVED.sub(_escape, text) if text.isascii() else quote_plus(text, errors="replace")
+_QUOTED = _Quoted()
 
 
 def _escape(match: re.Match[str]) -> str:

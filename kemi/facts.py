@@ -117,12 +117,12 @@ def parse_address(text: str) -> Identity:
 
 def _split_address(text: str) -> tuple[str, str]:
     """The display name without its quotes, and what begins with the URI."""
-    quoted = _QUOTED_NAME.match(text)
-    if quoted:
+    if text.startswith('"'):
+        quoted = _QUOTED_NAME.match(text)
+        if not quoted:
+            raise UnreadableError("Unreadable Caller")
         before, bracket, after = text[quoted.end() :].partition("<")
         return _QUOTED_PAIR.sub(r"\1", quoted[1]), (after if bracket else before).partition(">")[0].strip()
-    if text.startswith('"'):
-        raise UnreadableError("Unreadable Caller")
     before, bracket, after = text.partition("<")
     # A URI without brackets ends before a comma; another value may follow it.
     if not bracket or (_SCHEME.match(text) and "," in before):

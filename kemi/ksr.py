@@ -545,11 +545,12 @@ class Match(Enum):
     """tm has the INVITE of this CANCEL or ACK."""
 
 
+_NEW, _ABSORBED, _FOUND = Match
+
+
 def match_transaction() -> Match:
     result = KSR.tm.t_check_trans()
-    if result == 0:
-        return Match.ABSORBED
-    return Match.FOUND if result > 0 else Match.NEW
+    return _NEW if result < 0 else _FOUND if result else _ABSORBED
 
 
 def relay() -> bool:
@@ -683,9 +684,13 @@ def set_request_uri(uri: str) -> None:
     KSR.seturi(uri)
 
 
+def forget_destinations() -> None:
+    """Of an INVITE that has been elsewhere: forget what is left of an earlier selection."""
+    KSR.pv.unset("$xavp(_dsdst_)")
+
+
 def select_destination(group: int) -> bool:
     """Put the host of a living member of the dispatcher group, in turn, into the Request-URI."""
-    KSR.pv.unset("$xavp(_dsdst_)")  # what is left of an earlier selection
     return KSR.dispatcher.ds_select_domain(group, _ROUND_ROBIN) > 0
 
 

@@ -76,14 +76,14 @@ class Places:
 
 def host_of(uri: str) -> Address:
     """Host and port of a SIP URI, IPv6 without brackets. The host is empty where none can be read."""
-    hostport = uri[:_LONGEST].partition(":")[2]
-    user, at, behind = hostport.partition("@")
-    return _read(behind if at else user)
+    return _host_of(uri[:_LONGEST])
 
 
 @lru_cache(maxsize=1024)
-def _read(hostport: str) -> Address:
-    match = _HOST_AND_PORT.match(hostport)
+def _host_of(uri: str) -> Address:
+    hostport = uri.partition(":")[2]
+    user, at, behind = hostport.partition("@")
+    match = _HOST_AND_PORT.match(behind if at else user)
     if not match:
         return Address("", 0)
     return Address(_bare(match[1].lower()), int(match[2] or DEFAULT_PORT))

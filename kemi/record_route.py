@@ -120,12 +120,12 @@ class RecordRoute:
     def _mark(self, match: re.Match[str], call_id: str, caller_tag: str, *, is_from_caller: bool) -> Mark:
         said, _, signature, media, added, its_signature = match.groups("")
         _, callee, callers, *shift = said.split(".")
-        targets: tuple[str, ...]
-        if is_from_caller:
-            is_added = added and its_signature == self._sign(call_id, signature, added, "")
-            targets = (callee, added) if is_added else (callee,)
-        else:
+        if not is_from_caller:
             targets = tuple([callers[at : at + _PLACE_DIGITS] for at in range(0, len(callers), _PLACE_DIGITS)])
+        elif added and its_signature == self._sign(call_id, signature, added, ""):
+            targets = (callee, added)
+        else:
+            targets = (callee,)
         return Mark(media, is_from_caller, targets, int(shift[0][1:]) if shift else 0, caller_tag, call_id)
 
     def _places_of_caller(self) -> list[str]:

@@ -161,6 +161,7 @@ class Redirects:
             ksr.log_error(f"call given up after {returns - 1} returns to a sidecar, before context {entry.context}")
             raise Refused(480, "Temporarily Unavailable")
         transaction.returns = returns
+        ksr.forget_destinations()
         headers = {CallHeader.NAME: transaction.call, StateHeader.NAME: transaction.state}
         if result:
             headers[result.NAME] = str(result)

@@ -96,7 +96,7 @@ class Sidecars:
         index = ksr.branch_index()
         transaction.branches_used = index + 1
         media = ""
-        if sides := transaction.sidecar_sides:
+        if self._media.is_there and (sides := transaction.sidecar_sides):
             media = self._media.on_branch(sides, early_media=True)
             transaction.branches[index] = Branch("sidecar", media)
             if not media:
