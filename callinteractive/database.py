@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
+from callinteractive.redis_url import HOST, NUMBER, PASSWORD, PASSWORD_WORDS, PORT, is_port
+
 EXAMPLE = "redis://:password@10.0.0.20:6379/0"
-_URL = re.compile(
-    r"redis://(?::([0-9A-Za-z._~+=-]{1,128})@)?([0-9A-Za-z.-]{1,253}):([0-9]{1,5})/([0-9]{1,4})", re.ASCII
-)
-"""Kamailio decodes nothing in it, and neither a password nor a host may have what ends the one or the other."""
+_URL = re.compile(rf"redis://(?::({PASSWORD})@)?({HOST}):({PORT})/({NUMBER})", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +35,9 @@ def parse(text: str) -> Database:
     if text.lower().startswith(("postgres", "mysql")):
         raise ValueError("is not supported: use redis, or sqlite")
     match = _URL.fullmatch(text)
-    if match is None or not 1 <= int(match[3]) <= 65535:
+    if match is None or not is_port(match[3]):
         raise ValueError(
             f'must be sqlite, none, or like "{EXAMPLE}": a name or an IPv4 address, the port and the number of the '
-            "database; without a user, and the password of letters, digits and . _ ~ + = - only"
+            f"database; without a user, and {PASSWORD_WORDS}"
         )
     return Database(match[2], int(match[3]), int(match[4]), match[1] or "")

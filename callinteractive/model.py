@@ -21,6 +21,7 @@ from callinteractive.fleet import (
     sidecars_of_host,
 )
 from callinteractive.secret import Secret
+from callinteractive.state import State
 
 __all__ = (
     "DEFAULT_IDENTITY",
@@ -215,6 +216,8 @@ class Site:
     """Whether registrations of phones outlive Kamailio."""
     database: Database | None = None
     """The server that keeps them for all edges; None: each edge keeps its own."""
+    state: State = field(default=State())
+    """Where calls are written down."""
     internal_calls: bool = True
     """Whether an extension may call another one by its number (C8)."""
     web_origins: tuple[str, ...] = ()

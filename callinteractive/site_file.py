@@ -15,6 +15,7 @@ from callinteractive.model import Defaults, Edge, Site
 from callinteractive.overlap import Ports
 from callinteractive.party_file import read_extension, read_trunk
 from callinteractive.spelling import check_origin, check_unique, read_sound
+from callinteractive.state_file import read_state
 from callinteractive.tls_file import check_trunk_tls, read_tls, with_tls
 
 SITE_KEYS = (
@@ -34,6 +35,7 @@ SITE_KEYS = (
     "tls",
     "web_origins",
     "registrations",
+    "state",
 )
 """The keys of site.yaml."""
 
@@ -62,6 +64,7 @@ def load_site(text: str, filename: str) -> Site:
         refer=root["refer"].boolean(True),
         keeps_registrations=keeps,
         database=database,
+        state=read_state(root["state"]),
         web_origins=tuple(item.checked(check_origin) for item in root["web_origins"].items()),
     )
     for item, trunk in trunks:

@@ -54,7 +54,8 @@ LOG_FORMAT = click.option(
 STATE_DIR = click.option(
     "--state-dir",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Where registrations of phones are kept; default: in ~/.local/state, or systemd's StateDirectory.",
+    help="Where registrations of phones and, for `serve`, calls are kept; default: systemd's StateDirectory, or a "
+    "folder in ~/.local/state.",
 )
 
 
@@ -128,13 +129,14 @@ def run(
 @SITE
 @IVR
 @LOG_FORMAT
+@STATE_DIR
 @click.option(
     "--index",
     type=click.IntRange(0),
     required=True,
     help="Which sidecar of the site this is, from 0; they are numbered through all hosts.",
 )
-def serve(site_path: Path, ivr_path: Path, log_format: str, index: int) -> None:
+def serve(site_path: Path, ivr_path: Path, log_format: str, index: int, state_dir: Path | None) -> None:
     """Run one sidecar, for installations where Kamailio and RTPengine are services of their own.
 
     \b
@@ -142,7 +144,7 @@ def serve(site_path: Path, ivr_path: Path, log_format: str, index: int) -> None:
     """
     from cli import serve as command
 
-    sys.exit(command.run(site_path, ivr_path, log_format, index))
+    sys.exit(command.run(site_path, ivr_path, log_format, index, state_dir))
 
 
 @main.command("exec", short_help="Become Kamailio or RTPengine, as a service of its own.")

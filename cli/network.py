@@ -7,6 +7,8 @@ from ipaddress import ip_address
 
 from callinteractive.fleet import family_of
 from callinteractive.model import Edge, Interface, RtpEngine, Site
+from callinteractive.spelling import is_ip
+from callinteractive.state import EXAMPLE as STORE_EXAMPLE
 
 
 def doubts(site: Site) -> Iterator[str]:
@@ -17,6 +19,7 @@ def doubts(site: Site) -> Iterator[str]:
     yield from _ports_among_those_for_sound(site)
     yield from _families_without_sound(site)
     yield from _interfaces_that_nobody_is_told(site)
+    yield from _stores_that_lose_calls(site)
 
 
 def _loopback_of_a_fleet(site: Site) -> Iterator[str]:
@@ -106,3 +109,25 @@ def _is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def _stores_that_lose_calls(site: Site) -> Iterator[str]:
+    """Of `state`: what it can't save, and who can read it."""
+    hosts = {sidecar.address.host for sidecar in site.sidecars}
+    is_spread = len(hosts) > 1 and not all(map(_is_loopback, hosts))
+    if site.state.kind == "embedded" and is_spread:
+        yield (
+            "state: a file of each host can't save the calls of a host that is lost; "
+            f'give all of them one server: state: "{STORE_EXAMPLE}"'
+        )
+    for server in site.state.servers:
+        if _is_loopback(server.host) and is_spread:
+            yield f"state: on each host {server.host} is another server; write the address that all hosts can reach"
+        elif is_ip(server.host) and _is_public(server.host):
+            yield f"state: who reaches {server} can end all calls; give it a private address"
+    registrations = site.database and (site.database.host, site.database.port, site.database.number)
+    if registrations in [(*server, site.state.number) for server in site.state.servers]:
+        yield (
+            f"state: {site.state} has the registrations too, and all of it is searched for them every minute: write "
+            "another number at the end of one URL"
+        )

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from callinteractive import state
 from callinteractive.keys import site_key
 from callinteractive.model import Site
 from cli import ports
@@ -14,10 +15,11 @@ from cli.files import read_both
 from cli.key import missing_key
 from cli.partlog import resolve_format
 from cli.parts import has_address
+from cli.registrations import state_dir_of
 from sidecar import app
 
 
-def run(site_path: Path, ivr_path: Path, log_format: str, index: int) -> int:
+def run(site_path: Path, ivr_path: Path, log_format: str, index: int, state_dir: Path | None = None) -> int:
     """The exit status: 0 after a clean stop, EX_CONFIG where starting it again would not help, else 1."""
     loaded, _, findings = read_both(site_path, ivr_path)
     if loaded is None:
@@ -41,7 +43,16 @@ def run(site_path: Path, ivr_path: Path, log_format: str, index: int) -> int:
         return 1
     key = site_key(os.environ)
     assert key is not None, "missing_key has found one"
-    return app.run(site, site_path.parent, ivr_file, index, resolve_format(log_format), key)
+    file = _state_file(site_path, state_dir)
+    return app.run(site, site_path.parent, ivr_file, index, resolve_format(log_format), key, file)
+
+
+def _state_file(site_path: Path, state_dir: Path | None) -> Path | None:
+    """Where all sidecars of this host keep their calls. `run` says where for its own."""
+    if state_dir is None and (of_run := os.environ.get(state.VARIABLE)):
+        return Path(of_run)
+    folder = state_dir_of(site_path, state_dir)
+    return folder and folder / state.FILE
 
 
 def _here(site: Site) -> str:

@@ -7,6 +7,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
+from callinteractive import state
 from callinteractive.keys import VARIABLE
 from callinteractive.model import Site
 from cli.key import shared_key
@@ -15,12 +16,19 @@ from cli.probe import answers_options
 from cli.process import ProcessSpec
 
 
-def sidecar_spec(site: Site, site_path: Path, ivr_path: Path, index: int, log_format: LogFormat) -> ProcessSpec:
-    """The process of sidecar `index`."""
+def sidecar_spec(
+    site: Site, site_path: Path, ivr_path: Path, index: int, log_format: LogFormat, run_dir: Path
+) -> ProcessSpec:
+    """The process of sidecar `index`. `run_dir` has the file of `state: embedded`, the same for all of a host."""
     serve = ("serve", "--site", str(site_path), "--ivr", str(ivr_path), "--index", str(index))
     return ProcessSpec(
         name=f"sidecar-{index}",
         argv=(sys.executable, "-P", "-m", "callinteractive", *serve, "--log-format", log_format),
-        env={**os.environ, VARIABLE: shared_key(), "PYTHONUNBUFFERED": "1"},
+        env={
+            **os.environ,
+            VARIABLE: shared_key(),
+            state.VARIABLE: str(run_dir / state.FILE),
+            "PYTHONUNBUFFERED": "1",
+        },
         ready=partial(answers_options, site.sidecars[index].address),
     )

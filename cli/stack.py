@@ -65,7 +65,9 @@ class Stack:
         await self._start_all(rtpengine_spec(site, self._run_dir, engine) for engine in parts.rtpengines)
         if parts.rtpengines and not parts.sidecars:
             await self._convert_sounds()
-        await self._start_all(sidecar_spec(site, *paths, sidecar.index, self._log.format) for sidecar in parts.sidecars)
+        await self._start_all(
+            sidecar_spec(site, *paths, sidecar.index, self._log.format, self._run_dir) for sidecar in parts.sidecars
+        )
         await self._start_all(
             kamailio_spec(site, *paths, self._dir_of(edge), self._state_dir, edge) for edge in parts.edges
         )

@@ -29,7 +29,10 @@ from sidecar.media.engines import Engines
 from sidecar.media.sounds import SoundLibrary, cache_of_user
 from sidecar.metrics import Metrics
 from sidecar.rtpengine_metrics import EngineCounters, RtpengineMetrics
+from sidecar.state.choice import make_keeper
+from sidecar.state.figures import StateFigures
 from sidecar.state.keeper import Data, Keeper
+from sidecar.state.storing import StoringKeeper
 from sidecar.trust import Trust
 from sidecar.webhook import Webhook
 
@@ -47,11 +50,20 @@ STOP_S = 3.0
 """How long a stopping sidecar waits for its calls' BYEs to be answered and their media released."""
 
 
-def run(site: Site, site_dir: Path, ivr_file: IvrFile, index: int, log_format: log.LogFormat, key: bytes) -> int:
+def run(
+    site: Site,
+    site_dir: Path,
+    ivr_file: IvrFile,
+    index: int,
+    log_format: log.LogFormat,
+    key: bytes,
+    state_file: Path | None = None,
+) -> int:
     """Run sidecar `index` of a site until SIGTERM or SIGINT ends it, or SIGUSR1 and the end of its last call.
 
     site_dir: the folder that the site's paths start from. key: the site's secret (`callinteractive.keys`), the same as
-    Kamailio's. Returns the exit status. Raises OSError for a port that is taken.
+    Kamailio's. `state_file`: of `state: embedded`, where there is a place for it. Returns the exit status. Raises
+    OSError for a port that is taken.
     """
     log.set_up(log_format)
     sounds = load_sounds(site, site_dir)
@@ -59,7 +71,8 @@ def run(site: Site, site_dir: Path, ivr_file: IvrFile, index: int, log_format: l
     gc.freeze()
     gc.set_threshold(10_000, 10, 10)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(Sidecar(site, ivr_file, index, key).serve(sounds))
+        keeper = make_keeper(site, index, site_dir, state_file)
+        runner.run(Sidecar(site, ivr_file, index, key, keeper).serve(sounds))
     return 0
 
 
@@ -91,7 +104,7 @@ def _resumption(invite: sip.IncomingInvite) -> Resumption | None:
 class Sidecar:
     """The calls of one process and what they share."""
 
-    def __init__(self, site: Site, ivr_file: IvrFile, index: int, key: bytes) -> None:
+    def __init__(self, site: Site, ivr_file: IvrFile, index: int, key: bytes, keeper: Keeper) -> None:
         self._site = site
         self._ivrs = {ivr.number: ivr for ivr in ivr_file.ivrs}
         self._ivr_file = ivr_file
@@ -102,6 +115,8 @@ class Sidecar:
         self._unacknowledged = Unacknowledged(self._own.max_unacknowledged)
         self._calls: set[asyncio.Task[None]] = set()
         self._by_key: dict[str, Call] = {}
+        self._keeper = keeper
+        keeper.on_adopt, keeper.on_surrender = self._adopt, self._surrender
         self._stop = asyncio.Event()
         self._is_draining = False
 
@@ -109,7 +124,7 @@ class Sidecar:
         """Serve until stopped; then end the calls that are left, within `STOP_S`."""
         async with AsyncExitStack() as stack:
             self._services = await self._open(stack, sounds)
-            self._services.keeper.start()  # before the first datagram is read: it may be for one of these calls
+            self._keeper.start()  # before the first datagram is read: it may be for one of these calls
             loop = asyncio.get_running_loop()
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(number, self._stop.set)
@@ -129,16 +144,16 @@ class Sidecar:
             beating.cancel()
 
     async def _open(self, stack: AsyncExitStack, sounds: SoundLibrary) -> Services:
-        engines = Engines(self._site.rtpengines)
+        engines = Engines(self._site.rtpengines, self._keeper.gate)
         stack.push_async_callback(engines.close)
         prefix = media_prefix(self._site.node, self._index)
-        keeper = Keeper()
-        keeper.on_adopt, keeper.on_surrender = self._adopt, self._surrender
-        stack.push_async_callback(keeper.close)
-        await engines.open(prefix, await keeper.open())
-        webhook = await stack.enter_async_context(Webhook())
+        stack.push_async_callback(self._keeper.close)
+        await engines.open(prefix, await self._keeper.open())
+        webhook = await stack.enter_async_context(Webhook(self._keeper.gate))
         self._metrics = Metrics(self._gauges, self._counts)
         self._metrics.include(EngineCounters(engines))
+        if isinstance(self._keeper, StoringKeeper):
+            self._metrics.include(StateFigures(self._keeper))
         if self._index == 0:
             self._metrics.include(RtpengineMetrics(engines))
         stack.push_async_callback((await self._metrics.serve(self._own.metrics)).cleanup)
@@ -146,7 +161,7 @@ class Sidecar:
             trying_delay_s=TRYING_DELAY_S, trying_repeat_s=TRYING_REPEAT_S, takes_refer=self._site.refer
         )
         known = ways(self._site.edges, self._own.address.host)
-        transport = await sip.Transport.open(self._own.address, self._on_invite, config, known)
+        transport = await sip.Transport.open(self._own.address, self._on_invite, config, known, self._keeper.gate)
         transport.agent.guard = Trust(self._edges, self._key, transport.agent.refusals)
         transport.agent.admit = Admission(
             transport.waited_s,
@@ -169,7 +184,7 @@ class Sidecar:
             webhook=webhook,
             unacknowledged=self._unacknowledged,
             observe=self._metrics.observe,
-            keeper=keeper,
+            keeper=self._keeper,
         )
 
     def _on_invite(self, leg: sip.UasLeg, invite: sip.IncomingInvite) -> None:

@@ -20,6 +20,7 @@ from callinteractive.request import MAX_URL, HttpRequest
 from callinteractive.response import MAX_BODY
 from sidecar.connections import Connections, TooLargeError, WastefulError, exchange
 from sidecar.plain_http import PlainConnections, server_of
+from sidecar.state.gate import Gate
 
 MAX_REDIRECTS = 5
 _HEADERS = {
@@ -31,6 +32,10 @@ _HEADERS = {
 
 class Webhook:
     """A keep-alive pool of HTTP connections for all calls of a sidecar. An async context manager."""
+
+    def __init__(self, gate: Gate | None = None) -> None:
+        """`gate`: while it is shut, requests wait."""
+        self._gate = gate or Gate()
 
     async def __aenter__(self) -> Self:
         self._connections = Connections()
@@ -59,6 +64,8 @@ class Webhook:
                 f"not sent: the URL has {len(request.url)} characters with its variables and parameters, and at most "
                 f"{MAX_URL} are sent; use POST, and put no long variable into the URL",
             )
+        if self._gate.is_shut():
+            await self._gate.passed()
         try:
             async with asyncio.timeout(request.timeout_s):
                 return await (self._follow(request) if request.follow_redirects else self._fetch(request))

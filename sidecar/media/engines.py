@@ -29,6 +29,7 @@ from sidecar.media.rtpengine import (
     delete,
     purge,
 )
+from sidecar.state.gate import Gate
 
 LOG = structlog.get_logger()
 
@@ -142,7 +143,9 @@ class Engine:
 class Engines:
     """All RTPengines of the site, for one event loop. `open()` before the first call, `close()` at the end."""
 
-    def __init__(self, configs: Sequence[RtpEngine]) -> None:
+    def __init__(self, configs: Sequence[RtpEngine], gate: Gate | None = None) -> None:
+        """`gate`: while it is shut, the commands of calls wait."""
+        self.gate = gate or Gate()
         self.digits = Digits()
         self.inner_addresses = inner_addresses(configs)
         self._engines = tuple(Engine(config, self.digits) for config in configs)
@@ -261,6 +264,8 @@ class EngineCall:
 
     async def command(self, command: str, fields: Fields | None = None) -> Reply:
         """Raises what `NgClient.command` does."""
+        if self._engines.gate.is_shut():
+            await self._engines.gate.passed()
         if self._is_settled and self._engine is not None:
             return await self._engine.ng.command(command, self.media_id, fields)
         return await self._begin(command, fields)
@@ -269,6 +274,8 @@ class EngineCall:
         """Let its RTPengine forget the call, now or when it answers again. Raises what `NgClient.command` does."""
         if self._engine is None:
             return
+        if self._engines.gate.is_shut():
+            await self._engines.gate.passed()
         try:
             await self._engine.ng.command("delete", self.media_id, {"delete-delay": 0})
         except NgUnreachable:

@@ -10,8 +10,9 @@ import logging
 import socket
 import struct
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from typing import Protocol
 
 from callinteractive.model import Address
 from sidecar.sip.agent.user_agent import OnInvite, UserAgent
@@ -28,27 +29,55 @@ _IPV6_RECVERR = 25
 _SIOCGSTAMPNS = 0x8907  # linux/sockios.h: when the kernel received the datagram that was read last
 
 
+class Gate(Protocol):
+    """Whether this process may act. What it does meanwhile would be for calls that may be another one's."""
+
+    def is_shut(self) -> bool: ...
+
+    def when_open(self, resume: Callable[[], None]) -> None:
+        """Call this once it is open. Only while it is shut."""
+
+
+class AlwaysOpen:
+    """A `Gate`."""
+
+    def is_shut(self) -> bool:
+        return False
+
+    def when_open(self, resume: Callable[[], None]) -> None:
+        resume()
+
+
 class Transport:
     """Owns the socket and the clock of one `UserAgent`; is its `Wire`."""
 
     agent: UserAgent
 
-    def __init__(self, sock: socket.socket, loop: asyncio.AbstractEventLoop, ways: Mapping[Address, Address]) -> None:
+    def __init__(
+        self, sock: socket.socket, loop: asyncio.AbstractEventLoop, ways: Mapping[Address, Address], gate: Gate
+    ) -> None:
         self._ways = ways
+        self._gate = gate
         self._socket = sock
         self._loop = loop
         self._timer: asyncio.TimerHandle | None = None
 
     @classmethod
     async def open(
-        cls, local: Address, on_invite: OnInvite, config: UaConfig, ways: Mapping[Address, Address] | None = None
+        cls,
+        local: Address,
+        on_invite: OnInvite,
+        config: UaConfig,
+        ways: Mapping[Address, Address] | None = None,
+        gate: Gate | None = None,
     ) -> "Transport":
         """Bind and serve. Port 0 takes a free one (`transport.address`). Raises OSError when it cannot be bound.
 
         `ways`: where to send what is for an address, if not there (`callinteractive.fleet.ways`).
+        `gate`: while it is shut nothing is read and nothing is sent.
         """
         loop = asyncio.get_running_loop()
-        transport = cls(_bind(local), loop, ways or {})
+        transport = cls(_bind(local), loop, ways or {}, gate or AlwaysOpen())
         transport.agent = UserAgent(transport.address, on_invite, config, transport)
         loop.add_reader(transport._socket.fileno(), transport._readable)
         return transport
@@ -69,7 +98,12 @@ class Transport:
         return self._loop.time()
 
     def send(self, data: bytes, destination: Address) -> None:
-        """A datagram that the kernel does not take is lost, as on any network. Transactions send it again."""
+        """A datagram that the kernel does not take is lost, as on any network. Transactions send it again.
+
+        So is one while it is not known whether its call is still ours.
+        """
+        if self._gate.is_shut():
+            return
         destination = self._ways.get(destination, destination)
         try:
             self._socket.sendto(data, destination)
@@ -98,12 +132,23 @@ class Transport:
 
     def _tick(self) -> None:
         self._timer = None
-        self.agent.tick()
+        if self._gate.is_shut():
+            self._gate.when_open(self._tick)
+        elif self._socket.fileno() >= 0:
+            self.agent.tick()
+
+    def _resume(self) -> None:
+        if self._socket.fileno() >= 0:
+            self._loop.add_reader(self._socket.fileno(), self._readable)
 
     def _readable(self) -> None:
-        receive, agent = self._socket.recvfrom, self.agent
+        receive, agent, gate = self._socket.recvfrom, self.agent, self._gate
         has_failed = False
         for _ in range(_BATCH):
+            if gate.is_shut():
+                self._loop.remove_reader(self._socket.fileno())
+                gate.when_open(self._resume)
+                break
             try:
                 data, source = receive(_MAX_DATAGRAM)
             except BlockingIOError:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Set
 from typing import Any
+
+from sidecar.state.gate import Gate
 
 Data = dict[str, Any]
 """A call as JSON takes it (`sidecar.call.saved`)."""
@@ -20,6 +23,9 @@ class Keeper:
 
     on_adopt: Callable[[str, Data], None]
     on_surrender: Callable[[str], None]
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self.gate = Gate(now)
 
     def keep(self, key: str, data: Callable[[], Data]) -> None:
         """The call is at a stable point. `data` is asked at the next write, at most 50 ms later."""

@@ -107,7 +107,7 @@ def test_all_parts_of_a_stack_have_one_key(tmp_path: Path) -> None:
     site, path = load_site(SITE, "site.yaml"), tmp_path / "x.yaml"
     specs = [
         kamailio_spec(site, path, path, tmp_path),
-        *(sidecar_spec(site, path, path, index, "json") for index in range(2)),
+        *(sidecar_spec(site, path, path, index, "json", Path("/run")) for index in range(2)),
     ]
     [key] = {spec.env["CALLINTERACTIVE_KEY"] for spec in specs}
     assert len(bytes.fromhex(key)) == 16

@@ -16,6 +16,8 @@ sidecars: [{host: 10.0.1.1}, {host: 10.0.1.2}]
 rtpengines:
   - {name: m, ng: "10.0.2.1:22222", interface: "10.0.2.1!8.8.8.21"}
   - {name: n, ng: "10.0.2.2:22222", interface: ["10.0.2.2", "2a00::1"]}
+state: valkey://10.0.3.1:6379/1
+registrations: {database: "redis://10.0.3.1:6379/0"}
 """
 
 
@@ -37,6 +39,10 @@ def test_a_sound_fleet() -> None:
         ("!8.8.8.12", "", "edges, b", "it has private addresses only"),
         ("!8.8.8.21", "", "rtpengines, m.interface", 'to 10.0.2.1, which they can\'t reach; add what they see: "10'),
         ("!8.8.8.21", "!192.168.1.1", "rtpengines, m.interface", "to 192.168.1.1, which they can't reach"),
+        ("valkey://10.0.3.1:6379/1", "embedded", "state", "can't save the calls of a host that is lost"),
+        ("valkey://10.0.3.1", "valkey://127.0.0.1", "state", "on each host 127.0.0.1 is another server"),
+        ("valkey://10.0.3.1", "valkey://8.8.8.1", "state", "who reaches 8.8.8.1:6379 can end all calls"),
+        ("6379/1", "6379/0", "state", "valkey://10.0.3.1:6379/0 has the registrations too"),
         ("10.0.2.1:22222", "10.0.2.1:30000", "rtpengines, m.ports", "udp port 30000 of 10.0.2.1 is among them"),
     ],
 )  # fmt: skip

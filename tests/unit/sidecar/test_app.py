@@ -54,7 +54,7 @@ class FakeCall:
 def sidecar() -> Sidecar:
     """A sidecar that has been put together, with no socket."""
     ivr_file = load_ivr_file(IVR, "ivr.yaml")
-    made = Sidecar(load_site(SITE, "site.yaml"), ivr_file, 0, bytes(16))
+    made = Sidecar(load_site(SITE, "site.yaml"), ivr_file, 0, bytes(16), Keeper())
     made._services = Services(
         media_prefix="1-0-",
         pool=None,

@@ -1,0 +1,131 @@
+"""`state: embedded`: one SQLite file for all sidecars of a host.
+
+It must survive a process, not the power. So nothing waits for the disk (`synchronous` OFF), and what an earlier boot
+has left is worth nothing. Whatever is wrong with the file, it is made anew.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from sidecar.state.sqlite_file import CallFile, Cursor
+from sidecar.state.store import LEASE_S, MOVED_S, STALE_S, Answer, Batch, Begun, Owner, SupersededError
+from sidecar.state.worker import Worker
+
+
+class SqliteStore:
+    """A `Store`. Everything blocking is done by a thread of its own."""
+
+    def __init__(self, path: Path, owner: Owner, now: Callable[[], float] = time.monotonic) -> None:
+        """`now`: seconds since the machine was started, the same for all processes. `path`'s folder may be missing."""
+        self._owner = owner
+        self._now = now
+        self._file = CallFile(path)
+        self._worker = Worker("calls")
+
+    async def begin(self) -> Begun:
+        return await self._worker.do(lambda: self._file.change(self._begin))
+
+    async def write(self, batch: Batch) -> Answer:
+        return await self._worker.do(lambda: self._file.change(lambda cursor: self._write(cursor, batch)))
+
+    async def take(self, dead: str, most: int) -> Mapping[str, str]:
+        return await self._worker.do(lambda: self._file.change(lambda cursor: self._take(cursor, dead, most)))
+
+    async def give_up(self) -> None:
+        await self._worker.do(lambda: self._file.change(self._give_up))
+
+    async def close(self) -> None:
+        with suppress(Exception):
+            await self._worker.do(self._file.close)
+        self._worker.close()
+
+    def _begin(self, cursor: Cursor) -> Begun:
+        me, now = self._owner, self._now()
+        for (until,) in cursor.execute("SELECT until FROM owner WHERE name = ?", (me.name,)).fetchall():
+            if until < now - STALE_S:
+                cursor.execute("DELETE FROM call WHERE owner = ?", (me.name,))
+        self._renew(cursor, now)
+        cursor.execute("DELETE FROM moved WHERE owner = ?", (me.name,))
+        calls = dict(cursor.execute("SELECT key, data FROM call WHERE owner = ?", (me.name,)))
+        ours = (me.prefix, me.prefix + "\U0010ffff", me.name)
+        away = cursor.execute("SELECT key FROM call WHERE key > ? AND key < ? AND owner <> ?", ours)
+        return Begun(calls, frozenset(key for (key,) in away))
+
+    def _write(self, cursor: Cursor, batch: Batch) -> Answer:
+        me, now = self._owner, self._now()
+        self._check(cursor)
+        self._renew(cursor, now)
+        if batch.told:
+            cursor.executemany("DELETE FROM moved WHERE owner = ? AND key = ?", ((me.name, key) for key in batch.told))
+        lost = frozenset(key for (key,) in cursor.execute("SELECT key FROM moved WHERE owner = ?", (me.name,)))
+        if batch.drops:
+            cursor.executemany("DELETE FROM call WHERE key = ? AND owner = ?", ((key, me.name) for key in batch.drops))
+        puts = ((key, me.name, data) for key, data in batch.puts.items() if key not in lost)
+        cursor.executemany(
+            "INSERT INTO call (key, owner, data) VALUES (?, ?, ?) "
+            "ON CONFLICT (key) DO UPDATE SET owner = excluded.owner, data = excluded.data",
+            puts,
+        )
+        ((epoch,),) = cursor.execute("SELECT epoch FROM about")
+        return Answer(epoch, lost, self._dead(cursor, now), self._others(cursor, now))
+
+    def _dead(self, cursor: Cursor, now: float) -> Collection[str]:
+        """Those of our pool that have left calls which we can read. The others that have none are forgotten."""
+        me, found = self._owner, []
+        dead = cursor.execute("SELECT name, pool, version, until FROM owner WHERE until < ?", (now,)).fetchall()
+        for name, pool, version, until in dead:
+            if until < now - STALE_S:
+                cursor.execute("DELETE FROM call WHERE owner = ?", (name,))
+            elif cursor.execute("SELECT 1 FROM call WHERE owner = ? LIMIT 1", (name,)).fetchone():
+                if pool == me.pool and me.oldest <= version <= me.version:
+                    found.append(name)
+                continue
+            cursor.execute("DELETE FROM owner WHERE name = ?", (name,))
+            cursor.execute("DELETE FROM moved WHERE until < ?", (now,))
+        return found
+
+    def _others(self, cursor: Cursor, now: float) -> int:
+        me = self._owner
+        ((count,),) = cursor.execute(
+            "SELECT count(*) FROM owner WHERE pool = ? AND name <> ? AND until >= ?", (me.pool, me.name, now)
+        )
+        return int(count)
+
+    def _take(self, cursor: Cursor, dead: str, most: int) -> Mapping[str, str]:
+        me, now = self._owner, self._now()
+        self._check(cursor)
+        if not cursor.execute("SELECT 1 FROM owner WHERE name = ? AND until < ?", (dead, now)).fetchone():
+            return {}
+        calls = dict(cursor.execute("SELECT key, data FROM call WHERE owner = ? LIMIT ?", (dead, most)))
+        keys = list(calls)
+        cursor.executemany("UPDATE call SET owner = ? WHERE key = ?", ((me.name, key) for key in keys))
+        cursor.executemany(
+            "INSERT OR REPLACE INTO moved (owner, key, until) VALUES (?, ?, ?)",
+            ((dead, key, now + MOVED_S) for key in keys),
+        )
+        cursor.executemany("DELETE FROM moved WHERE owner = ? AND key = ?", ((me.name, key) for key in keys))
+        return calls
+
+    def _give_up(self, cursor: Cursor) -> None:
+        me = self._owner
+        cursor.execute("UPDATE owner SET until = ? WHERE name = ? AND incarnation = ?", (
+            self._now() - 0.001, me.name, me.incarnation,
+        ))  # fmt: skip
+
+    def _check(self, cursor: Cursor) -> None:
+        """Raises SupersededError."""
+        me = self._owner
+        found = cursor.execute("SELECT incarnation FROM owner WHERE name = ?", (me.name,)).fetchone()
+        if found and found[0] != me.incarnation:
+            raise SupersededError
+
+    def _renew(self, cursor: Cursor, now: float) -> None:
+        me = self._owner
+        cursor.execute(
+            "INSERT OR REPLACE INTO owner (name, pool, incarnation, version, until) VALUES (?, ?, ?, ?, ?)",
+            (me.name, me.pool, me.incarnation, me.version, now + LEASE_S),
+        )

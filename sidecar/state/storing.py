@@ -1,0 +1,310 @@
+"""A keeper with a store: calls are written behind them, in batches, with the lease that says that we live.
+
+Nothing waits for the store. While it does not answer, calls go on, and it is asked again every `RENEW_S`. What it says
+of calls that are not ours any more counts whenever it says it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import time
+from collections.abc import Callable, Iterator, Set
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+import structlog
+
+from sidecar.state.keeper import Data, Keeper
+from sidecar.state.lease import Lease
+from sidecar.state.pending import Pending
+from sidecar.state.store import Answer, Batch, Begun, Store, StoreError, SupersededError
+
+LOG = structlog.get_logger()
+
+RENEW_S = 0.25
+BETWEEN_S = 0.02
+"""From one question to the next, at least."""
+MOST_TAKEN = 20
+"""Calls taken over at once."""
+SETTLE_S = 2.0
+"""After a start, and after the store has been away, the others get this time to renew their leases."""
+CONFIRM_S = 0.2
+"""So long another one must be seen dead."""
+LATE_S = 2.0
+"""A question that is not answered for so long is told to the operator."""
+OPEN_S = 1.0
+
+
+@dataclass(slots=True)
+class Figures:
+    """What has happened so far."""
+
+    written: int = 0
+    failed: int = 0
+    adopted: int = 0
+    surrendered: int = 0
+    unreadable: int = 0
+
+
+class All(Set[str]):
+    """Whatever it is, it is in there."""
+
+    def __contains__(self, _key: object) -> bool:
+        return True
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(())
+
+    def __len__(self) -> int:
+        return 0
+
+
+class StoringKeeper(Keeper):
+    """For one event loop. `where` names the store for the operator."""
+
+    def __init__(self, store: Store, where: str, now: Callable[[], float] = time.monotonic) -> None:
+        """`now`: the clock of the loop's timers, but not cached; it goes on while the process is stopped."""
+        super().__init__(now)
+        self.figures = Figures()
+        self.is_failing = False
+        self.adopts = True
+        """Whether it takes the calls of others that die."""
+        self._store = store
+        self._where = where
+        self._now = now
+        self._pending = Pending(now)
+        self._lease = Lease(self.gate, now, self._ask_now, self._on_late)
+        self._taken: dict[str, str] = {}
+        self._told: tuple[str, ...] = ()
+        self._suspects: dict[str, float] = {}
+        """Others that seem dead, and since when."""
+        self._epoch: str | None = None
+        self._others = 0
+        self._has_begun = self._has_started = False
+        self._is_over = True
+        self._asking: asyncio.Task[None] | None = None
+        self._asked_at = -math.inf
+        self._settled_at = now() + SETTLE_S
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def unsaved(self) -> int:
+        """Calls whose last state is not in the store yet."""
+        return self._pending.unsaved
+
+    def keep(self, key: str, data: Callable[[], Data]) -> None:
+        if (due := self._pending.keep(key, data)) is not None:
+            self._ask_by(due)
+
+    def forget(self, key: str) -> None:
+        if self._pending.forget(key) and (due := self._pending.due) is not None:
+            self._ask_by(due)
+
+    async def open(self) -> Set[str]:
+        self._loop = asyncio.get_running_loop()
+        self._is_over = False
+        away: Set[str] = All()
+        try:
+            async with asyncio.timeout(OPEN_S):
+                away = frozenset((await self._begin()).away) | self._taken.keys()
+        except TimeoutError:
+            self._fail("it does not answer")
+        except StoreError as error:
+            self._fail(str(error))
+        self._next()
+        return away
+
+    def start(self) -> None:
+        self._has_started = True
+        self._lease.start()
+        self._adopt("the process before")
+
+    async def release(self) -> bool:
+        self.adopts = False
+        if not self._others or not await self._flush():
+            return False
+        self._is_over = True
+        for key in self._pending:
+            self._surrender(key)
+        with suppress(StoreError, TimeoutError):  # then they take them when our lease is out
+            async with asyncio.timeout(OPEN_S):
+                await self._store.give_up()
+        return True
+
+    async def close(self) -> None:
+        await self._flush()
+        self._end()
+        if self._asking is not None:
+            self._asking.cancel()
+            await asyncio.wait([self._asking], timeout=OPEN_S)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(OPEN_S):
+                await self._store.close()
+
+    def _end(self) -> None:
+        self._is_over = True
+        self._lease.stop()
+        if self._timer is not None:
+            self._timer.cancel()
+
+    async def _flush(self) -> bool:
+        """Write what is left, within a second. False where that failed."""
+        deadline = self._now() + OPEN_S
+        while self._pending.due is not None or self._asking is not None:
+            if self._now() > deadline or self._is_over or self.is_failing:
+                return False
+            self._pending.hurry()
+            self._ask_by(self._now())
+            await asyncio.sleep(BETWEEN_S / 2)
+        return not self.is_failing
+
+    # When the store is asked. One question at a time.
+
+    def _ask_by(self, when: float) -> None:
+        if self._is_over or self._asking is not None:
+            return  # `_next` follows
+        when = max(when, self._asked_at + BETWEEN_S)
+        if self._timer is not None:
+            if self._timer.when() <= when:
+                return
+            self._timer.cancel()
+        self._timer = self._loop.call_at(when, self._ask)
+
+    def _next(self) -> None:
+        """The question before this one is answered: when is the next one due?"""
+        times = [self._asked_at + RENEW_S]
+        if not self.is_failing and (due := self._pending.due) is not None:
+            times.append(due)
+        if self._suspects and self.adopts:
+            times.append(min(self._suspects.values()) + CONFIRM_S)
+        self._ask_by(0.0 if self.gate.is_shut() else min(times))
+
+    def _ask_now(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._ask()
+
+    def _ask(self) -> None:
+        self._timer = None
+        if self._asking is None and not self._is_over:
+            self._asked_at = self._now()
+            self._asking = self._loop.create_task(self._exchange())
+
+    async def _exchange(self) -> None:
+        batch = Batch()
+        try:
+            if not self._has_begun:
+                await self._begin()
+                self._adopt("the process before")
+            if not self.is_failing:  # otherwise it has to answer first
+                batch = self._pending.batch()
+            self._on_answer(await self._store.write(replace(batch, told=self._told)))
+            self.figures.written += len(batch.puts)
+            await self._take_over()
+        except SupersededError:
+            self._on_superseded()
+        except StoreError as error:
+            self._pending.undo(batch)
+            self._fail(str(error))
+        except Exception as error:
+            LOG.exception("keeping calls failed")
+            self._pending.undo(batch)
+            self._fail(type(error).__name__)
+        finally:
+            self._asking = None
+            self._next()
+
+    async def _begin(self) -> Begun:
+        begun = await self._store.begin()
+        self._has_begun = True
+        self._taken.update(begun.calls)
+        return begun
+
+    # What the store says.
+
+    def _on_answer(self, answer: Answer) -> None:
+        now = self._now()
+        if self.is_failing and now - self._asked_at < LATE_S:
+            self.is_failing = False
+            self._settled_at = now + SETTLE_S
+            LOG.info("calls are kept again", store=self._where)
+        if self._epoch not in (None, answer.epoch):
+            LOG.warning("the store is empty: all calls are written anew", store=self._where, calls=len(self._pending))
+            self._pending.again()
+        self._epoch = answer.epoch
+        self._others = answer.others
+        self._told = tuple(answer.lost)
+        for key in answer.lost:
+            self._taken.pop(key, None)
+            if key in self._pending:
+                self._surrender(key)
+        self._suspects = {name: self._suspects.get(name, now) for name in answer.dead}
+        self._lease.renew(self._asked_at)
+
+    def _surrender(self, key: str) -> None:
+        self._pending.lose(key)
+        self.figures.surrendered += 1
+        try:
+            self.on_surrender(key)
+        except Exception:
+            LOG.exception("a call was not given up cleanly", call=key)
+
+    def _on_superseded(self) -> None:
+        LOG.error("another process runs as this sidecar: it has its calls now", calls=len(self._pending))
+        for key in self._pending:
+            self._surrender(key)
+        self._end()
+
+    async def _take_over(self) -> None:
+        """Some calls of another one that is dead, and not only because the store was away."""
+        now = self._now()
+        if not self.adopts or not self._has_started or now < self._settled_at:
+            return
+        for name, since in self._suspects.items():
+            if now - since >= CONFIRM_S:
+                self._taken.update(await self._store.take(name, MOST_TAKEN))
+                self._adopt(f"sidecar {name}")
+                return
+
+    def _adopt(self, whose: str) -> None:
+        if not self._has_started:
+            return
+        taken, self._taken = self._taken, {}
+        problems = [problem for key, text in taken.items() if (problem := self._adopt_one(key, text)) is not None]
+        self.figures.adopted += len(taken) - len(problems)
+        self.figures.unreadable += len(problems)
+        if taken:
+            LOG.warning("calls taken over", of=whose, calls=len(taken) - len(problems))
+        if problems:
+            LOG.error("calls can't be taken over: they are lost", of=whose, calls=len(problems), reason=problems[0])
+
+    def _adopt_one(self, key: str, text: str) -> str | None:
+        """What is wrong with it, or None."""
+        if key in self._pending:
+            return None
+        try:
+            data = json.loads(text)
+            self._pending.own(key, lambda: data)
+            self.on_adopt(key, data)
+        except Exception as error:
+            self._pending.own(key, dict)
+            self.forget(key)
+            return f"{type(error).__name__}: {error}"
+        return None
+
+    # When the store does not answer.
+
+    def _fail(self, reason: str) -> None:
+        if self._has_started and self.gate.is_shut():
+            return  # it was us who slept
+        self.figures.failed += 1
+        if not self.is_failing:
+            self.is_failing = True
+            text = "calls are not kept: they go on, but if this sidecar dies now, they are lost"
+            LOG.warning(text, store=self._where, reason=reason)
+
+    def _on_late(self) -> None:
+        if self._asking is not None and self._now() - self._asked_at > LATE_S:
+            self._fail("it does not answer")

@@ -1,0 +1,142 @@
+"""`state: valkey://…`: one Valkey or Redis, Sentinels with theirs, or a cluster; for sidecars on several hosts."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import secrets
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from typing import Any
+
+from valkey.asyncio import Valkey
+from valkey.asyncio.cluster import ClusterNode, ValkeyCluster
+from valkey.asyncio.retry import Retry
+from valkey.asyncio.sentinel import Sentinel
+from valkey.backoff import NoBackoff
+from valkey.exceptions import NoScriptError, ValkeyError
+
+from callinteractive.secret import Secret, SecretError
+from callinteractive.state import State
+from sidecar.state import valkey_scripts as scripts
+from sidecar.state.store import LEASE_S, MOVED_S, STALE_S, Answer, Batch, Begun, Owner, StoreError, SupersededError
+
+ANSWER_S = 1.0
+"""For a connection and an answer. Then another connection is tried."""
+_LONGEST_REASON = 200
+
+
+class ValkeyStore:
+    """A `Store`. `read` reads a password, or raises SecretError."""
+
+    def __init__(self, state: State, owner: Owner, read: Callable[[Secret], str], ca: str | None = None) -> None:
+        """`ca`: the file of `state.ca`."""
+        self._state = state
+        self._owner = owner
+        self._read = read
+        self._ca = ca
+        self._client: Valkey | ValkeyCluster | None = None
+        self._base = f"ci:{{{owner.name.rpartition('-')[0]}}}:"
+        info = f"{owner.incarnation} {owner.version} {owner.pool}"
+        times = (int(seconds * 1000) for seconds in (LEASE_S, STALE_S, MOVED_S))
+        self._common = (owner.name, info, owner.pool, *times)
+
+    async def begin(self) -> Begun:
+        calls, away = await self._run(scripts.BEGIN)
+        return Begun(_pairs(calls), frozenset(away))
+
+    async def write(self, batch: Batch) -> Answer:
+        me = self._owner
+        counts = (len(batch.told), len(batch.drops), len(batch.puts))
+        epoch, lost, dead, others = await self._run(
+            scripts.WRITE,
+            *(secrets.token_hex(8), me.oldest, me.version, *counts),
+            *(*batch.told, *batch.drops, *_flat(batch.puts)),
+        )
+        return Answer(epoch, frozenset(lost), dead, others)
+
+    async def take(self, dead: str, most: int) -> Mapping[str, str]:
+        return _pairs(await self._run(scripts.TAKE, dead, most))
+
+    async def give_up(self) -> None:
+        await self._run(scripts.GIVE_UP)
+
+    async def close(self) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            with suppress(Exception):
+                await client.aclose()
+
+    async def _run(self, script: str, *args: Any) -> Any:
+        """What the script returns. Raises StoreError and SupersededError.
+
+        After any failure the connection is closed: what comes on it later may be the answer to something else.
+        """
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                answer = await self._ask(script, (*self._common, *args))
+        except (ValkeyError, OSError, SecretError) as error:
+            await self.close()
+            raise StoreError(_reason(error)) from None
+        except BaseException:
+            await self.close()
+            raise
+        if answer == "superseded":
+            raise SupersededError
+        return answer
+
+    async def _ask(self, script: str, args: tuple[Any, ...]) -> Any:
+        if self._client is None:
+            self._client = self._made()
+        try:
+            return await self._client.evalsha(_sha(script), 1, self._base, *args)  # type: ignore[misc]
+        except NoScriptError:  # this server has not seen it yet
+            return await self._client.eval(script, 1, self._base, *args)  # type: ignore[misc]
+
+    def _made(self) -> Valkey | ValkeyCluster:
+        """Raises SecretError."""
+        state = self._state
+        options: dict[str, Any] = {
+            "username": state.user or None,
+            "password": self._read(state.password) if state.password else None,
+            "socket_timeout": ANSWER_S,
+            "socket_connect_timeout": ANSWER_S,
+            "decode_responses": True,
+        }
+        if state.is_tls:
+            options |= {"ssl": True, "ssl_ca_certs": self._ca, "ssl_check_hostname": True}
+        if state.form == "cluster":
+            nodes = [ClusterNode(*server) for server in state.servers]
+            return ValkeyCluster(startup_nodes=nodes, cluster_error_retry_attempts=1, **options)
+        options |= {"db": state.number, "retry": Retry(NoBackoff(), 0)}
+        if state.form == "single":
+            server = state.servers[0]
+            return Valkey(host=server.host, port=server.port, **options)
+        of_sentinels = {name: value for name, value in options.items() if name not in ("username", "password", "db")}
+        if state.sentinel_password:
+            of_sentinels["password"] = self._read(state.sentinel_password)
+        servers = list(state.servers)
+        sentinel = Sentinel(servers, sentinel_kwargs=of_sentinels, **options)  # type: ignore[no-untyped-call]
+        client: Valkey = sentinel.master_for(state.master)
+        return client
+
+
+def _sha(script: str) -> str:
+    return hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
+
+
+def _pairs(flat: list[str]) -> dict[str, str]:
+    return dict(zip(flat[::2], flat[1::2], strict=True))
+
+
+def _flat(pairs: Mapping[str, str]) -> Iterator[str]:
+    for pair in pairs.items():
+        yield from pair
+
+
+def _reason(error: Exception) -> str:
+    """For one line of a log."""
+    if isinstance(error, TimeoutError):
+        return f"no answer within {ANSWER_S:g} s"
+    text = str(error) or type(error).__name__
+    return "".join(char if char.isprintable() else "?" for char in text)[:_LONGEST_REASON]

@@ -1,0 +1,483 @@
+"""The keeper: what it writes and when, whose calls it takes, and that nothing of the store's makes a call wait."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Coroutine
+from functools import wraps
+from typing import Any, ClassVar
+
+import pytest
+from structlog.testing import capture_logs
+
+from sidecar.state.keeper import Keeper
+from sidecar.state.lease import HOLD_S
+from sidecar.state.pending import BEHIND_S, MOST_AT_ONCE, MOST_DROPS
+from sidecar.state.store import LEASE_S, Owner, StoreError
+from sidecar.state.storing import BETWEEN_S, LATE_S, RENEW_S, SETTLE_S, StoringKeeper
+from tests.unit.state.fake_store import Data, FakeStore
+from tests.unit.state.virtual_time import VirtualLoop, run
+
+TICK = 0.001
+
+
+def in_virtual_time(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+    """Pytest sees a plain function."""
+
+    @wraps(test)
+    def runs(*args: Any, **kwargs: Any) -> None:
+        async def main() -> None:
+            try:
+                await test(*args, **kwargs)
+            finally:
+                while Sidecar.living:
+                    Sidecar.living.pop().kill()
+
+        run(main())
+
+    return runs
+
+
+class Sidecar:
+    """A keeper and what it tells its sidecar."""
+
+    living: ClassVar[list[Sidecar]] = []
+
+    def __init__(self, data: Data, index: int = 0, incarnation: str = "aa") -> None:
+        self.loop = asyncio.get_running_loop()
+        self.store = FakeStore(data, Owner(f"7-{index}", "", incarnation))
+        self.keeper = StoringKeeper(self.store, "store", self.loop.time)
+        self.adopted: dict[str, Any] = {}
+        self.surrendered: list[str] = []
+        self.living.append(self)
+        self.keeper.on_adopt = self.adopted.__setitem__
+        self.keeper.on_surrender = self.surrendered.append
+
+    async def start(self) -> Any:
+        spared = await self.keeper.open()
+        self.keeper.start()
+        return spared
+
+    def keep(self, key: str, value: object = 1) -> None:
+        self.keeper.keep(key, lambda: {"v": value})
+
+    @property
+    def written(self) -> list[str]:
+        return [key for batch in self.store.batches for key in batch.puts]
+
+    def kill(self) -> None:
+        """SIGKILL: it does nothing any more."""
+        self.keeper._end()
+        if self.keeper._asking:
+            self.keeper._asking.cancel()
+
+
+async def settled() -> None:
+    await asyncio.sleep(SETTLE_S + RENEW_S)
+
+
+@in_virtual_time
+async def test_a_call_is_written_50_ms_behind():
+    sidecar = Sidecar(Data())
+    await sidecar.start()
+    sidecar.keep("7-0-a", 1)
+    await asyncio.sleep(BEHIND_S - TICK)
+    sidecar.keep("7-0-a", 2)
+    assert not sidecar.written
+    await asyncio.sleep(2 * TICK)
+    assert sidecar.store.has() == {"7-0-a": '{"v":2}'}  # as it is then, once
+    sidecar.keep("7-0-a", 3)
+    await asyncio.sleep(BEHIND_S + TICK)
+    assert sidecar.store.has() == {"7-0-a": '{"v":3}'}
+    assert sidecar.written == ["7-0-a"] * 2
+    assert sidecar.keeper.figures.written == 2
+
+
+@in_virtual_time
+async def test_a_call_that_ends_within_50_ms_is_never_written():
+    sidecar = Sidecar(Data())
+    await sidecar.start()
+    for i in range(100):  # others are written all the time
+        sidecar.keep(f"7-0-long-{i}", i)
+        sidecar.keep(f"7-0-{i}")
+        asyncio.get_running_loop().call_later(BEHIND_S - TICK, sidecar.keeper.forget, f"7-0-{i}")
+        await asyncio.sleep(0.007)
+    await asyncio.sleep(1)
+    assert sorted(sidecar.written) == sorted(f"7-0-long-{i}" for i in range(100))
+    assert not any(batch.drops for batch in sidecar.store.batches)
+
+
+@in_virtual_time
+async def test_a_call_that_is_over_goes_soon():
+    sidecar = Sidecar(Data())
+    await sidecar.start()
+    sidecar.keep("7-0-a")
+    await asyncio.sleep(0.2)
+    sidecar.keeper.forget("7-0-a")
+    sidecar.keeper.forget("7-0-a")
+    sidecar.keeper.forget("7-0-never-known")
+    await asyncio.sleep(0.05)
+    assert not sidecar.store.has()
+
+
+@in_virtual_time
+async def test_many_calls_are_written_in_few_batches():
+    sidecar = Sidecar(Data())
+    await sidecar.start()
+    for i in range(1000):
+        sidecar.keep(f"7-0-{i}")
+        await asyncio.sleep(TICK)
+    await asyncio.sleep(1)
+    assert len(sidecar.store.has()) == 1000
+    busy = [batch for batch in sidecar.store.batches if batch.puts]
+    assert len(busy) <= (1 + BEHIND_S) / BETWEEN_S + 1
+    for i in range(1000):
+        sidecar.keep(f"7-0-{i}", "again")
+    await asyncio.sleep(1)
+    assert max(len(batch.puts) for batch in sidecar.store.batches) == MOST_AT_ONCE  # the loop serves others in between
+    assert set(sidecar.store.has().values()) == {'{"v":"again"}'}
+
+
+@in_virtual_time
+async def test_a_process_takes_back_the_calls_of_the_one_before():
+    data = Data()
+    before, other = Sidecar(data), Sidecar(data, 1)
+    await before.start()
+    await other.start()
+    before.keep("7-0-a", "a")
+    data.calls["7-0-away"] = ("7-1", "{}")
+    await asyncio.sleep(0.1)
+    before.kill()
+    after = Sidecar(data, 0, "bb")
+    spared = await after.keeper.open()
+    assert spared == {"7-0-a", "7-0-away"}
+    assert not after.adopted  # nobody could do anything with it yet
+    await asyncio.sleep(3 * LEASE_S)  # it has much to do until then
+    after.keeper.start()
+    assert after.adopted == {"7-0-a": {"v": "a"}}
+    after.keeper.forget("7-0-a")
+    await asyncio.sleep(0.1)
+    assert not after.store.has()
+    assert not other.adopted
+
+
+@in_virtual_time
+async def test_another_one_takes_the_calls_of_the_dead():
+    data = Data()
+    dead, survivor, third = Sidecar(data), Sidecar(data, 1), Sidecar(data, 2)
+    for sidecar in (dead, survivor, third):
+        await sidecar.start()
+    for i in range(100):
+        dead.keep(f"7-0-{i}", i)
+    await settled()
+    dead.kill()
+    killed_at = asyncio.get_running_loop().time()
+    while len(survivor.adopted) + len(third.adopted) < 100:
+        await asyncio.sleep(0.01)
+    assert LEASE_S - RENEW_S <= asyncio.get_running_loop().time() - killed_at < 2
+    assert survivor.adopted
+    assert third.adopted
+    assert {**survivor.adopted, **third.adopted} == {f"7-0-{i}": {"v": i} for i in range(100)}
+    assert not survivor.adopted.keys() & third.adopted.keys()
+    assert (survivor.keeper.figures.adopted, survivor.keeper.figures.unreadable) == (len(survivor.adopted), 0)
+
+
+@in_virtual_time
+async def test_who_was_asleep_surrenders_before_it_acts():
+    data = Data()
+    sleeper, survivor = Sidecar(data), Sidecar(data, 1)
+    for sidecar in (sleeper, survivor):
+        await sidecar.start()
+    sleeper.keep("7-0-a")
+    sleeper.keep("7-0-b")
+    await settled()
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualLoop)
+    data.calls["7-0-a"] = ("7-1", "{}")  # meanwhile
+    data.moved.add(("7-0", "7-0-a"))
+    loop.sleep_process(5)
+    assert sleeper.keeper.gate.is_shut()  # whatever is served first
+    asked = [sleeper.surrendered == ["7-0-a"]]
+    sleeper.keeper.gate.when_open(lambda: asked.append(sleeper.surrendered == ["7-0-a"]))
+    await sleeper.keeper.gate.passed()
+    assert asked == [False, True]
+    assert not sleeper.keeper.gate.is_shut()
+    sleeper.keep("7-0-b", 2)
+    await asyncio.sleep(0.1)
+    assert sleeper.store.has() == {"7-0-b": '{"v":2}'}
+    assert sleeper.surrendered == ["7-0-a"]
+    assert sleeper.keeper.figures.surrendered == 1
+    assert not data.moved  # it has said that it knows
+
+
+@in_virtual_time
+async def test_a_question_from_before_the_sleep_says_nothing():
+    data = Data()
+    sidecar = Sidecar(data)
+    await sidecar.start()
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualLoop)
+    sidecar.store.delay_s = 0.05
+    while sidecar.keeper._asking is None:
+        await asyncio.sleep(TICK)
+    before = len(sidecar.store.batches)
+    loop.sleep_process(5)
+    assert sidecar.keeper.gate.is_shut()
+    await sidecar.keeper.gate.passed()
+    assert len(sidecar.store.batches) >= before + 2  # the old one's answer, and the one that counts
+
+
+@in_virtual_time
+async def test_who_was_asleep_waits_for_a_dead_store_only_so_long():
+    sidecar = Sidecar(Data())
+    await sidecar.start()
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualLoop)
+    sidecar.store.answering.clear()
+    loop.sleep_process(5)
+    woken_at = loop.time()
+    await sidecar.keeper.gate.passed()
+    assert loop.time() - woken_at == pytest.approx(HOLD_S, abs=0.01)
+
+
+@pytest.mark.parametrize("fault", ["hung", "refused", "slow"])
+@in_virtual_time
+async def test_no_call_waits_for_the_store(fault: str):
+    sidecar = Sidecar(Data())
+    await sidecar.start()
+    sidecar.keep("7-0-a")
+    await settled()
+    with capture_logs() as logs:
+        if fault == "hung":
+            sidecar.store.answering.clear()
+        elif fault == "refused":
+            sidecar.store.problem = StoreError("connection refused")
+        else:
+            sidecar.store.delay_s = LATE_S + 1
+        for i in range(300):
+            assert not sidecar.keeper.gate.is_shut()
+            sidecar.keep(f"7-0-{i % 7}", i)
+            await asyncio.sleep(0.02)
+        assert sidecar.keeper.unsaved == 7 or fault == "slow"
+    texts = [line["event"] for line in logs]
+    assert [text for text in texts if "not kept" in text] == texts[:1]  # one line, however long
+    assert sidecar.keeper.is_failing or fault == "slow"
+    with capture_logs() as logs:
+        sidecar.store.answering.set()
+        sidecar.store.problem, sidecar.store.delay_s = None, 0
+        await asyncio.sleep(LATE_S + 2)
+    assert not sidecar.keeper.is_failing
+    assert len(logs) == 1 or fault == "slow"
+    assert sidecar.keeper.unsaved == 0
+    assert sidecar.store.has()["7-0-5"] == '{"v":299}'
+
+
+@in_virtual_time
+async def test_nobody_is_dead_because_the_store_was_away():
+    data = Data()
+    first, second = Sidecar(data), Sidecar(data, 1)
+    for sidecar in (first, second):
+        await sidecar.start()
+        sidecar.keep(f"{sidecar.store.owner.prefix}x")
+    await settled()
+    for sidecar in (first, second):
+        sidecar.store.answering.clear()
+    await asyncio.sleep(5)
+    first.store.answering.set()  # it is the first to be heard
+    await asyncio.sleep(0.5)
+    second.store.answering.set()
+    await asyncio.sleep(SETTLE_S + 1)
+    assert not first.adopted
+    assert not second.adopted
+    assert not first.surrendered
+    assert not second.surrendered
+
+
+@in_virtual_time
+async def test_a_store_that_has_lost_everything_gets_it_again():
+    data = Data()
+    sidecar = Sidecar(data)
+    await sidecar.start()
+    for i in range(120):
+        sidecar.keep(f"7-0-{i}")
+    await settled()
+    data.calls.clear()
+    data.leases.clear()
+    data.epoch = "two"
+    with capture_logs() as logs:
+        await asyncio.sleep(1)
+    assert len(sidecar.store.has()) == 120
+    assert len(logs) == 1
+    assert not sidecar.surrendered
+
+
+@in_virtual_time
+async def test_a_store_that_is_not_there_at_the_start():
+    data = Data()
+    before = Sidecar(data)
+    await before.start()
+    before.keep("7-0-a", "a")
+    await asyncio.sleep(0.1)
+    before.kill()
+    after = Sidecar(data, 0, "bb")
+    after.store.problem = StoreError("connection refused")
+    spared = await after.start()
+    assert "7-0-a" in spared  # whatever it is: RTPengine must not lose it
+    after.keep("7-0-b")
+    await asyncio.sleep(5)
+    after.store.problem = None
+    await asyncio.sleep(1)
+    assert after.adopted == {"7-0-a": {"v": "a"}}
+    assert after.store.has().keys() == {"7-0-a", "7-0-b"}
+
+
+@in_virtual_time
+async def test_a_hung_store_does_not_hold_up_a_start():
+    sidecar = Sidecar(Data())
+    sidecar.store.answering.clear()
+    started_at = sidecar.loop.time()
+    await sidecar.start()
+    assert sidecar.loop.time() - started_at <= 1.1
+    sidecar.keep("7-0-a")
+    await asyncio.sleep(3)
+    sidecar.store.answering.set()
+    await asyncio.sleep(1)
+    assert sidecar.store.has() == {"7-0-a": '{"v":1}'}
+
+
+@in_virtual_time
+async def test_two_processes_of_one_name():
+    data = Data()
+    old = Sidecar(data)
+    await old.start()
+    old.keep("7-0-a")
+    await settled()
+    new = Sidecar(data, 0, "bb")
+    await new.start()
+    assert new.adopted == {"7-0-a": {"v": 1}}
+    with capture_logs() as logs:
+        await asyncio.sleep(2)
+    assert old.surrendered == ["7-0-a"]
+    assert len(logs) == 1
+    old.keep("7-0-b")
+    await asyncio.sleep(2)
+    assert new.store.has().keys() == {"7-0-a"}
+    assert not old.keeper.gate.is_shut()
+
+
+@in_virtual_time
+async def test_a_call_that_can_not_be_taken_over_is_forgotten():
+    data = Data()
+    data.calls = {"7-0-a": ("7-0", "{"), "7-0-b": ("7-0", '{"v": 9}'), "7-0-c": ("7-0", '{"v": 1}')}
+    sidecar = Sidecar(data)
+
+    def adopt(key: str, call: dict[str, Any]) -> None:
+        if call["v"] == 9:
+            raise ValueError("version 9")
+        sidecar.adopted[key] = call
+
+    sidecar.keeper.on_adopt = adopt
+    with capture_logs() as logs:
+        await sidecar.start()
+        await asyncio.sleep(0.2)
+    assert sidecar.adopted.keys() == {"7-0-c"}
+    assert sidecar.store.has().keys() == {"7-0-c"}
+    assert [line["calls"] for line in logs] == [1, 2]
+    assert sidecar.keeper.figures.unreadable == 2
+
+
+@in_virtual_time
+async def test_a_call_that_can_not_be_written_harms_no_other():
+    sidecar = Sidecar(Data())
+    await sidecar.start()
+    sidecar.keeper.keep("7-0-bad", lambda: {"v": object()})
+    sidecar.keeper.keep("7-0-worse", lambda: 1 / 0)  # type: ignore[arg-type,return-value]
+    sidecar.keep("7-0-\udc80")
+    sidecar.keep("7-0-good", "\udc80 é")
+    with capture_logs() as logs:
+        await asyncio.sleep(0.2)
+    assert [json.loads(text) for text in sidecar.store.has().values()] == [{"v": "\udc80 é"}]
+    assert len(logs) == 3
+
+
+@in_virtual_time
+async def test_calls_that_end_while_the_store_is_away_are_bounded():
+    sidecar = Sidecar(Data())
+    await sidecar.start()
+    keys = [f"7-0-{i}" for i in range(MOST_DROPS + 5)]
+    for key in keys:
+        sidecar.keeper._pending.own(key, dict)
+    sidecar.store.problem = StoreError("away")
+    await asyncio.sleep(1)
+    for key in keys:
+        sidecar.keeper.forget(key)
+    assert len(sidecar.keeper._pending._drops) == MOST_DROPS
+    await asyncio.sleep(1)
+    assert len(sidecar.keeper._pending._drops) == MOST_DROPS
+
+
+@in_virtual_time
+async def test_release_hands_the_calls_to_another_one_at_once():
+    data = Data()
+    leaving, staying = Sidecar(data), Sidecar(data, 1)
+    for sidecar in (leaving, staying):
+        await sidecar.start()
+    await settled()
+    leaving.keep("7-0-a", 1)
+    leaving.keep("7-0-b", 2)
+    assert await leaving.keeper.release()
+    assert leaving.surrendered == ["7-0-a", "7-0-b"]
+    await asyncio.sleep(RENEW_S + 0.3)
+    assert staying.adopted == {"7-0-a": {"v": 1}, "7-0-b": {"v": 2}}
+    await leaving.keeper.close()
+    assert leaving.store.is_closed
+
+
+@pytest.mark.parametrize("reason", ["alone", "no store"])
+@in_virtual_time
+async def test_release_that_finds_nobody_leaves_the_calls_where_they_are(reason: str):
+    data = Data()
+    sidecar = Sidecar(data)
+    await sidecar.start()
+    if reason == "no store":
+        await Sidecar(data, 1).start()
+    sidecar.keep("7-0-a")
+    await settled()
+    if reason == "no store":
+        sidecar.store.problem = StoreError("away")
+        sidecar.keep("7-0-a", 2)
+    assert not await sidecar.keeper.release()
+    assert not sidecar.surrendered
+    sidecar.store.problem = None
+    sidecar.keep("7-0-a", 3)
+    await asyncio.sleep(1)
+    assert sidecar.store.has() == {"7-0-a": '{"v":3}'}
+    sidecar.keeper.forget("7-0-a")
+    await sidecar.keeper.close()
+    assert not sidecar.store.has()
+
+
+@in_virtual_time
+async def test_the_end_does_not_wait_for_a_hung_store():
+    sidecar = Sidecar(Data())
+    await sidecar.start()
+    sidecar.keep("7-0-a")
+    await settled()
+    sidecar.store.answering.clear()
+    sidecar.keeper.forget("7-0-a")
+    began = sidecar.loop.time()
+    await sidecar.keeper.close()
+    assert sidecar.loop.time() - began < 3
+
+
+@in_virtual_time
+async def test_no_store():
+    keeper = Keeper()
+    assert not await keeper.open()
+    keeper.start()
+    keeper.keep("7-0-a", dict)
+    keeper.forget("7-0-a")
+    assert not keeper.gate.is_shut()
+    assert not await keeper.release()
+    await keeper.close()
