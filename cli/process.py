@@ -28,6 +28,8 @@ PROBE_TIMEOUT_S = 1.0
 TAIL_LINES = 15
 LONGEST_LINE_BYTES = 64 * 1024
 CHUNK_BYTES = 64 * 1024
+REST_S = 0.05
+"""How long nothing is read after there was something to read."""
 PIPE_BYTES = 1024 * 1024
 """What a part may write while nobody reads: the most that Linux gives a user."""
 
@@ -174,6 +176,8 @@ class Process:
             *lines, rest = (rest + data).split(b"\n")
             self._tell(lines)
             rest = rest[:LONGEST_LINE_BYTES]
+            if len(data) < CHUNK_BYTES:
+                await self._output.rest()
         self._tell([rest] if rest else [])
 
     def _tell(self, lines: list[bytes]) -> None:
@@ -191,6 +195,13 @@ class _Output:
     def __init__(self, stream: asyncio.StreamReader, transport: asyncio.ReadTransport) -> None:
         self.read = stream.read
         self.close = transport.close
+        self._transport = transport
+
+    async def rest(self) -> None:
+        """Let the pipe fill for a while: to be woken for each of thousands of lines costs more than they do."""
+        self._transport.pause_reading()
+        await asyncio.sleep(REST_S)
+        self._transport.resume_reading()
 
     @classmethod
     async def open(cls) -> tuple[_Output, int]:
