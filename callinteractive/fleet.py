@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
+from callinteractive.database import Database
+
 Transport = Literal["udp", "tcp", "tls", "ws", "wss"]
 """ws and wss are SIP over WebSocket (RFC 7118), wss over TLS."""
 
@@ -217,7 +219,7 @@ class RtpEngine:
     """One RTPengine: control address (commands over UDP, digits over TCP), media interfaces and ports.
 
     `threads` is None for a number by that of cores; `kernel_table` is None where packets are forwarded in user space.
-    New calls are shared out by `weight`.
+    New calls are shared out by `weight`. With `redis` it knows its calls again after a restart.
     """
 
     ng: Address = field(default=Address("127.0.0.1", 22222))
@@ -230,6 +232,7 @@ class RtpEngine:
     kernel_table: int | None = None
     name: str = "rtpengine"
     weight: int = 1
+    redis: Database | None = None
 
     @property
     def families(self) -> frozenset[str]:

@@ -25,6 +25,7 @@ from sidecar.call.blind_transfer import BUSY, NO_NUMBER, NOBODY, NOT_ALLOWED, Bl
 from sidecar.call.callee import Callee
 from sidecar.call.caller import Caller, drop, text_of
 from sidecar.call.inbox import Inbox
+from sidecar.call.moving import Retelling, end
 from sidecar.call.services import Services
 from sidecar.media.call_media import CallMedia
 from sidecar.media.dtmf import DigitEvent, DigitFilter, DigitSource
@@ -53,6 +54,9 @@ class AnsweredCall:
         self._inbox = Inbox()
         media_id = services.media_prefix + caller.facts.call_id
         self._media = media or CallMedia(services.engines, media_id, caller.address)
+        self._retelling = Retelling(self._media, self._inbox)
+        self._media.when_moved = partial(self._inbox.put, self._on_moved)
+        self._media.when_lost = partial(self._inbox.put, end)
         self._digits = DigitFilter()
         self._acked: asyncio.Future[sip.Acked] | None = None
         self._command: Command | None = None
@@ -187,6 +191,26 @@ class AnsweredCall:
         answer = await self._services.webhook.fetch(request)
         self._tries = 0
         self._inbox.put(told, answer)
+
+    async def _on_moved(self, is_elsewhere: bool) -> None:
+        """RTPengine was started again, or the call's sound is at another one. Raises MediaError."""
+        self._caller.log.warning("RTPengine was started again, or is another one", moved=is_elsewhere)
+        if self._is_playing and self._due is not None:
+            self._due.cancel()
+        if not (is_elsewhere and self._retelling.tell(self._caller.leg)):
+            await self._begin_sound_again()  # it can hear it: it is where it was, or asked by a re-INVITE of its own
+        for callee in (self._callee, self._target):
+            if callee is not None:
+                callee.tell_move()
+
+    async def _begin_sound_again(self) -> None:
+        """The caller hears nothing, and digits were lost: play or collect from the start. Raises MediaError."""
+        for callee in (self._callee, self._target):
+            if callee is not None and await callee.sound_again():
+                return
+        if isinstance(self._command, Collect) or self._is_playing:
+            assert self._command is not None
+            await self._begin(self._command)
 
     async def _play(self, name: str) -> None:
         sound = await self._services.sounds.get(name)
@@ -329,8 +353,11 @@ class AnsweredCall:
                 await self._on_reoffered(event)
             case sip.Acked():
                 await self._on_late_answer(event)
+            case sip.ReAnswered() | sip.ReOfferRejected():
+                if await self._retelling.on_outcome(event):
+                    await self._begin_sound_again()
             case _:
-                pass  # we offer the caller nothing later on, and send no reliable 18x
+                pass  # we send no reliable 18x
         return None
 
     async def _on_acked(self, event: sip.Acked) -> None:

@@ -15,6 +15,7 @@ from callinteractive.model import Address
 from sidecar import sip
 from sidecar.call.caller import Caller, relay_digit, text_of
 from sidecar.call.inbox import Inbox
+from sidecar.call.moving import Retelling
 from sidecar.call.services import Services
 from sidecar.media.call_media import CallMedia
 from sidecar.media.errors import MediaError, UnusableSdp
@@ -58,6 +59,7 @@ class Callee:
         self._early_media = False
         self._is_sounding = False
         self._is_over = False
+        self._retelling = Retelling(media, inbox, b_tag)
 
     @property
     def is_answered(self) -> bool:
@@ -137,6 +139,19 @@ class Callee:
         self._caller.log.warning("edge does not answer, trying the next", why=why, next=str(self._other_ways[0]))
         self._try_next(self._other_ways)
 
+    def tell_move(self) -> None:
+        """Our end of its sound may be elsewhere. If it rings, it is told once it has answered."""
+        if self._leg is not None and not self._is_over:
+            self._retelling.tell(self._leg)
+
+    async def sound_again(self) -> bool:
+        """Let the caller hear that it rings, if it does and was heard. Returns whether it does. Raises MediaError."""
+        if self._is_over or self.is_answered:
+            return False
+        if self._is_sounding:
+            await self._media.play(self._services.ringback, repeat=RINGBACK_REPEATS)
+        return True
+
     def send_digit(self, digit: sip.DigitReceived) -> None:
         """Pass on what the caller dialled by INFO."""
         if self._leg is not None:
@@ -152,6 +167,7 @@ class Callee:
         """The callee takes the caller's place, and the caller, whose name in the media is `b_tag`, the callee's."""
         assert self._leg is not None
         self._leg, self.b_tag = self._caller.take(self._leg), b_tag
+        self._retelling = Retelling(self._media, self._inbox, b_tag)
         self._leg.listener = self._on_event
 
     def _on_event(self, event: sip.Event) -> None:
@@ -181,17 +197,20 @@ class Callee:
             case sip.Acked(sdp) if sdp is not None:
                 # The answer, where the offer was ours (RFC 3261 13.2.1).
                 await self._on_late_answer(sdp)
+            case sip.ReAnswered() | sip.ReOfferRejected():
+                await self._retelling.on_outcome(event)
             case sip.Ended(_, reason_header):
                 self._caller.log.info("callee hung up")
                 if not self.is_leaving:
                     self._caller.hang_up(reason_header)
             case _:
-                pass  # what our own re-offers, ACKs and PRACKs led to
+                pass  # what our own ACKs and PRACKs led to
         return None
 
     async def _progressed(self, event: sip.Progressed) -> None:
         """Somebody rings: let the caller hear it, as the callee's early media or as our ringback tone (A12)."""
-        if self._early_media and event.sdp is not None and await self._lets_hear(event.sdp):
+        is_heard = self._early_media and not self._media.is_moved(self.b_tag)
+        if is_heard and event.sdp is not None and await self._lets_hear(event.sdp):
             self._is_sounding = True
         elif not self._is_sounding:
             self._is_sounding = True
@@ -218,6 +237,7 @@ class Callee:
             await self._media.unbridge(self.b_tag)
             return transfer_failed(error.sip_code)
         self._tell("answered", 200, "", self.who.number or _party(event.response))
+        self.tell_move()
         return TransferAnswered()
 
     def _tell(self, outcome: str, code: int, reason: str, by: str) -> None:

@@ -10,65 +10,59 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
 from typing import Any
 
 from callinteractive.fleet import family_of
 from sidecar.media import sdp
 from sidecar.media.dtmf import CALLER_TAG
-from sidecar.media.errors import MediaLost, MediaRefused, MediaUnavailable
-from sidecar.media.media_state import MediaState
+from sidecar.media.errors import MediaRefused
+from sidecar.media.exchange import IVR_ADDRESS, IVR_IS_THERE, IVR_PORT, IVR_TAG, TRANSCODED, described, written
+from sidecar.media.moving import survives
 from sidecar.media.party import Party
-from sidecar.media.rtpengine import NgError, NgFailure, NgOverloaded, NgUnknownCall, Reply
+from sidecar.media.rtpengine import NgFailure
 from sidecar.media.sounds import Sound
-
-IVR_TAG = "ivr"
+from sidecar.media.surviving import SurvivingMedia
 
 _log = logging.getLogger(__name__)
 
-_IVR_ADDRESS = {"IP4": "127.0.0.1", "IP6": "::1"}
-_IVR_PORT = 9  # discard: RTPengine may send there what the caller says; nobody listens
 _OFFERED = (sdp.PCMU, sdp.PCMA, sdp.G722, sdp.EVENTS)  # to a caller whose INVITE has no offer
-_TRANSCODED = ("PCMU", "PCMA")  # offered to every callee besides the caller's own codec: each phone has one
-
-# Keys with the padding of RFC 4568 6.1: without it baresip reads another key. And no offer to encrypt nothing.
-_KEYS = ("pad", "no-NULL_HMAC_SHA1_80", "no-NULL_HMAC_SHA1_32")
-# A party's port stays where it is, whoever is at the other end.
-_PORT_STAYS = ("port-latching",)
-# Packets are dropped that come from elsewhere than we said or, where we told it to learn, than the first one came from.
-_STRICT = ("strict-source",)
-_IVR_IS_THERE = {"endpoint-learning": ("off",), "flags": (*_PORT_STAYS, *_STRICT)}  # nobody may speak in its place
 
 
-class CallMedia(MediaState):
+class CallMedia(SurvivingMedia):
     """One call's media. SDP goes in and out as text, for the SIP side.
 
     Methods may be called concurrently. Each one is carried out as a whole, in the order of the calls; only `delete`
     does not wait for its turn. All but `delete` raise MediaUnavailable (RTPengine does not answer or is full),
     MediaLost (it has forgotten the call) and MediaRefused (it refused the command). Those that take a description
     raise UnusableSdp, before they have changed anything.
+
+    A call that its RTPengine has lost is made anew, from what its parties have said last (`sidecar.media.moving`); only
+    if that fails, errors are raised. Then `when_moved` is told, and each party is somewhere else: see `moved`.
     """
 
     # -- the caller
 
+    @survives
     async def answer(self, offer: str) -> str:
         """Answer the caller's first offer; from now on sounds can be played and digits arrive."""
         audio = self._audio_in(offer)
         async with self._turn:
             return await self._answer_caller(audio)
 
+    @survives
     async def offer(self) -> str:
         """What to offer a caller whose INVITE has no offer, or who asks again by a re-INVITE without one."""
         async with self._turn:
             if not self._caller.described:
                 family = family_of(self._caller.signalled_from)  # nothing else tells yet
                 self._caller.check_family(family, self._ng.has)
-                ours = sdp.describe(_OFFERED, _IVR_ADDRESS[family], _IVR_PORT)
-                fields = {"from-tag": IVR_TAG, "sdp": ours, "address family": family, **_IVR_IS_THERE}
+                ours = sdp.describe(_OFFERED, IVR_ADDRESS[family], IVR_PORT)
+                fields = {"from-tag": IVR_TAG, "sdp": ours, "address family": family, **IVR_IS_THERE}
                 reply = await self._command("offer", fields)
-                self._caller.learn(_written(reply))
+                self._caller.learn(written(reply))
             return self._caller.describe()
 
+    @survives
     async def accept(self, answer: str) -> None:
         """Take the caller's answer to our `offer`."""
         audio = self._audio_in(answer)
@@ -76,7 +70,7 @@ class CallMedia(MediaState):
             if self._caller.audio is not None:
                 await self._answer_caller(audio)
                 return
-            description = _described(self._caller, audio)
+            description = described(self._caller, audio)
             await self._command("answer", {"from-tag": IVR_TAG, "to-tag": CALLER_TAG, **description})
             self._caller.audio = audio
             await self._detect_inband()
@@ -89,6 +83,7 @@ class CallMedia(MediaState):
         """
         return await self.answer(offer)
 
+    @survives
     async def play(self, sound: Sound, repeat: int = 1) -> None:
         """Start a sound instead of the one that plays; returns when it has started, see `sound_ends_at`."""
         async with self._turn:
@@ -103,6 +98,7 @@ class CallMedia(MediaState):
         """
         return self._sound_ends_at
 
+    @survives
     async def stop(self) -> None:
         """Stop the sound; does nothing when there is none."""
         async with self._turn:
@@ -113,6 +109,7 @@ class CallMedia(MediaState):
         if self._over:
             return
         self._over = True
+        self.when_moved = self.when_lost = None
         try:
             await self._ng.delete()
         except NgFailure as failure:
@@ -120,6 +117,7 @@ class CallMedia(MediaState):
 
     # -- the bridge
 
+    @survives
     async def offer_leg(self, b_tag: str, *, to_several: bool = False) -> str:
         """What to offer a callee. Nothing of what it sends is heard before `early` or `bridge`.
 
@@ -134,7 +132,7 @@ class CallMedia(MediaState):
             leg = Party(b_tag, self._caller.our_address)
             leg.is_one_of_forks = to_several
             try:
-                leg.learn(await self._offer(self._caller, b_tag, self._caller.agreed, _TRANSCODED))
+                leg.learn(await self._offer(self._caller, b_tag, self._caller.agreed, TRANSCODED))
             except MediaRefused:
                 await self._command("unblock media")  # tones of the caller would not be digits
                 raise
@@ -144,7 +142,9 @@ class CallMedia(MediaState):
     async def early(self, b_tag: str, answer: str) -> None:
         """Let the caller hear the callee before it has answered (A12). A sound stops. Call it again for each fork."""
         await self.bridge(b_tag, answer)
+        self._leg(b_tag).is_early = True
 
+    @survives
     async def bridge(self, b_tag: str, answer: str, *, signalled_from: str = "") -> None:
         """Connect caller and callee in both directions; a sound stops.
 
@@ -158,16 +158,17 @@ class CallMedia(MediaState):
                 leg.check_family(family_of(audio.line.address), self._ng.has)
             leg.signalled_from = signalled_from
             if leg.audio is None:
-                await self._answer(self._caller.tag, b_tag, _described(leg, audio))
+                await self._answer(self._caller.tag, b_tag, described(leg, audio))
             elif audio != leg.audio:  # another fork: RTPengine takes a new codec only from an offer
                 leg.is_one_of_forks = True
                 await self._exchange(leg, audio)
-            leg.audio = audio
+            leg.audio, leg.is_early = audio, False
             await self._stop()
             if self._peer is not leg:
                 await self._command("unblock media")
                 self._peer = leg
 
+    @survives
     async def unbridge(self, b_tag: str) -> None:
         """Take the callee away, answered or not: the caller is with the IVR again, and sounds and digits work."""
         async with self._turn:
@@ -200,6 +201,7 @@ class CallMedia(MediaState):
             self._caller, self._peer, self._legs[before.tag] = leg, before, before
             return before.tag
 
+    @survives
     async def reoffer_leg(self, b_tag: str, offer: str | None) -> str:
         """Answer a later offer of the callee (UPDATE, re-INVITE), as `reoffer` does the caller's.
 
@@ -243,66 +245,6 @@ class CallMedia(MediaState):
             await self._restart_sound()
         return caller.describe(audio.line.answer_direction)
 
-    async def _exchange(self, party: Party, audio: sdp.Audio) -> None:
-        """Offer the party's description to whom it talks to, and take that one's answer for it."""
-        if self._caller.audio is not None:
-            # If RTPengine has forgotten the call, an offer would make a new one, on other ports. So we ask first.
-            await self._ask_sources()
-        other = self._caller if party is not self._caller else self._peer
-        if other is None:
-            party.learn(await self._exchange_with_ivr(audio))
-        elif other is self._caller and audio.events is None and other.agreed.events is not None:
-            # As if the caller had offered, and this one answered: only so does it get tones for the caller's digits.
-            party.learn(await self._offer(other, party.tag, other.agreed, (audio.codec.name,)))
-            await self._answer(other.tag, party.tag, _described(party, audio))
-        else:
-            await self._offer(party, other.tag, audio, (other.agreed.codec.name,))
-            party.learn(await self._answer(party.tag, other.tag, _described(other, other.agreed)))
-
-    async def _exchange_with_ivr(self, audio: sdp.Audio) -> str:
-        await self._offer(self._caller, IVR_TAG, audio)
-        ours = sdp.describe(audio.answer_formats, _IVR_ADDRESS[family_of(audio.line.address)], _IVR_PORT)
-        return await self._answer(self._caller.tag, IVR_TAG, {"sdp": ours, **_IVR_IS_THERE})
-
-    async def _settle_caller(self) -> None:
-        """Tell RTPengine where the caller is, once its first packet has shown it.
-
-        Each `play media` makes RTPengine take up what it was told last, and learn again where it was told to learn.
-        """
-        if self._caller.is_to_be_learned:
-            await self._ask_sources()
-            if not self._caller.is_to_be_learned and self._peer is None:
-                await self._exchange_with_ivr(self._caller.agreed)
-
-    async def _ask_sources(self) -> None:
-        """Ask where the parties' packets come from. Raises MediaLost if RTPengine has forgotten the call."""
-        tags = (await self._command("query", {"from-tag": self._caller.tag})).get("tags")
-        for party in (self._caller, self._peer):
-            if party is not None and party.is_to_be_learned and (source := _source(tags, party.tag)):
-                party.learned_from(*source)
-
-    async def _offer(self, party: Party, to_tag: str, audio: sdp.Audio, transcoded: Iterable[str] = ()) -> str:
-        fields = {**self._between(party.tag, to_tag), **_described(party, audio)}
-        fields["transport-protocol"] = self._protocol_of(to_tag)
-        if transcoded:
-            # If the other one takes no events, it gets tones for digits. Not events that it has not agreed to.
-            fields["codec"] = {"transcode": transcoded, "accept": (sdp.TELEPHONE_EVENT,)}
-        return _written(await self._command("offer", fields))
-
-    async def _answer(self, from_tag: str, to_tag: str, description: dict[str, Any]) -> str:
-        return _written(await self._command("answer", {**self._between(from_tag, to_tag), **description}))
-
-    def _between(self, from_tag: str, to_tag: str) -> dict[str, Any]:
-        """The keys of an offer and of its answer. The caller's offers name the branch too: the one who is offered has
-        its tag from the answer on only."""
-        fields: dict[str, Any] = {"from-tag": from_tag, "to-tag": to_tag}
-        return fields | {"via-branch": to_tag} if from_tag == self._caller.tag else fields
-
-    def _protocol_of(self, tag: str) -> str:
-        """Keys in SDP or none at all towards a new callee and the IVR; who has described itself keeps what it said."""
-        party = self._caller if tag == self._caller.tag else self._legs.get(tag)
-        return "RTP/AVP" if party is None or party.audio is None else party.audio.line.protocol
-
     # -- sounds and digits
 
     async def _play(self, sound: Sound, repeat: int) -> None:
@@ -324,60 +266,3 @@ class CallMedia(MediaState):
         """RTPengine's player does not change the codec that it has started with."""
         if self._sound and self._sound_ends_at and asyncio.get_running_loop().time() < self._sound_ends_at:
             await self._play(*self._sound)
-
-    async def _detect_inband(self) -> None:
-        if self.detects_inband or self._caller.agreed.events is not None:
-            return
-        fields = {"from-tag": self._caller.tag, "flags": ("detect-DTMF", "directional"), "delay-buffer": 0}
-        await self._command("unblock DTMF", fields)
-        self.detects_inband = True
-
-    # -- RTPengine
-
-    async def _command(self, command: str, fields: dict[str, Any] | None = None) -> Reply:
-        fields = fields or {}
-        if self._over:
-            raise MediaLost(f"{command}: the call's media was deleted")
-        if "sdp" in fields:
-            fields["ICE"], fields["SDES"] = "remove", _KEYS
-        try:
-            return await self._ng.command(command, fields)
-        except NgUnknownCall as failure:
-            raise MediaLost(str(failure)) from failure
-        except NgOverloaded as failure:
-            raise MediaUnavailable(str(failure)) from failure
-        except NgError as failure:
-            raise MediaRefused(str(failure)) from failure
-        except NgFailure as failure:
-            raise MediaUnavailable(str(failure)) from failure
-
-
-def _written(reply: Reply) -> str:
-    """The description that RTPengine wrote, for the other party than the one the command described."""
-    return str(reply.get("sdp", ""))
-
-
-def _described(party: Party, audio: sdp.Audio) -> dict[str, Any]:
-    """The keys that tell RTPengine about a party, and where its packets come from: others are dropped.
-
-    On hold its address is nowhere, and nothing can be dropped: music on hold and digits still come.
-    """
-    if not audio.line.hears:
-        return {"sdp": sdp.describe_party(audio), "endpoint-learning": ("off",), "flags": _PORT_STAYS}
-    source = party.source_of(audio.line)
-    return {
-        "sdp": sdp.describe_party(audio, source.address, source.port),
-        "endpoint-learning": ("off" if source.is_known else "immediate",),
-        "flags": (*_PORT_STAYS, *_STRICT),
-    }
-
-
-def _source(tags: Any, tag: str) -> tuple[str, int] | None:
-    """Where a party's packets come from, in the reply to a `query`. None before the first one."""
-    try:
-        stream = tags[tag]["medias"][0]["streams"][0]
-        if not stream["stats"]["packets"]:
-            return None
-        return str(stream["endpoint"]["address"]), int(stream["endpoint"]["port"])
-    except (KeyError, IndexError, TypeError, ValueError):
-        return None

@@ -257,6 +257,10 @@ class DtmfReceiver:
         """host and port are those of RTPengine's `listen-tcp-ng`."""
         self._host, self._port = host, port
         self._digits = digits
+        self.when_connected: Callable[[], None] = _nothing
+        """Told when RTPengine has answered on a new connection."""
+        self.when_broken: Callable[[], None] = _nothing
+        """Told when a connection has ended that stood: RTPengine may have, too."""
         self._batch = 0
         self._connected = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -287,6 +291,8 @@ class DtmfReceiver:
                 if self.is_connected:
                     address = str(Address(self._host, self._port))
                     LOG.warning("no digits until RTPengine is connected again", address=address, reason=str(error))
+                    self._connected.clear()
+                    self.when_broken()
             self._connected.clear()
             await asyncio.sleep(RECONNECT_PAUSE_S)
 
@@ -307,6 +313,7 @@ class DtmfReceiver:
                         if event.get(b"result") == b"pong":
                             bound.reschedule(None)
                             self._connected.set()
+                            self.when_connected()
                             LOG.info("digits come from RTPengine", address=str(Address(self._host, self._port)))
                         else:
                             at = asyncio.get_running_loop().time() - waited_s
@@ -314,6 +321,9 @@ class DtmfReceiver:
                 raise ConnectionResetError("closed by RTPengine")
             finally:
                 writer.transport.abort()
+
+
+def _nothing() -> None: ...
 
 
 def _notice_a_lost_host(connection: socket.socket) -> None:

@@ -3,13 +3,15 @@
 Each one is pinged every `TICK_S`. It takes new calls while it answers and while the connection for its digits stands.
 One that is silent for two ticks, or whose port is closed, is left out until it answers again. A call stays at the
 RTPengine that took its first command. If that one dies or falls silent before it has answered, another one gets the
-command at once, and the first one is told to forget the call when it is back.
+command at once, and the first one is told to forget the call when it is back. Later the call is moved
+(`sidecar.media.moving`).
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
+from functools import partial
 from typing import Any
 
 import structlog
@@ -17,6 +19,7 @@ import structlog
 from callinteractive.fleet import inner_addresses
 from callinteractive.model import RtpEngine
 from sidecar.media.dtmf import Digits, DtmfReceiver
+from sidecar.media.moving import Doubt, Movable, Mover
 from sidecar.media.rtpengine import (
     Fields,
     NgClient,
@@ -53,15 +56,25 @@ class Engine:
         self.name = config.name
         self.weight = config.weight
         self.families = config.families
+        self.has_redis = config.redis is not None
+        """Whether it knows its calls again after a restart."""
         self.ng = NgClient(*config.ng)
         self.dtmf = DtmfReceiver(*config.ng, digits)
+        self.calls: dict[str, EngineCall] = {}
+        """Those of ours that it has, as far as we know."""
+        self.lost_at: float | None = None
+        """Since when its calls may be lost, by the event loop's clock."""
         self.is_alive = False
         self.is_clean = False
         """Whether the calls of a sidecar before us are gone. Until then it must not get any of ours."""
         self.credit = 0
         """Its place in the turn, see `Engines.choose`."""
         self.when_lost = self.ng.give_up
+        self.when_doubted: Callable[[Doubt], None] = lambda _doubt: None
+        """Told when it may have lost its calls."""
         self.ng.when_refused = self._on_refused
+        self.dtmf.when_broken = lambda: self.when_doubted(Doubt.ENDED)
+        self.dtmf.when_connected = self._try_return
         self._silent = 0
         self._owed: dict[str, None] = {}
         self._returning: asyncio.Task[None] | None = None
@@ -82,6 +95,11 @@ class Engine:
         self.ng.close()
 
     @property
+    def is_ready(self) -> bool:
+        """Whether it answers, and tells digits."""
+        return self.is_alive and self.dtmf.is_connected
+
+    @property
     def rank(self) -> int:
         """How good it is for a new call; less is better."""
         if not self.is_alive:
@@ -93,32 +111,40 @@ class Engine:
         if len(self._owed) < _MOST_OWED:
             self._owed[media_id] = None
 
+    def take(self, call: EngineCall) -> None:
+        """It gets this call, for the first time or again."""
+        self._owed.pop(call.media_id, None)
+        self.calls[call.media_id] = call
+
     def tick(self, *, is_late: bool) -> None:
         """Judge by what it has said since the last tick, and ask again."""
         if not self.ng.is_open:
-            if self._returning is None:
-                self._returning = asyncio.create_task(self._return())
+            self._try_return()
             return
         if self.ng.is_heard:
             self._silent = 0
-            if not self.is_alive and self._returning is None:
-                self._returning = asyncio.create_task(self._return())
+            self._try_return()
         elif not is_late:
             self._silent += 1
             if self._silent >= MOST_SILENT:
-                self._lose("it does not answer")
+                self._lose("it does not answer", Doubt.SILENT)
         self.ng.is_heard = False
         self.ng.probe()
 
-    def _on_refused(self) -> None:
-        self._lose("nobody listens at its address")
+    def _try_return(self) -> None:
+        if not self.is_alive and self._returning is None:
+            self._returning = asyncio.create_task(self._return())
 
-    def _lose(self, reason: str) -> None:
+    def _on_refused(self) -> None:
+        self._lose("nobody listens at its address", Doubt.ENDED)
+
+    def _lose(self, reason: str, doubt: Doubt) -> None:
         if self.is_alive:
             self.is_alive = False
             self.credit = 0
             LOG.warning("RTPengine gets no new calls until it answers again", rtpengine=self.name, reason=reason)
             self.when_lost()
+        self.when_doubted(doubt)
 
     async def _return(self) -> None:
         """It answers: it takes calls again, once it has forgotten those that are nobody's."""
@@ -128,7 +154,7 @@ class Engine:
             if not self.is_clean:
                 await purge(self.ng, self._prefix, self._spared)
                 self.is_clean = True
-            self.is_alive = True
+            self.is_alive, self.lost_at = True, None
             LOG.info("RTPengine takes calls", rtpengine=self.name)
             while owed := list(self._owed)[:_AT_ONCE]:
                 await delete(self.ng, owed)
@@ -149,9 +175,11 @@ class Engines:
         self.digits = Digits()
         self.inner_addresses = inner_addresses(configs)
         self._engines = tuple(Engine(config, self.digits) for config in configs)
+        self.mover = Mover(self._engines)
         self._timer: asyncio.TimerHandle | None = None
         for engine in self._engines:
             engine.when_lost = self._on_lost
+            engine.when_doubted = partial(self.mover.doubt, engine)
 
     def __iter__(self) -> Iterator[Engine]:
         return iter(self._engines)
@@ -168,6 +196,7 @@ class Engines:
     async def close(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
+        await self.mover.close()
         await asyncio.gather(*(engine.close() for engine in self._engines))
 
     @property
@@ -194,16 +223,16 @@ class Engines:
             call.settle(engine)
         return call
 
-    def choose(self, but: Collection[Engine] = (), family: str | None = None) -> Engine | None:
+    def choose(self, but: Collection[Engine] = (), families: frozenset[str] = frozenset()) -> Engine | None:
         """Who takes the next call: the best ones share them in turn, by weight. None where nobody is left.
 
         Smooth weighted round robin, as in nginx: with weights of 2 and 1 the turn is A B A. `but` have been tried: in
-        their place only a living one will do. `family` is one that its interfaces must have.
+        their place only a living one will do. `families` are those that its interfaces must have.
         """
         left = [
             engine
             for engine in self._engines
-            if engine.is_clean and engine not in but and (family is None or family in engine.families)
+            if engine.is_clean and engine not in but and families <= engine.families
         ]
         rank = min((engine.rank for engine in left), default=_DEAD)
         if not left or (but and rank == _DEAD):
@@ -233,16 +262,26 @@ class Engines:
 
 
 class EngineCall:
-    """One call's commands, all to the RTPengine that took its first one."""
+    """One call's commands, all to the RTPengine that took its first one, until the call begins again at another."""
 
-    __slots__ = ("_engine", "_engines", "_family", "_is_settled", "media_id")
+    __slots__ = ("_engine", "_engines", "_families", "_is_settled", "_left", "media_id", "owner", "taken_at")
 
     def __init__(self, engines: Engines, media_id: str) -> None:
         self.media_id = media_id
+        self.owner: Movable | None = None
+        """Who is told when the call may be lost."""
+        self.taken_at = 0.0
+        """When its RTPengine took it, by the event loop's clock."""
         self._engines = engines
         self._engine: Engine | None = None
-        self._family: str | None = None
+        self._left: Engine | None = None
+        self._families: frozenset[str] = frozenset()
         self._is_settled = False
+
+    @property
+    def engine(self) -> Engine | None:
+        """The RTPengine that has it."""
+        return self._engine if self._is_settled else None
 
     def to_dict(self) -> dict[str, Any]:
         """As data for JSON."""
@@ -250,7 +289,9 @@ class EngineCall:
 
     def settle(self, engine: Engine) -> None:
         """It is at this RTPengine."""
-        self._engine, self._is_settled = engine, True
+        self._engine = engine
+        engine.take(self)
+        self._settle()
 
     def has(self, family: str) -> bool:
         """Whether its RTPengine has an interface of this family, IP4 or IP6. Before its first command: whether any has.
@@ -259,7 +300,7 @@ class EngineCall:
         """
         if self._is_settled and self._engine is not None:
             return family in self._engine.families
-        self._family = family
+        self._families = frozenset({family})
         return any(family in engine.families for engine in self._engines)
 
     async def command(self, command: str, fields: Fields | None = None) -> Reply:
@@ -270,8 +311,27 @@ class EngineCall:
             return await self._engine.ng.command(command, self.media_id, fields)
         return await self._begin(command, fields)
 
+    def begin_again(self, families: Collection[str]) -> None:
+        """Its next command makes the call anew, at an RTPengine that lives and has interfaces of these families."""
+        self._families = frozenset(families)
+        self._left = self._left or self._engine
+        self._is_settled = False
+
+    def give_up(self) -> None:
+        """Raise NgSilent in its commands that wait."""
+        if self._engine is not None:
+            self._engine.ng.give_up_call(self.media_id)
+
+    def forget(self) -> None:
+        """Another process has the call."""
+        self.owner = None
+        if self._engine is not None:
+            self._engine.calls.pop(self.media_id, None)
+
     async def delete(self) -> None:
         """Let its RTPengine forget the call, now or when it answers again. Raises what `NgClient.command` does."""
+        self.forget()
+        self._leave()
         if self._engine is None:
             return
         if self._engines.gate.is_shut():
@@ -285,21 +345,35 @@ class EngineCall:
     async def _begin(self, command: str, fields: Fields | None) -> Reply:
         tried: list[Engine] = []
         failure: NgFailure = NgUnreachable(f"{command}: no RTPengine has answered yet")
-        while engine := self._engines.choose(tried, self._family):
+        while engine := self._engines.choose(tried, self._families):
             self._engine = engine  # before its reply: the call may be deleted meanwhile
+            engine.take(self)
             try:
                 reply = await engine.ng.command(command, self.media_id, fields, may_move=True)
             except (NgUnreachable, NgOverloaded) as error:
                 failure = error
                 tried.append(engine)
+                engine.calls.pop(self.media_id, None)
                 if not isinstance(error, NgOverloaded):
                     engine.owe(self.media_id)
                 if isinstance(error, NgTimeout):
                     break  # nobody waits so long twice
             except NgError:
-                self._is_settled = True
+                self._settle()
                 raise
             else:
-                self._is_settled = True
+                self._settle()
                 return reply
         raise failure
+
+    def _settle(self) -> None:
+        self._is_settled = True
+        self.taken_at = asyncio.get_running_loop().time()
+        self._leave()
+
+    def _leave(self) -> None:
+        """The RTPengine that had the call before may still have it, if it is another one."""
+        left, self._left = self._left, None
+        if left is not None and left is not self._engine:
+            left.calls.pop(self.media_id, None)
+            left.owe(self.media_id)

@@ -30,9 +30,13 @@ class MalformedSdp(UnusableSdp):
 
 
 class MediaUnavailable(MediaError):
-    """RTPengine does not answer, or accepts no more calls."""
+    """RTPengine does not answer, or (`MediaFull`) accepts no more calls."""
 
     sip_code = 503
+
+
+class MediaFull(MediaUnavailable):
+    """RTPengine accepts no more calls, or has no port left. The call as it was goes on."""
 
 
 class MediaRefused(MediaError):
@@ -40,4 +44,4 @@ class MediaRefused(MediaError):
 
 
 class MediaLost(MediaError):
-    """RTPengine has forgotten the call (restarted, or no RTP for its timeout): end the call."""
+    """RTPengine has forgotten the call (restarted, or no RTP for its timeout), or it was deleted."""

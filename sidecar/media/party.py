@@ -41,6 +41,8 @@ class Party:
         self.signalled_from = signalled_from
         self.audio: Audio | None = None  # None before its first description
         self.is_one_of_forks = False  # whether several phones have our description, and answered it
+        self.is_early = False  # whether it is heard before its answer
+        self.is_moved = False  # whether our end is elsewhere than it was told last
         self._said: tuple[str, int] | None = None  # the address and port for which `_learned` holds
         self._learned: tuple[str, int] | None = None
         self._section = ""  # our m=audio section as RTPengine wrote it, but for its direction
@@ -56,6 +58,8 @@ class Party:
             "signalled_from": self.signalled_from,
             "audio": None if self.audio is None else self.audio.to_dict(),
             "is_one_of_forks": self.is_one_of_forks,
+            "is_early": self.is_early,
+            "is_moved": self.is_moved,
             "said": self._said,
             "learned": self._learned,
             "section": self._section,
@@ -70,6 +74,7 @@ class Party:
         party = cls(data["tag"], data["our_address"], data["signalled_from"])
         party.audio = None if data["audio"] is None else Audio.from_dict(data["audio"])
         party.is_one_of_forks = data["is_one_of_forks"]
+        party.is_early, party.is_moved = data["is_early"], data["is_moved"]
         party._said, party._learned = _endpoint(data["said"]), _endpoint(data["learned"])
         party._section, party._last_body = data["section"], data["last_body"]
         party._session_id, party._version = data["session_id"], data["version"]
@@ -127,6 +132,12 @@ class Party:
         line = self.agreed.line
         self._said, self._learned = (line.address, line.port), (address, port)
 
+    def move(self) -> None:
+        """Our end of its stream will be elsewhere. A NAT may send its packets there from another port than before."""
+        self.our_address, self._section = None, ""
+        self._said = self._learned = None
+        self.is_moved = True
+
     def check_family(self, family: str, has: Callable[[str], bool]) -> None:
         """RTPengine would tell the party an address that it can't reach, where it `has` none of this family.
 
@@ -154,6 +165,7 @@ class Party:
         """
         if not self._section:
             raise MediaRefused(f"no media for {self.tag} yet")
+        self.is_moved = False
         sections = [f"{line.rejected}\r\n" for line in self.audio.lines] if self.audio else [""]
         sections[self.audio.position if self.audio else 0] = f"{self._section}a={direction}\r\n"
         where = f"IN {'IP6' if ':' in str(self.our_address) else 'IP4'} {self.our_address}"

@@ -198,6 +198,13 @@ class NgClient:
         for pending in [each for each in self._in_flight.values() if each.may_move]:
             self._finish(pending, NgSilent(f"{pending.command}: {self.address} is silent"))
 
+    def give_up_call(self, call_id: str) -> None:
+        """Raise NgSilent in all commands of this call."""
+        queue = self._queues.pop(call_id, deque[_Pending]())
+        for pending in queue:
+            self._in_flight.pop(pending.cookie, None)
+            self._resolve(pending, NgSilent(f"{pending.command}: {self.address} is silent"))
+
     # -- sending
 
     def _start(self, pending: _Pending) -> None:

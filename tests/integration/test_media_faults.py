@@ -12,8 +12,9 @@ import pytest
 import pytest_asyncio
 
 from cli.rtpengine import answers_ping
+from sidecar.media import call_media, moving
 from sidecar.media.call_media import CallMedia
-from sidecar.media.errors import MediaLost, MediaRefused, MediaUnavailable
+from sidecar.media.errors import MediaError, MediaRefused, MediaUnavailable
 from sidecar.media.rtpengine import NgClient, purge
 from tests.integration.media_support import ENGINE, Studio
 from tests.support.rtpengine import RunningRtpEngine
@@ -25,28 +26,68 @@ async def studio(tmp_path: Path) -> AsyncIterator[Studio]:
         yield running
 
 
-async def test_a_killed_engine_is_unavailable_at_once_and_has_forgotten_everything_when_back(studio: Studio) -> None:
+async def test_a_call_goes_on_at_the_engine_that_was_started_again(studio: Studio) -> None:
     phone = await studio.phone()
     call = await studio.answered(phone)
-    sound = studio.sound(700, 1)
+    moved: list[bool] = []
+    call.media.when_moved = moved.append
     await studio.engine.stop(with_signal=signal.SIGKILL)
     loop = asyncio.get_running_loop()
     killed = loop.time()
-    with pytest.raises(MediaUnavailable) as unavailable:
-        await call.media.play(sound)
-    with pytest.raises(MediaUnavailable):
+    playing = asyncio.create_task(call.media.play(studio.sound(700, 1)))
+    with pytest.raises(MediaUnavailable) as unavailable:  # a new call does not wait: another sidecar may take it
         await studio.call().media.answer(phone.sdp())
     assert unavailable.value.sip_code == 503
     assert loop.time() - killed < 0.3
     await studio.engine.start()
-    for attempt in (call.media.play(sound), call.media.reoffer(phone.sdp()), call.media.offer_leg("b1")):
-        with pytest.raises(MediaLost):
-            await attempt
-    await call.media.delete()
-    again = await studio.answered(phone)
-    await again.media.play(sound)
+    await playing
+    assert moved == [True]
+    where = call.media.moved()
+    assert where is not None
+    assert call.media.moved() is None
+    phone.send_to(where)
     await phone.hear_tone(700)
+    await phone.send_digits("4")
+    await call.expect_digits("4")
     assert await studio.calls() == 1
+
+
+async def test_a_call_that_nobody_asks_for_moves_too(studio: Studio) -> None:
+    caller, callee = await studio.phone(), await studio.phone()
+    call = await studio.answered(caller)
+    callee.send_to(await call.media.offer_leg("b1"))
+    await call.media.bridge("b1", callee.sdp())
+    moved = asyncio.Event()
+    call.media.when_moved = lambda _is_elsewhere: moved.set()
+    await studio.engine.stop(with_signal=signal.SIGKILL)
+    await studio.engine.start()
+    async with asyncio.timeout(3):
+        await moved.wait()
+    for phone, where in ((caller, call.media.moved()), (callee, call.media.moved("b1"))):
+        assert where is not None
+        phone.send_to(where)
+        phone.forget()
+    await asyncio.gather(
+        caller.send_tone(500, 0.4), callee.send_tone(900, 0.4), caller.hear_tone(900), callee.hear_tone(500)
+    )
+    await call.media.unbridge("b1")
+    await call.media.play(studio.sound(700, 1))
+    await caller.hear_tone(700)
+
+
+async def test_a_call_ends_if_no_engine_comes_back(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (call_media, moving):
+        monkeypatch.setattr(module, "WAIT_S", 0.6)
+    call = await studio.answered(await studio.phone())
+    lost: list[MediaError] = []
+    call.media.when_lost = lost.append
+    await studio.engine.stop(with_signal=signal.SIGKILL)
+    async with asyncio.timeout(3):
+        while not lost:
+            await asyncio.sleep(0.02)
+    with pytest.raises(MediaUnavailable):
+        await call.media.play(studio.sound(700, 1))
+    await studio.engine.start()
 
 
 async def test_no_ports_left_is_an_error_of_that_call_alone(studio: Studio) -> None:

@@ -72,6 +72,13 @@ class FakeMedia(Recorder):
 
     def __init__(self, log: list[str], results: dict[str, Any]) -> None:
         super().__init__(CallMedia, log, "media", results)
+        self.elsewhere: dict[str | None, str] = {}  # the descriptions of parties whose stream has moved
+
+    def is_moved(self, b_tag: str) -> bool:
+        return b_tag in self.elsewhere
+
+    def moved(self, b_tag: str | None = None) -> str | None:
+        return self.elsewhere.pop(b_tag, None)
 
 
 class FakeLeg(Recorder):

@@ -1,0 +1,146 @@
+"""The commands by which RTPengine learns what the parties of a call say, and what they are told in return."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from callinteractive.fleet import family_of
+from sidecar.media import sdp
+from sidecar.media.errors import MediaFull, MediaLost, MediaRefused, MediaUnavailable
+from sidecar.media.media_state import MediaState
+from sidecar.media.party import Party
+from sidecar.media.rtpengine import NgError, NgFailure, NgOverloaded, NgUnknownCall, Reply
+
+IVR_TAG = "ivr"
+
+IVR_ADDRESS = {"IP4": "127.0.0.1", "IP6": "::1"}
+IVR_PORT = 9  # discard: RTPengine may send there what the caller says; nobody listens
+TRANSCODED = ("PCMU", "PCMA")  # offered to every callee besides the caller's own codec: each phone has one
+
+# Keys with the padding of RFC 4568 6.1: without it baresip reads another key. And no offer to encrypt nothing.
+_KEYS = ("pad", "no-NULL_HMAC_SHA1_80", "no-NULL_HMAC_SHA1_32")
+# A party's port stays where it is, whoever is at the other end.
+_PORT_STAYS = ("port-latching",)
+# Packets are dropped that come from elsewhere than we said or, where we told it to learn, than the first one came from.
+_STRICT = ("strict-source",)
+IVR_IS_THERE = {"endpoint-learning": ("off",), "flags": (*_PORT_STAYS, *_STRICT)}  # nobody may speak in its place
+
+
+class Exchanges(MediaState):
+    """Offers and answers, and the errors of RTPengine's commands."""
+
+    async def _exchange(self, party: Party, audio: sdp.Audio) -> None:
+        """Offer the party's description to whom it talks to, and take that one's answer for it."""
+        if self._caller.audio is not None:
+            # If RTPengine has forgotten the call, an offer would make a new one, on other ports. So we ask first.
+            await self._ask_sources()
+        other = self._caller if party is not self._caller else self._peer
+        if other is None:
+            party.learn(await self._exchange_with_ivr(audio))
+        elif other is self._caller and audio.events is None and other.agreed.events is not None:
+            # As if the caller had offered, and this one answered: only so does it get tones for the caller's digits.
+            party.learn(await self._offer(other, party.tag, other.agreed, (audio.codec.name,)))
+            await self._answer(other.tag, party.tag, described(party, audio))
+        else:
+            await self._offer(party, other.tag, audio, (other.agreed.codec.name,))
+            party.learn(await self._answer(party.tag, other.tag, described(other, other.agreed)))
+
+    async def _exchange_with_ivr(self, audio: sdp.Audio) -> str:
+        await self._offer(self._caller, IVR_TAG, audio)
+        ours = sdp.describe(audio.answer_formats, IVR_ADDRESS[family_of(audio.line.address)], IVR_PORT)
+        return await self._answer(self._caller.tag, IVR_TAG, {"sdp": ours, **IVR_IS_THERE})
+
+    async def _settle_caller(self) -> None:
+        """Tell RTPengine where the caller is, once its first packet has shown it.
+
+        Each `play media` makes RTPengine take up what it was told last, and learn again where it was told to learn.
+        """
+        if self._caller.is_to_be_learned:
+            await self._ask_sources()
+            if not self._caller.is_to_be_learned and self._peer is None:
+                await self._exchange_with_ivr(self._caller.agreed)
+
+    async def _ask_sources(self) -> None:
+        """Ask where the parties' packets come from. Raises MediaLost if RTPengine has forgotten the call."""
+        tags = (await self._command("query", {"from-tag": self._caller.tag})).get("tags")
+        for party in (self._caller, self._peer):
+            if party is not None and party.is_to_be_learned and (source := _source(tags, party.tag)):
+                party.learned_from(*source)
+
+    async def _offer(self, party: Party, to_tag: str, audio: sdp.Audio, transcoded: Iterable[str] = ()) -> str:
+        fields = {**self._between(party.tag, to_tag), **described(party, audio)}
+        fields["transport-protocol"] = self._protocol_of(to_tag)
+        if transcoded:
+            # If the other one takes no events, it gets tones for digits. Not events that it has not agreed to.
+            fields["codec"] = {"transcode": transcoded, "accept": (sdp.TELEPHONE_EVENT,)}
+        return written(await self._command("offer", fields))
+
+    async def _answer(self, from_tag: str, to_tag: str, description: dict[str, Any]) -> str:
+        return written(await self._command("answer", {**self._between(from_tag, to_tag), **description}))
+
+    def _between(self, from_tag: str, to_tag: str) -> dict[str, Any]:
+        """The keys of an offer and of its answer. The caller's offers name the branch too: the one who is offered has
+        its tag from the answer on only."""
+        fields: dict[str, Any] = {"from-tag": from_tag, "to-tag": to_tag}
+        return fields | {"via-branch": to_tag} if from_tag == self._caller.tag else fields
+
+    def _protocol_of(self, tag: str) -> str:
+        """Keys in SDP or none at all towards a new callee and the IVR; who has described itself keeps what it said."""
+        party = self._caller if tag == self._caller.tag else self._legs.get(tag)
+        return "RTP/AVP" if party is None or party.audio is None else party.audio.line.protocol
+
+    async def _detect_inband(self) -> None:
+        if self.detects_inband or self._caller.agreed.events is not None:
+            return
+        fields = {"from-tag": self._caller.tag, "flags": ("detect-DTMF", "directional"), "delay-buffer": 0}
+        await self._command("unblock DTMF", fields)
+        self.detects_inband = True
+
+    async def _command(self, command: str, fields: dict[str, Any] | None = None) -> Reply:
+        fields = fields or {}
+        if self._over:
+            raise MediaLost(f"{command}: the call's media was deleted")
+        if "sdp" in fields:
+            fields["ICE"], fields["SDES"] = "remove", _KEYS
+        try:
+            return await self._ng.command(command, fields)
+        except NgUnknownCall as failure:
+            raise MediaLost(str(failure)) from failure
+        except NgOverloaded as failure:
+            raise MediaFull(str(failure)) from failure
+        except NgError as failure:
+            raise MediaRefused(str(failure)) from failure
+        except NgFailure as failure:
+            raise MediaUnavailable(str(failure)) from failure
+
+
+def written(reply: Reply) -> str:
+    """The description that RTPengine wrote, for the other party than the one the command described."""
+    return str(reply.get("sdp", ""))
+
+
+def described(party: Party, audio: sdp.Audio) -> dict[str, Any]:
+    """The keys that tell RTPengine about a party, and where its packets come from: others are dropped.
+
+    On hold its address is nowhere, and nothing can be dropped: music on hold and digits still come.
+    """
+    if not audio.line.hears:
+        return {"sdp": sdp.describe_party(audio), "endpoint-learning": ("off",), "flags": _PORT_STAYS}
+    source = party.source_of(audio.line)
+    return {
+        "sdp": sdp.describe_party(audio, source.address, source.port),
+        "endpoint-learning": ("off" if source.is_known else "immediate",),
+        "flags": (*_PORT_STAYS, *_STRICT),
+    }
+
+
+def _source(tags: Any, tag: str) -> tuple[str, int] | None:
+    """Where a party's packets come from, in the reply to a `query`. None before the first one."""
+    try:
+        stream = tags[tag]["medias"][0]["streams"][0]
+        if not stream["stats"]["packets"]:
+            return None
+        return str(stream["endpoint"]["address"]), int(stream["endpoint"]["port"])
+    except (KeyError, IndexError, TypeError, ValueError):
+        return None
