@@ -23,7 +23,7 @@ READY_TIMEOUT_S = 30.0
 STOP_GRACE_S = 10.0
 FIRST_BACKOFF_S = 0.1
 LONGEST_BACKOFF_S = 30.0
-STABLE_AFTER_S = 2.0
+STABLE_AFTER_S = 1.0
 """One that has run for so long does not fail at its start: it is started again without delay."""
 
 

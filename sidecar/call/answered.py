@@ -130,6 +130,7 @@ class AnsweredCall:
 
     def _drop(self) -> None:
         self._inbox.close()
+        self._media.when_moved = self._media.when_lost = None
         self._caller.listener = drop
         for timer in (self._due, self._lifetime):
             if timer is not None:

@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 
 from cli.rtpengine import answers_ping
-from sidecar.media import call_media, moving
+from sidecar.media import moving, surviving
 from sidecar.media.call_media import CallMedia
 from sidecar.media.errors import MediaError, MediaRefused, MediaUnavailable
 from sidecar.media.rtpengine import NgClient, purge
@@ -76,7 +76,7 @@ async def test_a_call_that_nobody_asks_for_moves_too(studio: Studio) -> None:
 
 
 async def test_a_call_ends_if_no_engine_comes_back(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (call_media, moving):
+    for module in (surviving, moving):
         monkeypatch.setattr(module, "WAIT_S", 0.6)
     call = await studio.answered(await studio.phone())
     lost: list[MediaError] = []
