@@ -224,6 +224,8 @@ class Site:
     """The web pages that may open a WebSocket, by their origin (RFC 6454); none: all pages."""
     refer: bool = True
     """Whether a phone of an extension may transfer a call by REFER (RFC 3515)."""
+    drain_s: int | None = None
+    """How long calls may go on when a part is asked to stop; None: as who runs it thinks right."""
 
     @property
     def listen(self) -> tuple[Listen, ...]:

@@ -18,6 +18,8 @@ from callinteractive.spelling import check_origin, check_unique, read_sound
 from callinteractive.state_file import read_state
 from callinteractive.tls_file import check_trunk_tls, read_tls, with_tls
 
+MOST_DRAIN_S = 86_400
+"""No IVR's call lasts longer (`lifetime`)."""
 SITE_KEYS = (
     "node",
     "sip",
@@ -36,6 +38,7 @@ SITE_KEYS = (
     "web_origins",
     "registrations",
     "state",
+    "drain_s",
 )
 """The keys of site.yaml."""
 
@@ -65,6 +68,7 @@ def load_site(text: str, filename: str) -> Site:
         keeps_registrations=keeps,
         database=database,
         state=read_state(root["state"]),
+        drain_s=root["drain_s"].optional_integer(0, MOST_DRAIN_S),
         web_origins=tuple(item.checked(check_origin) for item in root["web_origins"].items()),
     )
     for item, trunk in trunks:

@@ -110,7 +110,7 @@ def run(
     """Run Kamailio, RTPengine and the sidecars on this machine until Ctrl-C.
 
     Prints "ready sip:HOST:PORT" on stdout once all of them answer. A part that dies is started again. Ctrl-C or
-    SIGTERM stops them in order; a second Ctrl-C at once. Of a fleet it runs the parts whose addresses this machine has,
+    SIGTERM lets calls end (drain_s in site.yaml, by default 30 s) and stops all; a second Ctrl-C ends calls now. Of a fleet it runs the parts whose addresses this machine has,
     and says where the others are. All hosts then need the same CALLINTERACTIVE_KEY in the environment.
 
     A URL is fetched at the start. If that fails, or the file has mistakes, the last good one is used.
@@ -136,15 +136,26 @@ def run(
     required=True,
     help="Which sidecar of the site this is, from 0; they are numbered through all hosts.",
 )
-def serve(site_path: Path, ivr_path: Path, log_format: str, index: int, state_dir: Path | None) -> None:
+@click.option(
+    "--drain-s",
+    type=click.FloatRange(0),
+    default=3600,
+    show_default=True,
+    help="Seconds that calls may go on after SIGTERM, where site.yaml has no drain_s.",
+)
+def serve(
+    site_path: Path, ivr_path: Path, log_format: str, index: int, state_dir: Path | None, drain_s: float
+) -> None:
     """Run one sidecar, for installations where Kamailio and RTPengine are services of their own.
+
+    SIGTERM lets its calls end by themselves, and takes no new ones; a second SIGTERM ends them.
 
     \b
       callinteractive serve --site site.yaml --ivr ivr.yaml --index 0
     """
     from cli import serve as command
 
-    sys.exit(command.run(site_path, ivr_path, log_format, index, state_dir))
+    sys.exit(command.run(site_path, ivr_path, log_format, index, state_dir, drain_s))
 
 
 @main.command("exec", short_help="Become Kamailio or RTPengine, as a service of its own.")

@@ -8,11 +8,14 @@ import uuid
 
 from callinteractive.model import Address
 
+DRAINS = 503
+"""What a part that drains answers: as it would answer a call (RFC 3261 11.2)."""
+
 
 async def answers_options(peer: Address) -> bool:
-    """Whether the element at `peer` answers an OPTIONS with a 2xx within half a second. Raises nothing."""
+    """Whether the element at `peer` answers an OPTIONS as one of ours within half a second. Raises nothing."""
     status = await ask_options(peer, 0.5)
-    return status is not None and 200 <= status < 300
+    return status is not None and (200 <= status < 300 or status == DRAINS)
 
 
 async def ask_options(peer: Address, within_s: float) -> int | None:

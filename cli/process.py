@@ -140,12 +140,16 @@ class Process:
             await asyncio.sleep(PROBE_PAUSE_S)
         return status
 
-    async def stop(self, grace_s: float) -> int:
-        """Ask it to end, insist after `grace_s`. Returns its exit status. Safe on a process that has ended."""
+    def ask_to_stop(self) -> None:
+        """Send it SIGTERM."""
         if not self._exit.done():
             # Not Popen.terminate(): that polls, and so may take the exit status from asyncio's own waiting.
             with suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGTERM)
+
+    async def stop(self, grace_s: float) -> int:
+        """Ask it to end, insist after `grace_s`. Returns its exit status. Safe on a process that has ended."""
+        self.ask_to_stop()
         await asyncio.wait([self._exit], timeout=grace_s)
         if not self._exit.done():
             self._log(self.spec.name, f"still running {grace_s:g} s after SIGTERM: killed")

@@ -11,7 +11,6 @@ import os
 import random
 import sys
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,18 +18,16 @@ from callinteractive.dispatcher import TRUNKS
 from callinteractive.edge import own_edge
 from callinteractive.model import Edge, Site
 from callinteractive.names import named_sources, named_uris, target_of
-from cli import trunk_registrations
+from cli import kamcmd, trunk_registrations
 from cli.files import read_site
 from cli.known_names import probed, read, write
 from cli.lookup import Found, Lookup, LookupFailed
-from cli.programs import locate
 from cli.trunk_states import TrunkStates, serve
 
 LEAST_S, MOST_S = 5, 3600
 """Between two look-ups of a name, whatever its time to live."""
 RETRY_S = 5
 """After a look-up that failed."""
-COMMAND_S = 5.0
 CHANGE_PAUSE_S = 1.1
 """Kamailio takes one change of its dispatcher in a second."""
 _TRIES = 5
@@ -130,7 +127,7 @@ class Keeper:
 
     async def _ask(self, *command: str) -> str:
         """Run a command of Kamailio."""
-        return await _output_of((locate("kamcmd"), "-s", f"unix:{self._run_dir}/ctl", *command))
+        return await kamcmd.ask(self._run_dir, *command)
 
     async def _tell_dispatcher(self, what: str, uri: str) -> None:
         for _ in range(_TRIES):
@@ -145,23 +142,6 @@ def _transports(edge: Edge) -> list[str]:
     """Those that Kamailio speaks, UDP first."""
     spoken = {listen.transport for listen in edge.listen}
     return [transport for transport in ("udp", "tcp", "tls") if transport in spoken]
-
-
-async def _output_of(command: tuple[str, ...]) -> str:
-    child = None
-    try:
-        async with asyncio.timeout(COMMAND_S):
-            child = await asyncio.create_subprocess_exec(
-                *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
-            )
-            output, _ = await child.communicate()
-    except (OSError, TimeoutError) as error:
-        return str(error) or "no answer"
-    finally:
-        if child is not None and child.returncode is None:  # Kamailio hangs: it would wait for ever
-            with suppress(ProcessLookupError):
-                child.kill()
-    return output.decode(errors="replace")
 
 
 def _say(text: str) -> None:

@@ -17,10 +17,20 @@ from cli.partlog import resolve_format
 from cli.parts import has_address
 from cli.registrations import state_dir_of
 from sidecar import app
+from sidecar.drain import DEFAULT_S
 
 
-def run(site_path: Path, ivr_path: Path, log_format: str, index: int, state_dir: Path | None = None) -> int:
-    """The exit status: 0 after a clean stop, EX_CONFIG where starting it again would not help, else 1."""
+def run(
+    site_path: Path,
+    ivr_path: Path,
+    log_format: str,
+    index: int,
+    state_dir: Path | None = None,
+    drain_s: float = DEFAULT_S,
+) -> int:
+    """`drain_s`: how long calls may go on after SIGTERM where site.yaml does not say.
+
+    The exit status: 0 after a clean stop, EX_CONFIG where starting it again would not help, else 1."""
     loaded, _, findings = read_both(site_path, ivr_path)
     if loaded is None:
         click.echo("\n".join(map(str, findings)), err=True)
@@ -44,7 +54,7 @@ def run(site_path: Path, ivr_path: Path, log_format: str, index: int, state_dir:
     key = site_key(os.environ)
     assert key is not None, "missing_key has found one"
     file = _state_file(site_path, state_dir)
-    return app.run(site, site_path.parent, ivr_file, index, resolve_format(log_format), key, file)
+    return app.run(site, site_path.parent, ivr_file, index, resolve_format(log_format), key, file, drain_s)
 
 
 def _state_file(site_path: Path, state_dir: Path | None) -> Path | None:

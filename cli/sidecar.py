@@ -15,15 +15,19 @@ from cli.partlog import LogFormat
 from cli.probe import answers_options
 from cli.process import ProcessSpec
 
+DRAIN_S = 30
+"""How long calls may go on when `run` is asked to stop, where site.yaml has no `drain_s`."""
+
 
 def sidecar_spec(
     site: Site, site_path: Path, ivr_path: Path, index: int, log_format: LogFormat, run_dir: Path
 ) -> ProcessSpec:
     """The process of sidecar `index`. `run_dir` has the file of `state: embedded`, the same for all of a host."""
     serve = ("serve", "--site", str(site_path), "--ivr", str(ivr_path), "--index", str(index))
+    more = ("--drain-s", str(DRAIN_S), "--log-format", log_format)
     return ProcessSpec(
         name=f"sidecar-{index}",
-        argv=(sys.executable, "-P", "-m", "callinteractive", *serve, "--log-format", log_format),
+        argv=(sys.executable, "-P", "-m", "callinteractive", *serve, *more),
         env={
             **os.environ,
             VARIABLE: shared_key(),

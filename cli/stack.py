@@ -5,18 +5,20 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from callinteractive.model import Edge, Site
 from cli import ports, tls, versions
+from cli.drain import Countdown, refuse_calls
 from cli.kamailio import certificate_problems, kamailio_spec, tls_files
 from cli.partlog import OWN_NAME, PartLog
 from cli.parts import Parts
 from cli.process import Process, ProcessSpec, StackError, describe_exit
 from cli.rtpengine import rtpengine_spec
-from cli.sidecar import sidecar_spec
+from cli.sidecar import DRAIN_S, sidecar_spec
 from cli.sounds import sounds_spec
 
 READY_TIMEOUT_S = 30.0
@@ -28,7 +30,7 @@ STABLE_AFTER_S = 1.0
 
 
 class Stack:
-    """The processes of one site: ``start``, then ``watch``, then ``close``, which is right after any failure too.
+    """The processes of one site: ``start``, ``watch``, ``drain``, then ``close``, which is right after any failure too.
 
     RTPengine starts first and Kamailio last, so that the first call that is accepted finds all it needs. The sidecars
     stop first, since the BYEs of their calls still go through Kamailio and their sound through RTPengine.
@@ -55,6 +57,7 @@ class Stack:
         self._log = log
         self._sidecars: dict[str, Process] = {}
         self._daemons: dict[str, Process] = {}
+        self._is_draining = False
 
     async def start(self) -> None:
         """Start every part and return when each answers. Raises StackError, whose text is for the operator."""
@@ -99,6 +102,18 @@ class Stack:
                 if files := tls_files(edge, self._site_path):
                     keepers.create_task(tls.keep_current(files, self._dir_of(edge), tell, asks=asks))
 
+    async def drain(self) -> None:
+        """Let no new calls in, and wait until the others have ended, for the site's `drain_s` at most."""
+        limit_s = DRAIN_S if self._site.drain_s is None else self._site.drain_s
+        if not limit_s:
+            return
+        self._is_draining = True
+        edges = [self._dir_of(edge) for edge in self._parts.edges]
+        await asyncio.gather(*map(refuse_calls, edges))
+        for process in self._sidecars.values():
+            process.ask_to_stop()
+        await Countdown(limit_s, self._parts.sidecars, edges, partial(self._log, OWN_NAME)).run()
+
     async def close(self) -> None:
         """Stop every part in order. Takes at most three times STOP_GRACE_S."""
         await asyncio.gather(*(process.stop(STOP_GRACE_S) for process in self._sidecars.values()))
@@ -135,6 +150,8 @@ class Stack:
         while True:
             started = time.monotonic()
             status = await process.wait()
+            if self._is_draining and process in self._sidecars.values():
+                return
             if time.monotonic() - started > STABLE_AFTER_S:
                 backoff_s = FIRST_BACKOFF_S
             self._log(OWN_NAME, f"{spec.name} ended ({describe_exit(status)}); starting it again in {backoff_s:g} s")
@@ -154,31 +171,47 @@ class Stack:
 
 
 async def run(stack: Stack, on_ready: Callable[[], None]) -> None:
-    """Start the stack, say so, watch it until SIGINT or SIGTERM, stop it. Raises StackError when it can't start."""
-    loop = asyncio.get_running_loop()
-    stop = asyncio.Event()
+    """Start the stack, say so, watch it until a signal, drain and stop it. Raises StackError when it can't start.
 
-    def end() -> None:
-        if stop.is_set():
+    The first SIGINT, SIGTERM or SIGHUP (the terminal is closed) lets calls end, the second ends them, the third kills.
+    """
+    stages = [asyncio.Event(), asyncio.Event()]
+
+    def go_on() -> None:
+        if stages:
+            stages.pop(0).set()
+        else:
             stack.kill()
-        stop.set()
 
-    for signal_number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(signal_number, end)
-    work = asyncio.create_task(_start_and_watch(stack, on_ready))
-    stopping = asyncio.create_task(stop.wait())
+    asked, insisted = stages
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+            loop.add_signal_handler(number, go_on)
+    start = asyncio.create_task(stack.start())
+    watch: asyncio.Task[None] | None = None
     try:
-        await asyncio.wait({work, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        if work.done():
-            work.result()
+        if await _first_of(start, asked.wait()):
+            on_ready()
+            watch = asyncio.create_task(stack.watch())
+            await _first_of(watch, asked.wait())
+            await _first_of(stack.drain(), insisted.wait())
     finally:
-        work.cancel()
-        stopping.cancel()
-        await asyncio.gather(work, stopping, return_exceptions=True)
+        stages.clear()
+        for task in filter(None, (start, watch)):
+            task.cancel()
+            await asyncio.wait([task])
         await stack.close()
 
 
-async def _start_and_watch(stack: Stack, on_ready: Callable[[], None]) -> None:
-    await stack.start()
-    on_ready()
-    await stack.watch()
+async def _first_of(work: Coroutine[Any, Any, None] | asyncio.Task[None], end: Coroutine[Any, Any, Any]) -> bool:
+    """Whether `work` was done before `end`. Raises what `work` raises."""
+    tasks = [asyncio.ensure_future(work), asyncio.ensure_future(end)]
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    is_done = tasks[0].done()
+    if is_done:
+        tasks[0].result()
+    else:
+        tasks[0].cancel()
+    tasks[1].cancel()
+    return is_done

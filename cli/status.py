@@ -21,7 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from callinteractive.model import Address, Edge, RtpEngine, Sidecar, Site
 from cli.files import read_site
-from cli.probe import ask_options
+from cli.probe import DRAINS, ask_options
 from sidecar.media.rtpengine import NgClient, NgFailure, NgTimeouts
 
 ANSWER_S = 1.0
@@ -29,8 +29,6 @@ ANSWER_S = 1.0
 AT_ONCE = 100
 """How many parts are asked at the same time."""
 MOST_METRICS = 4 * 1024 * 1024
-_DRAINING = 503
-"""What a sidecar that drains answers (RFC 3261 11.2)."""
 _SERVICES = {
     "edge": "callinteractive-kamailio",
     "sidecar": "callinteractive-sidecar@{name}",
@@ -40,7 +38,7 @@ _SERVICES = {
 
 @dataclass(frozen=True)
 class PartStatus:
-    """What a part told. `calls` and `draining` are a sidecar's, `sessions` an RTPengine's; None where nobody told."""
+    """What a part told. `calls` are a sidecar's, `sessions` an RTPengine's; None where nobody told."""
 
     kind: str
     name: str
@@ -122,8 +120,9 @@ async def _ask_edge(edge: Edge) -> PartStatus:
     ms = _ms_since(began)
     if status is None:
         return PartStatus("edge", edge.name, str(edge.udp_address), False, problem=_NO_ANSWER)
-    problem = "" if 200 <= status < 300 else f"answers OPTIONS with {status}"
-    return PartStatus("edge", edge.name, str(edge.udp_address), not problem, ms, problem=problem)
+    drains = status == DRAINS
+    problem = "" if drains or 200 <= status < 300 else f"answers OPTIONS with {status}"
+    return PartStatus("edge", edge.name, str(edge.udp_address), not problem, ms, draining=drains, problem=problem)
 
 
 async def _ask_sidecar(sidecar: Sidecar, session: aiohttp.ClientSession) -> PartStatus:
@@ -133,14 +132,14 @@ async def _ask_sidecar(sidecar: Sidecar, session: aiohttp.ClientSession) -> Part
     name, address = str(sidecar.index), str(sidecar.address)
     if status is None:
         return PartStatus("sidecar", name, address, False, problem=_NO_ANSWER)
-    if status != _DRAINING and not 200 <= status < 300:
+    if status != DRAINS and not 200 <= status < 300:
         return PartStatus("sidecar", name, address, False, ms, problem=f"answers OPTIONS with {status}")
-    calls = await _calls_of(sidecar.metrics, session)
+    calls = await calls_of(sidecar.metrics, session)
     problem = "" if calls is not None else f"no metrics at {sidecar.metrics}"
-    return PartStatus("sidecar", name, address, True, ms, calls, status == _DRAINING, problem=problem)
+    return PartStatus("sidecar", name, address, True, ms, calls, status == DRAINS, problem=problem)
 
 
-async def _calls_of(metrics: Address, session: aiohttp.ClientSession) -> int | None:
+async def calls_of(metrics: Address, session: aiohttp.ClientSession) -> int | None:
     """How many calls a sidecar has, by its metrics; None where it does not tell."""
     try:
         async with session.get(f"http://{metrics}/metrics") as response:

@@ -12,7 +12,7 @@ from callinteractive.headers import AnchorHeader, CallHeader, EntryHeader, Trans
 from callinteractive.identity import Identity
 from callinteractive.model import Address, Edge, Extension, Ivr, Media, Site, Trunk
 from callinteractive.numbers import Directory
-from kemi import cseq, identity, ksr, nat
+from kemi import cseq, draining, identity, ksr, nat
 from kemi.anchor import Anchoring, MediaAnchor
 from kemi.checks import check
 from kemi.codecs import limit_caller
@@ -167,6 +167,7 @@ class Ingress:
             raise Answered  # by silence: an answer would only help to flood somebody else
         if not is_ours:
             nat.reply_to_source(source[0])
+            draining.check(method)
         check(method, is_for_us=True)
         if sender:
             ksr.keep_connection()

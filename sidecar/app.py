@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import signal
 import time
 from contextlib import AsyncExitStack
 from functools import partial
@@ -24,6 +23,7 @@ from sidecar.call.adopted import AdoptedCall, end_remains
 from sidecar.call.call import Call, NewCall, Resumption
 from sidecar.call.saved import OverCallError, UnreadableCallError
 from sidecar.call.services import Services, media_prefix
+from sidecar.drain import DEFAULT_S, Drain
 from sidecar.edges import Edges
 from sidecar.media.engines import Engines
 from sidecar.media.sounds import SoundLibrary, cache_of_user
@@ -58,12 +58,13 @@ def run(
     log_format: log.LogFormat,
     key: bytes,
     state_file: Path | None = None,
+    drain_s: float = DEFAULT_S,
 ) -> int:
-    """Run sidecar `index` of a site until SIGTERM or SIGINT ends it, or SIGUSR1 and the end of its last call.
+    """Run sidecar `index` of a site until SIGTERM, SIGINT or SIGHUP ends it. Its calls may then go on for a time.
 
     site_dir: the folder that the site's paths start from. key: the site's secret (`callinteractive.keys`), the same as
-    Kamailio's. `state_file`: of `state: embedded`, where there is a place for it. Returns the exit status. Raises
-    OSError for a port that is taken.
+    Kamailio's. `state_file`: of `state: embedded`, where there is a place for it. drain_s: how long calls may go on
+    where the site does not say. Returns the exit status. Raises OSError for a port that is taken.
     """
     log.set_up(log_format)
     sounds = load_sounds(site, site_dir)
@@ -72,7 +73,7 @@ def run(
     gc.set_threshold(10_000, 10, 10)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         keeper = make_keeper(site, index, site_dir, state_file)
-        runner.run(Sidecar(site, ivr_file, index, key, keeper).serve(sounds))
+        runner.run(Sidecar(site, ivr_file, index, key, keeper, drain_s).serve(sounds))
     return 0
 
 
@@ -104,7 +105,9 @@ def _resumption(invite: sip.IncomingInvite) -> Resumption | None:
 class Sidecar:
     """The calls of one process and what they share."""
 
-    def __init__(self, site: Site, ivr_file: IvrFile, index: int, key: bytes, keeper: Keeper) -> None:
+    def __init__(
+        self, site: Site, ivr_file: IvrFile, index: int, key: bytes, keeper: Keeper, drain_s: float = DEFAULT_S
+    ) -> None:
         self._site = site
         self._ivrs = {ivr.number: ivr for ivr in ivr_file.ivrs}
         self._ivr_file = ivr_file
@@ -117,24 +120,21 @@ class Sidecar:
         self._by_key: dict[str, Call] = {}
         self._keeper = keeper
         keeper.on_adopt, keeper.on_surrender = self._adopt, self._surrender
-        self._stop = asyncio.Event()
-        self._is_draining = False
+        self._drain_s = drain_s
+        self._drain = Drain(lambda: len(self._calls), self._may_drain_s, self._refuse_calls)
 
     async def serve(self, sounds: SoundLibrary) -> None:
         """Serve until stopped; then end the calls that are left, within `STOP_S`."""
         async with AsyncExitStack() as stack:
             self._services = await self._open(stack, sounds)
             self._keeper.start()  # before the first datagram is read: it may be for one of these calls
-            loop = asyncio.get_running_loop()
-            for number in (signal.SIGTERM, signal.SIGINT):
-                loop.add_signal_handler(number, self._stop.set)
-            loop.add_signal_handler(signal.SIGUSR1, self._drain)
+            self._drain.listen()
             LOG.info("sidecar ready", index=self._index, sip=str(self._own.address))
             systemd.notify(systemd.READY)
             beating = asyncio.create_task(systemd.beat())
-            await self._stop.wait()
+            await self._drain.is_over.wait()
             systemd.notify(systemd.STOPPING)
-            self._services.agent.draining = True
+            self._refuse_calls()
             LOG.info("sidecar stops", calls=len(self._calls))
             for call in list(self._calls):
                 call.cancel()
@@ -243,16 +243,14 @@ class Sidecar:
         self._calls.discard(task)
         if call is not None and self._by_key.get(call.key) is call:  # a call that came back from Kamailio has its key
             del self._by_key[call.key]
-        if self._is_draining and not self._calls:
-            self._stop.set()
+        self._drain.on_call_ended()
 
-    def _drain(self) -> None:
-        """Take no new calls; stop when the last one has ended."""
-        LOG.info("sidecar drains", calls=len(self._calls))
-        self._is_draining = True
+    def _refuse_calls(self) -> None:
+        """New ones get 503, and so do the edges that ask whether we take calls: they use another sidecar."""
         self._services.agent.draining = True
-        if not self._calls:
-            self._stop.set()
+
+    def _may_drain_s(self) -> float:
+        return self._drain_s if self._site.drain_s is None else self._site.drain_s
 
     async def _quiet_down(self) -> None:
         """Give our BYEs the time to be answered, so that no peer is left talking to nobody."""

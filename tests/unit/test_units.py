@@ -13,6 +13,7 @@ import click
 import pytest
 
 from cli.main import main
+from sidecar.drain import DEFAULT_S
 
 FOLDER = Path(__file__).resolve().parents[2] / "packaging" / "units"
 SERVICES = sorted(FOLDER.glob("*.service"))
@@ -67,6 +68,10 @@ def test_it_tells_when_it_is_ready_and_is_watched(unit: Path) -> None:
     assert told["Type"] == ["notify"]
     assert int(told["WatchdogSec"][0]) >= 5
     assert told["PartOf"] == ["callinteractive.target"]
+
+
+def test_a_sidecar_has_the_time_to_drain() -> None:
+    assert int(settings(FOLDER / "callinteractive-sidecar@.service")["TimeoutStopSec"][0]) > DEFAULT_S
 
 
 def test_the_target_has_every_service() -> None:

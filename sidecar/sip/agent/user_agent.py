@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from callinteractive.limits import DRAINING_RETRY_S
 from callinteractive.model import Address
 from sidecar.sip.agent.leg import Leg, ignore
 from sidecar.sip.agent.refusals import find_refusal
@@ -32,8 +33,6 @@ from sidecar.sip.transaction.server import InviteServer, NonInviteServer, Server
 log = logging.getLogger(__name__)
 
 OnInvite = Callable[[UasLeg, IncomingInvite], None]
-
-_DRAINING_RETRY_S = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,7 +253,7 @@ class UserAgent:
         sidecar."""
         if request.to.tag is not None:
             return False
-        retry_after = _DRAINING_RETRY_S if self.draining else self.admit()
+        retry_after = DRAINING_RETRY_S if self.draining else self.admit()
         if retry_after is None:
             return False
         self._core.refusals.note(request, 503, "draining" if self.draining else "a limit is reached")
@@ -329,7 +328,7 @@ class UserAgent:
         """11.2: the status that an INVITE would get, and what we can do."""
         headers: list[tuple[str, str]] = [self._core.allow, ACCEPT_SDP, SUPPORTED, ("Accept-Encoding", "identity")]
         if self.draining:
-            headers.append(("Retry-After", str(_DRAINING_RETRY_S)))
+            headers.append(("Retry-After", str(DRAINING_RETRY_S)))
         status = 503 if self.draining else 200
         transaction.respond(status, None, new_tag(), headers)
 

@@ -20,7 +20,7 @@ READING = ("get_", "hdr.get", "has_totag", "is_ACK", "xavp_get", "t_get_status_c
 
 
 class FakeKsr:
-    """A message and its transaction. Set `results["module.function"]` to what a call returns; default 1.
+    """A message and its transaction. Set `results["module.function"]` to what a call returns; default 1. No drain.
 
     A result may be an exception to raise, or a function of the arguments. `calls` holds (name, arguments) of every call
     that does not only read. `memory` is the transaction's, `tags` are those of From and To, and the protocol.
@@ -28,7 +28,7 @@ class FakeKsr:
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, tuple[Any, ...]]] = []
-        self.results: dict[str, Any] = {}
+        self.results: dict[str, Any] = {"htable.sht_get": lambda table, _key: None if table == "state" else 1}
         self.headers: dict[str, str] = {}
         self.memory: dict[str, str | int] = {}
         self.tags = {"$ft": "1", "$tt": "", "$pr": "udp"}

@@ -6,6 +6,7 @@ import pytest
 
 from callinteractive.config import load_ivr_file, load_site
 from callinteractive.headers import CallHeader, EntryHeader
+from callinteractive.limits import DRAINING_RETRY_S
 from kemi.main import Callbacks, compose
 from kemi.transaction import transaction
 from tests.unit.kemi.fake_ksr import FakeKsr
@@ -71,6 +72,37 @@ def test_answers(routing: Callbacks, ksr: FakeKsr, method: str, source: str, sta
     routing.ksr_request_route(None)
     assert ksr.replies == [status]
     assert not ksr.called("tm.t_relay")
+
+
+@pytest.mark.parametrize(
+    ("method", "source", "replies"),
+    [
+        ("INVITE", "127.0.0.2", [503]),
+        ("INVITE", "127.0.0.9", [503]),
+        ("OPTIONS", "127.0.0.9", [503]),
+        ("REGISTER", "127.0.0.9", [403]),
+        ("CANCEL", "127.0.0.2", [481]),
+    ],
+)
+def test_an_edge_that_drains_takes_no_new_calls(
+    routing: Callbacks, ksr: FakeKsr, method: str, source: str, replies: list[int]
+) -> None:
+    ksr.results["htable.sht_get"] = 1
+    ksr.message(method, "332", (source, 5060))
+    routing.ksr_request_route(None)
+    assert ksr.replies == replies
+    assert not ksr.called("tm.t_relay")
+    retry = ("hdr.append_to_reply", (f"Retry-After: {DRAINING_RETRY_S}\r\n",))
+    assert (retry in ksr.calls) is (replies == [503])
+
+
+@pytest.mark.parametrize("port", [5070, 5060])
+def test_an_edge_that_drains_goes_on_for_its_own_calls(routing: Callbacks, ksr: FakeKsr, port: int) -> None:
+    """Of a sidecar: a transfer of an answered call. Of itself: OPTIONS of its dispatcher."""
+    ksr.results["htable.sht_get"] = 1
+    ksr.message("OPTIONS", "332", ("127.0.0.1", port))
+    routing.ksr_request_route(None)
+    assert ksr.replies == [200]
 
 
 def test_where_refer_is_off_it_is_neither_taken_nor_named(ksr: FakeKsr) -> None:

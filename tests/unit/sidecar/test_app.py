@@ -123,21 +123,16 @@ async def test_an_invite_that_cannot_become_a_call_is_refused(sidecar, headers, 
     assert sidecar._gauges()["calls"] == 0
 
 
-async def test_a_drained_sidecar_stops_with_its_last_call(sidecar, calls):
+async def test_a_sidecar_that_drains_takes_no_calls_and_stops_with_its_last_one(sidecar, calls):
     arrive(sidecar, HEADERS)
     arrive(sidecar, HEADERS)
-    sidecar._drain()
+    sidecar._drain.ask()
     assert sidecar._services.agent.draining
     for call in calls:
-        assert not sidecar._stop.is_set()
+        assert not sidecar._drain.is_over.is_set()
         call.task.cancel()
         await asyncio.wait([call.task])
-    assert sidecar._stop.is_set()
-
-
-async def test_a_sidecar_without_calls_is_drained_at_once(sidecar):
-    sidecar._drain()
-    assert sidecar._stop.is_set()
+    assert sidecar._drain.is_over.is_set()
 
 
 async def test_what_it_counts(sidecar):

@@ -1,4 +1,4 @@
-"""The process beside Kamailio that looks up names and watches trunks."""
+"""Commands of Kamailio."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from cli import resolve
+from cli import kamcmd
 
 
 async def test_a_command_that_never_answers_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Kamailio may hang. One is asked every few seconds, so they must not pile up."""
-    monkeypatch.setattr(resolve, "COMMAND_S", 1.0)
-    note = tmp_path / "pid"
-    said = await resolve._output_of(("/bin/sh", "-c", f"echo $$ > {note}; exec sleep 60"))
-    assert said == "no answer"
+    note, program = tmp_path / "pid", tmp_path / "kamcmd"
+    program.write_text(f"#!/bin/sh\necho $$ > {note}\nexec sleep 60\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(kamcmd, "locate", lambda _name: str(program))
+    assert await kamcmd.ask(tmp_path, "tm.stats", within_s=1.0) == "no answer"
     pid = int(note.read_text())
     async with asyncio.timeout(10):
         while is_there(pid):

@@ -1,0 +1,34 @@
+"""Commands of a running Kamailio, by the socket in its run directory."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from pathlib import Path
+
+from cli.programs import locate
+
+COMMAND_S = 5.0
+"""How long Kamailio may take to answer. It takes milliseconds."""
+
+
+async def ask(run_dir: Path, *command: str, within_s: float = COMMAND_S) -> str:
+    """What Kamailio says to a command, or why there is no answer. Raises nothing."""
+    argv = (locate("kamcmd"), "-s", f"unix:{run_dir}/ctl", *command)
+    child = None
+    try:
+        async with asyncio.timeout(within_s):
+            child = await asyncio.create_subprocess_exec(
+                *argv,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.STDOUT,
+            )
+            output, _ = await child.communicate()
+    except (OSError, TimeoutError) as error:
+        return str(error) or "no answer"
+    finally:
+        if child is not None and child.returncode is None:  # Kamailio hangs: it would wait for ever
+            with suppress(ProcessLookupError):
+                child.kill()
+    return output.decode(errors="replace")

@@ -1,0 +1,119 @@
+"""A stack or a sidecar that is asked to stop: its calls go on for a time, new ones go elsewhere or are told to wait."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+
+import pytest
+
+from tests.e2e.ivr import SCRIPTED_GET
+from tests.e2e.test_stack import MENU, a_call, assert_all_gone, descendants
+from tests.support.phone import Phone
+from tests.support.stack import RunningStack, until
+from tests.support.webapp import FakeWebApp, actions
+
+LONG_S = 25
+STOP = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+@pytest.fixture
+def draining_stack(private_stack: RunningStack) -> RunningStack:
+    """It lets calls go on for `LONG_S`."""
+    site = private_stack.site_path.read_text()
+    private_stack.site_path.write_text(site.replace("drain_s: 0", f"drain_s: {LONG_S}"))
+    return private_stack
+
+
+async def in_a_menu(phone: Phone) -> None:
+    await phone.answered()
+    await phone.sound.hear_tone(440)
+
+
+async def is_refused(stack: RunningStack, number: str = SCRIPTED_GET) -> None:
+    """A new call gets 503, and is told when to try again."""
+    async with Phone(stack.net.sip, number, host=stack.net.carrier, caller="+15559999") as other:
+        refused = await other.sipp.wait_for(503, within_s=3)
+        assert refused.header("Retry-After")
+
+
+@pytest.mark.parametrize("number", STOP)
+async def test_a_call_goes_on_to_its_end_and_then_all_stops(
+    draining_stack: RunningStack, web: FakeWebApp, caller: str, number: signal.Signals
+) -> None:
+    web.on(caller, actions(MENU), actions("<Hangup/>"))
+    async with draining_stack as stack, a_call(stack, caller) as phone:
+        pids = descendants(stack.process.pid)
+        await in_a_menu(phone)
+        os.kill(stack.process.pid, number)
+        await stack.logged(event=f"draining: 1 call, {LONG_S} s left; Ctrl-C again stops now")
+        await is_refused(stack)
+        await phone.sound.send_digits("5#")  # its script goes on as before
+        again = await web.request(caller, nth=2)
+        assert again.query["digits"] == "5"
+        await phone.hung_up()
+        began = time.monotonic()
+        async with asyncio.timeout(10):
+            assert await stack.process.wait() == 0
+        assert time.monotonic() - began < LONG_S / 2
+        await assert_all_gone(stack, pids, within_s=1)
+
+
+async def test_a_second_signal_stops_now_with_a_bye(
+    draining_stack: RunningStack, web: FakeWebApp, caller: str
+) -> None:
+    web.on(caller, actions('<Pause length="60"/>'))
+    async with draining_stack as stack, a_call(stack, caller) as phone:
+        await phone.answered()
+        os.kill(stack.process.pid, signal.SIGINT)
+        await stack.logged(event=f"draining: 1 call, {LONG_S} s left; Ctrl-C again stops now")
+        os.kill(stack.process.pid, signal.SIGINT)
+        await phone.hung_up()
+        async with asyncio.timeout(10):
+            assert await stack.process.wait() == 0
+
+
+async def test_when_the_time_is_over_both_sides_get_their_bye(
+    private_stack: RunningStack, web: FakeWebApp, caller: str
+) -> None:
+    private_stack.site_path.write_text(private_stack.site_path.read_text().replace("drain_s: 0", "drain_s: 1"))
+    web.on(caller, actions('<Pause length="60"/>'))
+    async with private_stack as stack, a_call(stack, caller) as phone:
+        await phone.answered()
+        await web.request(caller)
+        os.kill(stack.process.pid, signal.SIGTERM)
+        await phone.hung_up()
+        async with asyncio.timeout(10):
+            assert await stack.process.wait() == 0
+
+
+async def test_without_calls_it_stops_at_once(draining_stack: RunningStack) -> None:
+    async with draining_stack as stack:
+        os.kill(stack.process.pid, signal.SIGINT)
+        async with asyncio.timeout(10):
+            assert await stack.process.wait() == 0
+        assert not [line for line in stack.log if "draining:" in line]
+
+
+async def test_a_sidecar_that_is_asked_to_stop_ends_its_calls_and_comes_back(
+    draining_stack: RunningStack, web: FakeWebApp, caller: str
+) -> None:
+    """What a rolling restart does with each sidecar."""
+    web.on(caller, actions(MENU), actions("<Hangup/>"))
+    async with draining_stack as stack, a_call(stack, caller) as phone:
+        await in_a_menu(phone)
+        own = (await stack.logged(event="call"))["part"]
+        os.kill(stack.pid(own), signal.SIGTERM)
+        await stack.logged(event="sidecar drains", part=own)
+        for other in range(2):  # whoever's turn it is
+            name = f"{caller}{other}"
+            web.on(name, actions("<Hangup/>"))
+            async with a_call(stack, name) as second:
+                await second.hung_up()
+            assert {entry["part"] for entry in stack.entries(event="call", caller=name)} != {own}
+        assert stack.starts(own) == 1
+        await phone.sound.send_digits("5#")
+        await phone.hung_up()
+        await until(lambda: stack.starts(own) == 2, 10, "it is started again")
