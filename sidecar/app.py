@@ -135,7 +135,8 @@ class Sidecar:
             await self._drain.is_over.wait()
             systemd.notify(systemd.STOPPING)
             self._refuse_calls()
-            LOG.info("sidecar stops", calls=len(self._calls))
+            handed_over = await self._services.keeper.release()
+            LOG.info("sidecar stops", calls=len(self._calls), handed_over=handed_over)
             for call in list(self._calls):
                 call.cancel()
             if self._calls:
@@ -248,6 +249,7 @@ class Sidecar:
     def _refuse_calls(self) -> None:
         """New ones get 503, and so do the edges that ask whether we take calls: they use another sidecar."""
         self._services.agent.draining = True
+        self._services.keeper.retire()
 
     def _may_drain_s(self) -> float:
         return self._drain_s if self._site.drain_s is None else self._site.drain_s

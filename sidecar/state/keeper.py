@@ -41,6 +41,9 @@ class Keeper:
     def start(self) -> None:
         """Tell `on_adopt` of what `open` took, and from now on of the calls of sidecars that die."""
 
+    def retire(self) -> None:
+        """We drain: from now on no call of another sidecar is taken, and no other one counts on us in its `release`."""
+
     async def release(self) -> bool:
         """We end: let another sidecar of our pool take what is left, at once. `on_surrender` is told of each call.
 
