@@ -110,8 +110,10 @@ def run(
     """Run Kamailio, RTPengine and the sidecars on this machine until Ctrl-C.
 
     Prints "ready sip:HOST:PORT" on stdout once all of them answer. A part that dies is started again. Ctrl-C or
-    SIGTERM lets calls end (drain_s in site.yaml, by default 30 s) and stops all; a second Ctrl-C ends calls now. Of a fleet it runs the parts whose addresses this machine has,
-    and says where the others are. All hosts then need the same CALLINTERACTIVE_KEY in the environment.
+    SIGTERM lets calls end (drain_s in site.yaml, by default 30 s) and stops all; a second Ctrl-C ends calls now.
+
+    Of a fleet it runs the parts whose addresses this machine has, and says where the others are. All hosts then need
+    the same CALLINTERACTIVE_KEY in the environment.
 
     A URL is fetched at the start. If that fails, or the file has mistakes, the last good one is used.
 
