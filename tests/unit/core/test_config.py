@@ -148,7 +148,7 @@ rtpengine: {ng: "[fd00:0::7]:22222"}
             "node: 3584705175",
             "nod: 1",
             1,
-            "unknown key 'nod'; known here: defaults, drain_s, edges, extensions, internal_calls, kamailio, node, refer, reg",
+            "unknown key 'nod'; known here: defaults, drain_s, edges, extensions, internal_calls, kamailio, node",
         ),
         ("3584705175", "-1", 1, "node: must be a number from 0 to"),
         ("udp:127.0.0.1:5060", "udp:127.0.0.1:0", 2, 'sip.listen[0]: must be like "udp:127.0.0.1:5060"'),
