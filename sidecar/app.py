@@ -135,7 +135,7 @@ class Sidecar:
             await self._drain.is_over.wait()
             systemd.notify(systemd.STOPPING)
             self._refuse_calls()
-            handed_over = await self._services.keeper.release()
+            handed_over = bool(self._calls) and await self._services.keeper.release()
             LOG.info("sidecar stops", calls=len(self._calls), handed_over=handed_over)
             for call in list(self._calls):
                 call.cancel()

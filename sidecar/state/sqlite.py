@@ -58,7 +58,7 @@ class SqliteStore:
     def _write(self, cursor: Cursor, batch: Batch) -> Answer:
         me, now = self._owner, self._now()
         self._check(cursor)
-        self._renew(cursor, now)
+        self._renew(cursor, now, retires=batch.retires)
         if batch.told:
             cursor.executemany("DELETE FROM moved WHERE owner = ? AND key = ?", ((me.name, key) for key in batch.told))
         lost = frozenset(key for (key,) in cursor.execute("SELECT key FROM moved WHERE owner = ?", (me.name,)))
@@ -91,7 +91,8 @@ class SqliteStore:
     def _others(self, cursor: Cursor, now: float) -> int:
         me = self._owner
         ((count,),) = cursor.execute(
-            "SELECT count(*) FROM owner WHERE pool = ? AND name <> ? AND until >= ?", (me.pool, me.name, now)
+            "SELECT count(*) FROM owner WHERE pool = ? AND name <> ? AND until >= ? AND NOT retires",
+            (me.pool, me.name, now),
         )
         return int(count)
 
@@ -123,9 +124,9 @@ class SqliteStore:
         if found and found[0] != me.incarnation:
             raise SupersededError
 
-    def _renew(self, cursor: Cursor, now: float) -> None:
+    def _renew(self, cursor: Cursor, now: float, *, retires: bool = False) -> None:
         me = self._owner
         cursor.execute(
-            "INSERT OR REPLACE INTO owner (name, pool, incarnation, version, until) VALUES (?, ?, ?, ?, ?)",
-            (me.name, me.pool, me.incarnation, me.version, now + LEASE_S),
+            "INSERT OR REPLACE INTO owner (name, pool, incarnation, version, until, retires) VALUES (?, ?, ?, ?, ?, ?)",
+            (me.name, me.pool, me.incarnation, me.version, now + LEASE_S, retires),
         )

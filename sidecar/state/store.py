@@ -57,11 +57,15 @@ class Begun:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What is to be written. `told`: calls of which we know by now that they are lost."""
+    """What is to be written. `told`: calls of which we know by now that they are lost.
+
+    `retires`: we take no calls of others any more, and are none of the `others` of an Answer.
+    """
 
     puts: Mapping[str, str] = field(default_factory=dict)
     drops: Collection[str] = ()
     told: Collection[str] = ()
+    retires: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +73,7 @@ class Answer:
     """What a write tells. `epoch` is another one where the store has lost everything.
 
     `lost` are calls that were ours; `dead` are sidecars of our pool whose calls we may take; `others` is how many of
-    the pool live besides us.
+    the pool live besides us and take calls.
     """
 
     epoch: str

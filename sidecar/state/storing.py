@@ -28,6 +28,8 @@ BETWEEN_S = 0.02
 """From one question to the next, at least."""
 MOST_TAKEN = 20
 """Calls taken over at once."""
+RETIRE_S = 2 * RENEW_S
+"""In this time every sidecar has written once, and has learned what the others have written."""
 SETTLE_S = 2.0
 """After a start, and after the store has been away, the others get this time to renew their leases."""
 CONFIRM_S = 0.2
@@ -121,9 +123,16 @@ class StoringKeeper(Keeper):
         self._lease.start()
         self._adopt("the process before")
 
-    async def release(self) -> bool:
+    def retire(self) -> None:
         self.adopts = False
-        if not self._others or not await self._flush():
+
+    async def release(self) -> bool:
+        """All sidecars of a host may stop at once. So each first says that it takes nothing, then looks who does."""
+        self.retire()
+        if not self._others:
+            return False
+        await asyncio.sleep(RETIRE_S)
+        if not await self._flush() or not self._others:
             return False
         self._is_over = True
         for key in self._pending:
@@ -200,7 +209,7 @@ class StoringKeeper(Keeper):
                 self._adopt("the process before")
             if not self.is_failing:  # otherwise it has to answer first
                 batch = self._pending.batch()
-            self._on_answer(await self._store.write(replace(batch, told=self._told)))
+            self._on_answer(await self._store.write(replace(batch, told=self._told, retires=not self.adopts)))
             self.figures.written += len(batch.puts)
             await self._take_over()
         except SupersededError:

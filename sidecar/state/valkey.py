@@ -50,7 +50,7 @@ class ValkeyStore:
         counts = (len(batch.told), len(batch.drops), len(batch.puts))
         epoch, lost, dead, others = await self._run(
             scripts.WRITE,
-            *(secrets.token_hex(8), me.oldest, me.version, *counts),
+            *(secrets.token_hex(8), me.oldest, me.version, *counts, int(batch.retires)),
             *(*batch.told, *batch.drops, *_flat(batch.puts)),
         )
         return Answer(epoch, frozenset(lost), dead, others)

@@ -3,6 +3,7 @@
 Keys, all with one hash tag, so that a cluster has them in one slot; `{1}` is the site:
 - `ci:{1}:owners`: a hash of sidecar -> "incarnation version pool"
 - `ci:{1}:lease:POOL`: a sorted set of sidecar -> end of its lease, in the server's milliseconds
+- `ci:{1}:retired:POOL`: the same of those that take no calls of others any more
 - `ci:{1}:calls:SIDECAR`: a hash of call -> its data: whose a call is, is where it is
 - `ci:{1}:moved:SIDECAR`: a set of the calls that another one has taken from it
 - `ci:{1}:epoch`: gone where the server has lost everything
@@ -31,6 +32,7 @@ local function is_superseded()
 end
 local function forget(owner)
   redis.call('ZREM', named('lease', pool), owner)
+  redis.call('ZREM', named('retired', pool), owner)
   redis.call('HDEL', base .. 'owners', owner)
 end
 """
@@ -42,6 +44,7 @@ local _, _, old = about(me)
 local score = old and redis.call('ZSCORE', named('lease', old), me)
 if not score or tonumber(score) < now - stale_ms then redis.call('DEL', named('calls', me)) end
 renew()
+redis.call('ZREM', named('retired', pool), me)
 redis.call('DEL', named('moved', me))
 local away = {}
 for _, owner in ipairs(redis.call('HKEYS', base .. 'owners')) do
@@ -61,7 +64,9 @@ WRITE = (
 if is_superseded() then return 'superseded' end
 renew()
 redis.call('SET', base .. 'epoch', ARGV[7], 'NX')
-local at = 13
+local retires = ARGV[13] == '1'
+if retires then redis.call('ZADD', named('retired', pool), now + lease_ms, me) end
+local at = 14
 local function next_ones(count)
   local first = at
   at = at + count
@@ -89,7 +94,9 @@ for _, owner in ipairs(redis.call('ZRANGEBYSCORE', named('lease', pool), '-inf',
     table.insert(dead, owner)
   end
 end
-local others = redis.call('ZCOUNT', named('lease', pool), now, '+inf') - 1
+local others = redis.call('ZCOUNT', named('lease', pool), now, '+inf')
+others = others - redis.call('ZCOUNT', named('retired', pool), now, '+inf')
+if not retires then others = others - 1 end
 return {redis.call('GET', base .. 'epoch'), lost, dead, others}
 """
 )
@@ -122,7 +129,10 @@ return taken
 GIVE_UP = (
     _COMMON
     + """
-if not is_superseded() then redis.call('ZADD', named('lease', pool), 'XX', now - 1, me) end
+if not is_superseded() then
+  redis.call('ZADD', named('lease', pool), 'XX', now - 1, me)
+  redis.call('ZADD', named('retired', pool), 'XX', now - 1, me)
+end
 return 'ok'
 """
 )

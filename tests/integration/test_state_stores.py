@@ -125,6 +125,19 @@ async def test_who_gives_up_is_dead_at_once(make: Make):
     assert await second.take("7-0", 9) == {"7-0-a": "1"}
 
 
+async def test_who_retires_is_no_other_one_but_its_calls_can_be_taken(make: Make):
+    first, second = make(0), make(1)
+    await first.begin()
+    await second.begin()
+    assert (await first.write(Batch({"7-0-a": "1"}, retires=True))).others == 1
+    assert (await second.write(Batch())).others == 0
+    assert (await second.write(Batch(retires=True))).others == 0
+    assert (await first.write(Batch(retires=True))).others == 0
+    assert await second.take(await dead(second), 9) == {"7-0-a": "1"}
+    await make(0, "bb").begin()  # started again
+    assert (await second.write(Batch())).others == 1
+
+
 async def test_only_those_of_the_same_pool_that_can_read_them_take_calls(make: Make):
     owner, other_pool = make(0, pool="vip", version=2), make(1)
     older, newer = make(2, pool="vip"), make(3, pool="vip", version=3, oldest=2)

@@ -17,6 +17,7 @@ class Data:
     leases: dict[str, tuple[Owner, float]] = field(default_factory=dict)
     calls: dict[str, tuple[str, str]] = field(default_factory=dict)
     moved: set[tuple[str, str]] = field(default_factory=set)
+    retired: set[str] = field(default_factory=set)
     epoch: str = "one"
 
 
@@ -54,7 +55,9 @@ class FakeStore:
                 del data.calls[key]
         data.calls |= {key: (me, text) for key, text in batch.puts.items() if key not in lost}
         dead = [name for name, (_, until) in data.leases.items() if until < now and self._has_calls(name)]
-        others = sum(until >= now for name, (_, until) in data.leases.items() if name != me)
+        if batch.retires:
+            data.retired.add(me)
+        others = sum(until >= now for name, (_, until) in data.leases.items() if name not in {me, *data.retired})
         return Answer(data.epoch, lost, dead, others)
 
     async def take(self, dead: str, most: int) -> Mapping[str, str]:

@@ -434,6 +434,37 @@ async def test_release_hands_the_calls_to_another_one_at_once():
     assert leaving.store.is_closed
 
 
+@in_virtual_time
+async def test_those_that_stop_at_once_hand_nothing_to_each_other():
+    """A whole host stops: each one's calls would wait for the other, and their callers would hear silence for ever."""
+    data = Data()
+    both = Sidecar(data), Sidecar(data, 1)
+    for sidecar in both:
+        await sidecar.start()
+    await settled()
+    for sidecar, key in zip(both, ("7-0-a", "7-1-b"), strict=True):
+        sidecar.keep(key)
+    assert await asyncio.gather(*(sidecar.keeper.release() for sidecar in both)) == [False, False]
+    assert [sidecar.surrendered for sidecar in both] == [[], []]
+
+
+@in_virtual_time
+async def test_one_that_drains_takes_no_calls_and_is_not_counted_on():
+    data = Data()
+    draining, dying, leaving = (Sidecar(data, index) for index in range(3))
+    for sidecar in (draining, dying, leaving):
+        await sidecar.start()
+    await settled()
+    draining.keeper.retire()
+    dying.keep("7-1-a")
+    leaving.keep("7-2-b")
+    await asyncio.sleep(2 * RENEW_S)
+    assert await leaving.keeper.release()  # there is still another one
+    await dying.keeper.close()
+    await asyncio.sleep(5)
+    assert not draining.adopted
+
+
 @pytest.mark.parametrize("reason", ["alone", "no store"])
 @in_virtual_time
 async def test_release_that_finds_nobody_leaves_the_calls_where_they_are(reason: str):
