@@ -12,6 +12,7 @@ import fcntl
 import os
 import shutil
 import signal
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
@@ -28,8 +29,8 @@ PROBE_TIMEOUT_S = 1.0
 TAIL_LINES = 15
 LONGEST_LINE_BYTES = 64 * 1024
 CHUNK_BYTES = 64 * 1024
-REST_S = 0.05
-"""How long nothing is read after there was something to read."""
+FREE_READINGS, REST_S = 20, 0.05
+"""A part's output is read so often in a second at once, then only after a rest."""
 PIPE_BYTES = 1024 * 1024
 """What a part may write while nobody reads: the most that Linux gives a user."""
 
@@ -180,7 +181,7 @@ class Process:
             *lines, rest = (rest + data).split(b"\n")
             self._tell(lines)
             rest = rest[:LONGEST_LINE_BYTES]
-            if len(data) < CHUNK_BYTES:
+            if len(data) < CHUNK_BYTES:  # else more waits, and must not be lost
                 await self._output.rest()
         self._tell([rest] if rest else [])
 
@@ -200,9 +201,20 @@ class _Output:
         self.read = stream.read
         self.close = transport.close
         self._transport = transport
+        self._second = 0
+        self._readings = 0
+        """In that second."""
 
     async def rest(self) -> None:
-        """Let the pipe fill for a while: to be woken for each of thousands of lines costs more than they do."""
+        """After each reading. If there were many in this second, let the pipe fill for a while.
+
+        To be woken for each of thousands of lines costs more than the lines do.
+        """
+        second = int(time.monotonic())
+        self._readings = self._readings + 1 if second == self._second else 1
+        self._second = second
+        if self._readings <= FREE_READINGS:
+            return
         self._transport.pause_reading()
         await asyncio.sleep(REST_S)
         self._transport.resume_reading()
