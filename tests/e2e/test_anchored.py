@@ -16,6 +16,7 @@ from tests.support.callee import Callee
 from tests.support.leftovers import assert_idle
 from tests.support.phone import Phone
 from tests.support.stack import Net, RunningStack
+from tests.support.timing import PATIENT_S
 from tests.support.webapp import FakeWebApp
 
 WHO_ANCHORS = {
@@ -91,7 +92,7 @@ async def test_digits_pass(stack: RunningStack, web: FakeWebApp, caller: str, ca
         await first.picks_up()
         await calling.answered()
         await calling.sound.send_digits("15")
-        await first.sound.wait_until(lambda: first.sound.digits() == "15", 3, "15 at the callee")
+        await first.sound.wait_until(lambda: first.sound.digits() == "15", PATIENT_S, "15 at the callee")
         await both_hear(calling.sound, first.sound)
         await calling.hang_up()
         await first.hung_up()
@@ -105,7 +106,7 @@ async def test_early_media(
     web.on(caller, transfer(FIRST, early_media=early_media))
     async with callees.first("callee-early-media") as first, phone(stack, caller) as calling:
         await first.rings()
-        await calling.sipp.wait_for(183 if early_media == "True" else 180, within_s=3)
+        await calling.sipp.wait_for(183 if early_media == "True" else 180)
         await first.sound.send_tone(EARLY_HZ, 0.4)
         assert (calling.sound.tone_duration(EARLY_HZ) > 0.1) is (early_media == "True")
         await first.picks_up()

@@ -43,7 +43,7 @@ async def refused(stack: RunningStack, status: int, service: str = SCRIPTED_GET,
         sdp=options.get("sdp"),
         replace=refused_with,
     ) as sipp:
-        await sipp.finished(within_s=8)
+        await sipp.finished()
 
 
 @pytest_asyncio.fixture(loop_scope="session", autouse=True)
@@ -120,7 +120,7 @@ async def test_private_headers_from_outside_are_ignored(stack: RunningStack, web
         replace={allow: forged},
     ) as sipp:
         request = await web.request(caller)
-        await sipp.finished(within_s=8)
+        await sipp.finished()
         assert not [entry.text for entry in sipp.messages() if not entry.sent and "x-ci-" in entry.text.lower()]
     assert request.path == "/get"
     assert request.parameters["CalledExtension"] == SCRIPTED_GET

@@ -95,7 +95,7 @@ async def test_s4_what_rtpengine_logs_stops_nothing(web: FakeWebApp, tmp_path: P
                 own = f"<sip:{caller}9@{carrier.host}>;tag=own"
                 invite = carrier.request("INVITE", f"sip:{ROUTED}@{net.stack}", body=BRACKETS_SDP, From=own)
                 carrier.send(invite, net.sip)
-            await carrier.receive(timeout_s=8)
+            await carrier.receive()
         assert (await stack.ng({"command": "ping"}))["result"] == "pong"
         async with CalledPhones(stack).first() as first, calling(stack, caller) as phone:
             await first.rings()

@@ -7,6 +7,7 @@ import socket
 from pathlib import Path
 
 from tests.support.stack import Net, RunningStack
+from tests.support.timing import PATIENT_S
 
 IVR = """\
 ivrs: [{number: "000*332", id: 145, dids: ["+15550199"], entry_context: 1}]
@@ -54,7 +55,7 @@ def opened(port: int) -> socket.socket:
 async def received(sock: socket.socket, start: str) -> dict[str, str]:
     """Wait for a message that starts so; its headers, with its first line under the empty name."""
     loop = asyncio.get_running_loop()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENT_S):
         while True:
             first, *lines = (await loop.sock_recv(sock, 65535)).decode().partition("\r\n\r\n")[0].split("\r\n")
             if first.startswith(start):

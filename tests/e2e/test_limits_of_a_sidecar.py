@@ -10,6 +10,7 @@ from collections import Counter
 from tests.e2e.ivr import SCRIPTED_GET
 from tests.support.phone import Phone
 from tests.support.stack import RunningStack, until
+from tests.support.timing import PATIENT_S
 
 SDP = (
     "v=0\r\no=- 1 1 IN IP4 {host}\r\ns=-\r\nc=IN IP4 {host}\r\nt=0 0\r\nm=audio 41000 RTP/AVP 0 101\r\n"
@@ -60,7 +61,7 @@ async def flood(stack: RunningStack, calls: int) -> Counter[int]:
     try:
         for _ in range(calls):
             caller.call()
-        await until(lambda: len(caller.answers) == calls, 8, f"{calls} final answers")
+        await until(lambda: len(caller.answers) == calls, PATIENT_S, f"{calls} final answers")
         refusals = [text for text in caller.answers.values() if text.startswith("SIP/2.0 503 ")]
         assert all("\r\nRetry-After: " in text for text in refusals)
         return caller.statuses
@@ -81,7 +82,7 @@ async def test_calls_without_ACK_are_bounded_and_give_way_to_others(private_stac
     net = private_stack.net
     for _ in range(10):
         async with Phone(net.sip, SCRIPTED_GET, host=net.second_carrier, caller="+15550177") as phone:
-            await until(lambda phone=phone: bool(finals(phone)), 8, "an answer")  # type: ignore[misc]
+            await until(lambda phone=phone: bool(finals(phone)), PATIENT_S, "an answer")  # type: ignore[misc]
             if finals(phone) == [200]:
                 await phone.hang_up()
                 break

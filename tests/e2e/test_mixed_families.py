@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tests.support.rtp import RtpEndpoint
 from tests.support.stack import Net, RunningStack
+from tests.support.timing import PATIENT_S
 
 IVR = """\
 ivrs: [{number: "000*332", id: 145, dids: ["+15550199"], entry_context: 1}]
@@ -62,7 +63,7 @@ class Party:
     async def receive(self, start: str) -> tuple[list[str], str]:
         """The next message that starts so: its header lines and its body."""
         loop = asyncio.get_running_loop()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENT_S):
             while True:
                 head, _, body = (await loop.sock_recv(self.socket, 65535)).decode().partition("\r\n\r\n")
                 first, *headers = head.split("\r\n")
@@ -119,6 +120,6 @@ async def test_ipv6_caller_prompt_and_ipv4_callee(tmp_path: Path, net: Net) -> N
             bye, _ = await phone.receive("BYE")
             phone.send("SIP/2.0 200 OK", named(bye, "via", "from", "to", "call-id", "cseq"))
             await caller.receive("SIP/2.0 200")
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(PATIENT_S):
                 while await stack.media_calls():
                     await asyncio.sleep(0.05)

@@ -17,6 +17,7 @@ from tests.support.leftovers import assert_idle
 from tests.support.nat import NatNetwork
 from tests.support.phone import Phone
 from tests.support.stack import Net, RunningStack, until
+from tests.support.timing import PATIENT_S
 from tests.support.webapp import FakeWebApp
 
 pytestmark = pytest.mark.skipif(not can_be_made(), reason="a NAT needs root and iptables")
@@ -109,6 +110,7 @@ async def test_its_nat_stays_open(softphone: Baresip, public_stack: RunningStack
     """Most NATs forget a UDP mapping that is idle for 30 s (RFC 4787 4.3 would have two minutes)."""
     if softphone.transport == "tcp":
         sockets = ("ss", "-tnHo", "src", "{}:{}".format(*public_stack.net.sip))
-        await until(lambda: "timer:(keepalive" in subprocess.check_output(sockets, text=True), 5, "TCP's keep-alive")
+        is_kept = lambda: "timer:(keepalive" in subprocess.check_output(sockets, text=True)  # noqa: E731
+        await until(is_kept, PATIENT_S, "TCP's keep-alive")
         return
     await until(lambda: "\nOPTIONS sip:" in softphone.trace().replace("\r", ""), KEEP_ALIVE_S + 10, "an OPTIONS")

@@ -72,8 +72,8 @@ async def test_a_target_that_is_busy_leaves_the_two_connected(
         await first.picks_up()
         await both_hear(phone.sound, first.sound)
         first.nudge()
-        await second.sipp.finished(within_s=5)
-        await first.sipp.wait_for("NOTIFY", within_s=2)
+        await second.sipp.finished()
+        await first.sipp.wait_for("NOTIFY")
         await both_hear(phone.sound, first.sound)
         await phone.hang_up()
         await first.hung_up()
@@ -97,7 +97,7 @@ async def test_the_caller_transfers_the_callee(
         await both_hear(phone.sound, second.sound)
         phone.sipp.nudge()
         if leaves_at_once:
-            await phone.sipp.wait_for("NOTIFY", within_s=3)
+            await phone.sipp.wait_for("NOTIFY")
             await phone.hang_up()
         else:
             await phone.hung_up()
@@ -118,7 +118,7 @@ async def test_a_caller_from_a_trunk_may_not_and_the_call_goes_on(
         await first.rings()
         await first.picks_up()
         phone.sipp.nudge()
-        await phone.sipp.wait_for(lambda message: message.start_line.startswith("SIP/2.0 403"), within_s=3)
+        await phone.sipp.wait_for(lambda message: message.start_line.startswith("SIP/2.0 403"))
         await both_hear(phone.sound, first.sound)
         await phone.hang_up()
         await first.hung_up()

@@ -34,7 +34,7 @@ async def register(
         arguments=("-au", REGISTERED, "-ap", password),
         replace=None if status == 200 else {'<recv response="200"/>': f'<recv response="{status}"/>'},
     ) as sipp:
-        await sipp.finished(within_s=3)
+        await sipp.finished()
 
 
 @pytest.mark.parametrize("number", [REGISTERED, "308"])

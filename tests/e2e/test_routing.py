@@ -19,6 +19,7 @@ from tests.support.kamailio import provisional_replies, provisional_reply_receiv
 from tests.support.leftovers import assert_idle
 from tests.support.phone import Phone
 from tests.support.stack import Net, RunningStack
+from tests.support.timing import PATIENT_S
 from tests.support.webapp import FakeWebApp, Reply, actions
 
 ROUTED = "000*120"
@@ -68,7 +69,7 @@ class Caller:
     def gives_up(self) -> None:
         self.send(sip.cancel_of(self.invite))
 
-    async def gets(self, status: int, within_s: float = 6) -> Message:
+    async def gets(self, status: int, within_s: float = PATIENT_S) -> Message:
         """Wait for the final reply, which must have this status."""
         async with asyncio.timeout(within_s):
             while (told := await self.endpoint.receive(timeout_s=within_s)).status < 200 or "CANCEL" in told.get(
@@ -193,7 +194,7 @@ async def test_slow_web_application_is_waited_for(
     """The web application takes longer than Kamailio waits for a sidecar that shows no sign of life."""
     web.on(caller, Reply(transfer(FIRST).body, delay_s=4.5))
     async with callees.first() as first, phone(stack, caller) as calling:
-        await first.rings(within_s=8)
+        await first.rings()
         await first.picks_up()
         await calling.answered()
         await calling.hang_up()
@@ -220,7 +221,7 @@ async def test_sidecar_killed_in_the_dip(
         busy = [index for index in (0, 1) if (await stack.metrics(index))["callinteractive_live_calls"]]
         began = time.monotonic()
         os.kill(stack.pid(f"sidecar-{busy[0]}"), signal.SIGKILL)
-        await first.rings(within_s=8)
+        await first.rings()
         assert time.monotonic() - began < 5
         await first.picks_up()
         await calling.answered()
@@ -236,6 +237,6 @@ async def test_sidecars_killed_after_the_302(
     async with callees.first() as first, phone(stack, caller) as calling:
         await first.rings()
         os.kill(stack.pid("sidecar-0"), signal.SIGKILL)
-        await calling.answered(within_s=15)
+        await calling.answered()
         await calling.hung_up()
     assert calling.sound.tone_duration(PROMPT_HZ) == pytest.approx(0.4, abs=0.05)

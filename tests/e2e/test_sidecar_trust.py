@@ -14,6 +14,7 @@ from callinteractive.headers import CallHeader, EntryHeader
 from tests.e2e.conftest import PlaceCall
 from tests.e2e.ivr import SCRIPTED_GET
 from tests.support.stack import RunningStack
+from tests.support.timing import PATIENT_S
 from tests.support.webapp import FakeWebApp, actions
 
 FACTS = CallFacts("f" * 32, "1:" + "f" * 32, "306", "Ann", "100", SCRIPTED_GET, 1)
@@ -36,7 +37,7 @@ async def ask(stack: RunningStack, host: str, method: str, headers: str = "") ->
             f"CSeq: 1 {method}\r\nContact: <sip:{local}>\r\nMax-Forwards: 70\r\n{headers}Content-Length: 0\r\n\r\n"
         )
         await loop.sock_sendto(stranger, text.encode(), sidecar)
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(PATIENT_S):
             return int((await loop.sock_recv(stranger, 65536)).split(b" ")[1])
 
 

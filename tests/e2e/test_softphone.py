@@ -12,6 +12,7 @@ from tests.e2e.ivr import DID, MENU, MENU_HZ, TRANSFER
 from tests.e2e.transfers import FIRST, ONE_HZ, REGISTERED, CalledPhones, transfer
 from tests.support.baresip import SPEAKS_HZ, Baresip
 from tests.support.stack import RunningStack, until
+from tests.support.timing import PATIENT_S
 from tests.support.webapp import FakeWebApp, actions
 
 PASSWORD = "secret"
@@ -56,7 +57,7 @@ async def test_it_hangs_up(softphone: Baresip) -> None:
     await softphone.hears_tone(MENU_HZ)
     await softphone.hangs_up()
     # For the phone the call is over when it has sent the BYE.
-    await until(lambda: softphone.answers("BYE") == [200], 5, "the answer to its BYE")
+    await until(lambda: softphone.answers("BYE") == [200], PATIENT_S, "the answer to its BYE")
 
 
 @pytest.mark.parametrize("who", ["caller", "softphone"])
@@ -87,10 +88,10 @@ async def test_it_holds_and_resumes(web: FakeWebApp, call: PlaceCall, caller: st
         await softphone.connected()
         await phone.sound.hear_tone(SPEAKS_HZ)
         softphone.holds()
-        await until(lambda: softphone.answers("INVITE").count(200) == 1, 5, "the answer to the hold")
+        await until(lambda: softphone.answers("INVITE").count(200) == 1, PATIENT_S, "the answer to the hold")
         await phone.sound.hear_silence()
         softphone.resumes()
-        await until(lambda: softphone.answers("INVITE").count(200) == 2, 5, "the answer to the resumption")
+        await until(lambda: softphone.answers("INVITE").count(200) == 2, PATIENT_S, "the answer to the resumption")
         phone.sound.forget()
         await phone.sound.hear_tone(SPEAKS_HZ)
         await phone.hang_up()
@@ -135,7 +136,7 @@ async def test_it_refuses(web: FakeWebApp, call: PlaceCall, caller: str, softpho
 async def test_a_wrong_password_is_asked_for_no_longer(stack: RunningStack) -> None:
     """baresip tries 16 times at once. Five of these are judged."""
     async with Baresip("000*399", "guess", stack.net.sip, host=f"{stack.net.prefix}.77") as phone:
-        await until(lambda: 503 in phone.answers("REGISTER"), 10, "a refusal")
+        await until(lambda: 503 in phone.answers("REGISTER"), PATIENT_S, "a refusal")
         answers = phone.answers("REGISTER")
     assert 200 not in answers
     assert answers.count(401) <= 6
@@ -156,4 +157,4 @@ async def test_it_transfers_whom_it_is_connected_with(
         await softphone.call_ended()
         await phone.sound.hear_tone(MENU_HZ)
         await phone.hang_up()
-    await until(lambda: softphone.answers("REFER") == [202], 5, "the answer to its REFER")
+    await until(lambda: softphone.answers("REFER") == [202], PATIENT_S, "the answer to its REFER")

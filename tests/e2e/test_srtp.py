@@ -18,6 +18,7 @@ from tests.support.leftovers import assert_idle
 from tests.support.phone import Phone
 from tests.support.sipp import SipMessage
 from tests.support.stack import Net, RunningStack, until
+from tests.support.timing import PATIENT_S
 from tests.support.webapp import FakeWebApp, actions
 
 PASSWORD = "secret"
@@ -137,10 +138,10 @@ async def test_it_holds_and_resumes(web: FakeWebApp, stack: RunningStack, caller
             await phone.picks_up()
             await calling.sound.hear_tone(SPEAKS_HZ)
             phone.holds()
-            await until(lambda: phone.answers("INVITE").count(200) == 1, 5, "the answer to the hold")
+            await until(lambda: phone.answers("INVITE").count(200) == 1, PATIENT_S, "the answer to the hold")
             await calling.sound.hear_silence()
             phone.resumes()
-            await until(lambda: phone.answers("INVITE").count(200) == 2, 5, "the answer to the resumption")
+            await until(lambda: phone.answers("INVITE").count(200) == 2, PATIENT_S, "the answer to the resumption")
             calling.sound.forget()
             await calling.sound.hear_tone(SPEAKS_HZ)
             await calling.hang_up()

@@ -31,8 +31,8 @@ async def test_a15_the_caller_hangs_up_while_it_rings(
         await first.rings()
         await second.rings()
         await phone.hang_up()
-        await first.stops_ringing(within_s=1)
-        await second.stops_ringing(within_s=1)
+        await first.stops_ringing()
+        await second.stops_ringing()
     assert len(web.requests[caller]) == 1
 
 
@@ -60,8 +60,8 @@ async def test_a15_the_caller_hangs_up_at_the_instant_of_the_answer(
         await callee.rings()
         for nudge in (phone.sipp.nudge, callee.nudge)[:: 1 if caller_is_first else -1]:
             nudge()
-        await phone.sipp.finished(within_s=3)
-        await callee.sipp.finished(within_s=3)
+        await phone.sipp.finished()
+        await callee.sipp.finished()
 
 
 async def test_a_200_that_crosses_our_cancel_gets_ack_and_bye(
@@ -72,8 +72,8 @@ async def test_a_200_that_crosses_our_cancel_gets_ack_and_bye(
         await phone.answered()
         await callee.rings()
         await phone.hang_up()
-        await callee.sipp.wait_for("CANCEL", within_s=2)
-        await callee.sipp.finished(within_s=3)  # which wants ACK and BYE
+        await callee.sipp.wait_for("CANCEL")
+        await callee.sipp.finished()  # which wants ACK and BYE
 
 
 async def test_a_200_of_the_loser_gets_ack_and_bye(
@@ -86,7 +86,7 @@ async def test_a_200_of_the_loser_gets_ack_and_bye(
         await loser.rings()
         await winner.rings()
         await winner.picks_up()
-        await loser.sipp.finished(within_s=3)
+        await loser.sipp.finished()
         await both_hear(phone.sound, winner.sound)
         await phone.hang_up()
         await winner.hung_up()
@@ -102,7 +102,7 @@ async def test_the_caller_hangs_up_during_the_call_and_its_reason_is_carried_ove
         await callee.rings()
         await callee.picks_up()
         await phone.hang_up()
-        bye = await callee.hung_up(within_s=1)
+        bye = await callee.hung_up()
     assert bye.header("Reason") == OUR_REASON
 
 
@@ -116,7 +116,7 @@ async def test_the_callee_hangs_up_and_its_reason_is_carried_over(
         await callee.rings()
         await callee.picks_up()
         await callee.hangs_up()
-        bye = await phone.hung_up(within_s=1)
+        bye = await phone.hung_up()
     assert bye.header("Reason") == THEIR_REASON
     assert len(web.requests[caller]) == 1
     assert phone.sound.tone_duration(880) == 0
@@ -132,8 +132,8 @@ async def test_both_hang_up_at_the_same_moment(
         await callee.picks_up()
         phone.sipp.nudge()
         callee.nudge()
-        await phone.sipp.finished(within_s=3)
-        await callee.sipp.finished(within_s=3)
+        await phone.sipp.finished()
+        await callee.sipp.finished()
 
 
 async def test_a_lost_ack_is_sent_again(call: PlaceCall, web: FakeWebApp, caller: str, stack: RunningStack) -> None:
@@ -143,7 +143,7 @@ async def test_a_lost_ack_is_sent_again(call: PlaceCall, web: FakeWebApp, caller
         await phone.answered()
         await callee.rings()
         callee.nudge()
-        await callee.sipp.wait_for("ACK", within_s=4)
+        await callee.sipp.wait_for("ACK")
         assert len(relay.lost) == 2
         await both_hear(phone.sound, callee.sound)
         await phone.hang_up()
@@ -157,7 +157,7 @@ async def test_a_lost_200_is_sent_again(call: PlaceCall, web: FakeWebApp, caller
         await phone.answered()
         await callee.rings()
         callee.nudge()
-        await callee.sipp.wait_for("ACK", within_s=4)
+        await callee.sipp.wait_for("ACK")
         assert len(relay.lost) == 2
         await both_hear(phone.sound, callee.sound)
         await phone.hang_up()

@@ -11,6 +11,7 @@ from tests.e2e.ivr import TRANSFER
 from tests.e2e.transfers import FIRST, SECOND, CalledPhones, both_hear, transfer
 from tests.support.rtp import RtpEndpoint
 from tests.support.stack import RunningStack
+from tests.support.timing import PATIENT_S
 from tests.support.webapp import FakeWebApp, actions
 
 RINGBACK_HZ = 425
@@ -141,9 +142,9 @@ async def test_digits_pass_through_the_bridge_as_rfc_4733_events(
         await callee.rings()
         await callee.picks_up()
         await phone.sound.send_digits("159#")
-        await callee.sound.wait_until(lambda: callee.sound.digits() == "159#", 2, "159# at the callee")
+        await callee.sound.wait_until(lambda: callee.sound.digits() == "159#", PATIENT_S, "159# at the callee")
         await callee.sound.send_digits("*0")
-        await phone.sound.wait_until(lambda: phone.sound.digits() == "*0", 2, "*0 at the caller")
+        await phone.sound.wait_until(lambda: phone.sound.digits() == "*0", PATIENT_S, "*0 at the caller")
         await phone.hang_up()
         await callee.hung_up()
 
@@ -157,8 +158,8 @@ async def test_digits_pass_from_the_caller_by_info(
         await callee.rings()
         await callee.picks_up()
         phone.sipp.nudge()
-        digit = await callee.sipp.wait_for("INFO", within_s=2)
-        hash_key = await callee.sipp.wait_for("INFO", within_s=2, nth=2)
+        digit = await callee.sipp.wait_for("INFO")
+        hash_key = await callee.sipp.wait_for("INFO", nth=2)
         await callee.hangs_up()
         await phone.hung_up()
     assert digit.header("Content-Type") == "application/dtmf-relay"
@@ -175,7 +176,7 @@ async def test_digits_pass_from_the_callee_by_info(
         await callee.rings()
         await callee.picks_up()
         callee.nudge()
-        digit = await phone.sipp.wait_for("INFO", within_s=2)
+        digit = await phone.sipp.wait_for("INFO")
         await phone.hang_up()
         await callee.hung_up()
     assert "Signal=5" in digit.body
@@ -206,7 +207,7 @@ async def test_legs_without_a_common_codec_hear_each_other(
         assert {packet.payload_type for packet in phone.sound.packets} == {phone.sound.codec.payload_type}
         assert {packet.payload_type for packet in callee.sound.packets} == {callee.sound.codec.payload_type}
         await phone.sound.send_digits("7")
-        await callee.sound.wait_until(lambda: callee.sound.digits() == "7", 2, "7 at the callee")
+        await callee.sound.wait_until(lambda: callee.sound.digits() == "7", PATIENT_S, "7 at the callee")
         await phone.hang_up()
         await callee.hung_up()
 
@@ -239,13 +240,13 @@ async def test_the_caller_holds_and_resumes(
         await callee.picks_up()
         await both_hear(phone.sound, callee.sound)
         phone.sipp.nudge()
-        held = await phone.sipp.wait_for(200, within_s=2, nth=2)
+        held = await phone.sipp.wait_for(200, nth=2)
         assert "a=recvonly" in held.body
         phone.sound.forget()
         await callee.sound.send_tone(660, 0.3)
         assert phone.sound.tone_duration(660) == 0
         phone.sipp.nudge()
-        resumed = await phone.sipp.wait_for(200, within_s=2, nth=3)
+        resumed = await phone.sipp.wait_for(200, nth=3)
         assert "a=sendrecv" in resumed.body
         await both_hear(phone.sound, callee.sound)
         await phone.hang_up()
@@ -262,13 +263,13 @@ async def test_the_callee_holds_and_resumes(
         await callee.picks_up()
         await both_hear(phone.sound, callee.sound)
         callee.nudge()
-        held = await callee.sipp.wait_for(200, within_s=2)
+        held = await callee.sipp.wait_for(200)
         assert "a=recvonly" in held.body
         callee.sound.forget()
         await phone.sound.send_tone(660, 0.3)
         assert callee.sound.tone_duration(660) == 0
         callee.nudge()
-        resumed = await callee.sipp.wait_for(200, within_s=2, nth=2)
+        resumed = await callee.sipp.wait_for(200, nth=2)
         assert "a=sendrecv" in resumed.body
         await both_hear(phone.sound, callee.sound)
         await callee.hangs_up()

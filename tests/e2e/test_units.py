@@ -27,6 +27,7 @@ from cli.rtpengine import answers_ping
 from tests.e2e.conftest import BASE_PORT, NET
 from tests.support.phone import Phone
 from tests.support.stack import Net, write_tones
+from tests.support.timing import PATIENT_S
 
 UNITS = Path(__file__).resolve().parents[2] / "packaging" / "units"
 NET_OF_UNITS = Net(f"{NET}.181", BASE_PORT)
@@ -104,7 +105,7 @@ class Unit:
     async def stop(self) -> int:
         """As systemd with KillMode=mixed: SIGTERM to the main process, SIGKILL to those that are left. The status."""
         self.process.terminate()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENT_S):
             status = await self.process.wait()
         self.kill()
         return status

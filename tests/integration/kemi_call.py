@@ -6,6 +6,7 @@ from callinteractive.headers import CallerHeader, CallHeader, EntryHeader, State
 from tests.integration import kemi_support as sip
 from tests.integration.kemi_support import Dialog, Endpoint, Message
 from tests.integration.kemi_world import World
+from tests.support.timing import PATIENT_S
 
 IVR = sip.IVR.replace("entry_context: 1}", "entry_context: 1, answer: on_media}")
 OWN_FROM = '"Own" <sip:+7903@carrier.example>;tag=own'
@@ -26,7 +27,7 @@ class Call:
         self.invite = self.caller.invite("332", body=sdp, **({"From": OWN_FROM} | headers))
         self.caller.send(self.invite)
 
-    async def dip(self, timeout_s: float = 3) -> tuple[Endpoint, Message]:
+    async def dip(self, timeout_s: float = PATIENT_S) -> tuple[Endpoint, Message]:
         """The INVITE as it reaches a sidecar, any of them, and that sidecar, which says 100."""
         got = await self.world.sidecar.receive("INVITE", timeout_s=timeout_s)
         sidecar = next(one for one in self.world.sidecars if got.uri.endswith(f":{one.port}"))
@@ -78,7 +79,7 @@ class Call:
         assert not refused.get("Contact")
         self.caller.send(sip.ack_of_failure(self.invite, refused))
 
-    async def heard(self, status: int, timeout_s: float = 3) -> Message:
+    async def heard(self, status: int, timeout_s: float = PATIENT_S) -> Message:
         """The caller's next reply that is not 100. It must have this status and no private header."""
         while (told := await self.caller.receive(timeout_s=timeout_s)).status == 100 or not self.has(told):
             pass

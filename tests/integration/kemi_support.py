@@ -16,11 +16,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from textwrap import dedent
+from typing import Self
 
 from callinteractive.config import load_site
 from cli.kamailio import kamailio_spec
 from cli.process import Process, ProcessSpec
 from cli.programs import locate
+from tests.support.timing import PATIENT_S
 
 _WORKER = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
 NET = f"{os.environ.get('CALLINTERACTIVE_KAMAILIO_NET', '127.12')}.{_WORKER}"
@@ -121,7 +123,7 @@ class Endpoint(asyncio.DatagramProtocol):
 
     @classmethod
     @asynccontextmanager
-    async def at(cls, host: str, port: int) -> AsyncIterator[Endpoint]:
+    async def at(cls, host: str, port: int) -> AsyncIterator[Self]:
         loop = asyncio.get_running_loop()
         transport, endpoint = await loop.create_datagram_endpoint(cls, local_addr=(host, port))
         endpoint._transport = transport
@@ -150,7 +152,7 @@ class Endpoint(asyncio.DatagramProtocol):
     def send(self, message: Message | bytes, to: tuple[str, int] = KAMAILIO) -> None:
         self._transport.sendto(bytes(message), to)
 
-    async def receive(self, what: str | int | None = None, timeout_s: float = 3) -> Message:
+    async def receive(self, what: str | int | None = None, timeout_s: float = PATIENT_S) -> Message:
         """The next message. With a method or status: the next message of that kind; others are dropped."""
         async with asyncio.timeout(timeout_s):
             while True:
@@ -158,7 +160,7 @@ class Endpoint(asyncio.DatagramProtocol):
                 if what in (None, message.method, message.status):
                     return message
 
-    async def receive_only(self, what: str | int, timeout_s: float = 3) -> Message:
+    async def receive_only(self, what: str | int, timeout_s: float = PATIENT_S) -> Message:
         """The next message, which must be of that method or status."""
         message = await self.receive(timeout_s=timeout_s)
         assert what in (message.method, message.status), message
@@ -276,7 +278,7 @@ class RunningKamailio:
         """What kamcmd prints."""
         kamcmd = (locate("kamcmd"), "-s", f"unix:{self.run_dir}/ctl", *command)
         child = await asyncio.create_subprocess_exec(*kamcmd, stdout=asyncio.subprocess.PIPE)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENT_S):
             out, _ = await child.communicate()
         return out.decode()
 
@@ -284,10 +286,10 @@ class RunningKamailio:
         """Wait until the dispatcher has these flags (``AP`` alive, ``IP`` not) for all the addresses."""
         wanted = [re.compile(rf"URI: sip:(?:[^@\s]*@)?{host}:{port}\s+FLAGS: {flags}\b") for host, port in addresses]
         await self.until(
-            "dispatcher.list", shows=lambda out: all(pattern.search(out) for pattern in wanted), timeout_s=15
+            "dispatcher.list", shows=lambda out: all(pattern.search(out) for pattern in wanted), timeout_s=2 * PATIENT_S
         )
 
-    async def until(self, *command: str, shows: Callable[[str], bool], timeout_s: float = 5) -> str:
+    async def until(self, *command: str, shows: Callable[[str], bool], timeout_s: float = PATIENT_S) -> str:
         """Ask until the answer is as wanted."""
         async with asyncio.timeout(timeout_s):
             while not shows(out := await self.rpc(*command)):

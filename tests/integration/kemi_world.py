@@ -10,6 +10,7 @@ from callinteractive.facts import CallFacts
 from callinteractive.headers import CallerHeader, CallHeader, TransferHeader
 from tests.integration import kemi_support as sip
 from tests.integration.kemi_support import Endpoint, Message, RunningKamailio
+from tests.support.timing import PATIENT_S
 
 PHONES = tuple((f"{sip.NET}.65", 22090 + index) for index in range(3))
 MANY = 30
@@ -58,7 +59,7 @@ class World:
         self.sidecar.send(request)
         return request
 
-    async def refused(self, invite: Message, timeout_s: float = 3) -> Message:
+    async def refused(self, invite: Message, timeout_s: float = PATIENT_S) -> Message:
         """The INVITE's final reply, which must be a failure. The 200 of an earlier CANCEL may come before it."""
         async with asyncio.timeout(timeout_s):
             while (final := await self.sidecar.receive(timeout_s=timeout_s)).status < 200 or (

@@ -21,6 +21,7 @@ from sidecar.media.sounds import AU_HEADER, Sound
 from tests.support.audio import CODECS, Encoder, silence, tone
 from tests.support.rtp import RtpEndpoint
 from tests.support.rtpengine import RunningRtpEngine
+from tests.support.timing import PATIENT_S
 
 WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 8
 HOST = f"127.11.{WORKER}.1"
@@ -50,7 +51,7 @@ class StudioCall:
     def dialled(self) -> str:
         return "".join(digit.digit for digit in self.digits)
 
-    async def expect_digits(self, expected: str, within_s: float = 8) -> None:
+    async def expect_digits(self, expected: str, within_s: float = PATIENT_S) -> None:
         """Wait for these digits. An extra digit fails the next check, or the end of the test."""
         try:
             async with asyncio.timeout(within_s):
@@ -126,5 +127,5 @@ def sound(directory: Path, frequency: float, duration_s: float) -> Sound:
 async def stale_packets_passed(phone: RtpEndpoint) -> None:
     """Wait until older packets have arrived at the phone, and drop them. Somebody must be sending to it."""
     seen = len(phone.packets)
-    await phone.wait_until(lambda: len(phone.packets) >= seen + 5, 5, "packets")
+    await phone.wait_until(lambda: len(phone.packets) >= seen + 5, PATIENT_S, "packets")
     phone.forget()

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from cli.programs import locate
 from sidecar.sip import Address, Event, Leg, UaConfig
+from tests.support.timing import PATIENT_S
 
 FILES = Path(__file__).parent / "sipp"
 WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
@@ -32,7 +33,7 @@ class Inbox:
         self.events: asyncio.Queue[Event] = asyncio.Queue()
         self.listen = self.events.put_nowait
 
-    async def next(self, within_s: float = 5) -> Event:
+    async def next(self, within_s: float = PATIENT_S) -> Event:
         async with asyncio.timeout(within_s):
             return await self.events.get()
 
@@ -78,7 +79,7 @@ Sipp = asyncio.subprocess.Process
 
 async def _bound(address: Address) -> None:
     """Wait until somebody has bound the address."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENT_S):
         while True:
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
                 try:

@@ -24,6 +24,7 @@ from tests.integration.kemi_support import Dialog, Endpoint, Message, RunningKam
 from tests.integration.kemi_world import PHONES, SITE, World, pick_up, refuse, ring, world_around
 from tests.support.rtp import RtpEndpoint
 from tests.support.rtpengine import RunningRtpEngine
+from tests.support.timing import PATIENT_S
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -86,7 +87,7 @@ class Media:
     async def calls(self) -> list[str]:
         return [str(call) for call in (await self._ng.command("list", fields={"limit": 1000}))["calls"]]
 
-    async def are(self, count: int, within_s: float = 3) -> None:
+    async def are(self, count: int, within_s: float = PATIENT_S) -> None:
         """Wait until it holds so many calls."""
         deadline = time.monotonic() + within_s
         while len(calls := await self.calls()) != count:
@@ -625,11 +626,11 @@ async def refused_within(world: World) -> float:
 
 async def anchors_again(world: World) -> None:
     """Kamailio asks it again after a while, for the next call that needs it."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENT_S):
         while True:
             call = Call(world)
             await call.plan("300")
-            refused = asyncio.create_task(call.heard(503, timeout_s=10))
+            refused = asyncio.create_task(call.heard(503))
             rung = asyncio.create_task(call.rung(world.phones[0]))
             await asyncio.wait((refused, rung), return_when=asyncio.FIRST_COMPLETED)
             if rung.done():
@@ -643,7 +644,7 @@ async def anchors_again(world: World) -> None:
 
 async def tidied_up(world: World, media: Media) -> None:
     """Each worker repeats its failed deletions together with its next one."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENT_S):
         while await media.calls():
             call = Call(world)
             await call.plan("300", "302")

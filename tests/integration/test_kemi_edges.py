@@ -18,6 +18,8 @@ from tests.integration import kemi_support as sip
 from tests.integration.kemi_support import Dialog, Endpoint, Message, RunningKamailio
 from tests.integration.kemi_world import FACTS
 from tests.integration.test_kemi_registrar import NUMBER, register
+from tests.integration.test_kemi_registrations import written
+from tests.support.timing import PATIENT_S
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -42,7 +44,7 @@ class Fleet:
     """Two edges and the sidecars' sockets. An edge can be killed and started again: it keeps its folder."""
 
     def __init__(self, folder: Path, sidecars: list[Endpoint], site: str = SITE) -> None:
-        self._folder = folder
+        self.folder = folder
         self._site = site
         self.sidecar = sidecars[0]
         self._running: dict[str, tuple[AsyncExitStack, RunningKamailio]] = {}
@@ -50,7 +52,7 @@ class Fleet:
     async def start(self, *names: str) -> None:
         for name in names:
             stack = AsyncExitStack()
-            (folder := self._folder / name).mkdir(exist_ok=True)
+            (folder := self.folder / name).mkdir(exist_ok=True)
             entered = sip.running_kamailio(folder, self._site, edge=name, CALLINTERACTIVE_KEY=KEY)
             self._running[name] = stack, await stack.enter_async_context(entered)
 
@@ -67,7 +69,7 @@ class Fleet:
     def __getitem__(self, name: str) -> RunningKamailio:
         return self._running[name][1]
 
-    async def knows(self, name: str, count: int = 1, within_s: float = 5) -> None:
+    async def knows(self, name: str, count: int = 1, within_s: float = PATIENT_S) -> None:
         """Wait until the edge knows that many registrations of the extension."""
         await self[name].until(
             "ul.dump", shows=lambda out: len(re.findall(r"Address: ", out)) == count, timeout_s=within_s
@@ -86,7 +88,7 @@ class Fleet:
         self.sidecar.send(invite, at)
         return invite
 
-    async def refused(self, invite: Message, at: tuple[str, int], within_s: float = 3) -> Message:
+    async def refused(self, invite: Message, at: tuple[str, int], within_s: float = PATIENT_S) -> Message:
         async with asyncio.timeout(within_s):
             while (final := await self.sidecar.receive(timeout_s=within_s)).status < 200:
                 pass
@@ -181,7 +183,8 @@ async def test_both_are_killed_and_still_know_it(fleet: Fleet, phone: Endpoint) 
     """Also what was told while one of them was down."""
     assert (await register(phone, at=A)).status == 200
     await fleet.knows("b")
-    await asyncio.sleep(4)  # the file is written every 3 s
+    await written(fleet.folder / "a", 1)
+    await written(fleet.folder / "b", 1)
     await fleet.kill("a", "b")
     await fleet.start("b")
     await fleet.knows("b")
@@ -215,7 +218,7 @@ async def test_an_edge_that_is_gone_and_comes_back(fleet: Fleet, phone: Endpoint
     assert got.uri == f"sip:me@{PHONE}:22095"
     assert time.monotonic() - began > 0.5  # after the other edge has been asked
     phone.send(sip.reply(got, "486 Busy Here", tag="p"), B)
-    await fleet.refused(invite, B, within_s=5)
+    await fleet.refused(invite, B)
 
     # The dialog that went through it goes on where its address has gone, here: to the other edge.
     bye = theirs.request("BYE")
@@ -227,14 +230,19 @@ async def test_an_edge_that_is_gone_and_comes_back(fleet: Fleet, phone: Endpoint
     fleet.sidecar.send(sip.reply(got, "200 OK"), B)
     await phone.receive(200)
 
-    await fleet.logged("b", "edge a does not answer SIP", 25)
-    invite = fleet.call(B)
-    got = await phone.receive("INVITE", timeout_s=1)
-    assert via_of(got) == B[0]
-    phone.send(sip.reply(got, "486 Busy Here", tag="p"), B)
-    await fleet.refused(invite, B)
+    await fleet.logged("b", "edge a does not answer SIP", 2 * PATIENT_S)
+    took = []
+    for _ in range(5):  # the fastest shows that it is not asked any more, whatever else the machine does
+        began = time.monotonic()
+        invite = fleet.call(B)
+        got = await phone.receive("INVITE")
+        took.append(time.monotonic() - began)
+        assert via_of(got) == B[0]
+        phone.send(sip.reply(got, "486 Busy Here", tag="p"), B)
+        await fleet.refused(invite, B)
+    assert min(took) < 0.5
     await fleet.start("a")
-    await fleet.logged("b", "edge a answers again", 10)
+    await fleet.logged("b", "edge a answers again", PATIENT_S)
     await fleet.knows("a", 2)
 
 

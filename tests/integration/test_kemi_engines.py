@@ -24,6 +24,7 @@ from tests.integration.test_kemi_anchored import ENGINE as FIRST
 from tests.integration.test_kemi_anchored import hang_up, port_of, sdp_of
 from tests.support.rtp import RtpEndpoint
 from tests.support.rtpengine import RunningRtpEngine
+from tests.support.timing import PATIENT_S
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -158,7 +159,7 @@ async def test_calls_go_on_when_one_dies_or_hangs(
         else:
             os.kill(engines[0].pid, signal.SIGCONT)
     await until(lambda: any(f"{ENGINES[0].name} at {ENGINES[0].ng} answers again" in line for line in kamailio.log))
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(2 * PATIENT_S):
         index = 1
         while index == 1:
             ours, theirs, index = await connected(world)
@@ -170,7 +171,7 @@ async def test_calls_go_on_when_one_dies_or_hangs(
     assert await calls_at(1) == 0
 
 
-async def until(condition: object, within_s: float = 5) -> None:
+async def until(condition: object, within_s: float = PATIENT_S) -> None:
     async with asyncio.timeout(within_s):
         while not condition():  # type: ignore[operator]
             await asyncio.sleep(0.02)

@@ -16,6 +16,7 @@ from callinteractive.keys import ROUTES, SIGNATURES, derive
 from callinteractive.signature import SIGNED, SignatureHeader
 from tests.integration import kemi_support as sip
 from tests.integration.kemi_support import Endpoint, Message, RunningKamailio
+from tests.support.timing import PATIENT_S
 
 KEY = "0123456789abcdef" * 2
 
@@ -122,7 +123,7 @@ async def test_blanks_of_a_stranger_stop_no_worker_s2(trunk: Endpoint, sidecar: 
             for _ in range(10):
                 trunk.send(trunk.invite("332", **header))
     began = time.monotonic()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENT_S):
         await entered(trunk, sidecar, trunk.invite("000*332"))
     assert time.monotonic() - began < 5
 
@@ -341,7 +342,7 @@ async def test_tcp_caller(sidecar: Endpoint) -> None:
     writer.write(bytes(invite))
     got = await sidecar.receive("INVITE")
     sidecar.send(sip.reply(got, "200 OK", tag="t", Contact=f"<sip:s@{sidecar.host}:{sidecar.port}>"))
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(PATIENT_S):
         while (answer := await read_message(reader)).status != 200:
             pass
         dialog = sip.Dialog.of_caller(form, invite, answer)

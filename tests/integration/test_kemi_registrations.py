@@ -16,6 +16,7 @@ from tests.integration import kemi_support as sip
 from tests.integration.kemi_support import Endpoint, RunningKamailio
 from tests.integration.kemi_world import SITE, refuse, world_around
 from tests.integration.test_kemi_registrar import NUMBER, register
+from tests.support.timing import PATIENT_S
 
 PHONE = (f"{sip.NET}.81", 22095)
 
@@ -36,7 +37,7 @@ async def rings(kamailio: RunningKamailio, phone: Endpoint) -> None:
         await world.refused(invite)
 
 
-async def written(folder: Path, count: int, within_s: float = 10) -> None:
+async def written(folder: Path, count: int, within_s: float = PATIENT_S) -> None:
     """Wait until the file holds that many registrations."""
     async with asyncio.timeout(within_s):
         while True:

@@ -53,7 +53,7 @@ async def phone(fleet: Fleet) -> AsyncIterator[Endpoint]:
 
 async def refuse(fleet: Fleet, phone: Endpoint, invite: Message, got: Message, at: tuple[str, int]) -> None:
     phone.send(sip.reply(got, "486 Busy Here", tag="p"), (via_of(got), A[1]))
-    assert (await fleet.refused(invite, at, within_s=5)).status == 486
+    assert (await fleet.refused(invite, at)).status == 486
 
 
 @pytest.mark.parametrize("contact", [None, PRIVATE], ids=["plain", "behind NAT"])

@@ -11,6 +11,7 @@ from callinteractive.config import load_site
 from cli.kamailio import kamailio_spec
 from cli.process import Process, StackError
 from tests.integration import kemi_support as sip
+from tests.support.timing import PATIENT_S
 
 
 async def test_bad_configuration_is_told_and_nothing_starts(tmp_path: Path) -> None:
@@ -72,10 +73,10 @@ async def test_several_stacks_run_at_once(tmp_path: Path) -> None:
 
 async def test_end_leaves_no_process(tmp_path: Path) -> None:
     async with sip.running_kamailio(tmp_path) as running:
-        async with asyncio.timeout(5):  # the first worker answers before the last one has started
+        async with asyncio.timeout(PATIENT_S):  # the first worker answers before the last one has started
             while len(children := children_of(running.process.pid)) < 5:
                 await asyncio.sleep(0.02)
-    async with asyncio.timeout(5):  # init reaps them a moment later
+    async with asyncio.timeout(PATIENT_S):  # init reaps them a moment later
         while any(is_running(child) for child in children):
             await asyncio.sleep(0.02)
 

@@ -14,6 +14,7 @@ import pytest_asyncio
 from cli.programs import locate
 from tests.integration import kemi_support as sip
 from tests.integration.kemi_support import Endpoint, Message, RunningKamailio
+from tests.support.timing import PATIENT_S
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -43,7 +44,7 @@ async def options(connection: Connection, endpoint: Endpoint) -> None:
     uri = f"sip:{sip.KAMAILIO[0]}:{sip.KAMAILIO[1]}"
     via = f"SIP/2.0/TCP {endpoint.host}:{endpoint.port};branch=z9hG4bK{id(connection)};rport"
     writer.write(bytes(endpoint.request("OPTIONS", uri, Via=via)))
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(PATIENT_S):
         assert Message.parse(await reader.readuntil(b"\r\n\r\n")).status == 200
 
 

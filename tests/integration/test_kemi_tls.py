@@ -20,6 +20,7 @@ from tests.integration import kemi_support as sip
 from tests.integration.kemi_support import Message, RunningKamailio
 from tests.support.certificates import Authority, Pair
 from tests.support.stack import until
+from tests.support.timing import PATIENT_S
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -95,7 +96,7 @@ class Connection:
             f"CSeq: 1 INVITE\r\nContact: <sip:{host}:{port};transport=tls>\r\nContent-Type: application/sdp\r\n"
             f"Content-Length: {len(sip.SDP)}\r\n\r\n{sip.SDP}".encode()
         )
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(PATIENT_S):
             return Message.parse(await self.reader.readuntil(b"\r\n\r\n"))
 
     async def options(self) -> Message:
@@ -106,7 +107,7 @@ class Connection:
             f"Max-Forwards: 70\r\nFrom: <sip:a@{host}>;tag=1\r\nTo: <sip:{TLS[0]}>\r\nCall-ID: {id(self)}\r\n"
             "CSeq: 1 OPTIONS\r\nContent-Length: 0\r\n\r\n".encode()
         )
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(PATIENT_S):
             return Message.parse(await self.reader.readuntil(b"\r\n\r\n"))
 
 

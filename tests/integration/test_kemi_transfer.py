@@ -103,7 +103,7 @@ async def test_busy_and_one_that_is_not_there(world: World) -> None:
     """A phone that never answers does not count as ringing: the caller gets the 486 of the busy one."""
     invite = world.invite("300", "000*329", timeout_s=10)
     await refuse(world.phones[0], await world.phones[0].receive_only("INVITE"))
-    assert (await world.refused(invite, timeout_s=6)).status == 486
+    assert (await world.refused(invite)).status == 486
 
 
 async def test_no_route_is_404_and_harms_no_other(world: World) -> None:
@@ -182,7 +182,7 @@ async def test_failing_trunk_is_replaced_by_the_next(world: World, fault: str) -
     ring(world.phones[0], ringing)
     if fault:
         await refuse(world.gateways[0], got, fault)
-    other = await world.gateways[1].receive("INVITE", timeout_s=6)
+    other = await world.gateways[1].receive("INVITE")
     assert other.uri == f"sip:+74951234567@{sip.TRUNK_GATEWAYS[1][0]}:22080"
     assert not other.private()
     pick_up(world.gateways[1], other)
@@ -229,7 +229,7 @@ async def test_ivr_number_enters_that_ivr_with_the_same_api_id(world: World) -> 
 
 async def test_ivr_s_dead_sidecar_is_replaced_by_the_next(world: World) -> None:
     invite = world.invite("332")
-    tasks = [asyncio.create_task(sidecar.receive("INVITE", timeout_s=8)) for sidecar in world.sidecars]
+    tasks = [asyncio.create_task(sidecar.receive("INVITE")) for sidecar in world.sidecars]
     await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     asked = 0 if tasks[0].done() else 1
     world.sidecars[asked].send(sip.reply(tasks[asked].result(), "503 Service Unavailable", tag="d"))

@@ -19,6 +19,7 @@ from tests.integration.kemi_support import Dialog, Endpoint, RunningKamailio
 from tests.integration.kemi_world import SITE as WORLD_SITE
 from tests.integration.kemi_world import World, pick_up, refuse
 from tests.support.name_server import NameServer
+from tests.support.timing import PATIENT_S
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -84,7 +85,7 @@ async def until_called(world: World, gateway: Endpoint) -> None:
 
 async def next_invite(world: World) -> tuple[Endpoint, sip.Message] | None:
     """At any gateway; None where none gets one, because the name is not known yet."""
-    waiting = {asyncio.ensure_future(gateway.receive("INVITE", timeout_s=5)): gateway for gateway in world.gateways}
+    waiting = {asyncio.ensure_future(gateway.receive("INVITE")): gateway for gateway in world.gateways}
     done, left = await asyncio.wait(waiting, timeout=1, return_when=asyncio.FIRST_COMPLETED)
     for task in left:
         task.cancel()
@@ -137,11 +138,11 @@ async def test_change_of_the_name_is_followed_and_silence_changes_nothing(
     server.set("_sip._udp.carrier.example", "SRV", "5 0 22080 three.carrier.example.")
     server.set("three.carrier.example", "A", GATEWAYS[2][0])
     await until_called(world, third)
-    await kamailio.until("dispatcher.list", shows=lambda out: GATEWAYS[0][0] not in out, timeout_s=10)
+    await kamailio.until("dispatcher.list", shows=lambda out: GATEWAYS[0][0] not in out, timeout_s=PATIENT_S)
     await kamailio.until_flagged("AP", *sip.SIDECARS, GATEWAYS[2])
     server.is_silent = True
     asked = len(server.asked)
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(PATIENT_S):
         while len(server.asked) == asked:  # it asks again, in vain
             await asyncio.sleep(0.1)
     started = time.monotonic()

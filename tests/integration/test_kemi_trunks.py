@@ -118,7 +118,7 @@ async def test_silent_gateway_without_options_is_left_out_for_a_while(world: Wor
     first, second, third = world.gateways
     invite = world.invite("0049301")
     await first.receive("INVITE")
-    await refuse(second, await second.receive("INVITE", timeout_s=8))
+    await refuse(second, await second.receive("INVITE"))
     assert (await world.refused(invite)).status == 486
     again = world.invite("0049302")
     await refuse(second, await second.receive("INVITE"))

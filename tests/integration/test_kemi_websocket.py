@@ -15,6 +15,7 @@ from tests.integration import kemi_support as sip
 from tests.integration.kemi_support import Endpoint, Message, RunningKamailio
 from tests.integration.kemi_world import SITE, World, world_around
 from tests.integration.test_kemi_registrar import NUMBER, PASSWORD, REGISTRAR, digest
+from tests.support.timing import PATIENT_S
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -63,7 +64,7 @@ async def ask(host: str, request: bytes, to: tuple[str, int] = BROWSERS) -> tupl
     writer.write(request)
     answer = b""
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(2 * PATIENT_S):
             while not (b"\r\n\r\n" in answer and b" 101 " in answer) and (octets := await reader.read(4096)):
                 answer += octets
     except ConnectionError:
@@ -159,7 +160,7 @@ class Socket:
         await self.socket.send_str(bytes(message).decode())
 
     async def receive(self) -> Message:
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(PATIENT_S):
             return Message.parse((await self.socket.receive_str()).encode())
 
     async def register(self) -> Message:
@@ -203,7 +204,7 @@ async def test_browsers_that_leave_without_a_word_make_room(host: str, world: Wo
     """An extension has five phones at most. A page that is loaded anew is another one."""
     for _ in range(8):
         async with browser(host) as phone:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(PATIENT_S):
                 while (await phone.register()).status != 200:
                     await asyncio.sleep(0.2)
             phone.socket._response.connection.transport.abort()  # type: ignore[union-attr]

@@ -14,6 +14,7 @@ from sidecar.media.errors import MediaRefused, NoCommonCodec
 from tests.integration.media_support import Studio, StudioCall, stale_packets_passed
 from tests.support.audio import CODECS, dtmf_frequencies, share_of
 from tests.support.rtp import RtpEndpoint
+from tests.support.timing import PATIENT_S
 
 A_TONE, B_TONE = 700, 1500
 UNHEARD_TONE = 1100
@@ -123,7 +124,7 @@ async def test_a_losing_fork_that_goes_on_sending_does_not_take_the_stream(studi
     winner.send_to(offer)
     loser.send_to(offer)
     await call.media.early("b1", loser.sdp())
-    await a.wait_until(lambda: len(a.packets) >= 15, 5, "packets of the loser")
+    await a.wait_until(lambda: len(a.packets) >= 15, PATIENT_S, "packets of the loser")
     await call.media.bridge("b1", winner.sdp())
     winner.forget()
     await a.send_tone(A_TONE, 4)
@@ -303,7 +304,7 @@ async def test_a_callee_that_knows_no_digits_hears_tones(studio: Studio, codec: 
         b.forget()
         await a.send_digits(digit, duration_s=0.2, gap_s=0.2)
         for frequency in dtmf_frequencies(digit):
-            await b.wait_until(lambda f=frequency: hears_half(b, f), 5, f"{frequency} Hz of {digit}")  # type: ignore[misc]
+            await b.wait_until(lambda f=frequency: hears_half(b, f), PATIENT_S, f"{frequency} Hz of {digit}")  # type: ignore[misc]
         assert {packet.payload_type for packet in b.packets} == {b.codec.payload_type}
     await call.expect_digits("159")
     await hear_each_other(a, b)
@@ -312,7 +313,7 @@ async def test_a_callee_that_knows_no_digits_hears_tones(studio: Studio, codec: 
         await hear_each_other(a, b)
         b.forget()
         await a.send_digits("5", duration_s=0.2, gap_s=0.2)
-        await b.wait_until(lambda: hears_half(b, 1336), 5, "digit 5")
+        await b.wait_until(lambda: hears_half(b, 1336), PATIENT_S, "digit 5")
         assert {packet.payload_type for packet in b.packets} == {b.codec.payload_type}
         await call.expect_digits("5")
     await call.media.unbridge("b1")

@@ -15,6 +15,7 @@ from sidecar.media.sounds import Sound
 from tests.integration.media_support import Studio
 from tests.support.audio import CODECS
 from tests.support.rtp import RtpEndpoint
+from tests.support.timing import PATIENT_S
 
 
 @pytest_asyncio.fixture
@@ -91,7 +92,7 @@ async def test_a_new_sound_replaces_the_old_one_and_stop_ends_it(studio: Studio)
     await call.media.play(studio.sound(1000, 1), repeat=3)
     assert call.media.sound_ends_at == pytest.approx(loop.time() + 3, abs=0.1)
     phone.forget()
-    await phone.hear_tone(1000, within_s=8, for_s=1.5)
+    await phone.hear_tone(1000, for_s=1.5)
     assert phone.tone_duration(700) < 0.05
     await call.media.stop()
     assert call.media.sound_ends_at is None
@@ -223,7 +224,7 @@ async def test_a_change_of_codec_starts_the_sound_again(studio: Studio) -> None:
     phone.use_codec("PCMA")
     await call.media.reoffer(phone.sdp())
     phone.forget()
-    await phone.hear_tone(700, for_s=1.9, within_s=8)
+    await phone.hear_tone(700, for_s=1.9)
     assert {packet.payload_type for packet in phone.packets[5:]} == {8}
     assert ended_at is not None
     assert call.media.sound_ends_at is not None
@@ -237,9 +238,9 @@ async def test_the_same_codec_under_another_number_is_a_change_too(studio: Studi
     await phone.hear_tone(700)
     phone.quiet = True
     await call.media.reoffer(phone.sdp().replace("111", "120"))
-    await phone.wait_until(lambda: any(packet.payload_type == 120 for packet in phone.packets), 5, "the new number")
+    await phone.wait_until(lambda: any(each.payload_type == 120 for each in phone.packets), PATIENT_S, "the new number")
     phone.forget()
-    await phone.wait_until(lambda: len(phone.packets) > 10, 1, "packets")
+    await phone.wait_until(lambda: len(phone.packets) > 10, PATIENT_S, "packets")
     assert {packet.payload_type for packet in phone.packets} == {120}
 
 

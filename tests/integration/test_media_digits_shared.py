@@ -16,6 +16,7 @@ from sidecar.media.engines import Engines
 from tests.integration.media_support import ENGINE, PHONES
 from tests.support.rtp import RtpEndpoint
 from tests.support.rtpengine import RunningRtpEngine
+from tests.support.timing import PATIENT_S
 
 SIDECARS = 12  # indexes of one and two digits: "1" is also the beginning of "10"
 DIGITS = ["012345", "6789*#", "*#*#77", *(f"{index:02}" for index in range(3, SIDECARS))]
@@ -45,7 +46,7 @@ class Sidecar:
         media = CallMedia(self.engines, self._media_id, caller_from=PHONES)
         self.phone.send_to(await media.answer(self.phone.sdp()))
         await self.phone.send_digits(digits)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENT_S):
             while len(self.digits) < len(digits):
                 await asyncio.sleep(0.02)
         await media.delete()
@@ -87,7 +88,7 @@ async def test_digits_come_again_after_rtpengine_was_killed(engine: RunningRtpEn
     await all_dial(sidecars)
     await engine.stop(signal.SIGKILL)
     await engine.start()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENT_S):
         while not all(sidecar.is_connected for sidecar in sidecars):
             await asyncio.sleep(0.02)
     await all_dial(sidecars)

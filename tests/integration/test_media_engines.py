@@ -19,6 +19,7 @@ from sidecar.media.engines import Engines
 from tests.integration.media_support import ENGINE, HOST, PHONES, WORKER, sound
 from tests.support.rtp import RtpEndpoint
 from tests.support.rtpengine import RunningRtpEngine
+from tests.support.timing import PATIENT_S
 
 SECOND_HOST = f"127.11.{WORKER}.2"
 SECOND = replace(ENGINE, ng=Address(SECOND_HOST, ENGINE.ng.port), interfaces=(Interface(SECOND_HOST),))
@@ -65,7 +66,7 @@ class Studio:
         await media.play(self.sound)
         await phone.hear_tone(700)
         await phone.send_digits("42")
-        async with asyncio.timeout(8):
+        async with asyncio.timeout(PATIENT_S):
             while self.digits.get(media.media_id) != "42":
                 await asyncio.sleep(0.02)
 
@@ -83,7 +84,7 @@ async def until_alive(studio: Studio, index: int, *, is_alive: bool) -> float:
     engine = list(studio.engines)[index]
     loop = asyncio.get_running_loop()
     began = loop.time()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENT_S):
         while (engine.rank == 0) != is_alive:
             await asyncio.sleep(0.005)
     return loop.time() - began
@@ -121,7 +122,7 @@ async def test_calls_go_on_when_one_dies_or_hangs(studio: Studio, how: signal.Si
     await studio.works(media, phone)
     if how == signal.SIGSTOP:  # it has forgotten those that went elsewhere, and no other
         first = next(iter(studio.engines))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENT_S):
             while len((await first.ng.command("list", fields={"limit": 99}))["calls"]) != 1:
                 await asyncio.sleep(0.02)
         await studio.works(media, phone)

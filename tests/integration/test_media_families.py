@@ -18,6 +18,7 @@ from sidecar.media.errors import NoCommonAddress
 from tests.integration.media_support import ENGINE, HOST, PHONES, sound
 from tests.support.rtp import RtpEndpoint
 from tests.support.rtpengine import RunningRtpEngine
+from tests.support.timing import PATIENT_S
 
 SIX = "::1"
 BOTH = replace(ENGINE, ng=Address(SIX, ENGINE.ng.port), interfaces=(Interface(HOST), Interface(SIX)))
@@ -87,7 +88,7 @@ async def test_a_caller_hears_and_dials(studio: Studio, host: str, is_late: bool
     await media.play(studio.sound)
     await phone.hear_tone(700)
     await phone.send_digits("5")
-    await phone.wait_until(lambda: studio.digits == "5", 5, "digit")
+    await phone.wait_until(lambda: studio.digits == "5", PATIENT_S, "digit")
     await media.delete()
 
 

@@ -38,7 +38,7 @@ async def test_a_call_goes_on_at_the_engine_that_was_started_again(studio: Studi
     with pytest.raises(MediaUnavailable) as unavailable:  # a new call does not wait: another sidecar may take it
         await studio.call().media.answer(phone.sdp())
     assert unavailable.value.sip_code == 503
-    assert loop.time() - killed < 0.3
+    assert loop.time() - killed < 3  # it is known at once: a command that waits for an answer takes longer
     await studio.engine.start()
     await playing
     assert moved == [True]

@@ -42,7 +42,7 @@ async def test_ringback_rings_and_pauses(studio: Studio, tmp_path: Path) -> None
     phone = await studio.phone()
     call = await studio.answered(phone)
     await call.media.play(ringback, repeat=100)
-    await phone.hear_tone(425, for_s=1.5, within_s=7)
+    await phone.hear_tone(425, for_s=1.5)
     rings = [tone for tone in phone.heard_tones() if tone.duration_s > 0.2]
     assert rings[0].duration_s == pytest.approx(1.0, abs=0.12)
     assert rings[1].started_s - rings[0].started_s == pytest.approx(5.0, abs=0.1)

@@ -13,6 +13,7 @@ import uvloop
 from sidecar.sip import Address, Progressed, Rejected, Transport, UasLeg
 from sidecar.sip.transport import RECEIVE_BUFFER
 from tests.integration.sip_support import AGENT, FAST, HOST, SDP, Inbox
+from tests.support.timing import PATIENT_S
 
 PEER = Address(f"{HOST}.6", 20090)
 
@@ -26,7 +27,7 @@ def run(request: pytest.FixtureRequest) -> Callable[[Body], None]:
     async def with_transport(body: Body) -> None:
         transport = await Transport.open(AGENT, lambda leg, _: leg.reject(603), FAST)
         try:
-            await asyncio.wait_for(body(transport), 20)
+            await asyncio.wait_for(body(transport), 2 * PATIENT_S)
         finally:
             transport.close()
             transport.close()
@@ -43,7 +44,7 @@ def test_nobody_listens_there_is_known_at_once(run: Callable[[Body], None]) -> N
         for _ in range(3):
             inbox = Inbox()
             transport.agent.invite(f"sip:x@{PEER}", SDP, inbox.listen)
-            rejected = await inbox.next(within_s=8)
+            rejected = await inbox.next()
             assert isinstance(rejected, Rejected)
             assert rejected.status == 503
         await asyncio.sleep(0)
@@ -61,7 +62,7 @@ def test_an_error_of_one_peer_costs_another_nothing(run: Callable[[Body], None])
             dead, alive = Inbox(), Inbox()
             transport.agent.invite(f"sip:x@{HOST}.6:20091", SDP, dead.listen)
             transport.agent.invite(f"sip:x@{PEER}", SDP, alive.listen)
-            invite = (await asyncio.wait_for(loop.sock_recv(peer, 65535), 2)).decode()
+            invite = (await asyncio.wait_for(loop.sock_recv(peer, 65535), PATIENT_S)).decode()
             names = ("Via", "From", "To", "Call-ID", "CSeq")
             copied = [line for line in invite.split("\r\n") if line.startswith(names)]
             ringing = ["SIP/2.0 180 Ringing", *copied, "Contact: <sip:x@127.0.0.1>", "", ""]
@@ -86,7 +87,7 @@ def test_large_and_empty_and_bad_datagrams(run: Callable[[Body], None]) -> None:
                 f"To: <sip:x@y>\r\nCall-ID: a\r\nCSeq: 1 OPTIONS\r\nX-Long: {'x' * 60000}\r\nContent-Length: 0\r\n\r\n"
             )
             peer.sendto(options.encode(), AGENT)
-            assert (await asyncio.wait_for(loop.sock_recv(peer, 65535), 2)).startswith(b"SIP/2.0 200 ")
+            assert (await asyncio.wait_for(loop.sock_recv(peer, 65535), PATIENT_S)).startswith(b"SIP/2.0 200 ")
 
     run(body)
 
@@ -97,7 +98,7 @@ def test_timers_run(run: Callable[[Body], None]) -> None:
             deaf.bind(PEER)
             inbox = Inbox()
             transport.agent.invite(f"sip:x@{PEER}", SDP, inbox.listen)
-            rejected = await inbox.next(within_s=10)
+            rejected = await inbox.next()
             assert isinstance(rejected, Rejected)
             assert rejected.status == 408
 

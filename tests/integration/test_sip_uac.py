@@ -11,6 +11,7 @@ import pytest_asyncio
 from sidecar.sip import Answered, Progressed, Rejected, Transport, UacLeg
 from tests.integration.sip_support import AGENT, FAST, FORKS, PROXY, SDP, SIPP, Inbox, proxy, sipp
 from tests.integration.test_sip_uas import nothing_left
+from tests.support.timing import PATIENT_S
 
 
 @pytest_asyncio.fixture
@@ -20,7 +21,7 @@ async def transport(tmp_path: Path) -> AsyncIterator[Transport]:
         transport = await Transport.open(AGENT, lambda leg, _: leg.reject(603), FAST)
         try:
             yield transport
-            await asyncio.wait_for(nothing_left(transport), 10)
+            await asyncio.wait_for(nothing_left(transport), PATIENT_S)
         finally:
             transport.close()
 
@@ -77,6 +78,6 @@ async def test_nobody_listens_there(transport: Transport) -> None:
     """ICMP on the real socket: the call fails at once rather than after 64*T1."""
     inbox = Inbox()
     transport.agent.invite(f"sip:nobody@{SIPP}", SDP, inbox.listen)
-    rejected = await inbox.next(within_s=8)
+    rejected = await inbox.next()
     assert isinstance(rejected, Rejected)
     assert (rejected.status, rejected.response.local) == (503, True)

@@ -22,6 +22,7 @@ from sidecar.sip import (
     UasLeg,
 )
 from tests.integration.sip_support import AGENT, FAST, PROXY, SDP, Inbox, listen, proxy, sipp
+from tests.support.timing import PATIENT_S
 
 RURI = f"sip:332@{AGENT}"
 
@@ -36,7 +37,7 @@ class Answering:
         self.calls.put_nowait((leg, invite, listen(leg)))
 
     async def call(self) -> tuple[UasLeg, IncomingInvite, Inbox]:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENT_S):
             return await self.calls.get()
 
 
@@ -47,7 +48,7 @@ async def answering() -> AsyncIterator[Answering]:
     transport = await Transport.open(AGENT, agent.on_invite, FAST)
     try:
         yield agent
-        await asyncio.wait_for(nothing_left(transport), 10)
+        await asyncio.wait_for(nothing_left(transport), PATIENT_S)
     finally:
         transport.close()
 

@@ -32,6 +32,7 @@ import numpy as np
 
 from tests.support.audio import level, pitch, tone
 from tests.support.stack import POLL_S, until
+from tests.support.timing import PATIENT_S
 
 MODULES = Path("/usr/lib/baresip/modules")
 SPEAKS_HZ = 1000
@@ -180,7 +181,7 @@ class Baresip:
 
     # --- What a person sees and hears
 
-    async def registered(self, within_s: float = 10) -> None:
+    async def registered(self, within_s: float = PATIENT_S) -> None:
         # Not by the event: it may come before our control connection.
         await until(lambda: 200 in self.answers("REGISTER"), within_s, "baresip's registration")
 
@@ -189,7 +190,7 @@ class Baresip:
         received = (found for found in _ANSWER.finditer(self.trace().replace("\r", "")) if not _OWN.search(found[0]))
         return [int(found[1]) for found in received if _CSEQ.findall(found[0]) == [method]]
 
-    async def sees(self, event: str, within_s: float = 10, nth: int = 1) -> dict[str, Any]:
+    async def sees(self, event: str, within_s: float = PATIENT_S, nth: int = 1) -> dict[str, Any]:
         """Wait for the `nth` event of that type."""
 
         def seen() -> list[dict[str, Any]]:
@@ -198,17 +199,17 @@ class Baresip:
         await until(lambda: len(seen()) >= nth, within_s, f"baresip's {event} among {self._types()}")
         return seen()[nth - 1]
 
-    async def rings(self, within_s: float = 10, nth: int = 1) -> dict[str, Any]:
+    async def rings(self, within_s: float = PATIENT_S, nth: int = 1) -> dict[str, Any]:
         return await self.sees("CALL_INCOMING", within_s, nth)
 
-    async def connected(self, within_s: float = 10, nth: int = 1) -> None:
+    async def connected(self, within_s: float = PATIENT_S, nth: int = 1) -> None:
         await self.sees("CALL_ESTABLISHED", within_s, nth)
 
-    async def call_ended(self, within_s: float = 10, nth: int = 1) -> str:
+    async def call_ended(self, within_s: float = PATIENT_S, nth: int = 1) -> str:
         """Wait until the call is over; returns why, as the phone shows it."""
         return str((await self.sees("CALL_CLOSED", within_s, nth)).get("param", ""))
 
-    async def hears_tone(self, frequency: float, within_s: float = 10, for_s: float = 0.2) -> None:
+    async def hears_tone(self, frequency: float, within_s: float = PATIENT_S, for_s: float = 0.2) -> None:
         """Wait until it has heard that much of the tone, in all its calls."""
         deadline = time.monotonic() + within_s
         while (heard := self.heard_s(frequency)) < for_s:
@@ -237,7 +238,7 @@ class Baresip:
         def answers() -> list[dict[str, Any]]:
             return [entry for entry in self.events if entry.get("token") == token]
 
-        await until(lambda: bool(answers()), 5, f"baresip's answer to {command}")
+        await until(lambda: bool(answers()), PATIENT_S, f"baresip's answer to {command}")
         assert answers()[0]["ok"], answers()[0]
 
     async def _read_events(self, reader: asyncio.StreamReader) -> None:

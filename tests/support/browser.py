@@ -29,6 +29,7 @@ import aiohttp
 from aiohttp import web
 
 from tests.support.stack import POLL_S, until
+from tests.support.timing import PATIENT_S
 
 CHROMIUM = Path("/usr/bin/chromium")
 PAGE = Path(__file__).parent / "browser_page"
@@ -226,7 +227,7 @@ class BrowserPhone:
         """Wait until the other side has hung up."""
         assert await self.tells("ended") == "remote"
 
-    async def hears_tone(self, hertz: float, within_s: float = 8) -> None:
+    async def hears_tone(self, hertz: float, within_s: float = PATIENT_S) -> None:
         deadline = time.monotonic() + within_s
         heard: list[float] = []
         while not heard or abs(heard[-1] - hertz) > 15:
@@ -234,7 +235,7 @@ class BrowserPhone:
             await asyncio.sleep(POLL_S)
             heard.append(await self._tab.run("phone.pitch()"))
 
-    async def tells(self, what: str, within_s: float = 10) -> str:
+    async def tells(self, what: str, within_s: float = PATIENT_S) -> str:
         """Wait for an event of the page and take it away; returns its detail."""
         deadline = time.monotonic() + within_s
         while (event := await self._tab.run(f"phone.take({json.dumps(what)})")) is None:

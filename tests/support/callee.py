@@ -18,6 +18,7 @@ from types import TracebackType
 from tests.support.rtp import RtpEndpoint
 from tests.support.sipp import SipMessage, Sipp
 from tests.support.stack import until
+from tests.support.timing import PATIENT_S
 
 BUSY = "486 Busy Here"
 """The status that callee-refuses.xml sends."""
@@ -58,7 +59,7 @@ class Callee:
         """Return when the phone can be called."""
         await self._resources.enter_async_context(self.sound)
         await self._resources.enter_async_context(self.sipp)
-        await until(lambda: _is_bound(self.sipp.local), 5, f"SIPp at {self.sipp.local}")
+        await until(lambda: _is_bound(self.sipp.local), PATIENT_S, f"SIPp at {self.sipp.local}")
         return self
 
     async def __aexit__(
@@ -66,7 +67,7 @@ class Callee:
     ) -> None:
         await self._resources.__aexit__(kind, error, trace)
 
-    async def rings(self, within_s: float = 3.0) -> SipMessage:
+    async def rings(self, within_s: float = PATIENT_S) -> SipMessage:
         """Wait for the INVITE. From then on the phone sends its sound to the address in it."""
         invite = await self.sipp.wait_for("INVITE", within_s)
         self._call_id = invite.header("Call-ID")
@@ -76,28 +77,28 @@ class Callee:
     async def picks_up(self) -> SipMessage:
         """Answer; returns the ACK."""
         self.nudge()
-        return await self.sipp.wait_for("ACK", within_s=2)
+        return await self.sipp.wait_for("ACK")
 
     def nudge(self) -> None:
         """Let the scenario take its next step."""
         self.sipp.nudge(self._call_id)
 
-    async def stops_ringing(self, within_s: float = 3.0) -> SipMessage:
+    async def stops_ringing(self, within_s: float = PATIENT_S) -> SipMessage:
         """Wait for the CANCEL, and until the phone has answered it; returns it."""
         cancel = await self.sipp.wait_for("CANCEL", within_s)
-        await self.sipp.finished(within_s=3)
+        await self.sipp.finished()
         return cancel
 
-    async def hung_up(self, within_s: float = 5.0) -> SipMessage:
+    async def hung_up(self, within_s: float = PATIENT_S) -> SipMessage:
         """Wait until the other side has hung up; returns its BYE."""
         bye = await self.sipp.wait_for("BYE", within_s)
-        await self.sipp.finished(within_s=2)
+        await self.sipp.finished()
         return bye
 
     async def hangs_up(self) -> None:
         """Put the receiver down; the BYE must be answered."""
         self.nudge()
-        await self.sipp.finished(within_s=3)
+        await self.sipp.finished()
 
 
 def _is_bound(address: tuple[str, int]) -> bool:

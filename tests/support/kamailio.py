@@ -11,6 +11,7 @@ from pathlib import Path
 
 from cli.programs import locate
 from tests.support.stack import POLL_S, RunningStack
+from tests.support.timing import PATIENT_S
 
 PROVISIONAL = "core:rcv_replies_1xx_invite"
 
@@ -20,12 +21,12 @@ async def kamcmd(stack: RunningStack, *command: str) -> str:
     socket = f"unix:{_run_dir(stack.pid('kamailio'))}/ctl"
     kamcmd = (locate("kamcmd"), "-s", socket, *command)
     child = await asyncio.create_subprocess_exec(*kamcmd, stdout=asyncio.subprocess.PIPE)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENT_S):
         out, _ = await child.communicate()
     return out.decode()
 
 
-async def assert_no_dialogs(stack: RunningStack, within_s: float = 6.0) -> None:
+async def assert_no_dialogs(stack: RunningStack, within_s: float = PATIENT_S) -> None:
     """Wait until it holds no dialog."""
 
     async def held() -> str:
@@ -35,7 +36,7 @@ async def assert_no_dialogs(stack: RunningStack, within_s: float = 6.0) -> None:
     await _until_empty(held, within_s)
 
 
-async def assert_no_transactions(stack: RunningStack, within_s: float = 12.0) -> None:
+async def assert_no_transactions(stack: RunningStack, within_s: float = PATIENT_S) -> None:
     """Wait until it holds no transaction except those of its own probes. tm keeps an ended one for 5 s."""
 
     async def held() -> str:
@@ -51,7 +52,7 @@ async def provisional_replies(stack: RunningStack) -> int:
     return int((await kamcmd(stack, "stats.fetchn", PROVISIONAL)).split(":")[-1].strip("} \n"))
 
 
-async def provisional_reply_received(stack: RunningStack, since: int, within_s: float = 3.0) -> None:
+async def provisional_reply_received(stack: RunningStack, since: int, within_s: float = PATIENT_S) -> None:
     """Wait until it has received more 1xx replies to INVITEs than `since`."""
 
     async def missing() -> str:

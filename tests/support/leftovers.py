@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 
 from tests.support.stack import POLL_S, RunningStack
+from tests.support.timing import PATIENT_S
 
 HELD_BY_CALLS = {"calls": 0, "legs": 0, "dialogs": 0, "media": 0, "ng_commands": 0, "tasks": 0}
 """Gauges of a sidecar, and how far they may be above their value before the first call, right after a call."""
@@ -26,7 +27,9 @@ async def leftovers(stack: RunningStack, gauges: Mapping[str, int]) -> list[str]
     return found
 
 
-async def assert_idle(stack: RunningStack, within_s: float = 5.0, gauges: Mapping[str, int] = HELD_BY_CALLS) -> None:
+async def assert_idle(
+    stack: RunningStack, within_s: float = PATIENT_S, gauges: Mapping[str, int] = HELD_BY_CALLS
+) -> None:
     """Wait until RTPengine holds no call and these gauges are back; fails with a list of what is left."""
     deadline = time.monotonic() + within_s
     while found := await leftovers(stack, gauges):

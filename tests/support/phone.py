@@ -15,6 +15,7 @@ from types import TracebackType
 
 from tests.support.rtp import RtpEndpoint
 from tests.support.sipp import SipMessage, Sipp
+from tests.support.timing import PATIENT_S
 
 
 class Phone:
@@ -59,19 +60,19 @@ class Phone:
     ) -> None:
         await self._resources.__aexit__(kind, error, trace)
 
-    async def answered(self, within_s: float = 3.0) -> SipMessage:
+    async def answered(self, within_s: float = PATIENT_S) -> SipMessage:
         """Wait for the 200. From then on the phone sends its sound to the address in it."""
         answer = await self.sipp.wait_for(200, within_s)
         self.sound.send_to(answer.body)
         return answer
 
-    async def hung_up(self, within_s: float = 5.0) -> SipMessage:
+    async def hung_up(self, within_s: float = PATIENT_S) -> SipMessage:
         """Wait until the IVR has hung up and the phone has answered its BYE; returns the BYE."""
         bye = await self.sipp.wait_for("BYE", within_s)
-        await self.sipp.finished(within_s=2)
+        await self.sipp.finished()
         return bye
 
     async def hang_up(self) -> None:
         """Put the receiver down; the BYE must be answered."""
         self.sipp.nudge()
-        await self.sipp.finished(within_s=3)
+        await self.sipp.finished()

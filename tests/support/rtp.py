@@ -5,7 +5,7 @@ In a test::
     async with RtpEndpoint("127.0.0.3") as phone:
         ...                                # signalling with phone.sdp()
         phone.send_to(answer_sdp)          # or not: it then sends to whoever sends to it first
-        await phone.hear_tone(440, within_s=8)
+        await phone.hear_tone(440)
         await phone.send_digits("12#")
 """
 
@@ -36,6 +36,7 @@ from tests.support.audio import (
     silence,
     tone,
 )
+from tests.support.timing import PATIENT_S
 
 EVENT_CODES = "0123456789*#ABCD"
 TONE_TOLERANCE_HZ = 12
@@ -312,12 +313,12 @@ class RtpEndpoint:
                     f"{what}: not within {within_s} s; {len(self.packets)} packets, heard {self.heard_tones()}"
                 ) from None
 
-    async def hear_tone(self, frequency: float, within_s: float = 8, for_s: float = 0.1) -> float:
+    async def hear_tone(self, frequency: float, within_s: float = PATIENT_S, for_s: float = 0.1) -> float:
         """Wait until `for_s` of this tone has come since `forget`; returns the time of its first packet."""
         await self.wait_until(lambda: self.tone_duration(frequency) >= for_s, within_s, f"tone of {frequency} Hz")
         return self.first_heard(frequency)
 
-    async def hear_silence(self, for_s: float = 0.2, within_s: float = 8) -> None:
+    async def hear_silence(self, for_s: float = 0.2, within_s: float = PATIENT_S) -> None:
         """Wait until nothing audible has arrived for `for_s`, from now on."""
         asked = self._loop.time()
         deadline = asked + within_s

@@ -1,9 +1,9 @@
 """SIPp as a test's phone: runs a scenario and shows its messages.
 
 async with Sipp("caller", local="127.13.0.2", target=("127.13.0.1", 23060), service="000*100") as sipp:
-    answer = await sipp.wait_for(200, within_s=2)
+    answer = await sipp.wait_for(200)
     sipp.nudge()                       # the scenario's next step, where it waits for a MESSAGE
-    await sipp.finished(within_s=5)
+    await sipp.finished()
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from datetime import datetime
 from itertools import count
 from pathlib import Path
 from types import TracebackType
+
+from tests.support.timing import PATIENT_S
 
 SCENARIOS = Path(__file__).parents[2] / "sipp-scenarios"
 POLL_S = 0.01
@@ -147,7 +149,7 @@ class Sipp:
         return list(_parse_trace(path.read_bytes())) if path.exists() else []
 
     async def wait_for(
-        self, wanted: int | str | Callable[[SipMessage], bool], within_s: float, nth: int = 1
+        self, wanted: int | str | Callable[[SipMessage], bool], within_s: float = PATIENT_S, nth: int = 1
     ) -> SipMessage:
         """Wait for the `nth` message of the peer that is `wanted`.
 
@@ -188,7 +190,7 @@ class Sipp:
             sender.bind((self.local[0], 0))
             sender.sendto("\r\n".join((*lines, "", "")).encode(), self.local)
 
-    async def finished(self, within_s: float) -> None:
+    async def finished(self, within_s: float = PATIENT_S) -> None:
         """Wait until the scenario has ended; fails unless each call went as the scenario says."""
         assert self._process is not None
         try:

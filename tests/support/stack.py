@@ -24,6 +24,7 @@ from callinteractive.config import load_site
 from callinteractive.model import Address, Site
 from cli.probe import answers_options
 from tests.support.audio import tone
+from tests.support.timing import PATIENT_S
 
 READY_TIMEOUT_S = 60
 STOP_TIMEOUT_S = 30
@@ -225,7 +226,7 @@ class RunningStack:
         entries = [json.loads(line) for line in self.log[since:]]
         return [entry for entry in entries if fields.items() <= entry.items()]
 
-    async def logged(self, within_s: float = 8, since: int = 0, **fields: str) -> dict[str, Any]:
+    async def logged(self, within_s: float = PATIENT_S, since: int = 0, **fields: str) -> dict[str, Any]:
         """Wait for the first entry with these fields."""
         await until(lambda: bool(self.entries(since, **fields)), within_s, f"log entry with {fields}")
         return self.entries(since, **fields)[0]
@@ -257,7 +258,7 @@ class RunningStack:
         transport, _ = await loop.create_datagram_endpoint(_Client, remote_addr=(ng.host, ng.port))
         try:
             transport.sendto(f"test{time.time_ns()} ".encode() + json.dumps(command).encode())
-            async with asyncio.timeout(3):
+            async with asyncio.timeout(PATIENT_S):
                 return dict(json.loads((await reply).partition(b" ")[2]))
         finally:
             transport.close()

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from aiohttp import web
 from multidict import MultiDict
 
+from tests.support.timing import PATIENT_S
+
 XML = '<?xml version="1.0" encoding="UTF-8"?><Response>{}</Response>'
 
 
@@ -81,11 +83,11 @@ class FakeWebApp:
         """Answer this caller's requests with these replies, in order. The last one is used again and again."""
         self._replies[caller] = list(replies)
 
-    async def request(self, caller: str, nth: int = 1, within_s: float = 8) -> Request:
+    async def request(self, caller: str, nth: int = 1, within_s: float = PATIENT_S) -> Request:
         """Wait for the caller's `nth` request."""
         return await self._wait(lambda: self.requests[caller][nth - 1 : nth], within_s, f"request {nth} of {caller}")
 
-    async def abandoned(self, caller: str, within_s: float = 3.0) -> Request:
+    async def abandoned(self, caller: str, within_s: float = PATIENT_S) -> Request:
         """Wait until a request of the caller is given up before its answer."""
         return await self._wait(
             lambda: [request for request in self.requests[caller] if request.is_abandoned],
