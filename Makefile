@@ -34,7 +34,7 @@ watch: setup  ## whenever a file is saved, the unit tests that its code can chan
 	$(BIN)/watchfiles --filter python '$(BIN)/pytest tests/unit --testmon -q' callinteractive kemi sidecar cli tests
 
 e2e: setup  ## calls through real Kamailio, RTPengine and SIPp, minutes
-	$(BIN)/pytest tests/integration tests/e2e -n $(WORKERS) -m "not load" || $(call again,tests/integration tests/e2e)
+	$(BIN)/pytest tests/integration tests/e2e -n $(WORKERS) --dist loadfile -m "not load" || $(call again,tests/integration tests/e2e)
 	$(BIN)/pytest tests/integration tests/e2e -n 2 -m load || $(call again,tests/integration tests/e2e -m load)
 
 fuzz: setup  ## hostile input for every parser, half a minute (LONG=1: ten minutes; FUZZ_S=…: seconds for each)

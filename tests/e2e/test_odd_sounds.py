@@ -11,15 +11,18 @@ from tests.e2e.ivr import SCRIPTED_GET
 from tests.support.audio import tone
 from tests.support.phone import Phone
 from tests.support.stack import RunningStack
+from tests.support.timing import PATIENT_S
 from tests.support.webapp import FakeWebApp, actions
 from tests.unit.media.test_sounds import FORMATS, TITLE, wav, write_sound
 
 
-async def hears(stack: RunningStack, web: FakeWebApp, caller: str, name: str, frequency: int) -> None:
+async def hears(
+    stack: RunningStack, web: FakeWebApp, caller: str, name: str, frequency: int, within_s: float = PATIENT_S
+) -> None:
     web.on(caller, actions(f"<PlaySound>{name}</PlaySound><PlaySound>tone-440-400.wav</PlaySound><Hangup/>"))
     async with Phone(stack.net.sip, SCRIPTED_GET, host=stack.net.carrier, caller=caller) as phone:
         await phone.answered()
-        await phone.sound.hear_tone(frequency)
+        await phone.sound.hear_tone(frequency, within_s)
         await phone.hung_up()
 
 
@@ -35,11 +38,11 @@ async def test_P1_odd_files_stop_nothing_and_play(private_stack: RunningStack, w
         write_sound(sounds / "new.m4a", *FORMATS["voice.m4a"], seconds=2)
         await hears(stack, web, f"{caller}3", "new.m4a", 700)
         (sounds / "greeting.wav").write_bytes(wav(np.tile(tone((1100,), 1, 8000), 2).tobytes()))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(3 * PATIENT_S):
             number = 4
             while True:
                 try:
-                    await hears(stack, web, f"{caller}{number}", "greeting.wav", 1100)
+                    await hears(stack, web, f"{caller}{number}", "greeting.wav", 1100, within_s=3)
                 except AssertionError:
                     number += 1
                 else:

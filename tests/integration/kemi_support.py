@@ -16,7 +16,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from textwrap import dedent
-from typing import Self
+from typing import ClassVar, Self
 
 from callinteractive.config import load_site
 from cli.kamailio import kamailio_spec
@@ -115,7 +115,19 @@ class Message:
 
 
 class Endpoint(asyncio.DatagramProtocol):
-    """A UDP SIP end point. By itself it answers only OPTIONS, while `answers_options` is set."""
+    """A UDP SIP end point. By itself it answers only OPTIONS, while `options_status` is set.
+
+    Tests share addresses, one after the other. What still comes of an earlier test's call is dropped.
+    """
+
+    _calls: ClassVar[set[str]] = set()
+    _calls_of_others: ClassVar[set[str]] = set()
+
+    @classmethod
+    def forget_calls(cls) -> None:
+        """The test is over."""
+        cls._calls_of_others |= cls._calls
+        cls._calls.clear()
 
     def __init__(self) -> None:
         self.inbox: asyncio.Queue[Message] = asyncio.Queue()
@@ -146,10 +158,17 @@ class Endpoint(asyncio.DatagramProtocol):
         if message.method == "OPTIONS":
             if self.options_status:
                 self._transport.sendto(bytes(reply(message, self.options_status)), addr)
-        else:
+        elif message.get("Call-ID") not in self._calls_of_others:
+            self._note(message)
             self.inbox.put_nowait(message)
 
+    def _note(self, message: Message) -> None:
+        if not message.get("CSeq").endswith("REGISTER"):  # a phone registers again with the same Call-ID
+            self._calls.add(message.get("Call-ID"))
+
     def send(self, message: Message | bytes, to: tuple[str, int] = KAMAILIO) -> None:
+        if isinstance(message, Message):
+            self._note(message)
         self._transport.sendto(bytes(message), to)
 
     async def receive(self, what: str | int | None = None, timeout_s: float = PATIENT_S) -> Message:

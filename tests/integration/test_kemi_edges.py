@@ -14,6 +14,7 @@ import pytest
 import pytest_asyncio
 
 from callinteractive.headers import AnsweredHeader, CallerHeader, CallHeader, TransferHeader
+from cli.registrations import FILE
 from tests.integration import kemi_support as sip
 from tests.integration.kemi_support import Dialog, Endpoint, Message, RunningKamailio
 from tests.integration.kemi_world import FACTS
@@ -183,8 +184,8 @@ async def test_both_are_killed_and_still_know_it(fleet: Fleet, phone: Endpoint) 
     """Also what was told while one of them was down."""
     assert (await register(phone, at=A)).status == 200
     await fleet.knows("b")
-    await written(fleet.folder / "a", 1)
-    await written(fleet.folder / "b", 1)
+    await written(fleet.folder / "a" / "state" / "a" / FILE, 1)
+    await written(fleet.folder / "b" / "state" / "b" / FILE, 1)
     await fleet.kill("a", "b")
     await fleet.start("b")
     await fleet.knows("b")

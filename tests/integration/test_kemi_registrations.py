@@ -37,11 +37,11 @@ async def rings(kamailio: RunningKamailio, phone: Endpoint) -> None:
         await world.refused(invite)
 
 
-async def written(folder: Path, count: int, within_s: float = PATIENT_S) -> None:
+async def written(file: Path, count: int, within_s: float = PATIENT_S) -> None:
     """Wait until the file holds that many registrations."""
     async with asyncio.timeout(within_s):
         while True:
-            with closing(sqlite3.connect(folder / "state" / FILE)) as database:
+            with closing(sqlite3.connect(file)) as database:
                 if database.execute("SELECT count(*) FROM location").fetchone() == (count,):
                     return
             await asyncio.sleep(0.1)
@@ -51,7 +51,7 @@ async def test_a_phone_is_still_registered_after_sigkill_and_after_a_restart(tmp
     async with Endpoint.at(*PHONE) as phone:
         async with kamailio_in(tmp_path) as kamailio:
             assert (await register(phone)).status == 200
-            await written(tmp_path, 1)
+            await written(tmp_path / "state" / FILE, 1)
             kamailio.process.kill()
         async with kamailio_in(tmp_path) as kamailio:
             await rings(kamailio, phone)
@@ -82,7 +82,7 @@ async def test_a_damaged_file_is_moved_aside(tmp_path: Path, content: bytes) -> 
         assert "phones must register again" in told[0]
         assert (tmp_path / "state" / f"{FILE}.bad").read_bytes() == content
         assert (await register(phone)).status == 200
-        await written(tmp_path, 1)
+        await written(tmp_path / "state" / FILE, 1)
         await rings(kamailio, phone)
 
 
@@ -92,7 +92,7 @@ async def test_a_file_of_another_program_is_moved_aside(tmp_path: Path) -> None:
         database.execute("CREATE TABLE location (id INTEGER)")
     async with kamailio_in(tmp_path) as kamailio:
         assert "no such table: version" in next(line for line in kamailio.log if FILE in line)
-    await written(tmp_path, 0)
+    await written(tmp_path / "state" / FILE, 0)
 
 
 async def test_a_folder_in_which_nothing_can_be_written(tmp_path: Path) -> None:

@@ -62,6 +62,19 @@ async def provisional_reply_received(stack: RunningStack, since: int, within_s: 
     await _until_empty(missing, within_s)
 
 
+async def replies_passed_on(stack: RunningStack, count: int = 0, since: int = 0) -> int:
+    """Wait until it has passed on that many replies more than `since`; how many since it was started."""
+
+    async def passed() -> int:
+        return int(re.findall(r"rpl_sent: (\d+)", await kamcmd(stack, "tm.stats"))[0])
+
+    async def missing() -> str:
+        return "" if await passed() >= since + count else f"fewer than {count} replies passed on"
+
+    await _until_empty(missing, PATIENT_S)
+    return await passed()
+
+
 async def carriers_known(stack: RunningStack, *alive: str, within_s: float = 30.0) -> None:
     """Wait until Kamailio considers exactly the carriers at these addresses alive.
 

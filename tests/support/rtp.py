@@ -338,6 +338,10 @@ class RtpEndpoint:
         """Seconds of sound received that contain this frequency."""
         return sum(len(sound) / rate for _, sound, rate in self.audio() if _has(frequency, sound, rate))
 
+    def payload_types_of(self, frequency: float) -> set[int]:
+        """In which codecs this frequency has come."""
+        return {packet.payload_type for packet, sound, rate in self.audio() if _has(frequency, sound, rate)}
+
     def heard_tones(self) -> list[HeardTone]:
         """Stretches of one pitch, in order; of a chord only the strongest tone."""
         tones: list[HeardTone] = []

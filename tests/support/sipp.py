@@ -244,6 +244,8 @@ def _parse_trace(data: bytes) -> list[SipMessage]:
     messages = []
     for entry in _ENTRY.finditer(data):
         text = data[entry.end() : entry.end() + int(entry["size"])]
+        if len(text) < int(entry["size"]):
+            break  # SIPp is still writing it
         at = datetime.strptime(entry["time"].decode(), "%Y-%m-%d %H:%M:%S.%f").timestamp()
         messages.append(SipMessage(at, entry["way"] == b"sent", text.decode("utf-8", "replace")))
     return messages
