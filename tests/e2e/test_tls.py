@@ -14,7 +14,8 @@ from tests.support.baresip import SPEAKS_HZ, Baresip
 from tests.support.certificates import Authority
 from tests.support.leftovers import assert_idle
 from tests.support.phone import Phone
-from tests.support.stack import Net, RunningStack
+from tests.support.stack import Net, RunningStack, until
+from tests.support.timing import PATIENT_S
 from tests.support.webapp import FakeWebApp
 
 TLS_PORT = BASE_PORT + 63
@@ -64,7 +65,7 @@ async def test_it_hangs_up(softphone: Baresip) -> None:
     await softphone.connected()
     await softphone.hears_tone(MENU_HZ)
     await softphone.hangs_up()
-    assert softphone.answers("BYE") == [200]
+    await until(lambda: softphone.answers("BYE") == [200], PATIENT_S, "the answer to its BYE")
 
 
 async def test_it_is_rung_and_talks(

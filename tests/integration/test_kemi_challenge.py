@@ -110,6 +110,8 @@ async def test_one_branch_is_asked_while_another_rings(world: World) -> None:
     again = await invited(carrier)
     assert is_right(again, "Proxy-Authorization", "n1")
     assert not rung.get("Proxy-Authorization")
+    ring(carrier, again)
+    await world.sidecar.receive(180)  # so Kamailio has it, and may cancel
     pick_up(phone, rung)
     told = await world.sidecar.receive(200)
     theirs = Dialog.of_caller(world.sidecar, invite, told)
@@ -207,6 +209,8 @@ async def test_caller_who_has_gone_makes_us_give_no_password(world: World) -> No
     invite = world.invite("+7495")
     carrier = world.gateways[0]
     first = await invited(carrier)
+    ring(carrier, first)
+    await world.sidecar.receive(180)
     world.sidecar.send(sip.cancel_of(invite))
     cancel = await carrier.receive("CANCEL")
     carrier.send(sip.reply(cancel, "200 OK"))

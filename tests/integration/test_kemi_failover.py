@@ -175,6 +175,15 @@ async def test_cancel_before_any_answer(caller: Endpoint, sidecars: list[Endpoin
     await other.expect_silence(0.4)
 
 
+async def cancelled(sidecar: Endpoint, got: Message) -> Message:
+    """The CANCEL. Kamailio's workers may see it before our 100, so that is sent again, as a sidecar does."""
+    while True:
+        try:
+            return await sidecar.receive_only("CANCEL", timeout_s=1)
+        except TimeoutError:
+            sidecar.send(sip.reply(got, "100 Trying"))
+
+
 @pytest.mark.parametrize("provisional", ["100 Trying", "180 Ringing"])
 async def test_cancel_after_a_provisional_reply(caller: Endpoint, sidecars: list[Endpoint], provisional: str) -> None:
     first, other = sidecars
@@ -183,7 +192,7 @@ async def test_cancel_after_a_provisional_reply(caller: Endpoint, sidecars: list
     if provisional.startswith("180"):
         await caller.receive(180)
     caller.send(sip.cancel_of(invite))
-    cancel = await first.receive_only("CANCEL")
+    cancel = await cancelled(first, got)
     assert cancel.get("Via") == got.get("Via")
     assert not cancel.private()
     first.send(sip.reply(cancel, "200 OK", tag="t"))
