@@ -19,6 +19,7 @@ from callinteractive.keys import SIGNATURES, derive
 from callinteractive.model import IvrFile, Site
 from sidecar import log, sip, systemd
 from sidecar.admission import Admission, Unacknowledged
+from sidecar.call import saved
 from sidecar.call.adopted import AdoptedCall, end_remains
 from sidecar.call.call import Call, NewCall, Resumption
 from sidecar.call.saved import OverCallError, UnreadableCallError
@@ -72,7 +73,7 @@ def run(
     gc.freeze()
     gc.set_threshold(10_000, 10, 10)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        keeper = make_keeper(site, index, site_dir, state_file)
+        keeper = make_keeper(site, index, site_dir, state_file, saved.READ)
         runner.run(Sidecar(site, ivr_file, index, key, keeper, drain_s).serve(sounds))
     return 0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Sequence
 from pathlib import Path
 
 import structlog
@@ -19,10 +20,10 @@ from sidecar.state.storing import StoringKeeper
 LOG = structlog.get_logger()
 
 
-def make_keeper(site: Site, index: int, site_dir: Path, file: Path | None) -> Keeper:
-    """`file`: that of `state: embedded`; None where there is no place for one."""
-    sidecar = site.sidecars[index]
-    owner = Owner(f"{site.node}-{index}", sidecar.pool or "", secrets.token_hex(8))
+def make_keeper(site: Site, index: int, site_dir: Path, file: Path | None, reads: Sequence[int]) -> Keeper:
+    """`file`: that of `state: embedded`; None where there is no place for one. `reads`: versions of calls' data."""
+    pool = site.sidecars[index].pool or ""
+    owner = Owner(f"{site.node}-{index}", pool, secrets.token_hex(8), max(reads), min(reads))
     if site.state.kind == "none":
         return Keeper()
     if site.state.kind == "valkey":

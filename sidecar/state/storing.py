@@ -31,9 +31,12 @@ MOST_TAKEN = 20
 RETIRE_S = 2 * RENEW_S
 """In this time every sidecar has written once, and has learned what the others have written."""
 SETTLE_S = 2.0
-"""After a start, and after the store has been away, the others get this time to renew their leases."""
+"""After a start, and after the store has been away, the others get this time to renew their leases. If it fails again
+within that time, it has not been well."""
 CONFIRM_S = 0.2
 """So long another one must be seen dead."""
+SLOW_S = 0.5
+"""An answer that takes so long may have kept the others waiting too."""
 LATE_S = 2.0
 """A question that is not answered for so long is told to the operator."""
 OPEN_S = 1.0
@@ -89,6 +92,9 @@ class StoringKeeper(Keeper):
         self._asking: asyncio.Task[None] | None = None
         self._asked_at = -math.inf
         self._settled_at = now() + SETTLE_S
+        """From then on the others count as dead if they have not renewed their leases."""
+        self._must_probe = False
+        """The store has failed: before it gets anything, it must answer."""
         self._timer: asyncio.TimerHandle | None = None
 
     @property
@@ -162,12 +168,12 @@ class StoringKeeper(Keeper):
         """Write what is left, within a second. False where that failed."""
         deadline = self._now() + OPEN_S
         while self._pending.due is not None or self._asking is not None:
-            if self._now() > deadline or self._is_over or self.is_failing:
+            if self._now() > deadline or self._is_over or self._must_probe:
                 return False
             self._pending.hurry()
             self._ask_by(self._now())
             await asyncio.sleep(BETWEEN_S / 2)
-        return not self.is_failing
+        return not self._must_probe
 
     # When the store is asked. One question at a time.
 
@@ -184,7 +190,7 @@ class StoringKeeper(Keeper):
     def _next(self) -> None:
         """The question before this one is answered: when is the next one due?"""
         times = [self._asked_at + RENEW_S]
-        if not self.is_failing and (due := self._pending.due) is not None:
+        if not self._must_probe and (due := self._pending.due) is not None:
             times.append(due)
         if self._suspects and self.adopts:
             times.append(min(self._suspects.values()) + CONFIRM_S)
@@ -207,7 +213,7 @@ class StoringKeeper(Keeper):
             if not self._has_begun:
                 await self._begin()
                 self._adopt("the process before")
-            if not self.is_failing:  # otherwise it has to answer first
+            if not self._must_probe:
                 batch = self._pending.batch()
             self._on_answer(await self._store.write(replace(batch, told=self._told, retires=not self.adopts)))
             self.figures.written += len(batch.puts)
@@ -235,9 +241,11 @@ class StoringKeeper(Keeper):
 
     def _on_answer(self, answer: Answer) -> None:
         now = self._now()
-        if self.is_failing and now - self._asked_at < LATE_S:
-            self.is_failing = False
+        self._must_probe = False
+        if now - self._asked_at > SLOW_S:
             self._settled_at = now + SETTLE_S
+        if self.is_failing and now >= self._settled_at:
+            self.is_failing = False
             LOG.info("calls are kept again", store=self._where)
         if self._epoch not in (None, answer.epoch):
             LOG.warning("the store is empty: all calls are written anew", store=self._where, calls=len(self._pending))
@@ -309,6 +317,8 @@ class StoringKeeper(Keeper):
         if self._has_started and self.gate.is_shut():
             return  # it was us who slept
         self.figures.failed += 1
+        self._must_probe = True
+        self._settled_at = self._now() + SETTLE_S
         if not self.is_failing:
             self.is_failing = True
             text = "calls are not kept: they go on, but if this sidecar dies now, they are lost"

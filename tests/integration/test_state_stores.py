@@ -16,7 +16,7 @@ from sidecar.state.store import LEASE_S, Batch, Owner, Store, SupersededError
 from sidecar.state.valkey import ValkeyStore
 from tests.support.redis import running_redis
 
-REDIS = ("127.0.0.1", 6390)
+REDIS = ("127.0.0.1", 0)
 PASSWORD = "hush"
 Make = Callable[..., Store]
 
