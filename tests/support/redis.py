@@ -154,7 +154,7 @@ async def running_cluster(folder: Path) -> AsyncIterator[str]:
             for name in "abc"
         ]
         bounds = [SLOTS * i // len(nodes) for i in range(len(nodes) + 1)]
-        for node, first, after in zip(nodes, bounds, bounds[1:], strict=True):
+        for node, first, after in zip(nodes, bounds[:-1], bounds[1:], strict=True):
             node.ask(f"CLUSTER ADDSLOTSRANGE {first} {after - 1}", 0)
             node.ask(f"CLUSTER MEET {host} {nodes[0].address[1]}", 0)
         for node in nodes:

@@ -1,0 +1,156 @@
+"""`state: valkey://…` with servers that die, hang, are full, lose everything or are replaced by others."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from tests.support.keeper_process import KeeperProcess, keeper_process
+from tests.support.redis import RunningRedis, running_cluster, running_redis, running_sentinels
+
+CALLS = 100
+
+
+@pytest_asyncio.fixture
+async def redis(tmp_path: Path) -> AsyncIterator[RunningRedis]:
+    async with running_redis(tmp_path, ("127.0.0.1", 0), "hush") as running:
+        yield running
+
+
+@pytest_asyncio.fixture
+async def both(redis: RunningRedis) -> AsyncIterator[tuple[KeeperProcess, KeeperProcess]]:
+    async with keeper_process(redis.url, 0, CALLS) as first, keeper_process(redis.url, 1, CALLS) as second:
+        await first.saved()
+        await second.saved()
+        yield first, second
+
+
+def calls_in(redis: RunningRedis) -> int:
+    return sum(int(redis.ask(f"HLEN ci:{{7}}:calls:7-{index}").removeprefix(b":")) for index in range(2))
+
+
+async def told_once(both: tuple[KeeperProcess, KeeperProcess], reason: str) -> None:
+    for sidecar in both:
+        await sidecar.until(lambda sidecar=sidecar: sidecar.problems)  # type: ignore[misc]
+        (first, *others) = [event for event in sidecar.events if event["event"] == "log"]
+        assert not others
+        assert reason in first["reason"]
+        assert "hush" not in str(first)
+
+
+async def test_a_server_that_is_killed_and_comes_back(redis: RunningRedis, both: tuple[KeeperProcess, KeeperProcess]):
+    await redis.kill()
+    await told_once(both, "onnect")
+    for sidecar in both:
+        await sidecar.ticks(10)
+    await redis.start()
+    for sidecar in both:
+        await sidecar.saved()
+        assert len(sidecar.problems) == 2
+        assert not sidecar.adopted
+        assert not sidecar.surrendered
+    assert calls_in(redis) == 2 * CALLS
+
+
+async def test_a_server_that_comes_back_empty(redis: RunningRedis, both: tuple[KeeperProcess, KeeperProcess]):
+    redis.ask("FLUSHALL")
+    for sidecar in both:
+        await sidecar.until(lambda sidecar=sidecar: sidecar.problems)  # type: ignore[misc]
+        await sidecar.saved()
+        assert not sidecar.surrendered
+    assert calls_in(redis) == 2 * CALLS
+
+
+async def test_a_server_that_hangs(redis: RunningRedis, both: tuple[KeeperProcess, KeeperProcess]):
+    redis.signal(signal.SIGSTOP)
+    await told_once(both, "no answer within 1 s")
+    for sidecar in both:
+        before = len([event for event in sidecar.events if event["event"] == "tick"])
+        await asyncio.sleep(2)
+        # It is as lively as ever.
+        assert len([event for event in sidecar.events if event["event"] == "tick"]) - before >= 5
+    redis.signal(signal.SIGCONT)
+    for sidecar in both:
+        await sidecar.saved()
+        assert not sidecar.adopted
+        assert not sidecar.surrendered
+    assert calls_in(redis) == 2 * CALLS
+
+
+async def test_a_full_server(redis: RunningRedis, both: tuple[KeeperProcess, KeeperProcess]):
+    redis.ask("CONFIG SET maxmemory 1mb")
+    await told_once(both, "maxmemory")
+    redis.ask("CONFIG SET maxmemory 0")
+    for sidecar in both:
+        await sidecar.saved()
+        assert len(sidecar.problems) == 2
+    assert calls_in(redis) == 2 * CALLS
+
+
+async def test_a_server_that_forgets_our_scripts(redis: RunningRedis, both: tuple[KeeperProcess, KeeperProcess]):
+    redis.ask("SCRIPT FLUSH")
+    for sidecar in both:
+        await sidecar.ticks(3)
+        await sidecar.saved()
+        assert not sidecar.problems
+
+
+@pytest.mark.parametrize("url", ["redis://:wrong@{}:{}", "redis://{}:{}", "rediss://:hush@{}:{}"])
+async def test_a_server_that_refuses_us(redis: RunningRedis, url: str):
+    async with keeper_process(url.format(*redis.address), 0, 1) as sidecar:
+        await sidecar.until(lambda: sidecar.problems)
+        await sidecar.ticks(5)
+        assert len(sidecar.problems) == 1
+        assert sidecar.events[-1]["calls"] == 1
+
+
+async def test_a_server_that_is_none():
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        del reader
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+    async with await asyncio.start_server(talk, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        async with keeper_process(f"redis://127.0.0.1:{port}", 0, 1) as sidecar:
+            await sidecar.until(lambda: sidecar.problems)
+            await sidecar.ticks(5)
+            assert len(sidecar.problems) == 1
+
+
+async def test_sentinels_that_name_another_master(tmp_path: Path):
+    async with (
+        running_sentinels(tmp_path) as fleet,
+        keeper_process(fleet.url, 0, CALLS) as first,
+        keeper_process(fleet.url, 1, CALLS) as second,
+    ):
+        await first.saved()
+        await second.saved()
+        await fleet.until_replicated()
+        await fleet.master.kill()
+        for sidecar in (first, second):
+            await sidecar.until(lambda sidecar=sidecar: sidecar.problems)  # type: ignore[misc]
+            await sidecar.saved()
+            assert not sidecar.surrendered
+            assert not sidecar.adopted
+        assert calls_in(fleet.replica) == 2 * CALLS
+        await first.kill()
+        await second.until(lambda: len(second.adopted) == CALLS)
+
+
+async def test_a_cluster(tmp_path: Path):
+    async with (
+        running_cluster(tmp_path) as url,
+        keeper_process(url, 0, CALLS) as first,
+        keeper_process(url, 1, CALLS) as second,
+    ):
+        await first.saved()
+        await second.saved()
+        await asyncio.sleep(2.5)
+        await first.kill()
+        await second.until(lambda: len(second.adopted) == CALLS)
+        assert not second.problems or all("taken over" in text for text in second.problems)
