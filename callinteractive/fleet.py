@@ -225,7 +225,7 @@ class RtpEngine:
     ng: Address = field(default=Address("127.0.0.1", 22222))
     interfaces: tuple[Interface, ...] = (Interface("127.0.0.1"),)
     port_min: int = 30000
-    port_max: int = 34999
+    port_max: int = 39999
     http_port: int | None = None
     timeout_s: int = 3600
     threads: int | None = None

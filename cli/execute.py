@@ -59,7 +59,7 @@ def run(
     if edge:
         spec = kamailio_spec(site, site_path, ivr_path, run_dir, state_dir_of(site_path, state_dir), edge)
     else:
-        spec = rtpengine_spec(site, run_dir, engine)
+        spec = rtpengine_spec(site, run_dir, engine, state_dir_of(site_path, state_dir))
     try:
         env = spec.prepared(partial(click.echo, err=True))
     except StackError as error:
@@ -69,7 +69,7 @@ def run(
         _watch_beside(os.getpid(), spec.ready)
     os.chdir(spec.cwd or run_dir)
     try:
-        os.execve(spec.argv[0], spec.argv, env)
+        os.execve(spec.argv[0], spec.command(), env)
     except OSError as error:
         click.echo(f"{spec.argv[0]}: {error.strerror}", err=True)
     return 1

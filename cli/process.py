@@ -59,6 +59,7 @@ class ProcessSpec:
         ready: one probe of at most a second that tells whether it serves; raises nothing.
         pass_fds: descriptors it inherits under the same numbers.
         cwd: its working directory; None is the supervisor's.
+        more_argv: further arguments, asked for before each start.
         prepare: what to do before each start. It returns more of the environment, and is given what takes lines for the
             operator.
     """
@@ -69,7 +70,12 @@ class ProcessSpec:
     ready: Callable[[], Awaitable[bool]]
     pass_fds: tuple[int, ...] = ()
     cwd: Path | None = None
+    more_argv: Callable[[], tuple[str, ...]] = tuple
     prepare: Callable[[Callable[[str], None]], Mapping[str, str]] | None = None
+
+    def command(self) -> tuple[str, ...]:
+        """The program and its arguments, for one start."""
+        return (*self.argv, *self.more_argv())
 
     def prepared(self, tell: Callable[[str], None]) -> dict[str, str]:
         """Its environment after `prepare`. Raises nothing that `prepare` does not raise."""
@@ -103,7 +109,7 @@ class Process:
         output, writing = await _Output.open()
         try:
             child = await asyncio.create_subprocess_exec(
-                *(locate("setpriv"), "--pdeathsig", "TERM", "--", program, *spec.argv[1:]),
+                *(locate("setpriv"), "--pdeathsig", "TERM", "--", program, *spec.command()[1:]),
                 env=env,
                 cwd=spec.cwd,
                 pass_fds=spec.pass_fds,

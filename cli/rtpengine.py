@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 from callinteractive.model import RtpEngine, Site
+from cli import media_ports
 from cli.process import ProcessSpec
 from cli.programs import locate
 from sidecar.media.rtpengine import NgClient, NgTimeouts
@@ -18,10 +20,12 @@ CORE_LOG_LEVEL = 3
 PROBE = NgTimeouts(retransmit_s=0.1, total_s=0.5)
 
 
-def rtpengine_spec(site: Site, run_dir: Path, engine: RtpEngine | None = None) -> ProcessSpec:
+def rtpengine_spec(
+    site: Site, run_dir: Path, engine: RtpEngine | None = None, state_dir: Path | None = None
+) -> ProcessSpec:
     """The process of an RTPengine; None is the first. In user space it needs no root.
 
-    `run_dir` becomes its working directory.
+    `run_dir` becomes its working directory. `state_dir` remembers its ports, by default `run_dir`.
     """
     engine = engine or site.rtpengines[0]
     return ProcessSpec(
@@ -34,7 +38,6 @@ def rtpengine_spec(site: Site, run_dir: Path, engine: RtpEngine | None = None) -
             f"--listen-ng={engine.ng}",
             *([] if engine.http_port is None else [f"--listen-http={engine.ng._replace(port=engine.http_port)}"]),
             *(f"--listen-tcp-ng={engine.ng}", "--dtmf-log-ng-tcp"),  # digits, to whoever connects
-            *(f"--port-min={engine.port_min}", f"--port-max={engine.port_max}"),
             "--delete-delay=0",  # ports are free again at once, not after 30 s
             f"--timeout={engine.timeout_s}",  # for a caller who sends nothing, even while a sound plays to it
             f"--num-threads={engine.threads or _threads()}",
@@ -42,7 +45,21 @@ def rtpengine_spec(site: Site, run_dir: Path, engine: RtpEngine | None = None) -
         env={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"},
         ready=partial(answers_ping, engine.ng.host, engine.ng.port),
         cwd=run_dir.resolve(),
+        more_argv=partial(_ports, engine, _memory(state_dir, run_dir)),
     )
+
+
+def _memory(state_dir: Path | None, run_dir: Path) -> Path:
+    with suppress(OSError):
+        if state_dir is not None:
+            state_dir.mkdir(parents=True, exist_ok=True)
+            return state_dir.resolve()
+    return run_dir.resolve()
+
+
+def _ports(engine: RtpEngine, folder: Path) -> tuple[str, ...]:
+    ports = media_ports.of_next_start(engine, folder)
+    return f"--port-min={ports.first}", f"--port-max={ports.last}"
 
 
 def _threads() -> int:

@@ -66,7 +66,9 @@ class Stack:
         problems += certificate_problems(parts.edges, self._site_path)
         if problems:
             raise StackError("\n".join(problems))
-        await self._start_all(rtpengine_spec(site, self._run_dir, engine) for engine in parts.rtpengines)
+        await self._start_all(
+            rtpengine_spec(site, self._run_dir, engine, self._state_dir) for engine in parts.rtpengines
+        )
         if parts.rtpengines and not parts.sidecars:
             await self._convert_sounds()
         await self._start_all(

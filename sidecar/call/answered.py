@@ -34,6 +34,8 @@ from sidecar.media.errors import MediaError, MediaUnavailable, UnusableSdp
 _What = TypeVar("_What")
 PLAYOUT_MARGIN_S = 0.04
 """A sound counts as heard this long after its duration: RTPengine sends packets of 20 ms, the caller buffers some."""
+DOUBT_S = 0.2
+"""How often it is asked whether RTPengine is back, before a sound or the time to dial is over."""
 NORMAL_CLEARING = 200
 """The cause in BYE's Reason when the script hangs up (RFC 3326)."""
 
@@ -322,6 +324,9 @@ class AnsweredCall:
     async def _on_due(self, due: tuple[Command, Event]) -> Event | None:
         command, event = due
         if command is not self._command:
+            return None
+        if self._media.is_in_doubt and isinstance(command, Play | Collect):
+            self._end_after(DOUBT_S, event)  # it begins again soon
             return None
         now, ends_at = asyncio.get_running_loop().time(), self._media.sound_ends_at
         if isinstance(event, Played) and ends_at is not None and ends_at > now:

@@ -47,6 +47,12 @@ class SurvivingMedia(Exchanges):
         """Whether the call can be made anew: the caller has said where it is."""
         return not self._over and self._caller.audio is not None
 
+    @property
+    def is_in_doubt(self) -> bool:
+        """Whether its RTPengine may have lost it: nothing is heard, and no digit comes."""
+        engine = self._ng.engine
+        return engine is not None and engine.lost_at is not None
+
     def begin_elsewhere(self) -> bool:
         """See `moving.Movable`."""
         engine = self._ng.engine

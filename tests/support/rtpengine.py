@@ -46,7 +46,7 @@ class RunningRtpEngine:
         """Start it and return when it answers."""
         spec = self._spec
         with self._log.open("ab") as log:
-            argv = ("setpriv", "--pdeathsig", "TERM", "--", *spec.argv)
+            argv = ("setpriv", "--pdeathsig", "TERM", "--", *spec.command())
             self._process = await asyncio.create_subprocess_exec(
                 *argv, stdout=log, stderr=log, env={**os.environ, **spec.env}, cwd=spec.cwd
             )

@@ -111,7 +111,7 @@ class Net:
             ng_port=self.base_port + 50,
             metrics_port=self.base_port + 90,
             rtp_first=self.base_port + 200,
-            rtp_last=self.base_port + 899,
+            rtp_last=self.base_port + 1599,
             sidecars=sidecars,
         )
 

@@ -69,6 +69,7 @@ class Recorder:
 class FakeMedia(Recorder):
     media_id = "1-0-fake"
     sound_ends_at: float | None = None
+    is_in_doubt = False
 
     def __init__(self, log: list[str], results: dict[str, Any]) -> None:
         super().__init__(CallMedia, log, "media", results)
