@@ -230,9 +230,7 @@ class Engines:
         their place only a living one will do. `families` are those that its interfaces must have.
         """
         left = [
-            engine
-            for engine in self._engines
-            if engine.is_clean and engine not in but and families <= engine.families
+            engine for engine in self._engines if engine.is_clean and engine not in but and families <= engine.families
         ]
         rank = min((engine.rank for engine in left), default=_DEAD)
         if not left or (but and rank == _DEAD):

@@ -115,7 +115,7 @@ async def test_a_sidecar_purges_what_its_predecessor_left(studio: Studio) -> Non
 
 async def test_the_list_that_a_purge_asks_for_fits_a_datagram(tmp_path: Path) -> None:
     """More calls than fit into RTPengine's reply: the purge still gets an answer and deletes what it names."""
-    wide = replace(ENGINE, port_min=30000, port_max=35999)
+    wide = replace(ENGINE, port_min=30000, port_max=41999)
     async with RunningRtpEngine(wide, tmp_path):
         ng = NgClient(*wide.ng)
         await ng.open()

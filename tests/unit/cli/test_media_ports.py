@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,7 @@ def test_halves_share_no_port_and_both_begin_with_one_for_rtp(first: int, last: 
 def test_a_start_has_the_half_that_the_one_before_had_not(tmp_path: Path) -> None:
     starts = [of_next_start(RtpEngine(), tmp_path) for _ in range(5)]
     assert set(starts) == set(halves(RtpEngine()))
-    assert all(one != other for one, other in zip(starts, starts[1:], strict=False))
+    assert all(one != other for one, other in pairwise(starts))
 
 
 def test_each_rtpengine_has_a_turn_of_its_own(tmp_path: Path) -> None:
