@@ -18,6 +18,11 @@ async def answers_options(peer: Address) -> bool:
     return status is not None and (200 <= status < 300 or status == DRAINS)
 
 
+async def hears_options(peer: Address) -> bool:
+    """Whether the element at `peer` answers an OPTIONS at all within half a second: it lives. Raises nothing."""
+    return await ask_options(peer, 0.5) is not None
+
+
 async def ask_options(peer: Address, within_s: float) -> int | None:
     """The status with which the element at `peer` answers an OPTIONS; None where it does not answer in time.
 

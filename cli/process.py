@@ -62,6 +62,8 @@ class ProcessSpec:
         more_argv: further arguments, asked for before each start.
         prepare: what to do before each start. It returns more of the environment, and is given what takes lines for the
             operator.
+        alive: as `ready`, whether it answers at all; None: `ready` itself. What stays silent is ended (`cli.watchdog`).
+        asleep_s: how long it may be silent while it does nothing at all.
     """
 
     name: str
@@ -72,6 +74,8 @@ class ProcessSpec:
     cwd: Path | None = None
     more_argv: Callable[[], tuple[str, ...]] = tuple
     prepare: Callable[[Callable[[str], None]], Mapping[str, str]] | None = None
+    alive: Callable[[], Awaitable[bool]] | None = None
+    asleep_s: float = 5.0
 
     def command(self) -> tuple[str, ...]:
         """The program and its arguments, for one start."""

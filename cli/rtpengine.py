@@ -17,6 +17,8 @@ LOG_LEVEL = 4
 """Warnings and worse (syslog's numbers): at 5 it writes a line for every call, from 6 on several for every command."""
 CORE_LOG_LEVEL = 3
 """Errors: 10.5 warns twice a transfer that it does not know the flag `directional`, which 12.4 and later need."""
+ASLEEP_S = 2.0
+"""How long it may do nothing at all: its calls go on at the new one, so a short silence is worth it."""
 PROBE = NgTimeouts(retransmit_s=0.1, total_s=0.5)
 
 
@@ -44,6 +46,7 @@ def rtpengine_spec(
         ),
         env={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"},
         ready=partial(answers_ping, engine.ng.host, engine.ng.port),
+        asleep_s=ASLEEP_S,
         cwd=run_dir.resolve(),
         more_argv=partial(_ports, engine, _memory(state_dir, run_dir)),
     )

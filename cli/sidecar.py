@@ -12,7 +12,7 @@ from callinteractive.keys import VARIABLE
 from callinteractive.model import Site
 from cli.key import shared_key
 from cli.partlog import LogFormat
-from cli.probe import answers_options
+from cli.probe import answers_options, hears_options
 from cli.process import ProcessSpec
 
 DRAIN_S = 30
@@ -35,4 +35,5 @@ def sidecar_spec(
             "PYTHONUNBUFFERED": "1",
         },
         ready=partial(answers_options, site.sidecars[index].address),
+        alive=partial(hears_options, site.sidecars[index].address),
     )

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from callinteractive.model import Edge, Site
-from cli import ports, tls, versions
+from cli import ports, tls, versions, watchdog
 from cli.drain import Countdown, refuse_calls
 from cli.kamailio import certificate_problems, kamailio_spec, tls_files
 from cli.partlog import OWN_NAME, PartLog
@@ -151,7 +151,7 @@ class Stack:
         backoff_s = FIRST_BACKOFF_S
         while True:
             started = time.monotonic()
-            status = await process.wait()
+            status = await self._until_end(process)
             if self._is_draining and process in self._sidecars.values():
                 return
             if time.monotonic() - started > STABLE_AFTER_S:
@@ -160,6 +160,21 @@ class Stack:
             await asyncio.sleep(backoff_s)
             backoff_s = min(2 * backoff_s, LONGEST_BACKOFF_S)
             process = await self._restart(spec)
+
+    async def _until_end(self, process: Process) -> int:
+        """Wait until it ends, and end it if it hangs."""
+        spec = process.spec
+        watching = asyncio.create_task(watchdog.watch(process.pid, spec.alive or spec.ready, spec.asleep_s))
+        ending = asyncio.create_task(process.wait())
+        try:
+            await asyncio.wait({watching, ending}, return_when=asyncio.FIRST_COMPLETED)
+            if not ending.done():
+                self._log(OWN_NAME, f"{spec.name} {watching.result()}: killed")
+                process.kill()
+            return await ending
+        finally:
+            watching.cancel()
+            ending.cancel()
 
     async def _restart(self, spec: ProcessSpec) -> Process:
         """Start it anew; one that doesn't get ready is stopped, and counts as ended."""

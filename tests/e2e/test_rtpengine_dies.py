@@ -12,6 +12,7 @@ import pytest_asyncio
 
 from tests.e2e.conftest import BASE_PORT, LOG, NET, PRIVATE, _ivr_yaml, _worker
 from tests.e2e.ivr import MENU, MENU_HZ, SCRIPTED_GET, TRANSFER
+from tests.e2e.test_stack import descendants
 from tests.e2e.transfers import FIRST, CalledPhones, both_hear, transfer
 from tests.support.leftovers import assert_idle
 from tests.support.phone import Phone
@@ -22,6 +23,7 @@ from tests.support.webapp import FakeWebApp, Reply, actions
 
 RINGBACK_HZ = 425
 EARLY_HZ = 1100
+LAST = ("Via", "From", "To", "Call-ID", "CSeq")
 SILENT_S = 3.0
 """How long a call may be without sound on a busy test machine. docs/reliability.md has what was measured."""
 
@@ -150,3 +152,63 @@ async def test_ringing(stack: RunningStack, web: FakeWebApp, caller: str, early:
         await both_hear(phone.sound, callee.sound)
         await callee.hangs_up()
         await phone.hung_up()
+
+
+async def test_a_hung_one_is_started_again_and_its_calls_go_on(
+    stack: RunningStack, web: FakeWebApp, caller: str
+) -> None:
+    web.on(caller, transfer(FIRST))
+    async with CalledPhones(stack).first() as callee, a_call(stack, TRANSFER, caller) as phone:
+        await phone.answered()
+        await callee.rings()
+        await callee.picks_up()
+        await both_hear(phone.sound, callee.sound)
+        starts, began = stack.starts("rtpengine"), asyncio.get_running_loop().time()
+        os.kill(stack.pid("rtpengine"), signal.SIGSTOP)
+        await asyncio.gather(
+            follows(phone.sipp, phone.sound, within_s=8), follows(callee.sipp, callee.sound, nth=2, within_s=8)
+        )
+        print("hung: told after", round(asyncio.get_running_loop().time() - began, 2))
+        assert stack.starts("rtpengine") == starts + 1
+        await both_hear(phone.sound, callee.sound)
+        await phone.hang_up()
+        await callee.hung_up()
+
+
+@pytest.mark.parametrize("part", ["sidecar-1", "kamailio"])
+async def test_other_parts_that_hang_are_started_again(stack: RunningStack, part: str) -> None:
+    starts = stack.starts(part)
+    pids = descendants(stack.pid(part))
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    await until(lambda: stack.starts(part) > starts, 20, f"{part} to be started again")
+    killed = [entry["event"] for entry in stack.entries(part="callinteractive") if ": killed" in entry["event"]]
+    assert any(event.startswith(part) and event.endswith("and does nothing: killed") for event in killed)
+
+
+async def test_a_short_hang_ends_nothing(stack: RunningStack) -> None:
+    parts = ("sidecar-0", "sidecar-1", "kamailio")
+    starts = [stack.starts(part) for part in parts]
+    pids = [pid for part in parts for pid in descendants(stack.pid(part))]
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    await asyncio.sleep(3)  # the fault itself
+    for pid in pids:
+        os.kill(pid, signal.SIGCONT)
+    await asyncio.sleep(3)  # as long as a wrong verdict could take
+    assert [stack.starts(part) for part in parts] == starts
+
+
+async def test_who_refuses_to_move_is_hung_up_with_the_other_side(
+    stack: RunningStack, web: FakeWebApp, caller: str
+) -> None:
+    web.on(caller, transfer(FIRST))
+    accepts = "SIP/2.0 200 OK" + "".join(f"\n      [last_{name}:]" for name in LAST) + "\n      Contact"
+    refuses = {accepts: accepts.replace("200 OK", "488 Not Acceptable Here")}
+    async with CalledPhones(stack).first(replace=refuses) as callee, a_call(stack, TRANSFER, caller) as phone:
+        await phone.answered()
+        await callee.rings()
+        await callee.picks_up()
+        await both_hear(phone.sound, callee.sound)
+        kill(stack)
+        await asyncio.gather(phone.hung_up(within_s=6), callee.hung_up(within_s=6))
