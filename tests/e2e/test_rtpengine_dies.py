@@ -154,6 +154,21 @@ async def test_ringing(stack: RunningStack, web: FakeWebApp, caller: str, early:
         await phone.hung_up()
 
 
+async def test_who_refuses_to_move_is_hung_up_with_the_other_side(
+    stack: RunningStack, web: FakeWebApp, caller: str
+) -> None:
+    web.on(caller, transfer(FIRST))
+    accepts = "SIP/2.0 200 OK" + "".join(f"\n      [last_{name}:]" for name in LAST) + "\n      Contact"
+    refuses = {accepts: accepts.replace("200 OK", "488 Not Acceptable Here")}
+    async with CalledPhones(stack).first(replace=refuses) as callee, a_call(stack, TRANSFER, caller) as phone:
+        await phone.answered()
+        await callee.rings()
+        await callee.picks_up()
+        await both_hear(phone.sound, callee.sound)
+        kill(stack)
+        await asyncio.gather(phone.hung_up(within_s=6), callee.hung_up(within_s=6))
+
+
 async def test_a_hung_one_is_started_again_and_its_calls_go_on(
     stack: RunningStack, web: FakeWebApp, caller: str
 ) -> None:
@@ -197,18 +212,3 @@ async def test_a_short_hang_ends_nothing(stack: RunningStack) -> None:
         os.kill(pid, signal.SIGCONT)
     await asyncio.sleep(3)  # as long as a wrong verdict could take
     assert [stack.starts(part) for part in parts] == starts
-
-
-async def test_who_refuses_to_move_is_hung_up_with_the_other_side(
-    stack: RunningStack, web: FakeWebApp, caller: str
-) -> None:
-    web.on(caller, transfer(FIRST))
-    accepts = "SIP/2.0 200 OK" + "".join(f"\n      [last_{name}:]" for name in LAST) + "\n      Contact"
-    refuses = {accepts: accepts.replace("200 OK", "488 Not Acceptable Here")}
-    async with CalledPhones(stack).first(replace=refuses) as callee, a_call(stack, TRANSFER, caller) as phone:
-        await phone.answered()
-        await callee.rings()
-        await callee.picks_up()
-        await both_hear(phone.sound, callee.sound)
-        kill(stack)
-        await asyncio.gather(phone.hung_up(within_s=6), callee.hung_up(within_s=6))
