@@ -125,7 +125,7 @@ class Callee:
     def _try_next(self, ways: tuple[Address, ...]) -> None:
         """Send the INVITE by the first of `ways`. If that edge is silent, send it by the next (RFC 3263 4.3)."""
         way, self._other_ways = ways[0], ways[1:]
-        self._leg = leg = self._send(f"sip:transfer@{way}")
+        self._leg = leg = self._send(f"sip:transfer@{way}", gives_way=bool(self._other_ways))
         if self._other_ways:
             asyncio.get_running_loop().call_later(EDGE_SILENT_S, self._on_silence, leg)
 

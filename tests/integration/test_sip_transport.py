@@ -43,7 +43,7 @@ def test_nobody_listens_there_is_known_at_once(run: Callable[[Body], None]) -> N
     async def body(transport: Transport) -> None:
         for _ in range(3):
             inbox = Inbox()
-            transport.agent.invite(f"sip:x@{PEER}", SDP, inbox.listen)
+            transport.agent.invite(f"sip:x@{PEER}", SDP, inbox.listen, gives_way=True)
             rejected = await inbox.next()
             assert isinstance(rejected, Rejected)
             assert rejected.status == 503
@@ -60,7 +60,7 @@ def test_an_error_of_one_peer_costs_another_nothing(run: Callable[[Body], None])
             peer.setblocking(False)
             peer.bind(PEER)
             dead, alive = Inbox(), Inbox()
-            transport.agent.invite(f"sip:x@{HOST}.6:20091", SDP, dead.listen)
+            transport.agent.invite(f"sip:x@{HOST}.6:20091", SDP, dead.listen, gives_way=True)
             transport.agent.invite(f"sip:x@{PEER}", SDP, alive.listen)
             invite = (await asyncio.wait_for(loop.sock_recv(peer, 65535), PATIENT_S)).decode()
             names = ("Via", "From", "To", "Call-ID", "CSeq")

@@ -77,7 +77,7 @@ async def test_two_callees_answer_at_once_and_the_loser_gets_ack_and_bye(transpo
 async def test_nobody_listens_there(transport: Transport) -> None:
     """ICMP on the real socket: the call fails at once rather than after 64*T1."""
     inbox = Inbox()
-    transport.agent.invite(f"sip:nobody@{SIPP}", SDP, inbox.listen)
+    transport.agent.invite(f"sip:nobody@{SIPP}", SDP, inbox.listen, gives_way=True)
     rejected = await inbox.next()
     assert isinstance(rejected, Rejected)
     assert (rejected.status, rejected.response.local) == (503, True)

@@ -23,7 +23,10 @@ from sidecar.sip.transaction.timers import Timer
 
 @dataclass(frozen=True, slots=True)
 class OutgoingInvite:
-    """The parts of an INVITE. from_, to: name-addr values, from_ with its tag. destination: its first hop."""
+    """The parts of an INVITE. from_, to: name-addr values, from_ with its tag. destination: its first hop.
+
+    gives_way: it fails at once where nobody listens there.
+    """
 
     uri: str
     from_: str
@@ -34,6 +37,7 @@ class OutgoingInvite:
     route: str | None
     destination: Address
     max_forwards: int
+    gives_way: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """As data for JSON."""
@@ -210,7 +214,11 @@ class UacLeg(Leg):
         core = self.core
         self._limit = core.timers.start(core.config.timer_c_s, self._rang_too_long)
         self._transaction = core.transactions.send_invite(
-            self._request, self._invite.destination, self._on_response, self._forget_forks
+            self._request,
+            self._invite.destination,
+            self._on_response,
+            self._forget_forks,
+            gives_way=self._invite.gives_way,
         )
 
     def _on_response(self, response: Response) -> None:

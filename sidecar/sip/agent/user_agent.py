@@ -112,12 +112,15 @@ class UserAgent:
         headers: Headers = (),
         route: str | None = None,
         max_forwards: int = 70,
+        gives_way: bool = False,
     ) -> UacLeg:
         """Call uri with an offer.
 
         from_, to: whole name-addr values without tag, e.g. '"Name" <sip:7812@host>'; default: our own address, uri.
         route: the proxy's URI, e.g. "sip:127.0.0.1:5060;lr"; without it the INVITE goes to uri's own host.
         max_forwards: for a B2BUA one less than the incoming call's; below 0 the leg is rejected with 483.
+        gives_way: somebody else can be asked, so it is rejected with 503 at once when nobody listens at its first hop.
+        Else it is sent again, as long as nothing comes.
         Raises MalformedError for an unusable uri, route, from_ or to, ValueError for CR or LF in any of them.
         """
         local = self._core.local
@@ -139,6 +142,7 @@ class UserAgent:
             route,
             destination,
             max_forwards,
+            gives_way,
         )
         leg = UacLeg(self._core, invite, listener)
         leg.start()
@@ -173,7 +177,7 @@ class UserAgent:
             log.exception("failed on a message from %s", source)
 
     def unreachable(self, destination: Address) -> None:
-        """ICMP says that nobody listens there: client transactions to it that have no response yet fail with 503."""
+        """ICMP says that nobody listens there: an INVITE to it that gives way and has no response yet fails with 503."""
         self._core.transactions.unreachable(destination)
 
     def next_timer(self) -> float | None:

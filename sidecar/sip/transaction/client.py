@@ -20,9 +20,11 @@ class ClientTransaction(Transaction):
     """`start` sends the request. on_response is called with every response that the transaction user must see, and with
     one of our own when none comes: 408 on timeout, 503 on a transport error (8.1.3.1). on_end: it has terminated.
     request: kept until the final response. sent_by: the address in its Via, which responses must name (18.1.2).
+    gives_way: a transport error ends it. All others go on: whoever listens nowhere now is mostly being started again,
+    and until timer B or F what was lost is sent again (17.1.1.2, 17.1.2.2).
     """
 
-    __slots__ = ("on_end", "on_response", "request", "sent_by")
+    __slots__ = ("gives_way", "on_end", "on_response", "request", "sent_by")
 
     def __init__(
         self,
@@ -39,6 +41,7 @@ class ClientTransaction(Transaction):
         self.sent_by = request.via.sent_by
         self.on_response = on_response
         self.on_end = on_end
+        self.gives_way = False
         self.sent = request.serialise()
 
     def start(self) -> None:
@@ -208,13 +211,11 @@ INVITE_CLIENT: Table = {
 NON_INVITE_CLIENT: Table = {
     (_S.TRYING, _I.E): (_S.TRYING, _retransmit),
     (_S.TRYING, _I.F): (_S.TERMINATED, _time_out),
-    (_S.TRYING, _I.TRANSPORT_ERROR): (_S.TERMINATED, _break),
     (_S.TRYING, _I.PROVISIONAL): (_S.PROCEEDING, _pass_up),
     (_S.TRYING, _I.SUCCESS): (_S.COMPLETED, _completed),
     (_S.TRYING, _I.FAILURE): (_S.COMPLETED, _completed),
     (_S.PROCEEDING, _I.E): (_S.PROCEEDING, _retransmit),
     (_S.PROCEEDING, _I.F): (_S.TERMINATED, _time_out),
-    (_S.PROCEEDING, _I.TRANSPORT_ERROR): (_S.TERMINATED, _break),
     (_S.PROCEEDING, _I.PROVISIONAL): (_S.PROCEEDING, _pass_up),
     (_S.PROCEEDING, _I.SUCCESS): (_S.COMPLETED, _completed),
     (_S.PROCEEDING, _I.FAILURE): (_S.COMPLETED, _completed),

@@ -43,8 +43,11 @@ class TransactionLayer(LayerState):
         destination: Address,
         on_response: Callable[[Response], None],
         on_end: Callable[[], None] | None = None,
+        *,
+        gives_way: bool = False,
     ) -> InviteClient:
         transaction = InviteClient(self, request, destination, on_response, on_end)
+        transaction.gives_way = gives_way
         transaction.start()
         return transaction
 
@@ -60,9 +63,10 @@ class TransactionLayer(LayerState):
                 transaction.abandon()
 
     def unreachable(self, destination: Address) -> None:
-        """Nobody listens there (ICMP): a transaction that waits for a first response from there fails (18.4)."""
+        """Nobody listens there (ICMP): an INVITE that gives way and has no response yet fails (18.4)."""
         for transaction in [found for found in self.clients.values() if found.destination == destination]:
-            transaction.step(Input.TRANSPORT_ERROR)
+            if isinstance(transaction, ClientTransaction) and transaction.gives_way:
+                transaction.step(Input.TRANSPORT_ERROR)
 
 
 def server_key(request: Request, method: str) -> Hashable:

@@ -124,7 +124,7 @@ contexts:
         self.unacknowledged = Unacknowledged(2)
         self.fetched: asyncio.Queue[Any] = asyncio.Queue()
         self.b_leg = FakeLeg(sip.UacLeg, self.log, "b", {})
-        self.invites: list[dict[str, str | None]] = []
+        self.invites: list[dict[str, Any]] = []
         self.media = FakeMedia(self.log, results)
         self.edges = Edges([Edge(host, (Listen("udp", host, 5060),)) for host in EDGES], "127.9.0.9")
         self.edges.knows(Address(EDGES[0], 5060))
@@ -177,10 +177,18 @@ contexts:
             raise
 
     def _invite(
-        self, uri: str, *, sdp: bytes, listener: Any, from_: str | None, headers: Any, max_forwards: int
+        self,
+        uri: str,
+        *,
+        sdp: bytes,
+        listener: Any,
+        from_: str | None,
+        headers: Any,
+        max_forwards: int,
+        gives_way: bool,
     ) -> FakeLeg:
         assert sdp
-        self.invites.append({"From": from_, "to": uri, **dict(headers)})
+        self.invites.append({"From": from_, "to": uri, "gives_way": gives_way, **dict(headers)})
         self.b_leg = FakeLeg(sip.UacLeg, self.log, "b", {})
         self.b_leg.listener = listener
         self.log.append(f"invite(max_forwards {max_forwards})")

@@ -174,6 +174,7 @@ async def test_another_edge_gets_the_invite(make, monkeypatch, gone):
         first.listener(sip.Rejected(503, "Service Unavailable", local(503)))
     await h.until("invite(max_forwards 69)", 2)
     assert ends(h) == [f"{EDGES[0]}:5060", f"{EDGES[1]}:5060"]
+    assert [invite["gives_way"] for invite in h.invites] == [True, False]  # nobody else is left
     assert h.invites[0]["X-CI-Transfer"] == h.invites[1]["X-CI-Transfer"]
     if gone == "silent":
         await h.until("b.cancel")  # should it answer after all

@@ -198,7 +198,7 @@ def test_17_1_1_3_timer_d_every_repeated_refusal_gets_the_same_ack() -> None:
 def test_8_1_3_1_icmp_fails_the_invite_with_503_at_once() -> None:
     world = World()
     callee = Callee(world)
-    callee.call()
+    callee.call(gives_way=True)
     world.agent.unreachable(PROXY)
     (event,) = callee.events
     assert isinstance(event, Rejected)
@@ -209,11 +209,23 @@ def test_8_1_3_1_icmp_fails_the_invite_with_503_at_once() -> None:
 def test_icmp_from_elsewhere_and_after_a_reply_changes_nothing() -> None:
     world = World()
     callee = Callee(world)
-    callee.call()
+    callee.call(gives_way=True)
     world.agent.unreachable(PROXY._replace(port=9))
     callee.reply(180, "a")
     world.agent.unreachable(PROXY)
     assert [type(event).__name__ for event in callee.events] == ["Progressed"]
+
+
+def test_icmp_is_a_lost_packet_where_nobody_else_can_be_asked() -> None:
+    """A proxy that is started again is away for a moment."""
+    world = World()
+    callee = Callee(world)
+    callee.call()
+    world.agent.unreachable(PROXY)
+    assert callee.events == []
+    world.advance(0.5)
+    assert world.sent[-1].data == callee.invite.data
+    assert len(world.sent) == 2
 
 
 # Non-INVITE client, 17.1.2
