@@ -16,6 +16,8 @@ SIGNATURES = b"private"
 """The signature of private headers (`callinteractive.signature`)."""
 PREPARED = b"files"
 """The signature of both configuration files, read (`callinteractive.prepared`)."""
+VIEWS = b"views"
+"""Encrypts whom each side of a call sees calling (`kemi.seal`)."""
 
 EDGES = b"edges"
 """The signature of what an edge asks another one for (`kemi.edges`)."""

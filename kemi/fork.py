@@ -154,9 +154,9 @@ class Forks:
 
         `tells`: what X-CI-Answered names with its 200, if anything.
         """
-        plan = BranchPlan(None, spec.headers, "", spec.is_spiral, spec.is_anchored, tells=tells)
+        shown = transaction.presented
+        plan = BranchPlan(shown, spec.headers, "", spec.is_spiral, spec.is_anchored, tells=tells)
         transaction.plans[spec.uri] = plan
-        transaction.differs_in_from = False
         transaction.is_anchored = False
         _ring([spec.uri], timeout_s + MARGIN_S, early_media=True)
 
@@ -177,10 +177,13 @@ class Forks:
             ksr.log_notice(f"transfer of call {plan.label} at {uri}: left out: the caller offers none of its codecs")
             ksr.drop()
             return
-        if plan.from_:
+        lines = plan.lines
+        if plan.from_ and plan.is_spiral:
+            lines += identity.line_of(plan.from_)
+        elif plan.from_:
             ksr.replace_from(plan.from_)
-        if plan.lines:
-            ksr.append_headers(plan.lines)
+        if lines:
+            ksr.append_headers(lines)
         if plan.shift:
             cseq.shift(plan.shift)
         if plan.via:
@@ -190,7 +193,7 @@ class Forks:
         if plan.trunk:
             self._limits.begin_out(plan.trunk, index)
         if not plan.is_spiral:
-            self._record_route.on_branch(media, plan.shift)
+            self._record_route.on_branch(media, plan.shift, plan.from_)
 
     def on_reply(self) -> None:
         """Reply route: who rings, and what the caller may hear of it (A12)."""
@@ -198,6 +201,7 @@ class Forks:
         if status > 100:
             index = ksr.branch_index()
             branch = transaction.branches.get(index)
+            identity.on_reply()
             nat.mark_reply(is_alias=branch is not None and _is_behind_nat(branch.uri))
             if branch and branch.shift:
                 cseq.shift(-branch.shift)
@@ -231,8 +235,6 @@ class Forks:
                 ksr.append_headers(f"{who.NAME}: {who}\r\n")
             self._limits.answer_out(plan.trunk, index)
             self._limits.end_losers(index)
-            if plan.from_ and transaction.differs_in_from:
-                ksr.keep_replaced_from(plan.from_)
         if not transaction.is_anchored:
             return
         if not transaction.is_answered:
@@ -354,13 +356,9 @@ def _plan_branches(targets: Sequence[Target], options: ForkOptions) -> None:
         for target in targets
         for spec in target
     }
-    froms = {view.from_ for view in views.values()}
-    own = transaction.own_from
-    if froms != {None} and not own:
-        ksr.keep_dialog()
-        own = ksr.from_address()  # if one branch's From is replaced, all are: the dialog's memory is for all branches
-        transaction.own_from = own
-    transaction.differs_in_from = len(froms) > 1
+    shown = transaction.presented
+    if shown or any(view.from_ for view in views.values()):
+        transaction.own_from = ksr.header("From")
     for target in targets:
         uris = [spec.uri for spec in target]
         for spec, next_uri in zip(target, [*uris[1:], ""], strict=True):
@@ -368,7 +366,7 @@ def _plan_branches(targets: Sequence[Target], options: ForkOptions) -> None:
             lines = spec.headers + view.lines
             label = f"{options.call_id}: {spec.number}" if spec.number else ""
             transaction.plans[spec.uri] = BranchPlan(
-                view.from_ or own,
+                view.from_ or shown,
                 lines,
                 next_uri,
                 spec.is_spiral,

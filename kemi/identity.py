@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection
 from dataclasses import dataclass
 
@@ -9,8 +10,11 @@ from callinteractive.identity import Identity
 from callinteractive.model import IdentityHeader
 from kemi import ksr
 from kemi.ksr import From, Route
+from kemi.seal import Views
 from kemi.transaction import transaction
 
+_SHOWN = "X-CI-From"
+"""Only in an INVITE that we send to ourselves."""
 _CLAIMS = ("P-Asserted-Identity", "P-Preferred-Identity", "Remote-Party-ID", "Privacy")
 ANONYMOUS = From('"Anonymous"', "sip:anonymous@anonymous.invalid")
 
@@ -48,17 +52,46 @@ def remove_claims() -> None:
         ksr.remove_header(name)
 
 
-def keep_callee_s_view() -> None:
-    """In-dialog: if a callee sends the request, its reply must have the To that the callee wrote.
+def line_of(shown: From) -> str:
+    """The header line of an INVITE that spirals: when it passes us again, `shown` counts as its From."""
+    return f"{_SHOWN}: {json.dumps(shown)}\r\n"
 
-    uac puts the sender's own From into a callee's To, and leaves it in the reply.
-    """
-    if ksr.is_kept_dialog():  # only dialogs whose From was replaced are kept
-        transaction.callee_to = ksr.header("To")
+
+def take_over() -> None:
+    """An INVITE that spirals: keep the From that counts, before its private headers are removed."""
+    if text := ksr.header(_SHOWN):
+        transaction.presented = From(*json.loads(text))
+
+
+def from_shown() -> str:
+    """The From that counts of the INVITE at hand, as a header has it."""
+    shown = transaction.presented
+    return f"{shown.display_name} <{shown.uri}>" if shown else ksr.header("From")
+
+
+def on_reply() -> None:
+    """Reply route of an INVITE: its sender sees the From that it wrote."""
+    if own := transaction.own_from:
+        ksr.replace_header("From", own)
+
+
+def on_in_dialog_request(views: Views, *, is_from_caller: bool) -> None:
+    """Each side sees the caller as in the INVITE (RFC 3261 12.2.1.1); its own requests' replies, as it wrote it."""
+    is_ack = ksr.method() == "ACK"
+    if is_from_caller:
+        own, name = ksr.header("From"), "From"
+        ksr.replace_from(views.shown)
+    elif views.own.uri:
+        own, name = ksr.header("To"), "To"
+        ksr.replace_to(views.own)
+    else:
+        return
+    if not is_ack:
+        transaction.replaced = f"{name}\n{own}"
         ksr.arm_reply(Route.IN_DIALOG_REPLIED)
 
 
 def on_in_dialog_reply() -> None:
-    to = transaction.callee_to
-    if to and ksr.header("To") != to:
-        ksr.replace_header("To", to)
+    if replaced := transaction.replaced:
+        name, _, own = replaced.partition("\n")
+        ksr.replace_header(name, own)

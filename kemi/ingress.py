@@ -125,7 +125,6 @@ class Ingress:
             raise Refused(405, "Method Not Allowed", self._allow)
         if ksr.has_private_headers():
             ksr.remove_private_headers()
-        identity.keep_callee_s_view()
         if not ksr.follow_route():
             raise Refused(481, "Call/Transaction Does Not Exist")
         source = ksr.source()
@@ -134,6 +133,8 @@ class Ingress:
             nat.on_refreshing_request(is_alias=is_alias, is_trunk=self._places.is_trunk(source))
         self._check_target(mark, source)
         ksr.keep_connection()
+        if mark.views:
+            identity.on_in_dialog_request(mark.views, is_from_caller=mark.is_from_caller)
         if method == "BYE":
             self._limits.end(mark.caller_tag)
         if mark.media:
@@ -283,7 +284,8 @@ class Ingress:
         return EntryHeader(ivr.number, context, option)
 
     def _spiral(self) -> None:
-        """An INVITE that `Transfer` sent to ourselves. We are in its Record-Route already."""
+        """An INVITE that `Transfer` sent to ourselves."""
+        identity.take_over()
         if ksr.header(TransferHeader.NAME):
             anchoring = Anchoring.ALL if self._caller_anchors() else Anchoring.TARGETS
             self._transfer.start(anchoring, self._kind_of(Media()), for_caller=True)

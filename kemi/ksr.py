@@ -351,37 +351,30 @@ def from_address() -> From:
     return From(name, KSR.kx.get_furi() or "")
 
 
-def keep_dialog() -> None:
-    """Call this before `replace_from`: uac then keeps both Froms in Kamailio's memory of the dialog.
-
-    Its other way keeps them in Record-Route, where every peer can read the old one.
-    """
-    KSR.dialog.dlg_manage()
-
-
-def is_kept_dialog() -> bool:
-    """Whether the request is of a dialog of `keep_dialog`."""
-    return KSR.dialog.is_known_dlg() > 0
-
-
 def replace_from(shown: From) -> None:
-    """Show another caller; in a branch route only to that branch. The request's sender keeps seeing the old From.
+    """Show another caller; in a branch route only to that branch. The tag stays.
 
     The values must be clean: Kamailio checks nothing.
     """
     KSR.uac.uac_replace_from(*shown)
 
 
-def keep_replaced_from(shown: From) -> None:
-    """Several branches saw different callers, and one of them has answered: keep the From that it saw."""
-    KSR.pv.sets("$dlg_var(_uac_funew)", shown.uri)
-    KSR.pv.sets("$dlg_var(_uac_fdpnew)", shown.display_name)
+def replace_to(shown: From) -> None:
+    """As `replace_from`, in a request of the callee."""
+    KSR.uac.uac_replace_to(*shown)
 
 
 def turn_into_ringing() -> None:
     """In a reply route: make a 18x with SDP a plain 180."""
     remove_body()
     KSR.textopsx.change_reply_status(180, "Ringing")
+
+
+def turn_into_unavailable(retry_after_s: int) -> None:
+    """In the reply route: make a refusal a 503 that leads nowhere."""
+    KSR.textopsx.change_reply_status(503, "Service Unavailable")
+    KSR.hdr.remove("Contact")
+    append_headers(f"Retry-After: {retry_after_s}\r\n")
 
 
 def body_is_sdp() -> None:

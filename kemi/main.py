@@ -24,7 +24,7 @@ from callinteractive import prepared  # noqa: E402
 from callinteractive.config import is_ivr_file, without_pool  # noqa: E402
 from callinteractive.edge import own_edge  # noqa: E402
 from callinteractive.errors import ConfigError, Finding, HeaderError  # noqa: E402
-from callinteractive.keys import EDGES, PREPARED, ROUTES, SIGNATURES, derive, site_key  # noqa: E402
+from callinteractive.keys import EDGES, PREPARED, ROUTES, SIGNATURES, VIEWS, derive, site_key  # noqa: E402
 from callinteractive.model import Edge, IvrFile, Site  # noqa: E402
 from callinteractive.numbers import Directory  # noqa: E402
 from kemi import cseq, identity, ksr, nat  # noqa: E402
@@ -323,7 +323,7 @@ def compose(site: Site, ivr_file: IvrFile, key: bytes, edge: Edge | None = None)
     names = NameFile(site, Path(os.environ.get("CALLINTERACTIVE_RUN_DIR", ".")))
     tls_peers = TlsPeers(site)
     names.on_change += [directory.learn, places.learn, floods.learn, tls_peers.learn]
-    record_route = RecordRoute(derive(key, ROUTES), places)
+    record_route = RecordRoute(derive(key, ROUTES), derive(key, VIEWS), places)
     media = MediaAnchor(Engines(site.rtpengines), is_there=site.anchors_media)
     limits = Limits(site.trunks)
     edges, sockets = Edges(site, edge, derive(key, EDGES)), Sockets(edge)

@@ -2,9 +2,10 @@
 
 Its parameter signs the Call-ID, the caller's tag, when the dialog is over at the latest, and where the requests of
 each side may lead. Without it anybody could write a Route that makes us an open relay, or use the one of an old call to
-ring somebody else. If the dialog's media is anchored, the parameter also names the media's call in RTPengine. So
-Kamailio keeps nothing of a dialog, and the dialog outlives a restart. Neither side can change any of it. The other
-side's address is hashed: it must not be learned here.
+ring somebody else. If the dialog's media is anchored, the parameter also names the media's call in RTPengine. Another
+parameter, encrypted, says whom each side sees calling (`kemi.seal`). So Kamailio keeps nothing of a dialog, and the
+dialog outlives a restart. Neither side can change any of it. The other side's address is hashed: it must not be learned
+here.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from typing import NamedTuple
 
 from callinteractive.model import Address
 from kemi import ksr
+from kemi.ksr import From
 from kemi.places import SIDECAR, Places, host_of
+from kemi.seal import Seal, Views
 
 LONGEST_S = 86_400
 """No dialog lives longer."""
@@ -25,7 +28,8 @@ _HEX = r"[0-9a-f]"
 _WRITTEN = re.compile(
     rf";ci=({_HEX}{{8}}\.{_HEX}{{8}}\.((?:{_HEX}{{8}}){{1,3}})(?:\.s[1-9])?)\.({_HEX}{{16}})"
     rf"(?:\.([0-9a-z-]{{1,64}}))?(?![0-9a-z.-])"
-    rf"(?:;cx=({_HEX}{{8}})\.({_HEX}{{16}}))?",
+    rf"(?:;cx=({_HEX}{{8}})\.({_HEX}{{16}}))?"
+    r"(?:;cf=([0-9A-Za-z_-]{1,1024}))?",
     re.ASCII,
 )
 _MOST_TRIED = 4
@@ -39,6 +43,7 @@ class Mark(NamedTuple):
     `media` names its media in RTPengine, empty if it is not anchored. `is_from_caller`: the side that made the dialog
     sends it. `targets` are hashes of the places that it may lead to. `shift`: by how much the callee knows the caller's
     CSeq higher than the caller does (`kemi.cseq`). `caller_tag` is that side's tag, and `call_id` the dialog's.
+    `views`: whom both sides see calling; None if that is the same.
     """
 
     media: str
@@ -47,25 +52,33 @@ class Mark(NamedTuple):
     shift: int
     caller_tag: str
     call_id: str
+    views: Views | None = None
 
 
 class RecordRoute:
-    """Writes and reads our Record-Route."""
+    """Writes and reads our Record-Route. `views_key` encrypts whom each side sees calling."""
 
-    def __init__(self, key: bytes, places: Places) -> None:
+    def __init__(self, key: bytes, views_key: bytes, places: Places) -> None:
         self._places = places
+        self._seal = Seal(views_key)
         # A copy of a hash that has its key costs less than a new one.
         self._signing = hashlib.blake2s(key=key, digest_size=8)
         self._hashing = hashlib.blake2s(key=key, digest_size=_PLACE_DIGITS // 2, person=b"place")
 
-    def on_branch(self, media: str = "", shift: int = 0) -> None:
-        """Branch route, for a branch that does not spiral. `media` names its call in RTPengine, if any."""
+    def on_branch(self, media: str = "", shift: int = 0, shown: From | None = None) -> None:
+        """Branch route, for a branch that does not spiral. `media` names its call in RTPengine, if any.
+
+        `shown`: the From that it sees, if not the INVITE's own.
+        """
         caller_tag, call_id = ksr.from_tag(), ksr.call_id()
         until = f"{int(time.time()) + LONGEST_S:08x}"
         callee = self._hash(call_id, self._places.of(host_of(ksr.next_hop())).name)
         callers = "".join([self._hash(call_id, name) for name in self._places_of_caller()])
         said = f"{until}.{callee}.{callers}{f'.s{shift}' if shift else ''}"
-        ksr.record_route(f";ci={said}.{self._sign(call_id, caller_tag, said, media)}{media and '.' + media}")
+        more = media and f".{media}"
+        if shown:
+            more += f";cf={self._seal.close(_dialog(call_id, caller_tag), Views(ksr.from_address(), shown))}"
+        ksr.record_route(f";ci={said}.{self._sign(call_id, caller_tag, said, media)}{more}")
 
     def on_reply(self) -> None:
         """Reply route of a branch: a carrier's Contact, or a proxy of its, may be elsewhere than its INVITE went.
@@ -118,7 +131,7 @@ class RecordRoute:
         return self._hash(mark.call_id, self._places.of(address).name) in mark.targets
 
     def _mark(self, match: re.Match[str], call_id: str, caller_tag: str, *, is_from_caller: bool) -> Mark:
-        said, _, signature, media, added, its_signature = match.groups("")
+        said, _, signature, media, added, its_signature, sealed = match.groups("")
         _, callee, callers, *shift = said.split(".")
         if not is_from_caller:
             targets = tuple([callers[at : at + _PLACE_DIGITS] for at in range(0, len(callers), _PLACE_DIGITS)])
@@ -126,7 +139,8 @@ class RecordRoute:
             targets = (callee, added)
         else:
             targets = (callee,)
-        return Mark(media, is_from_caller, targets, int(shift[0][1:]) if shift else 0, caller_tag, call_id)
+        views = self._seal.open(_dialog(call_id, caller_tag), sealed) if sealed else None
+        return Mark(media, is_from_caller, targets, int(shift[0][1:]) if shift else 0, caller_tag, call_id, views)
 
     def _places_of_caller(self) -> list[str]:
         """Where the INVITE at hand came from, and its Contact, unless that is another party of ours."""
@@ -157,6 +171,10 @@ class RecordRoute:
         signing = self._signing.copy()
         signing.update(f"{call_id}\n{caller_tag}\n{said}\n{media}".encode("utf-8", "surrogateescape"))
         return signing.hexdigest()
+
+
+def _dialog(call_id: str, caller_tag: str) -> str:
+    return f"{call_id}\n{caller_tag}"
 
 
 def _host_in(address: str) -> Address:

@@ -16,9 +16,11 @@ from callinteractive.headers import (
     StateHeader,
     TransferHeader,
 )
+from callinteractive.limits import OVERLOAD_RETRY_S
 from kemi import fork, ksr
 from kemi.anchor import Anchoring, MediaAnchor
 from kemi.conversion import Kind, Sides
+from kemi.ksr import Match
 from kemi.outcome import outcome
 from kemi.refusal import Outcome, Refused
 from kemi.sidecars import Sidecars
@@ -75,9 +77,16 @@ class Redirects:
         self._sidecars.enter(user, entry, {call.NAME: facts})
 
     def read_reply(self) -> None:
-        """Kamailio's reply route of a reply with private headers, before these are removed: read those of a 302."""
+        """Kamailio's reply route of a reply with private headers, before these are removed: read those of a 302.
+
+        One that tm knows nothing of is for an INVITE from before Kamailio was started. Nobody can carry it out now, and
+        its caller, who has heard 100, would wait for long. So the caller is told to try again.
+        """
         self._read = None
         if ksr.status() == MOVED:
+            if ksr.match_transaction() is Match.NEW:
+                ksr.turn_into_unavailable(OVERLOAD_RETRY_S)
+                return
             headers = (TransferHeader, CallerHeader, StateHeader, EntryHeader)
             self._read = Redirection(*[ksr.header(header.NAME) for header in headers])
 

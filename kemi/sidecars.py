@@ -89,7 +89,7 @@ class Sidecars:
         _ask()
 
     def on_branch(self) -> str:
-        """Branch route: only the sidecar gets its header lines. It sees the From that the INVITE came with.
+        """Branch route: only the sidecar gets its header lines.
 
         Returns the name of the branch's media in RTPengine, empty where that is not anchored.
         """
@@ -101,8 +101,6 @@ class Sidecars:
             transaction.branches[index] = Branch("sidecar", media)
             if not media:
                 ksr.drop()
-        if own_from := transaction.own_from:
-            ksr.replace_from(own_from)
         ksr.append_headers(transaction.sidecar_headers)
         return media
 

@@ -236,10 +236,10 @@ class Transaction:
     """The media of at least one branch goes through RTPengine."""
     is_answered = _Flag()
     """A branch has answered. Only noted if some are anchored."""
-    differs_in_from = _Flag()
-    """Branches show different callers."""
-    own_from = _From()
-    """The INVITE's own From; set once another was shown to any branch."""
+    presented = _From()
+    """Whom an INVITE that spirals shows, if not its own From (`kemi.identity`)."""
+    own_from = _Text()
+    """The INVITE's own From, as it wrote it; set once another was shown to any branch."""
     ringing = _Numbers()
     """Indexes of the branches that ring."""
     is_busy = _Flag()
@@ -256,8 +256,8 @@ class Transaction:
     # --- A request inside a dialog
     cseq_shift = _Number()
     """By how much the callee knows the caller's CSeq higher than the caller does."""
-    callee_to = _Text()
-    """The To of a callee's request, as it wrote it (`kemi.identity`)."""
+    replaced = _Text()
+    """The name and value of the From or To that we have replaced (`kemi.identity`)."""
     goes_to_alias = _Flag()
     """The request went to the alias of its Request-URI (`kemi.nat`)."""
     exchange = _Record(Exchange)

@@ -19,6 +19,7 @@ from kemi.conversion import Kind
 from kemi.edges import Way
 from kemi.facts import new_call_id, parse_address
 from kemi.fork import MOST_BRANCHES, BranchSpec, ForkOptions, Forks, Target, converting
+from kemi.identity import from_shown
 from kemi.names import NameFile
 from kemi.refusal import Refused
 from kemi.trunks import Trunks, TrunksFull
@@ -117,7 +118,7 @@ class Transfer:
             self._forks.pass_on(self._spiral("transfer", (plan, call, caller), anchoring), timeout_s)
             return
         identity = Identity.of(caller.name, caller.number)
-        says = parse_address(ksr.header("From"))
+        says = parse_address(from_shown())
         if for_caller:
             keeps_from = (caller.name, caller.number) == (call.facts.caller_name, call.facts.caller_number)
         else:

@@ -26,16 +26,6 @@ async def kamcmd(stack: RunningStack, *command: str) -> str:
     return out.decode()
 
 
-async def assert_no_dialogs(stack: RunningStack, within_s: float = PATIENT_S) -> None:
-    """Wait until it holds no dialog."""
-
-    async def held() -> str:
-        counts = re.findall(r"\ball: (\d+)", await kamcmd(stack, "dlg.stats_active"))
-        return "" if counts == ["0"] else f"{counts} dialogs"
-
-    await _until_empty(held, within_s)
-
-
 async def assert_no_transactions(stack: RunningStack, within_s: float = PATIENT_S) -> None:
     """Wait until it holds no transaction except those of its own probes. tm keeps an ended one for 5 s."""
 

@@ -177,7 +177,7 @@ class UserAgent:
             log.exception("failed on a message from %s", source)
 
     def unreachable(self, destination: Address) -> None:
-        """ICMP says that nobody listens there: an INVITE to it that gives way and has no response yet fails with 503."""
+        """ICMP says that nobody listens there: an INVITE that gives way and has no response yet fails with 503."""
         self._core.transactions.unreachable(destination)
 
     def next_timer(self) -> float | None:

@@ -45,7 +45,7 @@ def media() -> MediaAnchor:
 
 @pytest.fixture
 def forks(media: MediaAnchor) -> Forks:
-    return Forks(media, RecordRoute(KEY, Places(load_site(SITE, "site.yaml"))), Challenges({}), Limits(), ALONE)
+    return Forks(media, RecordRoute(KEY, KEY, Places(load_site(SITE, "site.yaml"))), Challenges({}), Limits(), ALONE)
 
 
 def message(ksr: FakeKsr, method: str, body: str = SDP, status: int = 0, *, from_caller: bool = True) -> None:

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from callinteractive.identity import Identity
 from kemi import identity
 from kemi.identity import PresentedIdentity
+from kemi.ksr import From
+from kemi.seal import Views
 from tests.unit.kemi.fake_ksr import FakeKsr
 
 _NAME_ADDR = re.compile(r'(?:"(?:[^"\\\r\n]|\\[^\r\n])*" )?<sip:[^<>"\s]+@127\.0\.0\.1>')
@@ -61,18 +63,22 @@ def test_any_caller_makes_well_formed_lines(name: str, number: str) -> None:
         assert not end
 
 
-def test_reply_to_a_callee_keeps_the_to_that_it_wrote(ksr: FakeKsr) -> None:
-    ksr.headers.update({"To": '"Shown" <sip:1@h>;tag=1'})
-    identity.keep_callee_s_view()
+VIEWS = Views(From('"Own"', "sip:ivr@h"), From('"Shown"', "sip:1@h"))
+
+
+@pytest.mark.parametrize("is_from_caller", [True, False])
+def test_each_side_keeps_its_view_in_the_dialog(ksr: FakeKsr, is_from_caller: bool) -> None:
+    ksr.headers.update({"From": '"Own" <sip:ivr@h>;tag=1', "To": '"Shown" <sip:1@h>;tag=1'})
+    identity.on_in_dialog_request(VIEWS, is_from_caller=is_from_caller)
     assert ksr.called("tm.t_on_reply") == [("in_dialog_replied",)]
+    assert ksr.called("uac.uac_replace_from") == ([tuple(VIEWS.shown)] if is_from_caller else [])
+    assert ksr.called("uac.uac_replace_to") == ([] if is_from_caller else [tuple(VIEWS.own)])
     identity.on_in_dialog_reply()
-    assert not ksr.called("hdr.rmappend")
-    ksr.headers["To"] = '"Own" <sip:ivr@h>;tag=1'
-    identity.on_in_dialog_reply()
-    assert ksr.called("hdr.rmappend") == [("To", 'To: "Shown" <sip:1@h>;tag=1\r\n')]
+    name = "From" if is_from_caller else "To"
+    assert ksr.called("hdr.rmappend") == [(name, f"{name}: {ksr.headers[name]}\r\n")]
 
 
-def test_dialog_with_nothing_replaced_costs_nothing(ksr: FakeKsr) -> None:
-    ksr.results["dialog.is_known_dlg"] = -1
-    identity.keep_callee_s_view()
+def test_a_from_too_long_to_keep_is_not_put_back(ksr: FakeKsr) -> None:
+    identity.on_in_dialog_request(VIEWS._replace(own=From("", "")), is_from_caller=False)
+    assert not ksr.called("uac.uac_replace_to")
     assert not ksr.called("tm.t_on_reply")

@@ -32,7 +32,7 @@ extensions: [{number: "000*306", id: 134, contact: "sip:306@127.0.0.3:5090"}]
 
 @pytest.fixture
 def route() -> RecordRoute:
-    return RecordRoute(KEY, PLACES)
+    return RecordRoute(KEY, KEY, PLACES)
 
 
 def written(ksr: FakeKsr, route: RecordRoute, target: str = "sip:127.0.0.1:5070", media: str = "") -> str:
@@ -87,7 +87,7 @@ def test_neither_left_out_nor_exchanged(ksr: FakeKsr, route: RecordRoute, monkey
     tags(ksr, "2", "x")
     assert route.read(routes) is None
     tags(ksr, "1", "x")
-    assert RecordRoute(b"another key", PLACES).read(routes) is None
+    assert RecordRoute(b"another key", KEY, PLACES).read(routes) is None
     ksr.results["kx.get_callid"] = "another-call-id"
     assert route.read(routes) is None
     ksr.results["kx.get_callid"] = "some-call-id"

@@ -51,7 +51,7 @@ def fail(ksr: FakeKsr, redirects: Redirects, code: int, *headers: object, **resu
     """The sidecar answers with this status and these headers."""
     for header in headers:
         ksr.headers[type(header).NAME] = str(header)  # type: ignore[attr-defined]
-    ksr.results.update({"kx.get_status": code, "tm.t_get_status_code": code} | results)
+    ksr.results.update({"kx.get_status": code, "tm.t_get_status_code": code, "tm.t_check_trans": 1} | results)
     ksr.results["kx.get_msgbuf"] = "".join(f"{type(header).NAME}: {header}\r\n" for header in headers)  # type: ignore[attr-defined]
     if headers:
         redirects.read_reply()
@@ -145,6 +145,7 @@ def test_what_one_302_said_is_not_another_s(ksr: FakeKsr, redirects: Redirects) 
         ksr.headers[header.NAME] = str(header)
     ksr.results.update({"kx.get_status": 302, "kx.get_msgbuf": "SIP/2.0 302 Moved Temporarily"})
     redirects.read_reply()
+    assert ksr.called("textopsx.change_reply_status") == [(503, "Service Unavailable")]
     redirects.on_reply()
     assert transaction.transfer == ""
 

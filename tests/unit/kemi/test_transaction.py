@@ -54,6 +54,6 @@ def test_branch(ksr: FakeKsr, branch: Branch, index: int) -> None:
 
 @AGAIN
 @given(st.builds(Exchange, WORDS, st.booleans(), st.booleans()), FROMS, st.sets(st.integers(0, 29)))
-def test_other_records(ksr: FakeKsr, exchange: Exchange, own_from: From, ringing: set[int]) -> None:
-    transaction.exchange, transaction.own_from, transaction.ringing = exchange, own_from, ringing
-    assert (transaction.exchange, transaction.own_from, transaction.ringing) == (exchange, own_from, ringing)
+def test_other_records(ksr: FakeKsr, exchange: Exchange, presented: From, ringing: set[int]) -> None:
+    transaction.exchange, transaction.presented, transaction.ringing = exchange, presented, ringing
+    assert (transaction.exchange, transaction.presented, transaction.ringing) == (exchange, presented, ringing)

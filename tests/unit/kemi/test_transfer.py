@@ -47,7 +47,8 @@ CREDENTIALS = {"first": Credentials("we", "secret")}
 MEDIA = MediaAnchor(Engines([RtpEngine()]))
 ALONE = Edges(load_site(SITE, "site.yaml"), load_site(SITE, "site.yaml").edges[0], KEY)
 """The only edge."""
-FORKS = Forks(MEDIA, RecordRoute(KEY, Places(load_site(SITE, "site.yaml"))), Challenges(CREDENTIALS), Limits(), ALONE)
+ROUTES = RecordRoute(KEY, KEY, Places(load_site(SITE, "site.yaml")))
+FORKS = Forks(MEDIA, ROUTES, Challenges(CREDENTIALS), Limits(), ALONE)
 
 
 def start(

@@ -1,0 +1,121 @@
+"""Kamailio is killed and started again: what it has forgotten harms no call.
+
+Everything here is killed by SIGKILL, all of Kamailio's processes at once, and started again with the same key.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+
+from callinteractive.headers import CallerHeader, TransferHeader
+from tests.integration import kemi_support as sip
+from tests.integration.kemi_call import ENTRY, IVR, STATE, UNCHANGED, Call, consistent, redirect
+from tests.integration.kemi_support import Dialog, RunningKamailio
+from tests.integration.kemi_world import SITE, World, pick_up, ring, world_around
+
+KEY = "7" * 32
+
+
+class Edge:
+    """A Kamailio that can be killed."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._stack = AsyncExitStack()
+        self.running: RunningKamailio
+
+    async def start(self) -> None:
+        entered = sip.running_kamailio(self._folder, SITE, IVR, CALLINTERACTIVE_KEY=KEY)
+        self.running = await self._stack.enter_async_context(entered)
+
+    async def kill(self) -> None:
+        self.running.process.kill()
+        await self._stack.aclose()
+
+    async def killed_and_started(self) -> None:
+        await self.kill()
+        await self.start()
+
+
+@pytest.fixture
+async def edge(tmp_path: Path) -> AsyncIterator[Edge]:
+    made = Edge(tmp_path)
+    await made.start()
+    yield made
+    await made.kill()
+
+
+@pytest.fixture
+async def world(edge: Edge) -> AsyncIterator[World]:
+    async with world_around(edge.running) as made:
+        yield made
+
+
+async def test_a_sidecar_s_302_to_the_old_one_is_a_clean_503_for_the_caller(edge: Edge, world: World) -> None:
+    """Its plan is for Kamailio alone. Nobody is left to carry it out."""
+    call = Call(world)
+    sidecar, got = await call.dip()
+    await call.caller.receive(100)
+    await edge.killed_and_started()
+    redirect(sidecar, got, TransferHeader(("300",), 5), UNCHANGED, STATE, ENTRY)
+    refused = await call.heard(503)
+    assert refused.get("Retry-After")
+    assert not refused.get("Contact")
+    assert "300" not in bytes(refused).decode().replace(got.get("Call-ID"), "")
+    again = Call(world)  # the caller tries again
+    await again.plan("300")
+    await again.rung(world.phones[0])
+
+
+async def test_a_sidecar_s_answer_to_the_old_one_reaches_the_caller(edge: Edge, world: World) -> None:
+    call = Call(world)
+    sidecar, got = await call.dip()
+    await edge.killed_and_started()
+    sidecar.send(sip.reply(got, "200 OK", tag="t", Contact=f"<sip:s@{sidecar.host}:{sidecar.port}>", body=sip.SDP))
+    ours = Dialog.of_caller(call.caller, call.invite, await call.heard(200))
+    call.caller.send(ours.request("ACK"))
+    await sidecar.receive("ACK")
+
+
+@pytest.mark.parametrize("number", ["300", "+7495"])
+async def test_the_caller_stays_secret(edge: Edge, world: World, number: str) -> None:
+    """SetCaller (A5): no later request shows the callee who really calls, and each side keeps its view."""
+    own = {"From": '"Own Name" <sip:secret@own.host>;tag=own'}
+    invite = world.invite(number, caller=CallerHeader("Shown", "+7812"), headers=own)
+    phone, sidecar = world.phones[0] if number == "300" else world.gateways[0], world.sidecar
+    got = await phone.receive("INVITE")
+    ring(phone, got)
+    await sidecar.receive(180)
+    await edge.killed_and_started()
+    answer = pick_up(phone, got)
+    final = await sidecar.receive(200)
+    ours, theirs = Dialog.of_caller(sidecar, invite, final), Dialog.of_callee(phone, got, answer)
+    ours.local = invite.get("From")
+    await consistent(ours, theirs)
+    assert "secret" not in bytes(got).decode()
+
+
+async def test_the_caller_stays_secret_where_the_plan_was_a_302(edge: Edge, world: World) -> None:
+    call = Call(world)
+    await call.plan("300", caller=CallerHeader("Shown", "+7812"))
+    phone = world.phones[0]
+    got = await call.rung(phone)
+    assert got.get("From").startswith('"Shown" <sip:+7812@')
+    answer = pick_up(phone, got)
+    ours = Dialog.of_caller(call.caller, call.invite, await call.heard(200))
+    await edge.killed_and_started()
+    await consistent(ours, Dialog.of_callee(phone, got, answer))
+
+
+async def test_nobody_can_read_who_really_calls(world: World) -> None:
+    """The callee's own Route tells it nothing, and a Route without the parameter shows it nothing."""
+    own = {"From": '"Own Name" <sip:secret@own.host>;tag=own'}
+    world.invite("300", caller=CallerHeader("Shown", "+7812"), headers=own)
+    got = await world.phones[0].receive("INVITE")
+    [sealed] = re.findall(r";cf=([\w-]+)", got.get("Record-Route"))
+    assert len(sealed) > 40
