@@ -90,7 +90,7 @@ class StoringKeeper(Keeper):
         self._has_begun = self._has_started = False
         self._is_over = True
         self._asking: asyncio.Task[None] | None = None
-        self._asked_at = -math.inf
+        self._ask_at = self._asked_at = -math.inf
         self._settled_at = now() + SETTLE_S
         """From then on the others count as dead if they have not renewed their leases."""
         self._must_probe = False
@@ -182,9 +182,10 @@ class StoringKeeper(Keeper):
             return  # `_next` follows
         when = max(when, self._asked_at + BETWEEN_S)
         if self._timer is not None:
-            if self._timer.when() <= when:
+            if self._ask_at <= when:
                 return
             self._timer.cancel()
+        self._ask_at = when  # not the timer's `when()`: uvloop has none where the time is now
         self._timer = self._loop.call_at(when, self._ask)
 
     def _next(self) -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import structlog
+import uvloop
 
 from callinteractive.state import parse
 from sidecar.state.sqlite import SqliteStore
@@ -143,4 +144,4 @@ async def _main(where: str, index: int, calls: int, every_s: float) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(_main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])))
+    uvloop.run(_main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])))
