@@ -9,10 +9,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from sidecar.state.sqlite_file import CallFile, Cursor
-from sidecar.state.store import LEASE_S, MOVED_S, STALE_S, Answer, Batch, Begun, Owner, SupersededError
+from sidecar.state.store import LEASE_S, MOVED_S, STALE_S, Answer, Batch, Begun, News, Owner, SupersededError
 from sidecar.state.worker import Worker
 
 
@@ -30,7 +31,8 @@ class SqliteStore:
         return await self._worker.do(lambda: self._file.change(self._begin))
 
     async def write(self, batch: Batch) -> Answer:
-        return await self._worker.do(lambda: self._file.change(lambda cursor: self._write(cursor, batch)))
+        work = partial(self._write, batch)
+        return await self._worker.do(lambda: self._file.change(work, looks=batch.renews))
 
     async def take(self, dead: str, most: int) -> Mapping[str, str]:
         return await self._worker.do(lambda: self._file.change(lambda cursor: self._take(cursor, dead, most)))
@@ -55,23 +57,26 @@ class SqliteStore:
         away = cursor.execute("SELECT key FROM call WHERE key > ? AND key < ? AND owner <> ?", ours)
         return Begun(calls, frozenset(key for (key,) in away))
 
-    def _write(self, cursor: Cursor, batch: Batch) -> Answer:
+    def _write(self, batch: Batch, cursor: Cursor) -> Answer:
         me, now = self._owner, self._now()
-        self._check(cursor)
-        self._renew(cursor, now, retires=batch.retires)
+        renews = not self._is_known(cursor) or batch.renews
+        if renews:
+            self._renew(cursor, now, retires=batch.retires)
         if batch.told:
             cursor.executemany("DELETE FROM moved WHERE owner = ? AND key = ?", ((me.name, key) for key in batch.told))
         lost = frozenset(key for (key,) in cursor.execute("SELECT key FROM moved WHERE owner = ?", (me.name,)))
         if batch.drops:
-            cursor.executemany("DELETE FROM call WHERE key = ? AND owner = ?", ((key, me.name) for key in batch.drops))
-        puts = ((key, me.name, data) for key, data in batch.puts.items() if key not in lost)
-        cursor.executemany(
-            "INSERT INTO call (key, owner, data) VALUES (?, ?, ?) "
-            "ON CONFLICT (key) DO UPDATE SET owner = excluded.owner, data = excluded.data",
-            puts,
-        )
+            drops = ((me.name, key) for key in batch.drops)
+            cursor.executemany("DELETE FROM call WHERE owner = ? AND key = ?", drops)
+        puts = [(me.name, key, data) for key, data in batch.puts.items() if key not in lost]
+        if puts:
+            cursor.executemany(
+                "INSERT INTO call (owner, key, data) VALUES (?, ?, ?) "
+                "ON CONFLICT (owner, key) DO UPDATE SET data = excluded.data",
+                puts,
+            )
         ((epoch,),) = cursor.execute("SELECT epoch FROM about")
-        return Answer(epoch, lost, self._dead(cursor, now), self._others(cursor, now))
+        return Answer(epoch, lost, News(self._dead(cursor, now), self._others(cursor, now)) if renews else None)
 
     def _dead(self, cursor: Cursor, now: float) -> Collection[str]:
         """Those of our pool that have left calls which we can read. The others that have none are forgotten."""
@@ -98,12 +103,13 @@ class SqliteStore:
 
     def _take(self, cursor: Cursor, dead: str, most: int) -> Mapping[str, str]:
         me, now = self._owner, self._now()
-        self._check(cursor)
+        self._is_known(cursor)
         if not cursor.execute("SELECT 1 FROM owner WHERE name = ? AND until < ?", (dead, now)).fetchone():
             return {}
         calls = dict(cursor.execute("SELECT key, data FROM call WHERE owner = ? LIMIT ?", (dead, most)))
         keys = list(calls)
-        cursor.executemany("UPDATE call SET owner = ? WHERE key = ?", ((me.name, key) for key in keys))
+        moves = ((me.name, dead, key) for key in keys)
+        cursor.executemany("UPDATE call SET owner = ? WHERE owner = ? AND key = ?", moves)
         cursor.executemany(
             "INSERT OR REPLACE INTO moved (owner, key, until) VALUES (?, ?, ?)",
             ((dead, key, now + MOVED_S) for key in keys),
@@ -117,12 +123,13 @@ class SqliteStore:
             self._now() - 0.001, me.name, me.incarnation,
         ))  # fmt: skip
 
-    def _check(self, cursor: Cursor) -> None:
-        """Raises SupersededError."""
+    def _is_known(self, cursor: Cursor) -> bool:
+        """Whether our lease is there, run out or not. Raises SupersededError."""
         me = self._owner
         found = cursor.execute("SELECT incarnation FROM owner WHERE name = ?", (me.name,)).fetchone()
         if found and found[0] != me.incarnation:
             raise SupersededError
+        return bool(found)
 
     def _renew(self, cursor: Cursor, now: float, *, retires: bool = False) -> None:
         me = self._owner

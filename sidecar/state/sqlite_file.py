@@ -25,8 +25,7 @@ _SCHEMA = """
 CREATE TABLE about (epoch TEXT NOT NULL, boot TEXT NOT NULL);
 CREATE TABLE owner (name TEXT PRIMARY KEY, pool TEXT NOT NULL, incarnation TEXT NOT NULL, version INTEGER NOT NULL,
  until REAL NOT NULL, retires INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE call (key TEXT PRIMARY KEY, owner TEXT NOT NULL, data TEXT NOT NULL);
-CREATE INDEX call_owner ON call (owner);
+CREATE TABLE call (owner TEXT NOT NULL, key TEXT NOT NULL, data TEXT NOT NULL, PRIMARY KEY (owner, key));
 CREATE TABLE moved (owner TEXT NOT NULL, key TEXT NOT NULL, until REAL NOT NULL, PRIMARY KEY (owner, key))
  WITHOUT ROWID;
 """
@@ -41,8 +40,14 @@ class CallFile:
         self._connection: sqlite3.Connection | None = None
         self._inodes: tuple[int | None, int | None] = (None, None)
 
-    def change(self, work: Callable[[Cursor], _T]) -> _T:
-        """Do `work` in one transaction. Raises StoreError, and what it raises."""
+    def change(self, work: Callable[[Cursor], _T], *, looks: bool = True) -> _T:
+        """Do `work` in one transaction. Raises StoreError, and what it raises.
+
+        `looks`: first see that the file is still there. Whoever removes or replaces it does not tell SQLite, which goes
+        on writing into what is gone.
+        """
+        if looks and self._connection is not None and self._inodes != self._found():
+            self.close()
         try:
             try:
                 return self._try(work)
@@ -65,9 +70,6 @@ class CallFile:
             self._connection = None
 
     def _try(self, work: Callable[[Cursor], _T]) -> _T:
-        # Whoever removes or replaces the file does not tell SQLite, which would go on writing into what is gone.
-        if self._connection is not None and self._inodes != self._found():
-            self.close()
         if self._connection is None:
             self._connection = self._open()
             self._inodes = self._found()

@@ -59,27 +59,35 @@ class Begun:
 class Batch:
     """What is to be written. `told`: calls of which we know by now that they are lost.
 
-    `retires`: we take no calls of others any more, and are none of the `others` of an Answer.
+    `renews`: with our lease, and there is something to be told of the others. `retires`: we take no calls of others any
+    more, and are none of those that do.
     """
 
     puts: Mapping[str, str] = field(default_factory=dict)
     drops: Collection[str] = ()
     told: Collection[str] = ()
+    renews: bool = True
     retires: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What a write tells. `epoch` is another one where the store has lost everything.
+class News:
+    """`dead` are sidecars of our pool whose calls we may take; `others` is how many besides us live and take calls."""
 
-    `lost` are calls that were ours; `dead` are sidecars of our pool whose calls we may take; `others` is how many of
-    the pool live besides us and take calls.
+    dead: Collection[str] = ()
+    others: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a write tells. `epoch` is another one where the store has lost everything; `lost` are calls that were ours.
+
+    `news` comes with a renewed lease.
     """
 
     epoch: str
     lost: Collection[str] = ()
-    dead: Collection[str] = ()
-    others: int = 0
+    news: News | None = None
 
 
 class Store(Protocol):
@@ -92,7 +100,7 @@ class Store(Protocol):
         """Write our lease; what the process before us had is ours."""
 
     async def write(self, batch: Batch) -> Answer:
-        """Renew our lease and write."""
+        """Write, and renew our lease if that is asked for, or if the store has none of ours."""
 
     async def take(self, dead: str, most: int) -> Mapping[str, str]:
         """About `most` of its calls are ours from now on, unless it lives after all."""

@@ -90,7 +90,7 @@ class StoringKeeper(Keeper):
         self._has_begun = self._has_started = False
         self._is_over = True
         self._asking: asyncio.Task[None] | None = None
-        self._ask_at = self._asked_at = -math.inf
+        self._ask_at = self._asked_at = self._renewed_at = -math.inf
         self._settled_at = now() + SETTLE_S
         """From then on the others count as dead if they have not renewed their leases."""
         self._must_probe = False
@@ -190,7 +190,7 @@ class StoringKeeper(Keeper):
 
     def _next(self) -> None:
         """The question before this one is answered: when is the next one due?"""
-        times = [self._asked_at + RENEW_S]
+        times = [(self._asked_at if self._must_probe else self._renewed_at) + RENEW_S]
         if not self._must_probe and (due := self._pending.due) is not None:
             times.append(due)
         if self._suspects and self.adopts:
@@ -216,7 +216,9 @@ class StoringKeeper(Keeper):
                 self._adopt("the process before")
             if not self._must_probe:
                 batch = self._pending.batch()
-            self._on_answer(await self._store.write(replace(batch, told=self._told, retires=not self.adopts)))
+            renews = self._must_renew()
+            batch = replace(batch, told=self._told, renews=renews, retires=not self.adopts)
+            self._on_answer(await self._store.write(batch))
             self.figures.written += len(batch.puts)
             await self._take_over()
         except SupersededError:
@@ -231,6 +233,11 @@ class StoringKeeper(Keeper):
         finally:
             self._asking = None
             self._next()
+
+    def _must_renew(self) -> bool:
+        """Whether the lease is to be renewed with what is written now: not with everything, for that costs more."""
+        is_due = self._now() >= self._renewed_at + RENEW_S - BETWEEN_S
+        return is_due or bool(self._suspects) or self._must_probe or not self.adopts or self.gate.is_shut()
 
     async def _begin(self) -> Begun:
         begun = await self._store.begin()
@@ -252,14 +259,16 @@ class StoringKeeper(Keeper):
             LOG.warning("the store is empty: all calls are written anew", store=self._where, calls=len(self._pending))
             self._pending.again()
         self._epoch = answer.epoch
-        self._others = answer.others
         self._told = tuple(answer.lost)
         for key in answer.lost:
             self._taken.pop(key, None)
             if key in self._pending:
                 self._surrender(key)
-        self._suspects = {name: self._suspects.get(name, now) for name in answer.dead}
-        self._lease.renew(self._asked_at)
+        if answer.news is not None:
+            self._others = answer.news.others
+            self._suspects = {name: self._suspects.get(name, now) for name in answer.news.dead}
+            self._renewed_at = self._asked_at
+            self._lease.renew(self._asked_at)
 
     def _surrender(self, key: str) -> None:
         self._pending.lose(key)

@@ -19,7 +19,18 @@ from valkey.exceptions import NoScriptError, ValkeyError
 from callinteractive.secret import Secret, SecretError
 from callinteractive.state import State
 from sidecar.state import valkey_scripts as scripts
-from sidecar.state.store import LEASE_S, MOVED_S, STALE_S, Answer, Batch, Begun, Owner, StoreError, SupersededError
+from sidecar.state.store import (
+    LEASE_S,
+    MOVED_S,
+    STALE_S,
+    Answer,
+    Batch,
+    Begun,
+    News,
+    Owner,
+    StoreError,
+    SupersededError,
+)
 
 ANSWER_S = 1.0
 """For a connection and an answer. Then another connection is tried."""
@@ -48,12 +59,12 @@ class ValkeyStore:
     async def write(self, batch: Batch) -> Answer:
         me = self._owner
         counts = (len(batch.told), len(batch.drops), len(batch.puts))
-        epoch, lost, dead, others = await self._run(
+        epoch, lost, *news = await self._run(
             scripts.WRITE,
-            *(secrets.token_hex(8), me.oldest, me.version, *counts, int(batch.retires)),
+            *(secrets.token_hex(8), me.oldest, me.version, *counts, int(batch.renews), int(batch.retires)),
             *(*batch.told, *batch.drops, *_flat(batch.puts)),
         )
-        return Answer(epoch, frozenset(lost), dead, others)
+        return Answer(epoch, frozenset(lost), News(*news) if news else None)
 
     async def take(self, dead: str, most: int) -> Mapping[str, str]:
         return _pairs(await self._run(scripts.TAKE, dead, most))

@@ -61,12 +61,15 @@ return {redis.call('HGETALL', named('calls', me)), away}
 WRITE = (
     _COMMON
     + """
-if is_superseded() then return 'superseded' end
-renew()
-redis.call('SET', base .. 'epoch', ARGV[7], 'NX')
-local retires = ARGV[13] == '1'
-if retires then redis.call('ZADD', named('retired', pool), now + lease_ms, me) end
-local at = 14
+local known = redis.call('HGET', base .. 'owners', me)
+if known and known ~= mine then return 'superseded' end
+local renews, retires = not known or ARGV[13] == '1', ARGV[14] == '1'
+if renews then
+  renew()
+  redis.call('SET', base .. 'epoch', ARGV[7], 'NX')
+  if retires then redis.call('ZADD', named('retired', pool), now + lease_ms, me) end
+end
+local at = 15
 local function next_ones(count)
   local first = at
   at = at + count
@@ -82,6 +85,8 @@ first, last = next_ones(2 * tonumber(ARGV[12]))
 for i = first, last, 2 do
   if not is_lost[ARGV[i]] then redis.call('HSET', named('calls', me), ARGV[i], ARGV[i + 1]) end
 end
+local epoch = redis.call('GET', base .. 'epoch')
+if not renews then return {epoch, lost} end
 redis.call('PEXPIRE', named('calls', me), moved_ms)
 local dead = {}
 for _, owner in ipairs(redis.call('ZRANGEBYSCORE', named('lease', pool), '-inf', '(' .. now, 'LIMIT', 0, 20)) do
@@ -97,7 +102,7 @@ end
 local others = redis.call('ZCOUNT', named('lease', pool), now, '+inf')
 others = others - redis.call('ZCOUNT', named('retired', pool), now, '+inf')
 if not retires then others = others - 1 end
-return {redis.call('GET', base .. 'epoch'), lost, dead, others}
+return {epoch, lost, dead, others}
 """
 )
 

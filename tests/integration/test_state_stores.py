@@ -12,7 +12,7 @@ import pytest_asyncio
 from callinteractive.state import parse
 from sidecar.state import store as store_module
 from sidecar.state.sqlite import SqliteStore
-from sidecar.state.store import LEASE_S, Batch, Owner, Store, SupersededError
+from sidecar.state.store import LEASE_S, Batch, News, Owner, Store, SupersededError
 from sidecar.state.valkey import ValkeyStore
 from tests.support.redis import running_redis
 
@@ -45,12 +45,18 @@ async def make(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
             await store.close()
 
 
+async def news_of(store: Store, batch: Batch | None = None) -> News:
+    news = (await store.write(batch or Batch())).news
+    assert news is not None
+    return news
+
+
 async def dead(survivor: Store, within_s: float = 5) -> str:
     """The name of the one whose lease runs out first."""
     async with asyncio.timeout(within_s):
-        while not (answer := await survivor.write(Batch())).dead:
+        while not (news := await news_of(survivor)).dead:
             await asyncio.sleep(0.05)
-    (name,) = answer.dead
+    (name,) = news.dead
     return name
 
 
@@ -71,8 +77,8 @@ async def test_only_the_calls_of_the_dead_are_taken(make: Make):
     for store in (first, second, third):
         await store.begin()
     await first.write(Batch({f"7-0-{i}": str(i) for i in range(30)}))
-    answer = await second.write(Batch({"7-1-x": "x"}))
-    assert (answer.dead, answer.others) == ([], 2)
+    await second.write(Batch({"7-1-x": "x"}))
+    assert await news_of(second) == News([], 2)
     assert not await second.take("7-0", 99)  # it lives
     assert await dead(second) == "7-0"
     some = await second.take("7-0", 10)
@@ -120,8 +126,7 @@ async def test_who_gives_up_is_dead_at_once(make: Make):
     await first.begin()
     await first.write(Batch({"7-0-a": "1"}))
     await first.give_up()
-    answer = await second.write(Batch())
-    assert (list(answer.dead), answer.others) == (["7-0"], 0)
+    assert await news_of(second) == News(["7-0"], 0)
     assert await second.take("7-0", 9) == {"7-0-a": "1"}
 
 
@@ -129,13 +134,13 @@ async def test_who_retires_is_no_other_one_but_its_calls_can_be_taken(make: Make
     first, second = make(0), make(1)
     await first.begin()
     await second.begin()
-    assert (await first.write(Batch({"7-0-a": "1"}, retires=True))).others == 1
-    assert (await second.write(Batch())).others == 0
-    assert (await second.write(Batch(retires=True))).others == 0
-    assert (await first.write(Batch(retires=True))).others == 0
+    assert (await news_of(first, Batch({"7-0-a": "1"}, retires=True))).others == 1
+    assert (await news_of(second)).others == 0
+    assert (await news_of(second, Batch(retires=True))).others == 0
+    assert (await news_of(first, Batch(retires=True))).others == 0
     assert await second.take(await dead(second), 9) == {"7-0-a": "1"}
     await make(0, "bb").begin()  # started again
-    assert (await second.write(Batch())).others == 1
+    assert (await news_of(second)).others == 1
 
 
 async def test_only_those_of_the_same_pool_that_can_read_them_take_calls(make: Make):
@@ -145,8 +150,8 @@ async def test_only_those_of_the_same_pool_that_can_read_them_take_calls(make: M
         await store.begin()
     await owner.write(Batch({"7-0-a": "1"}))
     await owner.give_up()
-    assert not (await other_pool.write(Batch())).dead
-    assert not (await older.write(Batch())).dead  # it reads version 1
+    assert not (await news_of(other_pool)).dead
+    assert not (await news_of(older)).dead  # it reads version 1
     assert await newer.take(await dead(newer), 9) == {"7-0-a": "1"}
 
 
@@ -157,8 +162,7 @@ async def test_who_leaves_nothing_is_forgotten(make: Make):
     await first.write(Batch({"7-0-a": "1"}))
     await first.write(Batch(drops=["7-0-a"]))
     await first.give_up()
-    answer = await second.write(Batch())
-    assert not answer.dead
+    assert not (await news_of(second)).dead
     assert not (await first.write(Batch({"7-0-b": "1"}))).lost  # and lives again
     assert (await make(0, "bb").begin()).calls == {"7-0-b": "1"}
 
@@ -173,3 +177,17 @@ async def test_calls_of_long_ago_are_not_taken(make: Make, monkeypatch: pytest.M
     await asyncio.sleep(LEASE_S + 0.3)
     assert not (await make(0, "bb").begin()).calls
     assert store_module.STALE_S > 60
+
+
+async def test_a_write_renews_the_lease_only_if_it_says_so(make: Make):
+    first, second = make(0), make(1)
+    await first.begin()
+    await second.begin()
+    async with asyncio.timeout(5):
+        while not (await news_of(second)).dead:
+            answer = await first.write(Batch({"7-0-a": "1"}, renews=False))
+            assert answer.news is None
+            await asyncio.sleep(0.05)
+    assert await second.take("7-0", 9)
+    answer = await first.write(Batch({"7-0-a": "2", "7-0-b": "1"}, renews=False))
+    assert set(answer.lost) == {"7-0-a"}

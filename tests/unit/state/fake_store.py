@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from sidecar.state.store import LEASE_S, Answer, Batch, Begun, Owner, StoreError, SupersededError
+from sidecar.state.store import LEASE_S, Answer, Batch, Begun, News, Owner, StoreError, SupersededError
 
 
 @dataclass
@@ -47,7 +47,9 @@ class FakeStore:
         await self._arrive()
         me, now, data = self.owner.name, self._now(), self.data
         self.batches.append(batch)
-        self._renew()
+        renews = batch.renews or me not in data.leases
+        if renews:
+            self._renew()
         data.moved -= {(me, key) for key in batch.told}
         lost = {key for owner, key in data.moved if owner == me}
         for key in batch.drops:
@@ -58,7 +60,7 @@ class FakeStore:
         if batch.retires:
             data.retired.add(me)
         others = sum(until >= now for name, (_, until) in data.leases.items() if name not in {me, *data.retired})
-        return Answer(data.epoch, lost, dead, others)
+        return Answer(data.epoch, lost, News(dead, others) if renews else None)
 
     async def take(self, dead: str, most: int) -> Mapping[str, str]:
         await self._arrive()
