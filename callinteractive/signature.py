@@ -11,6 +11,7 @@ import hmac
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import ClassVar, Self
 
 from callinteractive.errors import HeaderError
@@ -20,6 +21,7 @@ WINDOW_S = 60
 """How long a signature is valid, and how far the clocks of two hosts may be apart."""
 SIGNED = (CallHeader.NAME, EntryHeader.NAME, StateHeader.NAME, ResultHeader.NAME)
 _WRITTEN = re.compile(r"t=([0-9]{1,12});v1=([0-9a-f]{64})", re.ASCII)
+_ABSENT = ("",) * len(SIGNED)
 _LONGEST = 128
 
 
@@ -29,7 +31,6 @@ class SignatureHeader:
 
     That is BLAKE2s (RFC 7693) with the key `callinteractive.keys.SIGNATURES`.
     """
-
 
     NAME: ClassVar[str] = "X-CI-Signature"
     time_s: int
@@ -60,5 +61,13 @@ class SignatureHeader:
 def _digest(key: bytes, time_s: int, call_id: str, values: Mapping[str, str]) -> str:
     # No value of a SIP header has a line's end in it, so no text can be read in two ways.
     # Not HMAC-SHA256: Python computes it by OpenSSL, whose memory Kamailio's TLS module shares among all workers.
-    text = "\n".join([str(time_s), call_id, *[values.get(name, "") for name in SIGNED]])
-    return hashlib.blake2s(text.encode("utf-8", "surrogateescape"), key=key).hexdigest()
+    text = "\n".join((str(time_s), call_id, *map(values.get, SIGNED, _ABSENT)))
+    digest = _keyed(key).copy()
+    digest.update(text.encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
+
+
+@lru_cache(maxsize=8)
+def _keyed(key: bytes) -> hashlib.blake2s:
+    """To be copied, which costs less than to make another."""
+    return hashlib.blake2s(key=key)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
+from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import unquote
 
@@ -64,6 +65,7 @@ class Dialled(NamedTuple):
     telephone: str
 
 
+@lru_cache(maxsize=512)
 def parse_dialled(uri: str) -> Dialled:
     """Read a Request-URI, a SIP or tel URI. Raises UnreadableError."""
     if len(uri) > MAX_URI:

@@ -8,6 +8,8 @@ for a phone that uses TLS: it has no certificate, so that only the connection th
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from kemi import ksr
 from kemi.contacts import address_of, host_of, is_interior, parameters_of, split_contacts
 from kemi.ksr import Route
@@ -16,6 +18,8 @@ from kemi.transaction import transaction
 _PROTOCOLS = {"udp": 1, "tcp": 2, "tls": 3, "ws": 5, "wss": 6}
 """Kamailio's numbers."""
 _WEBSOCKETS = ("5", "6")
+_SHORT = 256
+"""Characters of a Contact that is remembered."""
 REFRESHING = ("INVITE", "UPDATE")
 """The methods whose request and 2xx change the dialog's remote target (RFC 3261 12.2.1.2, RFC 3311 5.1)."""
 
@@ -130,7 +134,16 @@ def _is_ours(host: str, source: str) -> bool:
 
 
 def _contact_host() -> str:
-    return host_of(split_contacts([ksr.header("Contact")])[0])
+    contact = ksr.header("Contact")
+    return _host_in_short(contact) if len(contact) <= _SHORT else _host_in(contact)
+
+
+def _host_in(contact: str) -> str:
+    return host_of(split_contacts([contact])[0])
+
+
+_host_in_short = lru_cache(maxsize=1024)(_host_in)
+"""The Contacts of a carrier, or of a phone, are alike."""
 
 
 def on_in_dialog_reply() -> None:

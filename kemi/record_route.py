@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import re
 import time
+from functools import lru_cache
 from typing import NamedTuple
 
 from callinteractive.model import Address
@@ -95,7 +96,7 @@ class RecordRoute:
             return
         # A proxy behind us has written its own before ours (RFC 3261 16.6, 12.1.2).
         proxies = routes[: mark.start()].rpartition("<")[0].rstrip(" ,\t").rpartition(",")[2]
-        place = self._places.of(_host_in(proxies or ksr.header("Contact")))
+        place = self._places.of(_host_in((proxies or ksr.header("Contact"))[:_LONGEST_ROUTE]))
         if not place.name or place == source or place.is_known:
             return
         call_id = ksr.call_id()
@@ -149,10 +150,10 @@ class RecordRoute:
         if place.name == SIDECAR:
             return [SIDECAR]
         # Requests to the caller go to the proxy before us, if it stays in the path, else to the Contact.
-        contact = ksr.header("Record-Route") or ksr.header("Contact")
+        contact = (ksr.header("Record-Route") or ksr.header("Contact"))[:_LONGEST_ROUTE]
         names = [place.name]
-        for address in (_host_in(contact), _alias(contact)) if contact else ():
-            more = self._places.of(address) if address else place
+        for address in _addresses_in(contact) if contact else ():
+            more = self._places.of(address)
             if more.name not in names and (not more.is_known or self._places.are_ours(source)):
                 names.append(more.name)
         return names
@@ -177,13 +178,19 @@ def _dialog(call_id: str, caller_tag: str) -> str:
     return f"{call_id}\n{caller_tag}"
 
 
+@lru_cache(maxsize=512)
+def _addresses_in(contact: str) -> tuple[Address, ...]:
+    """Where a Contact or a Record-Route leads, and where the INVITE came from, if an earlier pass has noted that."""
+    alias = _alias(contact)
+    return (_host_in(contact), Address(alias, 0)) if alias else (_host_in(contact),)
+
+
 def _host_in(address: str) -> Address:
     """Of a Contact or a Record-Route; of the first, if there are several."""
-    before, bracket, behind = address[:_LONGEST_ROUTE].partition("<")
+    before, bracket, behind = address.partition("<")
     return host_of((behind if bracket else before).strip())
 
 
-def _alias(contact: str) -> Address | None:
-    """The address that the INVITE came from, where an earlier pass has noted it in the Contact (nathelper)."""
-    host = contact[:_LONGEST_ROUTE].partition(";alias=")[2].partition("~")[0][:45].strip("[]")
-    return Address(host, 0) if host else None
+def _alias(contact: str) -> str:
+    """The address that nathelper has noted in the Contact; empty for none."""
+    return contact.partition(";alias=")[2].partition("~")[0][:45].strip("[]")
