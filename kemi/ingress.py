@@ -21,6 +21,7 @@ from kemi.dialled import dialled_at
 from kemi.edges import PEER_METHOD, Edges
 from kemi.facts import Dialled, find_identity, new_call_id, parse_dialled, uri_parameters
 from kemi.guesses import has_proved, prove
+from kemi.heirs import Heirs
 from kemi.ksr import Match
 from kemi.limits import Limits
 from kemi.names import NameFile
@@ -62,6 +63,9 @@ class Ingress:
         callers: TrunkCallers,
         edges: Edges,
     ) -> None:
+        self._heirs = Heirs(site.sidecars)
+        self.ask_heirs = self._heirs.ask
+        """The failure route of a request within a dialog to a sidecar."""
         self._callers = callers
         self._node = site.node
         self.anchors = site.anchors_media
@@ -131,7 +135,7 @@ class Ingress:
         is_alias = nat.follow_alias_of_next_hop()
         if method in nat.REFRESHING:
             nat.on_refreshing_request(is_alias=is_alias, is_trunk=self._places.is_trunk(source))
-        self._check_target(mark, source)
+        self._heirs.watch(self._check_target(mark, source))
         ksr.keep_connection()
         if mark.views:
             identity.on_in_dialog_request(mark.views, is_from_caller=mark.is_from_caller)
@@ -144,8 +148,9 @@ class Ingress:
         if not ksr.relay():
             raise Refused(503, "Service Unavailable")
 
-    def _check_target(self, mark: Mark, source: Address) -> None:
-        """No request leads to somebody who is not in its dialog, nor makes us look up a name. Raises Refused."""
+    def _check_target(self, mark: Mark, source: Address) -> Address:
+        """Where it goes. No request leads to somebody who is not in its dialog, nor makes us look up a name. Raises
+        Refused."""
         target = host_of(ksr.next_hop())
         if not is_address(target.host):
             hop = self._names.hop_of(target.host)
@@ -155,6 +160,7 @@ class Ingress:
             target = Address(hop.host, hop.port)
         if source not in self._sidecar_addresses and not self._record_route.may_lead_to(mark, target):
             raise Refused(403, "Not In This Dialog")
+        return target
 
     def _outside(self, method: str, *, has_to_tag: bool) -> None:
         """A request of no dialog or transaction of ours. Anybody may ask with OPTIONS whether we are here."""

@@ -69,6 +69,7 @@ class Route(StrEnum):
     TARGET_FAILED = "target_failed"
     TRANSFER_FAILED = "transfer_failed"
     IN_DIALOG_REPLIED = "in_dialog_replied"
+    HEIRS_WANTED = "heirs_wanted"
 
 
 # --- The message at hand

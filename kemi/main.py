@@ -295,6 +295,10 @@ class Callbacks:
         cseq.on_in_dialog_reply()
         nat.on_in_dialog_reply()
 
+    @guarded(log)
+    def heirs_wanted(self) -> None:
+        self._ingress.ask_heirs()
+
 
 def mod_init() -> Callbacks:
     """Kamailio calls this once, before it forks. Ends the process with clear findings if a file is unusable."""

@@ -260,6 +260,8 @@ class Transaction:
     """The name and value of the From or To that we have replaced (`kemi.identity`)."""
     goes_to_alias = _Flag()
     """The request went to the alias of its Request-URI (`kemi.nat`)."""
+    sidecar = _Text()
+    """The address of the sidecar that it went to."""
     exchange = _Record(Exchange)
     """What the reply answers (`kemi.anchor`)."""
 
