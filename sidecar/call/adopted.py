@@ -60,7 +60,7 @@ class AdoptedCall(Call):
 
     async def _carry_out(self) -> None:
         assert self._answered is not None
-        self._caller.log.warning("call taken over", reason="its sidecar has died")
+        self._caller.log.info("call taken over", reason="its sidecar has died")
         await self._answered.follow(self._command)
 
 

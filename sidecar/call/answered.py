@@ -63,6 +63,7 @@ class AnsweredCall:
         self._acked: asyncio.Future[sip.Acked] | None = None
         self._command: Command | None = None
         self._due: asyncio.TimerHandle | None = None
+        self._due_at: float | None = None  # in seconds since the epoch
         self._lifetime: asyncio.TimerHandle | None = None
         self._fetching: asyncio.Task[None] | None = None
         self._is_playing = False
@@ -146,9 +147,6 @@ class AnsweredCall:
 
     def to_dict(self) -> dict[str, Any]:
         """The call as data for JSON (`sidecar.call.saved`)."""
-        due_at = None
-        if self._due is not None:
-            due_at = time.time() + self._due.when() - asyncio.get_running_loop().time()
         callee, target = self._callee and self._callee.to_dict(), self._target and self._target.to_dict()
         return {
             "v": saved.VERSION,
@@ -156,7 +154,7 @@ class AnsweredCall:
             "caller": self._caller.to_dict(),
             "script": self._script.to_dict(),
             "media": self._media.to_dict(),
-            "step": saved.Step(self._command, due_at, self._is_playing, self._tries).to_dict(),
+            "step": saved.Step(self._command, self._due_at, self._is_playing, self._tries).to_dict(),
             "digits": self._digits.source and self._digits.source.value,
             "who": str(self._who),
             "is_swapped": self._is_swapped,
@@ -172,7 +170,7 @@ class AnsweredCall:
         """A new command takes the place of the one before it."""
         if self._due is not None:
             self._due.cancel()
-            self._due = None
+            self._due = self._due_at = None
         if self._is_playing and not isinstance(command, Play | Hangup):
             await self._media.stop()
         self._is_playing = False
@@ -319,6 +317,7 @@ class AnsweredCall:
     def _end_after(self, delay_s: float, event: Event) -> None:
         """The outstanding command ends with `event`, unless another one has replaced it by then."""
         assert self._command is not None
+        self._due_at = time.time() + delay_s
         self._due = self._put_later(delay_s, self._on_due, (self._command, event))
 
     async def _on_due(self, due: tuple[Command, Event]) -> Event | None:

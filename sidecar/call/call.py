@@ -42,6 +42,7 @@ class Call:
     _caller: Caller
     _script: CallScript
     _answered: AnsweredCall | None
+    _is_forgotten = False
     key: str
     """Its name in RTPengine and in the store."""
 
@@ -58,6 +59,7 @@ class Call:
 
     def forget(self) -> None:
         """Another sidecar has the call now: drop it at once, without a word to anybody."""
+        self._is_forgotten = True
         self._caller.log.warning("call given up", reason="another sidecar has taken it over")
         if self._answered is not None:
             self._answered.forget()
@@ -81,7 +83,8 @@ class Call:
             self._script.handle(HungUp(), time.time())
             if self._answered is not None:
                 await self._answered.release()
-            caller.log.info("call ended")
+            if not self._is_forgotten:
+                caller.log.info("call ended")
 
     async def _carry_out(self) -> None:
         """Everything until its end. Raises MediaError."""

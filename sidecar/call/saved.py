@@ -24,12 +24,12 @@ from typing import Any
 
 from callinteractive import plain
 from callinteractive.commands import Collect, Command, Hangup, Play, Wait
-from callinteractive.errors import ScriptStateError
+from callinteractive.errors import HeaderError, ScriptStateError
 from sidecar.sip import MalformedError
 
 VERSION = 1
 READ = (VERSION,)
-WRONG = (KeyError, IndexError, TypeError, ValueError, AttributeError, ScriptStateError, MalformedError)
+WRONG = (KeyError, IndexError, TypeError, ValueError, AttributeError, ScriptStateError, HeaderError, MalformedError)
 """What reading a record can raise."""
 MOST_TRIES = 2
 """How often a request is sent in all, where its sidecar dies each time."""

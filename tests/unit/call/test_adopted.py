@@ -1,0 +1,595 @@
+"""An answered call is written down, read back by another process, and goes on there (H1). Real legs, media and script;
+the network, RTPengine's replies and the web application are the test's."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import create_autospec
+
+import pytest
+
+from callinteractive.commands import Collect, Fetch, Hangup, Play, Transfer, Wait
+from callinteractive.config import load_ivr_file
+from callinteractive.events import Fetched
+from callinteractive.facts import CallFacts
+from callinteractive.headers import AnsweredHeader, EntryHeader
+from callinteractive.model import Address, Edge, Listen
+from callinteractive.request import HttpRequest
+from sidecar.admission import Unacknowledged
+from sidecar.call import saved
+from sidecar.call.adopted import AdoptedCall, end_remains
+from sidecar.call.call import NewCall
+from sidecar.call.saved import OverCallError, UnreadableCallError
+from sidecar.call.services import Services
+from sidecar.edges import Edges
+from sidecar.media.dtmf import DigitEvent, Digits
+from sidecar.media.engines import Engines
+from sidecar.media.sounds import Sound, SoundLibrary
+from sidecar.sip import UserAgent
+from sidecar.webhook import Webhook
+from tests.unit.call.harness import true, until_idle
+from tests.unit.sip.world import NO_SESSION_TIMER, PROXY, SDP, Caller, Seen, World, respond
+
+FACTS = CallFacts(
+    "c" * 32, "1:" + "c" * 32, "000*300", "Ann", "332", "000*332", 145,
+    caller_extension="000*300", caller_extension_id=1,
+)  # fmt: skip
+KEY = f"1-0-{FACTS.call_id}"
+IVR = """
+ivrs: [{number: "000*332", id: 145, entry_context: 1}]
+contexts:
+  1:
+    options:
+      start: %s
+      "12": [hangup]
+      "13": [pause]
+    inter_digit_timeout: 30000
+"""
+ELSEWHERE = Address("127.10.0.77", 20000)
+WHO = AnsweredHeader("000*306", is_extension=True, source="127.10.0.9")
+CALLEE_SDP = SDP.replace(b"127.10.0.3", b"127.10.0.9").replace(b"4000", b"4100")
+HELD_SDP = SDP + b"a=sendonly\r\n"
+
+
+class Rtpengine:
+    """What it was told, whoever said it."""
+
+    name = "media"
+    families = ("IP4",)
+
+    def __init__(self) -> None:
+        self.commands: list[tuple[str, str]] = []
+        self.ng = self
+
+    async def command(self, command: str, media_id: str, *_: Any, **_more: Any) -> Any:
+        await asyncio.sleep(0)
+        self.commands.append((command, media_id))
+        return {"sdp": SDP.decode().replace("127.10.0.3", "127.10.0.5"), "tags": {}, "result": "ok"}
+
+    def owe(self, _media_id: str) -> None:
+        raise AssertionError("it always answers")
+
+    def names(self) -> list[str]:
+        return [command for command, _ in self.commands]
+
+
+class Process:
+    """A sidecar. What it writes down is in `kept`, as its JSON."""
+
+    def __init__(self, engine: Rtpengine, rules: str, local: Address | None = None) -> None:
+        self.world = World(NO_SESSION_TIMER)
+        if local is not None:
+            self.world.agent = UserAgent(local, self.world._on_invite, NO_SESSION_TIMER, self.world)
+        self.kept: dict[str, Callable[[], Any]] = {}
+        self.forgotten: list[str] = []
+        self.requests: list[HttpRequest] = []
+        self.answer: asyncio.Future[Fetched] = asyncio.get_running_loop().create_future()
+        engines = Engines(())
+        engines._engines = (engine,)  # type: ignore[assignment]
+        engines.choose = lambda *_: engine  # type: ignore[assignment,method-assign]
+        self.digits: Digits = engines.digits
+        sounds = create_autospec(SoundLibrary, instance=True)
+        sounds.get.side_effect = lambda name: Sound(name, Path(name), 60_000)
+        webhook = create_autospec(Webhook, instance=True)
+        webhook.fetch.side_effect = self._fetch
+        edges = Edges([Edge("a", (Listen("udp", *PROXY),))], "127.10.0.1")
+        edges.knows(PROXY)
+        self.services = Services(
+            media_prefix="1-0-", pool=None, ivr_file=load_ivr_file(IVR % rules, "ivr.yaml"), agent=self.world.agent,
+            edges=edges, engines=engines, sounds=sounds, ringback=Sound("ringback", Path("r"), 5000),
+            webhook=webhook, unacknowledged=Unacknowledged(2), observe=lambda _note: None,
+            keeper=SimpleNamespace(keep=self.kept.__setitem__, forget=self._forget),  # type: ignore[arg-type]
+        )  # fmt: skip
+
+    async def _fetch(self, request: HttpRequest) -> Fetched:
+        self.requests.append(request)
+        return await asyncio.shield(self.answer)
+
+    def _forget(self, key: str) -> None:
+        self.kept.pop(key, None)
+        self.forgotten.append(key)
+
+    @property
+    def record(self) -> dict[str, Any]:
+        return dict(json.loads(json.dumps(self.kept[KEY]())))
+
+    @property
+    def call(self) -> Any:
+        return self.running
+
+    def dial(self, digit: str) -> None:
+        self.digits._listeners[KEY].listener(DigitEvent(digit, 100))
+
+    def adopt(self, record: dict[str, Any]) -> None:
+        self.running = AdoptedCall(self.services, KEY, record)
+        self.task = self.running.start()
+
+    async def sent(self, method: str, count: int = 1) -> Seen:
+        """The last request of that method, once there are so many."""
+        await true(lambda: len(self.requests_sent(method)) >= count)
+        return self.requests_sent(method)[-1]
+
+    def requests_sent(self, method: str) -> list[Seen]:
+        return [seen for seen in self.world.sent if seen.method == method]
+
+    async def over(self) -> None:
+        async with asyncio.timeout(5):
+            await asyncio.wait([self.task])
+        assert self.task.exception() is None
+
+
+class Talk:
+    """A call that has begun in `first`, and its phones."""
+
+    def __init__(self, rules: str) -> None:
+        self.engine = Rtpengine()
+        self.rules = rules
+        self.first = self.now = Process(self.engine, rules)
+        self.caller = Caller(self.first.world)
+        self.callee_invite: Seen | None = None
+
+    async def answered(self) -> None:
+        def begin(leg: Any, invite: Any) -> None:
+            ivr_file = self.first.services.ivr_file
+            entry = EntryHeader("000*332", "1", "start")
+            self.first.running = NewCall(self.first.services, leg, invite, FACTS, ivr_file.ivrs[0], entry)
+            self.first.task = self.first.running.start()
+
+        self.first.world.plan = begin
+        self.caller.invite()
+        await true(lambda: any(seen.status == 200 for seen in self.first.world.sent))
+        self.caller.to_tag = next(seen.to_tag for seen in self.first.world.sent if seen.status == 200)
+        self.caller.ack()
+        await true(lambda: KEY in self.first.kept)
+        await until_idle()
+
+    async def rings(self, status: int = 180, sdp: bytes = b"") -> Seen:
+        invite = self.callee_invite = await self.now.sent("INVITE")
+        self.now.world.receive(respond(invite, 100))
+        self.reply(status, sdp)
+        await until_idle()
+        return invite
+
+    def reply(self, status: int, sdp: bytes = b"", request: Seen | None = None) -> None:
+        """What the callee says to its INVITE."""
+        said = request or self.callee_invite
+        assert said is not None
+        headers = [("Contact", "<sip:306@127.10.0.9>"), (AnsweredHeader.NAME, str(WHO)), ("Allow", "INVITE, UPDATE")]
+        self.now.world.receive(respond(said, status, "callee", headers, sdp))
+
+    async def talking(self) -> None:
+        await self.rings()
+        self.reply(200, CALLEE_SDP)
+        await self.now.sent("ACK")
+        await until_idle()
+
+    def handed_over(self, local: Address | None = None) -> Process:
+        """The first process dies, and another one takes the call."""
+        record = self.first.record
+        self.first.running.forget()  # as good as dead: it says nothing more
+        self.now = Process(self.engine, self.rules, local)
+        self.caller.world = self.now.world
+        self.engine.commands.clear()
+        self.now.adopt(record)
+        return self.now
+
+
+async def talk(rules: str) -> Talk:
+    made = Talk(rules)
+    await made.answered()
+    return made
+
+
+ASK = '[call_interactive: {url: "http://127.0.0.1/"}, play_sound: {file: two.wav}]'
+RING = '[simple_transfer: {to: ["000*306"]}]'
+EARLY = '[simple_transfer: {to: ["000*306"], early_media: True, final: no}, play_sound: {file: two.wav}]'
+
+
+async def prompt() -> Talk:
+    return await talk("[play_sound: {file: one.wav}, pause]")
+
+
+async def half_dialled() -> Talk:
+    made = await talk("[play_sound: {file: one.wav, where: background}]")
+    made.first.dial("1")
+    await until_idle()
+    return made
+
+
+async def paused() -> Talk:
+    return await talk("[pause: {length: 3600}]")
+
+
+async def asking() -> Talk:
+    return await talk(ASK)
+
+
+async def ringing() -> Talk:
+    made = await talk(RING)
+    await made.rings()
+    return made
+
+
+async def early() -> Talk:
+    made = await talk(EARLY)
+    await made.rings(183, CALLEE_SDP)
+    return made
+
+
+async def bridged() -> Talk:
+    made = await talk(RING)
+    await made.talking()
+    return made
+
+
+async def held() -> Talk:
+    made = await bridged()
+    made.caller.invite(sdp=HELD_SDP)
+    await true(lambda: [seen.status for seen in made.first.world.sent].count(200) == 2)
+    made.caller.ack()
+    await until_idle()
+    return made
+
+
+async def referred_by_callee() -> Talk:
+    """A blind transfer whose target rings."""
+    made = await bridged()
+    peer = await made.first.sent("INVITE")
+    refer(made, peer)
+    await made.first.sent("INVITE", 2)
+    for notify in made.first.requests_sent("NOTIFY"):
+        made.first.world.receive(respond(notify, 200))
+    made.callee_invite = None
+    await made.rings()
+    return made
+
+
+def refer(made: Talk, invite: Seen) -> None:
+    """The callee asks for 000*307."""
+    head = "\r\n".join(
+        [
+            "REFER sip:x SIP/2.0", f"Via: SIP/2.0/UDP {PROXY};branch=z9hG4bKrefer", "Max-Forwards: 70",
+            f"From: {invite.get('To')};tag=callee", f"To: {invite.get('From')}", f"Call-ID: {invite.get('Call-ID')}",
+            "CSeq: 7 REFER", "Contact: <sip:306@127.10.0.9>", "Refer-To: <sip:000*307@x>", "Content-Length: 0", "", "",
+        ]
+    )  # fmt: skip
+    made.first.world.receive(head)
+
+
+SITUATIONS = [prompt, half_dialled, paused, asking, ringing, early, bridged, held, referred_by_callee]
+
+
+def stable(record: dict[str, Any]) -> dict[str, Any]:
+    """Without what moves on: numbers and times."""
+    text = json.dumps(record, sort_keys=True)
+    said = json.loads(text)
+    for leg in (said["caller"]["leg"], *(said[name] and said[name]["leg"] for name in ("callee", "target"))):
+        for dialog in [] if not leg else [leg["dialog"]] if "dialog" in leg else [f["dialog"] for f in leg["forks"]]:
+            dialog["local_cseq"] %= 1000
+    said["step"].pop("due_at")
+    said["step"].pop("tries")
+    if said["callee"]:
+        said["step"].pop("do")
+    said["script"].pop("began_at")
+    if said["media"]["sound"]:
+        said["media"]["sound"][-1] = round(said["media"]["sound"][-1], 1)
+    return dict(said)
+
+
+@pytest.mark.parametrize("situation", SITUATIONS)
+async def test_what_is_taken_over_is_what_was_written_down(situation):
+    made = await situation()
+    before = stable(made.first.record)
+    made.handed_over()
+    await true(lambda: KEY in made.now.kept)
+    await until_idle()
+    assert stable(made.now.record) == before
+    made.caller.send("BYE")
+    await made.now.over()
+
+
+@pytest.mark.parametrize("situation", SITUATIONS)
+@pytest.mark.parametrize("local", [None, ELSEWHERE])
+async def test_the_caller_hangs_up_and_everything_ends(situation, local):
+    made = await situation()
+    now = made.handed_over(local)
+    await true(lambda: KEY in now.kept)
+    await until_idle()
+    answer_all(now)
+    assert [seen.status for seen in made.caller.send("BYE")] == [200]
+    await now.over()
+    answer_all(now)
+    assert made.engine.names()[-1] == "delete"
+    assert now.kept == {}
+    assert now.forgotten == [KEY]
+    assert now.digits.subscribers == 0
+    expected = {"bridged": {"BYE"}, "held": {"BYE"}, "referred_by_callee": {"BYE", "CANCEL"}}
+    ringing_ends = {"CANCEL"} if situation in (ringing, early) else set()
+    assert {s.method for s in now.world.sent} & {"BYE", "CANCEL"} == expected.get(situation.__name__, ringing_ends)
+    now.world.assert_nothing_left()
+
+
+def answer_all(process: Process) -> None:
+    """The other side answers every request that is open."""
+    answered: set[str] = set()
+    for _ in range(5):
+        for seen in list(process.world.sent):
+            if seen.method in ("", "ACK") or seen.get("Via") + seen.method in answered:
+                continue
+            answered.add(seen.get("Via") + seen.method)
+            if seen.method == "INVITE" and ";tag=" not in seen.get("To"):
+                process.world.receive(respond(seen, 180, "callee", [("Contact", "<sip:306@127.10.0.9>")]))
+                cancelled = [s for s in process.requests_sent("CANCEL") if s.get("Via") == seen.get("Via")]
+                if cancelled:
+                    process.world.receive(respond(seen, 487, "callee"))
+                else:
+                    answered.discard(seen.get("Via") + seen.method)
+            else:
+                sdp = CALLEE_SDP if seen.method == "INVITE" else b""
+                process.world.receive(respond(seen, 200, "", [("Contact", "<sip:306@127.10.0.9>")], sdp))
+
+
+@pytest.mark.parametrize("situation", SITUATIONS)
+async def test_a_call_that_is_another_s_is_dropped_without_a_word(situation):
+    made = await situation()
+    made.first.world.advance(40)
+    made.first.world.take()
+    made.engine.commands.clear()
+    made.first.running.forget()
+    await made.first.over()
+    assert made.first.world.take() == []
+    assert made.engine.names() == []
+    assert made.first.forgotten == []
+    assert made.first.digits.subscribers == 0
+    assert made.first.world.alive == (0, 0, 0, 0)
+    assert [seen.status for seen in made.caller.send("BYE")] == [481]
+
+
+async def test_a_prompt_goes_on_to_its_end():
+    made = await prompt()
+    record = made.first.record
+    record["media"]["sound"][-1] -= 59.9
+    made.first.kept[KEY] = lambda: record
+    now = made.handed_over()
+    await true(lambda: KEY in now.kept and now.record["step"]["do"] == "Wait")
+    assert "play media" not in made.engine.names(), "RTPengine went on playing it"
+
+
+async def test_a_prompt_that_had_not_begun_is_played():
+    made = await prompt()
+    record = made.first.record
+    record["step"]["is_playing"], record["media"]["sound"] = False, None
+    made.first.kept[KEY] = lambda: record
+    made.handed_over()
+    await true(lambda: "play media" in made.engine.names())
+
+
+async def test_a_number_is_dialled_to_its_end():
+    made = await half_dialled()
+    now = made.handed_over()
+    await true(lambda: KEY in now.kept)
+    now.dial("2")
+    bye = await now.sent("BYE")
+    assert bye.get("Reason") == "SIP ;cause=200"
+
+
+async def test_a_pause_ends_when_it_would_have():
+    made = await paused()
+    record = made.first.record
+    record["step"]["due_at"] -= 3599.9
+    made.first.kept[KEY] = lambda: record
+    now = made.handed_over()
+    await true(lambda: KEY in now.kept and now.record["step"]["do"] == "Collect")
+
+
+async def test_a_request_is_sent_again_once_with_the_same_id():
+    made = await asking()
+    second = made.handed_over()
+    await true(lambda: bool(second.requests))
+    assert second.requests == made.first.requests
+    assert second.requests[0].id
+    third = Process(made.engine, ASK)
+    record = second.record
+    second.task.cancel()
+    third.adopt(record)
+    await true(lambda: "play media" in made.engine.names())
+    assert third.requests == [], "the call goes on without its answer (X3)"
+    assert third.record["step"]["tries"] == 0
+
+
+async def test_an_answered_request_was_not_repeated_for_nothing():
+    made = await asking()
+    made.first.answer.set_result(Fetched(200, b""))
+    await true(lambda: made.first.record["step"]["do"] == "Play")
+    now = made.handed_over()
+    await until_idle()
+    assert now.requests == []
+
+
+async def test_who_rings_is_rung_on_and_can_answer():
+    made = await ringing()
+    first_invite = made.callee_invite
+    now = made.handed_over()
+    again = await now.sent("INVITE")
+    assert first_invite is not None
+    assert again.data == first_invite.data
+    made.callee_invite = again
+    await made.rings()
+    assert "play media" not in made.engine.names(), "the ringback tone goes on"
+    made.reply(200, CALLEE_SDP)
+    await now.sent("ACK")
+    await true(lambda: now.record["media"]["peer"] == "b1")
+
+
+async def test_who_rings_is_rung_once_more_by_another_sidecar():
+    made = await early()
+    now = made.handed_over(ELSEWHERE)
+    again = await now.sent("INVITE")
+    assert [seen.method for seen in now.world.sent].count("CANCEL") == 1
+    made.callee_invite = again
+    await made.rings()
+    await true(lambda: "play media" in made.engine.names())
+    made.reply(486)
+    await true(lambda: now.record["step"]["do"] == "Play")
+    assert now.record["script"]["variables"]["TRANSFER_STATUS"] == "busy"
+
+
+async def test_a_transfer_that_had_not_begun_to_ring_is_begun():
+    made = await ringing()
+    record = made.first.record
+    record["callee"] = None
+    made.first.kept[KEY] = lambda: record
+    now = made.handed_over()
+    await now.sent("INVITE")
+    assert now.record["transfers"] == 2
+
+
+async def test_another_sidecar_tells_both_sides_its_address():
+    made = await bridged()
+    now = made.handed_over(ELSEWHERE)
+    await until_idle()
+    offers = [seen for seen in now.world.sent if seen.method in ("INVITE", "UPDATE")]
+    assert [seen.method for seen in offers] == ["INVITE", "UPDATE"], "the callee knows UPDATE"
+    assert all(seen.get("Contact") == f"<sip:{ELSEWHERE}>" for seen in offers)
+    assert offers[0].body
+    assert made.engine.names() == [], "their sound is not touched"
+
+
+@pytest.mark.parametrize("who", [0, 1])
+@pytest.mark.parametrize("status", [481, 408])
+async def test_a_side_that_is_gone_ends_the_call_for_the_other(who, status):
+    made = await bridged()
+    now = made.handed_over(ELSEWHERE)
+    await until_idle()
+    offers = [seen for seen in now.world.sent if seen.method in ("INVITE", "UPDATE")]
+    now.world.receive(respond(offers[who], status))
+    await now.over()
+    assert {seen.get("Call-ID") for seen in now.requests_sent("BYE")} == {seen.get("Call-ID") for seen in offers}
+    assert made.engine.names() == ["delete"]
+    answer_all(now)
+    now.world.assert_nothing_left()
+
+
+async def test_nothing_is_sent_where_the_address_is_the_same():
+    made = await bridged()
+    now = made.handed_over()
+    await until_idle()
+    assert now.world.sent == []
+
+
+async def test_the_referrer_is_told_how_a_blind_transfer_goes_on():
+    made = await referred_by_callee()
+    now = made.handed_over()
+    again = await now.sent("INVITE")
+    made.callee_invite = again
+    await made.rings()
+    made.reply(200, CALLEE_SDP)
+    await true(lambda: any(b"200 OK" in seen.body for seen in now.requests_sent("NOTIFY")))
+    now.world.receive(respond(now.requests_sent("NOTIFY")[-1], 200))
+    await now.sent("BYE")
+    await true(lambda: now.record["target"] is None and now.record["callee"]["b_tag"] == "b2")
+    assert now.record["media"]["peer"] == "b2"
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"v": 0}, "form 0"),
+        ({"v": None}, "form None"),
+        ({"script": {}}, "not the state of a call"),
+        ({"media": {}}, "KeyError"),
+        ({"step": {"do": "Play"}}, "KeyError"),
+        ({"who": "rubbish"}, "Answered"),
+        ({"digits": "smoke"}, "smoke"),
+        ({"callee": {"leg": 5}}, "KeyError"),
+        ({"target": {}, "referral": {}}, "KeyError"),
+    ],
+)
+async def test_what_cannot_go_on_ends_for_everybody(change, reason, caplog):
+    made = await bridged()
+    record = made.first.record | change
+    now = Process(made.engine, RING)
+    made.engine.commands.clear()
+    with pytest.raises(UnreadableCallError, match=reason):
+        AdoptedCall(now.services, KEY, record)
+    assert now.world.sent == []
+    await end_remains(now.services, KEY, record)
+    legs = {"caller", "callee"} - change.keys()
+    assert len(now.requests_sent("BYE")) == len(legs)
+    assert now.forgotten == [KEY]
+    assert made.engine.names() == ([] if "media" in change else ["delete"])
+    answer_all(now)
+    now.world.assert_nothing_left()
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
+
+
+async def test_a_talk_outlives_its_ivr():
+    made = await bridged()
+    record = made.first.record
+    record["script"]["ivr"], record["script"]["option"] = "000*999", "removed"
+    made.first.kept[KEY] = lambda: record
+    now = made.handed_over()
+    await true(lambda: KEY in now.kept)
+
+
+async def test_a_call_that_was_ending_ends():
+    """Its sidecar was killed between the caller's BYE and the callee's."""
+    made = await bridged()
+    record = made.first.record
+    record["caller"]["leg"] = None
+    now = Process(made.engine, RING)
+    with pytest.raises(OverCallError):
+        AdoptedCall(now.services, KEY, record)
+    await end_remains(now.services, KEY, record)
+    assert len(now.requests_sent("BYE")) == 1
+
+
+async def test_the_record_of_a_call_whose_caller_has_hung_up_says_so():
+    made = await bridged()
+    data = made.first.kept[KEY]
+    made.caller.send("BYE")
+    assert data()["caller"]["leg"] is None
+    assert data()["callee"]["leg"] is not None
+
+
+@pytest.mark.parametrize("command", [Play("a.wav", barge_in=True), Collect(500), Wait(2000), Hangup("why", 486), None])
+def test_a_step_is_read_back(command):
+    step = saved.Step(command, 12.5, True, 1)
+    again = saved.Step.from_dict(json.loads(json.dumps(step.to_dict())))
+    assert (again.due_at, again.is_playing, again.tries) == (12.5, True, 1)
+    assert type(again.command) is type(command)
+    if not isinstance(command, Hangup):
+        assert again.command == command
+
+
+@pytest.mark.parametrize(
+    "command", [Fetch(HttpRequest("GET", "http://x")), Transfer(("1",), None, False, True, "", "")]
+)
+def test_a_request_and_a_transfer_are_made_again_by_the_script(command):
+    assert saved.Step.from_dict(json.loads(json.dumps(saved.Step(command).to_dict()))).command is None
