@@ -67,9 +67,9 @@ class Callee:
     ) -> None:
         await self._resources.__aexit__(kind, error, trace)
 
-    async def rings(self, within_s: float = PATIENT_S) -> SipMessage:
-        """Wait for the INVITE. From then on the phone sends its sound to the address in it."""
-        invite = await self.sipp.wait_for("INVITE", within_s)
+    async def rings(self, within_s: float = PATIENT_S, nth: int = 1) -> SipMessage:
+        """Wait for the `nth` INVITE. From then on the phone sends its sound to the address in it."""
+        invite = await self.sipp.wait_for("INVITE", within_s, nth)
         self._call_id = invite.header("Call-ID")
         self.sound.send_to(invite.body)
         return invite
