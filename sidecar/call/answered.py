@@ -67,6 +67,7 @@ class AnsweredCall:
         self._lifetime: asyncio.TimerHandle | None = None
         self._fetching: asyncio.Task[None] | None = None
         self._is_playing = False
+        self._digit_at = 0.0  # when the last one came (`DigitEvent.at`)
         self._tries = 0  # of the request that is out
         self._is_forgotten = False
         self._callee: Callee | None = None
@@ -156,6 +157,7 @@ class AnsweredCall:
             "media": self._media.to_dict(),
             "step": saved.Step(self._command, self._due_at, self._is_playing, self._tries).to_dict(),
             "digits": self._digits.source and self._digits.source.value,
+            "digit_at": self._digit_at,
             "who": str(self._who),
             "is_swapped": self._is_swapped,
             "transfers": self._transfers,
@@ -347,7 +349,11 @@ class AnsweredCall:
 
     def _on_digit(self, digit: DigitEvent) -> None:
         if self._digits.accepts(DigitSource.RTP):
-            self._inbox.put(told, Dialled(digit.digit))
+            self._inbox.put(self._on_dialled, digit)
+
+    async def _on_dialled(self, digit: DigitEvent) -> Event:
+        self._digit_at = digit.at
+        return Dialled(digit.digit)
 
     async def _handle(self, event: sip.Event) -> Event | None:
         """An event of the caller's leg. Returns what it means to the script. Raises MediaError."""

@@ -30,7 +30,7 @@ class ResumedCall(AnsweredCall):
         self._who, self._is_swapped = AnsweredHeader.parse(data["who"]), bool(data["is_swapped"])
         self._transfers = int(data["transfers"])
         step = saved.Step.from_dict(data["step"])
-        self._services.engines.digits.subscribe(self._media.media_id, self._on_digit)
+        self._digit_at = float(data["digit_at"])
         self._caller.listener = self._on_caller
         moved = data["at"] != str(self._services.agent.local)
         if moved:
@@ -39,6 +39,10 @@ class ResumedCall(AnsweredCall):
             self._callee = Callee(*self._for_callee(callee["b_tag"]), on_referred=self._on_callee_referred)
             self._callee.resume(callee, moved=moved)
             self._resume_blind_transfer(data, moved=moved)
+        digits = self._services.engines.digits
+        digits.subscribe(self._media.media_id, self._on_digit)
+        for digit in digits.missed(self._media.media_id, self._digit_at):
+            self._on_digit(digit)
         if self._callee is not None or self._script.is_over:
             return step.command if isinstance(step.command, Hangup) else None
         return self._resume_step(step)

@@ -7,6 +7,7 @@
      "media": {...},               `CallMedia.to_dict`
      "step": {...},                what the script has outstanding: `Step`
      "digits": "rtp",              how its digits come: null, rtp or info
+     "digit_at": 1795671721.4,     when the last one came that its sidecar has taken, in seconds since the epoch
      "who": "number=…", "is_swapped": false, "transfers": 1,
      "callee": {...} or null,      `Callee.to_dict`: of a transfer that rings, or is answered
      "target": {...} or null,      the same, of a blind transfer under way

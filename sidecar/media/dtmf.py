@@ -14,9 +14,11 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 import structlog
@@ -42,6 +44,10 @@ is down for 40 ms and up for 40 ms (ITU-T Q.24)."""
 _LATE_S = 0.03
 """When we read so late, what came together may not have been sent together."""
 
+MISSED_S = 10.0
+"""How long another sidecar's digits are kept, in case that it is dead and we take its calls over."""
+_MOST_MISSED = 2000
+
 _PING = b"ready d7:command4:pinge"
 
 _LARGEST_EVENT = 4096
@@ -55,10 +61,14 @@ Bencoded = int | bytes | list["Bencoded"] | dict[bytes, "Bencoded"]
 
 @dataclass(frozen=True, slots=True)
 class DigitEvent:
-    """One digit, complete. duration_ms as the sender told it (RFC 4733) or as measured (tones)."""
+    """One digit, complete. duration_ms as the sender told it (RFC 4733) or as measured (tones).
+
+    at: when its report came, in seconds since the epoch.
+    """
 
     digit: str
     duration_ms: int
+    at: float = field(default=0.0, compare=False)
 
 
 DigitListener = Callable[[DigitEvent], None]
@@ -216,12 +226,23 @@ class Digits:
 
     def __init__(self) -> None:
         self._listeners: dict[str, Presses] = {}
+        self._others: deque[tuple[str, DigitEvent]] = deque(maxlen=_MOST_MISSED)
         self.received = 0  # events, of whatever call
         self.ignored = 0  # of which: not understood, another sidecar's, of a call that is over, or of one press again
 
     def subscribe(self, media_id: str, listener: DigitListener) -> None:
         """From now on the listener gets the call's digits, in order. A call has one listener."""
         self._listeners[media_id] = Presses(listener)
+
+    def missed(self, media_id: str, since: float) -> list[DigitEvent]:
+        """The digits of a call that was another sidecar's, which had taken those until `since`, by `DigitEvent.at`."""
+        found: list[DigitEvent] = []
+        since, oldest = since + SAME_PRESS_S, time.time() - MISSED_S
+        for call, event in self._others:
+            if call == media_id and event.at > max(since, oldest):
+                found.append(event)
+                since = event.at + SAME_PRESS_S
+        return found
 
     def unsubscribe(self, media_id: str) -> None:
         """Forget the call; does nothing for one that is not there."""
@@ -237,6 +258,10 @@ class Digits:
         self.received += 1
         found = digit_of(event)
         call = self._listeners.get(found[0]) if found else None
+        if found is not None:
+            found = found[0], replace(found[1], at=time.time() - waited_s)
+            if call is None:
+                self._others.append(found)
         if found is None or call is None or not call.is_new(found[1].digit, at, batch, waited_s):
             self.ignored += 1
             return

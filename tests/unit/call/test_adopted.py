@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -61,9 +62,12 @@ class Rtpengine:
     """What it was told, whoever said it."""
 
     name = "media"
-    families = ("IP4",)
+    families = frozenset(("IP4",))
+    is_alive = True
+    lost_at = None
 
     def __init__(self) -> None:
+        self.calls: dict[str, Any] = {}
         self.commands: list[tuple[str, str]] = []
         self.ng = self
 
@@ -72,11 +76,15 @@ class Rtpengine:
         self.commands.append((command, media_id))
         return {"sdp": SDP.decode().replace("127.10.0.3", "127.10.0.5"), "tags": {}, "result": "ok"}
 
+    def take(self, call: Any) -> None:
+        self.calls[call.media_id] = call
+
     def owe(self, _media_id: str) -> None:
         raise AssertionError("it always answers")
 
     def names(self) -> list[str]:
-        return [command for command, _ in self.commands]
+        """All but the question whether it has the call still."""
+        return [command for command, _ in self.commands if command != "query"]
 
 
 class Process:
@@ -397,6 +405,28 @@ async def test_a_number_is_dialled_to_its_end():
     now.dial("2")
     bye = await now.sent("BYE")
     assert bye.get("Reason") == "SIP ;cause=200"
+
+
+async def test_what_was_dialled_meanwhile_is_not_lost():
+    """RTPengine tells every sidecar every digit. The last one that the dead sidecar has taken is not taken again."""
+    made = await half_dialled()
+    record = made.first.record
+    record["digit_at"] = time.time() - 2
+    now = Process(made.engine, made.rules)
+    for digit, ago_s in ("1", 2.02), ("1", 1.99), ("2", 1.0), ("2", 0.98):
+        now.digits.take(event(digit), 0.0, 1, ago_s)
+    now.digits.take(event("7") | {b"data": {**event("7")[b"data"], b"callid": b"1-0-other"}}, 0.0, 1, 0.5)
+    made.first.running.forget()
+    now.adopt(record)
+    bye = await now.sent("BYE")
+    assert bye.get("Reason") == "SIP ;cause=200", "12: hang up"
+
+
+def event(digit: str) -> dict[bytes, Any]:
+    """As RTPengine tells it."""
+    code = "0123456789*#ABCD".index(digit)
+    data = {b"callid": KEY.encode(), b"source_tag": b"caller", b"type": b"DTMF", b"event": code, b"duration": 100}
+    return {b"notify": b"onDTMF", b"data": data}
 
 
 async def test_a_pause_ends_when_it_would_have():
