@@ -21,7 +21,7 @@ from callinteractive.request import HttpRequest
 from callinteractive.script import CallScript
 from sidecar import sip
 from sidecar.call import saved
-from sidecar.call.blind_transfer import BUSY, NO_NUMBER, NOBODY, NOT_ALLOWED, BlindTransfer, Target, Unwanted, number_in
+from sidecar.call.blind_transfer import NO_NUMBER, BlindTransfer, Target, number_in, why_unwanted
 from sidecar.call.callee import Callee
 from sidecar.call.caller import Caller, drop, text_of
 from sidecar.call.inbox import Inbox
@@ -248,18 +248,11 @@ class AnsweredCall:
 
     def _on_referred(self, event: sip.Referred, *, by_callee: bool) -> None:
         """Accept or refuse a blind transfer. The site pays for its trunks, so only its own phones may ask for it."""
-        callee, number = self._callee, number_in(event.target)
-        if callee is None or not callee.is_answered:
-            unwanted: Unwanted | None = NOBODY
-        elif not (callee.who if by_callee else self._who).is_extension:
-            unwanted = NOT_ALLOWED
-        elif self._referral is not None:
-            unwanted = BUSY
-        else:
-            unwanted = NO_NUMBER if number is None else None
+        number = number_in(event.target)
+        wrong = why_unwanted(self._callee, self._who, number, by_callee=by_callee, is_busy=self._referral is not None)
         who = "callee" if by_callee else "caller"
-        if unwanted or number is None:
-            wrong = unwanted or NO_NUMBER
+        if wrong is not None or number is None:
+            wrong = wrong or NO_NUMBER
             self._caller.log.warning(
                 "refused", code=wrong.status, method="REFER", source=who, number=event.target[:200],
                 reason=wrong.reason, change=wrong.change,
