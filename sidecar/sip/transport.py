@@ -79,6 +79,7 @@ class Transport:
         loop = asyncio.get_running_loop()
         transport = cls(_bind(local), loop, ways or {}, gate or AlwaysOpen())
         transport.agent = UserAgent(transport.address, on_invite, config, transport)
+        transport.waited_s()  # from now on the kernel keeps the times: of the first datagram, too
         loop.add_reader(transport._socket.fileno(), transport._readable)
         return transport
 
@@ -120,7 +121,7 @@ class Transport:
         """How long the current datagram was in the socket buffer before we read it; 0 where the kernel has no time."""
         try:
             stamp = fcntl.ioctl(self._socket.fileno(), _SIOCGSTAMPNS, bytes(16))
-        except OSError:  # the first call: from now on the kernel keeps the times
+        except OSError:
             return 0.0
         seconds, nanos = struct.unpack("@qq", stamp)
         return float(time.time() - seconds - nanos / 1e9)
