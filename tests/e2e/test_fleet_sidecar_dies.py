@@ -1,0 +1,117 @@
+"""A host of sidecars is cut off: its answered calls go on at another one, which a server tells of them (H1)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from tests.e2e.conftest import _worker
+from tests.e2e.test_fleet_hosts import IVRS, MENU, MENU_HZ, TRANSFER, WEB_PORT
+from tests.e2e.transfers import FIRST, ONE_HZ, OTHER_HZ, both_hear, transfer
+from tests.support.callee import Callee
+from tests.support.fleet import PHONE_PORT, Fleet, Part
+from tests.support.hosts import can_be_made
+from tests.support.phone import Phone
+from tests.support.redis import running_redis
+from tests.support.stack import until
+from tests.support.webapp import FakeWebApp, actions
+
+pytestmark = pytest.mark.skipif(not can_be_made(), reason="hosts need root and iptables")
+
+STORE_PORT = 6399
+SURVIVES_S = 15.0
+ANSWERS_UPDATE = ("-aa",)
+HOSTS = ("sidecars-a", "sidecars-b")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def fleet(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Fleet]:
+    directory = tmp_path_factory.mktemp("fleet-state")
+    made = Fleet(directory, "", number=25 + _worker())
+    made.ivr_path.write_text(IVRS.format(web=FakeWebApp(made.web, WEB_PORT).url))
+    with made.site_path.open("a") as site:
+        site.write(f"state: valkey://{made.web}:{STORE_PORT}/1\n")
+    # It starts before its host's address is there.
+    async with running_redis(directory / "store", ("0.0.0.0", STORE_PORT), "", ["protected-mode no"]), made:
+        yield made
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def web(fleet: Fleet) -> AsyncIterator[FakeWebApp]:
+    async with FakeWebApp(fleet.web, WEB_PORT) as app:
+        yield app
+
+
+class Loss:
+    """Of the host that has the call of `caller`."""
+
+    def __init__(self, fleet: Fleet, caller: str) -> None:
+        self._fleet = fleet
+        self._caller = caller
+
+    async def happens(self) -> None:
+        """Returns when another host has the call."""
+        await asyncio.sleep(0.2)  # longer than the store is behind a call
+        await until(lambda: any(map(self._calls_at, HOSTS)), SURVIVES_S, "the call in a log")
+        self.host = next(name for name in HOSTS if self._calls_at(name))
+        self.heir = next(name for name in HOSTS if name != self.host)
+        self.call_id = str(self._calls_at(self.host)[-1]["call_id"])
+        await self._fleet.cut_off(self.host)
+        await self._logged(self._fleet.parts[self.heir], event="call taken over")
+
+    def _calls_at(self, name: str) -> list[dict[str, Any]]:
+        return self._fleet.parts[name].entries(event="call", caller=self._caller)
+
+    async def ends(self) -> None:
+        """The host is back; returns when it has given the call up."""
+        await self._fleet.plug_in(self.host)
+        await self._logged(self._fleet.parts[self.host], event="call given up")
+
+    async def _logged(self, part: Part, **fields: Any) -> None:
+        await until(lambda: bool(part.entries(call_id=self.call_id, **fields)), SURVIVES_S, str(fields))
+
+
+def call(fleet: Fleet, number: str, caller: str) -> Phone:
+    return Phone(fleet.edge_a, number, host=fleet.carrier, caller=caller, arguments=ANSWERS_UPDATE)
+
+
+async def test_a_menu_goes_on(fleet: Fleet, web: FakeWebApp, caller: str) -> None:
+    web.on(caller, actions(""))
+    async with call(fleet, MENU, caller) as phone:
+        await phone.answered()
+        await phone.sound.hear_tone(MENU_HZ)
+        loss = Loss(fleet, caller)
+        await loss.happens()
+        await phone.sound.send_digits("1")
+        assert (await web.request(caller)).query["is"] == "1"
+        await phone.hung_up()
+        await loss.ends()
+
+
+async def test_a_talk_goes_on(fleet: Fleet, web: FakeWebApp, caller: str) -> None:
+    """Both phones learn the other host's address; the lost one, when it is back, says nothing to them."""
+    web.on(caller, transfer(FIRST))
+    async with (
+        Callee(fleet.edge_a, (fleet.phone, PHONE_PORT), arguments=ANSWERS_UPDATE) as callee,
+        call(fleet, TRANSFER, caller) as phone,
+    ):
+        await phone.answered()
+        await callee.rings()
+        await callee.picks_up()
+        await both_hear(phone.sound, callee.sound)
+        loss = Loss(fleet, caller)
+        saying = asyncio.gather(phone.sound.send_tone(ONE_HZ, 4), callee.sound.send_tone(OTHER_HZ, 4))
+        await loss.happens()
+        for sipp in (phone.sipp, callee.sipp):
+            update = await sipp.wait_for("UPDATE", within_s=5)
+            assert f"<sip:{fleet.lan_prefix}." in update.header("Contact")
+        await saying
+        await loss.ends()
+        await both_hear(phone.sound, callee.sound)
+        phone.sipp.nudge()
+        await phone.sipp.finished(within_s=8)
+        await callee.hung_up()
