@@ -89,6 +89,24 @@ class EntryHeader(_Header):
 
 
 @dataclass(frozen=True, slots=True)
+class GenerationHeader(_Header):
+    """The ivr.yaml that a call has begun with (`IvrFile.generation`), from Kamailio to the sidecar.
+
+    A header of its own, not signed: one release back knows nothing of it, and it only chooses among files of ours.
+    """
+
+    NAME: ClassVar[str] = "X-CI-Generation"
+    name: str
+
+    def _to_form(self) -> dict[str, str]:
+        return {"ivr": self.name}
+
+    @classmethod
+    def _from_form(cls, form: Mapping[str, str]) -> Self:
+        return cls(form["ivr"])
+
+
+@dataclass(frozen=True, slots=True)
 class TransferHeader(_Header):
     """A SimpleTransfer's plan (A10-A12), from the sidecar to Kamailio. `timeout_s` None is the system timeout."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 
@@ -51,7 +52,13 @@ def load_ivr_files(texts: Mapping[str, str]) -> IvrFile:
     check_unique("IVR id", ((item, str(ivr.id)) for item, ivr in ivrs))
     check_unique("DID", ((item, did.removeprefix("+")) for item, ivr in ivrs for did in ivr.dids))
     _finish(documents)
-    return IvrFile(tuple(ivr for _, ivr in ivrs), contexts)
+    all_ivrs = tuple(ivr for _, ivr in ivrs)
+    return IvrFile(all_ivrs, contexts, _generation(all_ivrs, contexts))
+
+
+def _generation(ivrs: tuple[Ivr, ...], contexts: Mapping[str, Context]) -> str:
+    """12 hex digits. These are plain frozen data, so their text tells all of them."""
+    return hashlib.blake2s(repr((ivrs, contexts)).encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
 
 
 def _documents(texts: Mapping[str, str]) -> list[Document]:

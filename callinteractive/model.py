@@ -77,10 +77,14 @@ class Ivr:
 
 @dataclass(frozen=True, slots=True)
 class IvrFile:
-    """All of ivr.yaml. The IVRs share the contexts."""
+    """All of ivr.yaml. The IVRs share the contexts.
+
+    `generation` names what callers hear: the same on every host whose files say the same, whatever their layout.
+    """
 
     ivrs: tuple[Ivr, ...]
     contexts: Mapping[str, Context]
+    generation: str = field(default="", compare=False)
 
 
 Srtp = Literal["required", "optional", "no"]

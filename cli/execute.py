@@ -16,8 +16,9 @@ from pathlib import Path
 
 import click
 
+from callinteractive import prepared
 from cli import ports, versions
-from cli.files import read_ivr_file, read_site
+from cli.configuration import of_part
 from cli.kamailio import certificate_problems, kamailio_spec
 from cli.key import missing_key
 from cli.parts import Parts, WhichError, find_edge, find_rtpengine
@@ -35,11 +36,16 @@ def run(
     `name`: which edge or RTPengine of the site; None: the one that is here. The status is EX_CONFIG where starting it
     again would not help, else 1.
     """
-    site, findings = read_site(site_path)
-    findings += read_ivr_file(ivr_path)[1]
-    if site is None or findings:
+    try:
+        kind = prepared.KAMAILIO
+        start, findings = of_part(kind, site_path, ivr_path, state_dir, partial(click.echo, err=True))
+    except ValueError as error:
+        click.echo(str(error), err=True)
+        return os.EX_CONFIG
+    if start is None:
         click.echo("\n".join(map(str, findings)), err=True)
         return os.EX_CONFIG
+    site = start.prepared.site
     if part == "kamailio" and (missing := missing_key()):
         click.echo(missing, err=True)
         return os.EX_CONFIG
@@ -57,6 +63,8 @@ def run(
         return 1
     run_dir.mkdir(parents=True, exist_ok=True)
     if edge:
+        if start.active is not None:
+            os.environ[prepared.VARIABLE] = str(start.active.folder.resolve())
         spec = kamailio_spec(site, site_path, ivr_path, run_dir, state_dir_of(site_path, state_dir), edge)
     else:
         spec = rtpengine_spec(site, run_dir, engine, state_dir_of(site_path, state_dir))

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from callinteractive import prepared
-from callinteractive.config import is_ivr_file, load_ivr_files, load_site
+from callinteractive.config import is_ivr_file, load_ivr_files, load_site, without_pool
 from callinteractive.errors import ConfigError, Finding
-from callinteractive.keys import PREPARED, derive, site_key
 from callinteractive.model import IvrFile, Site
+from callinteractive.prepared import Prepared, Sources
 
 T = TypeVar("T")
 
@@ -28,29 +26,20 @@ def read_ivr_file(path: Path | str) -> tuple[IvrFile | None, list[Finding]]:
     return (None, findings) if findings else load(lambda: load_ivr_files(texts))
 
 
-def read_both(site_path: Path, ivr_path: Path) -> tuple[prepared.Loaded | None, list[str], list[Finding]]:
-    """The site and the IVRs, the texts that they are made of, and the findings where there are any.
-
-    Under `run` they are what it has read, if the files are still the same.
-    """
+def read_both(site_path: Path, ivr_path: Path) -> tuple[Prepared | None, list[Finding]]:
+    """The site and the IVRs, with the texts that they are made of; None and the findings where they are unusable."""
     site_texts, findings = read_texts(site_path)
     ivr_texts, more = read_texts(ivr_path)
     if findings or more:
-        return None, [], findings + more
-    name = str(site_path)
-    loaded, findings = load(lambda: prepared.load((site_texts[name], name), ivr_texts, *_prepared()))
+        return None, findings + more
+    sources = Sources(str(site_path), site_texts[str(site_path)], str(ivr_path), ivr_texts)
+    loaded, findings = load(sources.load)
     if loaded is None:
-        findings = read_site(site_path)[1] + read_ivr_file(ivr_path)[1]
-    return loaded, [*site_texts.values(), *ivr_texts.values()], findings
-
-
-def _prepared() -> tuple[bytes | None, bytes]:
-    """The key, and what `run` has left for its parts; nothing where there is none."""
-    try:
-        key = site_key(os.environ)
-        return (derive(key, PREPARED), Path(os.environ[prepared.VARIABLE]).read_bytes()) if key else (None, b"")
-    except (OSError, KeyError, ValueError):
-        return None, b""
+        return None, read_site(site_path)[1] + read_ivr_file(ivr_path)[1]
+    site, ivr_file = loaded
+    wrong = without_pool(site, ivr_file)
+    findings = [Finding(str(ivr_path), 0, f"contexts.{name}.pool", reason) for name, reason in wrong.items()]
+    return (None, findings) if findings else (Prepared(sources, *loaded), [])
 
 
 def read_texts(path: Path | str) -> tuple[dict[str, str], list[Finding]]:

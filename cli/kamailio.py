@@ -11,14 +11,17 @@ from functools import partial
 from pathlib import Path
 
 from callinteractive import prepared
+from callinteractive.changes import needs_companion, registers
 from callinteractive.dispatcher import EDGES, TRUNKS, sidecar_groups
 from callinteractive.edge import VARIABLE as EDGE
 from callinteractive.edge import edge_id
 from callinteractive.keys import VARIABLE
 from callinteractive.media_sets import module_parameters
 from callinteractive.model import Edge, Sidecar, Site, pools_of
-from callinteractive.names import Names, has_names, named_uris
+from callinteractive.names import Names, named_uris
 from cli import certificates, redis, registrations, tls, trunk_registrations, versions
+from cli.active import ActiveError
+from cli.configuration import handed_on
 from cli.key import shared_key
 from cli.known_names import probed
 from cli.known_names import read as read_names
@@ -57,9 +60,9 @@ def kamailio_spec(
     others = [other for other in site.edges if other != edge]
     file = (state_dir or run_dir / "state").resolve() / (edge.name if others else "") / registrations.FILE
     (run_dir / "peers.cfg").write_text(_peers(edge, others), encoding="ascii")
-    _write_dispatcher_list(site, edge, run_dir)
+    write_dispatcher_list(site, edge, run_dir)
     (run_dir / "rtpengines.cfg").write_text(module_parameters(site.rtpengines), encoding="ascii")
-    if trunk_registrations.registers(site, edge):
+    if registers(site, edge):
         trunk_registrations.write(site, site_path.parent, edge, read_names(run_dir), run_dir, os.environ)
     if files := tls_files(edge, site_path):
         tls.write_config(files, run_dir, asks=site.asks_for_certificates)
@@ -97,40 +100,56 @@ def kamailio_spec(
             VARIABLE: shared_key(),
             **{name: os.environ[name] for name in site.secret_variables if name in os.environ},
             # Only where there is something to do beside Kamailio (kemi/companion.py).
-            **({"CALLINTERACTIVE_COMPANION": sys.executable} if _needs_companion(site, edge) else {}),
-            **({REGISTERS: trunk_registrations.contact_of(edge)} if trunk_registrations.registers(site, edge) else {}),
+            **({"CALLINTERACTIVE_COMPANION": sys.executable} if needs_companion(site, edge) else {}),
+            **({REGISTERS: trunk_registrations.contact_of(edge)} if registers(site, edge) else {}),
         },
         ready=partial(answers_options, edge.udp_address),
         alive=partial(hears_options, edge.udp_address),
-        prepare=partial(_before_each_start, site, edge, run_dir, file),
+        prepare=partial(_before_each_start, site, site_path.parent, edge, run_dir, file),
     )
 
 
 def _before_each_start(
-    site: Site, edge: Edge, run_dir: Path, file: Path, tell: Callable[[str], None]
+    site: Site, site_dir: Path, edge: Edge, run_dir: Path, file: Path, tell: Callable[[str], None]
 ) -> Mapping[str, str]:
     """Let Kamailio know what was found out since the last start. Returns more of its environment.
 
-    Raises StackError where the database of the registrations can't be used.
+    `site`: as it was when Kamailio first started; the configuration that is active now counts. Raises StackError where
+    the database of the registrations can't be used.
     """
+    active = handed_on()
+    if active and (found := active.read()):
+        site = found.site
     try:
-        _write_dispatcher_list(site, edge, run_dir)
+        write_dispatcher_list(site, edge, run_dir)
+        if registers(site, edge):
+            trunk_registrations.write(site, site_dir, edge, read_names(run_dir), run_dir, os.environ)
     except OSError as error:
         tell(f"{run_dir / DISPATCHER_LIST}: {error.strerror or error}; Kamailio starts with the one that is there")
+    try:
+        if active:
+            active.note_edge(edge.name, run_dir)
+    except ActiveError as error:
+        tell(f"`callinteractive reload` will not find this Kamailio: {error}")
     if not registrations.are_kept(site):
         return {}
     return redis.make_ready(site.database) if site.database else registrations.make_ready(file, run_dir, tell)
 
 
-def _write_dispatcher_list(site: Site, edge: Edge, run_dir: Path) -> None:
-    """With the addresses behind names that are known by now: `cli.resolve` tells a running Kamailio only of changes."""
+def write_dispatcher_list(site: Site, edge: Edge, run_dir: Path, *, beside: Site | None = None) -> bool:
+    """With the addresses behind names that are known by now: `cli.resolve` tells a running Kamailio only of changes.
+
+    `beside`: with what that site needs too. Returns whether it has changed.
+    """
+    names, file = read_names(run_dir), run_dir / DISPATCHER_LIST
+    members = _members(site, edge, names) + (_members(beside, edge, names) if beside else [])
+    text = "".join(f"{group} {uri}{probed_from(edge, uri)}\n" for group, uri in dict.fromkeys(members))
+    if file.exists() and file.read_text(encoding="ascii") == text:
+        return False
     new = run_dir / f"{DISPATCHER_LIST}.new"
-    new.write_text(_dispatcher_list(site, edge, read_names(run_dir)), encoding="ascii")
-    new.replace(run_dir / DISPATCHER_LIST)
-
-
-def _needs_companion(site: Site, edge: Edge) -> bool:
-    return has_names(site) or site.kamailio.metrics is not None or trunk_registrations.registers(site, edge)
+    new.write_text(text, encoding="ascii")
+    new.replace(file)
+    return True
 
 
 def tls_files(edge: Edge, site_path: Path) -> certificates.Files | None:
@@ -149,16 +168,14 @@ def _corrupts_its_heap() -> bool:
     return versions.kamailio_version() < (6,)
 
 
-def _dispatcher_list(site: Site, edge: Edge, names: Names) -> str:
-    """Lines of `group uri`, with the socket that probes leave from. Sidecars share the calls in turn; trunks are tried
-    in the order of the site file."""
+def _members(site: Site, edge: Edge, names: Names) -> list[tuple[int, str]]:
+    """Groups and URIs. Sidecars share the calls in turn; trunks are tried in the order of the site file."""
     pools = pools_of(site.sidecars)
     groups = sidecar_groups(site.sidecars).items()
     members = [(group, f"sip:{sidecar.address}") for name, group in groups for sidecar in by_turns(pools[name])]
     gateways = [uri for trunk in site.trunks if trunk.is_probed for uri in trunk.to if uri not in named_uris(site)]
     members += [(TRUNKS, uri) for uri in (*gateways, *probed(site, names))]
-    members += [(EDGES, f"sip:{other.udp_address}") for other in site.edges if other != edge]
-    return "".join(f"{group} {uri}{probed_from(edge, uri)}\n" for group, uri in members)
+    return members + [(EDGES, f"sip:{other.udp_address}") for other in site.edges if other != edge]
 
 
 def by_turns(sidecars: Iterable[Sidecar]) -> list[Sidecar]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import secrets
+from contextlib import suppress
 from functools import cache
+from pathlib import Path
 
 from callinteractive.keys import OLD_VARIABLE, VARIABLE, site_key
 
@@ -13,6 +15,31 @@ from callinteractive.keys import OLD_VARIABLE, VARIABLE, site_key
 def shared_key() -> str:
     """In hex: that of the environment, or one that lives as long as this process."""
     return os.environ.get(VARIABLE) or os.environ.get(OLD_VARIABLE) or secrets.token_hex(16)
+
+
+FILE = "key"
+"""In the state directory of a site that has no key in its environment."""
+
+
+def kept_key(place: Path) -> str:
+    """In hex: that of the environment, else one that is kept there, so that calls outlive a restart of `run`."""
+    if site_key(os.environ):
+        return shared_key()
+    file, new = place / FILE, secrets.token_hex(16)
+    with suppress(OSError):
+        place.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with suppress(FileExistsError), open(file, "x", opener=lambda name, flags: os.open(name, flags, 0o600)) as out:
+            out.write(new)
+    return read_key(place) or new
+
+
+def read_key(place: Path) -> str | None:
+    """What `kept_key` has written."""
+    with suppress(OSError, ValueError):
+        text = (place / FILE).read_text(encoding="ascii")
+        if site_key({VARIABLE: text}):
+            return text
+    return None
 
 
 def missing_key() -> str | None:

@@ -54,7 +54,7 @@ LOG_FORMAT = click.option(
 STATE_DIR = click.option(
     "--state-dir",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Where registrations of phones and, for `serve`, calls are kept; default: systemd's StateDirectory, or a "
+    help="What outlives the parts: registrations, calls, the last good files; default: systemd's StateDirectory, or a "
     "folder in ~/.local/state.",
 )
 
@@ -213,27 +213,36 @@ def status(site_path: Path, as_json: bool) -> None:
     sys.exit(command.run(site_path, as_json=as_json))
 
 
-@main.command("reload", short_help="Let a running Kamailio use a new TLS certificate.")
+@main.command("reload", short_help="Let site.yaml, ivr.yaml, sounds and certificates count now.")
 @SITE
+@click.option(
+    "--ivr", "ivr_path", type=_Configs(takes_url=False), help=f"{_IVR_HELP} Default: the one that counts now."
+)
+@STATE_DIR
 @click.option(
     "--run-dir",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    required=True,
-    help="That of the running Kamailio.",
+    help="Read only the TLS certificate again, in the Kamailio with this run directory.",
 )
 @EDGE
-def reload_certificates(site_path: Path, run_dir: Path, edge: str | None) -> None:
-    """Let a running Kamailio use the certificates that are in the files now, without a restart.
+def reload_files(
+    site_path: Path, ivr_path: Path | None, state_dir: Path | None, run_dir: Path | None, edge: str | None
+) -> None:
+    """Let what the files say now count for new calls, without a restart. Calls in progress keep what they began with.
 
-    New connections get them; the others go on. A certificate that is of no use is refused, and the old one stays.
-    `callinteractive run` notices new files by itself. For Kamailio as a service of its own, let certbot do this:
+    Both files are checked first. If there is a mistake, or a change that needs a restart (addresses, ports, how many
+    there are of something), it is told, nothing changes anywhere, and the exit status is 1. Call it on each host.
 
     \b
-      callinteractive reload --site site.yaml --run-dir /run/callinteractive-kamailio
+      callinteractive reload --site site.yaml                  while `callinteractive run` runs
+      systemctl reload callinteractive-kamailio                the same, where the parts are units
+      callinteractive reload --site site.yaml --run-dir /run/callinteractive-kamailio    in a hook of certbot
     """
     from cli import reload as command
 
-    sys.exit(command.run(site_path, run_dir, edge))
+    if run_dir is not None:
+        sys.exit(command.certificates(site_path, run_dir, edge))
+    sys.exit(command.run(site_path, ivr_path, state_dir))
 
 
 @main.command(hidden=True)

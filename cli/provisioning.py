@@ -54,6 +54,12 @@ class _Label:
             return None
 
 
+def url_of(file: Path) -> str | None:
+    """Where a file was fetched from; None where it was written by hand."""
+    label = _Label.of(file)
+    return label.url if label else None
+
+
 def run(url: str, file: Path) -> int:
     """`callinteractive fetch`. The exit status: 0 where `file` can be used, else 1."""
     findings = provide(url, file, partial(click.echo, err=True))

@@ -14,11 +14,14 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 
+from callinteractive import prepared
+from callinteractive.changes import registers
 from callinteractive.dispatcher import TRUNKS
 from callinteractive.edge import own_edge
 from callinteractive.model import Edge, Site
 from callinteractive.names import named_sources, named_uris, target_of
 from cli import kamcmd, trunk_registrations
+from cli.configuration import handed_on
 from cli.files import read_site
 from cli.known_names import probed, read, write
 from cli.lookup import Found, Lookup, LookupFailed
@@ -28,25 +31,38 @@ LEAST_S, MOST_S = 5, 3600
 """Between two look-ups of a name, whatever its time to live."""
 RETRY_S = 5
 """After a look-up that failed."""
+LOOK_EVERY_S = 1.0
 CHANGE_PAUSE_S = 1.1
 """Kamailio takes one change of its dispatcher in a second."""
 _TRIES = 5
 
 
 def run(site_path: Path, run_dir: Path) -> int:
-    site, findings = read_site(site_path)
+    active = handed_on()
+    found = active.read() if active else None
+    site, findings = (found.site, []) if found else read_site(site_path)
     if site is None:
         print("\n".join(map(str, findings)), file=sys.stderr)
         return os.EX_CONFIG
-    asyncio.run(Keeper(site, site_path.parent, run_dir).run())
+    try:
+        file = active.folder / prepared.KAMAILIO if active else None
+        asyncio.run(Keeper(site, site_path.parent, run_dir, file).run())
+    except* _ReloadedError:
+        os.execv(sys.orig_argv[0], sys.orig_argv)  # the same process: Kamailio goes on watching it
     return 0
+
+
+class _ReloadedError(Exception):
+    """There is a new configuration: begin anew with it."""
 
 
 class Keeper:
     """Looks the names up and writes them down."""
 
-    def __init__(self, site: Site, site_dir: Path, run_dir: Path) -> None:
+    def __init__(self, site: Site, site_dir: Path, run_dir: Path, configuration: Path | None = None) -> None:
+        """`configuration`: the file that changes when there is another site."""
         self._site = site
+        self._configuration = configuration
         self._site_dir = site_dir
         self._edge = own_edge(site, os.environ)
         self._run_dir = run_dir
@@ -63,6 +79,7 @@ class Keeper:
             for name in named_sources(self._site):
                 group.create_task(self._keep(name, lambda name=name: self._lookup.addresses(name), self._set_addresses))  # type: ignore[misc]
             group.create_task(self._write())
+            group.create_task(self._watch_configuration())
             states = TrunkStates(self._site, lambda: self._names, self._ask, _say)
             group.create_task(states.run())
             if address := self._site.kamailio.metrics:
@@ -117,9 +134,25 @@ class Keeper:
                     await self._tell_dispatcher("remove", uri)
             known = wanted
 
+    async def _watch_configuration(self) -> None:
+        """Raises _ReloadedError."""
+        await self._register()  # at the carriers of a configuration that is new
+        seen = self._stamp()
+        while True:
+            await asyncio.sleep(LOOK_EVERY_S)
+            if (now := self._stamp()) != seen and now is not None:
+                raise _ReloadedError
+
+    def _stamp(self) -> tuple[int, int] | None:
+        try:
+            status = os.stat(self._configuration or "")
+        except OSError:
+            return None
+        return status.st_mtime_ns, status.st_ino
+
     async def _register(self) -> None:
         """With the carriers, at the addresses that their names lead to now."""
-        if not trunk_registrations.registers(self._site, self._edge):
+        if not registers(self._site, self._edge):
             return
         where = (self._site, self._site_dir, self._edge, self._names, self._run_dir)
         if trunk_registrations.write(*where, os.environ):

@@ -7,18 +7,20 @@ import os
 import resource
 import sys
 import tempfile
-from collections.abc import Callable, Iterable
-from contextlib import ExitStack, suppress
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import click
 
 from callinteractive import prepared
 from callinteractive.errors import Finding
-from callinteractive.keys import PREPARED, derive
+from callinteractive.keys import PREPARED, VARIABLE, derive
 from callinteractive.model import Site
+from callinteractive.prepared import Prepared
+from cli.active import FOLDER, Active, ActiveError
 from cli.files import read_both, read_site
-from cli.key import missing_key, shared_key
+from cli.key import kept_key, missing_key, shared_key
 from cli.partlog import OWN_NAME, PartLog, lost_notice, resolve_format
 from cli.parts import KINDS, Parts, WhichError, elsewhere, of_this_machine
 from cli.process import StackError
@@ -51,11 +53,11 @@ def run(
     state_dir = state_dir_of(site_path, state_dir)
     notes: list[str] = []
     ivr_path, more = _local(ivr, state_dir, notes.append)
-    loaded, texts, findings = (None, [], read_site(site_path)[1] + more) if more else read_both(site_path, ivr_path)
-    if loaded is None:
+    read, findings = (None, read_site(site_path)[1] + more) if more else read_both(site_path, ivr_path)
+    if read is None:
         click.echo("\n".join([*notes, *map(str, findings)]), err=True)
         return 1
-    site = loaded[0]
+    site = read.site
     try:
         parts = of_this_machine(site, only or KINDS, edge, rtpengine)
     except WhichError as error:
@@ -66,6 +68,8 @@ def run(
     if (parts.edges or parts.sidecars) and not _are_all(site, parts) and (missing := missing_key()):
         click.echo("\n".join((missing, *others)), err=True)
         return os.EX_CONFIG
+    if state_dir:
+        os.environ[VARIABLE] = kept_key(state_dir)
     allow_many_files()
     with ExitStack() as cleanup:
         if run_dir is None:
@@ -80,7 +84,7 @@ def run(
                 f"{run_dir} is too long a name: Kamailio keeps a socket there. Give a shorter --run-dir.", err=True
             )
             return 1
-        hand_on(loaded, texts, run_dir)
+        hand_on(read, (state_dir or run_dir).resolve(), notes.append)
         paths = (site_path.resolve(), ivr_path.resolve())
         log_as = resolve_format(log_format)
         # Nobody may stop the calls by not reading what is said here.
@@ -115,14 +119,16 @@ def _local(ivr: Path | str, state_dir: Path | None, tell: Callable[[str], None])
     return file, provisioning.provide(ivr, file, tell)
 
 
-def hand_on(loaded: prepared.Loaded, texts: Iterable[str], run_dir: Path) -> None:
-    """Leave both files, read, for the parts. They read them themselves where they can't have that."""
-    file = run_dir.resolve() / "prepared"
-    with suppress(OSError, ValueError):
-        data = prepared.pack(loaded, derive(bytes.fromhex(shared_key()), PREPARED), texts)
-        with open(file, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as out:
-            out.write(data)
-        os.environ[prepared.VARIABLE] = str(file)
+def hand_on(read: Prepared, place: Path, tell: Callable[[str], None]) -> None:
+    """Leave both files, read, for the parts, which then need not read them. Where that fails, they read them."""
+    active = Active(place / FOLDER, derive(bytes.fromhex(shared_key()), PREPARED))
+    try:
+        with active.alone():
+            active.write_all(prepared.pack(read.sources, (read.site, read.ivr_file), active.key))
+    except ActiveError as error:
+        tell(f"the parts read the files themselves, and can't be told of new ones: {error}")
+    else:
+        os.environ[prepared.VARIABLE] = str(active.folder)
 
 
 def allow_many_files() -> None:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 
 import click
 
-from callinteractive import state
+from callinteractive import prepared, state
 from callinteractive.keys import site_key
 from callinteractive.model import Site
 from cli import ports
-from cli.files import read_both
+from cli.configuration import of_part
 from cli.key import missing_key
 from cli.partlog import resolve_format
 from cli.parts import has_address
@@ -31,11 +32,15 @@ def run(
     """`drain_s`: how long calls may go on after SIGTERM where site.yaml does not say.
 
     The exit status: 0 after a clean stop, EX_CONFIG where starting it again would not help, else 1."""
-    loaded, _, findings = read_both(site_path, ivr_path)
-    if loaded is None:
+    try:
+        start, findings = of_part(prepared.SIDECARS, site_path, ivr_path, state_dir, partial(click.echo, err=True))
+    except ValueError as error:
+        click.echo(str(error), err=True)
+        return os.EX_CONFIG
+    if start is None:
         click.echo("\n".join(map(str, findings)), err=True)
         return os.EX_CONFIG
-    site, ivr_file = loaded
+    site, ivr_file = start.prepared.site, start.prepared.ivr_file
     if index >= len(site.sidecars):
         last = len(site.sidecars) - 1
         click.echo(f"{site_path} has sidecars 0 to {last} (sidecars.count); there is no {index}", err=True)
@@ -53,8 +58,8 @@ def run(
         return 1
     key = site_key(os.environ)
     assert key is not None, "missing_key has found one"
-    file = _state_file(site_path, state_dir)
-    return app.run(site, site_path.parent, ivr_file, index, resolve_format(log_format), key, file, drain_s)
+    file, source = _state_file(site_path, state_dir), start.source
+    return app.run(site, site_path.parent, ivr_file, index, resolve_format(log_format), key, file, drain_s, source)
 
 
 def _state_file(site_path: Path, state_dir: Path | None) -> Path | None:

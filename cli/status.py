@@ -10,7 +10,7 @@ import asyncio
 import json
 import os
 import time
-from collections.abc import Awaitable, Iterator, Sequence
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,12 +23,14 @@ from callinteractive.model import Address, Edge, RtpEngine, Sidecar, Site
 from cli.files import read_site
 from cli.probe import DRAINS, ask_options
 from sidecar.media.rtpengine import NgClient, NgFailure, NgTimeouts
+from sidecar.metrics import CONFIGURATION, STALE
 
 ANSWER_S = 1.0
 """How long a part may take to answer."""
 AT_ONCE = 100
 """How many parts are asked at the same time."""
 MOST_METRICS = 4 * 1024 * 1024
+_CALLS = "callinteractive_live_calls"
 _SERVICES = {
     "edge": "callinteractive-kamailio",
     "sidecar": "callinteractive-sidecar@{name}",
@@ -134,27 +136,42 @@ async def _ask_sidecar(sidecar: Sidecar, session: aiohttp.ClientSession) -> Part
         return PartStatus("sidecar", name, address, False, problem=_NO_ANSWER)
     if status != DRAINS and not 200 <= status < 300:
         return PartStatus("sidecar", name, address, False, ms, problem=f"answers OPTIONS with {status}")
-    calls = await calls_of(sidecar.metrics, session)
+    told = {name: value for name, _, value in await _samples(sidecar.metrics, session)}
+    calls = int(told[_CALLS]) if _CALLS in told else None
     problem = "" if calls is not None else f"no metrics at {sidecar.metrics}"
+    if told.get(STALE):
+        problem = "its files have mistakes: it uses the last good ones (see its log)"
     return PartStatus("sidecar", name, address, True, ms, calls, status == DRAINS, problem=problem)
 
 
 async def calls_of(metrics: Address, session: aiohttp.ClientSession) -> int | None:
     """How many calls a sidecar has, by its metrics; None where it does not tell."""
+    for name, _, value in await _samples(metrics, session):
+        if name == _CALLS:
+            return int(value)
+    return None
+
+
+async def generation_of(metrics: Address, session: aiohttp.ClientSession) -> str | None:
+    """Which ivr.yaml a sidecar serves (`IvrFile.generation`); None where it does not tell."""
+    for name, labels, _ in await _samples(metrics, session):
+        if name == CONFIGURATION:
+            return labels.get("generation")
+    return None
+
+
+async def _samples(metrics: Address, session: aiohttp.ClientSession) -> list[tuple[str, Mapping[str, str], float]]:
     try:
         async with session.get(f"http://{metrics}/metrics") as response:
             data = bytearray()
             async for chunk in response.content.iter_any():
                 data += chunk
                 if len(data) > MOST_METRICS:
-                    return None
-        for family in text_string_to_metric_families(data.decode("utf-8", "replace")):
-            for sample in family.samples:
-                if sample.name == "callinteractive_live_calls":
-                    return int(sample.value)
+                    return []
+        families = text_string_to_metric_families(data.decode("utf-8", "replace"))
+        return [(sample.name, sample.labels, sample.value) for family in families for sample in family.samples]
     except (aiohttp.ClientError, OSError, TimeoutError, ValueError):
-        pass
-    return None
+        return []
 
 
 async def _ask_rtpengine(engine: RtpEngine) -> PartStatus:

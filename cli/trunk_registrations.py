@@ -27,10 +27,6 @@ _VERSION = 5
 _ESCAPES = {"\\": "\\\\", ":": "\\:", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
-def registers(site: Site, edge: Edge) -> bool:
-    return edge == site.edges[0] and any(trunk.registration for trunk in site.trunks)
-
-
 def contact_of(edge: Edge) -> str:
     """Our address for carriers, where a registration has none of its own."""
     return _address_of(edge.listen[0])

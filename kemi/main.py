@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import functools
 import os
-import secrets
 import site as python_site
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,14 +20,13 @@ if sys.path[0] == str(ROOT / "kemi"):
 if "CALLINTERACTIVE_PACKAGES" in os.environ:
     python_site.addsitedir(os.environ["CALLINTERACTIVE_PACKAGES"])
 
-from callinteractive import prepared  # noqa: E402
-from callinteractive.config import is_ivr_file, without_pool  # noqa: E402
 from callinteractive.edge import own_edge  # noqa: E402
-from callinteractive.errors import ConfigError, Finding, HeaderError  # noqa: E402
-from callinteractive.keys import EDGES, PREPARED, ROUTES, SIGNATURES, VIEWS, derive, site_key  # noqa: E402
+from callinteractive.errors import ConfigError, HeaderError  # noqa: E402
+from callinteractive.keys import EDGES, PREPARED, ROUTES, SIGNATURES, VIEWS, derive  # noqa: E402
 from callinteractive.model import Edge, IvrFile, Site  # noqa: E402
 from callinteractive.numbers import Directory  # noqa: E402
-from kemi import cseq, identity, ksr, nat  # noqa: E402
+from callinteractive.prepared import Prepared  # noqa: E402
+from kemi import configuration, cseq, identity, ksr, nat  # noqa: E402
 from kemi.anchor import MediaAnchor  # noqa: E402
 from kemi.challenge import Challenges  # noqa: E402
 from kemi.companion import Companion  # noqa: E402
@@ -44,6 +43,7 @@ from kemi.redirect import Redirects  # noqa: E402
 from kemi.refusal import Answered, Refused  # noqa: E402
 from kemi.refusal_log import RefusalLog  # noqa: E402
 from kemi.registrar import Registrar  # noqa: E402
+from kemi.reload import Reload  # noqa: E402
 from kemi.sidecars import Sidecars  # noqa: E402
 from kemi.sockets import Sockets  # noqa: E402
 from kemi.tls_peer import TlsPeers  # noqa: E402
@@ -52,8 +52,7 @@ from kemi.trunk_callers import TrunkCallers  # noqa: E402
 from kemi.trunks import Trunks, credentials_of  # noqa: E402
 from kemi.websocket import WebSockets  # noqa: E402
 
-LONGEST_SECRET_FILE = 1024
-"""Characters."""
+LOOK_EVERY_S = 1.0
 EXIT_CONFIG = 78  # sysexits.h EX_CONFIG
 """The process's exit status where the configuration is unusable."""
 
@@ -158,7 +157,7 @@ class Callbacks:
         sockets: Sockets,
         edges: Edges,
     ) -> None:
-        self._sockets = sockets
+        self.sockets = sockets
         self._tls_peers = tls_peers
         self._websockets = websockets
         self._registrar = registrar
@@ -167,14 +166,29 @@ class Callbacks:
         self._watch = watch
         self._floods = floods
         self._ours = floods.ours
-        self._edges = edges
+        self.edges = edges
         self._limits = limits
         self._ingress = ingress
-        self._sidecars = sidecars
+        self.sidecars = sidecars
         self._redirects = redirects
         self._forks = forks
         self._media = media
         self._record_route = record_route
+        self.reload: Reload | None = None
+        self._look_again_at = 0.0
+
+    def become(self, other: Callbacks) -> None:
+        """Route as `other` does from now on."""
+        kept = {"reload": self.reload, "_companion": self._companion, "_look_again_at": self._look_again_at}
+        vars(self).update(vars(other) | kept)
+
+    def _look(self) -> None:
+        """At what other processes have written into files: once a second, before a message."""
+        self._look_again_at = time.monotonic() + LOOK_EVERY_S
+        if self.reload is not None:
+            self.reload.look()
+        if self._names.is_used:
+            self._names.refresh()
 
     def child_init(self, _rank: int) -> int:
         return 0
@@ -204,18 +218,18 @@ class Callbacks:
     @guarded(log)
     def ksr_dispatcher_event(self) -> None:
         """A destination of the dispatcher has been lost or found."""
-        self._edges.on_change()
+        self.edges.on_change()
 
     @guarded(blame)
     def ksr_request_route(self) -> None:
-        if self._names.is_used:
-            self._names.refresh()
+        if time.monotonic() >= self._look_again_at:
+            self._look()
         self._ingress.route()
 
     @guarded(log)
     def ksr_reply_route(self) -> None:
-        if self._names.is_used:
-            self._names.refresh()  # a worker of TCP may see no requests, and judges certificates by the names
+        if time.monotonic() >= self._look_again_at:  # a worker of TCP may see no requests
+            self._look()
         if self._tls_peers.is_needed and self._tls_peers.is_impostor_s_answer():
             ksr.drop()
             return
@@ -238,9 +252,9 @@ class Callbacks:
 
     @guarded(drop)
     def to_sidecar(self) -> None:
-        self._record_route.on_branch(self._sidecars.on_branch())
-        if self._sockets.is_choosing:
-            self._sockets.choose(ksr.request_uri())
+        self._record_route.on_branch(self.sidecars.on_branch())
+        if self.sockets.is_choosing:
+            self.sockets.choose(ksr.request_uri())
 
     @guarded(log)
     def sidecar_replied(self) -> None:
@@ -255,7 +269,7 @@ class Callbacks:
     def to_target(self) -> None:
         uri = ksr.request_uri()
         self._forks.on_branch()
-        self._sockets.choose(uri)
+        self.sockets.choose(uri)
 
     @guarded(withhold)
     def target_replied(self) -> None:
@@ -303,23 +317,31 @@ class Callbacks:
 def mod_init() -> Callbacks:
     """Kamailio calls this once, before it forks. Ends the process with clear findings if a file is unusable."""
     try:
-        key = _key()
-        texts = _read("CALLINTERACTIVE_SITE"), _read_ivrs(os.environ["CALLINTERACTIVE_IVR"])
-        site, ivr_file = prepared.load(*texts, derive(key, PREPARED), _prepared())
-        _check_pools(site, ivr_file)
-        callbacks = compose(site, ivr_file, key, own_edge(site, os.environ))
+        key = configuration.key_of_site()
+        present = configuration.read(derive(key, PREPARED))
+        configuration.check_pools(present.site, present.ivr_file)
+        edge = own_edge(present.site, os.environ)
+        callbacks = compose(present.site, present.ivr_file, key, edge)
     except (ConfigError, OSError, KeyError, ValueError) as error:
         print(f"callinteractive: cannot start: {error}", file=sys.stderr, flush=True)
         os._exit(EXIT_CONFIG)
+
+    def take_up(new: Prepared) -> None:
+        callbacks.become(compose(new.site, new.ivr_file, key, own_edge(new.site, os.environ), callbacks))
+
+    callbacks.reload = Reload(configuration.prepared_file(), derive(key, PREPARED), present, take_up)
     missing = [route for route in ksr.Route if not hasattr(Callbacks, route)]
     assert not missing, f"no callback for {missing}"
     return callbacks
 
 
-def compose(site: Site, ivr_file: IvrFile, key: bytes, edge: Edge | None = None) -> Callbacks:
+def compose(
+    site: Site, ivr_file: IvrFile, key: bytes, edge: Edge | None = None, before: Callbacks | None = None
+) -> Callbacks:
     """Make everything that routes and join it.
 
     `key` is the site's secret (`callinteractive.keys`). `edge`: which Kamailio of the site this is; None: the first.
+    `before`: what has routed in this worker so far. What it has learned of sockets and of other edges stays.
     """
     edge = edge or site.edges[0]
     directory = Directory(site, ivr_file)
@@ -330,12 +352,14 @@ def compose(site: Site, ivr_file: IvrFile, key: bytes, edge: Edge | None = None)
     record_route = RecordRoute(derive(key, ROUTES), derive(key, VIEWS), places)
     media = MediaAnchor(Engines(site.rtpengines), is_there=site.anchors_media)
     limits = Limits(site.trunks)
-    edges, sockets = Edges(site, edge, derive(key, EDGES)), Sockets(edge)
-    challenges = Challenges(credentials_of(site, os.environ, _read_secret))
+    edges = before.edges if before else Edges(site, edge, derive(key, EDGES))
+    sockets = before.sockets if before else Sockets(edge)
+    challenges = Challenges(credentials_of(site, os.environ, configuration.read_secret))
     forks = Forks(media, record_route, challenges, limits, edges, site.trunks)
     registrar = Registrar(directory, edges, sockets.remember)
     transfer = Transfer(site, directory, registrar.ways_to, forks, Trunks(site, limits, names), names, edge)
-    sidecars = Sidecars(site.sidecars, ivr_file.contexts, derive(key, SIGNATURES), media)
+    earlier = before.sidecars if before else None
+    sidecars = Sidecars(site.sidecars, ivr_file, derive(key, SIGNATURES), media, earlier)
     redirects = Redirects(sidecars, transfer, media, anchors=site.anchors_media)
     ingress = Ingress(
         site,
@@ -351,50 +375,10 @@ def compose(site: Site, ivr_file: IvrFile, key: bytes, edge: Edge | None = None)
         redirects=redirects,
         limits=limits,
         names=names,
-        callers=TrunkCallers(site, os.environ, _read_secret),
+        callers=TrunkCallers(site, os.environ, configuration.read_secret),
         edges=edges,
     )
     return Callbacks(
         ingress, sidecars, redirects, forks, media, record_route, limits, floods, WebSockets(site, _refusals),
         registrar, tls_peers, names, Watch(site.rtpengines), sockets, edges,
     )  # fmt: skip
-
-
-def _check_pools(site: Site, ivr_file: IvrFile) -> None:
-    """Raises ConfigError."""
-    path, wrong = os.environ["CALLINTERACTIVE_IVR"], without_pool(site, ivr_file)
-    findings = [Finding(path, 0, f"contexts.{context}.pool", reason) for context, reason in wrong.items()]
-    if findings:
-        raise ConfigError(findings)
-
-
-def _read(variable: str) -> tuple[str, str]:
-    path = os.environ[variable]
-    return Path(path).read_text(encoding="utf-8-sig"), path
-
-
-def _read_secret(name: str) -> str:
-    """The text of a password's file, named relative to site.yaml."""
-    path = Path(os.environ["CALLINTERACTIVE_SITE"]).parent / name
-    with path.open(encoding="utf-8") as file:
-        return file.read(LONGEST_SECRET_FILE)
-
-
-def _read_ivrs(name: str) -> dict[str, str]:
-    """The texts of a file or of a folder, as `callinteractive check` reads them, by file name."""
-    path = Path(name)
-    files = sorted(file for file in path.iterdir() if is_ivr_file(file.name)) if path.is_dir() else [path]
-    return {str(file): file.read_text(encoding="utf-8-sig") for file in files} or {name: ""}
-
-
-def _prepared() -> bytes:
-    """What `callinteractive run` has read; empty where there is none."""
-    try:
-        return Path(os.environ[prepared.VARIABLE]).read_bytes()
-    except (OSError, KeyError):
-        return b""
-
-
-def _key() -> bytes:
-    """From the environment, so that calls outlive a restart of Kamailio. Without it, a new key at every start."""
-    return site_key(os.environ) or secrets.token_bytes(16)

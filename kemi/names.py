@@ -1,21 +1,18 @@
 """What the host names of site.yaml lead to, as the process beside us has found out (`kemi.companion`).
 
-Each worker looks once a second whether the file has changed: a look at a local file, which blocks nothing.
+Each worker looks once a second (`kemi.main`) whether the file has changed: that blocks nothing.
 """
 
 from __future__ import annotations
 
 import os
 import random
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 from callinteractive.model import Site
 from callinteractive.names import FILE, Hop, Names, in_order, named_sources, named_uris, target_of
 from kemi import ksr
-
-PAUSE_S = 1.0
 
 
 class NameFile:
@@ -26,17 +23,13 @@ class NameFile:
         self._uris = frozenset(named_uris(site))
         self.is_used = bool(self._uris or named_sources(site))
         """Whether there are any."""
-        self._looked_at = float("-inf")
         self._seen: tuple[int, int] | None = None
         self.names = Names()
         self._hosts: dict[str, Hop] = {}
         self.on_change: list[Callable[[Names], None]] = []
 
     def refresh(self) -> None:
-        """Of each request."""
-        if not self.is_used or time.monotonic() < self._looked_at + PAUSE_S:
-            return
-        self._looked_at = time.monotonic()
+        """Before a message is routed; often enough is once a second."""
         try:
             status = os.stat(self._path)
             seen = (status.st_mtime_ns, status.st_ino)

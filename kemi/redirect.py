@@ -172,6 +172,7 @@ class Redirects:
         transaction.returns = returns
         ksr.forget_destinations()
         headers = {CallHeader.NAME: transaction.call, StateHeader.NAME: transaction.state}
+        headers |= self._sidecars.generation_of_call()
         if result:
             headers[result.NAME] = str(result)
         self._sidecars.enter(transaction.user, entry, headers)

@@ -14,11 +14,10 @@ import time
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
-from callinteractive.actions import Context
 from callinteractive.dispatcher import sidecar_groups
-from callinteractive.headers import EntryHeader
+from callinteractive.headers import EntryHeader, GenerationHeader
 from callinteractive.limits import OVERLOAD_RETRY_S, OVERLOAD_WAIT_S
-from callinteractive.model import Address, Sidecar, pools_of
+from callinteractive.model import Address, IvrFile, Sidecar, pools_of
 from callinteractive.signature import SignatureHeader
 from kemi import ksr
 from kemi.anchor import MediaAnchor
@@ -30,6 +29,8 @@ PROVISIONAL_MS = 300
 ALIVE_MS = 3_000
 DECISION_MS = 60_000
 """The most that a sidecar may take to answer, or to say what else becomes of a call."""
+MOST_EARLIER = 8
+"""Configurations, as many as the sidecars know (`sidecar.generations`)."""
 REST_S = OVERLOAD_WAIT_S
 """The sidecars' admission limit (`sidecar.admission`): by then their queues have drained."""
 
@@ -44,15 +45,25 @@ class Unavailable(Refused):
 class Sidecars:
     """The pools that calls enter by, of all hosts.
 
-    `contexts` says which pool serves a context. `key` signs what a sidecar gets.
+    `ivr_file` says which pool serves a context. `key` signs what a sidecar gets. `before`: of the configuration before
+    this one; calls that began with it may still come back.
     """
 
     def __init__(
-        self, sidecars: Sequence[Sidecar], contexts: Mapping[str, Context], key: bytes, media: MediaAnchor
+        self,
+        sidecars: Sequence[Sidecar],
+        ivr_file: IvrFile,
+        key: bytes,
+        media: MediaAnchor,
+        before: Sidecars | None = None,
     ) -> None:
         self._media = media
         self._key = key
-        self._pools = {name: context.pool for name, context in contexts.items()}
+        self._generation = str(GenerationHeader(ivr_file.generation))
+        self._pools = {name: context.pool for name, context in ivr_file.contexts.items()}
+        self._earlier: tuple[Mapping[str, str | None], ...] = ()
+        if before:
+            self._earlier = (before._pools, *before._earlier)[:MOST_EARLIER]
         self._groups = sidecar_groups(sidecars)
         self._members: dict[str | None, list[Address]] = {
             name: [sidecar.address for sidecar in members] for name, members in pools_of(sidecars).items()
@@ -62,7 +73,11 @@ class Sidecars:
         """By dispatcher group, in seconds of the monotonic clock. Each worker finds out by itself."""
 
     def has_context(self, name: str) -> bool:
-        return name in self._pools
+        """Whether the present configuration, or one before it, has it."""
+        return any(name in pools for pools in (self._pools, *self._earlier))
+
+    def _pool_of(self, context: str) -> str | None:
+        return next(pools[context] for pools in (self._pools, *self._earlier) if context in pools)
 
     def check_load(self, context: str) -> None:
         """Raises Unavailable where all sidecars that serve the context have just refused another new call."""
@@ -74,11 +89,11 @@ class Sidecars:
 
         `headers`: the private headers beside `entry`, values by name. `user`, escaped, is that of the Request-URI.
         """
-        pool = self._pools[entry.context]
+        pool = self._pool_of(entry.context)
         if not self._members[pool]:
             raise Unavailable  # never another pool: it would send the call back
         # Added in the branch route, so that they stay off any other branch this INVITE may get.
-        values = {**headers, entry.NAME: _text_of(entry)}
+        values = {GenerationHeader.NAME: self._generation, **headers, entry.NAME: _text_of(entry)}
         signature = SignatureHeader.sign(self._key, int(time.time()), ksr.call_id(), values)
         values[signature.NAME] = str(signature)
         transaction.sidecar_headers = "".join([f"{name}: {value}\r\n" for name, value in values.items()])
@@ -88,6 +103,12 @@ class Sidecars:
         transaction.sidecar_group = self._groups[pool]
         ksr.set_lifetime(DECISION_MS)
         _ask()
+
+    @staticmethod
+    def generation_of_call() -> dict[str, str]:
+        """The header that named the ivr.yaml when the call first entered: it keeps that to its end."""
+        lines = (line.partition(": ") for line in transaction.sidecar_headers.split("\r\n"))
+        return {name: value for name, _, value in lines if name == GenerationHeader.NAME}
 
     def on_branch(self) -> str:
         """Branch route: only the sidecar gets its header lines.

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import time
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -14,9 +15,10 @@ import uvloop
 
 from callinteractive.errors import HeaderError, ScriptStateError
 from callinteractive.fleet import ways
-from callinteractive.headers import CallHeader, EntryHeader, ResultHeader, StateHeader
+from callinteractive.headers import CallHeader, EntryHeader, GenerationHeader, ResultHeader, StateHeader
 from callinteractive.keys import SIGNATURES, derive
 from callinteractive.model import IvrFile, Site
+from callinteractive.prepared import Prepared
 from sidecar import log, sip, systemd
 from sidecar.admission import Admission, Unacknowledged
 from sidecar.call import saved
@@ -26,9 +28,11 @@ from sidecar.call.saved import OverCallError, UnreadableCallError
 from sidecar.call.services import Services, media_prefix
 from sidecar.drain import DEFAULT_S, Drain
 from sidecar.edges import Edges
+from sidecar.generations import Generations
 from sidecar.media.engines import Engines
 from sidecar.media.sounds import SoundLibrary, cache_of_user
-from sidecar.metrics import Metrics
+from sidecar.metrics import Configured, Metrics
+from sidecar.reload import Reload, Source
 from sidecar.rtpengine_metrics import EngineCounters, RtpengineMetrics
 from sidecar.state.choice import make_keeper
 from sidecar.state.figures import StateFigures
@@ -60,21 +64,26 @@ def run(
     key: bytes,
     state_file: Path | None = None,
     drain_s: float = DEFAULT_S,
+    source: Source | None = None,
 ) -> int:
     """Run sidecar `index` of a site until SIGTERM, SIGINT or SIGHUP ends it. Its calls may then go on for a time.
 
     site_dir: the folder that the site's paths start from. key: the site's secret (`callinteractive.keys`), the same as
     Kamailio's. `state_file`: of `state: embedded`, where there is a place for it. drain_s: how long calls may go on
-    where the site does not say. Returns the exit status. Raises OSError for a port that is taken.
+    where the site does not say. source: where new configurations come from. Returns the exit status. Raises OSError for
+    a port that is taken.
     """
     log.set_up(log_format)
     sounds = load_sounds(site, site_dir)
     # What is there now stays, so the garbage collector may skip it. A call makes few objects: it may run rarely.
     gc.freeze()
     gc.set_threshold(10_000, 10, 10)
+    keeper = make_keeper(site, index, site_dir, state_file, saved.READ)
+    sidecar = Sidecar(site, ivr_file, index, key, keeper, drain_s)
+    if source is not None:
+        sidecar.reload = Reload(source, index, site, lambda new: load_sounds(new, site_dir), sidecar.learn)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        keeper = make_keeper(site, index, site_dir, state_file, saved.READ)
-        runner.run(Sidecar(site, ivr_file, index, key, keeper, drain_s).serve(sounds))
+        runner.run(sidecar.serve(sounds))
     return 0
 
 
@@ -94,6 +103,12 @@ def load_sounds(site: Site, site_dir: Path) -> SoundLibrary:
     return library
 
 
+def _generation(invite: sip.IncomingInvite) -> str:
+    """The name of the ivr.yaml that the call began with; empty from an older Kamailio. Raises HeaderError."""
+    named = invite.header(GenerationHeader.NAME)
+    return "" if named is None else GenerationHeader.parse(named).name
+
+
 def _resumption(invite: sip.IncomingInvite) -> Resumption | None:
     """The script of another sidecar that this INVITE brings, if any. Raises HeaderError."""
     state = invite.header(StateHeader.NAME)
@@ -110,7 +125,7 @@ class Sidecar:
         self, site: Site, ivr_file: IvrFile, index: int, key: bytes, keeper: Keeper, drain_s: float = DEFAULT_S
     ) -> None:
         self._site = site
-        self._ivrs = {ivr.number: ivr for ivr in ivr_file.ivrs}
+        self.reload: Reload | None = None
         self._ivr_file = ivr_file
         self._index = index
         self._own = site.sidecars[index]
@@ -128,11 +143,15 @@ class Sidecar:
         """Serve until stopped; then end the calls that are left, within `STOP_S`."""
         async with AsyncExitStack() as stack:
             self._services = await self._open(stack, sounds)
+            self._generations = Generations(self._services)
             self._keeper.start()  # before the first datagram is read: it may be for one of these calls
             self._drain.listen()
             LOG.info("sidecar ready", index=self._index, sip=str(self._own.address))
             systemd.notify(systemd.READY)
             beating = asyncio.create_task(systemd.beat())
+            if self.reload is not None:
+                stack.callback(self.reload.close)
+                stack.callback(asyncio.create_task(self.reload.run()).cancel)
             await self._drain.is_over.wait()
             systemd.notify(systemd.STOPPING)
             self._refuse_calls()
@@ -156,6 +175,7 @@ class Sidecar:
         self._metrics.include(EngineCounters(engines))
         if isinstance(self._keeper, StoringKeeper):
             self._metrics.include(StateFigures(self._keeper))
+        self._metrics.include(Configured(self._configuration))
         if self._index == 0:
             self._metrics.include(RtpengineMetrics(engines))
         stack.push_async_callback((await self._metrics.serve(self._own.metrics)).cleanup)
@@ -194,22 +214,22 @@ class Sidecar:
         try:
             facts = CallHeader.parse(invite.header(CallHeader.NAME) or "").facts
             entry = EntryHeader.parse(invite.header(EntryHeader.NAME) or "")
-            resumption = _resumption(invite)
+            resumption, generation = _resumption(invite), self._generations.of(_generation(invite))
         except HeaderError as error:
             change = "run the same release of this software as Kamailio does"
             self._services.agent.refusals.note(invite.request, 400, str(error), change)
             leg.reject(400, "Missing Or Bad X-CI Header")
             return
-        ivr = self._ivrs.get(entry.ivr)
+        ivr = generation.ivrs.get(entry.ivr)
         if ivr is None:
-            change = "give this sidecar the same ivr.yaml as Kamailio, and restart both"
+            change = "give this host the same ivr.yaml as Kamailio's: callinteractive reload"
             self._services.agent.refusals.note(invite.request, 404, f"there is no IVR {entry.ivr!r} here", change)
             leg.reject(404)
             return
         try:
-            call = NewCall(self._services, leg, invite, facts, ivr, resumption or entry)
+            call = NewCall(generation.services, leg, invite, facts, ivr, resumption or entry)
         except ScriptStateError as error:
-            change = "give all sidecars the same release and the same ivr.yaml, and restart them"
+            change = "give all hosts the same release and the same ivr.yaml: callinteractive reload"
             self._services.agent.refusals.note(invite.request, 500, str(error), change)
             leg.reject(500)
             return
@@ -224,10 +244,18 @@ class Sidecar:
         self._calls.add(task)
         task.add_done_callback(partial(self._on_ended, call))
 
+    def learn(self, new: Prepared, sounds: SoundLibrary) -> None:
+        """Calls that begin with this configuration from now on get what it says; all others keep theirs."""
+        self._site, self._ivr_file = new.site, new.ivr_file
+        ringback = sounds.ringback(new.site.defaults.ringback)
+        services = replace(self._services, ivr_file=new.ivr_file, sounds=sounds, ringback=ringback)
+        self._generations.learn(services)
+
     def _adopt(self, key: str, data: Data) -> None:
         """A call of a dead process is ours now."""
         try:
-            call = AdoptedCall(self._services, key, data)
+            services = self._generations.of(str(data.get("generation", ""))).services
+            call = AdoptedCall(services, key, data)
         except UnreadableCallError as error:
             if not isinstance(error, OverCallError):
                 change = "give all sidecars the same release and the same ivr.yaml and site.yaml"
@@ -261,6 +289,10 @@ class Sidecar:
             if self._services.agent.counters.legs == 0:
                 return
             await asyncio.sleep(0.05)
+
+    def _configuration(self) -> tuple[str, str, str]:
+        of = self.reload
+        return of.name if of else "", self._ivr_file.generation, of.problem if of else ""
 
     def _gauges(self) -> dict[str, float]:
         counters = self._services.agent.counters

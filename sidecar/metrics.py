@@ -24,6 +24,9 @@ COUNTS = {
 """What others count, and what it means. The names get `callinteractive_` before them and `_total` behind."""
 
 
+CONFIGURATION, STALE = "callinteractive_configuration_info", "callinteractive_configuration_stale"
+
+
 class Metrics:
     """Counters fed by the calls' notes. `gauges` and `counts` are read on each request; `counts` by `COUNTS`."""
 
@@ -72,6 +75,20 @@ class Metrics:
         if self._rtpengine is not None:
             await self._rtpengine.refresh()
         return web.Response(body=generate_latest(self._registry), content_type="text/plain")
+
+
+class Configured(Collector):
+    """Which configuration a sidecar serves. `read`: its name, its ivr.yaml's, and what is wrong with the files."""
+
+    def __init__(self, read: Callable[[], tuple[str, str, str]]) -> None:
+        self._read = read
+
+    def collect(self) -> Iterator[Metric]:
+        name, generation, problem = self._read()
+        info = GaugeMetricFamily(CONFIGURATION, "What is served", labels=["configuration", "generation"])
+        info.add_metric([name, generation], 1)
+        yield info
+        yield GaugeMetricFamily(STALE, "1 where the files have mistakes and the last good ones are used", bool(problem))
 
 
 class _Tallies(Collector):

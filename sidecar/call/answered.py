@@ -151,6 +151,7 @@ class AnsweredCall:
         callee, target = self._callee and self._callee.to_dict(), self._target and self._target.to_dict()
         return {
             "v": saved.VERSION,
+            "generation": self._services.ivr_file.generation,
             "at": str(self._services.agent.local),
             "caller": self._caller.to_dict(),
             "script": self._script.to_dict(),

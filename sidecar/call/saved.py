@@ -1,6 +1,7 @@
 """How an answered call is written down, so that it outlives its sidecar (H1). This is the form's only home.
 
     {"v": 1,
+     "generation": "5f…",          the ivr.yaml that the call began with (`sidecar.generations`)
      "at": "10.0.0.21:5070",       where its sidecar is: the Contact of both legs
      "caller": {...},              `Caller.to_dict`; its leg is null where it has hung up
      "script": {...},              `CallScript.to_dict`, the facts in it

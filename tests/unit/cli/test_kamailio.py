@@ -49,6 +49,7 @@ def test_a_start_after_a_crash_knows_what_names_lead_to(tmp_path: Path, monkeypa
     spec.prepared(told.append)
     assert "2 sip:192.0.2.1:5060\n" in file.read_text()
     before = file.read_text()
+    known_names.write(tmp_path, Names({"sip:carrier.example": (Hop(0, 0, "192.0.2.2", 5060, "udp"),)}))
 
     def full(path: Path, *_arguments: object, **_options: object) -> int:
         path.touch()

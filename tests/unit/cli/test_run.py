@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from callinteractive import prepared
+from cli.configuration import of_part
 from cli.files import read_both
 from cli.key import shared_key
 from cli.run import allow_many_files, hand_on, run
@@ -44,9 +45,12 @@ def test_what_it_has_read_is_handed_on(tmp_path: Path, monkeypatch: pytest.Monke
     site, ivr = tmp_path / "site.yaml", tmp_path / "ivr.yaml"
     site.write_text('node: 1\nsip: {listen: ["udp:127.9.9.9:23960"]}\n')
     ivr.write_text('ivrs: [{number: "000*1", id: 1, entry_context: 1}]\ncontexts: {1: {options: {start: [hangup]}}}\n')
-    loaded, texts, findings = read_both(site, ivr)
-    assert loaded, findings
-    hand_on(loaded, texts, tmp_path)
-    assert (tmp_path / "prepared").stat().st_mode & 0o077 == 0
-    monkeypatch.setattr(prepared, "load_site", None)
-    assert read_both(site, ivr) == (loaded, texts, [])
+    read, findings = read_both(site, ivr)
+    assert read, findings
+    hand_on(read, tmp_path, lambda _: None)
+    assert all(file.stat().st_mode & 0o077 == 0 for file in (tmp_path / "active").iterdir())
+    ivr.write_text("broken: [")
+    for kind in (prepared.SIDECARS, prepared.KAMAILIO):
+        start, findings = of_part(kind, site, ivr, tmp_path, lambda _: None)
+        assert start, findings
+        assert (start.prepared.site, start.prepared.ivr_file, start.problem) == (read.site, read.ivr_file, "")

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from unittest.mock import Mock, create_autospec
 
 import pytest
 
 from callinteractive import prepared
-from callinteractive.config import load_ivr_files, load_site
 from callinteractive.errors import HeaderError
 from callinteractive.headers import TransferHeader
 from callinteractive.keys import PREPARED, derive
+from callinteractive.prepared import Sources
 from kemi import main
 from kemi.anchor import MediaAnchor
 from kemi.edges import Edges
@@ -223,17 +224,76 @@ def test_start() -> None:
     assert main.mod_init().child_init(1) == 0
 
 
-def test_what_run_has_read_is_not_read_again(files: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    texts = [(files / name).read_text() for name in ("site.yaml", "ivr.yaml")]
-    loaded = load_site(texts[0], ""), load_ivr_files({"": texts[1]})
+@pytest.fixture
+def active(files: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
+    """Activate these texts, in place of those of the files."""
     monkeypatch.setenv("CALLINTERACTIVE_KEY", "00" * 16)
-    monkeypatch.setenv(prepared.VARIABLE, str(tmp_path / "prepared"))
-    (tmp_path / "prepared").write_bytes(prepared.pack(loaded, derive(bytes(16), PREPARED), texts))
-    monkeypatch.setattr(prepared, "load_ivr_files", None)
+    monkeypatch.setenv(prepared.VARIABLE, str(files))
+
+    def write(site: str, ivr: str) -> None:
+        sources = Sources("site.yaml", site, "ivr.yaml", {"ivr.yaml": ivr})
+        new = files / "new"
+        new.write_bytes(prepared.pack(sources, sources.load(), derive(bytes(16), PREPARED)))
+        new.replace(files / prepared.KAMAILIO)
+
+    return write
+
+
+def test_what_is_active_counts_and_not_the_files(files: Path, active: Callable[[str, str], None]) -> None:
+    active(SITE, IVR)
+    (files / "ivr.yaml").write_text("broken: [")
     main.mod_init()
-    (files / "ivr.yaml").write_text(texts[1] + "\n")
-    with pytest.raises(TypeError):
-        main.mod_init()  # it has changed
+
+
+def looks(callbacks: Callbacks, ksr: FakeKsr, number: str) -> list[int]:
+    """An INVITE comes a second later."""
+    callbacks._look_again_at = 0.0
+    ksr.calls.clear()
+    ksr.message("INVITE", number)
+    callbacks.ksr_request_route(None)
+    return ksr.replies
+
+
+def test_a_worker_takes_up_a_new_configuration(ksr: FakeKsr, active: Callable[[str, str], None]) -> None:
+    active(SITE, IVR)
+    callbacks = main.mod_init()
+    sockets, edges = callbacks.sockets, callbacks.edges
+    assert looks(callbacks, ksr, "333") == [404]
+    active(SITE, IVR.replace("000*332", "000*333"))
+    assert looks(callbacks, ksr, "333") == []
+    assert len(ksr.called("tm.t_relay")) == 1
+    assert ksr.called("htable.sht_inc")[0][0] == "reloads"
+    assert (callbacks.sockets, callbacks.edges) == (sockets, edges)  # what they have learned stays
+    assert looks(callbacks, ksr, "332") == [404]
+    active(SITE, IVR)
+    assert looks(callbacks, ksr, "332") == []
+
+
+@pytest.mark.parametrize("wrong", ["damaged", "another key", "restart", "secret"])
+def test_a_worker_that_can_t_take_it_up_goes_on_as_before(
+    files: Path, ksr: FakeKsr, active: Callable[[str, str], None], wrong: str
+) -> None:
+    active(SITE, IVR)
+    callbacks = main.mod_init()
+    new = IVR.replace("000*332", "000*333")
+    if wrong == "restart":
+        active(SITE.replace("node: 1", "node: 2"), new)
+    elif wrong == "secret":
+        login = 'to: "sip:127.0.0.2", username: a, password: {file: none.txt}'
+        active(SITE.replace("{name: carrier,", f"{{name: carrier, {login},"), new)
+    else:
+        active(SITE, new)
+        data = (files / prepared.KAMAILIO).read_bytes()
+        (files / prepared.KAMAILIO).write_bytes(data[:-9] if wrong == "damaged" else bytes(32) + data[32:])
+    replies = looks(callbacks, ksr, "332")
+    if wrong == "damaged":  # its texts are whole
+        assert replies == [404]
+        return
+    assert replies == []
+    assert len(ksr.called("err")) == 1
+    assert ksr.called("htable.sht_sets")[0][:2] == ("reloads", "refused")
+    assert looks(callbacks, ksr, "332") == []
+    assert not ksr.called("err")  # told once
 
 
 @pytest.mark.parametrize("name", ["site.yaml", "ivr.yaml"])

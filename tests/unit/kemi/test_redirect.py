@@ -14,18 +14,19 @@ from callinteractive.headers import (
     StateHeader,
     TransferHeader,
 )
-from callinteractive.model import RtpEngine, sidecars_of_host
+from callinteractive.model import IvrFile, RtpEngine, sidecars_of_host
 from kemi.anchor import MediaAnchor
 from kemi.engines import Engines
 from kemi.redirect import MOST_RETURNS, Redirects
-from kemi.sidecars import Sidecars
+from kemi.sidecars import MOST_EARLIER, Sidecars
 from kemi.transaction import transaction
 from kemi.transfer import NoRoute, Transfer
 from tests.unit.kemi.fake_ksr import FakeKsr
 from tests.unit.kemi.refusals import refused
 from tests.unit.kemi.test_sidecars import CALL
 
-CONTEXTS = {"3": Context("3", "main", {})}
+IVRS = IvrFile((), {"3": Context("3", "main", {})}, "00aa")
+GENERATION = "X-CI-Generation"
 ENTRY = EntryHeader("000*332", "3", "start")
 STATE = StateHeader("{}")
 PLAN = TransferHeader(("300",), 5)
@@ -41,7 +42,7 @@ def transfer() -> Mock:
 @pytest.fixture
 def redirects(ksr: FakeKsr, transfer: Mock) -> Redirects:
     media = MediaAnchor(Engines([RtpEngine()]))
-    made = Redirects(Sidecars(sidecars_of_host(), CONTEXTS, b"key", media), transfer, media, anchors=True)
+    made = Redirects(Sidecars(sidecars_of_host(), IVRS, b"key", media), transfer, media, anchors=True)
     made.enter("332", CALL, ENTRY, caller_anchors=False)
     ksr.calls.clear()
     return made
@@ -81,12 +82,12 @@ def test_transfer_to_nobody(ksr: FakeKsr, redirects: Redirects, transfer: Mock) 
     with refused(404):
         fail(ksr, redirects, 302, PLAN, CALLER)
     fail(ksr, redirects, 302, PLAN, CALLER, STATE, ENTRY)
-    assert entered() == ["X-CI-Call", "X-CI-State", "X-CI-Result", "X-CI-Entry", "X-CI-Signature"]
+    assert entered() == [GENERATION, "X-CI-Call", "X-CI-State", "X-CI-Result", "X-CI-Entry", "X-CI-Signature"]
 
 
 def test_jump_brings_the_script_and_no_result(ksr: FakeKsr, redirects: Redirects, transfer: Mock) -> None:
     fail(ksr, redirects, 302, STATE, ENTRY)
-    assert entered() == ["X-CI-Call", "X-CI-State", "X-CI-Entry", "X-CI-Signature"]
+    assert entered() == [GENERATION, "X-CI-Call", "X-CI-State", "X-CI-Entry", "X-CI-Signature"]
     assert ksr.called("tm.t_relay")
     assert not transfer.carry_out.called
 
@@ -159,3 +160,30 @@ def test_sign_of_life_starts_the_wait_anew(ksr: FakeKsr, redirects: Redirects) -
 def test_302_with_nothing_in_it_is_our_fault(ksr: FakeKsr, redirects: Redirects) -> None:
     with pytest.raises(ValueError, match="neither"):
         fail(ksr, redirects, 302)
+
+
+def test_a_call_that_comes_back_keeps_the_generation_that_it_began_with(ksr: FakeKsr, transfer: Mock) -> None:
+    """Its context may have gone by a reload: it still goes to a sidecar of that context's pool."""
+    media = MediaAnchor(Engines([RtpEngine()]))
+    hosts = sidecars_of_host("127.0.0.1", 3, 5070, pools={"vip": (2,)})
+    old = Sidecars(hosts, IvrFile((), {"3": Context("3", "main", {}, pool="vip")}, "00aa"), b"key", media)
+    before = Redirects(old, transfer, media, anchors=True)
+    before.enter("332", CALL, ENTRY, caller_anchors=False)
+    assert "X-CI-Generation: ivr=00aa\r\n" in transaction.sidecar_headers
+    now = Sidecars(hosts, IvrFile((), {"4": Context("4", "main", {})}, "00bb"), b"key", media, old)
+    after = Redirects(now, transfer, media, anchors=True)
+    fail(ksr, after, 302, STATE, ENTRY)
+    assert "X-CI-Generation: ivr=00aa\r\n" in transaction.sidecar_headers
+    assert ksr.called("seturi")[-1] == ("sip:332@127.0.0.1:5072",)
+    after.enter("332", CALL, EntryHeader("000*332", "4", "start"), caller_anchors=False)
+    assert "X-CI-Generation: ivr=00bb\r\n" in transaction.sidecar_headers
+
+
+def test_a_context_of_long_ago_is_forgotten(ksr: FakeKsr, transfer: Mock) -> None:
+    media = MediaAnchor(Engines([RtpEngine()]))
+    sidecars = None
+    for number in range(MOST_EARLIER + 2):
+        files = IvrFile((), {str(number): Context(str(number), "main", {})}, str(number))
+        sidecars = Sidecars(sidecars_of_host(), files, b"key", media, sidecars)
+    assert sidecars
+    assert [sidecars.has_context(str(number)) for number in range(3)] == [False, True, True]

@@ -9,7 +9,7 @@ import pytest
 from callinteractive.actions import Context
 from callinteractive.facts import CallFacts
 from callinteractive.headers import CallHeader, EntryHeader
-from callinteractive.model import RtpEngine, sidecars_of_host
+from callinteractive.model import IvrFile, RtpEngine, sidecars_of_host
 from callinteractive.signature import SignatureHeader
 from kemi.anchor import MediaAnchor
 from kemi.engines import Engines
@@ -27,7 +27,7 @@ KEY = b"0123456789abcdef"
 def sidecars() -> Sidecars:
     return Sidecars(
         sidecars_of_host("127.0.0.1", 3, 5070, pools={"vip": (2,)}),
-        {"3": Context("3", "main", {}), "4": Context("4", "vip", {}, pool="vip")},
+        IvrFile((), {"3": Context("3", "main", {}), "4": Context("4", "vip", {}, pool="vip")}),
         KEY,
         MediaAnchor(Engines([RtpEngine()])),
     )
@@ -42,7 +42,8 @@ def test_headers_are_the_branch_s_only(sidecars: Sidecars, ksr: FakeKsr) -> None
     assert not ksr.called("hdr.append")
     sidecars.on_branch()
     [(lines,)] = ksr.called("hdr.append")
-    call, entry, signature, end = lines.split("\r\n")
+    generation, call, entry, signature, end = lines.split("\r\n")
+    assert generation == "X-CI-Generation: ivr="
     assert CallHeader.parse(call.removeprefix("X-CI-Call: ")) == CALL
     assert EntryHeader.parse(entry.removeprefix("X-CI-Entry: ")) == EntryHeader("000*332", "3", "start")
     values = dict(line.split(": ") for line in (call, entry))

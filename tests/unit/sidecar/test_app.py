@@ -15,6 +15,7 @@ from callinteractive.headers import CallHeader, EntryHeader, StateHeader
 from sidecar import app, sip
 from sidecar.app import Sidecar
 from sidecar.call.services import Services
+from sidecar.generations import Generations
 from sidecar.media.dtmf import Digits
 from sidecar.media.engines import Engines
 from sidecar.media.sounds import Sound, SoundLibrary, cache_of_user
@@ -74,6 +75,7 @@ def sidecar() -> Sidecar:
         observe=lambda _note: None,
         keeper=Keeper(),
     )
+    made._generations = Generations(made._services)
     made._metrics = Metrics(made._gauges, made._counts)
     return made
 

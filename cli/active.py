@@ -1,0 +1,122 @@
+"""The configuration that is active on this host: in its state directory, as parts read it (`callinteractive.prepared`).
+
+It is written when it is activated, and outlives what is wrong with the files later. Beside it each running part says
+where it is: its file is locked for as long as it lives.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from callinteractive import prepared
+from callinteractive.errors import ConfigError
+from callinteractive.prepared import Prepared
+from sidecar.presence import is_alive
+
+FOLDER = "active"
+LOCK_S = 60.0
+"""How long one who activates waits for another one."""
+
+
+class ActiveError(Exception):
+    """It can't be read or written. The text says why."""
+
+
+@dataclass(frozen=True)
+class Active:
+    """`folder`: of one site on this host. `key`: of `callinteractive.keys.PREPARED`."""
+
+    folder: Path
+    key: bytes
+
+    def read(self, of: str = prepared.KAMAILIO) -> Prepared | None:
+        """What the parts of that kind use; None where there is none that can be used."""
+        try:
+            return prepared.unpack((self.folder / of).read_bytes(), self.key)
+        except (OSError, ConfigError, ValueError):
+            return None
+
+    def write(self, of: str, packed: bytes, *, anew: bool = False) -> None:
+        """Whole or not at all, also if the machine loses its power. Raises ActiveError.
+
+        Not where it is the same, unless `anew`: the parts then look at it again.
+        """
+        file = self.folder / of
+        new = self.folder / f".{of}.{os.getpid()}"
+        try:
+            with suppress(FileNotFoundError):
+                if not anew and file.read_bytes() == packed:
+                    return
+            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            new.unlink(missing_ok=True)
+            # Passwords are in it. Root may write into a folder of the service's user: no links.
+            with open(new, "wb", opener=lambda name, flags: os.open(name, flags | os.O_EXCL, 0o600)) as out:
+                self._give_to_owner(out.fileno())
+                out.write(packed)
+                out.flush()
+                os.fsync(out.fileno())
+            new.replace(file)
+        except OSError as error:
+            new.unlink(missing_ok=True)
+            raise ActiveError(f"{file}: {error.strerror or error}") from None
+
+    def write_all(self, packed: bytes) -> None:
+        """For all parts, those first that must know it first. Raises ActiveError."""
+        for of in (prepared.SIDECARS, prepared.KAMAILIO):
+            self.write(of, packed)
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """One activates at a time. Raises ActiveError."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            lock = os.open(self.folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        except OSError as error:
+            raise ActiveError(f"{self.folder}: {error.strerror or error}") from None
+        try:
+            self._give_to_owner(lock)
+            deadline = time.monotonic() + LOCK_S
+            while True:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() > deadline:
+                        raise ActiveError(f"another command has locked {self.folder} for {LOCK_S:g} s") from None
+                    time.sleep(0.05)
+            yield
+        finally:
+            os.close(lock)
+
+    def sidecars(self) -> dict[int, dict[str, Any]]:
+        """What the running sidecars of this host say of themselves (`sidecar.presence`), by their numbers."""
+        found = {}
+        for file in self.folder.glob("sidecar-*.json"):
+            with suppress(OSError, ValueError):
+                if is_alive(file):
+                    told = json.loads(file.read_text(encoding="utf-8"))
+                    found[int(file.stem.removeprefix("sidecar-"))] = dict(told)
+        return dict(sorted(found.items()))
+
+    def note_edge(self, name: str, run_dir: Path) -> None:
+        """An edge of this host is about to start, with its socket for commands in that folder. Raises ActiveError."""
+        self.write(f"edge-{name}", os.fsencode(run_dir.resolve()))
+
+    def edges(self) -> dict[str, Path]:
+        """The run directories of the edges that have started on this host, by their names. They may have ended."""
+        files = (file for file in self.folder.glob("edge-*") if file.is_file())
+        return {file.name.removeprefix("edge-"): Path(os.fsdecode(file.read_bytes())) for file in sorted(files)}
+
+    def _give_to_owner(self, descriptor: int) -> None:
+        """Of the folder: services run as another user than root. Raises OSError."""
+        if os.geteuid() == 0:
+            status = self.folder.stat()
+            os.fchown(descriptor, status.st_uid, status.st_gid)

@@ -1,0 +1,91 @@
+"""Which configuration a part starts with: that of the files, or the last good one where they have mistakes.
+
+A part that dies is started again, whatever somebody is just writing into the files. What counts is kept on this host
+(`cli.active`). Under `run` the parts never read the files: they start with what `run` and `reload` have activated.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from callinteractive import prepared
+from callinteractive.errors import Finding
+from callinteractive.keys import PREPARED, derive, site_key
+from callinteractive.prepared import Prepared
+from cli.active import FOLDER, Active, ActiveError
+from cli.files import read_both
+from cli.key import read_key, shared_key
+from cli.registrations import state_dir_of
+from sidecar.reload import Source
+
+_MOST_FINDINGS = 20
+
+
+@dataclass(frozen=True)
+class Start:
+    """`problem`: why `prepared` is not what the files say; empty where it is. `active`: None where there is no key."""
+
+    prepared: Prepared
+    active: Active | None
+    problem: str = ""
+
+    @property
+    def source(self) -> Source | None:
+        """Where a sidecar finds new configurations."""
+        if self.active is None:
+            return None
+        return Source(self.active.folder, self.active.key, self.prepared.sources.name, self.problem)
+
+
+def active_of(site_path: Path, state_dir: Path | None = None) -> Active | None:
+    """That of this host: given by `run`, or in the site's state directory. None where it can't be known.
+
+    Raises ValueError for a key that is none.
+    """
+    place = state_dir_of(site_path, state_dir)
+    key = site_key(os.environ) or bytes.fromhex((place and read_key(place)) or "")
+    if not key:
+        return None
+    if handed := handed_on():
+        return handed
+    return Active(place / FOLDER, derive(key, PREPARED)) if place else None
+
+
+def of_part(
+    of: str, site_path: Path, ivr_path: Path, state_dir: Path | None, tell: Callable[[str], None]
+) -> tuple[Start | None, list[Finding]]:
+    """What a part of that kind starts with; None and the findings where there is nothing. `tell`: the operator."""
+    active = active_of(site_path, state_dir)
+    if active and prepared.VARIABLE in os.environ and (handed := active.read(of)):
+        return Start(handed, active), []
+    read, findings = read_both(site_path, ivr_path)
+    if read is not None:
+        if active is not None:
+            _activate(active, read, tell)
+        return Start(read, active), []
+    last = active.read(of) if active else None
+    if last is None:
+        return None, findings
+    for finding in findings[:_MOST_FINDINGS]:
+        tell(str(finding))
+    problem = f"{findings[0]}{f' ({len(findings)} findings)' if len(findings) > 1 else ''}"
+    tell(f"the files can't be used: this part starts with the last good ones, of {active and active.folder}")
+    return Start(last, active, problem), []
+
+
+def _activate(active: Active, read: Prepared, tell: Callable[[str], None]) -> None:
+    """For the other parts of this host too: one that runs takes up what it can."""
+    try:
+        with active.alone():
+            active.write_all(prepared.pack(read.sources, (read.site, read.ivr_file), active.key))
+    except ActiveError as error:
+        tell(f"what was read can't be kept for the next start: {error}")
+
+
+def handed_on() -> Active | None:
+    """What `run` or `exec` has given this process and its parts, by the environment."""
+    folder = os.environ.get(prepared.VARIABLE)
+    return Active(Path(folder), derive(bytes.fromhex(shared_key()), PREPARED)) if folder else None

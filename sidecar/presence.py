@@ -1,0 +1,72 @@
+"""Where a running part says what it is and knows, for commands on the same host: a locked file.
+
+The lock goes with the process, however that ends.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+LOG = structlog.get_logger()
+_TRIES = 10
+
+
+class Presence:
+    """`file`: None tells nobody."""
+
+    def __init__(self, file: Path | None) -> None:
+        self._file = file
+        self._descriptor: int | None = None
+
+    def tell(self, **fields: Any) -> None:
+        """Replace what was told before. Raises nothing: a full disk costs only what it tells."""
+        if self._file is None:
+            return
+        try:
+            if self._descriptor is None:
+                self._descriptor = self._locked(self._file)
+            text = json.dumps({"pid": os.getpid(), **fields}).encode()
+            os.pwrite(self._descriptor, text, 0)
+            os.ftruncate(self._descriptor, len(text))
+        except OSError as error:
+            LOG.warning("can't tell commands of this host what this part does", file=str(self._file), reason=str(error))
+
+    def close(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    @staticmethod
+    def _locked(file: Path) -> int:
+        """Raises OSError."""
+        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        for tries_left in reversed(range(_TRIES)):  # who looks whether we live holds it for a moment
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError:
+                if not tries_left:
+                    os.close(descriptor)
+                    raise
+                time.sleep(0.01)
+        return descriptor
+
+
+def is_alive(file: Path) -> bool:
+    """Whether the part that tells itself there runs. Raises OSError."""
+    descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
