@@ -245,6 +245,30 @@ def reload_files(
     sys.exit(command.run(site_path, ivr_path, state_dir))
 
 
+@main.command(short_help="Let parts of this host end their calls, and start anew.")
+@click.argument("names", nargs=-1, metavar="[SIDECAR|HOST|EDGE]...")
+@SITE
+@STATE_DIR
+@click.option("--edges", is_flag=True, help="The edges of this host, in place of its sidecars.")
+@click.option("--wait", "waits", is_flag=True, help="Return when it has no calls any more, and a sidecar is back.")
+@click.option("--within", "within_s", type=click.FloatRange(0), help="Wait, for so many seconds at most.")
+def drain(
+    names: tuple[str, ...], site_path: Path, state_dir: Path | None, edges: bool, waits: bool, within_s: float | None
+) -> None:
+    """Let parts of this host take no new calls, and end those that they have; drain_s in site.yaml bounds it.
+
+    A sidecar then ends, and `run` or systemd starts it again. An edge goes on for its calls until you restart it. With
+    no name: all sidecars of this host, one after the other. That is a rolling restart, for example after an upgrade.
+
+    \b
+      callinteractive drain --site site.yaml
+      callinteractive drain --site site.yaml edge-a --wait && systemctl restart callinteractive-kamailio
+    """
+    from cli import drain_command as command
+
+    sys.exit(command.run(site_path, names, state_dir, edges=edges, waits=waits, within_s=within_s))
+
+
 @main.command(hidden=True)
 @SITE
 @click.option("--run-dir", type=click.Path(file_okay=False, path_type=Path), required=True, help="That of Kamailio.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 import time
 
 import pytest
@@ -117,3 +118,33 @@ async def test_a_sidecar_that_is_asked_to_stop_ends_its_calls_and_comes_back(
         await phone.sound.send_digits("5#")
         await phone.hung_up()
         await until(lambda: stack.starts(own) == 2, 10, "it is started again")
+
+
+async def test_an_edge_that_drains_and_is_restarted_loses_no_call(
+    draining_stack: RunningStack, web: FakeWebApp, caller: str
+) -> None:
+    """Calls that are connected need no edge but for their BYE, and go on over its restart."""
+    web.on(caller, actions(MENU), actions("<Hangup/>"))
+    async with draining_stack as stack, a_call(stack, caller) as phone:
+        await in_a_menu(phone)
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "callinteractive", "drain", "--edges", "--wait", "--site", str(stack.site_path)),
+            *("--state-dir", str(stack.site_path.parent / "state")),
+            stdout=asyncio.subprocess.PIPE,
+        )
+        async with asyncio.timeout(30):
+            output, _ = await process.communicate()
+        assert process.returncode == 0
+        assert output.decode().splitlines() == [
+            "edge edge takes no new calls until it is started again",
+            "edge edge sets up no call: restart it now, those that are connected go on",
+        ]
+        await is_refused(stack)
+        os.kill(stack.pid("kamailio"), signal.SIGTERM)
+        await until(lambda: stack.starts("kamailio") == 2, 20, "kamailio is back")
+        await phone.sound.send_digits("5#")
+        await phone.hung_up()
+        name = f"{caller}1"
+        web.on(name, actions("<Hangup/>"))
+        async with a_call(stack, name) as second:
+            await second.hung_up()

@@ -47,7 +47,7 @@ def test_its_command_is_one_of_ours(unit: Path, monkeypatch: pytest.MonkeyPatch)
         if words[:2] == ["-/bin/sh", "-c"]:  # in the background
             words = shlex.split(words[2].removesuffix("&"))
         program, name, *arguments = words
-        assert program == "/usr/bin/callinteractive"
+        assert program.removeprefix("-") == "/usr/bin/callinteractive"
         # The configuration is not on this machine.
         arguments = [str(FOLDER / "callinteractive.target") if word.endswith(".yaml") else word for word in arguments]
         arguments = [str(FOLDER) if word.startswith("/run/") else word for word in arguments]
@@ -72,6 +72,12 @@ def test_it_tells_when_it_is_ready_and_is_watched(unit: Path) -> None:
 
 def test_a_sidecar_has_the_time_to_drain() -> None:
     assert int(settings(FOLDER / "callinteractive-sidecar@.service")["TimeoutStopSec"][0]) > DEFAULT_S
+
+
+def test_kamailio_may_finish_what_it_sets_up() -> None:
+    unit = settings(FOLDER / "callinteractive-kamailio.service")
+    within_s = int(unit["ExecStop"][0].partition("--within ")[2].split()[0])
+    assert int(unit["TimeoutStopSec"][0]) > within_s + 20  # and then end
 
 
 def test_the_target_has_every_service() -> None:
