@@ -144,6 +144,23 @@ async def test_no_sidecar_gives_503_with_retry_after(caller: Endpoint, sidecars:
     assert refused.get("Retry-After") == "5"
 
 
+async def test_one_silent_and_one_that_refuses_give_503_with_retry_after(
+    caller: Endpoint, sidecars: list[Endpoint]
+) -> None:
+    """As under overload. tm itself would choose our own 408 of the silent one: it prefers the lower class."""
+    silent, full = sidecars
+    for sidecar in sidecars:
+        sidecar.options_status = "503 Draining"
+    invite, _ = await invite_first(caller, silent, full)
+    got = await full.receive("INVITE")
+    full.send(sip.reply(got, "503 Service Unavailable", tag="d"))
+    while (refused := await caller.receive()).status < 200:
+        pass
+    caller.send(sip.ack_of_failure(invite, refused))
+    assert refused.status == 503
+    assert refused.get("Retry-After") == "5"
+
+
 async def test_when_all_are_out_one_is_asked_all_the_same(
     kamailio: RunningKamailio, caller: Endpoint, sidecars: list[Endpoint]
 ) -> None:

@@ -44,6 +44,11 @@ class RunningRedis:
     def url(self) -> str:
         return f"redis://:{self.password}@{self.address[0]}:{self.address[1]}/3"
 
+    @property
+    def pid(self) -> int:
+        assert self._child is not None, "not started"
+        return self._child.pid
+
     async def start(self) -> None:
         """Returns when it answers."""
         command = (locate("redis-server"), str(self._config), *self._options)

@@ -1,0 +1,155 @@
+"""The fault matrix: every fault hits calls of all kinds at once.
+
+``python -m tests.chaos.matrix [--only PART] [--how SIGKILL] [--write]`` prints the table and, with ``--write``, puts it
+into docs/reliability.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.chaos.calls import IN_ORDER, KINDS, Call, Outcome
+from tests.chaos.document import write_section
+from tests.chaos.faults import KILL, PARTS, STOP, VICTIM, Fault, strike
+from tests.chaos.world import World
+from tests.support.stack import Net
+
+NET = Net("127.66.0", 23000)
+MEANWHILE_S = 0.3
+RECOVERS_S = 8.0
+"""From the fault until the parties go on: SIGSTOP lasts 5 s."""
+TRIES = 12
+"""How often a call is placed until the sidecar that will be struck has it."""
+SHORT_SILENCE_S = 2.0
+
+
+@dataclass
+class Row:
+    """What one fault did. `left`: what calls left behind."""
+
+    fault: Fault
+    outcomes: list[Outcome] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
+
+    @property
+    def lost(self) -> list[Outcome]:
+        answered = {kind.kind for kind in KINDS if kind.kind != "unanswered dip"}
+        return [each for each in self.outcomes if each.result == Outcome.LOST and each.kind in answered]
+
+
+async def run_fault(world: World, fault: Fault) -> Row:
+    """Place a call of each kind, do it, and see what becomes of them."""
+    calls = [await _placed(world, kind) for kind in IN_ORDER]
+    world.struck_s = world.now()
+    striking = asyncio.create_task(strike(world, fault))
+    await asyncio.sleep(MEANWHILE_S)
+    await asyncio.gather(*(call.meanwhile() for call in calls))
+    await striking
+    await asyncio.sleep(max(0.0, world.struck_s + RECOVERS_S - world.now()))
+    row = Row(fault)
+    outcomes = await asyncio.gather(*(call.outcome() for call in calls))
+    row.outcomes = sorted(outcomes, key=lambda outcome: [kind.kind for kind in KINDS].index(outcome.kind))
+    for call in calls:
+        for leg in call.legs():
+            await leg.exchange.forget(leg)
+    row.left = await _left(world)
+    return row
+
+
+async def _placed(world: World, kind: type[Call]) -> Call:
+    """A call of that kind, on the sidecar that will be struck where it has one."""
+    for _ in range(TRIES):
+        call = kind(world, world.new_caller())
+        await call.place()
+        if not call.is_answered or world.sidecar_of(call.leg) == VICTIM:
+            return call
+        await call.leg.hang_up()
+    raise AssertionError(f"sidecar {VICTIM} gets no {kind.kind} of {TRIES}")
+
+
+async def _left(world: World) -> list[str]:
+    """Calls that RTPengine still holds, some seconds after all have ended."""
+    deadline = world.now() + 5
+    while left := await world.stack.media_calls():
+        if world.now() > deadline:
+            break
+        await asyncio.sleep(0.2)
+    return left
+
+
+async def run_matrix(faults: Sequence[Fault], net: Net = NET, *, has_store: bool = True) -> list[Row]:
+    """A stack of its own for each fault, so that none finds what an earlier one has left."""
+    rows = []
+    for fault in faults:
+        began_s = time.monotonic()
+        with tempfile.TemporaryDirectory(prefix="chaos-") as directory:
+            async with World(net, Path(directory), has_store=has_store) as world:
+                row = await run_fault(world, fault)
+        rows.append(row)
+        print(f"\n{fault} ({time.monotonic() - began_s:.0f} s)", flush=True)
+        for outcome in row.outcomes:
+            silence = "" if outcome.silence_s is None else f"silence {outcome.silence_s:.2f} s"
+            print(f"  {outcome.kind:<26} {outcome.result:<14} {silence:<16} {outcome.notes}", flush=True)
+        if row.left:
+            print(f"  left in RTPengine: {len(row.left)}", flush=True)
+    return rows
+
+
+def table(rows: Sequence[Row]) -> str:
+    """In Markdown: a line for each fault, a column for each kind of call."""
+    kinds = [kind.kind for kind in KINDS]
+    lines = ["| " + " | ".join(["fault", *kinds]) + " |", "|---" * (len(kinds) + 1) + "|"]
+    for row in rows:
+        cells = {outcome.kind: _cell(outcome) for outcome in row.outcomes}
+        lines.append("| " + " | ".join([str(row.fault), *(cells.get(kind, "") for kind in kinds)]) + " |")
+    return "\n".join(lines)
+
+
+def _cell(outcome: Outcome) -> str:
+    silence = "" if outcome.silence_s is None else f"{outcome.silence_s:.1f} s"
+    result = outcome.result if outcome.result == Outcome.GOES_ON else f"**{outcome.result}**"
+    return ", ".join(part for part in (result, silence, outcome.notes) if part)
+
+
+def summary(rows: Sequence[Row]) -> str:
+    answered = sum(outcome.kind != "unanswered dip" for row in rows for outcome in row.outcomes)
+    lost = sum(len(row.lost) for row in rows)
+    silences = [each.silence_s for row in rows for each in row.outcomes if each.silence_s is not None]
+    over = sum(silence > SHORT_SILENCE_S for silence in silences)
+    return (
+        f"Answered calls lost: {lost} of {answered}. Longest silence: {max(silences, default=0):.1f} s; "
+        f"longer than {SHORT_SILENCE_S:g} s in {over} of {len(silences)} calls with sound."
+    )
+
+
+def all_faults() -> list[Fault]:
+    return [Fault(how, part) for part in PARTS for how in (KILL, STOP)]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--only", choices=PARTS, action="append", help="only this part")
+    parser.add_argument("--how", choices=(KILL, STOP), action="append", help="only this fault")
+    parser.add_argument("--write", action="store_true", help="put the table into docs/reliability.md")
+    options = parser.parse_args()
+    faults = [
+        fault
+        for fault in all_faults()
+        if fault.part in (options.only or PARTS) and fault.how in (options.how or (KILL, STOP))
+    ]
+    rows = asyncio.run(run_matrix(faults))
+    print(f"\n{summary(rows)}")
+    if options.write:
+        write_section("matrix", f"{summary(rows)}\n\n{table(rows)}")
+    return 1 if any(row.lost for row in rows) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
