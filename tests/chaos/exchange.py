@@ -14,8 +14,9 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
-from tests.chaos.voice import Voice
+from tests.chaos.voice import Mute, Voice
 from tests.integration.kemi_support import Message
+from tests.support.rtp import RtpEndpoint
 
 T1_S, T2_S, TIMER_B_S = 0.5, 4.0, 32.0
 RINGS_S = 60.0
@@ -35,7 +36,7 @@ class Leg:
 
     def __init__(self, exchange: Exchange, number: str, invite: Message) -> None:
         self.exchange, self.number, self.invite = exchange, number, invite
-        self.voice = Voice(exchange.host)
+        self.voice = exchange.voice_for(invite)
         self.call_id = invite.get("Call-ID")
         self.local = self.remote = self.target = ""
         self.routes: list[str] = []
@@ -194,6 +195,9 @@ class Exchange(asyncio.DatagramProtocol):
         self.host, self.port = host, port
         self.callers: list[Leg] = []
         self.callees: list[Leg] = []
+        self.is_mute: dict[str, bool] = {}
+        """By caller: its call has no sound, on either side."""
+        self._sink = RtpEndpoint(host)
         self._on_call = on_call
         self._legs: dict[tuple[str, str], Leg] = {}
         """By Call-ID and our tag."""
@@ -222,10 +226,17 @@ class Exchange(asyncio.DatagramProtocol):
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for leg in [*self.callers, *self.callees]:
             await self.forget(leg)
+        self._sink.close()
         self._transport.close()
 
     def now(self) -> float:
         return self._loop.time()
+
+    def voice_for(self, invite: Message) -> Voice:
+        """Its caller's number tells whether the call has sound."""
+        caller = invite.get("From").partition("sip:")[2].partition("@")[0]
+        # A Mute has of a Voice what a leg needs.
+        return Mute(self._sink) if self.is_mute.get(caller) else Voice(self.host)  # type: ignore[return-value]
 
     def start(self, work: Coroutine[Any, Any, Any]) -> None:
         task = asyncio.ensure_future(work)
@@ -234,8 +245,9 @@ class Exchange(asyncio.DatagramProtocol):
 
     def call(self, target: Address, number: str, caller: str) -> Leg:
         """Send an INVITE for `number` from `caller`."""
-        leg = Leg(self, number, Message("", [("Call-ID", uuid.uuid4().hex)]))
-        leg.local = f"<sip:{caller}@{self.host}>;tag={uuid.uuid4().hex[:8]}"
+        local = f"<sip:{caller}@{self.host}>;tag={uuid.uuid4().hex[:8]}"
+        leg = Leg(self, number, Message("", [("Call-ID", uuid.uuid4().hex), ("From", local)]))
+        leg.local = local
         leg.target = f"sip:{number}@{target[0]}:{target[1]}"
         leg.remote = f"<{leg.target}>"
         leg.invite = leg.request("INVITE", leg.voice.sdp())

@@ -34,11 +34,11 @@ async def strike(world: World, fault: Fault) -> None:
     """Do it, and return when its supervisor has done what it can. SIGSTOP lasts `STOPPED_S`."""
     pid = pid_of(world, fault.part)
     if fault.how == STOP:
-        _signal(pid, signal.SIGSTOP)
+        send_signal(pid, signal.SIGSTOP)
         await asyncio.sleep(STOPPED_S)
-        _signal(pid, signal.SIGCONT)
+        send_signal(pid, signal.SIGCONT)
         return
-    _signal(pid, signal.SIGKILL)
+    send_signal(pid, signal.SIGKILL)
     if fault.part in (STORE, SUPERVISOR, WEB):
         await asyncio.sleep(UP_AGAIN_S)
         await start_again(world, fault.part)
@@ -86,6 +86,6 @@ def pid_of(world: World, part: str) -> int:
             return world.stack.process.pid
 
 
-def _signal(pid: int, number: signal.Signals) -> None:
+def send_signal(pid: int, number: signal.Signals) -> None:
     with suppress(ProcessLookupError):
         os.kill(pid, number)

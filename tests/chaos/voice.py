@@ -33,6 +33,7 @@ assert len(_NUMBERS) == VOICES, "two voices sound alike"
 class Voice(RtpEndpoint):
     """One party's sound. Times are of the event loop's clock, in seconds."""
 
+    is_mute = False
     _numbers = count()
 
     def __init__(self, host: str) -> None:
@@ -59,6 +60,27 @@ class Voice(RtpEndpoint):
         allowed = {voice.number for voice in known}
         numbers = (_NUMBERS.get(packet.payload) for packet in self.packets)
         return sum(number is not None and number not in allowed for number in numbers)
+
+
+class Mute:
+    """In place of a Voice, for calls whose sound nobody hears: it has a port that is never read."""
+
+    is_mute = True
+
+    def __init__(self, sink: RtpEndpoint) -> None:
+        self._sink = sink
+
+    async def __aenter__(self) -> Mute:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Nothing to close: the port belongs to all."""
+
+    def sdp(self, direction: str = "sendrecv") -> str:
+        return self._sink.sdp(direction)
+
+    def send_to(self, sdp: str) -> None:
+        """It sends nothing."""
 
 
 def _is_audible(payload: bytes, payload_type: int) -> bool:

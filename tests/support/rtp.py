@@ -121,6 +121,10 @@ class RtpEndpoint:
         self._pacer.cancel()
         await asyncio.gather(self._pacer, return_exceptions=True)
         self._loop.remove_reader(self._rtp)
+        self.close()
+
+    def close(self) -> None:
+        """Of an endpoint that was never entered, too."""
         self._rtp.close()
         self._rtcp.close()
 
