@@ -12,7 +12,7 @@ again = (echo "once more, by itself:" && $(BIN)/pytest $(1) --last-failed --last
 COVERED = --cov=callinteractive --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=100
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-runtime test unit watch e2e short fuzz test-debian13 bench lint hooks format demo run clean deb test-deb
+.PHONY: help setup setup-runtime test unit watch e2e short fuzz test-debian13 bench lint hooks format demo demo-survive matrix chaos run clean deb test-deb
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,12 @@ short: setup  ## unit tests and calls of all kinds, those of tests/short.txt
 test-debian13:  ## every test on Debian 13, in a chroot (root; SHORT=1: `make short`; TESTS="tests/…": these)
 	WORKERS=$(WORKERS) tools/debian13 $(if $(TESTS),$(BIN)/pytest $(TESTS),make $(if $(SHORT),short,test))
 
+matrix: setup  ## what callers notice when any process dies or hangs, into docs/reliability.md (ten minutes)
+	$(BIN)/python -m tests.chaos.matrix --write
+
+chaos: setup  ## calls for half an hour while processes are killed, into docs/reliability.md (CHAOS_S=180: shorter)
+	$(BIN)/python -m tests.chaos.soak --write --seconds $(or $(CHAOS_S),1800)
+
 bench: setup  ## what a call costs, into bench/report.md (a quarter of an hour; QUICK=1: three minutes; SOAK=1: more)
 	$(BIN)/python -m bench $(if $(QUICK),--quick) $(if $(SOAK),--soak)
 	@echo "bench: what each layer of a sidecar costs: $(BIN)/python -m bench.layers"
@@ -63,6 +69,9 @@ format: setup  ## put the sources in their standard form
 
 demo: setup  ## place a real call to the sample IVR and show what happens
 	@$(BIN)/python -m examples.demo.demo
+
+demo-survive: setup  ## a call during which every process is killed once: both sides hear each other again
+	@$(BIN)/python -m examples.demo.survive
 
 run: setup  ## run the sample IVR until Ctrl-C (SITE=… IVR=… for yours)
 	$(BIN)/callinteractive run --site $(SITE) --ivr $(IVR)

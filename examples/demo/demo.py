@@ -11,7 +11,8 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -31,7 +32,7 @@ CARRIER = "127.0.0.2"
 DIALLED, CALLER = "+15550199", "+15550123"
 ORDER = "1234"
 BREATH_S = 0.5  # silence this long ends a stretch of speech
-COLOURS = {"SIP": "cyan", "HTTP": "yellow", "action": "green", "digit": "magenta", "sound": "blue"}
+COLOURS = {"SIP": "cyan", "HTTP": "yellow", "action": "green", "digit": "magenta", "sound": "blue", "kill": "red"}
 
 
 @dataclass(frozen=True, order=True)
@@ -63,10 +64,10 @@ class Log:
                 yield from _of_sidecar(json.loads(line))
 
 
-def main() -> int:
-    """Run the demo. Returns the exit status."""
+def main(demonstration: Callable[[], Coroutine[None, None, int]] | None = None) -> int:
+    """Run the demo, or another one. Returns the exit status."""
     try:
-        return asyncio.run(demonstrate())
+        return asyncio.run((demonstration or demonstrate)())
     except (StackError, AssertionError) as error:
         click.secho("The demo failed:", fg="red", err=True)
         click.echo("\n".join([str(error), *getattr(error, "__notes__", ())]), err=True)
@@ -75,10 +76,21 @@ def main() -> int:
 
 async def demonstrate() -> int:
     """Start everything, call, stop everything, print the timeline. Returns the exit status."""
+    log, statuses = Log(), list[int]()
+    async with running(log, statuses):
+        click.echo(f"Calling {DIALLED} from {CALLER}; the call takes about ten seconds …\n")
+        moments, heard_s = await call()
+    moments += log.moments()
+    tell(sorted(moments))
+    return judge(log, moments, heard_s, statuses)
+
+
+@asynccontextmanager
+async def running(log: Log, statuses: list[int]) -> AsyncIterator[None]:
+    """The web application and the stack; in the end `statuses` gets how they ended, the stack first."""
     problem = Port("tcp", *webapp.ADDRESS, "ADDRESS in examples/demo/webapp.py").problem()
     if problem:
         raise StackError(problem)
-    log = Log()
     serve = (sys.executable, "-m", "callinteractive", "run", "--log-format", "json")
     files = ("--site", str(HERE / "site.yaml"), "--ivr", str(HERE / "ivr.yaml"))
     click.echo("Starting the web application, Kamailio, RTPengine and two sidecars …")
@@ -91,13 +103,9 @@ async def demonstrate() -> int:
             spec = _spec(name, argv, log, ready)
             started.append(await Process.start(spec, log))
             await started[-1].wait_ready(timeout_s=30)
-        click.echo(f"Calling {DIALLED} from {CALLER}; the call takes about ten seconds …\n")
-        moments, heard_s = await call()
+        yield
     finally:
-        statuses = [await process.stop(grace_s=30) for process in reversed(started)]
-    moments += log.moments()
-    tell(sorted(moments))
-    return judge(log, moments, heard_s, statuses)
+        statuses += [await process.stop(grace_s=30) for process in reversed(started)]
 
 
 async def call() -> tuple[list[Moment], float]:
@@ -130,10 +138,21 @@ async def call() -> tuple[list[Moment], float]:
 
 def tell(moments: list[Moment]) -> None:
     """Print the timeline, from the INVITE on."""
-    began_s = moments[0].at_s
     for moment in moments:
-        kind = click.style(f"{moment.kind:<7}", fg=COLOURS.get(moment.kind))
-        click.echo(f"{moment.at_s - began_s:8.3f} s  {kind} {moment.text}")
+        show(moment, moments[0].at_s)
+
+
+def show(moment: Moment, began_s: float) -> None:
+    """Print one line of the timeline."""
+    kind = click.style(f"{moment.kind:<7}", fg=COLOURS.get(moment.kind))
+    click.echo(f"{moment.at_s - began_s:8.3f} s  {kind} {moment.text}")
+
+
+def show_checks(checks: Mapping[str, bool]) -> None:
+    """Print what was to be seen, and whether it was."""
+    click.echo()
+    for what, is_so in checks.items():
+        click.secho(f"  {'✓' if is_so else '✗'} {what}", fg="green" if is_so else "red")
 
 
 def judge(log: Log, moments: list[Moment], heard_s: float, statuses: list[int]) -> int:
@@ -146,9 +165,7 @@ def judge(log: Log, moments: list[Moment], heard_s: float, statuses: list[int]) 
         "no error was logged": not [line for _, _, line in log.lines if '"level": "error"' in line],
         "everything stopped cleanly": statuses[0] == 0,
     }
-    click.echo()
-    for what, is_so in checks.items():
-        click.secho(f"  {'✓' if is_so else '✗'} {what}", fg="green" if is_so else "red")
+    show_checks(checks)
     if not all(checks.values()):
         click.echo("\n".join(line for _, _, line in log.lines[-60:]), err=True)
         return 1
