@@ -7,7 +7,6 @@ import selectors
 from collections.abc import Coroutine
 from typing import Any
 
-
 _UVLOOP_S = 0.0005
 """uvloop's timers are of whole milliseconds."""
 
