@@ -38,9 +38,7 @@ class World:
         self.net, self.target = net, net.sip
         self.redis = RunningRedis(directory, (net.web, net.web_port + 2), PASSWORD) if has_store else None
         anchored = SECOND.format(net=net.prefix, port=net.carrier_port)
-        ports = f"ports: [{net.base_port + 200}, {net.base_port + 899}]"
-        more = f"ports: [{net.base_port + 200}, {net.base_port + 9000}]"  # a call takes four or eight
-        replace = {ports: more, anchored: anchored.replace("}", ", anchor_media: yes}")}
+        replace = {anchored: anchored.replace("}", ", anchor_media: yes}")}
         if self.redis:
             state = f'state: {{url: "redis://{net.web}:{net.web_port + 2}/3", password: {PASSWORD}}}\n'
             replace["sounds: ./sounds\n"] = f"sounds: ./sounds\n{state}"
