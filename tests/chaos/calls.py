@@ -17,7 +17,7 @@ from tests.chaos.voice import longest_gap
 from tests.chaos.web import callee_of
 
 if TYPE_CHECKING:
-    from tests.chaos.world import World
+    from tests.chaos.world import Parties
 
 PLACE_S, SETTLE_S = 8.0, 0.6
 CONCLUDE_S = 40.0
@@ -81,7 +81,7 @@ class Call(ABC):
     number: ClassVar[str]
     is_answered: ClassVar[bool] = True
 
-    def __init__(self, world: World, caller: str) -> None:
+    def __init__(self, world: Parties, caller: str) -> None:
         self.world, self.name = world, caller
         self.notes: list[str] = []
 

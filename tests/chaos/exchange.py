@@ -197,7 +197,6 @@ class Exchange(asyncio.DatagramProtocol):
         self.callees: list[Leg] = []
         self.is_mute: dict[str, bool] = {}
         """By caller: its call has no sound, on either side."""
-        self._sink = RtpEndpoint(host)
         self._on_call = on_call
         self._legs: dict[tuple[str, str], Leg] = {}
         """By Call-ID and our tag."""
@@ -214,6 +213,7 @@ class Exchange(asyncio.DatagramProtocol):
 
     async def __aenter__(self) -> Exchange:
         self._loop = asyncio.get_running_loop()
+        self._sink = RtpEndpoint(self.host)
         self._transport, _ = await self._loop.create_datagram_endpoint(lambda: self, local_addr=(self.host, self.port))
         self.port = self._transport.get_extra_info("sockname")[1]
         return self

@@ -11,17 +11,22 @@ import asyncio
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.chaos.calls import IN_ORDER, KINDS, Call, Outcome
 from tests.chaos.document import write_section
-from tests.chaos.faults import KILL, PARTS, STOP, VICTIM, Fault, strike
-from tests.chaos.world import World
+from tests.chaos.faults import CUT, KILL, PARTS, STOP, Fault
+from tests.chaos.fleet import HOSTS, FleetWorld
+from tests.chaos.world import Parties, World
+from tests.support.hosts import can_be_made
 from tests.support.stack import Net
 
 NET = Net("127.66.0", 23000)
+FLEET = 40
+HOW = (KILL, STOP, CUT)
 MEANWHILE_S = 0.3
 RECOVERS_S = 8.0
 """From the fault until the parties go on: SIGSTOP lasts 5 s."""
@@ -44,11 +49,11 @@ class Row:
         return [each for each in self.outcomes if each.result == Outcome.LOST and each.kind in answered]
 
 
-async def run_fault(world: World, fault: Fault) -> Row:
+async def run_fault(world: Parties, fault: Fault) -> Row:
     """Place a call of each kind, do it, and see what becomes of them."""
-    calls = [await _placed(world, kind) for kind in IN_ORDER]
+    calls = [await _placed(world, kind, fault.part) for kind in IN_ORDER]
     world.struck_s = world.now()
-    striking = asyncio.create_task(strike(world, fault))
+    striking = asyncio.create_task(world.strike(fault))
     await asyncio.sleep(MEANWHILE_S)
     await asyncio.gather(*(call.meanwhile() for call in calls))
     await striking
@@ -63,25 +68,35 @@ async def run_fault(world: World, fault: Fault) -> Row:
     return row
 
 
-async def _placed(world: World, kind: type[Call]) -> Call:
-    """A call of that kind, on the sidecar that will be struck where it has one."""
+async def _placed(world: Parties, kind: type[Call], part: str) -> Call:
+    """A call of that kind, which the fault will strike where that can be seen."""
     for _ in range(TRIES):
         call = kind(world, world.new_caller())
         await call.place()
-        if not call.is_answered or world.sidecar_of(call.leg) == VICTIM:
+        if not call.is_answered or world.is_struck(call.leg, part):
             return call
         await call.leg.hang_up()
-    raise AssertionError(f"sidecar {VICTIM} gets no {kind.kind} of {TRIES}")
+    raise AssertionError(f"{part} gets no {kind.kind} of {TRIES}")
 
 
-async def _left(world: World) -> list[str]:
+async def _left(world: Parties) -> list[str]:
     """Calls that RTPengine still holds, some seconds after all have ended."""
     deadline = world.now() + 5
-    while left := await world.stack.media_calls():
+    while left := await world.left():
         if world.now() > deadline:
             break
         await asyncio.sleep(0.2)
     return left
+
+
+@asynccontextmanager
+async def world_of(fault: Fault, net: Net, directory: Path, *, has_store: bool) -> AsyncIterator[Parties]:
+    if fault.how == CUT:
+        async with FleetWorld(directory, number=FLEET) as fleet:
+            yield fleet
+    else:
+        async with World(net, directory, has_store=has_store) as world:
+            yield world
 
 
 async def run_matrix(faults: Sequence[Fault], net: Net = NET, *, has_store: bool = True) -> list[Row]:
@@ -90,7 +105,7 @@ async def run_matrix(faults: Sequence[Fault], net: Net = NET, *, has_store: bool
     for fault in faults:
         began_s = time.monotonic()
         with tempfile.TemporaryDirectory(prefix="chaos-") as directory:
-            async with World(net, Path(directory), has_store=has_store) as world:
+            async with world_of(fault, net, Path(directory), has_store=has_store) as world:
                 row = await run_fault(world, fault)
         rows.append(row)
         print(f"\n{fault} ({time.monotonic() - began_s:.0f} s)", flush=True)
@@ -130,19 +145,18 @@ def summary(rows: Sequence[Row]) -> str:
 
 
 def all_faults() -> list[Fault]:
-    return [Fault(how, part) for part in PARTS for how in (KILL, STOP)]
+    signals = [Fault(how, part) for part in PARTS for how in (KILL, STOP)]
+    return signals + ([Fault(CUT, part) for part in HOSTS] if can_be_made() else [])
 
 
 def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--only", choices=PARTS, action="append", help="only this part")
-    parser.add_argument("--how", choices=(KILL, STOP), action="append", help="only this fault")
+    parser.add_argument("--how", choices=HOW, action="append", help="only this fault")
     parser.add_argument("--write", action="store_true", help="put the table into docs/reliability.md")
     options = parser.parse_args()
     faults = [
-        fault
-        for fault in all_faults()
-        if fault.part in (options.only or PARTS) and fault.how in (options.how or (KILL, STOP))
+        fault for fault in all_faults() if fault.part in (options.only or PARTS) and fault.how in (options.how or HOW)
     ]
     rows = asyncio.run(run_matrix(faults))
     print(f"\n{summary(rows)}")

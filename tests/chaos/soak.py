@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import random
-import signal
 import sys
 import tempfile
 import time
@@ -40,7 +39,7 @@ SAMPLE_EVERY_S = 10.0
 ENDED, UNANSWERED, LOST = "went as it should", "got no answer", "lost after the answer"
 STRUCK = (
     faults.SIDECAR,
-    "the other sidecar",
+    faults.OTHER_SIDECAR,
     faults.RTPENGINE,
     faults.KAMAILIO,
     faults.WORKER,
@@ -222,13 +221,7 @@ class Soak:
             part = self._random.choice([part for part in STRUCK if self._world.redis or part != faults.STORE])
             print(f"{time.strftime('%H:%M:%S')} kill {part}", flush=True)
             self._report.kills[part] += 1
-            await self._kill(part)
-
-    async def _kill(self, part: str) -> None:
-        if part == "the other sidecar":
-            faults.send_signal(self._world.stack.pid("sidecar-1"), signal.SIGKILL)
-        else:
-            await faults.strike(self._world, faults.Fault(faults.KILL, part))
+            await self._world.strike(faults.Fault(faults.KILL, part))
 
     async def _sample(self) -> None:
         while True:

@@ -19,54 +19,60 @@ from typing import Any
 from tests.chaos import web
 from tests.chaos.calls import IVRS, SOUNDS
 from tests.chaos.exchange import Exchange, Leg
+from tests.chaos.faults import (
+    KAMAILIO,
+    OTHER_SIDECAR,
+    RTPENGINE,
+    SIDECAR,
+    STOP,
+    STOPPED_S,
+    STORE,
+    SUPERVISOR,
+    VICTIM,
+    WEB,
+    WORKER,
+    Fault,
+    send_signal,
+)
 from tests.support.audio import tone
 from tests.support.redis import RunningRedis
 from tests.support.stack import SAMPLE_RATE, Net, RunningStack
 
+_NAMES = {SIDECAR: f"sidecar-{VICTIM}", OTHER_SIDECAR: "sidecar-1", RTPENGINE: "rtpengine", KAMAILIO: "kamailio"}
+RESTART_S = 30.0
 UP_AGAIN_S = 1.0
 """After so long its supervisor starts again what is not ours: the web application, the store, `run`."""
 SECOND = '  - {{name: second, from: ["{net}.6/32"], to: "sip:{net}.6:{port}"}}\n'
 PASSWORD = "chaos"
 
 
-class World:
-    """``async with World(net, directory) as world``: ready in the block. `struck_s`: when the fault began."""
+class Parties:
+    """The parties of the calls, and what calls need of the world. `struck_s`: when the fault began.
 
-    def __init__(self, net: Net, directory: Path, *, has_store: bool = True, sidecars: int = 2) -> None:
-        """has_store: calls are kept in a Redis server, not in a file of the machine."""
-        directory.mkdir(parents=True, exist_ok=True)
-        self.net, self.target = net, net.sip
-        self.redis = RunningRedis(directory, (net.web, net.web_port + 2), PASSWORD) if has_store else None
-        anchored = SECOND.format(net=net.prefix, port=net.carrier_port)
-        replace = {anchored: anchored.replace("}", ", anchor_media: yes}")}
-        if self.redis:
-            state = f'state: {{url: "redis://{net.web}:{net.web_port + 2}/3", password: {PASSWORD}}}\n'
-            replace["sounds: ./sounds\n"] = f"sounds: ./sounds\n{state}"
-        ivr = IVRS.format(web=f"http://{net.web}:{net.web_port}")
-        self.stack = RunningStack(net, directory / "stack", ivr, sidecars=sidecars, replace=replace)
-        write_sounds(directory / "stack" / "sounds")
-        self.web = Web((net.web, net.web_port), directory / "web.log")
-        self.exchange = Exchange(net.carrier, net.carrier_port, on_call=self._on_call)
-        self.anchored = Exchange(net.second_carrier, net.carrier_port, on_call=self._on_call)
+    `exchange` is the carrier that calls come from and go to; callers of `anchored` are of a trunk with `anchor_media`.
+    """
+
+    web: Web
+    target: tuple[str, int]
+
+    def __init__(self, carrier: tuple[str, int], anchored: tuple[str, int]) -> None:
+        self.exchange = Exchange(*carrier, on_call=self._on_call)
+        self.anchored = Exchange(*anchored, on_call=self._on_call)
         self.struck_s = 0.0
         self._at_once: set[str] = set()
         self._numbers = itertools.count(1)
-        self._resources = AsyncExitStack()
 
-    async def __aenter__(self) -> World:
-        if self.redis:
-            await self.redis.start()
-            self._resources.push_async_callback(self.redis.kill)
-        for part in (self.web, self.stack, self.exchange, self.anchored):
-            await self._resources.enter_async_context(part)  # type: ignore[arg-type]
-        return self
+    def is_struck(self, leg: Leg, part: str) -> bool:
+        """Whether a fault of that part concerns the call of that leg."""
+        raise NotImplementedError
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._resources.__aexit__(kind, error, trace)
+    async def strike(self, fault: Fault) -> None:
+        """Do it, and return when all supervisors have done what they can."""
+        raise NotImplementedError
 
-    # -- what calls need
+    async def left(self) -> list[str]:
+        """What ended calls have left in RTPengine."""
+        raise NotImplementedError
 
     def now(self) -> float:
         return asyncio.get_running_loop().time()
@@ -122,14 +128,96 @@ class World:
             assert self.now() < deadline, f"{what}: not within {within_s:g} s"
             await asyncio.sleep(0.05)
 
-    def sidecar_of(self, leg: Leg) -> int:
-        """Which sidecar has answered it."""
-        port = int(leg.target.rpartition(":")[2].partition(";")[0])
-        return next(index for index, each in enumerate(self.stack.site.sidecars) if each.address.port == port)
-
     def _on_call(self, leg: Leg) -> None:
         if leg.number in self._at_once:
             leg.answer()
+
+
+class World(Parties):
+    """``async with World(net, directory) as world``: ready in the block."""
+
+    def __init__(self, net: Net, directory: Path, *, has_store: bool = True, sidecars: int = 2) -> None:
+        """has_store: calls are kept in a Redis server, not in a file of the machine."""
+        directory.mkdir(parents=True, exist_ok=True)
+        super().__init__((net.carrier, net.carrier_port), (net.second_carrier, net.carrier_port))
+        self.net, self.target = net, net.sip
+        self.redis = RunningRedis(directory, (net.web, net.web_port + 2), PASSWORD) if has_store else None
+        anchored = SECOND.format(net=net.prefix, port=net.carrier_port)
+        replace = {anchored: anchored.replace("}", ", anchor_media: yes}")}
+        if self.redis:
+            state = f'state: {{url: "redis://{net.web}:{net.web_port + 2}/3", password: {PASSWORD}}}\n'
+            replace["sounds: ./sounds\n"] = f"sounds: ./sounds\n{state}"
+        ivr = IVRS.format(web=f"http://{net.web}:{net.web_port}")
+        self.stack = RunningStack(net, directory / "stack", ivr, sidecars=sidecars, replace=replace)
+        write_sounds(directory / "stack" / "sounds")
+        self.web = Web((net.web, net.web_port), directory / "web.log")
+        self._resources = AsyncExitStack()
+
+    async def __aenter__(self) -> World:
+        if self.redis:
+            await self.redis.start()
+            self._resources.push_async_callback(self.redis.kill)
+        for part in (self.web, self.stack, self.exchange, self.anchored):
+            await self._resources.enter_async_context(part)  # type: ignore[arg-type]
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._resources.__aexit__(kind, error, trace)
+
+    def is_struck(self, leg: Leg, part: str) -> bool:  # noqa: ARG002
+        """All faults strike calls of the same sidecar, so that they can be compared."""
+        port = int(leg.target.rpartition(":")[2].partition(";")[0])
+        return self.stack.site.sidecars[VICTIM].address.port == port
+
+    async def strike(self, fault: Fault) -> None:
+        """SIGSTOP lasts `STOPPED_S`."""
+        pid = self.pid_of(fault.part)
+        if fault.how == STOP:
+            send_signal(pid, signal.SIGSTOP)
+            await asyncio.sleep(STOPPED_S)
+            send_signal(pid, signal.SIGCONT)
+            return
+        send_signal(pid, signal.SIGKILL)
+        if fault.part in (STORE, SUPERVISOR, WEB):
+            await asyncio.sleep(UP_AGAIN_S)
+            await self._start_again(fault.part)
+
+    async def _start_again(self, part: str) -> None:
+        """As systemd does with these."""
+        if part == STORE:
+            assert self.redis is not None
+            await self.redis.kill()
+            await self.redis.start()
+        elif part == WEB:
+            await self.web.kill()
+            await self.web.start()
+        else:
+            await self.stack.process.wait()
+            deadline = self.now() + RESTART_S
+            while self.stack.process.returncode is not None:
+                try:
+                    await self.stack.start()
+                except AssertionError:  # its old parts still end
+                    if self.now() > deadline:
+                        raise
+                    await asyncio.sleep(UP_AGAIN_S)
+
+    def pid_of(self, part: str) -> int:
+        if part in _NAMES:
+            return self.stack.pid(_NAMES[part])
+        if part == WORKER:
+            main = self.stack.pid("kamailio")
+            return int(Path(f"/proc/{main}/task/{main}/children").read_text().split()[0])
+        if part == SUPERVISOR:
+            return self.stack.process.pid
+        process = self.redis if part == STORE else self.web.process
+        assert process is not None
+        return process.pid
+
+    async def left(self) -> list[str]:
+        return await self.stack.media_calls()
 
 
 class Web:

@@ -25,9 +25,16 @@ class RunningRedis:
     """Where it listens, and its process."""
 
     def __init__(
-        self, folder: Path, address: tuple[str, int], password: str, more: Iterable[str] = (), *options: str
+        self,
+        folder: Path,
+        address: tuple[str, int],
+        password: str,
+        more: Iterable[str] = (),
+        *options: str,
+        inside: tuple[str, ...] = (),
     ) -> None:
-        """`more`: lines of its configuration. `options`: of its command line."""
+        """`more`: lines of its configuration. `options`: of its command line, `inside`: what comes before that."""
+        self._inside = inside
         self.address = address
         self.password = password
         self._config = folder / "redis.conf"
@@ -51,7 +58,7 @@ class RunningRedis:
 
     async def start(self) -> None:
         """Returns when it answers."""
-        command = (locate("redis-server"), str(self._config), *self._options)
+        command = (*self._inside, locate("redis-server"), str(self._config), *self._options)
         self._child = await asyncio.create_subprocess_exec(*command)
         await until(self._answers)
 
