@@ -12,6 +12,7 @@ import uvloop
 
 from sidecar.sip import Address, Progressed, Rejected, Transport, UasLeg
 from sidecar.sip.transport import RECEIVE_BUFFER
+from sidecar.state.gate import Gate
 from tests.integration.sip_support import AGENT, FAST, HOST, SDP, Inbox
 from tests.support.timing import PATIENT_S
 
@@ -126,3 +127,36 @@ async def test_an_address_in_use_is_an_error() -> None:
             await Transport.open(AGENT, refuse, FAST)
     finally:
         transport.close()
+
+
+def test_nothing_is_heard_or_said_before_it_is_known_whose_the_calls_are(run: Callable[[Body], None]) -> None:
+    async def body(transport: Transport) -> None:
+        loop = asyncio.get_running_loop()
+        gate = transport._gate = Gate()
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer:
+            peer.setblocking(False)
+            peer.bind(PEER)
+
+            async def first() -> bytes:
+                return (await asyncio.wait_for(loop.sock_recv(peer, 65535), PATIENT_S)).split(b" ")[0]
+
+            gate.until = 0.0  # we were asleep
+            options = (
+                f"OPTIONS sip:x@{AGENT} SIP/2.0\r\nVia: SIP/2.0/UDP {PEER};branch=z9hG4bKa\r\nMax-Forwards: 70\r\n"
+                f"From: <sip:p@{HOST}>;tag=a\r\nTo: <sip:x@{HOST}>\r\nCall-ID: a\r\nCSeq: 1 OPTIONS\r\n"
+                "Content-Length: 0\r\n\r\n"
+            )
+            peer.sendto(options.encode(), AGENT)
+            transport.agent.invite(f"sip:x@{PEER}", SDP, Inbox().listen)
+            for _ in range(20):
+                await asyncio.sleep(0.01)
+                with pytest.raises(BlockingIOError):
+                    peer.recv(65535)
+            opened: list[str] = []
+            gate.when_open(lambda: opened.append("open"))
+            gate.reopen(float("inf"))
+            assert opened
+            # What came meanwhile has waited in the socket; what was to be sent is sent again.
+            assert {await first(), await first()} == {b"SIP/2.0", b"INVITE"}
+
+    run(body)

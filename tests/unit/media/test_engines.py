@@ -295,3 +295,16 @@ async def test_no_way_to_one_while_its_link_is_down(made: Any, monkeypatch: pyte
     is_down = False
     await site.until(lambda: site.of[1].is_alive)
     assert set(site.chosen(2)) == {"A", "B"}
+
+
+async def test_commands_of_calls_wait_until_it_is_known_whose_the_calls_are(made: Any) -> None:
+    site = await made(1)
+    call = site.engines.call("1-0-a")
+    await call.command("offer")
+    site.engines.gate.until = 0.0  # this process was asleep
+    waiting = [asyncio.create_task(call.command("play media")), asyncio.create_task(call.delete())]
+    await asyncio.sleep(0.05)
+    assert len(site.calls(0)) == 1
+    site.engines.gate.reopen(float("inf"))
+    await asyncio.gather(*waiting)
+    assert len(site.calls(0)) == 3

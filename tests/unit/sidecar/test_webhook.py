@@ -202,3 +202,20 @@ async def test_R7_a_request_tells_its_id(webhook, serve, follow_redirects):
     for id_ in ("abc-1", ""):
         await webhook.fetch(HttpRequest("GET", f"{url}/", follow_redirects=follow_redirects, id=id_))
     assert seen == [["abc-1"], []]
+
+
+async def test_a_request_waits_until_it_is_known_whose_the_call_is(webhook, serve):
+    seen = []
+
+    async def answer(request: web.Request) -> web.Response:
+        seen.append(request)
+        return web.Response()
+
+    url = await serve(answer)
+    webhook._gate.until = 0.0  # this process was asleep
+    fetching = asyncio.create_task(webhook.fetch(HttpRequest("GET", url, timeout_s=5, connect_timeout_s=2)))
+    await asyncio.sleep(0.05)
+    assert not seen
+    webhook._gate.reopen(float("inf"))
+    assert isinstance(await fetching, Fetched)
+    assert len(seen) == 1
