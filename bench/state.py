@@ -25,7 +25,7 @@ IVR = Load("ivr", "IVR call of 30 s with prompts", "000*908", lasts_s=30.5)
 TRANSFER = Load(
     "transfer", "transfer, bridged, 1 s of talk", "000*903", "talker", "talking-callee", lasts_s=1.3, has_media=True
 )
-RATES = ((DIP, 40, 10.0), (IVR, 10, 10.0), (TRANSFER, 15, 10.0))
+RATES = ((DIP, 30, 10.0), (IVR, 10, 15.0), (TRANSFER, 10, 15.0))
 """Calls a second, and for how long: far below what a machine can do, so that nothing else decides."""
 MAY_COST = {"dip": 0.05, "ivr": 0.15, "transfer": 0.15}
 
