@@ -30,6 +30,7 @@ class Lease:
         self._now = now
         self._ask = ask
         self._is_late = is_late
+        self._is_held = False
         self._beat: asyncio.TimerHandle | None = None
         self._hold: asyncio.TimerHandle | None = None
 
@@ -45,6 +46,15 @@ class Lease:
                 timer.cancel()
         self._gate.reopen(math.inf)
 
+    def hold(self) -> None:
+        """Keep the gate shut until `let_go`: there are calls of ours that we don't know yet."""
+        self._is_held = True
+        self._gate.until = -math.inf
+
+    def let_go(self) -> None:
+        self._is_held = False
+        self._extend()
+
     def renew(self, asked_at: float) -> None:
         """The store has said at some time after `asked_at` whose our calls are."""
         if self._beat is not None and asked_at + LEASE_S - MARGIN_S > self._now():
@@ -57,7 +67,8 @@ class Lease:
         if self._hold is not None:
             self._hold.cancel()
             self._hold = None
-        self._gate.reopen(since + LEASE_S - MARGIN_S)
+        if not self._is_held:
+            self._gate.reopen(since + LEASE_S - MARGIN_S)
 
     def _on_beat(self) -> None:
         now = self._now()

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Set
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import islice
 
 import structlog
 
@@ -23,11 +24,11 @@ from sidecar.state.store import Answer, Batch, Begun, Store, StoreError, Superse
 
 LOG = structlog.get_logger()
 
-RENEW_S = 0.25
+RENEW_S = 0.3
 BETWEEN_S = 0.02
 """From one question to the next, at least."""
 MOST_TAKEN = 20
-"""Calls taken over at once."""
+"""Calls taken over at once: the event loop serves others in between."""
 RETIRE_S = 2 * RENEW_S
 """In this time every sidecar has written once, and has learned what the others have written."""
 SETTLE_S = 2.0
@@ -127,7 +128,18 @@ class StoringKeeper(Keeper):
     def start(self) -> None:
         self._has_started = True
         self._lease.start()
+        self._take_back()
+
+    def _take_back(self) -> None:
+        """All calls of the process before, however many: what comes for one that is not there yet must wait."""
+        if not self._has_started:
+            return
         self._adopt("the process before")
+        if self._taken:
+            self._lease.hold()
+            self._loop.call_soon(self._take_back)
+        else:
+            self._lease.let_go()
 
     def retire(self) -> None:
         self.adopts = False
@@ -213,7 +225,7 @@ class StoringKeeper(Keeper):
         try:
             if not self._has_begun:
                 await self._begin()
-                self._adopt("the process before")
+                self._take_back()
             if not self._must_probe:
                 batch = self._pending.batch()
             renews = self._must_renew()
@@ -298,12 +310,12 @@ class StoringKeeper(Keeper):
     def _adopt(self, whose: str) -> None:
         if not self._has_started:
             return
-        taken, self._taken = self._taken, {}
+        taken = {key: self._taken.pop(key) for key in list(islice(self._taken, MOST_TAKEN))}
         problems = [problem for key, text in taken.items() if (problem := self._adopt_one(key, text)) is not None]
         self.figures.adopted += len(taken) - len(problems)
         self.figures.unreadable += len(problems)
         if taken:
-            LOG.warning("calls taken over", of=whose, calls=len(taken) - len(problems))
+            LOG.warning("calls taken over", of=whose, calls=len(taken) - len(problems), more=len(self._taken))
         if problems:
             LOG.error("calls can't be taken over: they are lost", of=whose, calls=len(problems), reason=problems[0])
 

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from sidecar.state.sqlite import SqliteStore
+from sidecar.state.store import Batch, Begun, Owner, StoreError
 from tests.support.keeper_process import KeeperProcess, keeper_process
 
 CALLS = 100
@@ -179,3 +181,32 @@ async def test_a_disk_that_can_not_be_written_to(tmp_path: Path, at_first: str, 
         await change_disk(sidecar, disk, then)
         await sidecar.saved()
         assert len(sidecar.problems) <= 6, sidecar.problems
+
+
+async def test_after_a_start_of_the_machine_nothing_of_before_counts(file: Path, monkeypatch: pytest.MonkeyPatch):
+    async def begun(boot: str) -> Begun:
+        boot_id = file.with_name(boot)
+        boot_id.parent.mkdir(exist_ok=True)
+        boot_id.write_text(boot)
+        monkeypatch.setattr("sidecar.state.sqlite_file._BOOT_ID", boot_id)
+        store = SqliteStore(file, Owner("7-0", "", "aa"))
+        found = await store.begin()
+        await store.write(Batch({"7-0-a": "1"}))
+        await store.close()
+        return found
+
+    assert not (await begun("one")).calls
+    assert (await begun("one")).calls
+    assert not (await begun("two")).calls
+
+
+async def test_a_file_of_another_release_is_left_alone(file: Path):
+    store = SqliteStore(file, Owner("7-0", "", "aa"))
+    await store.begin()
+    await store.close()
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute("PRAGMA user_version = 9")
+    before = file.read_bytes()
+    with pytest.raises(StoreError, match="is of another release"):
+        await SqliteStore(file, Owner("7-0", "", "bb")).begin()
+    assert file.read_bytes() == before

@@ -15,7 +15,7 @@ from sidecar.state.keeper import Keeper
 from sidecar.state.lease import HOLD_S
 from sidecar.state.pending import BEHIND_S, MOST_AT_ONCE, MOST_DROPS
 from sidecar.state.store import LEASE_S, Owner, StoreError
-from sidecar.state.storing import BETWEEN_S, LATE_S, RENEW_S, SETTLE_S, StoringKeeper
+from sidecar.state.storing import BETWEEN_S, LATE_S, MOST_TAKEN, RENEW_S, SETTLE_S, StoringKeeper
 from tests.unit.state.fake_store import Data, FakeStore
 from tests.unit.state.virtual_time import VirtualLoop, run
 
@@ -160,6 +160,32 @@ async def test_a_process_takes_back_the_calls_of_the_one_before():
     await asyncio.sleep(0.1)
     assert not after.store.has()
     assert not other.adopted
+
+
+@in_virtual_time
+async def test_many_calls_are_taken_back_while_the_lease_is_renewed_and_nothing_is_heard():
+    data = Data()
+    data.calls = {f"7-0-{i}": ("7-0", "{}") for i in range(1000)}
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualLoop)
+    sidecar, other = Sidecar(data), Sidecar(data, 1)
+    await other.start()
+    await asyncio.sleep(SETTLE_S)
+
+    def adopt(key: str, call: dict[str, Any]) -> None:
+        loop.sleep_process(0.005)  # five seconds for all
+        sidecar.adopted[key] = call
+
+    sidecar.keeper.on_adopt = adopt
+    await sidecar.start()
+    assert 0 < len(sidecar.adopted) <= MOST_TAKEN
+    assert sidecar.keeper.gate.is_shut()
+    await sidecar.keeper.gate.passed()
+    assert len(sidecar.adopted) == 1000
+    await asyncio.sleep(1)
+    assert not sidecar.surrendered
+    assert not other.adopted
+    assert sidecar.keeper.figures.adopted == 1000
 
 
 @in_virtual_time
