@@ -20,7 +20,7 @@ from callinteractive.fleet import Edge
 from callinteractive.model import IvrFile, Site
 from callinteractive.numbers import Directory
 from callinteractive.request import is_url
-from cli import certificates
+from cli import certificates, store
 from cli.files import decode, load, read_bytes, read_texts
 from cli.kamailio import certificate_problems, tls_files
 from cli.network import doubts
@@ -53,7 +53,8 @@ def run(files: Sequence[str]) -> int:
             Finding(site_name, 0, *line.split(": ", 1))
             for line in certificate_problems(_edges_here(site), Path(site_name))
         ]
-        for warning in (*exposed(site), *doubts(site), *not_here(site), *_certificate_warnings(site, Path(site_name))):
+        machine = (*not_here(site), *store.doubts(site, Path(site_name).parent))
+        for warning in (*exposed(site), *doubts(site), *machine, *_certificate_warnings(site, Path(site_name))):
             click.echo(f"{site_name}: warning: {warning}", err=True)
     for finding in checked.findings:
         click.echo(str(finding))

@@ -23,7 +23,7 @@ from callinteractive.model import Address, Edge, RtpEngine, Sidecar, Site
 from cli.files import read_site
 from cli.probe import DRAINS, ask_options
 from sidecar.media.rtpengine import NgClient, NgFailure, NgTimeouts
-from sidecar.metrics import CONFIGURATION, STALE
+from sidecar.metrics import CONFIGURATION, STALE, STATE_UP
 
 ANSWER_S = 1.0
 """How long a part may take to answer."""
@@ -139,6 +139,8 @@ async def _ask_sidecar(sidecar: Sidecar, session: aiohttp.ClientSession) -> Part
     told = {name: value for name, _, value in await _samples(sidecar.metrics, session)}
     calls = int(told[_CALLS]) if _CALLS in told else None
     problem = "" if calls is not None else f"no metrics at {sidecar.metrics}"
+    if told.get(STATE_UP) == 0:
+        problem = "its calls are not kept, the store fails (see its log)"
     if told.get(STALE):
         problem = "its files have mistakes: it uses the last good ones (see its log)"
     return PartStatus("sidecar", name, address, True, ms, calls, status == DRAINS, problem=problem)

@@ -24,6 +24,8 @@ COUNTS = {
 """What others count, and what it means. The names get `callinteractive_` before them and `_total` behind."""
 
 
+STATE_UP = "callinteractive_state_up"
+"""The gauge that is 0 while calls are not written down."""
 CONFIGURATION, STALE = "callinteractive_configuration_info", "callinteractive_configuration_stale"
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from sidecar.metrics import STATE_UP
 from sidecar.state.storing import StoringKeeper
 
 _COUNTS = {
@@ -26,7 +27,7 @@ class StateFigures(Collector):
 
     def collect(self) -> Iterator[Metric]:
         keeper = self._keeper
-        up = GaugeMetricFamily("callinteractive_state_up", "Whether the store answers, so that calls are kept")
+        up = GaugeMetricFamily(STATE_UP, "Whether the store answers, so that calls are kept")
         up.add_metric([], not keeper.is_failing)
         yield up
         yield GaugeMetricFamily(

@@ -209,3 +209,18 @@ def test_one_machine_that_is_another_one(check) -> None:
     result = check(site="node: 1\nsip: {listen: ['udp:127.0.0.1:5060', 'tcp:192.0.2.1:5060']}\n")
     assert result.exit_code == 0
     assert "site.yaml: warning: sip.listen: this machine has no address 192.0.2.1" in result.output
+
+
+def test_a_store_s_password_that_is_not_here_is_a_warning(check, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SENTINEL", raising=False)
+    url = "valkeys+sentinel://10.0.0.1/calls"
+    files = "password: {file: gone}, sentinel_password: {env: SENTINEL}, ca: gone.pem"
+    result = check(site=f"{SITE}state: {{url: '{url}', {files}}}\n")
+    warnings = [line.partition("warning: ")[2] for line in result.stderr.splitlines()]
+    warned = [warning.partition(";")[0] for warning in warnings if warning.startswith("state")]
+    assert warned == [
+        "state.password: gone: No such file or directory",
+        "state.sentinel_password: the environment has no variable SENTINEL",
+        "state.ca: there is no file gone.pem",
+    ]
+    assert result.exit_code == 0

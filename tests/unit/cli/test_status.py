@@ -88,6 +88,18 @@ async def test_each_part_is_asked() -> None:
     assert (n.name, n.up, n.problem) == ("n", False, "does not answer")
 
 
+async def test_a_sidecar_whose_calls_are_not_kept() -> None:
+    async with (
+        answering(23970, "SIP/2.0 200 OK\r\n\r\n"),
+        metrics(23980, "callinteractive_live_calls 7.0\ncallinteractive_state_up 0.0\n"),
+        answering(23971, "SIP/2.0 200 OK\r\n\r\n"),
+        metrics(23981, "callinteractive_live_calls 7.0\ncallinteractive_state_up 1.0\n"),
+    ):
+        parts = await ask_all(load_site(SITE, "site.yaml"))
+    assert "calls are not kept" in parts[2].problem
+    assert (parts[2].up, parts[3].problem) == (True, "")
+
+
 async def test_metrics_that_come_in_pieces() -> None:
     async def answer(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()
