@@ -1,4 +1,4 @@
-"""The database that several edges share for registrations: how site.yaml names it."""
+"""A database that edges share for registrations, or where an RTPengine keeps its calls: how site.yaml names it."""
 
 from __future__ import annotations
 
@@ -30,14 +30,15 @@ class Database:
         return f"redis://{secret}{self.host}:{self.port}/{self.number}"
 
 
-def parse(text: str) -> Database:
-    """Raises ValueError, whose text does not show `text`: there may be a password in it."""
+def parse(text: str, others: str = "sqlite, none, or ") -> Database:
+    """others: what it may be instead, in words. Raises ValueError, whose text does not show `text`: there may be a
+    password in it."""
     if text.lower().startswith(("postgres", "mysql")):
-        raise ValueError("is not supported: use redis, or sqlite")
+        raise ValueError("is not supported: use redis, or sqlite" if others else "is not supported: use redis")
     match = _URL.fullmatch(text)
     if match is None or not is_port(match[3]):
         raise ValueError(
-            f'must be sqlite, none, or like "{EXAMPLE}": a name or an IPv4 address, the port and the number of the '
+            f'must be {others}like "{EXAMPLE}": a name or an IPv4 address, the port and the number of the '
             f"database; without a user, and {PASSWORD_WORDS}"
         )
     return Database(match[2], int(match[3]), int(match[4]), match[1] or "")

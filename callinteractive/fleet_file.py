@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from callinteractive.database import Database
+from callinteractive.database import parse as parse_database
 from callinteractive.document import Value
 from callinteractive.fleet import (
     Address,
@@ -135,11 +137,15 @@ def read_rtpengines(one: Value, several: Value, ports: Ports) -> tuple[RtpEngine
     if not found:
         several.wrong('needs at least one: rtpengines: [{name: media-a, ng: "10.0.2.1:22222", interface: 10.0.2.1}]')
     check_unique("RTPengine", ((item, engine.name) for item, engine in zip(items, found, strict=True)))
+    # Each takes all calls that it finds there for its own.
+    check_unique(
+        "redis", ((item, str(engine.redis)) for item, engine in zip(items, found, strict=True) if engine.redis)
+    )
     return tuple(found)
 
 
 def _rtpengine(value: Value, ports: Ports, *, is_alone: bool) -> RtpEngine:
-    keys = ("name", "ng", "ports", "interface", "weight", "http_port", "timeout_s", "threads", "kernel_table")
+    keys = ("name", "ng", "ports", "interface", "weight", "http_port", "timeout_s", "threads", "kernel_table", "redis")
     section, default = value.section(*keys, withdrawn=_WITHDRAWN), RtpEngine()
     default_range = [default.port_min, default.port_max]
     media = [item.integer(None, 1024, 65535) for item in section["ports"].items()] or default_range
@@ -157,6 +163,7 @@ def _rtpengine(value: Value, ports: Ports, *, is_alone: bool) -> RtpEngine:
         kernel_table=section["kernel_table"].optional_integer(0, 63),
         name=section["name"].checked(check_identifier, default.name if is_alone else None),
         weight=section["weight"].integer(default.weight, 1, 100),
+        redis=_redis(section["redis"]),
     )
     for transport in ("udp", "tcp"):
         ports.claim(section["ng"], transport, engine.ng)
@@ -166,6 +173,17 @@ def _rtpengine(value: Value, ports: Ports, *, is_alone: bool) -> RtpEngine:
         address = Address(interface.address, engine.port_min)
         ports.claim(section["ports"], "sound", address, engine.port_max - engine.port_min + 1)
     return engine
+
+
+def _redis(value: Value) -> Database | None:
+    text = value.optional_text()
+    if text is None:
+        return None
+    try:
+        return parse_database(text, "")
+    except ValueError as error:
+        value.wrong(str(error))
+        return None
 
 
 def _interfaces(value: Value) -> tuple[Interface, ...]:

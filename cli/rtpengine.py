@@ -7,6 +7,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
+from callinteractive.database import Database
 from callinteractive.model import RtpEngine, Site
 from cli import media_ports
 from cli.process import ProcessSpec
@@ -19,6 +20,9 @@ CORE_LOG_LEVEL = 3
 """Errors: 10.5 warns twice a transfer that it does not know the flag `directional`, which 12.4 and later need."""
 ASLEEP_S = 2.0
 """How long it may do nothing at all: its calls go on at the new one, so a short silence is worth it."""
+REDIS_EXPIRES_S = 86_400
+"""Longer than any call (`lifetime`): what a lost RTPengine has left there goes away."""
+REDIS_ANSWER_MS = 500
 PROBE = NgTimeouts(retransmit_s=0.1, total_s=0.5)
 
 
@@ -43,12 +47,31 @@ def rtpengine_spec(
             "--delete-delay=0",  # ports are free again at once, not after 30 s
             f"--timeout={engine.timeout_s}",  # for a caller who sends nothing, even while a sound plays to it
             f"--num-threads={engine.threads or _threads()}",
+            *(_redis_arguments(engine.redis) if engine.redis else ()),
         ),
-        env={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"},
+        env={
+            **{"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"},
+            # Not among the arguments, which every user of the machine can read.
+            **({"RTPENGINE_REDIS_AUTH_PW": engine.redis.password} if engine.redis and engine.redis.password else {}),
+        },
         ready=partial(answers_ping, engine.ng.host, engine.ng.port),
         asleep_s=ASLEEP_S,
         cwd=run_dir.resolve(),
         more_argv=partial(_ports, engine, _memory(state_dir, run_dir)),
+    )
+
+
+def _redis_arguments(redis: Database) -> tuple[str, ...]:
+    """It keeps its calls there, and knows them again after a restart. Calls matter more than that they are kept."""
+    return (
+        f"--redis={redis.host}:{redis.port}/{redis.number}",
+        f"--redis-expires={REDIS_EXPIRES_S}",
+        "--no-redis-required",
+        # Each command waits for Redis: no more than this, and not at all for a while after several that did.
+        f"--redis-cmd-timeout={REDIS_ANSWER_MS}",
+        f"--redis-connect-timeout={REDIS_ANSWER_MS}",
+        "--redis-allowed-errors=2",
+        "--redis-disable-time=10",
     )
 
 

@@ -113,10 +113,11 @@ class MediaAnchor:
     @staticmethod
     def on_success(name: str, *, early_media: bool) -> None:
         """Reply route: a 2xx, the first one or one that is sent again. Both get the same answer."""
+        # Before the answer: with that RTPengine writes the call down (`rtpengine.redis`), with this it does not.
+        if not early_media and use(name):
+            ksr.unblock_media(f"call-id={name}")
         if ksr.has_body() and not _take_reply(name):
             ksr.remove_body()  # the callee has answered and can't be refused; the caller will hang up
-        elif not early_media and use(name):
-            ksr.unblock_media(f"call-id={name}")
 
     @staticmethod
     def on_stray_success(name: str) -> None:

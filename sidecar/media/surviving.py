@@ -85,6 +85,8 @@ class SurvivingMedia(Exchanges):
                 return
             try:
                 is_moved = await self._begin_again()
+                if was_restarted and not is_moved:
+                    await self._connect_again()
             except MediaError as error:
                 self._engines.mover.lost += 1
                 if self.when_lost is not None:
@@ -122,6 +124,11 @@ class SurvivingMedia(Exchanges):
         except MediaLost:
             return False
         return True
+
+    async def _connect_again(self) -> None:
+        """It has read the call back from Redis, to which 10.5 writes offers and answers only, no `unblock media`."""
+        is_ringing = any(leg is not self._peer for leg in self._legs.values())
+        await self._command("block media" if is_ringing else "unblock media")
 
     async def _make_anew(self, families: frozenset[str]) -> None:
         """The call as it is now, at an RTPengine that knows nothing of it. Early media is not heard again."""
