@@ -9,20 +9,22 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import traceback
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 import click
 
 from callinteractive import prepared
-from cli import ports, versions
+from cli import ports, versions, watchdog
 from cli.configuration import of_part
 from cli.kamailio import certificate_problems, kamailio_spec
 from cli.key import missing_key
 from cli.parts import Parts, WhichError, find_edge, find_rtpengine
-from cli.process import PROBE_PAUSE_S, PROBE_TIMEOUT_S, StackError
+from cli.process import PROBE_PAUSE_S, PROBE_TIMEOUT_S, ProcessSpec, StackError
 from cli.registrations import state_dir_of
 from cli.rtpengine import rtpengine_spec
 from sidecar import systemd
@@ -74,7 +76,7 @@ def run(
         click.echo(str(error), err=True)
         return 1
     if systemd.is_listening():
-        _watch_beside(os.getpid(), spec.ready)
+        _watch_beside(os.getpid(), spec)
     os.chdir(spec.cwd or run_dir)
     try:
         os.execve(spec.argv[0], spec.command(), env)
@@ -83,7 +85,7 @@ def run(
     return 1
 
 
-def _watch_beside(pid: int, ready: Callable[[], Awaitable[bool]]) -> None:
+def _watch_beside(pid: int, spec: ProcessSpec) -> None:
     """Watch the process `pid` from another one that is no child of it: Kamailio stops when any child of its ends."""
     child = os.fork()
     if child:
@@ -91,15 +93,23 @@ def _watch_beside(pid: int, ready: Callable[[], Awaitable[bool]]) -> None:
         return
     try:
         if os.fork() == 0:
-            asyncio.run(watch(pid, ready))
+            asyncio.run(watch(pid, spec.ready, spec.alive, spec.asleep_s))
     except BaseException:
         traceback.print_exc()
     finally:
         os._exit(0)  # what the parent has to clean up is not ours
 
 
-async def watch(pid: int, ready: Callable[[], Awaitable[bool]]) -> None:
-    """Tell systemd when the daemon `pid` first answers, then each time that it does, until it ends."""
+async def watch(
+    pid: int,
+    ready: Callable[[], Awaitable[bool]],
+    alive: Callable[[], Awaitable[bool]] | None = None,
+    asleep_s: float = watchdog.HANGS_S,
+) -> None:
+    """Tell systemd when the daemon `pid` first answers, then each time that it does, until it ends. End it if it hangs.
+
+    alive, asleep_s: as in `ProcessSpec`.
+    """
     ended = asyncio.Event()
     try:
         pidfd = os.pidfd_open(pid)
@@ -110,8 +120,23 @@ async def watch(pid: int, ready: Callable[[], Awaitable[bool]]) -> None:
         if await _is_over(ended, PROBE_PAUSE_S):
             return
     systemd.notify(systemd.READY)
+    watching = asyncio.create_task(_end_if_it_hangs(pid, pidfd, alive or ready, asleep_s))
+    await _tell_systemd(ended, ready)
+    watching.cancel()
+
+
+async def _end_if_it_hangs(pid: int, pidfd: int, alive: Callable[[], Awaitable[bool]], asleep_s: float) -> None:
+    click.echo(f"{await watchdog.watch(pid, alive, asleep_s)}: killed", err=True)
+    with suppress(ProcessLookupError):
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+
+
+async def _tell_systemd(ended: asyncio.Event, ready: Callable[[], Awaitable[bool]]) -> None:
     heartbeat_s = systemd.heartbeat_s()
-    while heartbeat_s is not None and not await _is_over(ended, heartbeat_s):
+    if heartbeat_s is None:
+        await ended.wait()
+        return
+    while not await _is_over(ended, heartbeat_s):
         if await _answers(ready):
             systemd.notify(systemd.ALIVE)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import socket
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from cli import execute, versions
+from cli import execute, versions, watchdog
 from cli.main import main
 
 HOST = "127.13.202.1"
@@ -163,3 +164,16 @@ async def test_one_that_ended_before_the_watch_began(told: socket.socket, daemon
     await execute.watch(daemon.pid, ready)
     with pytest.raises(BlockingIOError):
         told.recv(1000)
+
+
+async def test_a_daemon_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watchdog, "PAUSE_S", 0.02)
+    child = await asyncio.create_subprocess_exec("sleep", "60")
+    answers = iter([True])
+
+    async def alive() -> bool:
+        return next(answers, False)
+
+    async with asyncio.timeout(10):
+        await execute.watch(child.pid, alive, None, 0.3)
+        assert await child.wait() == -signal.SIGKILL
