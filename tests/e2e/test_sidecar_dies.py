@@ -173,6 +173,25 @@ async def test_a_number_is_dialled_across_the_death(call: Place, web: FakeWebApp
     assert recorded.query["code"] == "1234"
 
 
+@pytest.mark.parametrize("how", [TAKEN], indirect=True, scope="module")
+async def test_what_is_dialled_meanwhile_counts(stack: RunningStack, call: Place, web: FakeWebApp, caller: str) -> None:
+    """Every sidecar hears every digit. So the one that takes the call over has heard those of the time between."""
+    web.on(caller, actions("<Hangup/>"))
+    async with call(RECORDER) as phone:
+        await phone.answered()
+        await phone.sound.hear_tone(440)
+        await phone.sound.send_digits("12")
+        await asyncio.sleep(BEHIND_S)
+        death = Death(stack, caller)
+        death.strike(signal.SIGSTOP)
+        await phone.sound.send_digits("34")
+        recorded = await web.request(caller, within_s=SURVIVES_S)
+        await phone.hung_up()
+        death.strike()
+    await death.seen()
+    assert recorded.query["code"] == "1234"
+
+
 async def test_a_menu_takes_a_choice_after_the_death(call: Place, web: FakeWebApp, caller: str, killed: Kill) -> None:
     web.on(caller, actions("<Hangup/>"))
     async with call(MENU) as phone:

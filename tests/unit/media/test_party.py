@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sidecar.media import sdp
 from sidecar.media.errors import MediaRefused
@@ -80,3 +84,41 @@ def test_a_private_address_is_not_where_packets_to_a_public_one_come_from(
     theirs: str, ours: str, possible: bool
 ) -> None:
     assert Party("b1", ours).can_be_at(theirs) is possible
+
+
+NAMES = st.sampled_from(["PCMU", "PCMA", "G722", "opus", "telephone-event", "x"])
+FORMATS = st.builds(sdp.Format, st.integers(0, 127), NAMES, st.integers(1, 96000), st.integers(1, 2), st.text())
+LINES = st.builds(
+    sdp.MediaLine,
+    st.sampled_from(["audio", "video"]), st.integers(0, 65535), st.just("RTP/SAVP"), st.text(), st.text(),
+    st.sampled_from(["sendrecv", "sendonly", "recvonly", "inactive"]), st.tuples(FORMATS, FORMATS) | st.just(()),
+    st.tuples(st.text()) | st.just(()), st.booleans(), st.text(),
+)  # fmt: skip
+
+
+@given(st.lists(LINES, min_size=1, max_size=3), FORMATS, st.none() | FORMATS, st.data())
+def test_h1_what_a_party_said_is_read_back(
+    lines: list[sdp.MediaLine], codec: sdp.Format, events: sdp.Format | None, data: st.DataObject
+) -> None:
+    audio = sdp.Audio(tuple(lines), data.draw(st.integers(0, len(lines) - 1)), codec, events)
+    assert sdp.Audio.from_dict(json.loads(json.dumps(audio.to_dict()))) == audio
+
+
+def test_h1_a_party_that_is_read_back_goes_on_where_it_was() -> None:
+    party = Party("b1", "198.51.100.1", "192.0.2.9")
+    party.audio = sdp.find_audio(sdp.parse(THEIRS))
+    party.learn(WRITTEN.format("198.51.100.7"))
+    party.learned_from("192.0.2.9", 4002)
+    before = party.describe()
+    again = Party.from_dict(json.loads(json.dumps(party.to_dict())))
+    assert again.to_dict() == party.to_dict()
+    assert again.describe() == before, "not even the version has changed (RFC 3264 8)"
+    assert again.source_of(again.agreed.line) == party.source_of(party.agreed.line)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{}, {"lines": []}, {"lines": [["audio"]], "position": 0, "codec": [], "events": None}]
+)
+def test_what_is_no_description_is_not_read(wrong: dict[str, object]) -> None:
+    with pytest.raises((KeyError, TypeError, IndexError)):
+        sdp.Audio.from_dict({"position": 0, "codec": [0, "PCMU", 8000], "events": None} | wrong)

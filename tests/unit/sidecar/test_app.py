@@ -8,12 +8,14 @@ from typing import Any
 from unittest.mock import create_autospec
 
 import pytest
+import structlog
 
 from callinteractive.config import load_ivr_file, load_site
 from callinteractive.facts import CallFacts
 from callinteractive.headers import CallHeader, EntryHeader, StateHeader
 from sidecar import app, sip
 from sidecar.app import Sidecar
+from sidecar.call.saved import OverCallError, UnreadableCallError
 from sidecar.call.services import Services
 from sidecar.generations import Generations
 from sidecar.media.dtmf import Digits
@@ -160,3 +162,59 @@ def test_where_converted_sounds_live(monkeypatch, environment, place):
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     assert cache_of_user() == place
+
+
+class FakeAdopted(FakeCall):
+    """A call that can be taken over, unless `fails`."""
+
+    fails: Exception | None = None
+
+    def __init__(self, _services: Any, key: str, data: Any) -> None:
+        if self.fails is not None:
+            raise self.fails
+        self.key, self.data = key, data
+        self.is_forgotten = False
+
+    def forget(self) -> None:
+        self.is_forgotten = True
+        self.task.cancel()
+
+
+@pytest.fixture
+def adopted(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    FakeCall.made = []
+    monkeypatch.setattr(app, "AdoptedCall", FakeAdopted)
+    monkeypatch.setattr(FakeAdopted, "fails", None)
+    return FakeCall.made
+
+
+async def test_H1_a_call_that_is_taken_over_counts_as_all_others(sidecar, adopted):
+    sidecar._adopt("1-7-x", {"v": 1})
+    [call] = adopted
+    assert (call.key, call.data) == ("1-7-x", {"v": 1})
+    assert sidecar._gauges()["calls"] == 1
+    sidecar._surrender("1-7-y")
+    assert not call.is_forgotten
+    sidecar._surrender("1-7-x")
+    assert call.is_forgotten
+    await asyncio.wait([call.task])
+    await asyncio.sleep(0)
+    assert sidecar._gauges()["calls"] == 0
+    assert sidecar._by_key == {}
+
+
+@pytest.mark.parametrize(("error", "is_told"), [(UnreadableCallError("form 7"), True), (OverCallError("gone"), False)])
+async def test_H1_a_call_that_cannot_go_on_ends_and_says_why(sidecar, adopted, monkeypatch, error, is_told):
+    monkeypatch.setattr(FakeAdopted, "fails", error)
+    ended: list[str] = []
+
+    async def end_remains(_services: Any, key: str, _data: Any) -> None:
+        ended.append(key)
+
+    monkeypatch.setattr(app, "end_remains", end_remains)
+    with structlog.testing.capture_logs() as logged:
+        sidecar._adopt("1-7-x", {"v": 7})
+    assert sidecar._gauges()["calls"] == 1, "a sidecar that stops waits for it"
+    await asyncio.wait(sidecar._calls)
+    assert ended == ["1-7-x"]
+    assert [entry["reason"] for entry in logged] == (["form 7"] if is_told else [])
