@@ -22,7 +22,6 @@ from cli.stack import STABLE_AFTER_S
 from tests.e2e.conftest import BASE_PORT, EXTENSION, LOG, NET, PRIVATE, _ivr_yaml, _worker
 from tests.e2e.ivr import MENU, RECORDER, SCRIPTED_GET, TRANSFER
 from tests.e2e.transfers import FIRST, ONE_HZ, OTHER_HZ, CalledPhones, both_hear, transfer
-from tests.support.kamailio import assert_no_dialogs
 from tests.support.leftovers import assert_idle
 from tests.support.phone import Phone
 from tests.support.rtp import RtpEndpoint
@@ -65,7 +64,6 @@ async def stack(mortal: RunningStack, request: pytest.FixtureRequest) -> AsyncIt
     await until(lambda: all(_lives(mortal, index) for index in range(len(mortal.idle))), SURVIVES_S, "all sidecars")
     lives_since = time.monotonic()
     await assert_idle(mortal, within_s=10)
-    await assert_no_dialogs(mortal)
     # One that dies soon after its start waits longer and longer for the next: so that no test pays for those before it.
     await until(lambda: time.monotonic() - lives_since > STABLE_AFTER_S + 1, STABLE_AFTER_S + 2, "a stable sidecar")
 
