@@ -1,8 +1,8 @@
 """A request within a dialog whose sidecar is dead, or has given the call up: another one of its pool may have it (H2).
 
 We don't know which one took it over, and it tells both phones only after a moment. So all of the pool are asked at
-once: who doesn't have the dialog says 481 (RFC 3261 12.2.2), who has it answers. The sidecar itself is asked again,
-too: it may have been started again meanwhile, with its calls.
+once: who doesn't have the dialog says 481 (RFC 3261 12.2.2), who has it answers. A sidecar that was silent is asked
+again, too: it may have been started again meanwhile, with its calls.
 """
 
 from __future__ import annotations
@@ -40,10 +40,16 @@ class Heirs:
 
     def ask(self) -> None:
         """Failure route."""
-        if not ksr.branch_timed_out() and ksr.failure_code() != _UNKNOWN:
+        is_silent = ksr.branch_timed_out()
+        if not is_silent and ksr.failure_code() != _UNKNOWN:
             return
         host, _, port = transaction.sidecar.rpartition(":")
-        for uri in self._pools[Address(host.strip("[]"), int(port))]:
+        uris = self._pools[Address(host.strip("[]"), int(port))]
+        if not is_silent:
+            uris = tuple([uri for uri in uris if uri != f"sip:{transaction.sidecar}"])
+            if not uris:
+                return
+        for uri in uris:
             ksr.append_branch(uri)
         ksr.set_timers(_INVITE_MS, HEIRS_MS)
         ksr.relay()

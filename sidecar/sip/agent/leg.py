@@ -1,6 +1,7 @@
 """One call leg, as the transaction user sees it: what calling and answering legs share."""
 
 import logging
+import random
 from collections.abc import Mapping
 from typing import Any
 
@@ -101,8 +102,9 @@ class Leg:
         session = leg.session = Session(core, dialog, leg, SessionState.CONFIRMED)
         session.negotiated = True
         session.timer.restart(interval_s, we_refresh)
-        if we_refresh:
-            session.timer.refresh_soon()  # an unknown part of the interval is over already
+        if we_refresh and interval_s is not None:
+            # Soon: an unknown part of the interval is over already. Not all at once: a sidecar takes over many.
+            session.timer.refresh_after(interval_s / 12 * random.uniform(0.5, 1))
         return leg
 
     def emit(self, event: Event) -> None:

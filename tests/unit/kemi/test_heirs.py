@@ -48,10 +48,21 @@ def test_all_of_its_pool_are_asked_if_it_is_silent_or_does_not_know_the_dialog(
     ksr.results.update({"tm.t_branch_timeout": 1 if timed_out else -1, "tm.t_get_status_code": code})
     heirs.ask()
     uris = [uri for (uri,) in ksr.called("corex.append_branch_uri")]
-    assert uris == (["sip:127.0.0.1:5070", "sip:127.0.0.1:5071", "sip:127.0.0.1:5072"] if is_asked else [])
+    others = ["sip:127.0.0.1:5070", "sip:127.0.0.1:5072"]
+    asked = sorted([*others, f"sip:{SECOND}"]) if timed_out else others
+    assert uris == (asked if is_asked else [])
     assert ksr.called("tm.t_set_fr") == ([(120_000, HEIRS_MS)] if is_asked else [])
     assert len(ksr.called("tm.t_relay")) == is_asked
     assert ksr.called("tm.t_on_failure") == [], "once"
+
+
+def test_one_that_is_alone_and_does_not_know_the_dialog_is_not_asked_again(ksr: FakeKsr) -> None:
+    heirs = Heirs(sidecars_of_host("127.0.0.1", 1, 5071))
+    ksr.message("BYE")
+    heirs.watch(SECOND)
+    ksr.results.update({"tm.t_branch_timeout": -1, "tm.t_get_status_code": 481})
+    heirs.ask()
+    assert not ksr.called("tm.t_relay")
 
 
 def test_an_ipv6_sidecar(ksr: FakeKsr) -> None:
