@@ -8,11 +8,15 @@ IVR   ?= examples/demo/ivr.yaml
 WORKERS ?= 3
 
 # What failed among many is run once more, by itself: other tests took its time, or it is broken and fails again.
-again = (echo "once more, by itself:" && $(BIN)/pytest $(1) --last-failed --last-failed-no-failures none)
+again = (echo "once more, by itself:" && $(2) $(BIN)/pytest $(1) --last-failed --last-failed-no-failures none)
 COVERED = --cov=callinteractive --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=100
+COMPILED = tests/unit/core tests/unit/sip tests/unit/call tests/unit/kemi
+AS_COMPILED = CALLINTERACTIVE_TEST_COMPILED=1
+# The exit status of `callinteractive compile` where there is no compiler. Then everything runs as Python.
+NO_COMPILER = 69
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-runtime test unit watch e2e short fuzz test-debian13 bench lint hooks format demo demo-survive matrix chaos run clean deb test-deb
+.PHONY: help setup setup-runtime compile test unit unit-compiled watch e2e short fuzz test-debian13 bench lint hooks format demo demo-survive matrix chaos run clean deb test-deb
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,15 +29,24 @@ $(STAMP): pyproject.toml tools/setup tests/support/browser_page/package-lock.jso
 setup-runtime:  ## install only what runs calls: Kamailio, RTPengine and .venv
 	tools/setup --runtime
 
-test: unit e2e  ## every test; the shared core must be covered to the last branch
+compile: setup  ## compile what runs for each call, so that it costs less CPU (a minute or two; needs gcc)
+	$(BIN)/callinteractive compile || [ $$? = $(NO_COMPILER) ]
+
+test: unit unit-compiled e2e  ## every test; the shared core must be covered to the last branch
 
 unit: setup  ## tests with no daemon, seconds
 	$(BIN)/pytest tests/unit -n auto $(COVERED) || $(call again,tests/unit $(COVERED) --cov-append)
 
+unit-compiled: compile  ## the unit tests of what is compiled, in that form
+	@$(BIN)/callinteractive compile; case $$? in \
+	    0) $(AS_COMPILED) $(BIN)/pytest $(COMPILED) -n auto -q || $(call again,$(COMPILED),$(AS_COMPILED)) ;; \
+	    $(NO_COMPILER)) ;; \
+	    *) exit 1 ;; esac
+
 watch: setup  ## whenever a file is saved, the unit tests that its code can change (the first time: all)
 	$(BIN)/watchfiles --filter python '$(BIN)/pytest tests/unit --testmon -q' callinteractive kemi sidecar cli tests
 
-e2e: setup  ## calls through real Kamailio, RTPengine and SIPp, minutes
+e2e: compile  ## calls through real Kamailio, RTPengine and SIPp, minutes
 	$(BIN)/pytest tests/integration tests/e2e -n $(WORKERS) --dist loadfile -m "not load" || $(call again,tests/integration tests/e2e)
 	$(BIN)/pytest tests/integration tests/e2e -n 2 -m load || $(call again,tests/integration tests/e2e -m load)
 
@@ -52,7 +65,7 @@ matrix: setup  ## what callers notice when any process dies or hangs, into docs/
 chaos: setup  ## calls for half an hour while processes are killed, into docs/reliability.md (CHAOS_S=180: shorter)
 	$(BIN)/python -m tests.chaos.soak --write --seconds $(or $(CHAOS_S),1800)
 
-bench: setup  ## what a call costs, into bench/report.md (a quarter of an hour; QUICK=1: three minutes; SOAK=1: more)
+bench: compile  ## what a call costs, into bench/report.md (a quarter of an hour; QUICK=1: three minutes; SOAK=1: more)
 	$(BIN)/python -m bench $(if $(QUICK),--quick) $(if $(SOAK),--soak)
 	@echo "bench: what each layer of a sidecar costs: $(BIN)/python -m bench.layers"
 

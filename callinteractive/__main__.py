@@ -17,9 +17,18 @@ def folder_of_parts(here: Path) -> Path:
     return installed if installed.is_dir() else here.parent
 
 
+def use_compiled(folder: Path) -> None:
+    """Import what is imported from now on from the compiled form of the packages (`cli.compiled`)."""
+    sys.path.insert(0, str(folder))
+    sys.modules["callinteractive"].__path__ = [str(folder / "callinteractive")]
+
+
 def main() -> None:
     """Run the command line; ends the process."""
     sys.path.insert(0, str(folder_of_parts(Path(__file__).resolve().parent)))
+    compiled: Path | None = importlib.import_module("cli.compiled").folder()
+    if compiled is not None:
+        use_compiled(compiled)
     importlib.import_module("cli.main").main(prog_name="callinteractive")
 
 

@@ -19,7 +19,7 @@ from callinteractive.keys import VARIABLE
 from callinteractive.media_sets import module_parameters
 from callinteractive.model import Edge, Sidecar, Site, pools_of
 from callinteractive.names import Names, named_uris
-from cli import certificates, redis, registrations, tls, trunk_registrations, versions
+from cli import certificates, compiled, redis, registrations, tls, trunk_registrations, versions
 from cli.active import ActiveError
 from cli.configuration import handed_on
 from cli.key import shared_key
@@ -90,6 +90,7 @@ def kamailio_spec(
             EDGE: edge.name,
             **{name: os.environ[name] for name in (prepared.VARIABLE,) if name in os.environ},
             "CALLINTERACTIVE_PACKAGES": sysconfig.get_path("purelib"),
+            **compiled.environment(),
             # Only where it is needed: without it the module that talks to RTPengine isn't even loaded.
             **({"CALLINTERACTIVE_ANCHORING": "1"} if site.anchors_media else {}),
             **({"CALLINTERACTIVE_PEERS": "1"} if edge.peer and others else {}),

@@ -10,6 +10,7 @@ from pathlib import Path
 from callinteractive import state
 from callinteractive.keys import VARIABLE
 from callinteractive.model import Site
+from cli import compiled
 from cli.key import shared_key
 from cli.partlog import LogFormat
 from cli.probe import answers_options, hears_options
@@ -33,6 +34,7 @@ def sidecar_spec(
             VARIABLE: shared_key(),
             state.VARIABLE: str(run_dir / state.FILE),
             "PYTHONUNBUFFERED": "1",
+            **compiled.environment(),
         },
         ready=partial(answers_options, site.sidecars[index].address),
         alive=partial(hears_options, site.sidecars[index].address),

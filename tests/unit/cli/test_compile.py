@@ -1,0 +1,117 @@
+"""The compiled form is used only for the very sources that it was made of."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cli import compile as compiling
+from cli import compiled
+
+
+@pytest.fixture
+def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A checkout of our sources, and nothing compiled."""
+    for package in (*compiled.PACKAGES, "cli"):
+        source = compiled.source_of(package)
+        shutil.copytree(source, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__", "kamailio.cfg"))
+    monkeypatch.setattr(compiled, "__file__", str(tmp_path / "cli" / "compiled.py"))
+    monkeypatch.setattr(compiled, "BASE", tmp_path / "lib")
+    monkeypatch.delenv(compiled.VARIABLE, raising=False)
+    monkeypatch.delenv(compiled.PURE, raising=False)
+    compiled.folder.cache_clear()
+    yield tmp_path
+    compiled.folder.cache_clear()
+
+
+def folder() -> Path | None:
+    compiled.folder.cache_clear()
+    return compiled.folder()
+
+
+def test_it_is_used_for_these_sources_only(tree: Path) -> None:
+    assert folder() is None
+    made = compiled.BASE / compiled.fingerprint()
+    made.mkdir(parents=True)
+    assert folder() == made
+    with (tree / "sidecar" / "sip" / "errors.py").open("a") as file:
+        file.write("# edited\n")
+    assert folder() is None
+
+
+@pytest.mark.parametrize("change", ["callinteractive/new.py", "kemi/main.py", "cli/compile.py"])
+def test_any_change_counts(tree: Path, change: str) -> None:
+    before = compiled.fingerprint()
+    with (tree / change).open("a") as file:
+        file.write("\n")
+    assert compiled.fingerprint() != before
+
+
+def test_a_name_counts_too(tree: Path) -> None:
+    before = compiled.fingerprint()
+    (tree / "kemi" / "nat.py").rename(tree / "kemi" / "nats.py")
+    assert compiled.fingerprint() != before
+
+
+def test_the_environment_turns_it_off(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (compiled.BASE / compiled.fingerprint()).mkdir(parents=True)
+    monkeypatch.setenv(compiled.PURE, "1")
+    assert folder() is None
+    assert compiled.environment() == {}
+
+
+def test_what_we_start_is_told_and_looks_whether_it_is_there(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = compiled.BASE / compiled.fingerprint()
+    made.mkdir(parents=True)
+    assert compiled.environment() == {compiled.VARIABLE: str(made)}
+    monkeypatch.setenv(compiled.VARIABLE, str(made))
+    (tree / "kemi" / "new.py").touch()
+    assert folder() == made, "the whole stack runs the same"
+    made.rmdir()
+    assert folder() is None
+
+
+def test_installed_the_packages_are_found_where_they_are(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = compiled.fingerprint()
+    parts = tree / "callinteractive" / "_parts"
+    parts.mkdir()
+    for package in ("cli", "kemi", "sidecar"):
+        (tree / package).rename(parts / package)
+    monkeypatch.setattr(compiled, "__file__", str(parts / "cli" / "compiled.py"))
+    assert compiled.fingerprint() == before
+
+
+def test_without_a_compiler_one_line_says_what_is_missing_and_what_that_costs(
+    tree: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PATH", str(tree))
+    assert compiling.run() == compiling.UNAVAILABLE
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "apt-get install gcc" in line
+    assert "CPU" in line
+
+
+def test_what_is_compiled_is_there() -> None:
+    for package, patterns in compiling.MODULES.items():
+        top = compiled.source_of(package)
+        missing = [pattern for pattern in patterns if not list(top.glob(f"{pattern}.py"))]
+        assert not missing, f"cli/compile.py names modules of {package} that are not there"
+
+
+def test_what_mypyc_refuses_is_said(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if list(compiling._missing()):
+        pytest.skip("no compiler here")
+    monkeypatch.setattr(compiling, "MODULES", {"callinteractive": ("limits",)})
+    (tree / "callinteractive" / "limits.py").write_text("def one() -> int:\n    return ''\n")
+    with pytest.raises(compiling.CompileError, match=r"limits\.py:2"):
+        compiling.build(compiled.BASE)
+    assert folder() is None
+    (tree / "callinteractive" / "limits.py").write_text("def one() -> int:\n    return 1\n")
+    name, took = compiling.build(compiled.BASE)
+    assert took
+    assert folder() == compiled.BASE / name
+    assert list((compiled.BASE / name / "callinteractive").glob("limits.*.so"))
+    assert compiling.build(compiled.BASE) == (name, False)
