@@ -25,13 +25,15 @@ from cli import compiled
 
 MODULES = {
     "callinteractive": (
-        *("charset", "commands", "dialled", "digest", "events", "fit", "identity", "multipart", "numbers"),
+        *("charset", "dialled", "digest", "events", "fit", "identity", "multipart", "numbers"),
         *("plain", "remember", "request", "response", "sdes", "sdp", "sdp_codecs", "written"),
     ),
     "sidecar": (
         *("admission", "edges", "plain_http", "trust", "webhook"),
-        *(f"call/{name}" for name in ("answered", "call", "callee", "caller", "dip", "inbox", "services")),
-        *(f"media/{name}" for name in ("call_media", "dtmf", "engines", "party", "rtpengine", "sdp")),
+        *(f"call/{name}" for name in ("adopted", "answered", "blind_transfer", "call", "callee", "caller", "dip")),
+        *(f"call/{name}" for name in ("inbox", "moving", "resumed", "services")),
+        *(f"media/{name}" for name in ("call_media", "dtmf", "engines", "exchange", "media_state", "moving", "party")),
+        *(f"media/{name}" for name in ("rtpengine", "sdp", "surviving")),
         "sip/**/*",
     ),
     "kemi": (
@@ -44,8 +46,8 @@ MODULES = {
 """The modules that are compiled; those of `sidecar` and `kemi` that run for each call, and what they use of the core.
 
 mypyc 2.4 cannot compile others: dataclasses with a ClassVar before a field or with an abstract base (actions, headers,
-signature), those that `callinteractive.plain` reads by their types (facts, script), descriptors (kemi.transaction),
-classes with a base that is not compiled (sidecar.connections).
+signature), those that `callinteractive.plain` reads by their types (commands, facts, script), descriptors
+(kemi.transaction), classes with a base that is not compiled (sidecar.connections).
 """
 MISSING_COST = "calls cost a third more of a sidecar's CPU; nothing else is different"
 _GROUP = "callinteractive"
