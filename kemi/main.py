@@ -17,8 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # Kamailio puts this file's folder first on the path. There our modules would hide those of the standard library.
 if sys.path[0] == str(ROOT / "kemi"):
     sys.path[0] = str(ROOT)
-if "CALLINTERACTIVE_COMPILED" in os.environ:
-    sys.path.insert(0, os.environ["CALLINTERACTIVE_COMPILED"])  # cli.compiled; the sources where that has gone
+sys.path[:0] = filter(None, [os.environ.get("CALLINTERACTIVE_COMPILED")])  # cli.compiled; without it, the sources
 if "CALLINTERACTIVE_PACKAGES" in os.environ:
     python_site.addsitedir(os.environ["CALLINTERACTIVE_PACKAGES"])
 
