@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from callinteractive.sdp import connection_address
+from callinteractive.sdp import connection_address, read_lines
 
 
 @pytest.mark.parametrize(
@@ -44,3 +44,34 @@ def test_an_address_is_read(value, address):
 )
 def test_anything_else_is_none(value):
     assert connection_address(value) is None
+
+
+TIDY = "v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nt=0 0\r\nm=audio 5004 RTP/AVP 0\r\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        TIDY,
+        TIDY.replace("\r\n", "\n"),
+        TIDY.removesuffix("\r\n"),
+        f"\r\n{TIDY}\r\n\r\n",
+        TIDY.replace("s=-", "s= -\t "),
+        TIDY.replace("t=0 0", "t=0   0 \0"),
+        TIDY.replace("s=-", " s=  -"),
+    ],
+)
+def test_what_phones_write_untidily_is_read_as_if_it_were_tidy(text):
+    assert read_lines(text) == TIDY.split("\r\n")[:-1]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("v=0", "v=1"), ("s=-", "s"), ("s=-", "S=-"), ("s=-", "s=\x07"), ("v=0\r\n", "")]
+)
+def test_other_lines_are_refused(old, new):
+    assert read_lines(TIDY.replace(old, new)) is None
+
+
+@pytest.mark.parametrize("line", ["s=", "s=é", "a=x  y", "a=x ", "a= x", "a=\tx"])
+def test_a_line_that_is_not_tidy_is_cleaned_among_tidy_ones(line):
+    assert read_lines(f"{TIDY}{line}\r\n") == read_lines(f"{TIDY}{line}\n")
