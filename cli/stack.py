@@ -12,6 +12,7 @@ from typing import Any
 
 from callinteractive.model import Edge, Site
 from cli import ports, tls, versions, watchdog
+from cli.configuration import handed_on
 from cli.drain import Countdown, refuse_calls
 from cli.kamailio import certificate_problems, kamailio_spec, tls_files
 from cli.partlog import OWN_NAME, PartLog
@@ -106,7 +107,9 @@ class Stack:
 
     async def drain(self) -> None:
         """Let no new calls in, and wait until the others have ended, for the site's `drain_s` at most."""
-        limit_s = DRAIN_S if self._site.drain_s is None else self._site.drain_s
+        active = handed_on()
+        site = found.site if active and (found := active.read()) else self._site  # it may have been reloaded
+        limit_s = DRAIN_S if site.drain_s is None else site.drain_s
         if not limit_s:
             return
         self._is_draining = True

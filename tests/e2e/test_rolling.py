@@ -8,10 +8,11 @@ import sys
 
 import pytest
 
+from tests.support.carrier import ANSWERED, Carrier
 from tests.support.leftovers import assert_idle
 from tests.support.reload import reload
 from tests.support.sipp import Sipp
-from tests.support.stack import RunningStack
+from tests.support.stack import RunningStack, until
 
 RATE = int(os.environ.get("ROLLING_RATE", "20"))
 RELOADS = int(os.environ.get("ROLLING_RELOADS", "6"))
@@ -75,7 +76,9 @@ async def test_reloads_lose_nothing(files: RunningStack) -> None:
 
 async def test_a_rolling_restart_of_the_sidecars_loses_nothing(files: RunningStack) -> None:
     async with files as stack:
-        async with Load(stack) as load:
+        carrier = Carrier((stack.net.carrier, stack.net.carrier_port), [stack.net.sip], "000*100", RATE / 2)
+        async with carrier:
+            await until(lambda: carrier.results.total() > RATE, 30, "calls go on")
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "callinteractive", "drain", "--site", str(stack.site_path)),
                 *("--state-dir", str(stack.site_path.parent / "state")),
@@ -86,7 +89,7 @@ async def test_a_rolling_restart_of_the_sidecars_loses_nothing(files: RunningSta
             assert process.returncode == 0
             expected = [f"sidecar {index} {what}" for index in (0, 1) for what in ("drains", "is back")]
             assert output.decode().splitlines() == expected
-        print(f"rolling restart, {load.calls} calls at {RATE}/s, {load.failed} failed")
-        assert load.failed == 0, load.complaints
+        print(f"rolling restart, {dict(carrier.results)} at {RATE / 2}/s, {carrier.tried_again} tried again")
+        assert carrier.results.keys() == {ANSWERED}
         assert [stack.starts(f"sidecar-{index}") for index in (0, 1)] == [2, 2]
         assert not stack.entries(level="error")
