@@ -2,7 +2,7 @@
 
 A child is started through ``setpriv --pdeathsig TERM`` so that it can't outlive its supervisor, however that dies,
 and in a process group of its own, so that Ctrl-C on the terminal reaches only the supervisor, which then stops
-its children in order.
+its children in order. A child that others need while they end is told to end by a shell that waits for their end.
 """
 
 from __future__ import annotations
@@ -35,6 +35,15 @@ PIPE_BYTES = 1024 * 1024
 """What a part may write while nobody reads: the most that Linux gives a user."""
 
 
+_UNTIL_CLOSED = (
+    "/bin/sh",
+    "-c",
+    'exec 3<&0; ( (read -r _; kill -TERM $$) <&3 >/dev/null 2>&1 & ); exec "$@" </dev/null 3<&-',
+    "sh",
+)
+"""Becomes the program after it. What waits is in its process group, but no child of it: Kamailio would mind."""
+
+
 class LineSink(Protocol):
     """Takes a part's name and the lines that it wrote, those that came together in one call.
 
@@ -64,6 +73,8 @@ class ProcessSpec:
             operator.
         alive: as `ready`, whether it answers at all; None: `ready` itself. What stays silent is ended (`cli.watchdog`).
         asleep_s: how long it may be silent while it does nothing at all.
+        ends_after: the reading end of a pipe. It ends when nobody holds the other end any more: neither the supervisor
+            nor a process that inherits it. None: when the supervisor has died.
     """
 
     name: str
@@ -76,6 +87,7 @@ class ProcessSpec:
     prepare: Callable[[Callable[[str], None]], Mapping[str, str]] | None = None
     alive: Callable[[], Awaitable[bool]] | None = None
     asleep_s: float = 5.0
+    ends_after: int | None = None
 
     def command(self) -> tuple[str, ...]:
         """The program and its arguments, for one start."""
@@ -113,12 +125,13 @@ class Process:
         output, writing = await _Output.open()
         try:
             child = await asyncio.create_subprocess_exec(
-                *(locate("setpriv"), "--pdeathsig", "TERM", "--", program, *spec.command()[1:]),
+                *(_UNTIL_CLOSED if spec.ends_after is not None else (locate("setpriv"), "--pdeathsig", "TERM", "--")),
+                *(program, *spec.command()[1:]),
                 env=env,
                 cwd=spec.cwd,
                 pass_fds=spec.pass_fds,
                 process_group=0,
-                stdin=asyncio.subprocess.DEVNULL,
+                stdin=asyncio.subprocess.DEVNULL if spec.ends_after is None else spec.ends_after,
                 stdout=writing,
                 stderr=writing,
             )

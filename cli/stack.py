@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import time
 from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,7 +36,8 @@ class Stack:
     """The processes of one site: ``start``, ``watch``, ``drain``, then ``close``, which is right after any failure too.
 
     RTPengine starts first and Kamailio last, so that the first call that is accepted finds all it needs. The sidecars
-    stop first, since the BYEs of their calls still go through Kamailio and their sound through RTPengine.
+    stop first, since the BYEs of their calls still go through Kamailio and their sound through RTPengine. So it is too
+    if we are killed: the sidecars hold the writing end of a pipe, and both others end when nobody does any more.
     """
 
     def __init__(
@@ -59,6 +62,7 @@ class Stack:
         self._sidecars: dict[str, Process] = {}
         self._daemons: dict[str, Process] = {}
         self._is_draining = False
+        self._last_r, self._last_w = os.pipe()
 
     async def start(self) -> None:
         """Start every part and return when each answers. Raises StackError, whose text is for the operator."""
@@ -142,9 +146,14 @@ class Stack:
             raise group.exceptions[0] from None
 
     async def _start_one(self, spec: ProcessSpec) -> Process:
+        is_sidecar = spec.name.startswith("sidecar")
+        if is_sidecar:
+            spec = replace(spec, pass_fds=tuple({*spec.pass_fds, self._last_w}))
+        else:
+            spec = replace(spec, ends_after=self._last_r)
         process = await Process.start(spec, self._log)
         # Known before it is ready, so that close() ends it also when it never gets ready.
-        (self._sidecars if spec.name.startswith("sidecar") else self._daemons)[spec.name] = process
+        (self._sidecars if is_sidecar else self._daemons)[spec.name] = process
         await process.wait_ready(READY_TIMEOUT_S)
         self._log(OWN_NAME, f"{spec.name} is ready (pid {process.pid})")
         return process

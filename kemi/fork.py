@@ -26,6 +26,7 @@ from kemi.outcome import note_ringing, tell
 from kemi.record_route import RecordRoute
 from kemi.refusal import Refused
 from kemi.resting import rest
+from kemi.ringing import Ringing
 from kemi.transaction import Branch, BranchPlan, forget_media, media_of, transaction
 
 MOST_BRANCHES = 30
@@ -110,8 +111,10 @@ class Forks:
         challenges: Challenges,
         limits: Limits,
         edges: Edges,
+        ringing: Ringing,
         trunks: Iterable[Trunk] = (),
     ) -> None:
+        self._ringing = ringing
         self._codecs = {trunk.name: trunk.codecs for trunk in trunks if trunk.codecs}
         self._media = media
         self._edges = edges
@@ -194,6 +197,7 @@ class Forks:
             self._limits.begin_out(plan.trunk, index)
         if not plan.is_spiral:
             self._record_route.on_branch(media, plan.shift, plan.from_)
+        self._ringing.on_branch(index, uri, plan.via, None if plan.is_spiral else plan.from_)
 
     def on_reply(self) -> None:
         """Reply route: who rings, and what the caller may hear of it (A12)."""
@@ -224,6 +228,7 @@ class Forks:
             self._media.on_provisional(media)
 
     def _on_success(self, index: int) -> None:
+        self._ringing.on_end()
         tell(index, "answered")
         nat.name_callee()
         if (branch := transaction.branches.get(index)) is not None:
@@ -312,6 +317,7 @@ class Forks:
 
     def on_all_failed(self) -> None:
         """Failure route: nobody has answered."""
+        self._ringing.on_end()
         if transaction.is_anchored:
             self._media.release_all()
 

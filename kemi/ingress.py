@@ -30,6 +30,7 @@ from kemi.record_route import Mark, RecordRoute
 from kemi.redirect import Redirects
 from kemi.refusal import Answered, Refused
 from kemi.registrar import Registrar
+from kemi.ringing import Ringing
 from kemi.sidecars import Sidecars
 from kemi.transfer import Transfer
 from kemi.trunk_callers import TrunkCallers
@@ -62,10 +63,12 @@ class Ingress:
         names: NameFile,
         callers: TrunkCallers,
         edges: Edges,
+        ringing: Ringing,
     ) -> None:
         self._heirs = Heirs(site.sidecars)
         self.ask_heirs = self._heirs.ask
         """The failure route of a request within a dialog to a sidecar."""
+        self._ringing = ringing
         self._callers = callers
         self._node = site.node
         self.anchors = site.anchors_media
@@ -98,9 +101,12 @@ class Ingress:
         match = ksr.match_transaction()
         if match is Match.ABSORBED:
             return
-        if method == "CANCEL" and match is Match.FOUND:
-            ksr.relay()  # RFC 3261 16.10: tm answers it and cancels what is still ringing
-            return
+        if method == "CANCEL":  # RFC 3261 16.10
+            if match is Match.FOUND:
+                ksr.relay()  # tm answers it and cancels what is still ringing
+                return
+            if self._ringing.cancel():
+                return
         has_to_tag = ksr.has_to_tag()
         if has_to_tag and (mark := self._record_route.read(ksr.header("Route"))) is not None:
             self._in_dialog(method, mark)

@@ -70,6 +70,7 @@ class Route(StrEnum):
     TRANSFER_FAILED = "transfer_failed"
     IN_DIALOG_REPLIED = "in_dialog_replied"
     HEIRS_WANTED = "heirs_wanted"
+    TO_CANCELLED = "to_cancelled"
 
 
 # --- The message at hand
@@ -196,6 +197,12 @@ def record_routes() -> str:
 
 def call_id() -> str:
     return KSR.kx.get_callid() or ""
+
+
+def via_branch() -> str:
+    """The branch in the topmost Via; empty if there is none."""
+    branch = KSR.pv.get("$sel(via.branch)")
+    return branch if isinstance(branch, str) else ""
 
 
 def from_tag() -> str:

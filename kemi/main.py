@@ -45,6 +45,7 @@ from kemi.refusal import Answered, Refused  # noqa: E402
 from kemi.refusal_log import RefusalLog  # noqa: E402
 from kemi.registrar import Registrar  # noqa: E402
 from kemi.reload import Reload  # noqa: E402
+from kemi.ringing import Ringing  # noqa: E402
 from kemi.sidecars import Sidecars  # noqa: E402
 from kemi.sockets import Sockets  # noqa: E402
 from kemi.tls_peer import TlsPeers  # noqa: E402
@@ -157,8 +158,10 @@ class Callbacks:
         watch: Watch,
         sockets: Sockets,
         edges: Edges,
+        ringing: Ringing,
     ) -> None:
         self.sockets = sockets
+        self.ringing = ringing
         self._tls_peers = tls_peers
         self._websockets = websockets
         self._registrar = registrar
@@ -272,6 +275,13 @@ class Callbacks:
         self._forks.on_branch()
         self.sockets.choose(uri)
 
+    @guarded(drop)
+    def to_cancelled(self) -> None:
+        uri = ksr.request_uri()
+        self.ringing.on_cancel_branch()
+        if self.sockets.is_choosing:
+            self.sockets.choose(uri)
+
     @guarded(withhold)
     def target_replied(self) -> None:
         if self._tls_peers.is_needed and self._tls_peers.is_impostor_s_reply():
@@ -323,6 +333,7 @@ def mod_init() -> Callbacks:
         configuration.check_pools(present.site, present.ivr_file)
         edge = own_edge(present.site, os.environ)
         callbacks = compose(present.site, present.ivr_file, key, edge)
+        callbacks.ringing.tidy()
     except (ConfigError, OSError, KeyError, ValueError) as error:
         print(f"callinteractive: cannot start: {error}", file=sys.stderr, flush=True)
         os._exit(EXIT_CONFIG)
@@ -347,7 +358,8 @@ def compose(
     edge = edge or site.edges[0]
     directory = Directory(site, ivr_file)
     places, floods = Places(site, edge), Floods(site, directory)
-    names = NameFile(site, Path(os.environ.get("CALLINTERACTIVE_RUN_DIR", ".")))
+    run_dir = Path(os.environ.get("CALLINTERACTIVE_RUN_DIR", "."))
+    names, ringing = NameFile(site, run_dir), Ringing(run_dir)
     tls_peers = TlsPeers(site)
     names.on_change += [directory.learn, places.learn, floods.learn, tls_peers.learn]
     record_route = RecordRoute(derive(key, ROUTES), derive(key, VIEWS), places)
@@ -356,7 +368,7 @@ def compose(
     edges = before.edges if before else Edges(site, edge, derive(key, EDGES))
     sockets = before.sockets if before else Sockets(edge)
     challenges = Challenges(credentials_of(site, os.environ, configuration.read_secret))
-    forks = Forks(media, record_route, challenges, limits, edges, site.trunks)
+    forks = Forks(media, record_route, challenges, limits, edges, ringing, site.trunks)
     registrar = Registrar(directory, edges, sockets.remember)
     transfer = Transfer(site, directory, registrar.ways_to, forks, Trunks(site, limits, names), names, edge)
     earlier = before.sidecars if before else None
@@ -378,8 +390,9 @@ def compose(
         names=names,
         callers=TrunkCallers(site, os.environ, configuration.read_secret),
         edges=edges,
+        ringing=ringing,
     )
     return Callbacks(
         ingress, sidecars, redirects, forks, media, record_route, limits, floods, WebSockets(site, _refusals),
-        registrar, tls_peers, names, Watch(site.rtpengines), sockets, edges,
+        registrar, tls_peers, names, Watch(site.rtpengines), sockets, edges, ringing,
     )  # fmt: skip

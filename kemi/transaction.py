@@ -240,6 +240,8 @@ class Transaction:
     """Whom an INVITE that spirals shows, if not its own From (`kemi.identity`)."""
     own_from = _Text()
     """The INVITE's own From, as it wrote it; set once another was shown to any branch."""
+    ringing_file = _Text()
+    """Where it is written down that the INVITE rings (`kemi.ringing`)."""
     ringing = _Numbers()
     """Indexes of the branches that ring."""
     is_busy = _Flag()

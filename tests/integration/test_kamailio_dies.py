@@ -16,7 +16,7 @@ from callinteractive.headers import CallerHeader, TransferHeader
 from tests.integration import kemi_support as sip
 from tests.integration.kemi_call import ENTRY, IVR, STATE, UNCHANGED, Call, consistent, redirect
 from tests.integration.kemi_support import Dialog, RunningKamailio
-from tests.integration.kemi_world import SITE, World, pick_up, ring, world_around
+from tests.integration.kemi_world import SITE, World, pick_up, refuse, ring, world_around
 
 KEY = "7" * 32
 
@@ -39,6 +39,13 @@ class Edge:
 
     async def killed_and_started(self) -> None:
         await self.kill()
+        await self.start()
+
+    async def moved_to(self, folder: Path) -> None:
+        """The address is another machine's now, which has the same site.yaml and key, and nothing else."""
+        await self.kill()
+        folder.mkdir()
+        self._folder = folder
         await self.start()
 
 
@@ -119,3 +126,68 @@ async def test_nobody_can_read_who_really_calls(world: World) -> None:
     got = await world.phones[0].receive("INVITE")
     [sealed] = re.findall(r";cf=([\w-]+)", got.get("Record-Route"))
     assert len(sealed) > 40
+
+
+@pytest.mark.parametrize("shown", ["Own", "Shown"])
+async def test_a_cancel_stops_every_phone(edge: Edge, world: World, shown: str) -> None:
+    """RFC 3261 16.10. A phone knows its call by the branch in Via (17.2.3)."""
+    own = {"From": '"Own" <sip:secret@own.host>;tag=own'}
+    invite = world.invite("300", "301", "+7495", caller=CallerHeader(shown, "+7812"), headers=own)
+    rung = [*world.phones[:2], world.gateways[0]]
+    invites = [await phone.receive("INVITE") for phone in rung]
+    for phone, got in zip(rung, invites, strict=True):
+        ring(phone, got)
+        await world.sidecar.receive(180)
+    await edge.killed_and_started()
+    world.sidecar.send(sip.cancel_of(invite))
+    for phone, got in zip(rung, invites, strict=True):
+        cancel = await phone.receive("CANCEL")
+        assert (cancel.get("Via"), cancel.get("From")) == (got.get("Via"), got.get("From"))
+        assert "secret" not in bytes(cancel).decode()
+        phone.send(sip.reply(cancel, "200 OK"))
+        phone.send(sip.reply(got, "487 Request Terminated", tag=f"t{phone.port}"))
+    told = {(await world.sidecar.receive()).start for _ in range(2)}
+    assert told == {"SIP/2.0 200 OK", "SIP/2.0 487 Request Terminated"}
+
+
+async def test_a_cancel_of_a_caller_s_own_invite_stops_the_phone(edge: Edge, world: World) -> None:
+    call = Call(world)
+    await call.plan("300", caller=CallerHeader("Shown", "+7812"))
+    phone = world.phones[0]
+    got = await call.rung(phone)
+    ring(phone, got)
+    await call.heard(180)
+    await edge.killed_and_started()
+    call.caller.send(sip.cancel_of(call.invite))
+    while (cancel := await phone.receive("CANCEL")).get("Via") != got.get("Via"):
+        phone.send(sip.reply(cancel, "481 Call Does Not Exist"))
+    phone.send(sip.reply(cancel, "200 OK"))
+    phone.send(sip.reply(got, "487 Request Terminated", tag=f"t{phone.port}"))
+    await call.cancelled()
+
+
+async def test_nothing_is_left_of_calls_that_no_longer_ring(edge: Edge, world: World) -> None:
+    folder = edge.running.run_dir / "ringing"
+    for number in ("300", "301"):
+        world.invite(number)
+    answered, refused = [await phone.receive("INVITE") for phone in world.phones[:2]]
+    ring(world.phones[0], answered)
+    await world.sidecar.receive(180)
+    assert len(list(folder.iterdir())) == 2
+    pick_up(world.phones[0], answered)
+    await refuse(world.phones[1], refused)
+    await world.sidecar.receive(486)
+    assert list(folder.iterdir()) == []
+    world.sidecar.send(sip.cancel_of(world.sidecar.invite("300")))
+    assert (await world.sidecar.receive(481)).status == 481
+
+
+async def test_another_machine_with_the_same_address_carries_on(edge: Edge, world: World, tmp_path: Path) -> None:
+    own = {"From": '"Own Name" <sip:secret@own.host>;tag=own'}
+    invite = world.invite("300", caller=CallerHeader("Shown", "+7812"), headers=own)
+    phone, sidecar = world.phones[0], world.sidecar
+    got = await phone.receive("INVITE")
+    answer = pick_up(phone, got)
+    ours = Dialog.of_caller(sidecar, invite, await sidecar.receive(200))
+    await edge.moved_to(tmp_path / "other")
+    await consistent(ours, Dialog.of_callee(phone, got, answer))

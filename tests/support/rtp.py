@@ -343,8 +343,9 @@ class RtpEndpoint:
         return sum(len(sound) / rate for _, sound, rate in self.audio() if _has(frequency, sound, rate))
 
     def payload_types_of(self, frequency: float) -> set[int]:
-        """In which codecs this frequency has come."""
-        return {packet.payload_type for packet, sound, rate in self.audio() if _has(frequency, sound, rate)}
+        """In which codecs this frequency has come lately: a change of codec takes a few packets."""
+        found = [packet.payload_type for packet, sound, rate in self.audio() if _has(frequency, sound, rate)]
+        return set(found[-10:])
 
     def heard_tones(self) -> list[HeardTone]:
         """Stretches of one pitch, in order; of a chord only the strongest tone."""

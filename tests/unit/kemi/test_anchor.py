@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -45,7 +46,8 @@ def media() -> MediaAnchor:
 
 @pytest.fixture
 def forks(media: MediaAnchor) -> Forks:
-    return Forks(media, RecordRoute(KEY, KEY, Places(load_site(SITE, "site.yaml"))), Challenges({}), Limits(), ALONE)
+    routes = RecordRoute(KEY, KEY, Places(load_site(SITE, "site.yaml")))
+    return Forks(media, routes, Challenges({}), Limits(), ALONE, Mock())
 
 
 def message(ksr: FakeKsr, method: str, body: str = SDP, status: int = 0, *, from_caller: bool = True) -> None:

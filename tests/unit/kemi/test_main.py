@@ -30,6 +30,7 @@ from kemi.record_route import RecordRoute
 from kemi.redirect import Redirects
 from kemi.refusal import Answered, Refused
 from kemi.registrar import Registrar
+from kemi.ringing import Ringing
 from kemi.sidecars import Sidecars
 from kemi.sockets import Sockets
 from kemi.tls_peer import TlsPeers
@@ -40,7 +41,7 @@ from tests.unit.kemi.test_ingress import IVR, SITE
 
 KINDS = (
     Ingress, Sidecars, Redirects, Forks, MediaAnchor, RecordRoute, Limits, Floods, WebSockets, Registrar, TlsPeers,
-    NameFile, Watch, Sockets, Edges,
+    NameFile, Watch, Sockets, Edges, Ringing,
 )  # fmt: skip
 NOT_UTF8 = UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid")
 BOOM = RuntimeError("boom")
@@ -66,6 +67,7 @@ class Rooms:
             self.watch,
             self.sockets,
             self.edges,
+            self.ringing,
         ) = (create_autospec(kind, instance=True) for kind in KINDS)
         self.floods.ours = set()
         self.names.is_used = self.ingress.anchors = self.tls_peers.is_needed = self.sockets.is_choosing = True
@@ -87,6 +89,7 @@ class Rooms:
             self.watch,
             self.sockets,
             self.edges,
+            self.ringing,
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -48,7 +49,7 @@ MEDIA = MediaAnchor(Engines([RtpEngine()]))
 ALONE = Edges(load_site(SITE, "site.yaml"), load_site(SITE, "site.yaml").edges[0], KEY)
 """The only edge."""
 ROUTES = RecordRoute(KEY, KEY, Places(load_site(SITE, "site.yaml")))
-FORKS = Forks(MEDIA, ROUTES, Challenges(CREDENTIALS), Limits(), ALONE)
+FORKS = Forks(MEDIA, ROUTES, Challenges(CREDENTIALS), Limits(), ALONE, Mock())
 
 
 def start(

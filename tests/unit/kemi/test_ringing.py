@@ -1,0 +1,82 @@
+"""What is written down of an INVITE that rings, and the CANCEL that is made of it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from kemi.ksr import From
+from kemi.ringing import FOLDER, OLD_S, Ringing
+from tests.unit.kemi.fake_ksr import FakeKsr
+
+SHOWN = From('"Shown"', "sip:1@h")
+
+
+@pytest.fixture
+def ringing(tmp_path: Path, ksr: FakeKsr) -> Ringing:
+    ksr.headers["CSeq"] = "1 INVITE"
+    made = Ringing(tmp_path)
+    made.tidy()
+    return made
+
+
+def files(folder: Path) -> list[Path]:
+    return list((folder / FOLDER).iterdir())
+
+
+def cancel(ringing: Ringing, ksr: FakeKsr) -> bool:
+    ksr.headers["CSeq"] = "1 CANCEL"
+    ksr.results["tm.t_relay"] = 1
+    return ringing.cancel()
+
+
+def test_a_cancel_goes_where_the_invite_went(ringing: Ringing, ksr: FakeKsr, tmp_path: Path) -> None:
+    ringing.on_branch(1, "sip:a@h", "", SHOWN)
+    ringing.on_branch(3, "sip:b@h;alias=1.2.3.4~5~1", "sip:edge", None)
+    assert len(files(tmp_path)) == 1
+    assert cancel(ringing, ksr)
+    assert ksr.called("seturi") == [("sip:a@h",)]  # number 0 was a sidecar's
+    appended = [uri for (uri,) in ksr.called("corex.append_branch_uri")]
+    assert appended == ["sip:a@h", "sip:a@h", "sip:b@h;alias=1.2.3.4~5~1"]
+    for index, froms, destinations in ((1, 1, 0), (3, 1, 1)):
+        ksr.results["tm.t_get_branch_index"] = index
+        ringing.on_cancel_branch()
+        assert (len(ksr.called("uac.uac_replace_from")), len(ksr.called("setdsturi"))) == (froms, destinations)
+    assert files(tmp_path) == []
+    assert not cancel(ringing, ksr)
+
+
+def test_what_has_ended_is_forgotten(ringing: Ringing, ksr: FakeKsr, tmp_path: Path) -> None:
+    ringing.on_branch(0, "sip:a@h", "", None)
+    ringing.on_end()
+    ringing.on_end()
+    assert files(tmp_path) == []
+    assert not cancel(ringing, ksr)
+
+
+def test_without_a_disk_calls_go_on(ksr: FakeKsr, tmp_path: Path) -> None:
+    (tmp_path / FOLDER).write_text("")
+    ringing = Ringing(tmp_path)
+    ringing.tidy()
+    ringing.on_branch(0, "sip:a@h", "", None)
+    ringing.on_end()
+    assert not cancel(ringing, ksr)
+
+
+@pytest.mark.parametrize("content", [b"", b"rubbish\n", b"\xff", b"[1,"])
+def test_a_file_cut_short_is_none(ringing: Ringing, ksr: FakeKsr, tmp_path: Path, content: bytes) -> None:
+    ringing.on_branch(0, "sip:a@h", "", None)
+    files(tmp_path)[0].write_bytes(content)
+    assert not cancel(ringing, ksr)
+
+
+def test_old_ones_are_removed_at_the_start(ringing: Ringing, ksr: FakeKsr, tmp_path: Path) -> None:
+    ringing.on_branch(0, "sip:a@h", "", None)
+    ringing.tidy()
+    [file] = files(tmp_path)
+    then = file.stat().st_mtime - OLD_S - 9
+    os.utime(file, (then, then))
+    ringing.tidy()
+    assert files(tmp_path) == []
