@@ -319,10 +319,10 @@ def test_replies(forks: Forks, ksr: FakeKsr) -> None:
     assert reply(forks, ksr, 0, 183) == []  # early media is off
     assert reply(forks, ksr, 2, 486, "") == [("delete", third, "side-a")]
     later = [("delete", second, "side-a")]
-    answered = [("answer", first, "side-a", "side-b"), ("unblock_media", first)]
+    answered = [("unblock_media", first), ("answer", first, "side-a", "side-b")]
     assert reply(forks, ksr, 0, 200) == later + answered
     assert reply(forks, ksr, 0, 200) == answered
-    assert reply(forks, ksr, 1, 200) == [("answer", second, "side-a", "side-b"), ("unblock_media", second)]
+    assert reply(forks, ksr, 1, 200) == [("unblock_media", second), ("answer", second, "side-a", "side-b")]
     forks.on_all_failed()
     assert told(ksr) == [("delete", first, "side-a"), ("delete", second, "side-a")]
 
