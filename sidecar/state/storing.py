@@ -161,11 +161,15 @@ class StoringKeeper(Keeper):
         return True
 
     async def close(self) -> None:
-        await self._flush()
+        is_ours = await self._flush() and not self._is_over
         self._end()
         if self._asking is not None:
             self._asking.cancel()
             await asyncio.wait([self._asking], timeout=OPEN_S)
+        with suppress(StoreError, SupersededError, TimeoutError):
+            async with asyncio.timeout(OPEN_S):
+                if is_ours:  # or one that stops a moment later would hand its calls to us
+                    await self._store.give_up()
         with suppress(TimeoutError):
             async with asyncio.timeout(OPEN_S):
                 await self._store.close()

@@ -9,14 +9,11 @@ async with Sipp("caller", local="127.13.0.2", target=("127.13.0.1", 23060), serv
 from __future__ import annotations
 
 import asyncio
-import os
 import re
-import signal
 import socket
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import count
@@ -202,19 +199,6 @@ class Sipp:
         except TimeoutError:
             raise AssertionError(f"the scenario is still running after {within_s} s") from None
         assert status == 0, f"SIPp's exit status is {status}"
-
-    async def enough(self, within_s: float) -> None:
-        """Begin no more calls, and wait until those that there are have ended, well or not."""
-        assert self._process is not None
-        with suppress(ProcessLookupError):
-            os.kill(self._process.pid, signal.SIGUSR1)
-        async with asyncio.timeout(within_s):
-            await self._process.wait()
-
-    def file(self, name: str) -> str:
-        """What SIPp has written into a file of this name; empty where there is none."""
-        path = self._path / name
-        return path.read_text(errors="replace") if path.exists() else ""
 
     def report(self) -> str:
         """SIPp's errors and messages, for a failed test. If there were many calls, only the unfinished ones."""

@@ -475,6 +475,19 @@ async def test_those_that_stop_at_once_hand_nothing_to_each_other():
 
 
 @in_virtual_time
+async def test_who_has_just_ended_is_nobody_to_hand_calls_to():
+    data = Data()
+    ended, leaving = Sidecar(data), Sidecar(data, 1)
+    for sidecar in (ended, leaving):
+        await sidecar.start()
+    await settled()
+    leaving.keep("7-1-a")
+    await ended.keeper.close()
+    assert not await leaving.keeper.release()
+    assert not leaving.surrendered
+
+
+@in_virtual_time
 async def test_one_that_drains_takes_no_calls_and_is_not_counted_on():
     data = Data()
     draining, dying, leaving = (Sidecar(data, index) for index in range(3))
