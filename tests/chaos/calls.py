@@ -176,7 +176,10 @@ class Collecting(Call):
         await self.leg.voice.send_digits("34#")
         asked = await self.world.asked(self.name, "/collected", AGAIN_S)
         code = asked[-1]["query"]["code"] if asked else ""
-        self.notes.append(f"dialled 1 (2) 34, counted {code or 'nothing'}")
+        if code == "134":
+            self.notes.append("the digit dialled meanwhile is lost")
+        elif code != "1234":
+            self.notes.append(f"dialled 1234, counted {code or 'nothing'}")
         heard_s = await self.world.heard_since(self.leg, began_s, AGAIN_S)
         is_counted = code in ("1234", "134") and heard_s is not None
         return _goes_on(await self.hang_up(self.leg) and is_counted), None
@@ -192,10 +195,11 @@ class Asked(Call):
         heard_s = await self.world.heard_since(self.leg, self.world.struck_s, 3 * AGAIN_S)
         asked = await self.world.asked(self.name, "/slow", 0)
         ids = {entry["id"] for entry in asked}
-        self.notes.append(f"asked {len(asked)} x" + (", with another webhook-id" if len(ids) > 1 else ""))
+        if len(asked) > 1:
+            self.notes.append(f"asked {len(asked)} x with {'one id' if len(ids) == 1 else 'several ids'}")
         if self.ended_early(self.leg):
             return Outcome.LOST, None
-        self.notes.append("heard nothing" if heard_s is None else f"goes on after {heard_s:.1f} s")
+        self.notes.append("heard nothing" if heard_s is None else f"its prompt after {heard_s:.1f} s")
         return _goes_on(await self.hang_up(self.leg) and heard_s is not None), None
 
 
@@ -234,7 +238,9 @@ class Talk(Call):
 
     async def settle(self) -> None:
         callee = await self.world.called(self.name, PLACE_S)
-        assert callee, f"{self.kind}: the callee does not ring"
+        assert callee, (
+            f"{self.kind}: the callee does not ring; the caller got {self.leg.status or self.leg.provisional}"
+        )
         self.callee = callee
         callee.answer()
         assert await self.leg.has_final(PLACE_S) == 200, f"{self.kind}: {self.leg.status}"
@@ -310,7 +316,9 @@ class Dip(Call):
         status = await self.leg.has_final(CONCLUDE_S - 5)
         took_s = self.leg.final_s - self.leg.began_s
         asked = len(await self.world.asked(self.name, "/dip", 0))
-        self.notes.append(f"{status or 'nothing'} after {took_s if status else CONCLUDE_S - 5:.1f} s, asked {asked} x")
+        self.notes.append(f"{status or 'nothing'} after {took_s if status else CONCLUDE_S - 5:.1f} s")
+        if asked > 1:
+            self.notes.append(f"asked {asked} x")
         if status != 200:
             return Outcome.FAILS if status >= 400 else Outcome.LOST, None
         if not (called := self.world.callees_of(self.name)):  # the IVR itself has answered

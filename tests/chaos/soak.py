@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -37,6 +37,9 @@ TALKS_S = (2.0, 10.0)
 TRANSACTIONS_END_S = 60.0
 SAMPLE_EVERY_S = 10.0
 ENDED, UNANSWERED, LOST = "went as it should", "got no answer", "lost after the answer"
+UNSAVED = "answered too shortly before a kill to be written down"
+UNSAVED_S = 0.15
+"""A call's first write is 50 ms after its answer, and takes some time."""
 STRUCK = (
     faults.SIDECAR,
     faults.OTHER_SIDECAR,
@@ -73,6 +76,7 @@ class Report:
             + ", ".join(f"{part} {count}" for part, count in sorted(self.kills.items())),
             "calls": str(sum(self.calls.values())),
             "answered and lost": str(self.calls[LOST]),
+            UNSAVED: str(self.calls[UNSAVED]),
             "not answered because of a fault": str(self.calls[UNANSWERED]),
             "calls whose sound was heard": str(len(self.silences_s)),
             "longest silence": f"{max(self.silences_s, default=0):.1f} s, "
@@ -88,9 +92,10 @@ class Report:
 class Soak:
     """Places the calls and kills the processes."""
 
-    def __init__(self, world: World, report: Report, *, seed: int = 1) -> None:
-        self._world, self._report = world, report
+    def __init__(self, world: World, report: Report, *, calls_a_s: float = CALLS_A_S, seed: int = 1) -> None:
+        self._world, self._report, self._calls_a_s = world, report, calls_a_s
         self._random = random.Random(seed)
+        self._kills_s: list[float] = []
         self._kinds: tuple[Callable[[Leg, str], Coroutine[None, None, str]], ...] = (
             self._listens, self._talks, self._talks, self._is_asked, self._gives_up, self._is_routed,
         )  # fmt: skip
@@ -105,7 +110,7 @@ class Soak:
             task = asyncio.create_task(self._call())
             calls.add(task)
             task.add_done_callback(calls.discard)
-            due_s += 1 / CALLS_A_S
+            due_s += 1 / self._calls_a_s
             await asyncio.sleep(max(0.0, due_s - world.now()))
         await asyncio.gather(*calls)
         report.seconds = world.now() - began_s
@@ -125,12 +130,17 @@ class Soak:
         if not reason:
             self._report.calls[ENDED] += 1
         else:
-            state = LOST if leg.status == 200 else UNANSWERED
+            state = self._state_of(leg)
             self._report.calls[state] += 1
             self._report.reasons[f"{state}, {kind.__name__.strip('_').replace('_', ' ')}: {reason}"] += 1
             print(f"{time.strftime('%H:%M:%S')} {caller} {state}: {kind.__name__} {reason}", flush=True)
         for each in (leg, *self._world.callees_of(caller)):
             await self._world.exchange.forget(each)
+
+    def _state_of(self, leg: Leg) -> str:
+        if leg.status != 200:
+            return UNANSWERED
+        return UNSAVED if any(0 <= kill_s - leg.final_s < UNSAVED_S for kill_s in self._kills_s) else LOST
 
     # -- the kinds of calls; each returns what went wrong
 
@@ -221,6 +231,7 @@ class Soak:
             part = self._random.choice([part for part in STRUCK if self._world.redis or part != faults.STORE])
             print(f"{time.strftime('%H:%M:%S')} kill {part}", flush=True)
             self._report.kills[part] += 1
+            self._kills_s.append(self._world.now())
             await self._world.strike(faults.Fault(faults.KILL, part))
 
     async def _sample(self) -> None:
@@ -241,9 +252,9 @@ class Soak:
             self._report.memory_kb.append(memory)
             self._report.descriptors.append(descriptors)
 
-    async def settle(self) -> None:
+    async def settle(self, gauges: Mapping[str, int]) -> None:
         """Wait until nothing of the calls is left, and note what stays."""
-        world, gauges = self._world, HELD_BY_CALLS | UNTIL_TIMERS_END
+        world = self._world
         deadline = world.now() + TRANSACTIONS_END_S
         while (left := await leftovers(world.stack, gauges)) and world.now() < deadline:
             await asyncio.sleep(1)
@@ -270,13 +281,21 @@ def _level(samples: list[dict[str, int]], unit: int) -> str:
     )
 
 
-async def soak(seconds: float, net: Net = NET, *, has_store: bool = True) -> Report:
+async def soak(
+    seconds: float,
+    net: Net = NET,
+    *,
+    has_store: bool = True,
+    calls_a_s: float = CALLS_A_S,
+    gauges: Mapping[str, int] = HELD_BY_CALLS | UNTIL_TIMERS_END,
+) -> Report:
+    """`gauges`: those of a sidecar that must be back in the end."""
     report = Report()
     with tempfile.TemporaryDirectory(prefix="chaos-") as directory:
         async with World(net, Path(directory), has_store=has_store) as world:
-            work = Soak(world, report)
+            work = Soak(world, report, calls_a_s=calls_a_s)
             await work.run(seconds)
-            await work.settle()
+            await work.settle(gauges)
     return report
 
 

@@ -25,9 +25,9 @@ def _one_at_a_time() -> Iterator[None]:
         yield
 
 
-async def run_demo() -> tuple[int, str]:
+async def run_demo(name: str = "demo") -> tuple[int, str]:
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "examples.demo.demo"),
+        *(sys.executable, "-m", f"examples.demo.{name}"),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
@@ -47,6 +47,14 @@ async def test_the_demo_tells_a_whole_call() -> None:
     positions = [output.find(part) for part in parts]
     assert -1 not in positions, output
     assert output.count("✓") == 4
+
+
+async def test_a_talk_survives_every_process() -> None:
+    status, output = await run_demo("survive")
+    assert status == 0, output
+    parts = ("kill -9", ": sidecar-0", ": sidecar-1", ": RTPengine", ": Kamailio", "caller ← IVR  BYE")
+    assert all(part in output for part in parts), output
+    assert output.count("both hear each other; the longest silence was") == 4
 
 
 @pytest.mark.parametrize(("address", "kind"), [(webapp.ADDRESS, socket.SOCK_STREAM), (IVR, socket.SOCK_DGRAM)])
