@@ -164,7 +164,7 @@ async def test_every_call_has_its_own_id_r2(trunk: Endpoint, sidecar: Endpoint) 
 async def test_private_headers_of_outsiders_are_removed(trunk: Endpoint, sidecar: Endpoint) -> None:
     forged = {"X_CI_Call": "call_id=forged", "x_ci_entry": "context=9", "X_Ci_Other": "1", "X_Customer": "kept"}
     got, facts = await entered(trunk, sidecar, trunk.invite("332", **forged))
-    assert sorted(got.private()) == ["X-CI-Call", "X-CI-Entry", "X-CI-Signature"]
+    assert sorted(got.private()) == ["X-CI-Call", "X-CI-Entry", "X-CI-Generation", "X-CI-Signature"]
     assert facts.call_id != "forged"
     assert got.get("X-Customer") == "kept"
 

@@ -135,7 +135,14 @@ async def test_transfers_one_after_the_other_and_then_an_answer(world: World) ->
     assert result_of(got) == expected
     assert got.get(StateHeader.NAME) == str(STATE)
     assert EntryHeader.parse(got.get(EntryHeader.NAME)) == ENTRY
-    assert sorted(got.private()) == ["X-CI-Call", "X-CI-Entry", "X-CI-Result", "X-CI-Signature", "X-CI-State"]
+    assert sorted(got.private()) == [
+        "X-CI-Call",
+        "X-CI-Entry",
+        "X-CI-Generation",
+        "X-CI-Result",
+        "X-CI-Signature",
+        "X-CI-State",
+    ]
     answer = sip.reply(got, "200 OK", tag="t", Contact=f"<sip:s@{sidecar.host}:{sidecar.port}>", body=sip.SDP)
     sidecar.send(answer)
     final = await call.heard(200)
@@ -330,7 +337,13 @@ async def test_pools(tmp_path: Path) -> None:
         values = {type(header).NAME: str(header) for header in jump}
         main.send(sip.reply(got, "302 Moved Temporarily", tag="d", Contact="<sip:plan@x>", **values), to)
         jumped = await vip.receive("INVITE")
-        assert sorted(jumped.private()) == ["X-CI-Call", "X-CI-Entry", "X-CI-Signature", "X-CI-State"]
+        assert sorted(jumped.private()) == [
+            "X-CI-Call",
+            "X-CI-Entry",
+            "X-CI-Generation",
+            "X-CI-Signature",
+            "X-CI-State",
+        ]
         assert jumped.get(EntryHeader.NAME) == str(jump[1])
         vip.send(sip.reply(jumped, "603 Decline", tag="d"), to)
         await caller.receive(603)

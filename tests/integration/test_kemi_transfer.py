@@ -221,7 +221,7 @@ async def test_ivr_number_enters_that_ivr_with_the_same_api_id(world: World) -> 
     assert facts.call_id != FACTS.call_id
     assert (facts.called_number, facts.called_extension) == ("332", "000*332")
     assert EntryHeader.parse(got.get(EntryHeader.NAME)) == EntryHeader("000*332", "1", "start")
-    assert sorted(got.private()) == ["X-CI-Call", "X-CI-Entry", "X-CI-Signature"]
+    assert sorted(got.private()) == ["X-CI-Call", "X-CI-Entry", "X-CI-Generation", "X-CI-Signature"]
     world.sidecar.send(sip.reply(got, "486 Busy Here", tag="b"))
     await world.sidecar.receive("ACK")
     assert (await world.refused(invite)).status == 486
