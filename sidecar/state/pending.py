@@ -12,6 +12,7 @@ from sidecar.state.keeper import Data
 from sidecar.state.store import Batch
 
 LOG = structlog.get_logger()
+_encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode  # made once: a third of its time
 
 BEHIND_S = 0.05
 """How long a state may wait for its write. A call that is over by then is never written."""
@@ -125,7 +126,7 @@ class Pending:
         kept.due = None
         try:
             key.encode()
-            text = json.dumps(kept.data(), separators=(",", ":"))
+            text = _encode(kept.data())
         except Exception:
             LOG.exception("a call can't be written down", call=key)
             return None
