@@ -212,3 +212,24 @@ async def test_a_short_hang_ends_nothing(stack: RunningStack) -> None:
         os.kill(pid, signal.SIGCONT)
     await asyncio.sleep(3)  # as long as a wrong verdict could take
     assert [stack.starts(part) for part in parts] == starts
+
+
+async def test_sidecars_and_rtpengine_die_together(stack: RunningStack, web: FakeWebApp, caller: str) -> None:
+    """The sidecar takes its calls back, and finds that RTPengine does not know them."""
+    web.on(caller, transfer(FIRST))
+    async with CalledPhones(stack).first() as callee, a_call(stack, TRANSFER, caller) as phone:
+        await phone.answered()
+        await callee.rings()
+        await callee.picks_up()
+        await both_hear(phone.sound, callee.sound)
+        await asyncio.sleep(0.3)  # until it is written down
+        for part in ("sidecar-0", "sidecar-1", "rtpengine"):
+            os.kill(stack.pid(part), signal.SIGKILL)
+        began = asyncio.get_running_loop().time()
+        await asyncio.gather(
+            follows(phone.sipp, phone.sound, within_s=8), follows(callee.sipp, callee.sound, nth=2, within_s=8)
+        )
+        print("both died: told after", round(asyncio.get_running_loop().time() - began, 2))
+        await both_hear(phone.sound, callee.sound)
+        await phone.hang_up()
+        await callee.hung_up()
