@@ -30,6 +30,7 @@ class AdoptedCall(Call):
     def __init__(self, services: Services, key: str, data: Mapping[str, Any]) -> None:
         """key: the call's name in RTPengine. Raises UnreadableCallError; `remains` then says what to do."""
         saved.check_version(data)
+        self._services = services
         self.key = key
         self._answered = None
         self._command: Command | None = None

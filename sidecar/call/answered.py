@@ -109,6 +109,8 @@ class AnsweredCall:
                 return
             keeper.keep(key, self.to_dict)
             handler, what = await self._inbox.get()
+            if keeper.gate.is_shut():
+                await keeper.gate.passed()  # H2: is it our call still?
             event = await handler(what)
             following = None if event is None else self._script.handle(event, time.time())
 

@@ -39,6 +39,7 @@ class Resumption:
 class Call:
     """A caller and its script. `start` runs it."""
 
+    _services: Services
     _caller: Caller
     _script: CallScript
     _answered: AnsweredCall | None
@@ -68,23 +69,33 @@ class Call:
         self._task.cancel()
 
     async def _run(self) -> None:
-        caller = self._caller
+        caller, gate = self._caller, self._services.keeper.gate
         try:
-            await self._carry_out()
+            code = await self._code_of_end()
+            if gate.is_shut():
+                await gate.passed()  # another sidecar may have the call: then `forget` ends us here
+            if code is not None:
+                caller.end(code)
         except asyncio.CancelledError:
             caller.end(503)  # does nothing where the caller has hung up
-        except MediaError as error:
-            caller.log.error("media", reason=str(error))
-            caller.end(error.sip_code)
-        except Exception:
-            caller.log.exception("a call failed")
-            caller.end(500)
         finally:
             self._script.handle(HungUp(), time.time())
             if self._answered is not None:
                 await self._answered.release()
             if not self._is_forgotten:
                 caller.log.info("call ended")
+
+    async def _code_of_end(self) -> int | None:
+        """Everything until its end. Returns what to hang up with; None where that is done."""
+        try:
+            await self._carry_out()
+        except MediaError as error:
+            self._caller.log.error("media", reason=str(error))
+            return error.sip_code
+        except Exception:
+            self._caller.log.exception("a call failed")
+            return 500
+        return None
 
     async def _carry_out(self) -> None:
         """Everything until its end. Raises MediaError."""

@@ -27,6 +27,7 @@ from sidecar.media.rtpengine import (
     NgFailure,
     NgOverloaded,
     NgTimeout,
+    NgUnknownCall,
     NgUnreachable,
     Reply,
     delete,
@@ -262,12 +263,14 @@ class Engines:
 class EngineCall:
     """One call's commands, all to the RTPengine that took its first one, until the call begins again at another."""
 
-    __slots__ = ("_engine", "_engines", "_families", "_is_settled", "_left", "media_id", "owner", "taken_at")
+    __slots__ = ("_engine", "_engines", "_families", "_is_settled", "_left", "is_lost", "media_id", "owner", "taken_at")
 
     def __init__(self, engines: Engines, media_id: str) -> None:
         self.media_id = media_id
         self.owner: Movable | None = None
         """Who is told when the call may be lost."""
+        self.is_lost = False
+        """Whether another process has the call: then RTPengine is told nothing."""
         self.taken_at = 0.0
         """When its RTPengine took it, by the event loop's clock."""
         self._engines = engines
@@ -305,6 +308,8 @@ class EngineCall:
         """Raises what `NgClient.command` does."""
         if self._engines.gate.is_shut():
             await self._engines.gate.passed()
+        if self.is_lost:
+            raise NgUnknownCall(command, "it is another sidecar's call")
         if self._is_settled and self._engine is not None:
             return await self._engine.ng.command(command, self.media_id, fields)
         return await self._begin(command, fields)
@@ -334,6 +339,8 @@ class EngineCall:
             return
         if self._engines.gate.is_shut():
             await self._engines.gate.passed()
+        if self.is_lost:
+            return
         try:
             await self._engine.ng.command("delete", self.media_id, {"delete-delay": 0})
         except NgUnreachable:

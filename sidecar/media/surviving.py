@@ -40,6 +40,7 @@ class SurvivingMedia(Exchanges):
         """Another process has the call."""
         super().forget()
         self.when_moved = self.when_lost = None
+        self._ng.is_lost = True
         self._ng.forget()
 
     @property

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -31,8 +32,10 @@ from sidecar.call.services import Services
 from sidecar.edges import Edges
 from sidecar.media.dtmf import DigitEvent, Digits
 from sidecar.media.engines import Engines
+from sidecar.media.errors import MediaLost
 from sidecar.media.sounds import Sound, SoundLibrary
 from sidecar.sip import UserAgent
+from sidecar.state.gate import Gate
 from sidecar.webhook import Webhook
 from tests.unit.call.harness import true, until_idle
 from tests.unit.sip.world import NO_SESSION_TIMER, PROXY, SDP, Caller, Seen, World, respond
@@ -97,6 +100,7 @@ class Process:
         self.kept: dict[str, Callable[[], Any]] = {}
         self.forgotten: list[str] = []
         self.requests: list[HttpRequest] = []
+        self.gate = Gate()
         self.answer: asyncio.Future[Fetched] = asyncio.get_running_loop().create_future()
         engines = Engines(())
         engines._engines = (engine,)  # type: ignore[assignment]
@@ -112,7 +116,7 @@ class Process:
             media_prefix="1-0-", pool=None, ivr_file=load_ivr_file(IVR % rules, "ivr.yaml"), agent=self.world.agent,
             edges=edges, engines=engines, sounds=sounds, ringback=Sound("ringback", Path("r"), 5000),
             webhook=webhook, unacknowledged=Unacknowledged(2), observe=lambda _note: None,
-            keeper=SimpleNamespace(keep=self.kept.__setitem__, forget=self._forget),  # type: ignore[arg-type]
+            keeper=SimpleNamespace(keep=self.kept.__setitem__, forget=self._forget, gate=self.gate),  # type: ignore[arg-type]
         )  # fmt: skip
 
     async def _fetch(self, request: HttpRequest) -> Fetched:
@@ -377,6 +381,25 @@ async def test_a_call_that_is_another_s_is_dropped_without_a_word(situation):
     assert made.first.digits.subscribers == 0
     assert made.first.world.alive == (0, 0, 0, 0)
     assert [seen.status for seen in made.caller.send("BYE")] == [481]
+
+
+@pytest.mark.parametrize("is_ours", [True, False])
+async def test_H2_what_happens_while_nobody_knows_whose_the_call_is_waits(is_ours):
+    """Cut off, from RTPengine too, the sound counts as lost. When it is back, another one may have the call."""
+    made = await bridged()
+    first = made.first
+    first.world.take()
+    made.engine.commands.clear()
+    first.gate.until = 0.0
+    first.running._answered._media.when_lost(MediaLost("no RTPengine lives"))
+    await until_idle()
+    assert first.world.take() == []
+    if not is_ours:
+        first.running.forget()
+    first.gate.reopen(math.inf)
+    await first.over()
+    assert [seen.method for seen in first.world.take()] == (["BYE", "BYE"] if is_ours else [])
+    assert made.engine.names() == (["delete"] if is_ours else [])
 
 
 async def test_a_prompt_goes_on_to_its_end():
