@@ -98,7 +98,9 @@ class Redirects:
             return
         if self._anchors and transaction.sidecar_sides:
             self._on_anchored_reply(status)
-        if status == MOVED:
+        if status == 503:
+            self._sidecars.on_refusal()
+        elif status == MOVED:
             # Without private headers `read_reply` did not run: what it has read is another reply's.
             said = (self._read if ksr.has_private_headers() else None) or Redirection("", "", "", "")
             transaction.transfer, transaction.caller = said.transfer, said.caller

@@ -131,9 +131,16 @@ class Sidecars:
         """Reply route: the sidecar says 100, so it lives. From here it has `ALIVE_MS` to say so again."""
         ksr.set_timers(ALIVE_MS, PROVISIONAL_MS)
 
+    @staticmethod
+    def on_refusal() -> None:
+        """Reply route: the sidecar says 503."""
+        transaction.refused_by = ksr.branch_index() + 1
+
     def ask_next(self) -> None:
         """Failure route: the next sidecar of the pool. Raises Refused where all were asked."""
-        is_silent = ksr.branch_timed_out()
+        # Where an earlier one was silent, tm shows us its 408 and not the 503 of the last one: the lower class counts
+        # more (RFC 3261 16.7 step 6). So the last one is known by what it said.
+        is_silent = ksr.branch_timed_out() and not 0 < transaction.refused_by == transaction.branches_used
         if is_silent:
             ksr.mark_silent()
         if ksr.next_destination():

@@ -219,6 +219,8 @@ class Transaction:
     """It counts against the limits (`kemi.limits`)."""
     sidecar_group = _Number()
     """The dispatcher group of the sidecars that are asked."""
+    refused_by = _Number()
+    """The last branch whose sidecar said 503, counted from 1. 0 for none."""
     sidecar_headers = _Text()
     """The header lines for the sidecar that is asked."""
     # What the last 302 said.

@@ -117,3 +117,15 @@ def test_silence_is_no_refusal(sidecars: Sidecars, ksr: FakeKsr) -> None:
     with pytest.raises(Unavailable):
         sidecars.ask_next()
     assert not refuses(sidecars, "3")
+
+
+def test_a_refusal_after_a_silence_is_a_refusal(sidecars: Sidecars, ksr: FakeKsr) -> None:
+    """tm shows the silent one's 408. The one that said 503 must not be counted as silent, and the pool rests."""
+    ksr.results.update({"dispatcher.ds_next_domain": -1, "tm.t_branch_timeout": 1, "tm.t_get_branch_index": 1})
+    enter(sidecars, "3")
+    sidecars.on_branch()
+    sidecars.on_refusal()
+    with pytest.raises(Unavailable):
+        sidecars.ask_next()
+    assert not ksr.called("dispatcher.ds_mark_dst_state")
+    assert refuses(sidecars, "3")
