@@ -115,14 +115,22 @@ async def world_of(fault: Fault, net: Net, directory: Path, *, has_store: bool) 
             yield world
 
 
+async def _run_in_world(fault: Fault, net: Net, *, has_store: bool) -> Row:
+    with tempfile.TemporaryDirectory(prefix="chaos-") as directory:
+        async with world_of(fault, net, Path(directory), has_store=has_store) as world:
+            return await run_fault(world, fault)
+
+
 async def run_matrix(faults: Sequence[Fault], net: Net = NET, *, has_store: bool = True) -> list[Row]:
     """A stack of its own for each fault, so that none finds what an earlier one has left."""
     rows = []
     for fault in faults:
         began_s = time.monotonic()
-        with tempfile.TemporaryDirectory(prefix="chaos-") as directory:
-            async with world_of(fault, net, Path(directory), has_store=has_store) as world:
-                row = await run_fault(world, fault)
+        try:
+            row = await _run_in_world(fault, net, has_store=has_store)
+        except AssertionError as error:  # a busy machine: nothing has been struck yet
+            print(f"\n{fault}: once more, since {str(error).splitlines()[0]}", flush=True)
+            row = await _run_in_world(fault, net, has_store=has_store)
         rows.append(row)
         took_s = time.monotonic() - began_s
         print(f"\n{fault} ({took_s:.0f} s; this process paused for {row.pause_s:.2f} s at most)", flush=True)
