@@ -60,7 +60,7 @@ async def run_fault(world: Parties, fault: Fault) -> Row:
     await asyncio.sleep(SETTLE_S)  # the last one is written down too
     row = Row(fault)
     pauses = asyncio.create_task(_note_pauses(row))
-    world.struck_s = world.now()
+    world.struck_s, world.struck_part = world.now(), fault.part
     striking = asyncio.create_task(world.strike(fault))
     await asyncio.sleep(MEANWHILE_S)
     await asyncio.gather(*(call.meanwhile() for call in calls))

@@ -23,7 +23,7 @@ from tests.chaos.document import write_section
 from tests.chaos.exchange import Leg
 from tests.chaos.voice import longest_gap
 from tests.chaos.world import World
-from tests.support.kamailio import assert_no_dialogs
+from tests.support.kamailio import assert_no_transactions
 from tests.support.leftovers import HELD_BY_CALLS, UNTIL_TIMERS_END, leftovers
 from tests.support.stack import Net
 
@@ -259,7 +259,7 @@ class Soak:
         while (left := await leftovers(world.stack, gauges)) and world.now() < deadline:
             await asyncio.sleep(1)
         try:
-            await assert_no_dialogs(world.stack)
+            await assert_no_transactions(world.stack)
         except AssertionError as error:
             left.append(str(error))
         self._report.left = left[:10] + ([f"and {len(left) - 10} more"] if len(left) > 10 else [])

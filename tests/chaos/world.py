@@ -58,7 +58,7 @@ class Parties:
     def __init__(self, carrier: tuple[str, int], anchored: tuple[str, int]) -> None:
         self.exchange = Exchange(*carrier, on_call=self._on_call)
         self.anchored = Exchange(*anchored, on_call=self._on_call)
-        self.struck_s = 0.0
+        self.struck_s, self.struck_part = 0.0, ""
         self._at_once: set[str] = set()
         self._numbers = itertools.count(1)
 
