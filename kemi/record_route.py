@@ -3,9 +3,10 @@
 Its parameter signs the Call-ID, the caller's tag, when the dialog is over at the latest, and where the requests of
 each side may lead. Without it anybody could write a Route that makes us an open relay, or use the one of an old call to
 ring somebody else. If the dialog's media is anchored, the parameter also names the media's call in RTPengine. Another
-parameter, encrypted, says whom each side sees calling (`kemi.seal`). So Kamailio keeps nothing of a dialog, and the
-dialog outlives a restart. Neither side can change any of it. The other side's address is hashed: it must not be learned
-here.
+parameter, encrypted, says whom each side sees calling (`kemi.seal`). It is signed too: a callee writes the Record-Route
+of its reply, and without that parameter the caller's requests would show the caller's own From. So Kamailio keeps
+nothing of a dialog, and the dialog outlives a restart. Neither side can change any of it. The other side's address is
+hashed: it must not be learned here.
 """
 
 from __future__ import annotations
@@ -76,10 +77,9 @@ class RecordRoute:
         callee = self._hash(call_id, self._places.of(host_of(ksr.next_hop())).name)
         callers = "".join([self._hash(call_id, name) for name in self._places_of_caller()])
         said = f"{until}.{callee}.{callers}{f'.s{shift}' if shift else ''}"
-        more = media and f".{media}"
-        if shown:
-            more += f";cf={self._seal.close(_dialog(call_id, caller_tag), Views(ksr.from_address(), shown))}"
-        ksr.record_route(f";ci={said}.{self._sign(call_id, caller_tag, said, media)}{more}")
+        sealed = self._seal.close(_dialog(call_id, caller_tag), Views(ksr.from_address(), shown)) if shown else ""
+        more = (media and f".{media}") + (sealed and f";cf={sealed}")
+        ksr.record_route(f";ci={said}.{self._sign(call_id, caller_tag, said, media, sealed)}{more}")
 
     def on_reply(self) -> None:
         """Reply route of a branch: a carrier's Contact, or a proxy of its, may be elsewhere than its INVITE went.
@@ -159,7 +159,8 @@ class RecordRoute:
         return names
 
     def _is_ours(self, match: re.Match[str], call_id: str, caller_tag: str) -> bool:
-        return bool(caller_tag) and match[3] == self._sign(call_id, caller_tag, match[1], match[4] or "")
+        said, media, sealed = match.group(1, 4, 7)
+        return bool(caller_tag) and match[3] == self._sign(call_id, caller_tag, said, media or "", sealed or "")
 
     def _hash(self, call_id: str, place: str) -> str:
         """Of a place in this dialog."""
@@ -167,10 +168,11 @@ class RecordRoute:
         hashing.update(f"{call_id}\n{place}".encode("utf-8", "surrogateescape"))
         return hashing.hexdigest()
 
-    def _sign(self, call_id: str, caller_tag: str, said: str, media: str) -> str:
+    def _sign(self, call_id: str, caller_tag: str, said: str, media: str, sealed: str = "") -> str:
         # None of them can have a line's end in it.
+        text = f"{call_id}\n{caller_tag}\n{said}\n{media}" + (sealed and f"\n{sealed}")
         signing = self._signing.copy()
-        signing.update(f"{call_id}\n{caller_tag}\n{said}\n{media}".encode("utf-8", "surrogateescape"))
+        signing.update(text.encode("utf-8", "surrogateescape"))
         return signing.hexdigest()
 
 

@@ -72,7 +72,7 @@ class Seal:
 def _pack(views: Views) -> bytes:
     own, shown = views
     smaller = (own, From("", own.uri), From("", ""))
-    packed = (_octets("\n".join(itertools.chain(kept, shown))) for kept in smaller)
+    packed = (_octets("\n".join(map(_unfolded, itertools.chain(kept, shown)))) for kept in smaller)
     plain = next((octets for octets in packed if len(octets) <= _MOST), b"")
     return plain + b"\n" * (_STEP - len(plain) % _STEP)
 
@@ -80,6 +80,11 @@ def _pack(views: Views) -> bytes:
 def _unpack(plain: bytes) -> Views:
     name, uri, shown_name, shown_uri, *_ = [*plain.decode("utf-8", "surrogateescape").split("\n"), *[""] * 4]
     return Views(From(name, uri), From(shown_name, shown_uri))
+
+
+def _unfolded(text: str) -> str:
+    """A caller may fold its display name (RFC 3261 7.3.1): that must not look like the next field."""
+    return text.replace("\r\n", "").replace("\n", "")
 
 
 def _octets(text: str) -> bytes:

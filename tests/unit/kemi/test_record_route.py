@@ -8,6 +8,7 @@ from callinteractive.config import load_site
 from callinteractive.keys import ROUTES, derive
 from callinteractive.model import Address
 from kemi import record_route
+from kemi.identity import ANONYMOUS
 from kemi.places import Places
 from kemi.record_route import LONGEST_S, RecordRoute
 from tests.unit.kemi.fake_ksr import FakeKsr
@@ -94,6 +95,24 @@ def test_neither_left_out_nor_exchanged(ksr: FakeKsr, route: RecordRoute, monkey
     now = record_route.time.time()
     monkeypatch.setattr(record_route.time, "time", lambda: now + LONGEST_S + 2)
     assert route.read(routes) is None
+
+
+def test_a_callee_cannot_take_out_whom_the_other_side_shows(ksr: FakeKsr, route: RecordRoute) -> None:
+    """It writes the Record-Route of its 200: without it the caller's BYE would show the caller's own From (A5)."""
+    ksr.results["kx.get_ruri"] = "sip:7@10.1.0.1:5080"
+    ksr.results["kx.get_furi"] = "sip:own@h"
+    route.on_branch(MEDIA, shown=ANONYMOUS)
+    [parameters] = ksr.called("rr.record_route_params")[-1]
+    routes = f"<sip:h;lr=on{parameters};ftag=1>"
+    tags(ksr, "1", "x")
+    mark = route.read(routes)
+    assert mark
+    assert mark.views
+    assert mark.views.shown == ANONYMOUS
+    sealed = routes.partition(";cf=")[2].partition(";")[0]
+    other = sealed[:-1] + ("A" if sealed[-1] != "A" else "B")
+    for forged in ("", ";cf=A", f";cf={other}", f";CF={sealed}"):
+        assert route.read(routes.replace(f";cf={sealed}", forged)) is None
 
 
 def test_each_side_may_reach_the_other_only(ksr: FakeKsr, route: RecordRoute) -> None:

@@ -13,7 +13,7 @@ from kemi.ksr import From
 from kemi.seal import Seal, Views
 
 SEAL = Seal(b"k" * 32)
-LINE = st.text(st.characters(blacklist_characters="\n", blacklist_categories=()), max_size=60)
+LINE = st.text(st.characters(blacklist_characters="\n", blacklist_categories=("Cs",)), max_size=60)
 FROMS = st.builds(From, LINE, LINE)
 VIEWS = Views(From('"Own"', "sip:secret@own.host"), From('"Shown"', "sip:1@h"))
 
@@ -37,6 +37,11 @@ def test_what_is_too_long_is_left_out(own: From, kept: From) -> None:
     text = SEAL.close("d", Views(own, VIEWS.shown))
     assert len(text) < 750
     assert SEAL.open("d", text) == Views(kept, VIEWS.shown)
+
+
+def test_a_display_name_that_is_folded_is_no_other_field() -> None:
+    own = From('"a\r\n b\nsip:x@h\n"', "sip:own@h")
+    assert SEAL.open("d", SEAL.close("d", Views(own, VIEWS.shown))) == Views(From('"a bsip:x@h"', own.uri), VIEWS.shown)
 
 
 def test_it_fits_into_a_parameter_and_tells_nothing() -> None:
