@@ -65,7 +65,8 @@ class Active:
                 os.fsync(out.fileno())
             new.replace(file)
         except OSError as error:
-            new.unlink(missing_ok=True)
+            with suppress(OSError):  # it fails too where nothing can be written
+                new.unlink(missing_ok=True)
             raise ActiveError(f"{file}: {error.strerror or error}") from None
 
     def write_all(self, packed: bytes) -> None:

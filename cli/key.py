@@ -26,10 +26,17 @@ def kept_key(place: Path) -> str:
     if site_key(os.environ):
         return shared_key()
     file, new = place / FILE, secrets.token_hex(16)
+    if kept := read_key(place):
+        return kept
+    whole = place / f".{FILE}.{os.getpid()}"
     with suppress(OSError):
         place.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with suppress(FileExistsError), open(file, "x", opener=lambda name, flags: os.open(name, flags, 0o600)) as out:
-            out.write(new)
+        try:
+            with open(whole, "x", opener=lambda name, flags: os.open(name, flags, 0o600)) as out:
+                out.write(new)
+            whole.replace(file)  # not by halves: a full disk would leave an empty one for ever
+        finally:
+            whole.unlink(missing_ok=True)
     return read_key(place) or new
 
 

@@ -115,15 +115,12 @@ class Reload:
             await self._teach(new.sources.name, packed)
             if edges:
                 await self._wait_for_others(new, sidecars)
-        except _RefusedError:
-            undo()
-            raise
-        try:
             for edge, run_dir in edges.values():
                 await self._reload_dispatcher(edge, run_dir, new.site, before.site if before else None)
+                await kamcmd.ask(run_dir, "htable.delete", "reloads", "refused")  # of an attempt before
             self._active.write(prepared.KAMAILIO, packed)
             await asyncio.gather(*(self._take_up(new, *each) for each in edges.values()))
-        except _RefusedError:
+        except BaseException:  # a full disk and Ctrl-C too
             undo()
             raise
         for edge, run_dir in edges.values():
@@ -171,9 +168,13 @@ class Reload:
         """How to put back what was active."""
 
         def undo() -> None:
-            if before is not None:
-                packed = prepared.pack(before.sources, (before.site, before.ivr_file), self._active.key)
+            if before is None:
+                return
+            packed = prepared.pack(before.sources, (before.site, before.ivr_file), self._active.key)
+            try:
                 self._active.write_all(packed)
+            except ActiveError as error:
+                self._tell(f"WARNING: what counted before can't be put back: {error}")
 
         return undo
 

@@ -189,11 +189,14 @@ class Stack:
             ending.cancel()
 
     async def _restart(self, spec: ProcessSpec) -> Process:
-        """Start it anew; one that doesn't get ready is stopped, and counts as ended."""
+        """Start it anew; one that doesn't get ready is stopped, and counts as ended.
+
+        So does one that can't be started: the machine may be out of memory or processes, and the others have calls.
+        """
         try:
             return await self._start_one(spec)
-        except StackError as error:
-            self._log(OWN_NAME, *str(error).splitlines())
+        except (StackError, OSError) as error:
+            self._log(OWN_NAME, *(str(error).splitlines() or [type(error).__name__]))
             process = (self._sidecars | self._daemons)[spec.name]
             await process.stop(STOP_GRACE_S)
             return process

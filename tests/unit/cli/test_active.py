@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -107,6 +108,17 @@ def test_a_link_is_not_followed(tmp_path: Path) -> None:
     assert not (tmp_path / "elsewhere").exists()
 
 
+def test_where_nothing_can_be_written_or_removed_it_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a disk that is read-only: a part that starts there must start."""
+
+    def fails(*_args: object, **_more: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(Path, "unlink", fails)
+    with pytest.raises(ActiveError, match="Read-only file system"):
+        Active(tmp_path, KEY).note_edge("edge-a", tmp_path)
+
+
 def test_one_activates_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(active_module, "LOCK_S", 0.05)
     active = Active(tmp_path / "active", KEY)
@@ -147,5 +159,7 @@ def test_a_key_is_kept_where_the_environment_has_none(tmp_path: Path, monkeypatc
     assert found.key == derive(bytes.fromhex(key), PREPARED)
     (place / "key").write_text("short")
     assert read_key(place) is None
-    assert len(kept_key(place)) == 32
+    key = kept_key(place)
+    assert (kept_key(place), len(key)) == (key, 32)
+    assert [file.name for file in place.iterdir()] == ["key"]
     assert os.environ.get("CALLINTERACTIVE_KEY") is None
