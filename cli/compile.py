@@ -49,7 +49,7 @@ mypyc 2.4 cannot compile others: dataclasses with a ClassVar before a field or w
 signature), those that `callinteractive.plain` reads by their types (commands, facts, script), descriptors
 (kemi.transaction), classes with a base that is not compiled (sidecar.connections).
 """
-MISSING_COST = "calls cost a third more of a sidecar's CPU; nothing else is different"
+MISSING_COST = "calls cost more CPU; nothing else is different"
 _GROUP = "callinteractive"
 _FLAGS = ("-O2", "-fPIC", "-fwrapv", "-DNDEBUG", "-w")
 _OBJECTS = "objects"
