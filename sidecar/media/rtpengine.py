@@ -327,7 +327,7 @@ async def purge(ng: NgClient, prefix: str, spared: Set[str] = frozenset()) -> in
     while True:
         reply = await ng.command("list", fields={"limit": _LIST_LIMIT})
         calls = [str(call) for call in reply.get("calls") or ()]
-        found = [call for call in calls if call.startswith(prefix) and call not in spared | deleted]
+        found = [call for call in calls if call.startswith(prefix) and call not in spared and call not in deleted]
         if not found:
             return len(deleted)
         await delete(ng, found)

@@ -22,6 +22,7 @@ from sidecar.media.rtpengine import (
     NgUnreachable,
     purge,
 )
+from sidecar.state.storing import All
 
 HOST = "127.11.201.1"
 QUICK = NgTimeouts(retransmit_s=0.05, total_s=0.3, tick_s=0.01)
@@ -270,6 +271,7 @@ async def test_purge_deletes_the_calls_of_its_own_index_only(engine: FakeRtpEngi
         return {"result": "ok"}
 
     engine.answer = answer
+    assert await purge(ng, "1", All()) == 0, "the store has not said which ones are alive"
     assert await purge(ng, "1") == 550
     assert sorted({call[0] for call in calls}) == ["0", "2"]
     assert await purge(ng, "1") == 0
