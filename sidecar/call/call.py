@@ -55,7 +55,7 @@ class Call:
         task = self._task = asyncio.get_running_loop().create_task(
             self._run(), name=f"call {self._caller.facts.call_id}"
         )
-        self._caller.listen(task.cancel)
+        self._caller.listen(_not_begun)
         return task
 
     def forget(self) -> None:
@@ -71,7 +71,9 @@ class Call:
     async def _run(self) -> None:
         caller, gate = self._caller, self._services.keeper.gate
         try:
-            code = await self._code_of_end()
+            if not caller.is_over:
+                caller.listen(self._task.cancel)
+            code = None if caller.is_over else await self._code_of_end()
             if gate.is_shut():
                 await gate.passed()  # another sidecar may have the call: then `forget` ends us here
             if code is not None:
@@ -150,6 +152,10 @@ class NewCall(Call):
         if self._entry.result is None:
             return self._script.begin_again(now)
         return self._script.handle(transfer_failed(self._entry.result.code), now) or self._script.begin_again(now)
+
+
+def _not_begun() -> None:
+    """The caller hangs up before the call's task has begun. A task that is cancelled then would release nothing."""
 
 
 def observer(services: Services, caller: Caller) -> Callable[[Note], None]:

@@ -23,6 +23,7 @@ from callinteractive.facts import CallFacts
 from callinteractive.headers import AnsweredHeader, EntryHeader
 from callinteractive.model import Address, Edge, Listen
 from callinteractive.request import HttpRequest
+from sidecar import sip
 from sidecar.admission import Unacknowledged
 from sidecar.call import saved
 from sidecar.call.adopted import AdoptedCall, end_remains
@@ -582,6 +583,7 @@ async def test_the_referrer_is_told_how_a_blind_transfer_goes_on():
         ({"digits": "smoke"}, "smoke"),
         ({"callee": {"leg": 5}}, "KeyError"),
         ({"target": {}, "referral": {}}, "KeyError"),
+        ({"step": {"do": None, "due_at": 10**400, "is_playing": False, "tries": 0}}, "OverflowError"),
     ],
 )
 async def test_what_cannot_go_on_ends_for_everybody(change, reason, caplog):
@@ -596,7 +598,9 @@ async def test_what_cannot_go_on_ends_for_everybody(change, reason, caplog):
     legs = {"caller", "callee"} - change.keys()
     assert len(now.requests_sent("BYE")) == len(legs)
     assert now.forgotten == [KEY]
-    assert made.engine.names() == ([] if "media" in change else ["delete"])
+    await until_idle()
+    assert made.engine.commands == ([] if "media" in change else [("delete", KEY)]), "nor is it made anew"
+    assert KEY not in made.engine.calls or "media" in change
     answer_all(now)
     now.world.assert_nothing_left()
     assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
@@ -621,6 +625,64 @@ async def test_a_call_that_was_ending_ends():
         AdoptedCall(now.services, KEY, record)
     await end_remains(now.services, KEY, record)
     assert len(now.requests_sent("BYE")) == 1
+
+
+async def test_a_caller_that_cannot_be_read_leaves_nothing_behind():
+    made = await bridged()
+    record = made.first.record
+    record["caller"]["leg"]["session_interval_s"] = "soon"
+    now = Process(made.engine, RING)
+    made.engine.commands.clear()
+    with pytest.raises(UnreadableCallError):
+        AdoptedCall(now.services, KEY, record)
+    await end_remains(now.services, KEY, record)
+    await until_idle()
+    assert made.engine.commands == [("delete", KEY)]
+    assert len(now.requests_sent("BYE")) == 1
+    answer_all(now)
+    now.world.assert_nothing_left()
+
+
+@pytest.mark.parametrize("situation", SITUATIONS)
+async def test_the_caller_hangs_up_before_the_call_has_begun_here(situation):
+    """Its BYE may be read before the call's task runs for the first time."""
+    made = await situation()
+    now = made.handed_over()
+    assert [seen.status for seen in made.caller.send("BYE")] == [200]
+    await now.over()
+    answer_all(now)
+    assert made.engine.names() == ["delete"]
+    assert now.forgotten == [KEY]
+    assert now.digits.subscribers == 0
+    now.world.assert_nothing_left()
+
+
+async def test_the_target_of_a_blind_transfer_was_not_called_yet():
+    """Who asked for it stays, and is told; its hang-up ends the call."""
+    made = await referred_by_callee()
+    record = made.first.record | {"target": None}
+    made.first.kept[KEY] = lambda: record
+    now = made.handed_over()
+    assert b"503" in (await now.sent("NOTIFY")).body
+    await true(lambda: KEY in now.kept)
+    assert not now.record["callee"]["is_leaving"]
+    assert now.record["referral"] is None
+    now.running._answered._callee.leg.emit(sip.Ended(sip.EndReason.BYE))
+    await now.over()
+    assert len(now.requests_sent("BYE")) == 1
+
+
+@pytest.mark.parametrize("is_leaving", [True, False])
+async def test_nobody_is_left_to_talk_to(is_leaving):
+    """The callee had hung up, and its sidecar died before the caller was told."""
+    made = await bridged()
+    record = made.first.record
+    record["callee"] = record["callee"] | {"leg": None, "is_leaving": True} if is_leaving else None
+    made.first.kept[KEY] = lambda: record
+    now = made.handed_over()
+    await now.over()
+    assert len(now.requests_sent("BYE")) == 1
+    assert made.engine.names()[-1] == "delete"
 
 
 async def test_the_record_of_a_call_whose_caller_has_hung_up_says_so():
