@@ -43,11 +43,15 @@ class AdoptedCall(Call):
         caller = data["caller"]
         if caller["leg"] is None:
             raise OverCallError("its caller has hung up")
-        media = CallMedia.from_dict(services.engines, key, data["media"])
         # The facts first: a log line has them.
         facts = CallScript.from_dict(data["script"], services.ivr_file).facts
-        leg = services.agent.adopt(caller["leg"])
-        self._caller = Caller(leg, facts, caller["max_forwards"], caller["address"], Address(*caller["edge"]))
+        who = facts, caller["max_forwards"], caller["address"], Address(*caller["edge"])
+        media = CallMedia.from_dict(services.engines, key, data["media"])
+        try:
+            self._caller = Caller(services.agent.adopt(caller["leg"]), *who)
+        except saved.WRONG:
+            media.forget()  # or it would be made anew in RTPengine, which is told to delete it now
+            raise
         try:
             self._script = CallScript.from_dict(data["script"], services.ivr_file, observer(services, self._caller))
             resumed = self._answered = ResumedCall(services, self._caller, self._script, media)
@@ -57,6 +61,7 @@ class AdoptedCall(Call):
                 self._answered.forget()
             else:
                 self._caller.forget()
+                media.forget()
             raise
 
     async def _carry_out(self) -> None:

@@ -43,16 +43,25 @@ class ResumedCall(AnsweredCall):
         digits.subscribe(self._media.media_id, self._on_digit)
         for digit in digits.missed(self._media.media_id, self._digit_at):
             self._on_digit(digit)
-        if self._callee is not None or self._script.is_over:
-            return step.command if isinstance(step.command, Hangup) else None
-        return self._resume_step(step)
+        if self._callee is None and not self._script.is_over:
+            return self._resume_step(step)
+        if isinstance(step.command, Hangup):
+            return step.command
+        is_alone = self._target is None and (self._callee is None or self._callee.leg is None)
+        return Hangup("the other side had hung up when its sidecar died") if is_alone else None
 
     def _resume_blind_transfer(self, data: Mapping[str, Any], *, moved: bool) -> None:
         target, callee = data["target"], self._callee
-        if target is None or data["referral"] is None or callee is None:
+        if data["referral"] is None or callee is None:
             return
         session = None if callee.leg is None else callee.leg.session
-        referral = self._referral = sip.Subscription.from_dict(session, data["referral"])
+        referral = sip.Subscription.from_dict(session, data["referral"])
+        if target is None:  # it was not called yet: the transfer has failed, and who asked for it stays
+            if callee.is_leaving:
+                callee.is_leaving = False
+                referral.notify(503)
+            return
+        self._referral = referral
         self._target = Target(
             referral,
             self._end_blind_transfer,

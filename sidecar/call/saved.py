@@ -31,7 +31,9 @@ from sidecar.sip import MalformedError
 
 VERSION = 1
 READ = (VERSION,)
-WRONG = (KeyError, IndexError, TypeError, ValueError, AttributeError, ScriptStateError, HeaderError, MalformedError)
+WRONG = (
+    LookupError, ArithmeticError, TypeError, ValueError, AttributeError, ScriptStateError, HeaderError, MalformedError,
+)  # fmt: skip
 """What reading a record can raise."""
 MOST_TRIES = 2
 """How often a request is sent in all, where its sidecar dies each time."""

@@ -95,7 +95,8 @@ class Leg:
     def from_dict(cls, core: Core, data: Mapping[str, Any], listener: Listener) -> "Leg":
         """See `UserAgent.adopt`."""
         dialog = Dialog.from_dict(data["dialog"])
-        interval_s, we_refresh = data["session_interval_s"], data["we_refresh"]
+        interval_s = None if data["session_interval_s"] is None else int(data["session_interval_s"])
+        we_refresh = bool(data["we_refresh"])
         if dialog.id in core.users:
             raise ValueError(f"the dialog of {dialog.call_id} is alive here already")
         leg = Leg(core, dialog.call_id, listener)

@@ -134,12 +134,15 @@ class UacLeg(Leg):
     def ringing(cls, core: Core, data: Mapping[str, Any], listener: Listener) -> "UacLeg":
         """A leg that another process has written down while it rang; see `UserAgent.adopt`."""
         invite, via, cseq = OutgoingInvite.from_dict(data["invite"]), str(data["via"]), int(data["cseq"])
-        forks = [(Dialog.from_dict(fork["dialog"]), fork["sdp"], fork["rseq"]) for fork in data["forks"]]
+        forks = [
+            (Dialog.from_dict(fork["dialog"]), None if fork["sdp"] is None else _octets(fork["sdp"]), fork["rseq"])
+            for fork in data["forks"]
+        ]
         if parse_via(via).sent_by == core.local:
             leg = UacLeg(core, invite, listener, via, cseq)
             for dialog, sdp, rseq in forks:
                 leg._forks[dialog.remote_tag] = fork = Fork(Session(core, dialog, leg))
-                fork.sdp, fork.rseq = None if sdp is None else _octets(sdp), rseq
+                fork.sdp, fork.rseq = sdp, rseq
                 fork.session.negotiated = sdp is not None and rseq is not None
         else:
             before = UacLeg(core, invite, ignore, via, cseq)
