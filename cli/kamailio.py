@@ -25,7 +25,7 @@ from cli.configuration import handed_on
 from cli.key import shared_key
 from cli.known_names import probed
 from cli.known_names import read as read_names
-from cli.probe import answers_options, hears_options
+from cli.probe import SignsOfLife, answers_options
 from cli.process import ProcessSpec
 from cli.programs import locate
 from cli.sockets import listen_arguments, probed_from
@@ -105,7 +105,7 @@ def kamailio_spec(
             **({REGISTERS: trunk_registrations.contact_of(edge)} if registers(site, edge) else {}),
         },
         ready=partial(answers_options, edge.udp_address),
-        alive=partial(hears_options, edge.udp_address),
+        alive=SignsOfLife(edge.udp_address),
         prepare=partial(_before_each_start, site, site_path.parent, edge, run_dir, file),
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import uuid
+from contextlib import suppress
 
 from callinteractive.model import Address
 
@@ -12,15 +13,14 @@ DRAINS = 503
 """What a part that drains answers: as it would answer a call (RFC 3261 11.2)."""
 
 
+ANSWER_S = 0.5
+"""How long one that lives may take to answer."""
+
+
 async def answers_options(peer: Address) -> bool:
     """Whether the element at `peer` answers an OPTIONS as one of ours within half a second. Raises nothing."""
-    status = await ask_options(peer, 0.5)
+    status = await ask_options(peer, ANSWER_S)
     return status is not None and (200 <= status < 300 or status == DRAINS)
-
-
-async def hears_options(peer: Address) -> bool:
-    """Whether the element at `peer` answers an OPTIONS at all within half a second: it lives. Raises nothing."""
-    return await ask_options(peer, 0.5) is not None
 
 
 async def ask_options(peer: Address, within_s: float) -> int | None:
@@ -56,6 +56,50 @@ class _Probe(asyncio.DatagramProtocol):
     def error_received(self, _exc: Exception) -> None:  # ICMP: nothing listens there yet
         if not self.status.done():
             self.status.set_result(b"")
+
+
+class SignsOfLife(asyncio.DatagramProtocol):
+    """Asks one element again and again, for one event loop. It keeps its socket: to make one costs more than to ask."""
+
+    def __init__(self, peer: Address) -> None:
+        self._peer = peer
+        self._transport: asyncio.DatagramTransport | None = None
+        self._told = asyncio.Event()
+        self._lives = False
+
+    async def __call__(self) -> bool:
+        """Whether it has answered anything since the question before, or does so within half a second. Raises nothing.
+
+        Where we have no socket to ask by, it is taken to live: that is our own fault, and it may have calls.
+        """
+        if self._transport is None:
+            try:
+                loop = asyncio.get_running_loop()
+                self._transport, _ = await loop.create_datagram_endpoint(lambda: self, remote_addr=self._peer)
+            except OSError:
+                return True
+        local = Address(*self._transport.get_extra_info("sockname")[:2])
+        self._told.clear()
+        self._transport.sendto(_options(self._peer, local))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(ANSWER_S):
+                await self._told.wait()
+        lives, self._lives = self._lives, False
+        return lives
+
+    def close(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
+            self._transport = None
+
+    def datagram_received(self, data: bytes, _addr: tuple[str | int, ...]) -> None:
+        self._lives = self._lives or data.startswith(b"SIP/2.0 ")
+        self._told.set()
+
+    def error_received(self, _exc: Exception) -> None:
+        """ICMP: nothing listens there. The next question gets a new socket, on which no old error waits."""
+        self.close()
+        self._told.set()
 
 
 def _options(peer: Address, local: Address) -> bytes:

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from callinteractive.database import Database
-from callinteractive.model import RtpEngine, Site
+from callinteractive.model import Address, RtpEngine, Site
 from cli import media_ports
 from cli.process import ProcessSpec
 from cli.programs import locate
@@ -55,6 +55,7 @@ def rtpengine_spec(
             **({"RTPENGINE_REDIS_AUTH_PW": engine.redis.password} if engine.redis and engine.redis.password else {}),
         },
         ready=partial(answers_ping, engine.ng.host, engine.ng.port),
+        alive=SignsOfLife(engine.ng),
         asleep_s=ASLEEP_S,
         cwd=run_dir.resolve(),
         more_argv=partial(_ports, engine, _memory(state_dir, run_dir)),
@@ -92,6 +93,36 @@ def _threads() -> int:
     """Half the cores, since the sidecars and Kamailio are on the same machine. With more threads than it has work for
     each packet wakes another one: two instead of one cost 25 % more CPU for a prompt."""
     return max(1, (os.cpu_count() or 2) // 2)
+
+
+class SignsOfLife:
+    """Pings an RTPengine again and again, for one event loop. It keeps its socket while there are answers."""
+
+    def __init__(self, address: Address) -> None:
+        self._address = address
+        self._client: NgClient | None = None
+
+    async def __call__(self) -> bool:
+        """Whether it answers within half a second. Raises nothing.
+
+        Where we have no socket to ask by, it is taken to live: that is our own fault, and it may have calls.
+        """
+        if self._client is None:
+            client = NgClient(*self._address, PROBE)
+            try:
+                await client.open()
+            except OSError:
+                return True
+            self._client = client
+        answers = await self._client.ping()
+        if not answers:
+            self.close()
+        return answers
+
+    def close(self) -> None:
+        if self._client is not None:
+            self._client.close()
+            self._client = None
 
 
 async def answers_ping(host: str, port: int) -> bool:

@@ -13,7 +13,7 @@ from callinteractive.model import Site
 from cli import compiled
 from cli.key import shared_key
 from cli.partlog import LogFormat
-from cli.probe import answers_options, hears_options
+from cli.probe import SignsOfLife, answers_options
 from cli.process import ProcessSpec
 
 DRAIN_S = 30
@@ -37,5 +37,5 @@ def sidecar_spec(
             **compiled.environment(),
         },
         ready=partial(answers_options, site.sidecars[index].address),
-        alive=partial(hears_options, site.sidecars[index].address),
+        alive=SignsOfLife(site.sidecars[index].address),
     )

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from cli.process import PROBE_TIMEOUT_S
 
-PAUSE_S = 0.4
-"""Between two questions."""
+PAUSE_S, AGAIN_S = 0.8, 0.1
+"""Between two questions: after one that was answered, and after another one."""
 LATE_S = 0.3
 """When our own pause lasted so much longer than it should, the question after it does not count."""
 HANGS_S = 5.0
@@ -89,13 +89,14 @@ async def watch(pid: int, alive: Callable[[], Awaitable[bool]], asleep_s: float)
     alive: asks it; takes a second at most, and raises nothing.
     """
     vigil, loop = Vigil(asleep_s), asyncio.get_running_loop()
-    asked = loop.time()
+    asked, pause_s = loop.time(), PAUSE_S
     while True:
-        due = loop.time() + PAUSE_S
-        await asyncio.sleep(PAUSE_S)
+        due = loop.time() + pause_s
+        await asyncio.sleep(pause_s)
         is_late = loop.time() > due + LATE_S
         lives = await _answers(alive)
         before, asked = asked, loop.time()
+        pause_s = PAUSE_S if lives else AGAIN_S
         if lives:
             vigil.on_answer()
             continue

@@ -118,3 +118,21 @@ async def test_children_count(monkeypatch: pytest.MonkeyPatch) -> None:
     finally:
         os.killpg(child.pid, signal.SIGKILL)
         child.wait()
+
+
+async def test_a_silent_one_is_asked_again_sooner(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So questions are rare while all is well, and RTPengine is still ended within three seconds."""
+    paused: list[float] = []
+    sleep, answers = asyncio.sleep, iter([True, True, False, False, True])
+
+    async def slept(pause_s: float) -> None:
+        paused.append(pause_s)
+        await sleep(0)
+
+    async def alive() -> bool:
+        return next(answers)
+
+    monkeypatch.setattr(watchdog.asyncio, "sleep", slept)
+    with pytest.raises(RuntimeError):  # no more answers
+        await watchdog.watch(os.getpid(), alive, asleep_s=60)
+    assert paused == [watchdog.PAUSE_S] * 3 + [watchdog.AGAIN_S] * 2 + [watchdog.PAUSE_S]
