@@ -109,7 +109,7 @@ class SqliteStore:
         calls = dict(cursor.execute("SELECT key, data FROM call WHERE owner = ? LIMIT ?", (dead, most)))
         keys = list(calls)
         moves = ((me.name, dead, key) for key in keys)
-        cursor.executemany("UPDATE call SET owner = ? WHERE owner = ? AND key = ?", moves)
+        cursor.executemany("UPDATE OR REPLACE call SET owner = ? WHERE owner = ? AND key = ?", moves)
         cursor.executemany(
             "INSERT OR REPLACE INTO moved (owner, key, until) VALUES (?, ?, ?)",
             ((dead, key, now + MOVED_S) for key in keys),
