@@ -28,7 +28,7 @@ class AdoptedCall(Call):
     """Its legs, its media in RTPengine and its script are as they were."""
 
     def __init__(self, services: Services, key: str, data: Mapping[str, Any]) -> None:
-        """key: the call's name in RTPengine. Raises UnreadableCallError; `remains` then says what to do."""
+        """key: the call's name in RTPengine. Raises UnreadableCallError: then `end_remains`."""
         saved.check_version(data)
         self._services = services
         self.key = key
@@ -74,7 +74,7 @@ async def end_remains(services: Services, key: str, data: Mapping[str, Any]) -> 
     """Hang up on everybody in a call that can't go on, as far as its record can be read, and free its media."""
     for name in ("caller", "callee", "target"):
         with suppress(*saved.WRONG):
-            leg = services.agent.adopt(data[name]["leg"])
+            leg = services.agent.adopt(data[name]["leg"], rings_on=False)
             leg.bye(_REASON)
     with suppress(NgFailure, *saved.WRONG):
         await services.engines.adopt(key, data["media"]).delete()

@@ -43,7 +43,7 @@ class Retelling:
         return True
 
     async def on_outcome(self, outcome: Outcome) -> bool:
-        """What it says to that. Returns whether it is where its sound is, since now. Raises MediaError."""
+        """The party's reply to that. Returns whether it hears its sound from now on. Raises MediaError."""
         if self._asked is None:
             return False
         self._asked = None

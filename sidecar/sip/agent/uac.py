@@ -131,7 +131,7 @@ class UacLeg(Leg):
         return {"invite": self._invite.to_dict(), "via": via, "cseq": self._cseq, "forks": forks}
 
     @classmethod
-    def ringing(cls, core: Core, data: Mapping[str, Any], listener: Listener) -> "UacLeg":
+    def ringing(cls, core: Core, data: Mapping[str, Any], listener: Listener, *, rings_on: bool) -> "UacLeg":
         """A leg that another process has written down while it rang; see `UserAgent.adopt`."""
         invite, via, cseq = OutgoingInvite.from_dict(data["invite"]), str(data["via"]), int(data["cseq"])
         forks = [
@@ -149,6 +149,8 @@ class UacLeg(Leg):
             before.forget()
             # RFC 3261 9.2, 17.2.3: the proxy knows the INVITE by its Via.
             InviteClient(core.transactions, before._request, invite.destination, ignore_response).cancel()
+            if not rings_on:
+                return before
             caller = f"{invite.from_.rpartition(';tag=')[0]};tag={new_tag()}"
             invite = replace(invite, from_=caller, call_id=f"{secrets.token_hex(12)}@{core.local.host}")
             leg = UacLeg(core, invite, listener)

@@ -148,7 +148,7 @@ class UserAgent:
         leg.start()
         return leg
 
-    def adopt(self, data: Mapping[str, Any], listener: Listener = ignore) -> Leg:
+    def adopt(self, data: Mapping[str, Any], listener: Listener = ignore, *, rings_on: bool = True) -> Leg:
         """Take over a leg that another process wrote down with `Leg.to_dict`.
 
         The data may be somewhat old. When we are the refresher, the session is refreshed soon. A 200 of the other
@@ -156,11 +156,12 @@ class UserAgent:
 
         One that rings goes on ringing, if the other process was at our address: the proxy takes the same INVITE for a
         repetition, and tells its last response again (RFC 3261 17.2.1). Else it is cancelled, and rung again.
+        rings_on: False for a leg that is to be ended at once: then nobody is rung again.
 
         Raises KeyError, TypeError or MalformedError for other data, ValueError for a dialog that is alive here.
         """
         if "invite" in data:
-            return UacLeg.ringing(self._core, data, listener)
+            return UacLeg.ringing(self._core, data, listener, rings_on=rings_on)
         return Leg.from_dict(self._core, data, listener)
 
     def receive(self, data: bytes, source: Address) -> None:

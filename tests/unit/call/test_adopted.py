@@ -627,6 +627,21 @@ async def test_a_call_that_was_ending_ends():
     assert len(now.requests_sent("BYE")) == 1
 
 
+@pytest.mark.parametrize(("local", "invites"), [(None, 1), (ELSEWHERE, 0)])
+async def test_a_transfer_whose_caller_had_hung_up_rings_no_more(local, invites):
+    """The same INVITE may be repeated, to hear whether it rings (RFC 3261 9.1). No phone rings anew."""
+    made = await ringing()
+    record = made.first.record
+    record["caller"]["leg"] = None
+    now = Process(made.engine, RING, local)
+    await end_remains(now.services, KEY, record)
+    answer_all(now)
+    assert len(now.requests_sent("INVITE")) == invites
+    assert len(now.requests_sent("CANCEL")) == 1
+    answer_all(now)
+    now.world.assert_nothing_left()
+
+
 async def test_a_caller_that_cannot_be_read_leaves_nothing_behind():
     made = await bridged()
     record = made.first.record
