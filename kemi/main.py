@@ -177,7 +177,7 @@ class Callbacks:
         self._redirects = redirects
         self._forks = forks
         self._media = media
-        self._record_route = record_route
+        self.record_route = record_route
         self.reload: Reload | None = None
         self._look_again_at = 0.0
 
@@ -256,7 +256,7 @@ class Callbacks:
 
     @guarded(drop)
     def to_sidecar(self) -> None:
-        self._record_route.on_branch(self.sidecars.on_branch())
+        self.record_route.on_branch(self.sidecars.on_branch())
         if self.sockets.is_choosing:
             self.sockets.choose(ksr.request_uri())
 
@@ -290,7 +290,7 @@ class Callbacks:
         ksr.keep_connection()
         self._forks.on_reply()
         if 100 < ksr.status() < 300:
-            self._record_route.on_reply()
+            self.record_route.on_reply()
 
     @guarded(log)
     def target_failed(self) -> None:
@@ -362,7 +362,8 @@ def compose(
     names, ringing = NameFile(site, run_dir), Ringing(run_dir)
     tls_peers = TlsPeers(site)
     names.on_change += [directory.learn, places.learn, floods.learn, tls_peers.learn]
-    record_route = RecordRoute(derive(key, ROUTES), derive(key, VIEWS), places)
+    routes = before.record_route if before else None
+    record_route = RecordRoute(derive(key, ROUTES), derive(key, VIEWS), places, routes)
     media = MediaAnchor(Engines(site.rtpengines), is_there=site.anchors_media)
     limits = Limits(site.trunks)
     edges = before.edges if before else Edges(site, edge, derive(key, EDGES))

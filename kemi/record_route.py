@@ -25,6 +25,8 @@ from kemi.seal import Seal, Views
 
 LONGEST_S = 86_400
 """No dialog lives longer."""
+MOST_EARLIER = 8
+"""Configurations, as many as `kemi.sidecars` knows."""
 _PLACE_DIGITS = 8
 _HEX = r"[0-9a-f]"
 _WRITTEN = re.compile(
@@ -60,8 +62,10 @@ class Mark(NamedTuple):
 class RecordRoute:
     """Writes and reads our Record-Route. `views_key` encrypts whom each side sees calling."""
 
-    def __init__(self, key: bytes, views_key: bytes, places: Places) -> None:
+    def __init__(self, key: bytes, views_key: bytes, places: Places, before: RecordRoute | None = None) -> None:
+        """`before`: of the configuration before this one. Dialogs from then keep the parties that they began with."""
         self._places = places
+        self._earlier: tuple[Places, ...] = (before._places, *before._earlier)[:MOST_EARLIER] if before else ()
         self._seal = Seal(views_key)
         # A copy of a hash that has its key costs less than a new one.
         self._signing = hashlib.blake2s(key=key, digest_size=8)
@@ -129,7 +133,10 @@ class RecordRoute:
 
     def may_lead_to(self, mark: Mark, address: Address) -> bool:
         """Whether the sender of the request at hand may reach that address in its dialog."""
-        return self._hash(mark.call_id, self._places.of(address).name) in mark.targets
+        return any(
+            self._hash(mark.call_id, places.of(address).name) in mark.targets
+            for places in (self._places, *self._earlier)
+        )
 
     def _mark(self, match: re.Match[str], call_id: str, caller_tag: str, *, is_from_caller: bool) -> Mark:
         said, _, signature, media, added, its_signature, sealed = match.groups("")

@@ -2,33 +2,33 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
-from callinteractive.config import load_site
+from callinteractive.config import load_ivr_file, load_site
 from callinteractive.keys import ROUTES, derive
 from callinteractive.model import Address
 from kemi import record_route
 from kemi.identity import ANONYMOUS
+from kemi.main import compose
 from kemi.places import Places
 from kemi.record_route import LONGEST_S, RecordRoute
 from tests.unit.kemi.fake_ksr import FakeKsr
+from tests.unit.kemi.test_ingress import IVR
 from tests.unit.kemi.test_ingress import KEY as SITE_KEY
 
 KEY = derive(SITE_KEY, ROUTES)
 MEDIA = "anchored-0123456789abcdef"
-PLACES = Places(
-    load_site(
-        """
+SITE = """
 node: 1
 sip: {listen: ["udp:127.0.0.1:5060"]}
 trunks:
   - {name: carrier, from: ["127.0.0.2/32", "10.2.0.0/16"], to: "sip:10.1.0.1:5080"}
   - {name: other, to: "sip:gw.example.org"}
 extensions: [{number: "000*306", id: 134, contact: "sip:306@127.0.0.3:5090"}]
-""",
-        "site.yaml",
-    )
-)
+"""
+PLACES = Places(load_site(SITE, "site.yaml"))
 
 
 @pytest.fixture
@@ -183,6 +183,27 @@ def test_carrier_s_contact_elsewhere(
         other = written(ksr, route, "sip:7@10.1.0.1:5080")
         taken = other.replace(";ftag", more[more.index(";cx=") :].partition(";ftag")[0] + ";ftag")
         assert leads(ksr, route, taken, "1", "x", "192.0.2.7") == [other == routes]
+
+
+@pytest.mark.parametrize(
+    "after", [SITE.replace("name: carrier", "name: renamed"), re.sub(r"  - \{name: carrier.*\n", "", SITE)]
+)
+def test_a_dialog_keeps_its_parties_after_a_reload(ksr: FakeKsr, route: RecordRoute, after: str) -> None:
+    """Else a BYE to a carrier that was renamed or taken out would be refused, and its side would go on."""
+    routes = written(ksr, route, "sip:7@10.1.0.1:5080")
+    now = Places(load_site(after, "site.yaml"))
+    assert leads(ksr, RecordRoute(KEY, KEY, now), routes, "1", "x", "10.1.0.1") == [False]
+    later = RecordRoute(KEY, KEY, now, RecordRoute(KEY, KEY, now, route))
+    assert leads(ksr, later, routes, "1", "x", "10.1.0.1", "8.8.8.8") == [True, False]
+
+
+def test_a_worker_that_takes_up_another_configuration_knows_the_one_before(ksr: FakeKsr) -> None:
+    ivr_file = load_ivr_file(IVR, "ivr.yaml")
+    before = compose(load_site(SITE, "site.yaml"), ivr_file, SITE_KEY)
+    routes = written(ksr, before.record_route, "sip:7@10.1.0.1:5080")
+    renamed = load_site(SITE.replace("name: carrier", "name: renamed"), "site.yaml")
+    after = compose(renamed, ivr_file, SITE_KEY, before=before)
+    assert leads(ksr, after.record_route, routes, "1", "x", "10.1.0.1") == [True]
 
 
 def test_call_id_cannot_be_written_so_that_it_names_media(ksr: FakeKsr, route: RecordRoute) -> None:
