@@ -17,6 +17,7 @@ from pathlib import Path
 
 import click
 
+from callinteractive import prepared
 from callinteractive.model import Edge, Site
 from cli import kamcmd
 from cli.active import Active
@@ -54,6 +55,8 @@ def run(
     except ValueError as error:
         active, findings = None, [*findings]
         click.echo(str(error), err=True)
+    if active is not None and (counts := active.read(prepared.SIDECARS)):
+        site = counts.site  # whatever somebody is just writing into the file
     if site is None or active is None:
         click.echo("\n".join(map(str, findings)) or f"{missing_key()}; or call this as the user of the parts", err=True)
         return os.EX_CONFIG

@@ -1,0 +1,35 @@
+"""Which site `callinteractive drain` goes by."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from callinteractive import prepared
+from callinteractive.prepared import Sources, pack
+from cli import drain_command
+from cli.active import Active
+from tests.unit.cli.test_active import IVR, KEY, SITE
+
+
+@pytest.mark.parametrize("written", ["node: [", SITE + "sidecars: {count: 1}\n"])
+def test_that_of_the_parts_whatever_the_file_says(
+    written: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They can be restarted while somebody writes into it."""
+    monkeypatch.delenv(prepared.VARIABLE, raising=False)
+    monkeypatch.setenv("CALLINTERACTIVE_KEY", "00" * 16)
+    text = SITE + "sidecars: {count: 3}\n"
+    sources = Sources("s", text, "i", {"i": IVR})
+    Active(tmp_path / "active", KEY).write_all(pack(sources, sources.load(), KEY))
+    (tmp_path / "site.yaml").write_text(written)
+    counts: list[int] = []
+
+    async def run(self: drain_command.Draining, _names: object, *, waits: bool) -> None:
+        assert waits
+        counts.append(len(self._site.sidecars))
+
+    monkeypatch.setattr(drain_command.Draining, "run", run)
+    assert drain_command.run(tmp_path / "site.yaml", [], tmp_path, edges=False, waits=False, within_s=None) == 0
+    assert counts == [3]
