@@ -67,6 +67,8 @@ class AdoptedCall(Call):
     async def _carry_out(self) -> None:
         assert self._answered is not None
         self._caller.log.info("call taken over", reason="its sidecar has died")
+        # At once: were it taken over again from the old record, CSeq numbers would be used twice (RFC 3261 12.2.1.1).
+        self._services.keeper.keep(self.key, self._answered.to_dict)
         await self._answered.follow(self._command)
 
 

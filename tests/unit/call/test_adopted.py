@@ -422,6 +422,29 @@ async def test_a_prompt_that_had_not_begun_is_played():
     await true(lambda: "play media" in made.engine.names())
 
 
+async def test_it_is_written_down_before_rtpengine_has_answered(monkeypatch):
+    """Taken over twice in a row, its CSeq goes on, however slow RTPengine is meanwhile."""
+    made = await prompt()
+    record = made.first.record
+    record["step"]["is_playing"] = False
+    made.first.kept[KEY] = lambda: record
+    now = made.handed_over()
+    tell = made.engine.command
+
+    async def command(command: str, *args: Any, **more: Any) -> Any:
+        if command == "play media":
+            await asyncio.get_running_loop().create_future()
+        return await tell(command, *args, **more)
+
+    monkeypatch.setattr(made.engine, "command", command)
+    await true(lambda: KEY in now.kept)
+    before = record["caller"]["leg"]["dialog"]["local_cseq"]
+    assert now.record["caller"]["leg"]["dialog"]["local_cseq"] == before + 1000
+    assert now.record["step"]["do"] == "Play"
+    now.running.forget()
+    await now.over()
+
+
 async def test_a_number_is_dialled_to_its_end():
     made = await half_dialled()
     now = made.handed_over()
