@@ -13,8 +13,8 @@ DRAINS = 503
 """What a part that drains answers: as it would answer a call (RFC 3261 11.2)."""
 
 
-ANSWER_S = 0.5
-"""How long one that lives may take to answer."""
+ANSWER_S, TRIES = 0.5, 4
+"""How long one that lives may take to answer, and how often it is asked meanwhile."""
 
 
 async def answers_options(peer: Address) -> bool:
@@ -78,12 +78,16 @@ class SignsOfLife(asyncio.DatagramProtocol):
                 self._transport, _ = await loop.create_datagram_endpoint(lambda: self, remote_addr=self._peer)
             except OSError:
                 return True
-        local = Address(*self._transport.get_extra_info("sockname")[:2])
+        question = _options(self._peer, Address(*self._transport.get_extra_info("sockname")[:2]))
         self._told.clear()
-        self._transport.sendto(_options(self._peer, local))
         with suppress(TimeoutError):
             async with asyncio.timeout(ANSWER_S):
-                await self._told.wait()
+                # Its socket may be full for a moment: it is no reason to end it (RFC 3261 17.1.2.1).
+                while self._transport is not None and not self._told.is_set():
+                    self._transport.sendto(question)
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(ANSWER_S / TRIES):
+                            await self._told.wait()
         lives, self._lives = self._lives, False
         return lives
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ class Element(asyncio.DatagramProtocol):
 
     def __init__(self, answer: bytes) -> None:
         self.delay_s: float | None = 0.0
+        self.lost = 0
         self.askers: list[object] = []
         self._answer = answer
 
@@ -27,7 +29,7 @@ class Element(asyncio.DatagramProtocol):
     def datagram_received(self, data: bytes, addr: tuple[str | int, ...]) -> None:
         self.askers.append(addr)
         answer = self._answer.replace(b"COOKIE", data.partition(b" ")[0])
-        if self.delay_s is not None:
+        if self.delay_s is not None and len(self.askers) > self.lost:
             asyncio.get_running_loop().call_later(self.delay_s, self.transport.sendto, answer, addr)
 
 
@@ -50,6 +52,18 @@ async def test_one_socket_while_it_answers(pair: tuple[Element, Asking]) -> None
     element, asking = pair
     assert [await asking() for _ in range(3)] == [True] * 3
     assert len(set(element.askers)) == 1
+
+
+async def test_who_has_lost_a_question_is_asked_again(
+    pair: tuple[Element, Asking], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one whose socket is full, in a flood."""
+    monkeypatch.setattr(probe, "ANSWER_S", 5.0)
+    monkeypatch.setattr(probe, "TRIES", 50)
+    monkeypatch.setattr(rtpengine, "PROBE", replace(rtpengine.PROBE, total_s=5.0))
+    element, asking = pair
+    element.lost = 2
+    assert await asking()
 
 
 async def test_an_answer_counts_once(pair: tuple[Element, Asking]) -> None:
