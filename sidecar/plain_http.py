@@ -10,7 +10,7 @@ import asyncio
 import socket
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import aiohappyeyeballs
@@ -186,8 +186,9 @@ async def _exchange(protocol: Protocol, request: bytes) -> Answer:
         read_until_eof=True, auto_decompress=False, max_line_size=MAX_HEAD, max_field_size=MAX_HEAD
     )
     transport.write(request)
+    reader: Any = protocol  # compiled code would insist on the tuple of aiohttp's stubs, which its parser in C is not
     while True:
-        message, payload = await protocol.read()
+        message, payload = await reader.read()
         if not 100 <= message.code < 200 or message.code == 101:  # RFC 9110 15.2: interim
             break
     received = bytearray()

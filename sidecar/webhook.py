@@ -14,6 +14,7 @@ from typing import Self
 
 import aiohttp
 import httpx
+import structlog
 
 from callinteractive.events import Fetched, FetchFailed
 from callinteractive.request import MAX_URL, HttpRequest
@@ -21,6 +22,8 @@ from callinteractive.response import MAX_BODY
 from sidecar.connections import Connections, TooLargeError, WastefulError, exchange
 from sidecar.plain_http import PlainConnections, server_of
 from sidecar.state.gate import Gate
+
+LOG = structlog.get_logger()
 
 MAX_REDIRECTS = 5
 _HEADERS = {
@@ -81,6 +84,9 @@ class Webhook:
             return FetchFailed("unreachable", str(error) or type(error).__name__)
         except (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, ValueError) as error:
             return FetchFailed("protocol", f"not an HTTP answer: {type(error).__name__}: {error}"[:200])
+        except Exception as error:  # a defect of ours or of a library: the call's script must not wait for ever
+            LOG.exception("a request failed")
+            return FetchFailed("protocol", f"this software failed: {type(error).__name__}"[:200])
 
     async def _fetch(self, request: HttpRequest) -> Fetched:
         headers = {**_HEADERS, **_headers_of(request)}

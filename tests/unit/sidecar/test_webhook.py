@@ -219,3 +219,13 @@ async def test_a_request_waits_until_it_is_known_whose_the_call_is(webhook, serv
     webhook._gate.reopen(float("inf"))
     assert isinstance(await fetching, Fetched)
     assert len(seen) == 1
+
+
+async def test_whatever_fails_here_is_an_outcome_too(webhook, serve, monkeypatch):
+    async def broken(*_what):
+        raise TypeError("compiled code expects another class")
+
+    monkeypatch.setattr("sidecar.webhook.exchange", broken)
+    outcome = await webhook.fetch(HttpRequest("GET", "http://127.9.0.1:9/"))
+    assert isinstance(outcome, FetchFailed)
+    assert outcome.outcome == "protocol"
