@@ -16,7 +16,7 @@ AS_COMPILED = CALLINTERACTIVE_TEST_COMPILED=1
 NO_COMPILER = 69
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-runtime compile test unit unit-compiled watch e2e short fuzz test-debian13 bench lint hooks format demo demo-survive matrix chaos run clean deb test-deb
+.PHONY: help setup setup-runtime compile test unit test-compiled watch e2e short fuzz test-debian13 bench lint hooks format demo demo-survive matrix chaos run clean deb test-deb
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,21 +32,22 @@ setup-runtime:  ## install only what runs calls: Kamailio, RTPengine and .venv
 compile: setup  ## compile what runs for each call, so that it costs less CPU (a minute or two; needs gcc)
 	$(BIN)/callinteractive compile || [ $$? = $(NO_COMPILER) ]
 
-test: unit unit-compiled e2e  ## every test; the shared core must be covered to the last branch
+test: unit e2e  ## every test, on the sources; the shared core must be covered to the last branch
 
 unit: setup  ## tests with no daemon, seconds
 	$(BIN)/pytest tests/unit -n auto $(COVERED) || $(call again,tests/unit $(COVERED) --cov-append)
 
-unit-compiled: compile  ## the unit tests of what is compiled, in that form
+test-compiled: compile  ## what is compiled, in that form: its unit tests, and calls of all kinds (five minutes)
 	@$(BIN)/callinteractive compile; case $$? in \
-	    0) $(AS_COMPILED) $(BIN)/pytest $(COMPILED) -n auto -q || $(call again,$(COMPILED),$(AS_COMPILED)) ;; \
+	    0) { $(AS_COMPILED) $(BIN)/pytest $(COMPILED) -n auto -q || $(call again,$(COMPILED),$(AS_COMPILED)); } && \
+	       { $(BIN)/pytest @tests/short.txt tests/e2e/test_compiled.py -n $(WORKERS) || $(call again,tests); } ;; \
 	    $(NO_COMPILER)) ;; \
 	    *) exit 1 ;; esac
 
 watch: setup  ## whenever a file is saved, the unit tests that its code can change (the first time: all)
 	$(BIN)/watchfiles --filter python '$(BIN)/pytest tests/unit --testmon -q' callinteractive kemi sidecar cli tests
 
-e2e: compile  ## calls through real Kamailio, RTPengine and SIPp, minutes
+e2e: setup  ## calls through real Kamailio, RTPengine and SIPp, minutes
 	$(BIN)/pytest tests/integration tests/e2e -n $(WORKERS) --dist loadfile -m "not load" || $(call again,tests/integration tests/e2e)
 	$(BIN)/pytest tests/integration tests/e2e -n 2 -m load || $(call again,tests/integration tests/e2e -m load)
 
