@@ -10,7 +10,28 @@ from pathlib import Path
 
 import pytest
 
+import callinteractive
 from callinteractive import __main__ as launcher
+from cli import compiled
+
+
+@pytest.fixture(autouse=True)
+def sources(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of these tests' own process comes from a compiled form, whether there is one or not."""
+    monkeypatch.setattr(compiled, "folder", lambda: None)
+
+
+def test_what_is_compiled_goes_before_the_sources(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(compiled, "folder", lambda: tmp_path)
+    monkeypatch.setattr(sys, "argv", ["anything", "--version"])
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setattr(callinteractive, "__path__", callinteractive.__path__)
+    with pytest.raises(SystemExit):
+        launcher.main()
+    assert sys.path[0] == str(tmp_path)
+    assert callinteractive.__path__ == [str(tmp_path / "callinteractive")]
 
 
 def test_parts_are_beside_the_package_in_a_checkout_and_inside_it_when_installed(tmp_path: Path) -> None:

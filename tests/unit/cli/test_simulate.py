@@ -20,16 +20,15 @@ HOST = "127.13.202.1"
 
 @pytest.fixture
 def ivr(tmp_path: Path) -> Iterator[Path]:
-    """The demo's ivr.yaml, with a transfer added, asking the demo's web application on a port of the test's own."""
+    """The demo's ivr.yaml with a transfer that is not final, asking the demo's web application on a port of our own."""
     with ThreadingHTTPServer((HOST, 0), PizzaLine) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         text = (DEMO / "ivr.yaml").read_text().replace("127.0.0.1:18000", f"{HOST}:{server.server_port}")
-        transfer = (
-            '      "0":\n        - simple_transfer: {to: ["000*306"], timeout: 20, final: no}\n        - hangup\n'
-        )
+        transfer, more = 'to: ["000*306"]}\n', 'to: ["000*306"], timeout: 20, final: no}\n        - hangup\n'
+        assert transfer in text
         path = tmp_path / "ivr.yaml"
-        path.write_text(text.replace("      invalid:\n", transfer + "      invalid:\n"))
+        path.write_text(text.replace(transfer, more))
         yield path
         server.shutdown()
         thread.join()

@@ -18,6 +18,7 @@ from callinteractive.headers import (
     CallerHeader,
     CallHeader,
     EntryHeader,
+    GenerationHeader,
     ResultHeader,
     StateHeader,
     TransferHeader,
@@ -30,13 +31,17 @@ NUMBERS = st.lists(st.from_regex(r"\A\+?[0-9A-Za-z*#._-]{1,64}\Z"), min_size=1, 
 HEADERS: st.SearchStrategy[Any] = st.one_of(
     st.builds(CallHeader, ANY_FACTS),
     st.builds(EntryHeader, TEXT, TEXT, TEXT),
+    st.builds(GenerationHeader, TEXT),
     st.builds(TransferHeader, NUMBERS, st.none() | st.integers(1, 3600), st.booleans()),
     st.builds(CallerHeader, TEXT, TEXT),
     st.builds(AnchorHeader, st.booleans()),
     st.builds(StateHeader, st.text(st.characters(exclude_categories=()), max_size=500)),
     st.builds(ResultHeader, st.integers(300, 699)),
 )
-KINDS = [CallHeader, EntryHeader, TransferHeader, CallerHeader, AnchorHeader, StateHeader, ResultHeader]
+KINDS = [
+    *(CallHeader, EntryHeader, GenerationHeader, TransferHeader),
+    *(CallerHeader, AnchorHeader, StateHeader, ResultHeader),
+]
 
 
 @given(HEADERS)

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from callinteractive import request
 from callinteractive.facts import CallFacts
 from callinteractive.request import (
     FORM,
@@ -206,3 +207,9 @@ def test_form_is_decoded_as_the_standard_library_does(text: str):
     else:
         with pytest.raises(ValueError, match=r"field|twice|decode"):
             decode_form(text)
+
+
+def test_what_is_remembered_of_form_values_is_bounded() -> None:
+    values = {f"caller{number}": f"+7 {number}" for number in range(3 * request._MOST_REMEMBERED)}
+    assert encode_form(values) == urlencode(values)
+    assert len(request._QUOTED) <= request._MOST_REMEMBERED
