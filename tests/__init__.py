@@ -1,6 +1,12 @@
 """Tests. With CALLINTERACTIVE_TEST_COMPILED in the environment they import what `callinteractive compile` has made."""
 
 import os
+import signal
+
+# A shell starts what is in its background with these ignored, nohup with SIGHUP; what we start would inherit that.
+for number in (signal.SIGINT, signal.SIGHUP):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, signal.SIG_DFL)
 
 if "CALLINTERACTIVE_TEST_COMPILED" in os.environ:
     from callinteractive.__main__ import use_compiled

@@ -80,7 +80,6 @@ async def test_when_who_started_it_has_died_nobody_waits(monkeypatch: pytest.Mon
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 async def test_signals_that_ask_it(number: signal.Signals) -> None:
     calls = Calls(1)
-    before = signal.signal(number, signal.SIG_DFL)  # in the background, the tests themselves may ignore it
     calls.drain.listen()
     try:
         os.kill(os.getpid(), number)
@@ -89,7 +88,6 @@ async def test_signals_that_ask_it(number: signal.Signals) -> None:
                 await asyncio.sleep(0)
     finally:
         asyncio.get_running_loop().remove_signal_handler(number)
-        signal.signal(number, before)
 
 
 async def test_nohup_stays_nohup() -> None:
