@@ -301,6 +301,15 @@ class RunningKamailio:
             out, _ = await child.communicate()
         return out.decode()
 
+    async def logged(self, *words: str) -> str:
+        """The first line of its log with all these words, once it is there: `Process` hands lines on after a moment."""
+        async with asyncio.timeout(PATIENT_S):
+            while True:
+                for line in self.log:
+                    if all(word in line for word in words):
+                        return line
+                await asyncio.sleep(0.05)
+
     async def until_flagged(self, flags: str, *addresses: tuple[str, int]) -> None:
         """Wait until the dispatcher has these flags (``AP`` alive, ``IP`` not) for all the addresses."""
         wanted = [re.compile(rf"URI: sip:(?:[^@\s]*@)?{host}:{port}\s+FLAGS: {flags}\b") for host, port in addresses]
