@@ -6,10 +6,8 @@ where it is: its file is locked for as long as it lives.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -19,6 +17,7 @@ from typing import Any
 from callinteractive import prepared
 from callinteractive.errors import ConfigError
 from callinteractive.prepared import Prepared
+from sidecar.files import lock
 from sidecar.presence import is_alive
 
 FOLDER = "active"
@@ -79,23 +78,18 @@ class Active:
         """One activates at a time. Raises ActiveError."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            lock = os.open(self.folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+            descriptor = os.open(self.folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         except OSError as error:
             raise ActiveError(f"{self.folder}: {error.strerror or error}") from None
         try:
-            self._give_to_owner(lock)
-            deadline = time.monotonic() + LOCK_S
-            while True:
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if time.monotonic() > deadline:
-                        raise ActiveError(f"another command has locked {self.folder} for {LOCK_S:g} s") from None
-                    time.sleep(0.05)
+            self._give_to_owner(descriptor)
+            try:
+                lock(descriptor, LOCK_S)
+            except BlockingIOError:
+                raise ActiveError(f"another command has locked {self.folder} for {LOCK_S:g} s") from None
             yield
         finally:
-            os.close(lock)
+            os.close(descriptor)
 
     def sidecars(self) -> dict[int, dict[str, Any]]:
         """What the running sidecars of this host say of themselves (`sidecar.presence`), by their numbers."""

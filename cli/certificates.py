@@ -18,6 +18,7 @@ from typing import Any
 
 from callinteractive.fleet import Tls
 from callinteractive.names import is_address
+from sidecar.files import stamp
 
 SYSTEM_CA = Path("/etc/ssl/certs")
 """The authorities that Debian believes (package ca-certificates): a file for each, found by its name's hash."""
@@ -42,7 +43,7 @@ class Files:
 
     def stamps(self) -> Stamps:
         """Another value after any of them has changed. Raises nothing."""
-        return tuple(_stamp(path) for path in (self.certificate, self.private_key, self.ca))
+        return tuple(stamp(path) for path in (self.certificate, self.private_key, self.ca))
 
 
 def problems(files: Files) -> list[str]:
@@ -144,11 +145,3 @@ class _EncryptedError(Exception):
 
 def _no_password() -> str:
     raise _EncryptedError
-
-
-def _stamp(path: Path) -> tuple[int, int] | None:
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_mtime_ns, status.st_ino

@@ -26,6 +26,7 @@ from cli.files import read_site
 from cli.known_names import probed, read, write
 from cli.lookup import Found, Lookup, LookupFailed
 from cli.trunk_states import TrunkStates, serve
+from sidecar.files import stamp
 
 LEAST_S, MOST_S = 5, 3600
 """Between two look-ups of a name, whatever its time to live."""
@@ -137,18 +138,13 @@ class Keeper:
     async def _watch_configuration(self) -> None:
         """Raises _ReloadedError."""
         await self._register()  # at the carriers of a configuration that is new
-        seen = self._stamp()
+        if (file := self._configuration) is None:
+            return
+        seen = stamp(file)
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
-            if (now := self._stamp()) != seen and now is not None:
+            if (now := stamp(file)) != seen and now is not None:
                 raise _ReloadedError
-
-    def _stamp(self) -> tuple[int, int] | None:
-        try:
-            status = os.stat(self._configuration or "")
-        except OSError:
-            return None
-        return status.st_mtime_ns, status.st_ino
 
     async def _register(self) -> None:
         """With the carriers, at the addresses that their names lead to now."""

@@ -8,14 +8,16 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import time
 from pathlib import Path
 from typing import Any
 
 import structlog
 
+from sidecar.files import lock
+
 LOG = structlog.get_logger()
-_TRIES = 10
+LOOK_S = 0.1
+"""Who looks whether we live holds the lock for a moment."""
 
 
 class Presence:
@@ -48,15 +50,11 @@ class Presence:
         """Raises OSError."""
         file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        for tries_left in reversed(range(_TRIES)):  # who looks whether we live holds it for a moment
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except OSError:
-                if not tries_left:
-                    os.close(descriptor)
-                    raise
-                time.sleep(0.01)
+        try:
+            lock(descriptor, LOOK_S)
+        except OSError:
+            os.close(descriptor)
+            raise
         return descriptor
 
 

@@ -18,6 +18,7 @@ from callinteractive.changes import restart_needed
 from callinteractive.errors import ConfigError
 from callinteractive.model import Site
 from callinteractive.prepared import Prepared
+from sidecar.files import stamp
 from sidecar.media.sounds import SoundLibrary
 from sidecar.presence import Presence
 
@@ -67,8 +68,8 @@ class Reload:
         """Until cancelled."""
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
-            if (stamp := _stamp(self._file)) != self._seen and stamp is not None:
-                is_first, self._seen = self._seen is None, stamp
+            if (found := stamp(self._file)) != self._seen and found is not None:
+                is_first, self._seen = self._seen is None, found
                 await self._take_up(may_know=is_first)
 
     def close(self) -> None:
@@ -108,11 +109,3 @@ class Reload:
     def _tell(self, **more: str) -> None:
         """`seen`: of the file, so that who has written it knows that this is the answer."""
         self._presence.tell(configuration=self.name, seen=self._seen and self._seen[0], **more)
-
-
-def _stamp(file: Path) -> tuple[int, int] | None:
-    try:
-        status = file.stat()
-    except OSError:
-        return None
-    return status.st_mtime_ns, status.st_ino

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import secrets
 import sqlite3
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
+from sidecar.files import lock
 from sidecar.state.store import LAYOUT, StoreError
 
 BUSY_S = 0.5
@@ -140,16 +139,8 @@ class CallFile:
     @contextmanager
     def _locked(self) -> Iterator[None]:
         """One process at a time: not SQLite's own lock, which goes away with the file. Raises OSError."""
-        with open(self._path.with_name(self._path.name + "-lock"), "w") as lock:
-            deadline = time.monotonic() + BUSY_S
-            while True:
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if time.monotonic() > deadline:
-                        raise
-                    time.sleep(0.01)
+        with open(self._path.with_name(self._path.name + "-lock"), "w") as held:
+            lock(held.fileno(), BUSY_S)
             yield
 
 
