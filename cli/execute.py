@@ -24,7 +24,7 @@ from cli.configuration import of_part
 from cli.kamailio import certificate_problems, kamailio_spec
 from cli.key import missing_key
 from cli.parts import Parts, WhichError, find_edge, find_rtpengine
-from cli.process import PROBE_PAUSE_S, PROBE_TIMEOUT_S, ProcessSpec, StackError
+from cli.process import PROBE_PAUSE_S, ProcessSpec, StackError, answers
 from cli.registrations import state_dir_of
 from cli.rtpengine import rtpengine_spec
 from sidecar import systemd
@@ -116,7 +116,7 @@ async def watch(
     except ProcessLookupError:
         return
     asyncio.get_running_loop().add_reader(pidfd, ended.set)
-    while not await _answers(ready):
+    while not await answers(ready):
         if await _is_over(ended, PROBE_PAUSE_S):
             return
     systemd.notify(systemd.READY)
@@ -137,16 +137,8 @@ async def _tell_systemd(ended: asyncio.Event, ready: Callable[[], Awaitable[bool
         await ended.wait()
         return
     while not await _is_over(ended, heartbeat_s):
-        if await _answers(ready):
+        if await answers(ready):
             systemd.notify(systemd.ALIVE)
-
-
-async def _answers(ready: Callable[[], Awaitable[bool]]) -> bool:
-    try:
-        async with asyncio.timeout(PROBE_TIMEOUT_S):
-            return await ready()
-    except TimeoutError:
-        return False
 
 
 async def _is_over(ended: asyncio.Event, within_s: float) -> bool:

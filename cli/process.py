@@ -143,7 +143,7 @@ class Process:
         """Return once its probe says yes. Raises StackError, with its last lines, when it ends or takes too long."""
         try:
             async with asyncio.timeout(timeout_s):
-                while not await self._probe():
+                while not await answers(self.spec.ready):
                     await asyncio.wait([self._exit], timeout=PROBE_PAUSE_S)
                     if self._exit.done():
                         raise StackError(self._failure(f"ended at once ({describe_exit(await self.wait())})"))
@@ -185,13 +185,6 @@ class Process:
         with suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
 
-    async def _probe(self) -> bool:
-        try:
-            async with asyncio.timeout(PROBE_TIMEOUT_S):
-                return await self.spec.ready()
-        except TimeoutError:
-            return False
-
     def _failure(self, what: str) -> str:
         """One message: what went wrong and the last lines, so that nobody has to look for a log."""
         last = [text for line in self.tail for text in partline.read(self.spec.name, line).as_text()]
@@ -215,6 +208,15 @@ class Process:
             # Whatever is wrong with a line or with who takes it: what nobody reads fills the pipe.
             with suppress(Exception):
                 self._log(self.spec.name, *texts)
+
+
+async def answers(ask: Callable[[], Awaitable[bool]]) -> bool:
+    """What a part answers to this question; False where that takes longer than `PROBE_TIMEOUT_S`."""
+    try:
+        async with asyncio.timeout(PROBE_TIMEOUT_S):
+            return await ask()
+    except TimeoutError:
+        return False
 
 
 class _Output:

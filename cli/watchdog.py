@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from cli.process import PROBE_TIMEOUT_S
+from cli.process import PROBE_TIMEOUT_S, answers
 
 PAUSE_S, AGAIN_S = 0.8, 0.1
 """Between two questions: after one that was answered, and after another one."""
@@ -94,7 +94,7 @@ async def watch(pid: int, alive: Callable[[], Awaitable[bool]], asleep_s: float)
         due = loop.time() + pause_s
         await asyncio.sleep(pause_s)
         is_late = loop.time() > due + LATE_S
-        lives = await _answers(alive)
+        lives = await answers(alive)
         before, asked = asked, loop.time()
         pause_s = PAUSE_S if lives else AGAIN_S
         if lives:
@@ -104,14 +104,6 @@ async def watch(pid: int, alive: Callable[[], Awaitable[bool]], asleep_s: float)
         activity = await asyncio.to_thread(activity_of, pid)
         if (reason := vigil.on_silence(asked - before, activity, is_late=is_late)) is not None:
             return reason
-
-
-async def _answers(alive: Callable[[], Awaitable[bool]]) -> bool:
-    try:
-        async with asyncio.timeout(PROBE_TIMEOUT_S):
-            return await alive()
-    except TimeoutError:
-        return False
 
 
 def activity_of(pid: int) -> Activity | None:
