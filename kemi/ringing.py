@@ -95,9 +95,9 @@ class Ringing:
         try:
             with (self._folder / name).open(encoding="utf-8") as file:
                 lines = [json.loads(line) for line in file.read(_MOST_OCTETS).splitlines()]
-        except (OSError, ValueError):
+            return {index: _Branch(uri, via, From(*shown) if shown else None) for index, uri, via, shown in lines}
+        except (OSError, ValueError, TypeError):  # also of another release
             return {}
-        return {index: _Branch(uri, via, From(*shown) if shown else None) for index, uri, via, shown in lines}
 
     def _forget(self, name: str) -> None:
         with suppress(OSError):
