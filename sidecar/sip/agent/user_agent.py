@@ -244,14 +244,16 @@ class UserAgent:
         self._refuse_statelessly(request, fault.status)
 
     def _refuse_statelessly(self, request: Request, status: int, headers: Headers = ()) -> None:
-        """8.2.7: a repeated request gets the same tag, made from the request and not remembered."""
-        key = f"{request.via.branch} {request.call_id}".encode("utf-8", "surrogateescape")
-        tag = hashlib.blake2b(key, key=self._secret, digest_size=6).hexdigest()
         try:
-            response = request.reply(status, None, tag, headers)
+            response = request.reply(status, None, self._stateless_tag(request), headers)
         except MalformedError:  # a To that cannot be read is copied as it is
             response = request.reply(status, None, None, headers)
         self._core.wire.send(response, request.reply_to)
+
+    def _stateless_tag(self, request: Request) -> str:
+        """8.2.7: a repeated request gets the same tag, made from the request and not remembered."""
+        key = f"{request.via.branch} {request.call_id}".encode("utf-8", "surrogateescape")
+        return hashlib.blake2b(key, key=self._secret, digest_size=6).hexdigest()
 
     def _turned_away(self, request: Request) -> bool:
         """On overload and while draining, a new call gets 503 before a transaction is made. The proxy tries another
@@ -314,7 +316,7 @@ class UserAgent:
         elif isinstance(transaction, InviteServer):
             self._new_call(transaction, request)
         elif request.method == "OPTIONS":
-            self._answer_options(transaction)
+            self._answer_options(transaction, request)
         else:
             self._core.refusals.note(request, 481, "no such dialog")
             transaction.respond(481, None, new_tag())
@@ -329,13 +331,17 @@ class UserAgent:
                 leg.reject(500)
         transaction.trying()
 
-    def _answer_options(self, transaction: ServerTransaction) -> None:
-        """11.2: the status that an INVITE would get, and what we can do."""
+    def _answer_options(self, transaction: ServerTransaction, request: Request) -> None:
+        """11.2: the status that an INVITE would get, and what we can do.
+
+        Edges and the watchdog ask all the time, and a repeated question may be answered anew (8.2.7): nothing is kept.
+        """
         headers: list[tuple[str, str]] = [self._core.allow, ACCEPT_SDP, SUPPORTED, ("Accept-Encoding", "identity")]
         if self.draining:
             headers.append(("Retry-After", str(DRAINING_RETRY_S)))
         status = 503 if self.draining else 200
-        transaction.respond(status, None, new_tag(), headers)
+        transaction.respond(status, None, self._stateless_tag(request), headers)
+        transaction.abandon()
 
 
 def _dialog_id(request: Request) -> DialogId:

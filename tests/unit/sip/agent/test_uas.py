@@ -422,6 +422,15 @@ def test_draining_refuses_new_calls_and_keeps_those_under_way() -> None:
     assert [seen.status for seen in caller.send("BYE")] == [200]
 
 
+def test_8_2_7_a_ping_leaves_nothing_and_its_repetition_gets_the_same_answer() -> None:
+    world = World()
+    caller = Caller(world)
+    (first,) = caller.send("OPTIONS", branch="z9hG4bKping")
+    assert (world.agent.counters.transactions, world.agent.counters.timers) == (0, 0)
+    (again,) = caller.send("OPTIONS", cseq=1, branch="z9hG4bKping")
+    assert again.data == first.data
+
+
 def test_11_2_options_tells_what_we_can() -> None:
     (answer,) = Caller(World()).send("OPTIONS")
     assert answer.status == 200
