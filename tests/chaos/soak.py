@@ -96,6 +96,8 @@ class Soak:
         self._world, self._report, self._calls_a_s = world, report, calls_a_s
         self._random = random.Random(seed)
         self._kills_s: list[float] = []
+        self._without_web: list[tuple[float, float]] = []
+        """From when until when there was no web application."""
         self._kinds: tuple[Callable[[Leg, str], Coroutine[None, None, str]], ...] = (
             self._listens, self._talks, self._talks, self._is_asked, self._gives_up, self._is_routed,
         )  # fmt: skip
@@ -167,14 +169,21 @@ class Soak:
         if status := await self._not_answered(leg):
             return status
         if not (callee := await self._world.called(caller, PLACE_S)):
-            return "the callee does not ring"
+            return await self._rings_nobody(leg)
         return await self._talk(leg, callee)
 
     async def _is_routed(self, leg: Leg, caller: str) -> str:
         callee = await self._world.called(caller, PLACE_S)
         if not callee:
-            return f"the callee does not ring: {await leg.has_final(0)}"
+            return await self._rings_nobody(leg)
         return await self._talk(leg, callee)
+
+    async def _rings_nobody(self, leg: Leg) -> str:
+        """That is right where there was no web application to ask: then the next rule plays a sound (X3)."""
+        now_s = self._world.now()
+        if not any(down_s < now_s and leg.began_s < up_s for down_s, up_s in self._without_web):
+            return f"the callee does not ring: {await leg.has_final(0)}"
+        return await self._not_answered(leg) or await self._ends(leg)
 
     async def _talk(self, leg: Leg, callee: Leg) -> str:
         callee.answer()
@@ -231,8 +240,11 @@ class Soak:
             part = self._random.choice([part for part in STRUCK if self._world.redis or part != faults.STORE])
             print(f"{time.strftime('%H:%M:%S')} kill {part}", flush=True)
             self._report.kills[part] += 1
-            self._kills_s.append(self._world.now())
+            struck_s = self._world.now()
+            self._kills_s.append(struck_s)
             await self._world.strike(faults.Fault(faults.KILL, part))
+            if part == faults.WEB:
+                self._without_web.append((struck_s, self._world.now()))
 
     async def _sample(self) -> None:
         while True:
