@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,6 @@ NET = os.environ.get("CALLINTERACTIVE_TEST_NET", "127.13")
 """The loopback /16 of this run. Choose another one to run the tests twice at the same time."""
 BASE_PORT = 23000
 EXTENSION = "306"
-PRIVATE = 100  # first of the nets for stacks that belong to one test
 
 LOG = pytest.StashKey[tuple[RunningStack, int]]()
 
@@ -66,6 +66,11 @@ def _calls_end_with_their_test() -> Iterator[None]:
     Endpoint.forget_calls()
 
 
+def own_net(number: int = 0) -> Net:
+    """For a stack beside the worker's. number: from 0 to 9, of those that run at once; 1 is `private_stack`'s."""
+    return Net(f"{NET}.{10 + 10 * _worker() + number}", BASE_PORT)
+
+
 @pytest.fixture(scope="session")
 def net() -> Net:
     return Net(f"{NET}.{_worker()}", BASE_PORT)
@@ -106,11 +111,18 @@ async def stack(shared_stack: RunningStack, request: pytest.FixtureRequest) -> A
     await _renew(shared_stack)
 
 
+@asynccontextmanager
+async def lent(stack: RunningStack, request: pytest.FixtureRequest) -> AsyncIterator[RunningStack]:
+    """A module's own stack, for one test. After it nothing of its calls may be left; if it fails, its log is shown."""
+    request.node.stash[LOG] = (stack, len(stack.log))
+    yield stack
+    await assert_idle(stack)
+
+
 @pytest_asyncio.fixture(loop_scope="session")
 async def private_stack(web: FakeWebApp, tmp_path: Path) -> AsyncIterator[RunningStack]:
     """A stack for one test, which starts, breaks and stops it. Its IVRs ask the worker's web application."""
-    private_net = Net(f"{NET}.{PRIVATE + _worker()}", BASE_PORT)
-    stack = RunningStack(private_net, tmp_path / "stack", _ivr_yaml(web))
+    stack = RunningStack(own_net(1), tmp_path / "stack", _ivr_yaml(web))
     yield stack
     await stack.stop()
 

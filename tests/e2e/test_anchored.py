@@ -8,14 +8,13 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from tests.e2e.conftest import BASE_PORT, LOG, NET, _worker
+from tests.e2e.conftest import BASE_PORT, lent, own_net
 from tests.e2e.test_routing import IVR, Caller, phone
 from tests.e2e.transfers import BOTH, FIRST, SECOND, CalledPhones, both_hear, transfer
 from tests.integration.kemi_support import Endpoint
 from tests.support.callee import Callee
-from tests.support.leftovers import assert_idle
 from tests.support.phone import Phone
-from tests.support.stack import Net, RunningStack
+from tests.support.stack import RunningStack
 from tests.support.timing import PATIENT_S
 from tests.support.webapp import FakeWebApp
 
@@ -30,7 +29,7 @@ EARLY_HZ = 1100
 async def anchoring_stack(
     web: FakeWebApp, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
 ) -> AsyncIterator[RunningStack]:
-    net, ivr = Net(f"{NET}.{220 + _worker()}", BASE_PORT), IVR.format(web=web.url)
+    net, ivr = own_net(), IVR.format(web=web.url)
     folder = tmp_path_factory.mktemp("anchored")
     async with RunningStack(net, folder, ivr, replace=WHO_ANCHORS[request.param]) as stack:
         yield stack
@@ -39,9 +38,8 @@ async def anchoring_stack(
 @pytest_asyncio.fixture(loop_scope="session")
 async def stack(anchoring_stack: RunningStack, request: pytest.FixtureRequest) -> AsyncIterator[RunningStack]:
     """After each test, nothing of its calls may be left, not in RTPengine either."""
-    request.node.stash[LOG] = (anchoring_stack, len(anchoring_stack.log))
-    yield anchoring_stack
-    await assert_idle(anchoring_stack)
+    async with lent(anchoring_stack, request):
+        yield anchoring_stack
 
 
 @pytest_asyncio.fixture(loop_scope="session")

@@ -9,16 +9,15 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from tests.e2e.conftest import BASE_PORT, LOG, NET, PlaceCall, _ivr_yaml, _worker
+from tests.e2e.conftest import BASE_PORT, PlaceCall, _ivr_yaml, lent, own_net
 from tests.e2e.ivr import MENU, MENU_HZ, TRANSFER
 from tests.e2e.transfers import FIRST, ONE_HZ, REGISTERED, CalledPhones, transfer
 from tests.support.browser import SPEAKS_HZ, Browser, BrowserPhone
 from tests.support.certificates import Authority
 from tests.support.kamailio import kamcmd
-from tests.support.leftovers import assert_idle
 from tests.support.phone import Phone
 from tests.support.rtp import RtpEndpoint
-from tests.support.stack import POLL_S, Net, RunningStack
+from tests.support.stack import POLL_S, RunningStack
 from tests.support.webapp import FakeWebApp, actions
 
 PASSWORD, OTHER = "secret", "000*309"
@@ -44,7 +43,7 @@ async def browser() -> AsyncIterator[Browser]:
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def web_stack(web: FakeWebApp, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningStack]:
     """A stack to which browsers connect."""
-    net = Net(f"{NET}.{180 + _worker()}", BASE_PORT)
+    net = own_net()
     sip = f'"tcp:{net.stack}:{net.sip[1]}"'
     folder = tmp_path_factory.mktemp("browser")
     own = Authority(folder / "authority").issue("edge", f"IP:{net.stack}")
@@ -60,9 +59,8 @@ async def web_stack(web: FakeWebApp, tmp_path_factory: pytest.TempPathFactory) -
 @pytest_asyncio.fixture(loop_scope="session")
 async def stack(web_stack: RunningStack, request: pytest.FixtureRequest) -> AsyncIterator[RunningStack]:
     """After each test, nothing of its calls may be left."""
-    request.node.stash[LOG] = (web_stack, len(web_stack.log))
-    yield web_stack
-    await assert_idle(web_stack)
+    async with lent(web_stack, request):
+        yield web_stack
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -242,7 +240,7 @@ async def test_two_browsers(browser: Browser, stack: RunningStack, phone: Browse
 
 async def test_behind_a_nat(web: FakeWebApp, browser: Browser, tmp_path: Path) -> None:
     """RTPengine advertises an address that it does not reach itself: what it sends to itself goes another way."""
-    net = Net(f"{NET}.{170 + _worker()}", BASE_PORT)
+    net = own_net(2)
     sip = f'"tcp:{net.stack}:{net.sip[1]}"'
     replace = {
         sip: f'{sip}, "ws:{net.stack}:{WS_PORT}"',

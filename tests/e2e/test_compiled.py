@@ -7,11 +7,10 @@ from pathlib import Path
 import pytest
 
 from cli import compiled
-from tests.e2e.conftest import BASE_PORT, NET
+from tests.e2e.conftest import own_net
 from tests.support.phone import Phone
-from tests.support.stack import Net, RunningStack
+from tests.support.stack import RunningStack
 
-OWN_NET = 181
 IVR = """
 ivrs: [{number: "000*100", id: 1, entry_context: 1}]
 contexts: {1: {options: {start: [{play_sound: {file: tone-440-3000.wav, where: background}}], "5": [hangup]}}}
@@ -34,7 +33,7 @@ async def test_a_call_runs_what_was_compiled_unless_that_is_turned_off(
     if pure:
         monkeypatch.setenv(compiled.PURE, "1")
     expected = set() if pure or folder is None else {str(folder).lstrip("/")}
-    net = Net(f"{NET}.{OWN_NET}", BASE_PORT)
+    net = own_net()
     async with RunningStack(net, tmp_path / "site", IVR) as stack:
         async with Phone(net.sip, "000*100", host=net.carrier, caller="+15550123") as phone:
             await phone.answered()

@@ -62,9 +62,7 @@ async def test_a_call_goes_on_to_its_end_and_then_all_stops(
         await assert_all_gone(stack, pids, within_s=1)
 
 
-async def test_a_second_signal_stops_now_with_a_bye(
-    draining_stack: RunningStack, web: FakeWebApp, caller: str
-) -> None:
+async def test_a_second_signal_stops_now_with_a_bye(draining_stack: RunningStack, web: FakeWebApp, caller: str) -> None:
     web.on(caller, actions('<Pause length="60"/>'))
     async with draining_stack as stack, a_call(stack, caller) as phone:
         await phone.answered()

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from tests.e2e.conftest import BASE_PORT, NET, PRIVATE, _ivr_yaml, _worker
+from tests.e2e.conftest import BASE_PORT, _ivr_yaml, own_net
 from tests.e2e.ivr import SCRIPTED_GET, TRANSFER
 from tests.e2e.test_stack import descendants
 from tests.e2e.transfers import FIRST, both_hear, transfer
@@ -40,7 +40,7 @@ def edge_address(net: Net, edge: str) -> tuple[str, int]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def fleet(web: FakeWebApp, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningStack]:
-    net = Net(f"{NET}.{PRIVATE + _worker()}", BASE_PORT)
+    net = own_net()
     port, ng, rtp = net.sip[1], BASE_PORT + 50, f"[{BASE_PORT + 200}, {BASE_PORT + 899}]"
     old = net.site_yaml(2).splitlines()
     sip, sidecars, rtpengine = (
@@ -193,7 +193,7 @@ async def test_run_starts_what_is_here_and_says_where_the_rest_is(
     monkeypatch.setenv("CALLINTERACTIVE_KEY", "0123456789abcdef" * 2)
     base = BASE_PORT + 1000
     text = OF_TWO_MACHINES.format(
-        here=f"{NET}.{PRIVATE + _worker()}.41", port=base, sidecars=base + 70, metrics=base + 90, ng=base + 50,
+        here=f"{own_net().prefix}.41", port=base, sidecars=base + 70, metrics=base + 90, ng=base + 50,
         first=base + 200, last=base + 299,
     )  # fmt: skip
     (tmp_path / "site.yaml").write_text(text)

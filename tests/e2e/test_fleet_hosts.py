@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 
 from tests.e2e.conftest import _worker
-from tests.e2e.transfers import FIRST, REGISTERED, both_hear, transfer
+from tests.e2e.transfers import FIRST, REGISTERED, both_hear, connected, transfer
 from tests.support.baresip import SPEAKS_HZ, Baresip
 from tests.support.browser import SPEAKS_HZ as BROWSER_SPEAKS_HZ
 from tests.support.browser import Browser
@@ -104,10 +104,7 @@ async def test_a_transfer_is_bridged(fleet: Fleet, web: FakeWebApp, edge: tuple[
         Callee(edge, (fleet.phone, PHONE_PORT)) as callee,
         call(fleet, edge, TRANSFER, caller) as phone,
     ):
-        await phone.answered()
-        await callee.rings()
-        await callee.picks_up()
-        await both_hear(phone.sound, callee.sound)
+        await connected(phone, callee)
         await phone.hang_up()
         await callee.hung_up()
 

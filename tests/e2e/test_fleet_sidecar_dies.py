@@ -11,7 +11,7 @@ import pytest_asyncio
 
 from tests.e2e.conftest import _worker
 from tests.e2e.test_fleet_hosts import IVRS, MENU, MENU_HZ, TRANSFER, WEB_PORT
-from tests.e2e.transfers import FIRST, ONE_HZ, OTHER_HZ, both_hear, transfer
+from tests.e2e.transfers import FIRST, ONE_HZ, OTHER_HZ, both_hear, connected, transfer
 from tests.support.callee import Callee
 from tests.support.fleet import PHONE_PORT, Fleet, Part
 from tests.support.hosts import can_be_made
@@ -99,10 +99,7 @@ async def test_a_talk_goes_on(fleet: Fleet, web: FakeWebApp, caller: str) -> Non
         Callee(fleet.edge_a, (fleet.phone, PHONE_PORT), arguments=ANSWERS_UPDATE) as callee,
         call(fleet, TRANSFER, caller) as phone,
     ):
-        await phone.answered()
-        await callee.rings()
-        await callee.picks_up()
-        await both_hear(phone.sound, callee.sound)
+        await connected(phone, callee)
         loss = Loss(fleet, caller)
         saying = asyncio.gather(phone.sound.send_tone(ONE_HZ, 4), callee.sound.send_tone(OTHER_HZ, 4))
         await loss.happens()

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import BASE_PORT, NET, PRIVATE, _worker
+from tests.e2e.conftest import BASE_PORT, own_net
 from tests.e2e.ivr import SCRIPTED_GET
 from tests.e2e.test_routing import IVR, ROUTED
 from tests.e2e.test_routing import phone as calling
 from tests.e2e.transfers import FIRST, SECOND, CalledPhones, transfer
 from tests.integration.kemi_support import Endpoint
 from tests.support.phone import Phone
-from tests.support.stack import Net, RunningStack
+from tests.support.stack import RunningStack
 from tests.support.webapp import FakeWebApp, actions
 
 BRACKETS = b"INVITE sip:x SIP/2.0\r\nCSeq: x\r\n" + b"[" * 3000 + b"\r\n\r\n"
@@ -85,7 +85,7 @@ async def test_s14_a_flood_is_bounded_in_the_log(private_stack: RunningStack, we
 
 
 async def test_s4_what_rtpengine_logs_stops_nothing(web: FakeWebApp, tmp_path: Path, caller: str) -> None:
-    net = Net(f"{NET}.{PRIVATE + _worker()}", BASE_PORT)
+    net = own_net()
     anchors = {"name: carrier,": "name: carrier, anchor_media: yes,"}
     async with RunningStack(net, tmp_path / "stack", IVR.format(web=web.url), replace=anchors) as stack:
         web.on(f"{caller}9", *[transfer(SECOND)] * 5)

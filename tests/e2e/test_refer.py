@@ -6,7 +6,7 @@ import pytest
 
 from tests.e2e.conftest import EXTENSION, PlaceCall
 from tests.e2e.ivr import MENU, MENU_HZ, TRANSFER
-from tests.e2e.transfers import FIRST, ONE_HZ, SECOND, CalledPhones, both_hear, transfer
+from tests.e2e.transfers import FIRST, ONE_HZ, SECOND, CalledPhones, both_hear, connected, transfer
 from tests.support.callee import BUSY
 from tests.support.sipp import Sipp
 from tests.support.webapp import FakeWebApp
@@ -24,10 +24,7 @@ async def test_the_callee_transfers_the_caller(
 ) -> None:
     web.on(caller, transfer(FIRST))
     async with callees.first("callee-refers") as first, callees.second() as second, call(TRANSFER) as phone:
-        await phone.answered()
-        await first.rings()
-        await first.picks_up()
-        await both_hear(phone.sound, first.sound)
+        await connected(phone, first)
         first.nudge()
         invite = await second.rings()
         assert caller in invite.header("From")
@@ -48,10 +45,7 @@ async def test_the_callee_transfers_the_caller_to_an_ivr(
     web.on(caller, transfer(FIRST))
     to_menu = {TO_SECOND: f"sip:{MENU}@"}
     async with callees.first("callee-refers", replace=to_menu) as first, call(TRANSFER) as phone:
-        await phone.answered()
-        await first.rings()
-        await first.picks_up()
-        await both_hear(phone.sound, first.sound)
+        await connected(phone, first)
         first.nudge()
         await first.hung_up()
         await phone.sound.hear_tone(MENU_HZ)
@@ -67,10 +61,7 @@ async def test_a_target_that_is_busy_leaves_the_two_connected(
         callees.second("callee-refuses", status=BUSY) as second,
         call(TRANSFER) as phone,
     ):
-        await phone.answered()
-        await first.rings()
-        await first.picks_up()
-        await both_hear(phone.sound, first.sound)
+        await connected(phone, first)
         first.nudge()
         await second.sipp.finished()
         await first.sipp.wait_for("NOTIFY")
@@ -91,10 +82,7 @@ async def test_the_caller_transfers_the_callee(
         callees.second() as second,
         call(TRANSFER, is_internal=True, scenario="caller-refers", replace=to_menu) as phone,
     ):
-        await phone.answered()
-        await second.rings()
-        await second.picks_up()
-        await both_hear(phone.sound, second.sound)
+        await connected(phone, second)
         phone.sipp.nudge()
         if leaves_at_once:
             await phone.sipp.wait_for("NOTIFY")

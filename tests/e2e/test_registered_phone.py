@@ -6,7 +6,7 @@ import pytest
 
 from tests.e2e.conftest import PlaceCall
 from tests.e2e.ivr import SCRIPTED_GET, TRANSFER
-from tests.e2e.transfers import REGISTERED, both_hear, transfer
+from tests.e2e.transfers import REGISTERED, both_hear, connected, transfer
 from tests.support.callee import Callee
 from tests.support.sipp import Sipp, free_udp_port
 from tests.support.stack import RunningStack
@@ -100,10 +100,7 @@ async def test_linphone_is_rung(call: PlaceCall, web: FakeWebApp, caller: str, s
     await register(stack, contact, scenario="linphone-register")
     own = {"<sip:callee@[local_ip]:[local_port]>": gruu(stack)}
     async with Callee(stack.net.sip, at, replace=own) as callee, call(TRANSFER) as phone:
-        await phone.answered()
-        await callee.rings()
-        await callee.picks_up()
-        await both_hear(phone.sound, callee.sound)
+        await connected(phone, callee)
         await phone.hang_up()
         await callee.hung_up()
     await register(stack, contact, expires=0, scenario="linphone-register")

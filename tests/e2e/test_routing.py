@@ -11,14 +11,13 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from tests.e2e.conftest import BASE_PORT, LOG, NET, _worker
+from tests.e2e.conftest import BASE_PORT, lent, own_net
 from tests.e2e.transfers import BOTH, FIRST, SECOND, CalledPhones, both_hear, transfer
 from tests.integration import kemi_support as sip
 from tests.integration.kemi_support import Endpoint, Message
 from tests.support.kamailio import provisional_replies, provisional_reply_received
-from tests.support.leftovers import assert_idle
 from tests.support.phone import Phone
-from tests.support.stack import Net, RunningStack
+from tests.support.stack import RunningStack
 from tests.support.timing import PATIENT_S
 from tests.support.webapp import FakeWebApp, Reply, actions
 
@@ -40,7 +39,7 @@ PROMPT = actions(f"<PlaySound>tone-{PROMPT_HZ}-400.wav</PlaySound><Hangup/>")
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def routing_stack(web: FakeWebApp, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningStack]:
-    net = Net(f"{NET}.{200 + _worker()}", BASE_PORT)
+    net = own_net()
     async with RunningStack(net, tmp_path_factory.mktemp("routing"), IVR.format(web=web.url)) as stack:
         yield stack
 
@@ -48,9 +47,8 @@ async def routing_stack(web: FakeWebApp, tmp_path_factory: pytest.TempPathFactor
 @pytest_asyncio.fixture(loop_scope="session")
 async def stack(routing_stack: RunningStack, request: pytest.FixtureRequest) -> AsyncIterator[RunningStack]:
     """After each test, nothing of its calls may be left."""
-    request.node.stash[LOG] = (routing_stack, len(routing_stack.log))
-    yield routing_stack
-    await assert_idle(routing_stack)
+    async with lent(routing_stack, request):
+        yield routing_stack
 
 
 class Caller:

@@ -10,15 +10,14 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from tests.e2e.conftest import BASE_PORT, LOG, NET, PRIVATE, _ivr_yaml, _worker
+from tests.e2e.conftest import _ivr_yaml, lent, own_net
 from tests.e2e.ivr import MENU, MENU_HZ, SCRIPTED_GET, TRANSFER
 from tests.e2e.test_stack import descendants
-from tests.e2e.transfers import FIRST, CalledPhones, both_hear, transfer
-from tests.support.leftovers import assert_idle
+from tests.e2e.transfers import FIRST, CalledPhones, both_hear, connected, transfer
 from tests.support.phone import Phone
 from tests.support.rtp import RtpEndpoint
 from tests.support.sipp import Sipp
-from tests.support.stack import Net, RunningStack, until
+from tests.support.stack import RunningStack, until
 from tests.support.webapp import FakeWebApp, Reply, actions
 
 RINGBACK_HZ = 425
@@ -30,16 +29,15 @@ SILENT_S = 3.0
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def own_stack(web: FakeWebApp, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningStack]:
-    net = Net(f"{NET}.{PRIVATE + _worker()}", BASE_PORT)
+    net = own_net()
     async with RunningStack(net, tmp_path_factory.mktemp("dies"), _ivr_yaml(web)) as stack:
         yield stack
 
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def stack(own_stack: RunningStack, request: pytest.FixtureRequest) -> AsyncIterator[RunningStack]:
-    request.node.stash[LOG] = (own_stack, len(own_stack.log))
-    yield own_stack
-    await assert_idle(own_stack)
+    async with lent(own_stack, request):
+        yield own_stack
 
 
 def a_call(stack: RunningStack, called: str, caller: str, **options: object) -> Phone:
@@ -92,10 +90,7 @@ async def test_collecting(stack: RunningStack, web: FakeWebApp, caller: str) -> 
 async def test_bridged(stack: RunningStack, web: FakeWebApp, caller: str) -> None:
     web.on(caller, transfer(FIRST))
     async with CalledPhones(stack).first() as callee, a_call(stack, TRANSFER, caller) as phone:
-        await phone.answered()
-        await callee.rings()
-        await callee.picks_up()
-        await both_hear(phone.sound, callee.sound)
+        await connected(phone, callee)
         kill(stack)
         killed_at = asyncio.get_running_loop().time()
         await asyncio.gather(follows(phone.sipp, phone.sound), follows(callee.sipp, callee.sound, nth=2))
@@ -110,10 +105,7 @@ async def test_bridged(stack: RunningStack, web: FakeWebApp, caller: str) -> Non
 async def test_held_stays_held_and_resumes(stack: RunningStack, web: FakeWebApp, caller: str) -> None:
     web.on(caller, transfer(FIRST))
     async with CalledPhones(stack).first() as callee, a_call(stack, TRANSFER, caller, scenario="hold") as phone:
-        await phone.answered()
-        await callee.rings()
-        await callee.picks_up()
-        await both_hear(phone.sound, callee.sound)
+        await connected(phone, callee)
         phone.sipp.nudge()
         await phone.sipp.wait_for(200, 2, nth=2)
         kill(stack)
@@ -161,10 +153,7 @@ async def test_who_refuses_to_move_is_hung_up_with_the_other_side(
     accepts = "SIP/2.0 200 OK" + "".join(f"\n      [last_{name}:]" for name in LAST) + "\n      Contact"
     refuses = {accepts: accepts.replace("200 OK", "488 Not Acceptable Here")}
     async with CalledPhones(stack).first(replace=refuses) as callee, a_call(stack, TRANSFER, caller) as phone:
-        await phone.answered()
-        await callee.rings()
-        await callee.picks_up()
-        await both_hear(phone.sound, callee.sound)
+        await connected(phone, callee)
         kill(stack)
         await asyncio.gather(phone.hung_up(within_s=6), callee.hung_up(within_s=6))
 
@@ -174,10 +163,7 @@ async def test_a_hung_one_is_started_again_and_its_calls_go_on(
 ) -> None:
     web.on(caller, transfer(FIRST))
     async with CalledPhones(stack).first() as callee, a_call(stack, TRANSFER, caller) as phone:
-        await phone.answered()
-        await callee.rings()
-        await callee.picks_up()
-        await both_hear(phone.sound, callee.sound)
+        await connected(phone, callee)
         starts, began = stack.starts("rtpengine"), asyncio.get_running_loop().time()
         os.kill(stack.pid("rtpengine"), signal.SIGSTOP)
         await asyncio.gather(
@@ -218,10 +204,7 @@ async def test_sidecars_and_rtpengine_die_together(stack: RunningStack, web: Fak
     """The sidecar takes its calls back, and finds that RTPengine does not know them."""
     web.on(caller, transfer(FIRST))
     async with CalledPhones(stack).first() as callee, a_call(stack, TRANSFER, caller) as phone:
-        await phone.answered()
-        await callee.rings()
-        await callee.picks_up()
-        await both_hear(phone.sound, callee.sound)
+        await connected(phone, callee)
         await asyncio.sleep(0.3)  # until it is written down
         for part in ("sidecar-0", "sidecar-1", "rtpengine"):
             os.kill(stack.pid(part), signal.SIGKILL)

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from cli.parts import RTPENGINE_VARIABLE
-from tests.e2e.conftest import BASE_PORT, LOG, NET, PRIVATE, _ivr_yaml, _worker
+from tests.e2e.conftest import BASE_PORT, LOG, _ivr_yaml, own_net
 from tests.e2e.ivr import MENU, MENU_HZ, TRANSFER
 from tests.e2e.transfers import FIRST, CalledPhones, both_hear, transfer
 from tests.support.phone import Phone
 from tests.support.rtpengine import RunningRtpEngine
-from tests.support.stack import Net, RunningStack
+from tests.support.stack import RunningStack
 from tests.support.webapp import FakeWebApp, Reply
 
 CALLS = 6
@@ -23,7 +23,7 @@ CALLS = 6
 async def test_the_calls_of_one_that_is_lost_move_to_the_other(
     web: FakeWebApp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
-    net = Net(f"{NET}.{PRIVATE + 20 + _worker()}", BASE_PORT)
+    net = own_net(2)
     lost = f"{net.prefix}.12"
     ports = f"[{BASE_PORT + 200}, {BASE_PORT + 899}]"
     one = next(line for line in net.site_yaml(2).splitlines() if line.startswith("rtpengine:"))

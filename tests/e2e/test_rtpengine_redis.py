@@ -10,15 +10,14 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from tests.e2e.conftest import BASE_PORT, LOG, NET, PRIVATE, _ivr_yaml, _worker
+from tests.e2e.conftest import BASE_PORT, _ivr_yaml, lent, own_net
 from tests.e2e.ivr import MENU, MENU_HZ, TRANSFER
 from tests.e2e.test_routing import IVR as ROUTING_IVR
 from tests.e2e.test_routing import ROUTED
-from tests.e2e.transfers import FIRST, CalledPhones, both_hear, transfer
-from tests.support.leftovers import assert_idle
+from tests.e2e.transfers import FIRST, CalledPhones, both_hear, connected, transfer
 from tests.support.phone import Phone
 from tests.support.redis import RunningRedis, running_redis
-from tests.support.stack import Net, RunningStack, until
+from tests.support.stack import RunningStack, until
 from tests.support.webapp import FakeWebApp, Reply
 
 PASSWORD = "Sound-1"
@@ -26,7 +25,7 @@ PASSWORD = "Sound-1"
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def redis(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningRedis]:
-    net = Net(f"{NET}.{PRIVATE + _worker()}", BASE_PORT)
+    net = own_net()
     async with running_redis(tmp_path_factory.mktemp("redis"), (net.stack, BASE_PORT + 40), PASSWORD) as server:
         yield server
 
@@ -35,7 +34,7 @@ async def redis(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Runni
 async def own_stack(
     web: FakeWebApp, redis: RunningRedis, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[RunningStack]:
-    net = Net(f"{NET}.{PRIVATE + _worker()}", BASE_PORT)
+    net = own_net()
     with_redis = {f"interface: {net.stack}": f'interface: {net.stack}, redis: "{redis.url}"'}
     async with RunningStack(net, tmp_path_factory.mktemp("keeps"), _ivr_yaml(web), replace=with_redis) as stack:
         yield stack
@@ -43,9 +42,8 @@ async def own_stack(
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def stack(own_stack: RunningStack, request: pytest.FixtureRequest) -> AsyncIterator[RunningStack]:
-    request.node.stash[LOG] = (own_stack, len(own_stack.log))
-    yield own_stack
-    await assert_idle(own_stack)
+    async with lent(own_stack, request):
+        yield own_stack
 
 
 def a_call(stack: RunningStack, called: str, caller: str) -> Phone:
@@ -57,7 +55,7 @@ async def anchoring_stack(
     web: FakeWebApp, redis: RunningRedis, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
 ) -> AsyncIterator[RunningStack]:
     """One whose calls Kamailio forwards, with their sound through RTPengine; with Redis and without."""
-    net = Net(f"{NET}.{PRIVATE + 10 + _worker()}", BASE_PORT)
+    net = own_net(2)
     replace = {"name: carrier,": "name: carrier, anchor_media: yes,"}
     if request.param:
         replace |= {f"interface: {net.stack}": f'interface: {net.stack}, redis: "{redis.url}"'}
@@ -80,10 +78,7 @@ async def test_a_talk_goes_on_and_nobody_is_told(
 ) -> None:
     web.on(caller, transfer(FIRST))
     async with CalledPhones(stack).first() as callee, a_call(stack, TRANSFER, caller) as phone:
-        await phone.answered()
-        await callee.rings()
-        await callee.picks_up()
-        await both_hear(phone.sound, callee.sound)
+        await connected(phone, callee)
         at = await killed(stack)
         await both_hear(phone.sound, callee.sound)
         print("talk: heard again", round(asyncio.get_running_loop().time() - at - 0.4, 2))

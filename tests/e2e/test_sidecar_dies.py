@@ -19,13 +19,14 @@ import pytest
 import pytest_asyncio
 
 from cli.stack import STABLE_AFTER_S
-from tests.e2e.conftest import BASE_PORT, EXTENSION, LOG, NET, PRIVATE, _ivr_yaml, _worker
+from tests.e2e.conftest import EXTENSION, LOG, _ivr_yaml, own_net
 from tests.e2e.ivr import MENU, RECORDER, SCRIPTED_GET, TRANSFER
-from tests.e2e.transfers import FIRST, ONE_HZ, OTHER_HZ, CalledPhones, both_hear, transfer
+from tests.e2e.transfers import FIRST, ONE_HZ, OTHER_HZ, CalledPhones, both_hear, connected, transfer
+from tests.support.callee import Callee
 from tests.support.leftovers import assert_idle
 from tests.support.phone import Phone
 from tests.support.rtp import RtpEndpoint
-from tests.support.stack import Net, RunningStack, until
+from tests.support.stack import RunningStack, until
 from tests.support.webapp import FakeWebApp, Reply, actions
 
 RESTARTED, TAKEN = "restarted", "taken"
@@ -50,7 +51,7 @@ def how(request: pytest.FixtureRequest) -> str:
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def mortal(how: str, web: FakeWebApp, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningStack]:
     """A stack whose sidecars die again and again."""
-    net = Net(f"{NET}.{PRIVATE + 20 + _worker()}", BASE_PORT)
+    net = own_net(2)
     directory = tmp_path_factory.mktemp("mortal")
     async with RunningStack(net, directory, _ivr_yaml(web), sidecars=1 if how == RESTARTED else 2) as stack:
         yield stack
@@ -119,6 +120,17 @@ class Death:
 
 
 Kill = Callable[[], Any]
+
+
+def _options(how: str) -> tuple[str, ...]:
+    """Of a phone that rings meanwhile, see `_rings_on`."""
+    return ANSWERS_UPDATE if how == RESTARTED else TWICE
+
+
+async def _rings_on(callee: Callee, how: str) -> None:
+    """Where another sidecar has the call, it rings once more: the first ringing can't be taken over."""
+    if how == TAKEN:
+        await callee.rings(nth=2)
 
 
 @pytest.fixture
@@ -220,18 +232,16 @@ async def test_the_web_application_is_asked_again_once_with_the_same_id(
 async def test_who_rings_can_answer(
     call: Place, web: FakeWebApp, caller: str, callees: CalledPhones, killed: Kill, how: str
 ) -> None:
-    """Where another sidecar has the call, it rings once more: the first ringing can't be taken over."""
     web.on(caller, transfer(FIRST))
     async with (
-        callees.first(arguments=ANSWERS_UPDATE if how == RESTARTED else TWICE) as callee,
+        callees.first(arguments=_options(how)) as callee,
         call(TRANSFER) as phone,
     ):
         await phone.answered()
         await callee.rings()
         await phone.sound.hear_tone(RINGBACK_HZ, for_s=0.3)
         await killed()
-        if how == TAKEN:
-            await callee.rings(nth=2)
+        await _rings_on(callee, how)
         await phone.sound.hear_tone(RINGBACK_HZ, for_s=0.3)
         await callee.picks_up()
         await both_hear(phone.sound, callee.sound)
@@ -243,15 +253,13 @@ async def test_who_rings_with_early_media_can_answer(
     call: Place, web: FakeWebApp, caller: str, callees: CalledPhones, killed: Kill, how: str
 ) -> None:
     web.on(caller, transfer(FIRST, early_media="True"))
-    many = ANSWERS_UPDATE if how == RESTARTED else TWICE
-    async with callees.first("callee-early-media", arguments=many) as callee, call(TRANSFER) as phone:
+    async with callees.first("callee-early-media", arguments=_options(how)) as callee, call(TRANSFER) as phone:
         await phone.answered()
         await callee.rings()
         saying = asyncio.create_task(callee.sound.send_tone(EARLY_HZ, 4))
         await phone.sound.hear_tone(EARLY_HZ)
         await killed()
-        if how == TAKEN:
-            await callee.rings(nth=2)
+        await _rings_on(callee, how)
         await saying
         await callee.picks_up()
         await both_hear(phone.sound, callee.sound)
@@ -264,14 +272,13 @@ async def test_a_caller_who_gives_up_stops_the_ringing(
 ) -> None:
     web.on(caller, transfer(FIRST))
     async with (
-        callees.first(arguments=ANSWERS_UPDATE if how == RESTARTED else TWICE) as callee,
+        callees.first(arguments=_options(how)) as callee,
         call(TRANSFER) as phone,
     ):
         await phone.answered()
         await callee.rings()
         await killed()
-        if how == TAKEN:
-            await callee.rings(nth=2)
+        await _rings_on(callee, how)
         await phone.hang_up()
         await callee.sipp.wait_for("CANCEL", within_s=3, nth=1 if how == RESTARTED else 2)
         await callee.sipp.finished(within_s=3)
@@ -283,10 +290,7 @@ async def test_a_talk_is_not_interrupted(
 ) -> None:
     web.on(caller, transfer(FIRST))
     async with callees.first(arguments=ANSWERS_UPDATE) as callee, call(TRANSFER) as phone:
-        await phone.answered()
-        await callee.rings()
-        await callee.picks_up()
-        await both_hear(phone.sound, callee.sound)
+        await connected(phone, callee)
         saying = asyncio.gather(phone.sound.send_tone(ONE_HZ, 4), callee.sound.send_tone(OTHER_HZ, 4))
         await killed()
         await saying
@@ -306,10 +310,7 @@ async def test_a_held_talk_is_resumed(
 ) -> None:
     web.on(caller, transfer(FIRST))
     async with callees.first(arguments=ANSWERS_UPDATE) as callee, call(TRANSFER, scenario="hold") as phone:
-        await phone.answered()
-        await callee.rings()
-        await callee.picks_up()
-        await both_hear(phone.sound, callee.sound)
+        await connected(phone, callee)
         phone.sipp.nudge()
         await phone.sipp.wait_for(200, within_s=8, nth=2)
         await killed()
@@ -330,10 +331,7 @@ async def test_after_a_blind_transfer(
         callees.second(arguments=ANSWERS_UPDATE) as second,
         call(TRANSFER) as phone,
     ):
-        await phone.answered()
-        await first.rings()
-        await first.picks_up()
-        await both_hear(phone.sound, first.sound)
+        await connected(phone, first)
         first.nudge()
         await second.rings()
         await second.picks_up()
@@ -351,18 +349,14 @@ async def test_a_blind_transfer_under_way(
     web.on(caller, transfer(FIRST))
     async with (
         callees.first("callee-refers", arguments=ANSWERS_UPDATE) as first,
-        callees.second(arguments=ANSWERS_UPDATE if how == RESTARTED else TWICE) as second,
+        callees.second(arguments=_options(how)) as second,
         call(TRANSFER) as phone,
     ):
-        await phone.answered()
-        await first.rings()
-        await first.picks_up()
-        await both_hear(phone.sound, first.sound)
+        await connected(phone, first)
         first.nudge()
         await second.rings()
         await killed()
-        if how == TAKEN:
-            await second.rings(nth=2)
+        await _rings_on(second, how)
         await second.picks_up()
         await first.hung_up()
         await both_hear(phone.sound, second.sound)
@@ -376,10 +370,7 @@ async def test_a_caller_hangs_up_while_its_sidecar_is_dead(
     """Its BYE waits in Kamailio until somebody has the call."""
     web.on(caller, transfer(FIRST))
     async with callees.first(arguments=ANSWERS_UPDATE) as callee, call(TRANSFER) as phone:
-        await phone.answered()
-        await callee.rings()
-        await callee.picks_up()
-        await both_hear(phone.sound, callee.sound)
+        await connected(phone, callee)
         await asyncio.sleep(BEHIND_S)
         death = Death(stack, caller)
         death.strike(signal.SIGKILL if how == RESTARTED else signal.SIGSTOP)
@@ -398,10 +389,7 @@ async def test_one_that_sleeps_gives_its_calls_up(
     """Stopped for longer than its lease: another one has the talk, tells both phones so, and keeps it."""
     web.on(caller, transfer(FIRST))
     async with callees.first(arguments=ANSWERS_UPDATE) as callee, call(TRANSFER) as phone:
-        await phone.answered()
-        await callee.rings()
-        await callee.picks_up()
-        await both_hear(phone.sound, callee.sound)
+        await connected(phone, callee)
         await asyncio.sleep(BEHIND_S)
         death = Death(stack, caller)
         saying = asyncio.gather(phone.sound.send_tone(ONE_HZ, 8), callee.sound.send_tone(OTHER_HZ, 8))

@@ -7,17 +7,16 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 import pytest_asyncio
 
-from tests.e2e.conftest import BASE_PORT, LOG, NET, _ivr_yaml, _worker
+from tests.e2e.conftest import _ivr_yaml, lent, own_net
 from tests.e2e.ivr import MENU, MENU_HZ, TRANSFER
 from tests.e2e.test_routing import IVR as ROUTING_IVR
 from tests.e2e.test_routing import ROUTED
 from tests.e2e.transfers import FIRST, ONE_HZ, SECOND, CalledPhones, transfer
 from tests.support.baresip import SPEAKS_HZ, Baresip
 from tests.support.callee import Callee
-from tests.support.leftovers import assert_idle
 from tests.support.phone import Phone
 from tests.support.sipp import SipMessage
-from tests.support.stack import Net, RunningStack, until
+from tests.support.stack import RunningStack, until
 from tests.support.timing import PATIENT_S
 from tests.support.webapp import FakeWebApp, actions
 
@@ -36,7 +35,7 @@ EXTENSIONS = "".join(
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def srtp_stack(web: FakeWebApp, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningStack]:
     """The second phone takes no SRTP, the first one must have it."""
-    net = Net(f"{NET}.{190 + _worker()}", BASE_PORT)
+    net = own_net()
     routing = ROUTING_IVR.format(web=web.url)
     ivr = _ivr_yaml(web).replace("ivrs:\n", routing.partition("contexts:")[0], 1)
     ivr = ivr.replace("contexts:\n", f"contexts:\n{routing.partition('contexts:')[2].lstrip(chr(10))}", 1)
@@ -52,9 +51,8 @@ async def srtp_stack(web: FakeWebApp, tmp_path_factory: pytest.TempPathFactory) 
 @pytest_asyncio.fixture(loop_scope="session")
 async def stack(srtp_stack: RunningStack, request: pytest.FixtureRequest) -> AsyncIterator[RunningStack]:
     """After each test, nothing of its calls may be left, not in RTPengine either."""
-    request.node.stash[LOG] = (srtp_stack, len(srtp_stack.log))
-    yield srtp_stack
-    await assert_idle(srtp_stack)
+    async with lent(srtp_stack, request):
+        yield srtp_stack
 
 
 @pytest.fixture(scope="module")

@@ -7,14 +7,14 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from tests.e2e.conftest import BASE_PORT, NET, _ivr_yaml, _worker
+from tests.e2e.conftest import BASE_PORT, _ivr_yaml, own_net
 from tests.e2e.ivr import MENU, MENU_HZ, TRANSFER
 from tests.e2e.transfers import ONE_HZ, REGISTERED, transfer
 from tests.support.baresip import SPEAKS_HZ, Baresip
 from tests.support.certificates import Authority
 from tests.support.leftovers import assert_idle
 from tests.support.phone import Phone
-from tests.support.stack import Net, RunningStack, until
+from tests.support.stack import RunningStack, until
 from tests.support.timing import PATIENT_S
 from tests.support.webapp import FakeWebApp
 
@@ -30,7 +30,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 async def secure_stack(
     authority: Authority, web: FakeWebApp, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[RunningStack]:
-    net = Net(f"{NET}.{140 + _worker()}", BASE_PORT)
+    net = own_net()
     folder = tmp_path_factory.mktemp("tls")
     own = authority.issue("edge", f"IP:{net.stack}", "DNS:sip.example")
     tcp = f'"tcp:{net.stack}:{net.sip[1]}"'

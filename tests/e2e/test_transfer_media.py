@@ -8,7 +8,7 @@ import pytest
 
 from tests.e2e.conftest import PlaceCall
 from tests.e2e.ivr import TRANSFER
-from tests.e2e.transfers import FIRST, SECOND, CalledPhones, both_hear, transfer
+from tests.e2e.transfers import FIRST, SECOND, CalledPhones, both_hear, connected, transfer
 from tests.support.rtp import RtpEndpoint
 from tests.support.stack import RunningStack
 from tests.support.timing import PATIENT_S
@@ -235,10 +235,7 @@ async def test_the_caller_holds_and_resumes(
 ) -> None:
     web.on(caller, transfer(FIRST))
     async with callees.first() as callee, call(TRANSFER, scenario="hold") as phone:
-        await phone.answered()
-        await callee.rings()
-        await callee.picks_up()
-        await both_hear(phone.sound, callee.sound)
+        await connected(phone, callee)
         phone.sipp.nudge()
         held = await phone.sipp.wait_for(200, nth=2)
         assert "a=recvonly" in held.body
@@ -258,10 +255,7 @@ async def test_the_callee_holds_and_resumes(
 ) -> None:
     web.on(caller, transfer(FIRST))
     async with callees.first("callee-hold") as callee, call(TRANSFER) as phone:
-        await phone.answered()
-        await callee.rings()
-        await callee.picks_up()
-        await both_hear(phone.sound, callee.sound)
+        await connected(phone, callee)
         callee.nudge()
         held = await callee.sipp.wait_for(200)
         assert "a=recvonly" in held.body

@@ -24,13 +24,13 @@ from callinteractive.keys import VARIABLE
 from cli.probe import answers_options
 from cli.programs import locate
 from cli.rtpengine import answers_ping
-from tests.e2e.conftest import BASE_PORT, NET
+from tests.e2e.conftest import own_net
 from tests.support.phone import Phone
-from tests.support.stack import Net, write_tones
+from tests.support.stack import write_tones
 from tests.support.timing import PATIENT_S
 
 UNITS = Path(__file__).resolve().parents[2] / "packaging" / "units"
-NET_OF_UNITS = Net(f"{NET}.181", BASE_PORT)
+NET_OF_UNITS = own_net()
 IN_ORDER = ("rtpengine", "kamailio", "sidecar@0", "sidecar@1")
 """As they are started. They are stopped the other way round."""
 WATCHDOG_S = 1.5
@@ -47,6 +47,7 @@ class Unit:
 
     def __init__(self, name: str, folder: Path) -> None:
         self.name = name
+        self.log = folder / f"{name}.log"
         self._folder = folder
         self._socket = folder / f"notify-{name}"
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -63,7 +64,7 @@ class Unit:
 
     async def start(self) -> None:
         """Returns once it says that it is ready."""
-        with (self._folder / f"{self.name}.log").open("ab") as log:
+        with self.log.open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
                 *(locate("setpriv"), "--pdeathsig", "TERM", "--", *self._command()),
                 env={
@@ -79,7 +80,7 @@ class Unit:
                 stdout=log,
                 stderr=log,
             )
-        assert await self.told(within_s=READY_S) == "READY=1"
+        assert await self.told(within_s=READY_S) == "READY=1", self.log.read_text()
 
     def _command(self) -> list[str]:
         template = re.sub("@.*", "@", self.name)
@@ -164,7 +165,7 @@ async def test_ready_alive_killed_and_stopped(units: dict[str, Unit]) -> None:
     """One test, because starting the parts takes longer than the rest."""
     await place_a_call()
     assert [units[name].program for name in ("rtpengine", "kamailio")] == ["rtpengine", "kamailio"]
-    await asyncio.gather(*(is_silent_while_it_hangs(unit) for unit in units.values()))
+    await asyncio.gather(*(is_silent_when_it_hangs(unit) for unit in units.values()))
     for unit in units.values():
         await is_ready_again_after_a_kill(unit)
     await place_a_call()
@@ -173,19 +174,14 @@ async def test_ready_alive_killed_and_stopped(units: dict[str, Unit]) -> None:
         assert not await answers(name)
 
 
-async def is_silent_while_it_hangs(unit: Unit) -> None:
+async def is_silent_when_it_hangs(unit: Unit) -> None:
+    """systemd would kill it after that time. The watch beside it may be faster."""
     unit.forget()
     assert await unit.told(within_s=2 * WATCHDOG_S) == "WATCHDOG=1", unit.name
-    stopped = list(unit.of_the_part())
-    for pid in stopped:
+    for pid in unit.of_the_part():
         os.kill(pid, signal.SIGSTOP)
-    try:
-        await unit.told(within_s=0.5)  # one may have been on its way
-        assert await unit.told(within_s=WATCHDOG_S) == "nothing", unit.name
-    finally:
-        for pid in stopped:
-            os.kill(pid, signal.SIGCONT)
-    assert await unit.told(within_s=4 * WATCHDOG_S) == "WATCHDOG=1", unit.name
+    await unit.told(within_s=0.5)  # one may have been on its way
+    assert await unit.told(within_s=WATCHDOG_S) == "nothing", unit.name
 
 
 async def is_ready_again_after_a_kill(unit: Unit) -> None:

@@ -11,13 +11,11 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from tests.e2e.conftest import BASE_PORT, NET
+from tests.e2e.conftest import own_net
 from tests.support.phone import Phone
-from tests.support.stack import Net, RunningStack
+from tests.support.stack import RunningStack
 
 ROOT = Path(__file__).resolve().parents[2]
-WHEEL = 180
-"""The net of the one stack here; those of the workers are below."""
 IVR = """
 ivrs: [{number: "000*100", id: 1, entry_context: 1}]
 contexts: {1: {options: {start: [{play_sound: {file: tone-440-3000.wav, where: background}}], "5": [hangup]}}}
@@ -60,7 +58,7 @@ async def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 async def test_it_checks_and_runs_a_call_from_another_folder(installed: Path, tmp_path: Path) -> None:
     command = installed / "bin" / "callinteractive"
-    net = Net(f"{NET}.{WHEEL}", BASE_PORT)
+    net = own_net()
     stack = RunningStack(net, tmp_path / "site", IVR, command=(str(command),), cwd=tmp_path)
     assert names_in_site_packages(installed) == {"callinteractive"}
     assert "1 IVR" in run(command, "check", stack.site_path, stack.ivr_path, cwd=tmp_path)

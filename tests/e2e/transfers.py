@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from tests.support.callee import Callee
+from tests.support.phone import Phone
 from tests.support.relay import Relay
 from tests.support.rtp import RtpEndpoint
 from tests.support.sipp import free_udp_port
@@ -68,3 +69,11 @@ async def both_hear(one: RtpEndpoint, other: RtpEndpoint) -> None:
     await asyncio.gather(
         one.send_tone(ONE_HZ, 0.4), other.send_tone(OTHER_HZ, 0.4), one.hear_tone(OTHER_HZ), other.hear_tone(ONE_HZ)
     )
+
+
+async def connected(phone: Phone, callee: Callee) -> None:
+    """The IVR answers and rings the callee, who picks up: from then on both hear each other."""
+    await phone.answered()
+    await callee.rings()
+    await callee.picks_up()
+    await both_hear(phone.sound, callee.sound)
