@@ -1,8 +1,8 @@
 """`callinteractive exec`: becomes a site's Kamailio or RTPengine, for a service unit or a container of its own.
 
 The process becomes the daemon itself, so whoever started it (systemd, a container engine) stops, restarts and watches
-the daemon and nothing between. Where systemd listens, a second process asks the daemon every few seconds what a caller
-would ask. It tells systemd when the daemon is ready, and that it is alive.
+the daemon and nothing between. A second process asks the daemon again and again what a caller would ask. It tells
+systemd, where that listens, when the daemon is ready and that it is alive, and ends a daemon that hangs.
 """
 
 from __future__ import annotations
@@ -75,8 +75,7 @@ def run(
     except StackError as error:
         click.echo(str(error), err=True)
         return 1
-    if systemd.is_listening():
-        _watch_beside(os.getpid(), spec)
+    _watch_beside(os.getpid(), spec)
     os.chdir(spec.cwd or run_dir)
     try:
         os.execve(spec.argv[0], spec.command(), env)

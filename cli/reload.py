@@ -37,7 +37,7 @@ LEARN_S = 30.0
 """How long sidecars may take, most of it for the conversion of new sounds."""
 ELSEWHERE_S = 5.0
 """How long those of other hosts get, where `reload` runs on all hosts at the same time."""
-TAKE_UP_S = 8.0
+TAKE_UP_S = 20.0
 CHANGE_PAUSE_S = 1.1
 """Kamailio takes one change of its dispatcher in a second. Its workers look for a new configuration as often."""
 LOOK_EVERY_S = 0.1
@@ -252,9 +252,12 @@ class Reload:
             refused = _value_in(await kamcmd.ask(run_dir, "htable.get", "reloads", "refused"))
             if refused is not None:
                 raise _RefusedError(f"edge {edge.name}: {refused}")
-            is_done = _value_in(await kamcmd.ask(run_dir, "htable.get", "reloads", new.sources.name)) is not None
-            if time.monotonic() > began + TAKE_UP_S:
-                raise _RefusedError(f"edge {edge.name} did not take it up within {TAKE_UP_S:g} s; see its log")
+            said = await kamcmd.ask(run_dir, "htable.get", "reloads", new.sources.name)
+            is_done = _value_in(said) is not None
+            if not is_done and time.monotonic() > began + TAKE_UP_S:
+                raise _RefusedError(
+                    f"edge {edge.name} did not take it up within {TAKE_UP_S:g} s; see its log (it said: {said.strip()})"
+                )
             await asyncio.sleep(NUDGE_EVERY_S)
 
     def _reload_certificate(self, edge: Edge, run_dir: Path, site: Site) -> None:

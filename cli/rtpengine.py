@@ -18,12 +18,16 @@ LOG_LEVEL = 4
 """Warnings and worse (syslog's numbers): at 5 it writes a line for every call, from 6 on several for every command."""
 CORE_LOG_LEVEL = 3
 """Errors: 10.5 warns twice a transfer that it does not know the flag `directional`, which 12.4 and later need."""
-ASLEEP_S = 2.0
+ASLEEP_S = 1.4
 """How long it may do nothing at all: its calls go on at the new one, so a short silence is worth it."""
+ASLEEP_WITH_REDIS_S = 2.5
+"""It may wait for a slow Redis."""
 REDIS_EXPIRES_S = 86_400
 """Longer than any call (`lifetime`): what a lost RTPengine has left there goes away."""
 REDIS_ANSWER_MS = 500
 PROBE = NgTimeouts(retransmit_s=0.1, total_s=0.5)
+LIVES = NgTimeouts(retransmit_s=0.1, total_s=0.3)
+"""Of each question whether it still lives. One that is not answered says little; several do."""
 
 
 def rtpengine_spec(
@@ -56,7 +60,7 @@ def rtpengine_spec(
         },
         ready=partial(answers_ping, engine.ng.host, engine.ng.port),
         alive=SignsOfLife(engine.ng),
-        asleep_s=ASLEEP_S,
+        asleep_s=ASLEEP_WITH_REDIS_S if engine.redis else ASLEEP_S,
         cwd=run_dir.resolve(),
         more_argv=partial(_ports, engine, _memory(state_dir, run_dir)),
     )
@@ -103,12 +107,12 @@ class SignsOfLife:
         self._client: NgClient | None = None
 
     async def __call__(self) -> bool:
-        """Whether it answers within half a second. Raises nothing.
+        """Whether it answers within 0.3 s. Raises nothing.
 
         Where we have no socket to ask by, it is taken to live: that is our own fault, and it may have calls.
         """
         if self._client is None:
-            client = NgClient(*self._address, PROBE)
+            client = NgClient(*self._address, LIVES)
             try:
                 await client.open()
             except OSError:

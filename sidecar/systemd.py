@@ -14,11 +14,6 @@ from contextlib import suppress
 READY, ALIVE, STOPPING = "READY=1", "WATCHDOG=1", "STOPPING=1"
 
 
-def is_listening() -> bool:
-    """Whether systemd waits for word of this service."""
-    return "NOTIFY_SOCKET" in os.environ
-
-
 def notify(*states: str) -> None:
     """Tell systemd these states. Does nothing where no systemd listens; never raises and never waits."""
     path = os.environ.get("NOTIFY_SOCKET", "")
