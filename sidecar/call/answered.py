@@ -118,12 +118,16 @@ class AnsweredCall:
         """Give everything back: timers, request, callee, digits, media (A15). Never raises."""
         if self._is_forgotten:
             return
-        for callee in (self._callee, self._target):
-            if callee is not None:
-                callee.end(self._caller.reason_header)
+        self.end_callees()
         self._services.keeper.forget(self._media.media_id)  # not before both sides are told
         self._drop()
         await self._media.delete()
+
+    def end_callees(self) -> None:
+        """Hang up with them, for the caller's reason. Does nothing the second time."""
+        for callee in (self._callee, self._target):
+            if callee is not None:
+                callee.end(self._caller.reason_header)
 
     def forget(self) -> None:
         """Another sidecar has the call: drop everything, and tell nobody."""

@@ -55,7 +55,7 @@ class Call:
         task = self._task = asyncio.get_running_loop().create_task(
             self._run(), name=f"call {self._caller.facts.call_id}"
         )
-        self._caller.listen(_not_begun)
+        self._caller.listen(_nobody)
         return task
 
     def forget(self) -> None:
@@ -72,7 +72,7 @@ class Call:
         caller, gate = self._caller, self._services.keeper.gate
         try:
             if not caller.is_over:
-                caller.listen(self._task.cancel)
+                caller.listen(self._on_hang_up)
             code = None if caller.is_over else await self._code_of_end()
             if gate.is_shut():
                 await gate.passed()  # another sidecar may have the call: then `forget` ends us here
@@ -84,8 +84,15 @@ class Call:
             self._script.handle(HungUp(), time.time())
             if self._answered is not None:
                 await self._answered.release()
+            caller.listen(_nobody)  # it refers to us
             if not self._is_forgotten:
                 caller.log.info("call ended")
+
+    def _on_hang_up(self) -> None:
+        """The caller has hung up. Its callee is told at once: before the caller gets the 200 for its BYE."""
+        if self._answered is not None and not self._services.keeper.gate.is_shut():
+            self._answered.end_callees()
+        self._task.cancel()
 
     async def _code_of_end(self) -> int | None:
         """Everything until its end. Returns what to hang up with; None where that is done."""
@@ -154,8 +161,11 @@ class NewCall(Call):
         return self._script.handle(transfer_failed(self._entry.result.code), now) or self._script.begin_again(now)
 
 
-def _not_begun() -> None:
-    """The caller hangs up before the call's task has begun. A task that is cancelled then would release nothing."""
+def _nobody() -> None:
+    """Is told that the caller hangs up before the call's task has begun, or when it has ended.
+
+    A task that is cancelled before it has begun would release nothing.
+    """
 
 
 def observer(services: Services, caller: Caller) -> Callable[[Note], None]:

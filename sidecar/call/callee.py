@@ -177,6 +177,8 @@ class Callee:
         if isinstance(event, sip.Rejected) and self._other_ways and not self._is_over and _is_unreachable(event):
             self._go_round("nobody listens there")
             return
+        if isinstance(event, sip.Ended) and self._inbox.is_idle() and not self._services.keeper.gate.is_shut():
+            self._on_ended(event)  # at once: the caller is told before this one gets the 200 for its BYE
         self._inbox.put(self._handle, event)
 
     async def _handle(self, event: sip.Event) -> Event | None:
@@ -199,13 +201,18 @@ class Callee:
                 await self._on_late_answer(sdp)
             case sip.ReAnswered() | sip.ReOfferRejected():
                 await self._retelling.on_outcome(event)
-            case sip.Ended(_, reason_header):
-                self._caller.log.info("callee hung up")
-                if not self.is_leaving:
-                    self._caller.hang_up(reason_header)
+            case sip.Ended():
+                self._on_ended(event)
             case _:
                 pass  # what our own ACKs and PRACKs led to
         return None
+
+    def _on_ended(self, event: sip.Ended) -> None:
+        if self._is_over or self._caller.is_over:
+            return
+        self._caller.log.info("callee hung up")
+        if not self.is_leaving:
+            self._caller.hang_up(event.reason_header)
 
     async def _progressed(self, event: sip.Progressed) -> None:
         """Somebody rings: let the caller hear it, as the callee's early media or as our ringback tone (A12)."""

@@ -34,6 +34,10 @@ class Inbox:
         if self._waiting is not None and not self._waiting.done():
             self._waiting.set_result(None)
 
+    def is_idle(self) -> bool:
+        """Whether everything that was put is done."""
+        return not self._items and self._waiting is not None and not self._waiting.done()
+
     async def get(self) -> tuple[Handler, Any]:
         """The oldest event and its handler, once there is one. For one task only."""
         while not self._items:

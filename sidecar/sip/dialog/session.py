@@ -158,10 +158,12 @@ class Session(InviteUsage):
         if self.state is SessionState.EARLY:
             transaction.respond(481)  # 15: a callee must not send BYE before it has answered
             return
-        transaction.respond(200)
         if self.state is SessionState.CONFIRMED:
             self.close()
+            # Before the 200: should this process die in between, this peer sends its BYE again (17.1.2.2), and the
+            # other side of the call has heard of it.
             self.emit(Ended(EndReason.BYE, request.header("reason")))
+        transaction.respond(200)
 
     def _on_info(self, transaction: ServerTransaction, request: Request) -> None:
         """Digits by INFO. RFC 6086 4.2.2: an unknown package gets 469, INFO without a body gets 200."""

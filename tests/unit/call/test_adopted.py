@@ -335,7 +335,7 @@ async def test_the_caller_hangs_up_and_everything_ends(situation, local):
     await true(lambda: KEY in now.kept)
     await until_idle()
     answer_all(now)
-    assert [seen.status for seen in made.caller.send("BYE")] == [200]
+    assert made.caller.send("BYE")[-1].status == 200  # not before the callee is told
     await now.over()
     answer_all(now)
     assert made.engine.names()[-1] == "delete"
@@ -723,12 +723,20 @@ async def test_nobody_is_left_to_talk_to(is_leaving):
     assert made.engine.names()[-1] == "delete"
 
 
+async def test_a_callee_hangs_up_and_the_caller_is_told_at_once():
+    made = await bridged()
+    await until_idle()
+    made.first.running._answered._callee.leg.emit(sip.Ended(sip.EndReason.BYE))
+    assert len(made.first.requests_sent("BYE")) == 1
+    await made.first.over()
+
+
 async def test_the_record_of_a_call_whose_caller_has_hung_up_says_so():
     made = await bridged()
     data = made.first.kept[KEY]
     made.caller.send("BYE")
     assert data()["caller"]["leg"] is None
-    assert data()["callee"]["leg"] is not None
+    assert data()["callee"] is None  # it has its BYE
 
 
 @pytest.mark.parametrize("command", [Play("a.wav", barge_in=True), Collect(500), Wait(2000), Hangup("why", 486), None])
