@@ -63,6 +63,15 @@ def check_url(url: str) -> str | None:
     return None
 
 
+@lru_cache(maxsize=256)
+def application_of(url: str) -> str:
+    """Which web application a configured URL asks: its host, and its port where one is written. For logs and metrics.
+
+    Never its user name and password (W2).
+    """
+    return urlsplit(url).netloc.rpartition("@")[2].lower()
+
+
 def build(
     url: str,
     method: str,

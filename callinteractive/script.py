@@ -8,7 +8,7 @@ replaces that one, or None to carry on. `to_dict` and `from_dict` move a call to
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -98,6 +98,7 @@ class CallScript:
         self._contexts = ivr_file.contexts
         self._ivr = ivr
         self._observe = observe
+        self._now = 0.0
         self._state = _State(facts, facts.caller_name, facts.caller_number)
         self._state.context = ivr.entry_context if context is None else context
         self._state.option = option
@@ -119,6 +120,7 @@ class CallScript:
 
     def handle(self, event: Event, now: float) -> Command | None:
         """Take an event. Return the command that replaces the one before, or None to carry on."""
+        self._now = now
         if isinstance(event, HungUp | TransferAnswered):
             self._state.is_over = True
         if self._state.is_over or self._state.step is None:
@@ -211,6 +213,11 @@ class CallScript:
         return self._state.option
 
     @property
+    def step_ms(self) -> int:
+        """How long the current step's command has taken, in milliseconds."""
+        return max(0, round((self._now - self._state.began_at) * 1000))  # the clock may have been set meanwhile
+
+    @property
     def caller_name(self) -> str:
         return self._state.caller_name
 
@@ -257,16 +264,18 @@ class CallScript:
         self.note("info", "hangup", cause=cause)
         return Hangup(cause, code)
 
-    def run_response(self, body: bytes, content_type: str | None = None) -> None:
+    def run_response(
+        self, body: bytes, content_type: str | None = None, about: Mapping[str, Any] | None = None
+    ) -> None:
         """Run the actions of the web application's answer before the option's next rule (X5); none if it is invalid."""
         try:
             parsed = response.parse(body, content_type)
         except ResponseError as error:
-            self.note("error", "webhook", outcome="invalid", reason=str(error), line=error.line)
+            self.note("error", "webhook", outcome="invalid", reason=str(error), line=error.line, **(about or {}))
             return
         for warning in parsed.warnings:
             self.note("warning", "webhook_warning", reason=warning)
-        self.note("info", "webhook", outcome="ok", actions=len(parsed.actions))
+        self.note("info", "webhook", outcome="ok", actions=len(parsed.actions), **(about or {}))
         self._state.pending = list(parsed.actions)
 
     def request(self, url: str, method: str) -> HttpRequest:

@@ -29,7 +29,7 @@ MODULES = {
         *("plain", "remember", "request", "response", "sdes", "sdp", "sdp_codecs", "written"),
     ),
     "sidecar": (
-        *("admission", "edges", "plain_http", "trust", "webhook"),
+        *("admission", "durations", "edges", "plain_http", "trust", "webhook"),
         *(f"call/{name}" for name in ("adopted", "answered", "blind_transfer", "call", "callee", "caller", "dip")),
         *(f"call/{name}" for name in ("inbox", "moving", "resumed", "services")),
         *(f"media/{name}" for name in ("call_media", "dtmf", "engines", "exchange", "media_state", "moving", "party")),

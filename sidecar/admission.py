@@ -17,6 +17,7 @@ from typing import Any
 import structlog
 
 from callinteractive.limits import OVERLOAD_RETRY_S, OVERLOAD_WAIT_S
+from sidecar.durations import Durations
 
 MAX_MEDIA_COMMANDS = 300
 """Commands without an answer of RTPengine. A call needs three; a busy RTPengine never has so many open."""
@@ -89,13 +90,15 @@ class Admission:
         self,
         waited_s: Callable[[], float],
         media_commands: Callable[[], int],
-        on_refused: Callable[[], None],
+        on_refused: Callable[[str], None],
         *,
         calls: Callable[[], int],
         most_calls: int,
         unacknowledged: Unacknowledged,
     ) -> None:
-        """waited_s: how long the datagram at hand was in the socket. on_refused: counts. calls: how many there are."""
+        """waited_s: how long the datagram at hand was in the socket. on_refused: counts, by a word for why.
+        calls: how many there are.
+        """
         self._waited_s = waited_s
         self._media_commands = media_commands
         self._on_refused = on_refused
@@ -103,22 +106,27 @@ class Admission:
         self._most_calls = most_calls
         self._unacknowledged = unacknowledged
         self._tell_again_at = 0.0
+        self.waits = Durations()
+        """How long new calls were in the socket."""
 
     def __call__(self) -> int | None:
         """None lets the call in; seconds refuse it, for so long."""
         waited_s, commands = self._waited_s(), self._media_commands()
+        self.waits.add(waited_s)
         reason = ""
         if waited_s > OVERLOAD_WAIT_S:
-            reason = "this sidecar is behind: give it more CPU, or more sidecars (sidecars.count)"
+            why, reason = "behind", "this sidecar is behind: give it more CPU, or more sidecars (sidecars.count)"
         elif commands > MAX_MEDIA_COMMANDS:
-            reason = "RTPengine is behind: give it more CPU"
+            why, reason = "rtpengine_behind", "RTPengine is behind: give it more CPU"
         elif self._calls() >= self._most_calls:
+            why = "max_calls"
             reason = f"{self._most_calls} calls at once: sidecars.max_calls in site.yaml is the limit"
         elif self._unacknowledged.is_full:
+            why = "max_unacknowledged"
             reason = "too many calls wait for their ACK: sidecars.max_unacknowledged in site.yaml is the limit"
         if not reason:
             return None
-        self._on_refused()
+        self._on_refused(why)
         now = time.monotonic()
         if now >= self._tell_again_at:
             self._tell_again_at = now + TELL_EVERY_S

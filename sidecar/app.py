@@ -32,8 +32,10 @@ from sidecar.generations import Generations
 from sidecar.media.engines import Engines
 from sidecar.media.sounds import SoundLibrary, cache_of_user
 from sidecar.metrics import Configured, Metrics
+from sidecar.readiness import why_not_ready
 from sidecar.reload import Reload, Source
 from sidecar.rtpengine_metrics import EngineCounters, RtpengineMetrics
+from sidecar.sip_figures import SipFigures
 from sidecar.state.choice import make_keeper
 from sidecar.state.figures import StateFigures
 from sidecar.state.keeper import Data, Keeper
@@ -146,6 +148,7 @@ class Sidecar:
             self._generations = Generations(self._services)
             self._keeper.start()  # before the first datagram is read: it may be for one of these calls
             self._drain.listen()
+            self._metrics.why_not_ready = self._why_not_ready
             LOG.info("sidecar ready", index=self._index, sip=str(self._own.address))
             systemd.notify(systemd.READY)
             beating = asyncio.create_task(systemd.beat())
@@ -185,7 +188,8 @@ class Sidecar:
         known = ways(self._site.edges, self._own.address.host)
         transport = await sip.Transport.open(self._own.address, self._on_invite, config, known, self._keeper.gate)
         transport.agent.guard = Trust(self._edges, self._key, transport.agent.refusals)
-        transport.agent.admit = Admission(
+        transport.agent.when_drained = partial(self._metrics.count_refused, "draining")
+        admission = transport.agent.admit = Admission(
             transport.waited_s,
             lambda: engines.backlog,
             self._metrics.count_refused,
@@ -193,6 +197,7 @@ class Sidecar:
             most_calls=self._own.max_calls,
             unacknowledged=self._unacknowledged,
         )
+        self._metrics.include(SipFigures(transport.agent, admission))
         stack.callback(transport.close)
         return Services(
             media_prefix=prefix,
@@ -218,12 +223,14 @@ class Sidecar:
         except HeaderError as error:
             change = "run the same release of this software as Kamailio does"
             self._services.agent.refusals.note(invite.request, 400, str(error), change)
+            self._metrics.count_refused("headers")
             leg.reject(400, "Missing Or Bad X-CI Header")
             return
         ivr = generation.ivrs.get(entry.ivr)
         if ivr is None:
             change = "give this host the same ivr.yaml as Kamailio's: callinteractive reload"
             self._services.agent.refusals.note(invite.request, 404, f"there is no IVR {entry.ivr!r} here", change)
+            self._metrics.count_refused("no_ivr")
             leg.reject(404)
             return
         try:
@@ -231,9 +238,10 @@ class Sidecar:
         except ScriptStateError as error:
             change = "give all hosts the same release and the same ivr.yaml: callinteractive reload"
             self._services.agent.refusals.note(invite.request, 500, str(error), change)
+            self._metrics.count_refused("script")
             leg.reject(500)
             return
-        self._metrics.count_call()
+        self._metrics.count_call(ivr.number)
         self._run(call)
 
     def _run(self, call: Call) -> None:
@@ -293,6 +301,9 @@ class Sidecar:
     def _configuration(self) -> tuple[str, str, str]:
         of = self.reload
         return of.name if of else "", self._ivr_file.generation, of.problem if of else ""
+
+    def _why_not_ready(self) -> list[str]:
+        return list(why_not_ready(self._services, len(self._calls), self._own.max_calls))
 
     def _gauges(self) -> dict[str, float]:
         counters = self._services.agent.counters

@@ -1,10 +1,11 @@
-"""What a sidecar counts, in Prometheus' text format on its metrics port."""
+"""What a sidecar counts, in Prometheus' text format on its metrics port, and whether it is well."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Any
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry, generate_latest
@@ -13,6 +14,8 @@ from prometheus_client.registry import Collector
 
 from callinteractive.model import Address
 from callinteractive.script import Note
+from sidecar.durations import Durations
+from sidecar.histogram import histogram
 from sidecar.rtpengine_metrics import RtpengineMetrics
 
 Readings = Callable[[], Mapping[str, float]]
@@ -23,40 +26,69 @@ COUNTS = {
 }
 """What others count, and what it means. The names get `callinteractive_` before them and `_total` behind."""
 
-
+REFUSED = {
+    "behind": "INVITEs wait too long in the socket: this process has too little CPU",
+    "rtpengine_behind": "RTPengine has too many commands to answer",
+    "max_calls": "sidecars.max_calls in site.yaml",
+    "max_unacknowledged": "sidecars.max_unacknowledged in site.yaml",
+    "draining": "this sidecar is to end",
+    "headers": "Kamailio's private headers are missing or of another release",
+    "no_ivr": "Kamailio has another ivr.yaml",
+    "script": "the script that another sidecar began cannot go on here",
+}
+"""Why new calls are refused."""
 STATE_UP = "callinteractive_state_up"
 """The gauge that is 0 while calls are not written down."""
 CONFIGURATION, STALE = "callinteractive_configuration_info", "callinteractive_configuration_stale"
+MOST_NAMES = 200
+"""So many IVRs and so many web applications are told apart; the others are `OTHER`. Prometheus keeps each for weeks."""
+OTHER = "other"
 
 
 class Metrics:
-    """Counters fed by the calls' notes. `gauges` and `counts` are read on each request; `counts` by `COUNTS`."""
+    """Counters fed by the calls' notes. `gauges` and `counts` are read on each request; `counts` by `COUNTS`.
+
+    `why_not_ready` says why new calls are better sent elsewhere, a sentence each; nothing where all is well.
+    """
 
     def __init__(self, gauges: Readings, counts: Readings) -> None:
         self._registry = CollectorRegistry()
         self._rtpengine: RtpengineMetrics | None = None
         self._registry.register(_Readings(gauges, counts))
-        self.calls = self.refused = 0
+        self.why_not_ready: Callable[[], Sequence[str]] = lambda: ("it is starting",)
+        self.calls: Counter[str] = Counter()
+        """By IVR."""
+        self.refused: Counter[str] = Counter()
+        """By a word for why."""
         self.actions: Counter[str] = Counter()
-        self.webhooks: Counter[str] = Counter()
-        """By outcome."""
+        self.webhooks: dict[tuple[str, str], Durations] = {}
+        """By application and outcome."""
         self.errors: Counter[str] = Counter()
         self._registry.register(_Tallies(self))
 
-    def count_call(self) -> None:
-        self.calls += 1
+    def count_call(self, ivr: str) -> None:
+        self.calls[_bounded(ivr, self.calls)] += 1
 
-    def count_refused(self) -> None:
-        self.refused += 1
+    def count_refused(self, why: str) -> None:
+        """why: a word of `REFUSED`."""
+        self.refused[why] += 1
 
     def observe(self, note: Note) -> None:
         """Count what a call script reports."""
         if note.what == "action":
             self.actions[note.fields["action"]] += 1
         elif note.what == "webhook":
-            self.webhooks[note.fields["outcome"]] += 1
+            self._observe_webhook(note.fields)
         elif note.level == "error":
             self.errors[note.what] += 1
+
+    def _observe_webhook(self, fields: Mapping[str, Any]) -> None:
+        application, outcome, took_s = fields["application"], fields["outcome"], fields["took_ms"] / 1000
+        durations = self.webhooks.get((application, outcome))
+        if durations is None:
+            known = {known for known, _ in self.webhooks}
+            durations = self.webhooks.setdefault((_bounded(application, known), outcome), Durations())
+        durations.add(took_s)
 
     def include(self, collector: Collector) -> None:
         """Show these too. RTPengine's own figures are asked for anew before they are shown."""
@@ -65,9 +97,11 @@ class Metrics:
         self._registry.register(collector)
 
     async def serve(self, address: Address) -> web.AppRunner:
-        """Answer GET /metrics until the runner is cleaned up."""
+        """Answer GET /metrics, /healthz and /readyz until the runner is cleaned up."""
         app = web.Application()
         app.router.add_get("/metrics", self._answer)
+        app.router.add_get("/healthz", self._answer_health)
+        app.router.add_get("/readyz", self._answer_readiness)
         runner = web.AppRunner(app, access_log=None)
         await runner.setup()
         await web.TCPSite(runner, address.host, address.port).start()
@@ -77,6 +111,19 @@ class Metrics:
         if self._rtpengine is not None:
             await self._rtpengine.refresh()
         return web.Response(body=generate_latest(self._registry), content_type="text/plain")
+
+    async def _answer_health(self, _request: web.Request) -> web.Response:
+        """Whoever gets this answer knows that the event loop runs. Nothing else is a reason to kill the process."""
+        return web.json_response({"healthy": True})
+
+    async def _answer_readiness(self, _request: web.Request) -> web.Response:
+        reasons = list(self.why_not_ready())
+        return web.json_response({"ready": not reasons, "reasons": reasons}, status=503 if reasons else 200)
+
+
+def _bounded(name: str, known: Collection[str]) -> str:
+    """The name itself, or `OTHER` where there are enough of them."""
+    return name if name in known or len(known) < MOST_NAMES else OTHER
 
 
 class Configured(Collector):
@@ -101,17 +148,19 @@ class _Tallies(Collector):
 
     def collect(self) -> Iterator[Metric]:
         metrics = self._metrics
-        yield CounterMetricFamily("callinteractive_calls", "Calls begun", value=metrics.calls)
-        yield CounterMetricFamily("callinteractive_refused", "New calls refused for overload", value=metrics.refused)
+        refused = dict.fromkeys(REFUSED, 0) | metrics.refused  # an alert needs the 0 before the first one
         for name, meaning, label, tally in (
+            ("calls", "Calls begun", "ivr", metrics.calls),
+            ("refused", "New calls refused", "reason", refused),
             ("actions", "Actions begun", "action", metrics.actions),
-            ("webhooks", "Requests to the web application", "outcome", metrics.webhooks),
             ("script_errors", "Errors of scripts", "what", metrics.errors),
         ):
             family = CounterMetricFamily(f"callinteractive_{name}", meaning, labels=[label])
             for value, times in tally.items():
                 family.add_metric([value], times)
             yield family
+        labels = ["application", "outcome"]
+        yield histogram("webhook", "Requests to the web application: time until the answer", labels, metrics.webhooks)
 
 
 class _Readings(Collector):

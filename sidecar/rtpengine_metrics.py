@@ -12,6 +12,7 @@ from typing import Any
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from sidecar.histogram import histogram
 from sidecar.media.engines import Engine, Engines
 from sidecar.media.rtpengine import NgFailure
 
@@ -91,6 +92,9 @@ class EngineCounters(Collector):
             for engine in self._engines:
                 family.add_metric([engine.name], getattr(engine.ng.counters, name))
             yield family
+        meaning = "Commands to RTPengine: time until the reply, or until they were given up"
+        times = {(engine.name,): engine.ng.durations for engine in self._engines}
+        yield histogram("rtpengine_command", meaning, [_WHICH], times)
 
 
 class RtpengineMetrics(Collector):

@@ -159,8 +159,17 @@ class ScriptContext(Protocol):
     def hang_up(self, cause: str, code: int | None = None) -> Hangup:
         """End the call. `cause` is for the log, `code` the SIP code of a failed transfer (A13)."""
 
-    def run_response(self, body: bytes, content_type: str | None = None) -> None:
-        """Run the actions of the web application's answer before the option's next rule (X5)."""
+    @property
+    def step_ms(self) -> int:
+        """How long the current step's command has taken, in milliseconds."""
+
+    def run_response(
+        self, body: bytes, content_type: str | None = None, about: Mapping[str, Any] | None = None
+    ) -> None:
+        """Run the actions of the web application's answer before the option's next rule (X5).
+
+        about: what the note of it says besides.
+        """
 
     def request(self, url: str, method: str) -> HttpRequest:
         """The request to the web application as things are now (R1-R6)."""

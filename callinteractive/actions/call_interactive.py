@@ -42,13 +42,13 @@ class CallInteractive(Action):
         return Fetch(call.request(self.url, self.method))
 
     def on_event(self, call: ScriptContext, event: Event) -> Command | Done | None:
+        if not isinstance(event, Fetched | FetchFailed):
+            return Action.on_event(self, call, event)
+        about = {"application": request.application_of(self.url), "took_ms": call.step_ms}
         if isinstance(event, FetchFailed):
-            call.note("error", "webhook", outcome=event.outcome, reason=event.reason)
-            return DONE
-        if isinstance(event, Fetched):
-            if 200 <= event.status <= 299:
-                call.run_response(event.body, event.content_type)
-            else:
-                call.note("error", "webhook", outcome="status", reason=f"HTTP status {event.status}")
-            return DONE
-        return Action.on_event(self, call, event)
+            call.note("error", "webhook", outcome=event.outcome, reason=event.reason, **about)
+        elif 200 <= event.status <= 299:
+            call.run_response(event.body, event.content_type, about)
+        else:
+            call.note("error", "webhook", outcome="status", reason=f"HTTP status {event.status}", **about)
+        return DONE

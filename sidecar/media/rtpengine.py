@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from callinteractive.model import Address
+from sidecar.durations import Durations
 
 Fields = Mapping[str, Any]
 Reply = dict[str, Any]
@@ -98,6 +99,7 @@ class _Pending:
     datagram: bytes
     reply: asyncio.Future[Reply]
     may_move: bool
+    began_at: float = 0.0
     interval_s: float = 0.0
     resend_at: float = 0.0
     give_up_at: float = 0.0
@@ -113,6 +115,8 @@ class NgClient:
         self.address = Address(host, port)
         self.timeouts = timeouts or NgTimeouts()
         self.counters = NgCounters()
+        self.durations = Durations()
+        """Of commands, from their first sending to the reply or until they were given up."""
         self.is_heard = False
         """Set by whatever RTPengine sends; who watches it takes it back."""
         self.when_refused: Callable[[], None] | None = None
@@ -211,7 +215,7 @@ class NgClient:
         now = self._loop.time()
         pending.interval_s = self.timeouts.retransmit_s
         pending.resend_at = now + pending.interval_s
-        pending.give_up_at = now + self.timeouts.total_s
+        pending.began_at, pending.give_up_at = now, now + self.timeouts.total_s
         self._in_flight[pending.cookie] = pending
         if self._timer is None:
             self._timer = self._loop.call_later(self.timeouts.tick_s, self._on_tick)
@@ -269,6 +273,7 @@ class NgClient:
     def _finish(self, pending: _Pending, outcome: Reply | NgFailure) -> None:
         """Hand the outcome to the caller and send the call's next command."""
         del self._in_flight[pending.cookie]
+        self.durations.add(self._loop.time() - pending.began_at)
         self._resolve(pending, outcome)
         if pending.call_id is None:
             return

@@ -69,11 +69,16 @@ def _admit_all() -> int | None:
     return None
 
 
+def _nothing() -> None:
+    """Nobody counts."""
+
+
 class UserAgent:
     """Answers INVITEs (each goes to on_invite) and sends them (`invite`).
 
     draining: new INVITEs get 503; so does OPTIONS, so that the dispatcher sends us nothing.
     guard: asked about every message; a request that it does not take gets 403.
+    when_drained: called when a new call is refused for it, to count that.
     admit: called before every new call; a number of seconds refuses it with 503 and Retry-After, None lets it in.
     When on_invite raises an exception, the call gets 500.
     """
@@ -82,6 +87,7 @@ class UserAgent:
         self.draining = False
         self.guard: Guard = _Anybody()
         self.admit: Callable[[], int | None] = _admit_all
+        self.when_drained: Callable[[], None] = _nothing
         self._on_invite = on_invite
         self._core = Core(local, config, wire)
         self._secret = secrets.token_bytes(16)
@@ -263,6 +269,8 @@ class UserAgent:
         retry_after = DRAINING_RETRY_S if self.draining else self.admit()
         if retry_after is None:
             return False
+        if self.draining:
+            self.when_drained()
         self._core.refusals.note(request, 503, "draining" if self.draining else "a limit is reached")
         self._refuse_statelessly(request, 503, [("Retry-After", str(retry_after))])
         return True

@@ -1,9 +1,11 @@
 """One log line for each request that we refuse: who sent it, which number, why, and what to change."""
 
+from collections import Counter
 from collections.abc import Callable
 
 import structlog
 
+from sidecar.sip.dialog.capabilities import KNOWN
 from sidecar.sip.message.message import Request
 
 AT_ONCE = 10
@@ -32,16 +34,19 @@ _CHANGES = {
 class RefusalLog:
     """The lines of one sidecar. now: seconds of a monotonic clock."""
 
-    __slots__ = ("_allowed", "_left_out", "_now", "_since")
+    __slots__ = ("_allowed", "_left_out", "_now", "_since", "counts")
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
         self._allowed = float(AT_ONCE)
         self._since = now()
         self._left_out = 0
+        self.counts: Counter[tuple[str, int]] = Counter()
+        """Every refusal, by method and status. A method that nobody knows is `other`: the sender chooses it."""
 
     def note(self, request: Request, status: int, reason: str = "", change: str = "") -> None:
         """reason, change: what is more to the point than the status alone."""
+        self.counts[request.method if request.method in KNOWN else "other", status] += 1
         if not self._may_write():
             self._left_out += 1
             return

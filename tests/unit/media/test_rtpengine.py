@@ -132,6 +132,8 @@ async def test_silence_ends_in_a_timeout_and_the_next_command_goes_out(engine: F
     with pytest.raises(NgTimeout):
         await offering
     assert ng.counters.timeouts == 1
+    assert sum(ng.durations.counts) == 2, "a command that was given up counts, too"
+    assert ng.durations.sum_s >= QUICK.total_s - QUICK.tick_s
 
 
 async def test_one_timer_for_all_and_none_when_idle(engine: FakeRtpEngine, ng: NgClient) -> None:

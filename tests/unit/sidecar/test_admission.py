@@ -20,7 +20,7 @@ INVITE = (
 )
 
 
-def admission_of(waited_s, commands, on_refused=lambda: None, *, calls=0, unacknowledged=None) -> Admission:
+def admission_of(waited_s, commands, on_refused=lambda _why: None, *, calls=0, unacknowledged=None) -> Admission:
     return Admission(
         waited_s if callable(waited_s) else lambda: waited_s,
         lambda: commands,
@@ -32,19 +32,21 @@ def admission_of(waited_s, commands, on_refused=lambda: None, *, calls=0, unackn
 
 
 @pytest.mark.parametrize(
-    ("waited_s", "commands", "verdict"),
+    ("waited_s", "commands", "why"),
     [
         (0.0, 0, None),
         (OVERLOAD_WAIT_S, MAX_MEDIA_COMMANDS, None),
-        (OVERLOAD_WAIT_S + 0.001, 0, OVERLOAD_RETRY_S),
-        (0.0, MAX_MEDIA_COMMANDS + 1, OVERLOAD_RETRY_S),
+        (OVERLOAD_WAIT_S + 0.001, 0, "behind"),
+        (0.0, MAX_MEDIA_COMMANDS + 1, "rtpengine_behind"),
     ],
 )
-def test_the_bounds(waited_s, commands, verdict):
+def test_the_bounds(waited_s, commands, why):
     refused = []
-    admit = admission_of(waited_s, commands, lambda: refused.append(1))
-    assert admit() == verdict
-    assert len(refused) == (verdict is not None)
+    admit = admission_of(waited_s, commands, refused.append)
+    assert admit() == (OVERLOAD_RETRY_S if why else None)
+    assert refused == ([why] if why else [])
+    assert sum(admit.waits.counts) == 1
+    assert admit.waits.sum_s == waited_s
 
 
 def test_overload_is_logged_now_and_then(monkeypatch):
@@ -61,7 +63,9 @@ def test_overload_is_logged_now_and_then(monkeypatch):
 
 @pytest.mark.parametrize(("calls", "verdict"), [(9, None), (10, OVERLOAD_RETRY_S), (11, OVERLOAD_RETRY_S)])
 def test_a_sidecar_has_so_many_calls_at_the_most(calls, verdict):
-    assert admission_of(0.0, 0, calls=calls)() == verdict
+    refused = []
+    assert admission_of(0.0, 0, refused.append, calls=calls)() == verdict
+    assert refused == (["max_calls"] if verdict else [])
 
 
 class Clock:
@@ -92,12 +96,14 @@ async def waiting(unacknowledged: Unacknowledged) -> asyncio.Task[None]:
 
 async def test_calls_without_ACK_are_few_and_the_oldest_makes_room_after_a_while(clock):
     unacknowledged = Unacknowledged(2)
-    admit = admission_of(0.0, 0, unacknowledged=unacknowledged)
+    refused = []
+    admit = admission_of(0.0, 0, refused.append, unacknowledged=unacknowledged)
     first = await waiting(unacknowledged)
     clock.now += 1
     assert (admit(), unacknowledged.make_room()) == (None, True)
     second = await waiting(unacknowledged)
     assert (admit(), unacknowledged.make_room()) == (OVERLOAD_RETRY_S, False)
+    assert refused == ["max_unacknowledged"]
     clock.now += admission.PATIENCE_S - 0.5
     assert (admit(), unacknowledged.make_room()) == (None, True)
     await asyncio.wait([first])

@@ -19,10 +19,12 @@ from sidecar.call.saved import OverCallError, UnreadableCallError
 from sidecar.call.services import Services
 from sidecar.generations import Generations
 from sidecar.media.dtmf import Digits
-from sidecar.media.engines import Engines
+from sidecar.media.engines import Engine, Engines
 from sidecar.media.sounds import Sound, SoundLibrary, cache_of_user
 from sidecar.metrics import COUNTS, Metrics
+from sidecar.readiness import why_not_ready
 from sidecar.sip import Counters, UserAgent
+from sidecar.state.gate import Gate
 from sidecar.state.keeper import Keeper
 from sidecar.webhook import Webhook
 
@@ -111,20 +113,36 @@ async def test_an_invite_with_its_headers_becomes_a_call(sidecar, calls):
 
 
 @pytest.mark.parametrize(
-    ("headers", "code"),
+    ("headers", "code", "why"),
     [
-        ({}, 400),
-        ({CallHeader.NAME: "rubbish", EntryHeader.NAME: HEADERS[EntryHeader.NAME]}, 400),
-        ({CallHeader.NAME: HEADERS[CallHeader.NAME]}, 400),
-        ({**HEADERS, StateHeader.NAME: "rubbish"}, 400),
-        ({**HEADERS, EntryHeader.NAME: str(EntryHeader("000*333", "1", "start"))}, 404),
-        ({**HEADERS, StateHeader.NAME: str(StateHeader("{}"))}, 500),
+        ({}, 400, "headers"),
+        ({CallHeader.NAME: "rubbish", EntryHeader.NAME: HEADERS[EntryHeader.NAME]}, 400, "headers"),
+        ({CallHeader.NAME: HEADERS[CallHeader.NAME]}, 400, "headers"),
+        ({**HEADERS, StateHeader.NAME: "rubbish"}, 400, "headers"),
+        ({**HEADERS, EntryHeader.NAME: str(EntryHeader("000*333", "1", "start"))}, 404, "no_ivr"),
+        ({**HEADERS, StateHeader.NAME: str(StateHeader("{}"))}, 500, "script"),
     ],
 )
-async def test_an_invite_that_cannot_become_a_call_is_refused(sidecar, headers, code):
+async def test_an_invite_that_cannot_become_a_call_is_refused(sidecar, headers, code, why):
     leg = arrive(sidecar, headers)
     assert leg.reject.call_args.args[0] == code
+    assert sidecar._metrics.refused == {why: 1}
     assert sidecar._gauges()["calls"] == 0
+
+
+async def test_why_new_calls_should_not_come(sidecar, calls):
+    ready = sidecar._services
+    engine, gate = create_autospec(Engine, instance=True, is_alive=True), create_autospec(Gate, instance=True)
+    gate.is_shut.return_value = False
+    ready.engines.__iter__.side_effect = lambda: iter([engine])
+    ready.keeper.gate = gate
+    assert sidecar._why_not_ready() == []
+    arrive(sidecar, HEADERS)
+    assert list(why_not_ready(ready, 1, 1)) == ["it is full: it has 1 calls (sidecars.max_calls in site.yaml)"]
+    engine.is_alive, gate.is_shut.return_value, ready.agent.draining = False, True, True
+    drains, no_rtpengine, asleep = sidecar._why_not_ready()
+    assert (drains, no_rtpengine[:12]) == ("it drains: it takes no new calls, and 1 is left", "no RTPengine")
+    assert "asleep" in asleep
 
 
 async def test_a_sidecar_that_drains_takes_no_calls_and_stops_with_its_last_one(sidecar, calls):

@@ -3,52 +3,106 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
+from unittest.mock import create_autospec
 
 import aiohttp
 import pytest
 
 from callinteractive.model import Address
 from callinteractive.script import Note
-from sidecar.media.rtpengine import NgTimeout
-from sidecar.metrics import COUNTS, Metrics
-from sidecar.rtpengine_metrics import FRESH_S, RtpengineMetrics
+from sidecar.admission import Admission
+from sidecar.durations import Durations
+from sidecar.media.rtpengine import NgClient, NgTimeout
+from sidecar.metrics import COUNTS, MOST_NAMES, Metrics
+from sidecar.rtpengine_metrics import FRESH_S, EngineCounters, RtpengineMetrics
+from sidecar.sip import UserAgent
+from sidecar.sip.dialog.refusal_log import RefusalLog
+from sidecar.sip.message.message import Request
+from sidecar.sip_figures import SipFigures
 
 HOST = "127.9.0.5"
 
 
-async def scraped(metrics: Metrics) -> list[str]:
-    """The lines of the endpoint that are no comment."""
+@asynccontextmanager
+async def asking(metrics: Metrics, path: str) -> AsyncIterator[aiohttp.ClientResponse]:
     runner = await metrics.serve(Address(HOST, 0))
     address = Address(*runner.addresses[0])
     try:
-        async with aiohttp.ClientSession() as client, client.get(f"http://{address}/metrics") as answer:
-            assert answer.status == 200
-            return [line for line in (await answer.text()).splitlines() if not line.startswith("#")]
+        async with aiohttp.ClientSession() as client, client.get(f"http://{address}{path}") as answer:
+            yield answer
     finally:
         await runner.cleanup()
+
+
+async def scraped(metrics: Metrics) -> list[str]:
+    """The lines of the endpoint that are no comment."""
+    async with asking(metrics, "/metrics") as answer:
+        assert answer.status == 200
+        return [line for line in (await answer.text()).splitlines() if not line.startswith("#")]
+
+
+async def asked(metrics: Metrics, path: str) -> tuple[int, Any]:
+    """The status and the JSON of the answer."""
+    async with asking(metrics, path) as answer:
+        return answer.status, await answer.json()
 
 
 async def test_notes_of_scripts_are_counted_by_kind():
     metrics = Metrics(dict, dict)
     metrics.observe(Note("info", "action", {"action": "PlaySound"}))
-    metrics.observe(Note("info", "webhook", {"outcome": "ok"}))
-    metrics.observe(Note("error", "webhook", {"outcome": "timeout"}))
+    metrics.observe(Note("info", "webhook", {"outcome": "ok", "application": "a.example", "took_ms": 40}))
+    metrics.observe(Note("info", "webhook", {"outcome": "ok", "application": "a.example", "took_ms": 60}))
+    metrics.observe(Note("error", "webhook", {"outcome": "timeout", "application": "b.example", "took_ms": 10_001}))
     metrics.observe(Note("error", "loop", {"reason": "x"}))
     metrics.observe(Note("info", "hangup", {"cause": "x"}))  # neither an action nor an error
-    metrics.count_call()
-    metrics.count_refused()
+    metrics.count_call("000*332")
+    metrics.count_refused("max_calls")
     lines = await scraped(metrics)
     assert {
         'callinteractive_actions_total{action="PlaySound"} 1.0',
-        'callinteractive_webhooks_total{outcome="ok"} 1.0',
-        'callinteractive_webhooks_total{outcome="timeout"} 1.0',
+        'callinteractive_webhook_seconds_bucket{application="a.example",le="0.025",outcome="ok"} 0.0',
+        'callinteractive_webhook_seconds_bucket{application="a.example",le="0.05",outcome="ok"} 1.0',
+        'callinteractive_webhook_seconds_bucket{application="a.example",le="0.1",outcome="ok"} 2.0',
+        'callinteractive_webhook_seconds_count{application="a.example",outcome="ok"} 2.0',
+        'callinteractive_webhook_seconds_sum{application="a.example",outcome="ok"} 0.1',
+        'callinteractive_webhook_seconds_bucket{application="b.example",le="10.0",outcome="timeout"} 0.0',
+        'callinteractive_webhook_seconds_bucket{application="b.example",le="+Inf",outcome="timeout"} 1.0',
         'callinteractive_script_errors_total{what="loop"} 1.0',
-        "callinteractive_calls_total 1.0",
-        "callinteractive_refused_total 1.0",
+        'callinteractive_calls_total{ivr="000*332"} 1.0',
+        'callinteractive_refused_total{reason="max_calls"} 1.0',
+        'callinteractive_refused_total{reason="draining"} 0.0',
     } <= set(lines)
     assert not [line for line in lines if "hangup" in line]
+
+
+async def test_so_many_names_are_told_apart():
+    metrics = Metrics(dict, dict)
+    for number in range(MOST_NAMES + 2):
+        metrics.count_call(f"000*{number}")
+        metrics.observe(Note("info", "webhook", {"outcome": "ok", "application": f"{number}.example", "took_ms": 0}))
+    metrics.observe(Note("error", "webhook", {"outcome": "status", "application": "0.example", "took_ms": 0}))
+    metrics.count_call("000*0")
+    lines = await scraped(metrics)
+    assert 'callinteractive_calls_total{ivr="other"} 2.0' in lines
+    assert 'callinteractive_calls_total{ivr="000*0"} 2.0' in lines
+    assert 'callinteractive_webhook_seconds_count{application="other",outcome="ok"} 2.0' in lines
+    assert 'callinteractive_webhook_seconds_count{application="0.example",outcome="status"} 1.0' in lines
+
+
+async def test_alive_and_ready_are_two_questions():
+    metrics = Metrics(dict, dict)
+    starting = await asked(metrics, "/readyz")
+    assert starting == (503, {"ready": False, "reasons": ["it is starting"]})
+    assert await asked(metrics, "/healthz") == (200, {"healthy": True})
+    metrics.why_not_ready = list
+    assert await asked(metrics, "/readyz") == (200, {"ready": True, "reasons": []})
+    metrics.why_not_ready = lambda: ["it drains"]
+    assert await asked(metrics, "/readyz") == (503, {"ready": False, "reasons": ["it drains"]})
+    assert (await asked(metrics, "/healthz"))[0] == 200, "whoever drains must not be killed for it"
 
 
 async def test_what_others_count_is_read_when_somebody_asks():
@@ -79,13 +133,13 @@ class FakeNg:
 @dataclass
 class FakeEngine:
     name: str
-    ng: FakeNg
+    ng: Any
     is_alive: bool = True
 
 
 def shown_by(*answers: Any) -> tuple[Metrics, FakeNg]:
     metrics, ng = Metrics(dict, dict), FakeNg(*answers)
-    metrics.include(RtpengineMetrics([FakeEngine("a", ng)]))  # type: ignore[list-item]
+    metrics.include(RtpengineMetrics([FakeEngine("a", ng)]))
     return metrics, ng
 
 
@@ -116,6 +170,36 @@ async def test_rtpengines_figures_have_its_own_names():
         'rtpengine_bytes_total{rtpengine="a",type="userspace"} 7.0',
         'rtpengine_ports_free{address="10.0.0.1",name="default",rtpengine="a"} 88.0',
     } <= set(lines)
+
+
+async def test_how_long_rtpengine_takes_is_told_of_each():
+    metrics, quick, slow = Metrics(dict, dict), NgClient("127.0.0.1", 1), NgClient("127.0.0.1", 2)
+    quick.durations.add(0.0005)
+    slow.durations.add(0.3)
+    metrics.include(EngineCounters([FakeEngine("a", quick), FakeEngine("b", slow)]))  # type: ignore[arg-type]
+    assert {
+        'callinteractive_rtpengine_command_seconds_bucket{le="0.001",rtpengine="a"} 1.0',
+        'callinteractive_rtpengine_command_seconds_bucket{le="0.25",rtpengine="b"} 0.0',
+        'callinteractive_rtpengine_command_seconds_count{rtpengine="b"} 1.0',
+    } <= set(await scraped(metrics))
+
+
+async def test_how_a_sidecar_takes_sip(monkeypatch):
+    metrics = Metrics(dict, dict)
+    agent, request = create_autospec(UserAgent, instance=True, draining=True), create_autospec(Request, instance=True)
+    agent.refusals = RefusalLog(lambda: 0.0)
+    for request.method, status in (("INVITE", 503), ("INVITE", 503), ("NONSENSE", 501)):
+        agent.refusals.note(request, status)
+    waits = Durations()
+    waits.add(0.2)
+    metrics.include(SipFigures(agent, create_autospec(Admission, instance=True, waits=waits)))
+    assert {
+        'callinteractive_sip_refusals_total{code="503",method="INVITE"} 2.0',
+        'callinteractive_sip_refusals_total{code="501",method="other"} 1.0',
+        'callinteractive_invite_wait_seconds_bucket{le="0.1"} 0.0',
+        'callinteractive_invite_wait_seconds_bucket{le="0.25"} 1.0',
+        "callinteractive_draining 1.0",
+    } <= set(await scraped(metrics))
 
 
 async def test_rtpengine_is_asked_seldom_and_by_one_at_a_time(monkeypatch):

@@ -67,10 +67,25 @@ def test_X1_a_response_is_optional(answer: Event):
 )
 def test_X3_whatever_fails_is_one_error_and_the_next_rule_runs(event: Event, outcome: str):
     call = asked()
-    assert isinstance(call.tell(event), Hangup)
+    assert isinstance(call.tell(event, after=1.25), Hangup)
     (error,) = call.errors()
     assert (error.what, error.fields["outcome"]) == ("webhook", outcome)
     assert error.fields["reason"]
+    assert (error.fields["application"], error.fields["took_ms"]) == ("127.0.0.1:8000", 1250)
+
+
+def test_an_answer_is_noted_with_who_gave_it_and_how_long_it_took():
+    call, _ = started('- call_interactive: {url: "https://user:secret@Ivr.Example/?a=$b", method: POST}')
+    call.tell(Fetched(200, b"<Response><Hangup/></Response>"), after=0.04)
+    (note,) = (note for note in call.notes if note.what == "webhook")
+    assert note.fields == {"outcome": "ok", "actions": 1, "application": "ivr.example", "took_ms": 40}
+
+
+def test_a_clock_that_was_set_back_makes_no_negative_time():
+    call = asked()
+    call.tell(Fetched(204, b""), after=-60)
+    (note,) = (note for note in call.notes if note.what == "webhook")
+    assert note.fields["took_ms"] == 0
 
 
 def test_R9_the_charset_of_content_type_counts():

@@ -21,10 +21,13 @@ def test_a_refusal_is_one_line(name: str) -> None:
 
 def test_a_draining_sidecar_says_so() -> None:
     world = World()
-    world.agent.draining = True
+    world.agent.draining, counted = True, []
+    world.agent.when_drained = lambda: counted.append(1)
     with capture_logs() as logs:
         world.receive(ANSWERED["3.3.6 invut: INVITE of an unknown body type"][0])
     assert [(line["code"], line["reason"]) for line in logs] == [(503, "draining")]
+    assert len(counted) == 1
+    assert world.agent.refusals.counts == {("INVITE", 503): 1}
 
 
 def test_lines_of_a_flood_are_bounded_and_counted() -> None:
