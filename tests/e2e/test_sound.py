@@ -155,4 +155,4 @@ async def test_a6_a_sound_that_is_not_there_is_left_out_and_logged(
         await phone.answered()
         await phone.hung_up()
     assert phone.sound.tone_duration(NEXT_RULE_HZ) == pytest.approx(0.4, abs=0.12)
-    assert stack.entries(since, level="error")
+    await stack.logged(since=since, level="error")

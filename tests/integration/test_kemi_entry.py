@@ -296,13 +296,14 @@ async def test_each_refusal_leaves_one_log_line(kamailio: RunningKamailio, trunk
         ):
             # A worker leaves out lines of a source that has caused many: ask until one is shown.
             async with asyncio.timeout(25):
-                before = len(kamailio.log)
+                before, asked = len(kamailio.log), 0
                 while not any(f"refused {told}" in line for line in kamailio.log[before:]):
+                    asked += 1
                     request.set("Call-ID", uuid.uuid4().hex)
                     request.set("Via", f"SIP/2.0/UDP {once.host}:{once.port};branch=z9hG4bK{uuid.uuid4().hex}")
                     await refusal(once, request)
                     await asyncio.sleep(0.2)
-            assert sum(f"refused {told}" in line for line in kamailio.log[before:]) == 1
+            assert sum(f"refused {told}" in line for line in kamailio.log[before:]) <= asked
 
 
 async def test_other_methods_get_405(trunk: Endpoint) -> None:
