@@ -22,6 +22,9 @@ VIEWS = b"views"
 EDGES = b"edges"
 """The signature of what an edge asks another one for (`kemi.edges`)."""
 
+LIVE = b"live"
+"""The token with which a sidecar is asked about its calls (`sidecar.live`)."""
+
 
 def site_key(environment: Mapping[str, str]) -> bytes | None:
     """The site's secret; None where the environment has none. Raises ValueError, which names the variable."""

@@ -30,6 +30,7 @@ __all__ = (
     "TRUNK_CALLS",
     "TRUNK_SETUPS",
     "Address",
+    "Api",
     "Defaults",
     "Edge",
     "Extension",
@@ -204,6 +205,17 @@ class Defaults:
 
 
 @dataclass(frozen=True, slots=True)
+class Api:
+    """Where users ask for the site's calls over HTTP (`cli.api`).
+
+    `is_asked_for`: site.yaml says so. Else `run` goes without it where another program has the port.
+    """
+
+    listen: Address = field(default=Address("127.0.0.1", 8090))
+    is_asked_for: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Site:
     """All of site.yaml: where things are. There is at least one edge, one sidecar and one RTPengine."""
 
@@ -230,6 +242,8 @@ class Site:
     """Whether a phone of an extension may transfer a call by REFER (RFC 3515)."""
     drain_s: int | None = None
     """How long calls may go on when a part is asked to stop; None: as who runs it thinks right."""
+    api: Api | None = field(default=Api())
+    """None: there is none."""
 
     @property
     def listen(self) -> tuple[Listen, ...]:

@@ -109,6 +109,16 @@ class CallScript:
         return self._state.expires_at
 
     @property
+    def began_at(self) -> float | None:
+        """When the call entered its IVR, in seconds since the epoch; None before `start`."""
+        return self._state.expires_at - self._ivr.lifetime_s if self._state.expires_at else None
+
+    @property
+    def context_id(self) -> str:
+        """That of the current context."""
+        return self._state.context
+
+    @property
     def is_over(self) -> bool:
         """Whether the script has ended: the call hung up, or a transfer was answered (A13)."""
         return self._state.is_over

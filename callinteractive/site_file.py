@@ -11,10 +11,10 @@ from callinteractive.document import Document, Value
 from callinteractive.fit import misfits
 from callinteractive.fleet_file import read_edges, read_kamailio, read_rtpengines, read_sidecars
 from callinteractive.loading import without_collection
-from callinteractive.model import Defaults, Edge, Site
+from callinteractive.model import Api, Defaults, Edge, Site
 from callinteractive.overlap import Ports
 from callinteractive.party_file import read_extension, read_trunk
-from callinteractive.spelling import check_origin, check_unique, read_sound
+from callinteractive.spelling import check_origin, check_unique, read_address, read_sound
 from callinteractive.state_file import read_state
 from callinteractive.tls_file import check_trunk_tls, read_tls, with_tls
 
@@ -39,6 +39,7 @@ SITE_KEYS = (
     "registrations",
     "state",
     "drain_s",
+    "api",
 )
 """The keys of site.yaml."""
 
@@ -69,6 +70,7 @@ def load_site(text: str, filename: str) -> Site:
         database=database,
         state=read_state(root["state"]),
         drain_s=root["drain_s"].optional_integer(0, MOST_DRAIN_S),
+        api=_api(root["api"], ports),
         web_origins=tuple(item.checked(check_origin) for item in root["web_origins"].items()),
     )
     for item, trunk in trunks:
@@ -105,6 +107,19 @@ def _registrations(value: Value) -> tuple[bool, Database | None]:
 def _without_peers(edges: Iterable[Edge]) -> tuple[Edge, ...]:
     """What peers tell each other, the database that they share knows already."""
     return tuple(replace(edge, peer=None) for edge in edges)
+
+
+def _api(value: Value, ports: Ports) -> Api | None:
+    """``{listen: "127.0.0.1:8090"}``, or ``no``."""
+    if value.is_missing:
+        return Api()
+    if not value.is_mapping:
+        if value.scalar() is not False:
+            value.wrong('write api: {listen: "127.0.0.1:8090"}, or api: no')
+        return None
+    api = Api(read_address(value.section("listen")["listen"], Api().listen), True)
+    ports.claim(value, "tcp", api.listen)
+    return api
 
 
 def _defaults(value: Value) -> Defaults:

@@ -31,7 +31,7 @@ MODULES = {
     "sidecar": (
         *("admission", "durations", "edges", "plain_http", "trust", "webhook"),
         *(f"call/{name}" for name in ("adopted", "answered", "blind_transfer", "call", "callee", "caller", "dip")),
-        *(f"call/{name}" for name in ("inbox", "moving", "resumed", "services")),
+        *(f"call/{name}" for name in ("inbox", "moving", "resumed", "services", "steered")),
         *(f"media/{name}" for name in ("call_media", "dtmf", "engines", "exchange", "media_state", "moving", "party")),
         *(f"media/{name}" for name in ("rtpengine", "sdp", "surviving")),
         "sip/**/*",

@@ -13,9 +13,8 @@ from typing import Any
 import click
 
 from callinteractive.request import is_url
-
-CONFIG = click.Path(exists=True, dir_okay=False, path_type=Path)
-SITE = click.option("--site", "site_path", type=CONFIG, required=True, help="site.yaml: where things are.")
+from cli import live
+from cli.options import CONFIG, LOG_FORMAT, SITE, STATE_DIR
 
 
 class _Configs(click.Path):
@@ -43,22 +42,6 @@ IVR_OR_URL = click.option(
     metavar="PATH|URL",
     help="ivr.yaml, a folder of such files, or the URL of one: what callers hear.",
 )
-LOG_FORMAT = click.option(
-    "--log-format",
-    type=click.Choice(["auto", "console", "json"]),
-    default="auto",
-    show_default=True,
-    help="How to log on stderr; auto: readable on a terminal, JSON elsewhere.",
-)
-
-STATE_DIR = click.option(
-    "--state-dir",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="What outlives the parts: registrations, calls, the last good files; default: systemd's StateDirectory, or a "
-    "folder in ~/.local/state.",
-)
-
-
 EDGE = click.option(
     "--edge",
     envvar="CALLINTERACTIVE_EDGE",
@@ -83,6 +66,10 @@ def main() -> None:
       callinteractive check site.yaml ivr.yaml
       callinteractive run --site site.yaml --ivr ivr.yaml
     """
+
+
+for _command in live.COMMANDS:
+    main.add_command(_command)
 
 
 @main.command(short_help="Run all parts on this machine until Ctrl-C.")
@@ -145,9 +132,7 @@ def run(
     show_default=True,
     help="Seconds that calls may go on after SIGTERM, where site.yaml has no drain_s.",
 )
-def serve(
-    site_path: Path, ivr_path: Path, log_format: str, index: int, state_dir: Path | None, drain_s: float
-) -> None:
+def serve(site_path: Path, ivr_path: Path, log_format: str, index: int, state_dir: Path | None, drain_s: float) -> None:
     """Run one sidecar, for installations where Kamailio and RTPengine are services of their own.
 
     SIGTERM lets its calls end by themselves, and takes no new ones; a second SIGTERM ends them.

@@ -7,7 +7,7 @@ import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from callinteractive.model import Address, Edge, RtpEngine, Sidecar
+from callinteractive.model import Address, Api, Edge, RtpEngine, Sidecar
 from cli.parts import Parts
 
 
@@ -83,6 +83,11 @@ def ports_of_rtpengine(engine: RtpEngine) -> Iterator[Port]:
     # RTPengine starts with an address that is not there, and then has no port for any call.
     for interface in engine.interfaces:
         yield Port("udp", interface.address, 0, "rtpengine.interface in site.yaml")
+
+
+def ports_of_api(api: Api) -> Port:
+    """The port of the API."""
+    return Port("tcp", *api.listen, "api.listen in site.yaml")
 
 
 def problems(parts: Parts) -> list[str]:

@@ -96,7 +96,13 @@ def run(
         cleanup.callback(log.close)
         log("callinteractive", *notes)
         stack = Stack(
-            site, *paths, run_dir=run_dir.resolve(), state_dir=state_dir, parts=parts, log=log
+            site,
+            *paths,
+            run_dir=run_dir.resolve(),
+            state_dir=state_dir,
+            parts=parts,
+            log=log,
+            serves_api=not only,
         )
         log(OWN_NAME, *others)
         try:

@@ -12,8 +12,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from callinteractive.model import Edge, Site
+from callinteractive.model import Api, Edge, Site
 from cli import ports, tls, versions, watchdog
+from cli.api.part import api_spec
 from cli.configuration import handed_on
 from cli.drain import Countdown, refuse_calls
 from cli.kamailio import certificate_problems, kamailio_spec, tls_files
@@ -50,14 +51,16 @@ class Stack:
         parts: Parts,
         log: PartLog,
         state_dir: Path | None = None,
+        serves_api: bool = False,
     ) -> None:
-        """`parts` are those to run here; the others run elsewhere."""
+        """`parts` are those to run here; the others run elsewhere. serves_api: the site's API is here too."""
         self._site = site
         self._parts = parts
         self._site_path = site_path
         self._ivr_path = ivr_path
         self._run_dir = run_dir
         self._state_dir = state_dir
+        self._api = site.api if serves_api else None
         self._log = log
         self._sidecars: dict[str, Process] = {}
         self._daemons: dict[str, Process] = {}
@@ -69,6 +72,8 @@ class Stack:
         parts, site, paths = self._parts, self._site, (self._site_path, self._ivr_path)
         problems = versions.problems(parts.kinds) or ports.problems(parts)
         problems += certificate_problems(parts.edges, self._site_path)
+        if self._api is not None and self._api.is_asked_for and (problem := ports.ports_of_api(self._api).problem()):
+            problems.append(problem)
         if problems:
             raise StackError("\n".join(problems))
         await self._start_all(
@@ -104,6 +109,8 @@ class Stack:
         async with asyncio.TaskGroup() as keepers:
             for process in self._everything():
                 keepers.create_task(self._keep(process))
+            if self._api is not None:
+                keepers.create_task(self._keep_api(self._api))
             tell, asks = partial(self._log, OWN_NAME), self._site.asks_for_certificates
             for edge in self._parts.edges:
                 if files := tls_files(edge, self._site_path):
@@ -157,6 +164,19 @@ class Stack:
         await process.wait_ready(READY_TIMEOUT_S)
         self._log(OWN_NAME, f"{spec.name} is ready (pid {process.pid})")
         return process
+
+    async def _keep_api(self, api: Api) -> None:
+        """Calls need no API: they never wait for it, and go on without it."""
+        if problem := ports.ports_of_api(api).problem():
+            self._log(OWN_NAME, f"no API and no page: {problem}")
+            return
+        place = self._state_dir or self._run_dir
+        try:
+            process = await self._start_one(api_spec(api, self._site_path, place.resolve(), self._log.format))
+        except (StackError, OSError) as error:
+            self._log(OWN_NAME, *str(error).splitlines())
+            return
+        await self._keep(process)
 
     async def _keep(self, process: Process) -> None:
         spec = process.spec

@@ -29,6 +29,7 @@ from sidecar.call.services import Services, media_prefix
 from sidecar.drain import DEFAULT_S, Drain
 from sidecar.edges import Edges
 from sidecar.generations import Generations
+from sidecar.live import Live
 from sidecar.media.engines import Engines
 from sidecar.media.sounds import SoundLibrary, cache_of_user
 from sidecar.metrics import Configured, Metrics
@@ -131,11 +132,12 @@ class Sidecar:
         self._ivr_file = ivr_file
         self._index = index
         self._own = site.sidecars[index]
+        self._by_key: dict[str, Call] = {}
         self._edges = Edges(site.edges, self._own.address.host)
         self._key = derive(key, SIGNATURES)
+        self._live = Live(key, index, self._by_key)
         self._unacknowledged = Unacknowledged(self._own.max_unacknowledged)
         self._calls: set[asyncio.Task[None]] = set()
-        self._by_key: dict[str, Call] = {}
         self._keeper = keeper
         keeper.on_adopt, keeper.on_surrender = self._adopt, self._surrender
         self._drain_s = drain_s
@@ -181,7 +183,7 @@ class Sidecar:
         self._metrics.include(Configured(self._configuration))
         if self._index == 0:
             self._metrics.include(RtpengineMetrics(engines))
-        stack.push_async_callback((await self._metrics.serve(self._own.metrics)).cleanup)
+        stack.push_async_callback((await self._metrics.serve(self._own.metrics, self._live.routes())).cleanup)
         config = sip.UaConfig(
             trying_delay_s=TRYING_DELAY_S, trying_repeat_s=TRYING_REPEAT_S, takes_refer=self._site.refer
         )

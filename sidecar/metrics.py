@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from aiohttp import web
@@ -96,12 +96,13 @@ class Metrics:
             self._rtpengine = collector
         self._registry.register(collector)
 
-    async def serve(self, address: Address) -> web.AppRunner:
-        """Answer GET /metrics, /healthz and /readyz until the runner is cleaned up."""
+    async def serve(self, address: Address, more: Iterable[web.AbstractRouteDef] = ()) -> web.AppRunner:
+        """Answer GET /metrics, /healthz, /readyz and `more` until the runner is cleaned up."""
         app = web.Application()
         app.router.add_get("/metrics", self._answer)
         app.router.add_get("/healthz", self._answer_health)
         app.router.add_get("/readyz", self._answer_readiness)
+        app.router.add_routes(more)
         runner = web.AppRunner(app, access_log=None)
         await runner.setup()
         await web.TCPSite(runner, address.host, address.port).start()

@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -20,10 +21,10 @@ from callinteractive.headers import EntryHeader, ResultHeader, StateHeader
 from callinteractive.model import Ivr
 from callinteractive.script import CallScript, Note
 from sidecar import sip
-from sidecar.call.answered import AnsweredCall
 from sidecar.call.caller import Caller
 from sidecar.call.dip import Dip
 from sidecar.call.services import Services
+from sidecar.call.steered import SteeredCall
 from sidecar.media.errors import MediaError
 
 
@@ -42,7 +43,7 @@ class Call:
     _services: Services
     _caller: Caller
     _script: CallScript
-    _answered: AnsweredCall | None
+    _answered: SteeredCall | None
     _is_forgotten = False
     key: str
     """Its name in RTPengine and in the store."""
@@ -67,6 +68,28 @@ class Call:
         else:
             self._caller.forget()
         self._task.cancel()
+
+    @property
+    def facts(self) -> CallFacts:
+        return self._caller.facts
+
+    def summary(self) -> dict[str, Any]:
+        """What is shown of it to those who are no party of it, as data for JSON (docs/api.md)."""
+        facts, script, answered = self.facts, self._script, self._answered
+        began_at = script.began_at
+        return {
+            "call_id": facts.call_id,
+            "call_api_id": facts.call_api_id,
+            "caller_number": script.caller_number,
+            "caller_name": script.caller_name,
+            "called_number": facts.called_number,
+            "ivr": facts.called_extension,
+            "context": script.context_id,
+            "option": script.option,
+            "state": "unanswered" if answered is None else answered.state,
+            "doing": "" if answered is None else answered.doing,
+            "began_at": began_at and datetime.fromtimestamp(began_at, UTC).isoformat(timespec="milliseconds"),
+        }
 
     async def _run(self) -> None:
         caller, gate = self._caller, self._services.keeper.gate
@@ -148,7 +171,7 @@ class NewCall(Call):
             dip = Dip(self._services, caller, self._ivr, self._script)
             command = await dip.run(self._first_command(time.time()))
         if not caller.is_over:
-            answered = self._answered = AnsweredCall(self._services, caller, self._script)
+            answered = self._answered = SteeredCall(self._services, caller, self._script)
             await answered.answer(self._offer)
             await answered.follow(command or self._first_command(time.time()))
 

@@ -12,13 +12,14 @@ from callinteractive.events import FetchFailed, Played, Waited
 from callinteractive.headers import AnsweredHeader
 from sidecar import sip
 from sidecar.call import saved
-from sidecar.call.answered import PLAYOUT_MARGIN_S, AnsweredCall, told
+from sidecar.call.answered import PLAYOUT_MARGIN_S, told
 from sidecar.call.blind_transfer import Target
 from sidecar.call.callee import Callee
+from sidecar.call.steered import SteeredCall
 from sidecar.media.dtmf import DigitSource
 
 
-class ResumedCall(AnsweredCall):
+class ResumedCall(SteeredCall):
     """Call `resume` first; then it is an answered call like any other."""
 
     def resume(self, data: Mapping[str, Any]) -> Command | None:

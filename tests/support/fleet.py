@@ -45,6 +45,7 @@ extensions:
   - {{number: "000*309", id: 137, password: secret}}
 sounds: ./sounds
 drain_s: 0
+api: no
 """
 CARRIER_PORT, PHONE_PORT, WEBSOCKET_PORT = 5061, 5062, 8080
 

@@ -45,6 +45,7 @@ sidecars: {{count: {sidecars}, host: {net}.1, base_port: {sidecar_port}, metrics
 rtpengine: {{ng: "{net}.1:{ng_port}", interface: {net}.1, ports: [{rtp_first}, {rtp_last}]}}
 sounds: ./sounds
 drain_s: 0
+api: no
 """
 
 

@@ -23,9 +23,9 @@ from sidecar import sip
 from sidecar.admission import Unacknowledged
 from sidecar.call import answered as answered_module
 from sidecar.call import call as call_module
-from sidecar.call.answered import AnsweredCall
 from sidecar.call.call import NewCall
 from sidecar.call.services import Services
+from sidecar.call.steered import SteeredCall
 from sidecar.edges import Edges
 from sidecar.media.call_media import CallMedia
 from sidecar.media.dtmf import Digits
@@ -129,7 +129,7 @@ contexts:
         self.edges = Edges([Edge(host, (Listen("udp", host, 5060),)) for host in EDGES], "127.9.0.9")
         self.edges.knows(Address(EDGES[0], 5060))
         monkeypatch.setattr(answered_module, "CallMedia", lambda _engines, _id, _caller_from: self.media)
-        monkeypatch.setattr(call_module, "AnsweredCall", self._answered_call)
+        monkeypatch.setattr(call_module, "SteeredCall", self._answered_call)
         ivr_file = load_ivr_file(text, "ivr.yaml")
         self.digits: Any = None
         self.leg = FakeLeg(sip.UasLeg, self.log, "a", {})
@@ -158,8 +158,8 @@ contexts:
             webhook=webhook, unacknowledged=self.unacknowledged, observe=lambda _note: None, keeper=Keeper(),
         )  # fmt: skip
 
-    def _answered_call(self, *args: Any) -> AnsweredCall:
-        self.answered_call: AnsweredCall | None = AnsweredCall(*args)
+    def _answered_call(self, *args: Any) -> SteeredCall:
+        self.answered_call: SteeredCall | None = SteeredCall(*args)
         return self.answered_call
 
     def _subscribe(self, _id: str, listener: Any) -> None:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import io
 import os
+import signal
+import socket
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from aiohttp.test_utils import unused_port
 
 from callinteractive.config import load_site
+from callinteractive.model import Address
 from cli import versions
 from cli.partlog import PartLog
 from cli.parts import Parts
@@ -62,3 +68,46 @@ async def test_a_part_that_cannot_be_started_again_stops_no_other(
     assert await stack._restart(process.spec) is process
     assert "Resource temporarily unavailable" in log.getvalue()
     await stack.close()
+
+
+def stack_with_api(tmp_path: Path, log: io.StringIO, port: int, api: str = "") -> Stack:
+    site = load_site(SITE + api, "site.yaml")
+    if not api:
+        assert site.api is not None
+        site = replace(site, api=replace(site.api, listen=Address("127.0.0.1", port)))
+    (tmp_path / "site.yaml").write_text(SITE + f'api: {{listen: "127.0.0.1:{port}"}}\n')
+    return Stack(
+        *(site, tmp_path / "site.yaml", tmp_path / "ivr.yaml"),
+        run_dir=tmp_path, parts=Parts(), log=PartLog(log, "console"), serves_api=True,
+    )  # fmt: skip
+
+
+async def test_calls_go_on_without_an_api_whose_port_is_taken(tmp_path: Path) -> None:
+    log = io.StringIO()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        stack = stack_with_api(tmp_path, log, port)
+        await stack.start()
+        await asyncio.wait_for(stack.watch(), 5)
+        assert f"no API and no page: tcp 127.0.0.1:{port} is in use by another program" in log.getvalue()
+        stack = stack_with_api(tmp_path, log, port, f'api: {{listen: "127.0.0.1:{port}"}}\n')
+        with pytest.raises(StackError, match=r"change api\.listen"):
+            await stack.start()
+
+
+async def test_the_api_is_started_and_started_again(tmp_path: Path) -> None:
+    log = io.StringIO()
+    stack = stack_with_api(tmp_path, log, unused_port())
+    await stack.start()
+    watching = asyncio.create_task(stack.watch())
+    try:
+        for times in (1, 2):
+            async with asyncio.timeout(30):
+                while log.getvalue().count("api is ready") < times:
+                    await asyncio.sleep(0.05)
+            os.kill(stack._daemons["api"].pid, signal.SIGKILL)
+    finally:
+        watching.cancel()
+        await asyncio.wait([watching])
+        await stack.close()
+    assert (tmp_path / "api-token").stat().st_mode & 0o777 == 0o600

@@ -26,6 +26,7 @@ from callinteractive.config import load_ivr_file, load_ivr_files, load_site
 from callinteractive.errors import ConfigError
 from callinteractive.model import (
     Address,
+    Api,
     Extension,
     Interface,
     Ivr,
@@ -148,7 +149,7 @@ rtpengine: {ng: "[fd00:0::7]:22222"}
             "node: 3584705175",
             "nod: 1",
             1,
-            "unknown key 'nod'; known here: defaults, drain_s, edges, extensions, internal_calls, kamailio, node",
+            "unknown key 'nod'; known here: api, defaults, drain_s, edges, extensions, internal_calls, kamailio, node",
         ),
         ("3584705175", "-1", 1, "node: must be a number from 0 to"),
         ("udp:127.0.0.1:5060", "udp:127.0.0.1:0", 2, 'sip.listen[0]: must be like "udp:127.0.0.1:5060"'),
@@ -518,6 +519,29 @@ def test_browsers() -> None:
     assert site.anchors_media
     assert site.web_origins == ("https://www.example.com", "http://[::1]:8000")
     assert [listen.socket for listen in site.listen] == ["udp:127.0.0.1:5060", "tcp:127.0.0.1:8080"]
+
+
+def test_the_api() -> None:
+    assert load_site(SITE, "f.yaml").api == Api(Address("127.0.0.1", 8090), is_asked_for=False)
+    assert load_site(SITE + "api: {}\n", "f.yaml").api == Api(Address("127.0.0.1", 8090), is_asked_for=True)
+    assert load_site(SITE + 'api: {listen: "[::1]:99"}\n', "f.yaml").api == Api(Address("::1", 99), is_asked_for=True)
+    assert load_site(SITE + "api: no\n", "f.yaml").api is None
+
+
+@pytest.mark.parametrize(
+    ("api", "reason"),
+    [
+        ("yes", 'api: write api: {listen: "127.0.0.1:8090"}, or api: no'),
+        ("8090", "api: write api: {listen"),
+        ("{listen: 8090}", 'api.listen: must be like "127.0.0.1:8090"'),
+        ('{listen: "0.0.0.0:8090"}', "api.listen: "),
+        ("{port: 1}", "unknown key 'port'; known here: listen"),
+        ('{listen: "127.0.0.1:9170"}', "api: tcp 127.0.0.1:9170 is taken already by sidecars.metrics_port"),
+    ],
+)
+def test_an_api_that_can_t_be(api: str, reason: str) -> None:
+    [finding] = findings(load_site, f"{SITE}api: {api}\n")
+    assert reason in finding
 
 
 @pytest.mark.parametrize("origin", ["www.example.com", "https://www.example.com/", "https://WWW.example.com", "*", ""])

@@ -1,0 +1,87 @@
+"""The API as the command line asks it: where it is, the token, and what its errors mean to a person."""
+
+from __future__ import annotations
+
+import json
+import os
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cli.api import token
+from cli.files import read_site
+from cli.registrations import state_dir_of
+
+SITES = (Path("site.yaml"), Path("/etc/callinteractive/site.yaml"))
+"""Where site.yaml is looked for."""
+ANSWER_S = 15.0
+
+
+class ClientError(Exception):
+    """Why there is no answer. The text says what to do."""
+
+
+@dataclass(frozen=True)
+class Client:
+    """The API at `url`."""
+
+    url: str
+    token: str
+
+    @classmethod
+    def find(cls, url: str | None, site_path: Path | None, state_dir: Path | None) -> Client:
+        """By what the user says, else by the site file of this folder or host. Raises ClientError."""
+        site_path = site_path or next((path for path in SITES if path.exists()), None)
+        if url is None:
+            url = _url_of(site_path)
+        try:
+            shown = token.given(os.environ)
+        except ValueError as error:
+            raise ClientError(str(error)) from None
+        place = state_dir or (state_dir_of(site_path) if site_path else None)
+        shown = shown or token.read(place)
+        if shown is None:
+            where = f"there is no {place / token.FILE}" if place else "no site file says where it is kept"
+            raise ClientError(
+                f"the API's token is missing ({where}). Is `callinteractive run` up, and are you its user? "
+                f"Give the same --site and --state-dir, or set {token.VARIABLE}."
+            )
+        return cls(url.rstrip("/"), shown)
+
+    def ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        """The answer to a request. Raises ClientError."""
+        data = None if body is None else json.dumps(body).encode()
+        headers = {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"}
+        try:
+            request = urllib.request.Request(f"{self.url}{path}", data, headers, method=method)
+            # An address of ours: no proxy of the environment is asked.
+            opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+            with opener.open(request, timeout=ANSWER_S) as response:
+                return json.load(response)
+        except urllib.error.HTTPError as error:
+            raise ClientError(_detail(error)) from None
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "reason", None) or error
+            raise ClientError(f"no API at {self.url}: {reason}. Is `callinteractive run` up?") from None
+
+
+def _url_of(site_path: Path | None) -> str:
+    """Raises ClientError."""
+    if site_path is None:
+        raise ClientError("which site? Give --site FILE or --api URL, or call this where a site.yaml is")
+    site, findings = read_site(site_path)
+    if site is None:
+        raise ClientError("\n".join(map(str, findings)))
+    if site.api is None:
+        raise ClientError(f"{site_path} says api: no. Take that line out, and restart")
+    return f"http://{site.api.listen}"
+
+
+def _detail(error: urllib.error.HTTPError) -> str:
+    try:
+        return str(json.load(error)["detail"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return f"the API answers {error.code} {error.reason}"

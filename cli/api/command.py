@@ -1,0 +1,70 @@
+"""`callinteractive api`: the API as a process of its own. `run` starts it; elsewhere it is a service."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from contextlib import suppress
+from pathlib import Path
+
+import click
+import structlog
+from aiohttp import web
+
+from callinteractive.keys import site_key
+from callinteractive.model import Api, Site
+from cli.api import token
+from cli.api.server import create_app
+from cli.files import read_site
+from cli.key import missing_key, read_key
+from cli.ports import ports_of_api
+from cli.registrations import state_dir_of
+from sidecar import log, systemd
+from sidecar.log import LogFormat
+
+STOP_S = 1.0
+"""How long requests that are being answered may take when it stops."""
+
+
+def run(site_path: Path, state_dir: Path | None, log_format: LogFormat) -> int:
+    """Serve until SIGTERM, SIGINT or SIGHUP. The exit status: 0, 1 for a port that is taken, or EX_CONFIG."""
+    site, findings = read_site(site_path)
+    if site is None:
+        click.echo("\n".join(map(str, findings)), err=True)
+        return os.EX_CONFIG
+    if site.api is None:
+        click.echo(f"{site_path} says api: no", err=True)
+        return os.EX_CONFIG
+    place = state_dir_of(site_path, state_dir)
+    try:
+        key = site_key(os.environ) or bytes.fromhex((place and read_key(place)) or "")
+        shown = token.given(os.environ) or (token.kept(place) if place else "")
+    except (ValueError, OSError) as error:
+        click.echo(str(error), err=True)
+        return os.EX_CONFIG
+    if not key or not shown:
+        click.echo((missing_key() if not key else None) or f"set {token.VARIABLE}, or give a --state-dir", err=True)
+        return os.EX_CONFIG
+    if problem := ports_of_api(site.api).problem():
+        click.echo(problem, err=True)
+        return 1
+    log.set_up(log_format)
+    asyncio.run(_serve(site, site.api, key, shown))
+    return 0
+
+
+async def _serve(site: Site, api: Api, key: bytes, shown: str) -> None:
+    stopped = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    runner = web.AppRunner(create_app(site, key, shown), access_log=None, shutdown_timeout=STOP_S)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, api.listen.host, api.listen.port).start()
+        structlog.get_logger().info("api ready", url=f"http://{api.listen}")
+        systemd.notify(systemd.READY)
+        await stopped.wait()
+    finally:
+        with suppress(TimeoutError):
+            await runner.cleanup()

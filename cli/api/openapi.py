@@ -1,0 +1,118 @@
+"""The API's own description, OpenAPI 3.1, as `/openapi.json` tells it. A test holds it against what is served."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.metadata import version
+from typing import Any
+
+_ID = {
+    "name": "id", "in": "path", "required": True, "schema": {"type": "string"},
+    "description": "The CallID, its first 6 or more characters, or the CallAPIID.",
+}  # fmt: skip
+_TEXT = {"type": "string"}
+
+
+def _object(properties: dict[str, Any], *optional: str, says: str = "") -> dict[str, Any]:
+    """A schema whose properties are all there, less the optional ones."""
+    schema: dict[str, Any] = {"type": "object", "properties": properties, "additionalProperties": False}
+    required = [name for name in properties if name not in optional]
+    return schema | ({"required": required} if required else {}) | ({"description": says} if says else {})
+
+
+def _told(says: str, schema: str) -> dict[str, Any]:
+    content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
+    return {"description": says, "content": content}
+
+
+def _problems(*statuses: int) -> dict[str, Any]:
+    return {str(status): {"$ref": f"#/components/responses/{status}"} for status in (401, *statuses)}
+
+
+_STATUSES = {
+    400: "What was sent can't be understood.",
+    401: "The token is missing or wrong.",
+    404: "There is no such call: it is over, or never was.",
+    409: "Not as the call is now, or several calls begin with this id.",
+    503: "A sidecar that may have the call does not answer.",
+}
+_CALL = _object(
+    {
+        "call_id": _TEXT | {"description": "CallID, as in requests to the web application."},
+        "call_api_id": _TEXT | {"description": "CallAPIID."},
+        "caller_number": _TEXT,
+        "caller_name": _TEXT,
+        "called_number": _TEXT | {"description": "What the caller dialled."},
+        "ivr": _TEXT | {"description": "The extended number of its IVR."},
+        "context": _TEXT,
+        "option": _TEXT,
+        "state": {
+            "enum": ["unanswered", "ivr", "transfer", "connected"],
+            "description": "unanswered: its script runs, and it is not answered yet; ivr: answered, its script runs; "
+            "transfer: numbers ring; connected: it talks to a callee.",
+        },
+        "doing": {
+            "enum": ["", "request", "sound", "digits", "pause", "transfer"],
+            "description": "What an answered call's script waits for.",
+        },
+        "began_at": {"type": ["string", "null"], "format": "date-time", "description": "When it entered its IVR."},
+        "sidecar": {"type": "integer", "description": "Which sidecar of the site has it."},
+    }
+)
+_SCHEMAS = {
+    "Call": _CALL,
+    "Calls": _object(
+        {
+            "total": {"type": "integer", "description": "How many there are."},
+            "calls": {"type": "array", "items": {"$ref": "#/components/schemas/Call"}, "description": "Newest first."},
+            "silent": {"type": "array", "items": _TEXT, "description": "Sidecars that do not answer."},
+        }
+    ),
+    "Problem": _object({"status": {"type": "integer"}, "detail": _TEXT}, says="RFC 9457."),
+}
+_PATHS = {
+    "/v1/calls": {
+        "get": {
+            "summary": "The calls of the whole site, newest first",
+            "operationId": "listCalls",
+            "parameters": [
+                {
+                    "name": "limit", "in": "query", "schema": {"type": "integer", "default": 100, "maximum": 1000},
+                    "description": "How many at most.",
+                },
+            ],
+            "responses": {"200": _told("The calls.", "Calls"), **_problems(400)},
+        },
+    },
+    "/v1/calls/{id}": {
+        "get": {
+            "summary": "One call",
+            "operationId": "showCall",
+            "parameters": [_ID],
+            "responses": {"200": _told("The call.", "Call"), **_problems(404, 409, 503)},
+        },
+    },
+}  # fmt: skip
+
+
+@cache
+def document() -> dict[str, Any]:
+    """The whole description, as data for JSON."""
+    problem = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Call Interactive",
+            "version": version("callinteractive"),
+            "description": "The live calls of a site: look at them, end them, lead them elsewhere, make new ones.",
+        },
+        "security": [{"token": []}],
+        "paths": _PATHS,
+        "components": {
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+            "schemas": _SCHEMAS,
+            "responses": {
+                str(status): {"description": says, "content": problem} for status, says in _STATUSES.items()
+            },
+        },
+    }

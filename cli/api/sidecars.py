@@ -1,0 +1,102 @@
+"""The sidecars of the whole site, asked about their calls (`sidecar.live`)."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+from urllib.parse import quote
+
+import aiohttp
+
+from callinteractive.model import Sidecar
+from sidecar.live import MOST_CALLS, token_of
+
+ANSWER_S = 3.0
+"""How long a sidecar may take. One that does no more is told of, and not waited for."""
+AT_ONCE = 100
+"""How many are asked at the same time."""
+
+
+class ApiError(Exception):
+    """Why a request can't be served. The text is for who asked."""
+
+    def __init__(self, status: int, detail: str) -> None:
+        super().__init__(detail)
+        self.status = status
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a sidecar answered. `status` 0: nothing; `body` is then empty."""
+
+    sidecar: Sidecar
+    status: int
+    body: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        return f"sidecar {self.sidecar.index} ({self.sidecar.metrics})"
+
+
+class Sidecars:
+    """``async with Sidecars(site.sidecars, key) as sidecars``. key: the site's secret (`callinteractive.keys`)."""
+
+    def __init__(self, sidecars: Sequence[Sidecar], key: bytes) -> None:
+        self._sidecars = sidecars
+        self._headers = {"Authorization": f"Bearer {token_of(key)}"}
+
+    async def __aenter__(self) -> Sidecars:
+        self._session = aiohttp.ClientSession(
+            timeout=aiohttp.ClientTimeout(total=ANSWER_S),
+            headers=self._headers,
+            connector=aiohttp.TCPConnector(limit=AT_ONCE),
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._session.close()
+
+    async def calls(self, limit: int) -> dict[str, Any]:
+        """The newest calls of all sidecars, `limit` at most, and how many there are. Raises nothing."""
+        limit = max(1, min(limit, MOST_CALLS))
+        told = await self._ask_all("GET", f"/calls?limit={limit}")
+        calls = [call for each in told for call in each.body.get("calls", ())]
+        calls.sort(key=lambda call: str(call["began_at"]), reverse=True)
+        return {
+            "total": sum(each.body.get("total", 0) for each in told),
+            "calls": calls[:limit],
+            "silent": [each.name for each in told if each.status != 200],
+        }
+
+    async def call(self, call_id: str) -> dict[str, Any]:
+        """One call, by its CallID, the beginning of that, or its CallAPIID. Raises ApiError."""
+        return (await self._find(call_id)).body
+
+    async def _find(self, call_id: str) -> Told:
+        told = await self._ask_all("GET", f"/calls/{quote(call_id, safe='')}")
+        found = [each for each in told if each.status == 200]
+        if len(found) == 1:
+            return found[0]
+        if found or any(each.status == 409 for each in told):
+            raise ApiError(409, f"several calls begin with {call_id}: give more of the CallID")
+        if silent := [each.name for each in told if each.status != 404]:
+            raise ApiError(503, f"no call {call_id} where we could ask; no answer from {', '.join(silent)}")
+        raise ApiError(404, f"no call {call_id}: it is over, or never was")
+
+    async def _ask_all(self, method: str, path: str) -> list[Told]:
+        return await asyncio.gather(*(self._ask(sidecar, method, path) for sidecar in self._sidecars))
+
+    async def _ask(self, sidecar: Sidecar, method: str, path: str, body: Any = None) -> Told:
+        """Raises nothing."""
+        try:
+            async with self._session.request(method, f"http://{sidecar.metrics}{path}", json=body) as response:
+                said = json.loads(await response.read() or b"{}")
+                return Told(sidecar, response.status, said if isinstance(said, dict) else {})
+        except (aiohttp.ClientError, OSError, TimeoutError, ValueError):
+            return Told(sidecar, 0, {})

@@ -1,0 +1,130 @@
+"""The commands that look at live calls and steer them, by the API (`cli.api`)."""
+# ruff: noqa: PLC0415
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import quote
+
+import click
+
+from cli.options import CONFIG, LOG_FORMAT, SITE, STATE_DIR
+
+if TYPE_CHECKING:
+    from cli.api.client import Client
+
+_OPTIONS = (
+    click.option(
+        "--site",
+        "site_path",
+        type=CONFIG,
+        help="site.yaml, which says where the API is; default: that of this folder, or /etc/callinteractive/site.yaml.",
+    ),
+    click.option("--api", "url", envvar="CALLINTERACTIVE_API", metavar="URL", help="The API, where it is elsewhere."),
+    click.option(
+        "--state-dir",
+        type=click.Path(file_okay=False, path_type=Path),
+        help="Where the API keeps its token; default: as for `run`. CALLINTERACTIVE_TOKEN goes before it.",
+    ),
+    click.option("--json", "as_json", is_flag=True, help="Print JSON, for a program."),
+)
+_SHORT = 8
+"""Characters of a CallID that are shown."""
+
+
+def _asks(command: Callable[..., object]) -> Callable[..., None]:
+    """A command that gets a `client` and `as_json`. Its exit status is 1 where the API says no."""
+
+    @wraps(command)
+    def asking(*, url: str | None, site_path: Path | None, state_dir: Path | None, **more: Any) -> None:
+        from cli.api.client import Client, ClientError
+
+        try:
+            command(client=Client.find(url, site_path, state_dir), **more)
+        except ClientError as error:
+            click.echo(str(error), err=True)
+            sys.exit(1)
+
+    for option in reversed(_OPTIONS):
+        asking = option(asking)
+    return asking
+
+
+@click.command(short_help="List the calls in progress.")
+@click.option("--limit", type=click.IntRange(1, 1000), default=100, show_default=True, help="The newest so many.")
+@_asks
+def calls(client: Client, limit: int, *, as_json: bool) -> None:
+    """List the calls of the whole site that are in progress, newest first.
+
+    \b
+      callinteractive calls
+      callinteractive calls --json | jq '.calls[] | select(.state == "connected")'
+    """
+    told = client.ask("GET", f"/v1/calls?limit={limit}")
+    if as_json:
+        click.echo(json.dumps(told, indent=2))
+        return
+    for line in table(told["calls"]):
+        click.echo(line)
+    shown, total = len(told["calls"]), told["total"]
+    click.echo(f"{total} call{'' if total == 1 else 's'}{f', {shown} shown' if shown < total else ''}")
+    if told["silent"]:
+        click.echo(f"no answer from {', '.join(told['silent'])}", err=True)
+
+
+@click.command(short_help="Show one call.")
+@click.argument("call_id", metavar="ID")
+@_asks
+def show(client: Client, call_id: str, *, as_json: bool) -> None:
+    """Show one call. ID is its CallID, the first 6 or more characters of that, or its CallAPIID.
+
+    \b
+      callinteractive show 5205dc5c
+    """
+    call = client.ask("GET", f"/v1/calls/{quote(call_id, safe='')}")
+    if as_json:
+        click.echo(json.dumps(call, indent=2))
+        return
+    for name, value in call.items():
+        click.echo(f"{name.replace('_', ' '):<14} {value}")
+
+
+@click.command(short_help="Run the API, as a service of its own.")
+@SITE
+@STATE_DIR
+@LOG_FORMAT
+def api(site_path: Path, state_dir: Path | None, log_format: Literal["auto", "console", "json"]) -> None:
+    """Run the API of the site's live calls. `run` does so by itself, for installations where parts are services.
+
+    It makes its token at the first start and keeps it in the state directory. CALLINTERACTIVE_TOKEN goes before that.
+
+    \b
+      callinteractive api --site site.yaml
+    """
+    from cli.api import command
+
+    sys.exit(command.run(site_path, state_dir, log_format))
+
+
+COMMANDS = (api, calls, show)
+
+
+def table(calls: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """A line each, under a heading."""
+    rows = [("CALL", "BEGAN", "CALLER", "CALLED", "IVR", "CONTEXT", "STATE")]
+    for call in calls:
+        began = datetime.fromisoformat(call["began_at"]).astimezone().strftime("%H:%M:%S") if call["began_at"] else "-"
+        where = f"{call['context']}/{call['option']}"
+        state = f"{call['state']} ({call['doing']})" if call["doing"] not in ("", call["state"]) else call["state"]
+        rows.append(
+            (call["call_id"][:_SHORT], began, call["caller_number"], call["called_number"], call["ivr"], where, state)
+        )
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows if calls else ():
+        yield "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()

@@ -1,0 +1,104 @@
+"""The calls of a sidecar, shown and steered over HTTP on its metrics port.
+
+The site's API (`cli.api`) asks here. Nobody else can: the token is made of the site's secret. Users have a token of
+their own, which only the API knows.
+
+| request | what it does |
+|---|---|
+| `GET /calls?limit=N` | the newest calls, and how many there are |
+| `GET /calls/ID` | one call |
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Awaitable, Callable, Iterator
+from functools import wraps
+from itertools import islice
+from typing import Any
+
+from aiohttp import web
+
+from callinteractive.keys import LIVE, derive
+from sidecar.call.call import Call
+
+MOST_CALLS = 1000
+"""Told in one answer: more would hold up the calls."""
+SHORTEST_ID = 6
+"""Characters of a CallID that may stand for it."""
+Handler = Callable[[web.Request], Awaitable[web.Response]]
+
+
+class LiveError(Exception):
+    """Why a request can't be served. The text is for who asked."""
+
+    def __init__(self, status: int, detail: str) -> None:
+        super().__init__(detail)
+        self.status = status
+
+
+def token_of(key: bytes) -> str:
+    """What the API shows to sidecars. key: the site's secret (`callinteractive.keys`)."""
+    return derive(key, LIVE).hex()
+
+
+def problem(status: int, detail: str) -> web.Response:
+    """An error as data (RFC 9457)."""
+    body = {"status": status, "detail": detail}
+    return web.json_response(body, status=status, content_type="application/problem+json")
+
+
+class Live:
+    """`calls`: those of this sidecar, by their keys, the newest last."""
+
+    def __init__(self, key: bytes, index: int, calls: dict[str, Call]) -> None:
+        self._authorization = f"Bearer {token_of(key)}".encode()
+        self._index = index
+        self._calls = calls
+
+    def routes(self) -> Iterator[web.RouteDef]:
+        """For the metrics port."""
+        yield web.get("/calls", self._guarded(self._list))
+        yield web.get("/calls/{id}", self._guarded(self._show))
+
+    def _guarded(self, handler: Handler) -> Handler:
+        @wraps(handler)
+        async def guarded(request: web.Request) -> web.Response:
+            said = request.headers.get("Authorization", "").encode("utf-8", "surrogateescape")
+            if not hmac.compare_digest(said, self._authorization):
+                return problem(401, "for the API of this site only")
+            try:
+                return await handler(request)
+            except LiveError as error:
+                return problem(error.status, str(error))
+
+        return guarded
+
+    async def _list(self, request: web.Request) -> web.Response:
+        try:
+            limit = min(int(request.query.get("limit", MOST_CALLS)), MOST_CALLS)
+        except ValueError:
+            raise LiveError(400, "limit must be a number") from None
+        newest = list(islice(reversed(self._calls.values()), max(limit, 0)))
+        return web.json_response({"total": len(self._calls), "calls": [self._summary(call) for call in newest]})
+
+    async def _show(self, request: web.Request) -> web.Response:
+        return web.json_response(self._summary(self._find(request.match_info["id"])))
+
+    def _summary(self, call: Call) -> dict[str, Any]:
+        return {**call.summary(), "sidecar": self._index}
+
+    def _find(self, call_id: str) -> Call:
+        """By its CallID, the beginning of that, or its CallAPIID. Raises LiveError."""
+        found = []
+        for call in self._calls.values():
+            facts = call.facts
+            if call_id in (facts.call_id, facts.call_api_id):
+                return call
+            if len(call_id) >= SHORTEST_ID and facts.call_id.startswith(call_id):
+                found.append(call)
+        if len(found) > 1:
+            raise LiveError(409, f"several calls begin with {call_id}: give more of the CallID")
+        if not found:
+            raise LiveError(404, f"no call {call_id}: it is over, or never was")
+        return found[0]

@@ -1,0 +1,148 @@
+"""The API: who may ask, what the whole site tells, and that its description is true."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from aiohttp import ClientTimeout
+from aiohttp.test_utils import unused_port
+from jsonschema import Draft202012Validator
+
+from callinteractive.model import Address
+from cli.api.openapi import document
+from cli.api.server import COOKIE, OPEN, SIDECARS
+from tests.unit.cli.api.world import AUTHORIZATION, TOKEN, World
+
+
+def is_as_described(path: str, method: str, status: int, told: Any) -> None:
+    """Fails where an answer is not what `/openapi.json` says of it."""
+    responses = document()["paths"][path][method]["responses"]
+    response = responses[str(status)]
+    if "$ref" in response:
+        response = document()["components"]["responses"][response["$ref"].rpartition("/")[2]]
+    [content] = response["content"].values()
+    Draft202012Validator({**content["schema"], "components": document()["components"]}).validate(told)
+
+
+async def test_calls_of_all_sidecars_the_newest_first(world: World):
+    world.add(0, "aaaaaaaa", "2026-11-26T08:00:00.000+00:00")
+    world.add(1, "bbbbbbbb", "2026-11-26T09:00:00.000+00:00")
+    status, told = await world.ask("GET", "/v1/calls")
+    assert status == 200
+    assert [(call["call_id"][:8], call["sidecar"]) for call in told["calls"]] == [("bbbbbbbb", 1), ("aaaaaaaa", 0)]
+    assert (told["total"], told["silent"]) == (2, [])
+    is_as_described("/v1/calls", "get", status, told)
+    status, told = await world.ask("GET", "/v1/calls?limit=1")
+    assert ([call["call_id"][:8] for call in told["calls"]], told["total"]) == (["bbbbbbbb"], 2)
+
+
+@pytest.mark.parametrize("limit", ["", "x", "-1", "1.5", "9" * 20, "١"])
+async def test_a_limit_that_is_no_number(world: World, limit: str):
+    status, told = await world.ask("GET", "/v1/calls", params={"limit": limit})
+    assert status == 400
+    is_as_described("/v1/calls", "get", status, told)
+
+
+async def test_a_call_is_found_wherever_it_is(world: World):
+    call = world.add(1, "bbbbbbbb", "2026-11-26T09:00:00.000+00:00")
+    for name in (call.call_id, "bbbbbb", call.call_api_id):
+        status, told = await world.ask("GET", f"/v1/calls/{name}")
+        assert (status, told["call_id"], told["sidecar"]) == (200, call.call_id, 1)
+        is_as_described("/v1/calls/{id}", "get", status, told)
+
+
+async def test_calls_of_two_sidecars_with_the_same_beginning(world: World):
+    world.add(0, "aaaaaa11", "2026-11-26T08:00:00.000+00:00")
+    world.add(1, "aaaaaa22", "2026-11-26T08:00:00.000+00:00")
+    status, told = await world.ask("GET", "/v1/calls/aaaaaa")
+    assert status == 409
+    is_as_described("/v1/calls/{id}", "get", status, told)
+
+
+async def test_a_sidecar_that_does_not_answer_is_told_of(world: World):
+    world.add(0, "aaaaaaaa", "2026-11-26T08:00:00.000+00:00")
+    await world.sidecars[1].close()
+    _, told = await world.ask("GET", "/v1/calls")
+    assert told["total"] == 1
+    [silent] = told["silent"]
+    assert silent.startswith("sidecar 1 (127.0.0.1:")
+    assert (await world.ask("GET", "/v1/calls/aaaaaaaa"))[0] == 200
+    status, told = await world.ask("GET", "/v1/calls/cccccccc")
+    assert status == 503, "it may be there"
+    assert "sidecar 1" in told["detail"]
+
+
+async def test_no_such_call(world: World):
+    status, told = await world.ask("GET", "/v1/calls/cccccccc")
+    assert status == 404
+    is_as_described("/v1/calls/{id}", "get", status, told)
+
+
+async def test_every_path_needs_the_token(world: World):
+    for resource in world.app.router.resources():
+        path = re.sub(r"{\w+}", "x", resource.canonical)
+        wrong = {"Authorization": "Bearer no"}, {"Authorization": f"Basic {TOKEN}"}, {"Cookie": f"{COOKIE}=x"}
+        for headers in ({}, *wrong):
+            async with world.client.get(path, headers=headers, allow_redirects=False) as response:
+                assert (response.status == 401) == (path not in OPEN or path == "/open"), path
+                if response.status == 401:
+                    is_as_described("/v1/calls", "get", 401, await response.json())
+    async with world.client.get("/nothing") as response:
+        assert response.status == 401, "nor does anybody else learn what there is"
+
+
+async def test_a_browser_gets_the_token_as_a_cookie(world: World):
+    async with world.client.get("/open", params={"token": TOKEN}, allow_redirects=False) as response:
+        assert (response.status, response.headers["Location"]) == (303, "/")
+        cookie = response.headers["Set-Cookie"]
+        assert "HttpOnly" in cookie
+        assert "SameSite=Strict" in cookie
+    async with world.client.get("/v1/calls", headers={"Cookie": f"{COOKIE}={TOKEN}"}) as response:
+        assert response.status == 200
+
+
+@pytest.mark.parametrize(
+    ("origin", "status"), [(None, 403), ("http://evil.example", 403), ("null", 403), ("own", 405)]
+)
+async def test_another_page_cannot_use_the_cookie(world: World, origin: str | None, status: int):
+    headers = {"Cookie": f"{COOKIE}={TOKEN}"}
+    if origin:
+        headers["Origin"] = world.url if origin == "own" else origin
+    async with world.client.put("/v1/calls", headers=headers) as response:
+        assert response.status == status
+
+
+async def test_errors_have_one_form(world: World):
+    for method, path, status in (("GET", "/v1/nothing", 404), ("PUT", "/v1/calls", 405)):
+        async with world.client.request(method, path, headers=AUTHORIZATION) as response:
+            assert (response.status, response.content_type) == (status, "application/problem+json")
+            assert (await response.json())["status"] == status
+
+
+async def test_the_description_is_served_and_names_every_path(world: World):
+    async with world.client.get("/openapi.json") as response:
+        told = await response.json()
+    assert told["openapi"].startswith("3.1")
+    served = {
+        (route.resource.canonical, route.method.lower())
+        for route in world.app.router.routes()
+        if route.resource is not None and route.resource.canonical.startswith("/v1/") and route.method != "HEAD"
+    }
+    assert {(path, method) for path, methods in told["paths"].items() for method in methods} == served
+
+
+async def test_a_sidecar_that_hangs_holds_nobody_up(world: World, monkeypatch: pytest.MonkeyPatch):
+    """It takes the connection and says nothing."""
+    hung = await asyncio.start_server(lambda _reader, _writer: None, "127.0.0.1", unused_port())
+    async with hung:
+        port = hung.sockets[0].getsockname()[1]
+        sidecars = world.app[SIDECARS]
+        last = sidecars._sidecars[1]
+        sidecars._sidecars = (sidecars._sidecars[0], replace(last, metrics=Address("127.0.0.1", port)))
+        sidecars._session._timeout = ClientTimeout(total=0.2)
+        _, told = await world.ask("GET", "/v1/calls")
+        assert len(told["silent"]) == 1

@@ -1,0 +1,91 @@
+"""A site of two sidecars without calls of their own, and its API, each answering on a port of this machine."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from aiohttp import ClientResponse, web
+from aiohttp.test_utils import TestClient, TestServer
+
+from callinteractive.config import load_site
+from callinteractive.model import Address, Site
+from cli.api.server import create_app
+from sidecar.live import Live
+
+KEY = bytes(16)
+TOKEN = "a-token-that-only-users-know"
+AUTHORIZATION = {"Authorization": f"Bearer {TOKEN}"}
+SITE = 'node: 1\nsip: {listen: ["udp:127.0.0.1:5060"]}\nsidecars: {count: 2}\n'
+
+
+@dataclass
+class FakeCall:
+    """As much of a call as is shown and steered. `asked`: what was asked of it."""
+
+    call_id: str
+    began_at: str
+    asked: list[Any] = field(default_factory=list)
+
+    @property
+    def facts(self) -> Any:
+        return self
+
+    @property
+    def call_api_id(self) -> str:
+        return f"1:{self.call_id}"
+
+    def summary(self) -> dict[str, Any]:
+        return {
+            "call_id": self.call_id, "call_api_id": self.call_api_id, "caller_number": "306", "caller_name": "Ann",
+            "called_number": "332", "ivr": "000*332", "context": "1", "option": "start", "state": "ivr",
+            "doing": "sound", "began_at": self.began_at,
+        }  # fmt: skip
+
+
+@dataclass
+class World:
+    """`calls`: those of each sidecar, by their keys."""
+
+    client: TestClient[web.Request, web.Application]
+    app: web.Application
+    calls: tuple[dict[str, Any], dict[str, Any]]
+    sidecars: tuple[TestServer, TestServer]
+
+    @property
+    def url(self) -> str:
+        return str(self.client.make_url("")).rstrip("/")
+
+    def add(self, sidecar: int, call_id: str, began_at: str) -> FakeCall:
+        call = FakeCall(call_id.ljust(32, "0"), began_at)
+        self.calls[sidecar][f"1-{sidecar}-{call.call_id}"] = call
+        return call
+
+    async def ask(self, method: str, path: str, **more: Any) -> tuple[int, Any]:
+        response: ClientResponse
+        async with self.client.request(method, path, headers=AUTHORIZATION, **more) as response:
+            return response.status, await response.json()
+
+
+@asynccontextmanager
+async def site_with_api() -> AsyncIterator[World]:
+    async with AsyncExitStack() as stack:
+        calls: tuple[dict[str, Any], dict[str, Any]] = ({}, {})
+        servers = []
+        for index, of_sidecar in enumerate(calls):
+            app = web.Application()
+            app.router.add_routes(Live(KEY, index, of_sidecar).routes())
+            servers.append(await stack.enter_async_context(TestServer(app, host="127.0.0.1")))
+        app = create_app(site_of(servers), KEY, TOKEN)
+        client = await stack.enter_async_context(TestClient(TestServer(app, host="127.0.0.1")))
+        yield World(client, app, calls, (servers[0], servers[1]))
+
+
+def site_of(servers: list[TestServer]) -> Site:
+    site = load_site(SITE, "site.yaml")
+    at = [Address("127.0.0.1", server.port or 0) for server in servers]
+    return replace(
+        site, sidecars=tuple(replace(each, metrics=at[each.index]) for each in site.sidecars)
+    )

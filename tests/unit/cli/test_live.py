@@ -1,0 +1,97 @@
+"""The commands that look at live calls, against a real API."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from aiohttp.test_utils import unused_port
+from click.testing import CliRunner, Result
+
+from cli.api import token
+from cli.main import main
+from tests.unit.cli.api.world import TOKEN, World, site_with_api
+
+
+@pytest.fixture
+async def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AsyncIterator[World]:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv(token.VARIABLE, raising=False)
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    async with site_with_api() as opened:
+        (tmp_path / token.FILE).write_text(TOKEN)
+        port = opened.client.port
+        site = f'node: 1\nsip: {{listen: ["udp:127.0.0.1:5060"]}}\napi: {{listen: "127.0.0.1:{port}"}}\n'
+        (tmp_path / "site.yaml").write_text(site)
+        yield opened
+
+
+async def call(*argv: str, **environment: str) -> Result:
+    """The command with the token of this folder, as its user would call it."""
+    return await asyncio.to_thread(CliRunner().invoke, main, [*argv, "--state-dir", "."], env=environment)
+
+
+async def test_calls_are_a_table(world: World):
+    world.add(0, "aaaaaaaa", "2026-11-26T08:00:00.000+00:00")
+    world.add(1, "bbbbbbbb", "2026-11-26T09:00:00.000+00:00")
+    result = await call("calls")
+    assert result.exit_code == 0, result.output
+    heading, first, second, count = result.output.splitlines()
+    assert heading.split() == ["CALL", "BEGAN", "CALLER", "CALLED", "IVR", "CONTEXT", "STATE"]
+    assert (first[:8], second[:8], count) == ("bbbbbbbb", "aaaaaaaa", "2 calls")
+    assert first.split()[2:] == ["306", "332", "000*332", "1/start", "ivr", "(sound)"]
+    result = await call("calls", "--limit", "1")
+    assert result.output.splitlines()[-1] == "2 calls, 1 shown"
+
+
+async def test_there_may_be_no_calls(world: World):
+    assert (await call("calls")).output == "0 calls\n"
+
+
+async def test_calls_for_a_program(world: World):
+    world.add(0, "aaaaaaaa", "2026-11-26T08:00:00.000+00:00")
+    result = await call("calls", "--json")
+    assert [each["call_id"][:8] for each in json.loads(result.output)["calls"]] == ["aaaaaaaa"]
+
+
+async def test_a_sidecar_that_is_silent_is_told_of(world: World):
+    await world.sidecars[0].close()
+    result = await call("calls")
+    assert result.exit_code == 0
+    assert "no answer from sidecar 0" in result.output
+
+
+async def test_one_call(world: World):
+    made = world.add(0, "aaaaaaaa", "2026-11-26T08:00:00.000+00:00")
+    result = await call("show", "aaaaaaaa")
+    assert f"call id        {made.call_id}" in result.output.splitlines()
+    assert json.loads((await call("show", "aaaaaaaa", "--json")).output)["call_id"] == made.call_id
+
+
+async def test_a_call_that_is_over(world: World):
+    result = await call("show", "../nothing")
+    assert (result.exit_code, result.output) == (1, "no call ../nothing: it is over, or never was\n")
+
+
+async def test_an_api_elsewhere(world: World, tmp_path: Path):
+    (tmp_path / "site.yaml").unlink()
+    result = await call("calls", "--api", f"{world.url}/")
+    assert result.output == "0 calls\n", result.output
+    result = await call("calls", CALLINTERACTIVE_API=world.url, CALLINTERACTIVE_TOKEN="another-token-that-is-wrong")
+    assert (result.exit_code, "show the token" in result.output) == (1, True)
+
+
+async def test_what_is_missing_is_said(world: World, tmp_path: Path):
+    result = await call("calls", CALLINTERACTIVE_TOKEN="short")
+    assert "openssl rand" in result.output
+    (tmp_path / token.FILE).unlink()
+    result = await call("calls")
+    assert result.exit_code == 1
+    assert "the API's token is missing" in result.output
+    result = await call("calls", "--api", f"http://127.0.0.1:{unused_port()}", CALLINTERACTIVE_TOKEN=TOKEN)
+    assert "Is `callinteractive run` up?" in result.output
+    (tmp_path / "site.yaml").write_text('node: 1\nsip: {listen: ["udp:127.0.0.1:5060"]}\napi: no\n')
+    assert "says api: no" in (await call("calls")).output
