@@ -282,12 +282,8 @@ class AnsweredCall:
         if self._is_swapped:
             shown = "", self._who.number
         callee.is_leaving = True
-        self._target = Target(
-            asked.referral,
-            self._end_blind_transfer,
-            *self._for_callee(),
-            on_referred=self._on_callee_referred,
-        )
+        target = asked.referral, self._end_blind_transfer, *self._for_callee()
+        self._target = Target(*target, on_referred=self._on_callee_referred)
         try:
             await self._target.ring(Transfer((asked.number,), None, False, True, *shown))
         except MediaError as error:
