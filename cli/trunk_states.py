@@ -65,7 +65,9 @@ class TrunkStates:
         }
 
 
-class _Collector(Collector):
+class TrunkFigures(Collector):
+    """`callinteractive_trunk_…`."""
+
     def __init__(self, states: TrunkStates) -> None:
         self._states = states
 
@@ -86,7 +88,7 @@ class _Collector(Collector):
 async def serve(states: TrunkStates, address: Address, say: Callable[[str], None]) -> None:
     """Show them at /metrics, for ever. Where the port is not free it is told, once, and tried again."""
     registry = CollectorRegistry()
-    registry.register(_Collector(states))
+    registry.register(TrunkFigures(states))
 
     async def show(_request: web.Request) -> web.Response:
         return web.Response(body=generate_latest(registry), headers={"Content-Type": "text/plain; version=0.0.4"})

@@ -37,6 +37,11 @@ ivrs: [{number: "000*332", id: 145, entry_context: 1}]
 contexts: {1: {options: {start: [hangup]}}}
 """
 FACTS = CallFacts("c" * 32, "1:" + "c" * 32, "306", "Ann", "332", "000*332", 145)
+GAUGES = {
+    "calls": 0, "legs": 1, "dialogs": 2, "transactions": 3, "timers": 4, "unacknowledged": 0, "media": 5,
+    "ng_commands": 0,
+}  # fmt: skip
+"""Those of a sidecar without calls, as its fakes tell them."""
 HEADERS = {CallHeader.NAME: str(CallHeader(FACTS)), EntryHeader.NAME: str(EntryHeader("000*332", "1", "start"))}
 
 
@@ -158,10 +163,7 @@ async def test_a_sidecar_that_drains_takes_no_calls_and_stops_with_its_last_one(
 
 
 async def test_what_it_counts(sidecar):
-    assert sidecar._gauges() == {
-        "calls": 0, "legs": 1, "dialogs": 2, "transactions": 3, "timers": 4, "unacknowledged": 0, "media": 5,
-        "ng_commands": 0,
-    }  # fmt: skip
+    assert sidecar._gauges() == GAUGES
     counts = sidecar._counts()
     assert counts.keys() == COUNTS.keys()
     assert (counts["digit_events"], counts["digit_events_ignored"]) == (8, 1)
