@@ -37,7 +37,8 @@ MODULES = {
         "sip/**/*",
     ),
     "kemi": (
-        *("anchor", "challenge", "checks", "codecs", "contacts", "conversion", "cseq", "dialled", "edges", "engines"),
+        *("anchor", "anchored", "branch_spec", "challenge", "checks", "codecs", "contacts", "conversion", "cseq"),
+        *("dialled", "edges", "engines"),
         *("facts", "flood", "fork", "guesses", "identity", "ingress", "limits", "names", "nat", "outcome", "places"),
         *("record_route", "redirect", "refusal", "refusal_log", "registrar", "resting", "sdp", "sidecars", "sockets"),
         *("tls_peer", "transfer", "trunk_callers", "trunks", "webrtc_sdp", "websocket"),

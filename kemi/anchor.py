@@ -20,9 +20,11 @@ from callinteractive.model import Extension, Trunk
 from callinteractive.multipart import media_type, session_description
 from callinteractive.sdp_codecs import keep_codecs
 from kemi import ksr
+from kemi.anchored import AnchoredCalls, call_of_answer, target_of
 from kemi.conversion import Kind, Sides, answer_flags, kinds_in, offer_flags
 from kemi.engines import PREFIX, Engines, family_flag, use
 from kemi.ksr import Route
+from kemi.record_route import Addition
 from kemi.refusal import Refused
 from kemi.sdp import Screened, screen
 from kemi.transaction import Exchange, media_of, transaction
@@ -60,7 +62,9 @@ class Anchoring(Enum):
 class MediaAnchor:
     """Tells RTPengine what the messages of anchored calls say about media."""
 
-    def __init__(self, engines: Engines, *, is_there: bool = True) -> None:
+    def __init__(self, engines: Engines, calls: AnchoredCalls | None = None, *, is_there: bool = True) -> None:
+        """`calls`: where those that no sidecar is in are written down."""
+        self._calls = calls
         self.is_there = is_there
         """Whether Kamailio may use RTPengine at all."""
         self.engines = engines
@@ -120,6 +124,17 @@ class MediaAnchor:
             ksr.remove_body()  # the callee has answered and can't be refused; the caller will hang up
 
     @staticmethod
+    def note_caller() -> None:
+        """Branch route of a branch that is anchored: no sidecar called, so nobody else looks after this media."""
+        transaction.caller_target = target_of(ksr.header("Contact"), transaction.caller_source)
+
+    def on_dialog(self, name: str, marked_with: str, added: Addition | None) -> None:
+        """Reply route: a 2xx makes a dialog. `marked_with`: the alias of its Contact (`nat`); `added`: to our route."""
+        if self._calls is not None and (caller := transaction.caller_target):
+            routes = ksr.record_routes()
+            self._calls.keep(name, call_of_answer(added.add_to(routes) if added else routes, caller, marked_with))
+
+    @staticmethod
     def on_stray_success(name: str) -> None:
         """A 2xx of an INVITE that tm has forgotten; it is sent again because no ACK came."""
         if ksr.has_body() and not _take_reply(name):
@@ -156,6 +171,8 @@ class MediaAnchor:
         method = ksr.method()
         if method == "BYE":
             self.release(name)
+            if self._calls is not None:
+                self._calls.forget(name)
         elif method == "ACK":
             _take_ack(name)
         elif method in ("INVITE", "UPDATE", "PRACK"):

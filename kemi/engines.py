@@ -94,8 +94,12 @@ class Engines:
 class Watch:
     """Pings the RTPengines. For one process, which does nothing else; it does not wait for any either."""
 
-    def __init__(self, engines: Sequence[RtpEngine]) -> None:
+    def __init__(
+        self, engines: Sequence[RtpEngine], when_ticked: Callable[[Sequence[Pings]], None] | None = None
+    ) -> None:
+        """`when_ticked`: told each time."""
         self._pings = [Pings(engine) for engine in engines]
+        self._when_ticked = when_ticked
         self._told = ""
 
     def on_tick(self) -> None:
@@ -110,6 +114,8 @@ class Watch:
         if (told := ",".join(silent)) != self._told:
             self._told = told
             ksr.share_silent_media(told)
+        if self._when_ticked is not None:
+            self._when_ticked(self._pings)
 
 
 class Pings:
@@ -117,43 +123,53 @@ class Pings:
 
     def __init__(self, engine: RtpEngine) -> None:
         self.name, self.address, self.set = engine.name, engine.ng, set_of(engine)
+        self.lost = 0
+        """How many in a row have no answer."""
+        self.is_heard = False
+        """Whether it has ever answered."""
+        self.is_refused = False
+        """Whether nobody listens there."""
         self._socket: socket.socket | None = None
         self._sent = 0
-        self._lost = 0
 
     @property
     def is_silent(self) -> bool:
         """Whether it gets no new calls."""
-        return self._lost >= SILENT_AFTER
+        return self.lost >= SILENT_AFTER
+
+    @property
+    def has_answered(self) -> bool:
+        """Whether it has answered the last ping."""
+        return self.is_heard and self.lost == 0
 
     @property
     def is_gone(self) -> bool:
         """Whether it is not even asked about its own calls."""
-        return self._lost >= GONE_AFTER
+        return self.lost >= GONE_AFTER
 
     def ping(self) -> None:
         """Look what has come since the last time, and ping again."""
         try:
             opened = self._opened()
         except OSError:  # no way there: its host or a link is down
-            self._lost += 1
+            self.lost += 1
             return
-        self._lost = self._take(opened)
+        self.lost = self._take(opened)
         self._sent += 1
         with suppress(OSError):  # refused: then no answer comes either
             opened.send(b'w%d {"command":"ping"}' % self._sent)
 
     def _take(self, opened: socket.socket) -> int:
         """How many pings are lost now."""
-        lost = self._lost + 1 if self._sent else self._lost
+        lost = self.lost + 1 if self._sent else self.lost
         while True:
             try:
                 opened.recv(4096)
-                lost = 0
+                lost, self.is_refused, self.is_heard = 0, False, True
             except BlockingIOError:
                 return lost
             except OSError:  # nobody listens
-                lost = max(lost, SILENT_AFTER)
+                lost, self.is_refused = max(lost, SILENT_AFTER), True
 
     def _opened(self) -> socket.socket:
         """Made in the process that uses it. Raises OSError."""

@@ -13,12 +13,12 @@ from dataclasses import dataclass, replace
 
 from callinteractive.headers import AnsweredHeader
 from callinteractive.identity import Identity
-from callinteractive.model import DEFAULT_IDENTITY, Extension, IdentityHeader, Trunk
+from callinteractive.model import Trunk
 from kemi import cseq, identity, ksr, nat
-from kemi.anchor import CROSSING_S, Anchoring, MediaAnchor
+from kemi.anchor import CROSSING_S, MediaAnchor
+from kemi.branch_spec import BranchSpec, Target
 from kemi.challenge import ASKED_IN, Challenges, without_credentials
 from kemi.codecs import limit
-from kemi.conversion import Kind, Sides, kind_after_refusal, kind_for_callee
 from kemi.edges import Edges
 from kemi.ksr import Route
 from kemi.limits import Limits
@@ -43,47 +43,6 @@ _NO_CODE = 700
 NOT_ACCEPTABLE = 488
 MARGIN_S = 2
 """How much longer we wait for a peer that rings for us when its time is up."""
-
-
-@dataclass(frozen=True, slots=True)
-class BranchSpec:
-    """Where a branch goes, the header lines that only it gets, and where its peer looks for the caller's number.
-
-    `is_spiral`: it leads to ourselves. `is_anchored`: its media goes through RTPengine, which converts `sides`.
-    `otherwise`: what it converts if the peer refuses that. `number`: what was dialled; `is_extension`: it is one of our
-    extensions. `trunk`: the name of the trunk, if it is one; `is_probed`: as there. `via`: another edge, a SIP URI,
-    that it is sent to.
-    """
-
-    uri: str
-    headers: str = ""
-    identity: tuple[IdentityHeader, ...] = DEFAULT_IDENTITY
-    is_spiral: bool = False
-    is_anchored: bool = False
-    number: str = ""
-    is_extension: bool = False
-    trunk: str = ""
-    is_probed: bool = True
-    sides: str = ""
-    otherwise: str = ""
-    via: str = ""
-
-
-def converting(spec: BranchSpec, party: Trunk | Extension, anchoring: Anchoring, offered: Kind) -> BranchSpec:
-    """The branch to `party`. RTPengine gets its media where one side would not understand the other.
-
-    `offered`: how the sound of the caller's side travels.
-    """
-    is_browser = nat.is_websocket(spec.uri)
-    sides = Sides(offered, kind_for_callee(party.media, offered, is_browser=is_browser))
-    other = kind_after_refusal(party.media, offered, is_browser=is_browser)
-    otherwise = str(Sides(offered, other)) if other else ""
-    is_anchored = anchoring.covers(party) or sides.are_converted
-    return replace(spec, is_anchored=is_anchored, sides=str(sides) if is_anchored else "", otherwise=otherwise)
-
-
-Target = tuple[BranchSpec, ...]
-"""One number: the branches to try one after the other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +131,8 @@ class Forks:
         media = ""
         if plan.is_anchored:
             media = self._media.on_branch(plan.sides, early_media=transaction.early_media, codecs=codecs)
+            if media and not plan.tells:  # else a sidecar calls
+                self._media.note_caller()
         transaction.branches[index] = Branch(uri, media, plan.shift)
         if plan.is_anchored and not media:
             ksr.drop()  # the callee would learn where the caller's media is
@@ -206,13 +167,16 @@ class Forks:
             index = ksr.branch_index()
             branch = transaction.branches.get(index)
             identity.on_reply()
-            nat.mark_reply(is_alias=branch is not None and _is_behind_nat(branch.uri))
+            is_marked = nat.mark_reply(is_alias=branch is not None and _is_behind_nat(branch.uri))
+            added = self._record_route.on_reply() if status < 300 else None
             if branch and branch.shift:
                 cseq.shift(-branch.shift)
             if status < 200:
                 self._on_provisional(status, index)
             elif status < 300:
                 self._on_success(index)
+                if transaction.is_anchored and branch and branch.media:
+                    self._media.on_dialog(branch.media, ksr.source_uri() if is_marked else "", added)
             else:
                 self._on_refusal(status, index)
 

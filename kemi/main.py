@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import site as python_site
 import sys
 import time
-import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
 
 ROOT = Path(__file__).resolve().parents[1]
 # Kamailio puts this file's folder first on the path. There our modules would hide those of the standard library.
@@ -22,27 +19,28 @@ if "CALLINTERACTIVE_PACKAGES" in os.environ:
     python_site.addsitedir(os.environ["CALLINTERACTIVE_PACKAGES"])
 
 from callinteractive.edge import own_edge  # noqa: E402
-from callinteractive.errors import ConfigError, HeaderError  # noqa: E402
+from callinteractive.errors import ConfigError  # noqa: E402
 from callinteractive.keys import EDGES, PREPARED, ROUTES, SIGNATURES, VIEWS, derive  # noqa: E402
 from callinteractive.model import Edge, IvrFile, Site  # noqa: E402
 from callinteractive.numbers import Directory  # noqa: E402
 from callinteractive.prepared import Prepared  # noqa: E402
 from kemi import configuration, cseq, identity, ksr, nat  # noqa: E402
 from kemi.anchor import MediaAnchor  # noqa: E402
+from kemi.anchored import AnchoredCalls  # noqa: E402
 from kemi.challenge import Challenges  # noqa: E402
 from kemi.companion import Companion  # noqa: E402
 from kemi.edges import Edges  # noqa: E402
 from kemi.engines import Engines, Watch  # noqa: E402
 from kemi.flood import Floods  # noqa: E402
 from kemi.fork import Forks  # noqa: E402
+from kemi.guard import blame, drop, fail, guarded, log, refusals, withhold  # noqa: E402
 from kemi.ingress import Ingress  # noqa: E402
 from kemi.limits import Limits  # noqa: E402
+from kemi.lost_media import LostMedia  # noqa: E402
 from kemi.names import NameFile  # noqa: E402
 from kemi.places import Places  # noqa: E402
 from kemi.record_route import RecordRoute  # noqa: E402
 from kemi.redirect import Redirects  # noqa: E402
-from kemi.refusal import Answered, Refused  # noqa: E402
-from kemi.refusal_log import RefusalLog  # noqa: E402
 from kemi.registrar import Registrar  # noqa: E402
 from kemi.reload import Reload  # noqa: E402
 from kemi.ringing import Ringing  # noqa: E402
@@ -57,85 +55,6 @@ from kemi.websocket import WebSockets  # noqa: E402
 LOOK_EVERY_S = 1.0
 EXIT_CONFIG = 78  # sysexits.h EX_CONFIG
 """The process's exit status where the configuration is unusable."""
-
-
-Method = Callable[["Callbacks"], None]
-Callback = Callable[..., int]
-
-
-def guarded(otherwise: Callable[[Exception], None]) -> Callable[[Method], Callback]:
-    """Make a KEMI callback of a method. Here Refused is answered; `otherwise` handles all other exceptions."""
-
-    def decorate(method: Method) -> Callback:
-        @functools.wraps(method)
-        def guard(self: Callbacks, _message: object, *_event: str) -> int:
-            try:
-                method(self)
-            except Answered as answered:
-                if answered.code:
-                    _refusals.write(answered.code, answered.reason)
-            except Refused as refused:
-                _attempt(_answer, refused)
-            except Exception as error:
-                _attempt(otherwise, error)
-            return 1
-
-        return guard
-
-    return decorate
-
-
-_refusals = RefusalLog()
-
-
-def _refuse(code: int, reason: str) -> None:
-    _answer(Refused(code, reason))
-
-
-def _answer(refused: Refused) -> None:
-    ksr.reply(refused.code, refused.reason, refused.headers)
-    _refusals.write_refused(refused)
-
-
-def blame(error: Exception) -> None:
-    """Tell the sender of a request what is wrong with it. An error of ours is logged. Both are answered."""
-    if isinstance(error, HeaderError):
-        _refuse(400, str(error))
-    elif isinstance(error, UnicodeDecodeError):
-        _refuse(400, "Not UTF-8")
-    else:
-        fail(error)
-
-
-def fail(error: Exception) -> None:
-    log(error)
-    ksr.reply(500, "Server Internal Error")
-
-
-def drop(error: Exception) -> None:
-    """Do not send the branch."""
-    log(error)
-    ksr.drop()
-
-
-def withhold(error: Exception) -> None:
-    """Pass the reply on, but not what it may say of anchored media."""
-    log(error)
-    MediaAnchor.withhold()
-
-
-def log(error: Exception) -> None:
-    ksr.log_error("".join(traceback.format_exception(error)))
-
-
-_E = TypeVar("_E", bound=Exception)
-
-
-def _attempt(handle: Callable[[_E], None], error: _E) -> None:
-    try:
-        handle(error)
-    except Exception as second:
-        log(second)
 
 
 class Callbacks:
@@ -289,8 +208,6 @@ class Callbacks:
             return
         ksr.keep_connection()
         self._forks.on_reply()
-        if 100 < ksr.status() < 300:
-            self.record_route.on_reply()
 
     @guarded(log)
     def target_failed(self) -> None:
@@ -364,7 +281,8 @@ def compose(
     names.on_change += [directory.learn, places.learn, floods.learn, tls_peers.learn]
     routes = before.record_route if before else None
     record_route = RecordRoute(derive(key, ROUTES), derive(key, VIEWS), places, routes)
-    media = MediaAnchor(Engines(site.rtpengines), is_there=site.anchors_media)
+    calls = AnchoredCalls(run_dir)
+    media = MediaAnchor(Engines(site.rtpengines), calls, is_there=site.anchors_media)
     limits = Limits(site.trunks)
     edges = before.edges if before else Edges(site, edge, derive(key, EDGES))
     sockets = before.sockets if before else Sockets(edge)
@@ -393,7 +311,8 @@ def compose(
         edges=edges,
         ringing=ringing,
     )
+    watch = Watch(site.rtpengines, LostMedia(calls, edge.udp_address).on_tick)
     return Callbacks(
-        ingress, sidecars, redirects, forks, media, record_route, limits, floods, WebSockets(site, _refusals),
-        registrar, tls_peers, names, Watch(site.rtpengines), sockets, edges, ringing,
+        ingress, sidecars, redirects, forks, media, record_route, limits, floods, WebSockets(site, refusals),
+        registrar, tls_peers, names, watch, sockets, edges, ringing,
     )  # fmt: skip

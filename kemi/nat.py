@@ -51,8 +51,9 @@ def reply_to_source(source: str) -> None:
 
 def on_new_call(*, is_trunk: bool) -> None:
     """Request route, of an INVITE that makes a dialog: mark its Contact. `is_trunk`: a trunk sends it, else a phone."""
-    if not ksr.header("Record-Route"):  # else its dialog's requests go to another proxy, which knows the way
-        _mark_request(is_trunk=is_trunk)
+    # With one its dialog's requests go to another proxy, which knows the way.
+    if not ksr.header("Record-Route") and _mark_request(is_trunk=is_trunk):
+        transaction.caller_source = ksr.source_uri()
 
 
 def follow_alias_of_next_hop() -> bool:
@@ -97,18 +98,23 @@ def is_websocket(uri: str) -> bool:
     return number in _WEBSOCKETS
 
 
-def mark_reply(*, is_alias: bool) -> None:
-    """Of a reply that makes a dialog, or changes where it leads. `is_alias`: the request was sent to an alias."""
+def mark_reply(*, is_alias: bool) -> bool:
+    """Of a reply that makes a dialog, or changes where it leads. `is_alias`: the request was sent to an alias.
+
+    Returns whether its Contact was marked.
+    """
     if not 100 < ksr.status() < 300:
-        return
+        return False
     routes = split_contacts([ksr.header("Record-Route")])
     if routes[0] and not ksr.is_ours(host_of(routes[0])):
-        return  # another proxy is between us and the callee
+        return False  # another proxy is between us and the callee
     source = ksr.source()[0]
     host = _contact_host()
     needs_it = is_alias and (ksr.is_over_tls() or address_of(host) != address_of(source))
     if ksr.is_over_websocket() or leads_nowhere(host, source) or needs_it or _is_ours(host, source):
         ksr.add_contact_alias()
+        return True
+    return False
 
 
 def name_callee() -> None:
@@ -120,12 +126,14 @@ def name_callee() -> None:
         ksr.replace_contact(ksr.source_uri())
 
 
-def _mark_request(*, is_trunk: bool) -> None:
+def _mark_request(*, is_trunk: bool) -> bool:
     host, source = _contact_host(), ksr.source()[0]
     is_elsewhere = host != source and (leads_nowhere(host, source, ksr.via_host()) or _is_ours(host, source))
     # A trunk has a certificate: it can be called anew where its Contact says. A browser never can (RFC 7118 5).
-    if is_elsewhere or ksr.is_over_websocket() or (host and not is_trunk and ksr.is_over_tls()):
+    needs_it = is_elsewhere or ksr.is_over_websocket() or (bool(host) and not is_trunk and ksr.is_over_tls())
+    if needs_it:
         ksr.add_contact_alias()
+    return needs_it
 
 
 def _is_ours(host: str, source: str) -> bool:

@@ -59,6 +59,17 @@ class Mark(NamedTuple):
     views: Views | None = None
 
 
+class Addition(NamedTuple):
+    """What `ksr.add_to_record_route` has added: `more`, behind the parameter that begins with `written`."""
+
+    written: str
+    more: str
+
+    def add_to(self, routes: str) -> str:
+        """The same in the text of these headers."""
+        return re.sub(rf"({re.escape(self.written)}[.0-9a-z-]*)", rf"\1{self.more}", routes)
+
+
 class RecordRoute:
     """Writes and reads our Record-Route. `views_key` encrypts whom each side sees calling."""
 
@@ -85,28 +96,31 @@ class RecordRoute:
         more = (media and f".{media}") + (sealed and f";cf={sealed}")
         ksr.record_route(f";ci={said}.{self._sign(call_id, caller_tag, said, media, sealed)}{more}")
 
-    def on_reply(self) -> None:
+    def on_reply(self) -> Addition | None:
         """Reply route of a branch: a carrier's Contact, or a proxy of its, may be elsewhere than its INVITE went.
 
-        It may not be the address of another party of ours.
+        It may not be the address of another party of ours. Returns what was added to the Record-Route.
         """
         sender = ksr.source()
         if not self._places.is_trunk(sender):
-            return
+            return None
         source = self._places.of(sender)
         routes = ksr.record_routes()[:_LONGEST_ROUTE]
         mark = _WRITTEN.search(routes)
         if not mark:
-            return
+            return None
         # A proxy behind us has written its own before ours (RFC 3261 16.6, 12.1.2).
         proxies = routes[: mark.start()].rpartition("<")[0].rstrip(" ,\t").rpartition(",")[2]
         place = self._places.of(_host_in((proxies or ksr.header("Contact"))[:_LONGEST_ROUTE]))
         if not place.name or place == source or place.is_known:
-            return
+            return None
         call_id = ksr.call_id()
         if not mark[5] and self._is_ours(mark, call_id, ksr.from_tag()):
             more = self._hash(call_id, place.name)
-            ksr.add_to_record_route(f";ci={mark[1]}", f";cx={more}.{self._sign(call_id, mark[3], more, '')}")
+            added = Addition(f";ci={mark[1]}", f";cx={more}.{self._sign(call_id, mark[3], more, '')}")
+            ksr.add_to_record_route(*added)
+            return added
+        return None
 
     def read(self, routes: str) -> Mark | None:
         """What our mark says of the message at hand; None if it is not ours, is over, or of another dialog.

@@ -240,6 +240,10 @@ class Transaction:
     """A branch has answered. Only noted if some are anchored."""
     presented = _From()
     """Whom an INVITE that spirals shows, if not its own From (`kemi.identity`)."""
+    caller_source = _Text()
+    """Where the INVITE came from, a SIP URI, if its Contact was marked with that (`kemi.nat`)."""
+    caller_target = _Text()
+    """Where the caller's Contact leads, if media is anchored (`kemi.anchored`)."""
     own_from = _Text()
     """The INVITE's own From, as it wrote it; set once another was shown to any branch."""
     ringing_file = _Text()

@@ -15,10 +15,11 @@ from callinteractive.model import Edge, Extension, Site
 from callinteractive.numbers import Directory, FoundIvr
 from kemi import ksr, nat
 from kemi.anchor import Anchoring
+from kemi.branch_spec import BranchSpec, Target, converting
 from kemi.conversion import Kind
 from kemi.edges import Way
 from kemi.facts import new_call_id, parse_address
-from kemi.fork import MOST_BRANCHES, BranchSpec, ForkOptions, Forks, Target, converting
+from kemi.fork import MOST_BRANCHES, ForkOptions, Forks
 from kemi.identity import from_shown
 from kemi.names import NameFile
 from kemi.refusal import Refused

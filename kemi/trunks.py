@@ -18,9 +18,9 @@ from callinteractive.model import Site, Trunk
 from callinteractive.tls_file import is_secure
 from kemi import ksr, nat
 from kemi.anchor import Anchoring
+from kemi.branch_spec import BranchSpec, converting
 from kemi.codecs import can_offer
 from kemi.conversion import Kind
-from kemi.fork import BranchSpec, converting
 from kemi.limits import Limits
 from kemi.names import NameFile
 from kemi.refusal import Refused
@@ -90,9 +90,7 @@ class Trunks:
             by_uri.setdefault(gateway.uri, gateway)
         return [
             converting(
-                BranchSpec(
-                    uri, identity=trunk.identity, number=number, trunk=trunk.name, is_probed=trunk.is_probed
-                ),
+                BranchSpec(uri, identity=trunk.identity, number=number, trunk=trunk.name, is_probed=trunk.is_probed),
                 trunk,
                 anchoring,
                 offered,

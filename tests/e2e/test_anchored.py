@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator
 
 import pytest
@@ -142,3 +144,21 @@ async def test_caller_gives_up_while_it_rings(
         calling.gives_up()
         await asyncio.gather(first.stops_ringing(), second.stops_ringing())
         await calling.gets(487)
+
+
+async def test_rtpengine_dies(
+    stack: RunningStack, web: FakeWebApp, caller: str, callees: CalledPhones, carrier: Endpoint
+) -> None:
+    """Neither side is left in silence: each gets a BYE that its phone takes for the other side's."""
+    web.on(caller, transfer(FIRST))
+    async with callees.first() as first, phone(stack, caller) as calling:
+        await first.rings()
+        await first.picks_up()
+        await calling.answered()
+        await both_hear(calling.sound, first.sound)
+        os.kill(stack.pid("rtpengine"), signal.SIGKILL)
+        byes = await asyncio.gather(calling.sipp.wait_for("BYE", PATIENT_S), first.sipp.wait_for("BYE", PATIENT_S))
+        assert all('text="Media lost"' in bye.text for bye in byes)
+        assert not any("x-ci-" in bye.text.lower() for bye in byes)
+        await asyncio.gather(calling.hung_up(), first.hung_up())
+    assert list((stack.run_dir / "anchored").iterdir()) == []

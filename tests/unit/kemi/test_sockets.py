@@ -43,9 +43,7 @@ def test_one_address_is_no_choice(ksr: FakeKsr) -> None:
     assert leaves(ksr, chosen, "sip:a@127.0.0.9") == ""
 
 
-def test_an_address_that_we_do_not_listen_at_is_left_to_kamailio(
-    ksr: FakeKsr, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_address_that_we_do_not_listen_at_is_left_to_kamailio(ksr: FakeKsr, monkeypatch: pytest.MonkeyPatch) -> None:
     for source in ("198.51.100.1", ""):
         monkeypatch.setattr(sockets, "_source_towards", lambda _host, own=source: own)
         assert leaves(ksr, Sockets(Edge("edge", TWO)), "sip:a@127.0.0.9") == ""
