@@ -15,8 +15,9 @@ from tests.e2e.test_routing import IVR, Caller, phone
 from tests.e2e.transfers import BOTH, FIRST, SECOND, CalledPhones, both_hear, transfer
 from tests.integration.kemi_support import Endpoint
 from tests.support.callee import Callee
+from tests.support.kamailio import anchored_calls
 from tests.support.phone import Phone
-from tests.support.stack import RunningStack
+from tests.support.stack import RunningStack, until
 from tests.support.timing import PATIENT_S
 from tests.support.webapp import FakeWebApp
 
@@ -156,9 +157,10 @@ async def test_rtpengine_dies(
         await first.picks_up()
         await calling.answered()
         await both_hear(calling.sound, first.sound)
+        assert len(anchored_calls(stack)) == 1
         os.kill(stack.pid("rtpengine"), signal.SIGKILL)
         byes = await asyncio.gather(calling.sipp.wait_for("BYE", PATIENT_S), first.sipp.wait_for("BYE", PATIENT_S))
         assert all('text="Media lost"' in bye.text for bye in byes)
         assert not any("x-ci-" in bye.text.lower() for bye in byes)
         await asyncio.gather(calling.hung_up(), first.hung_up())
-    assert list((stack.run_dir / "anchored").iterdir()) == []
+    await until(lambda: anchored_calls(stack) == [], PATIENT_S, "the call to be forgotten")

@@ -149,9 +149,7 @@ async def test_refusal_after_the_password_is_what_the_caller_is_told(world: Worl
     assert sequence(refused) == sequence(invite)
 
 
-async def test_wrong_password_is_said_once_and_the_next_trunk_is_tried(
-    world: World, kamailio: RunningKamailio
-) -> None:
+async def test_wrong_password_is_said_once_and_the_next_trunk_is_tried(world: World, kamailio: RunningKamailio) -> None:
     invite = world.invite("+7495")
     carrier, second = world.gateways
     await ask(carrier, await invited(carrier), "401 Unauthorized")

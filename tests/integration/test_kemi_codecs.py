@@ -16,12 +16,15 @@ from tests.integration.kemi_world import World, refuse
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 GATEWAYS = tuple((f"{sip.NET}.{host}", 22080) for host in (33, 34))
-SITE = WORLD_SITE.partition("trunks:")[0] + f"""
+SITE = (
+    WORLD_SITE.partition("trunks:")[0]
+    + f"""
 trunks:
   - {{name: narrow, from: ["{sip.TRUNK}/32"], to: "sip:{GATEWAYS[0][0]}:22080", codecs: [g729, pcmu]}}
   - {{name: any, to: "sip:{GATEWAYS[1][0]}:22080"}}
 sidecars: {{count: 2, host: {sip.SIDECAR}, base_port: 22070}}
 """
+)
 OFFER = sip.SDP.replace("RTP/AVP 8", "RTP/AVP 9 8 0 101") + "a=rtpmap:101 telephone-event/8000\r\n"
 
 

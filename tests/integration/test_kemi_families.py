@@ -35,12 +35,12 @@ def site(sidecars: str) -> str:
     host = uri(SIDECARS[sidecars]).removeprefix("sip:").rpartition(":")[0]
     return f"""
 node: 1
-sip: {{listen: ["{uri(AT['four']).replace('sip', 'udp')}", "{uri(AT['six']).replace('sip', 'udp')}"]}}
+sip: {{listen: ["{uri(AT["four"]).replace("sip", "udp")}", "{uri(AT["six"]).replace("sip", "udp")}"]}}
 trunks:
-  - {{name: four, to: "{uri(TRUNKS['four'])}", options: no}}
+  - {{name: four, to: "{uri(TRUNKS["four"])}", options: no}}
 extensions:
-  - {{number: "000*304", id: 4, contact: "{uri(PHONES['four'], '304')}"}}
-  - {{number: "000*306", id: 6, contact: "{uri(PHONES['six'], '306')}"}}
+  - {{number: "000*304", id: 4, contact: "{uri(PHONES["four"], "304")}"}}
+  - {{number: "000*306", id: 6, contact: "{uri(PHONES["six"], "306")}"}}
 sidecars: {{count: 1, host: "{host}", base_port: {PORT + 3}}}
 """
 

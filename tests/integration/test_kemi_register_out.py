@@ -20,7 +20,9 @@ from tests.support.timing import PATIENT_S
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 CARRIER = (f"{sip.NET}.33", 22080)
-SITE = WORLD_SITE.partition("trunks:")[0] + f"""
+SITE = (
+    WORLD_SITE.partition("trunks:")[0]
+    + f"""
 trunks:
   - name: carrier
     to: "sip:{CARRIER[0]}:{CARRIER[1]}"
@@ -31,6 +33,7 @@ trunks:
 sidecars: {{count: 2, host: {sip.SIDECAR}, base_port: 22070}}
 kamailio: {{metrics: "{sip.NET}.1:22170"}}
 """
+)
 FIRST_LIFE_S = 10
 ASKS = 'Digest realm="carrier.example", nonce="n1", qop="auth"'
 

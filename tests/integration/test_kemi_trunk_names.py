@@ -25,13 +25,16 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 SERVER = f"{sip.NET}.54"
 GATEWAYS = tuple((f"{sip.NET}.{host}", 22080) for host in (33, 34, 35))
-SITE = WORLD_SITE.partition("trunks:")[0] + f"""
+SITE = (
+    WORLD_SITE.partition("trunks:")[0]
+    + f"""
 trunks:
   - {{name: named, to: "sip:carrier.example", from: ["in.carrier.example"]}}
 extensions:
   - {{number: "000*300", id: 1, contact: "sip:phone@phone.example:22090"}}
 sidecars: {{count: 2, host: {sip.SIDECAR}, base_port: 22070}}
 """
+)
 
 
 def with_name_server(spec: ProcessSpec, folder: Path) -> ProcessSpec:

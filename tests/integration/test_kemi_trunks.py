@@ -18,13 +18,16 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 GATEWAYS = tuple((f"{sip.NET}.{host}", 22080) for host in (33, 34, 35))
 PHONE = PHONES[0]
 FIRST, SECOND, THIRD = (f"sip:{host}:{port}" for host, port in GATEWAYS)
-SITE = WORLD_SITE.partition("trunks:")[0] + f"""
+SITE = (
+    WORLD_SITE.partition("trunks:")[0]
+    + f"""
 trunks:
   - {{name: pair, to: ["{FIRST}", "{SECOND}"], number: {{strip: 2, prefix: "+"}}, max_calls_out: 1, options: no}}
   - {{name: last, to: "{THIRD}"}}
 extensions: [{{number: "000*390", id: 390, contact: "sip:390@{PHONE[0]}:{PHONE[1]}"}}]
 sidecars: {{count: 2, host: {sip.SIDECAR}, base_port: 22070}}
 """
+)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

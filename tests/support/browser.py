@@ -174,7 +174,6 @@ class Tab:
         assert "exceptionDetails" not in said, said["exceptionDetails"]
         return said["result"].get("value")
 
-
     async def is_true(self, condition: str) -> None:
         """Wait until it is."""
         async with asyncio.timeout(COMMAND_S):

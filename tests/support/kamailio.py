@@ -88,6 +88,12 @@ async def _until_empty(ask: Callable[[], Awaitable[str]], within_s: float) -> No
         await asyncio.sleep(POLL_S)
 
 
+def anchored_calls(stack: RunningStack) -> list[str]:
+    """The names of the files of `kemi.anchored`."""
+    folder = Path(_run_dir(stack.pid("kamailio"))) / "anchored"
+    return [file.name for file in folder.iterdir()]
+
+
 def _run_dir(pid: int) -> str:
     arguments = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
     return arguments[arguments.index("-Y") + 1]

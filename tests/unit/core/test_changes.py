@@ -40,7 +40,11 @@ def site(old: str = "", new: str = "", more: str = "") -> Site:
         ("contact:", "password: new, contact:", ""),
         ('  - {number: "000*306"', '  - {number: "000*307", id: 1, password: x}\n  - {number: "000*306"', ""),
         ("./sounds", "./others", ""),
-        ("", "", "defaults: {transfer_timeout_s: 5}\ninternal_calls: no\ndrain_s: 4\nweb_origins: ['https://a.example']"),
+        (
+            "",
+            "",
+            "defaults: {transfer_timeout_s: 5}\ninternal_calls: no\ndrain_s: 4\nweb_origins: ['https://a.example']",
+        ),
     ],
 )
 def test_what_is_taken_up(old: str, new: str, more: str) -> None:

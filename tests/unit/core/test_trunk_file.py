@@ -37,6 +37,7 @@ def test_secret_is_read_from_its_place():
     assert Secret("text").read({}, read) == "text"
     assert Secret(file="good").read({}, read) == "from file"
     assert Secret(variable="A").read({"A": "b"}, read) == "b"
+
     def unreadable(name: str) -> str:
         raise OSError(2, "No such file or directory")
 
