@@ -30,6 +30,22 @@ def blocks(language: str) -> list[tuple[str, str]]:
     ]
 
 
+def titled_blocks() -> list[tuple[str, str, str]]:
+    """Every fenced block that says of which file it is a part: its document, the file and the block."""
+    fence = re.compile(r'^```\w+ title="(.*?)"\n(.*?)^```', re.MULTILINE | re.DOTALL)
+    return [(name, *found) for name in DOCUMENTS for found in fence.findall((ROOT / name).read_text())]
+
+
+@pytest.mark.parametrize(("document", "file", "text"), titled_blocks())
+def test_parts_of_files_are_what_the_files_hold(document: str, file: str, text: str) -> None:
+    assert text.strip() in (ROOT / file).read_text()
+
+
+@pytest.mark.parametrize(("document", "text"), blocks("python"))
+def test_python_examples_are_python(document: str, text: str) -> None:
+    compile(text, document, "exec")
+
+
 @pytest.mark.parametrize(("document", "text"), blocks("yaml"))
 def test_yaml_examples_load(document: str, text: str) -> None:
     load = load_ivr_file if "ivrs:" in text else load_site

@@ -41,6 +41,10 @@ LAUNCHER = ROOT / "callinteractive" / "__main__.py"
 """Starts the command line. It is in the core's folder because `python -m callinteractive` looks there."""
 
 
+TEST_KIT = "callinteractive.testing", "callinteractive.pytest_plugin"
+"""For the tests of users: it reads files and asks web applications."""
+
+
 def sources(package: str) -> list[Path]:
     found = sorted(set((ROOT / package).rglob("*.py")) - {LAUNCHER})
     assert found, f"there is no package {package}"
@@ -73,12 +77,18 @@ def test_imports_go_one_way(package: str):
     assert not wrong, f"imports go kemi -> callinteractive <- sidecar <- cli, but {'; '.join(wrong)}"
 
 
+def core() -> list[Path]:
+    """The modules of the core proper."""
+    files = sources("callinteractive")
+    return [file for file in files if not any(is_within(module_name(file), kit) for kit in TEST_KIT)]
+
+
 def test_the_core_is_pure():
     wrong = [
         f"{file.relative_to(ROOT)}:{line} imports {name}"
-        for file in sources("callinteractive")
+        for file in core()
         for line, name in imports(file)
-        if any(is_within(name, module) for module in NOT_PURE)
+        if any(is_within(name, module) for module in (*NOT_PURE, *TEST_KIT))
     ]
     assert not wrong, f"the core has no I/O, loop, thread or clock; time is an argument, but {'; '.join(wrong)}"
 
@@ -92,7 +102,7 @@ def test_kamailios_workers_never_load_python_s_tls():
 
 def test_the_core_needs_few_libraries():
     """It runs inside Kamailio's workers too."""
-    tops = {name.partition(".")[0] for file in sources("callinteractive") for _, name in imports(file)}
+    tops = {name.partition(".")[0] for file in core() for _, name in imports(file)}
     libraries = {top for top in tops if top not in sys.stdlib_module_names} - {"callinteractive"}
     assert libraries <= CORE_LIBRARIES, f"new libraries in the core: {libraries - CORE_LIBRARIES}"
 

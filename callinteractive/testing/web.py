@@ -1,0 +1,221 @@
+"""How a call of a test asks the web application: in this process (WSGI, ASGI, a function), or over HTTP."""
+
+from __future__ import annotations
+
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+import httpx
+
+from callinteractive.events import Fetched, FetchFailed
+from callinteractive.request import MAX_URL, HttpRequest
+from callinteractive.response import MAX_BODY
+
+MAX_REDIRECTS = 5
+_HEADERS = {"User-Agent": "callinteractive", "Accept": "application/xml, text/xml", "Accept-Encoding": "identity"}
+_FUNCTION, _WSGI, _ASGI = 1, 2, 3
+"""How many arguments each kind of application takes."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request to the web application. `request["CallerIDNum"]` is a parameter, of the query or of the body.
+
+    `answer` is the body of its answer and `status` the answer's status, 0 where there was none. `failure` then says
+    why, and is empty otherwise.
+    """
+
+    method: str
+    url: str
+    path: str
+    query: dict[str, str]
+    form: dict[str, str]
+    headers: dict[str, str] = field(repr=False)
+    answer: str = ""
+    status: int = 0
+    failure: str = ""
+
+    @property
+    def parameters(self) -> dict[str, str]:
+        """All parameters, by name."""
+        return self.query | self.form
+
+    def __getitem__(self, name: str) -> str:
+        return self.parameters[name]
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.url}"
+
+
+Function = Callable[[Request], "str | bytes | int | tuple[int, str | bytes] | None"]
+Application = str | Callable[..., Any] | None
+"""A web application: a WSGI or ASGI application, a function that gets the `Request`, the URL of a server that runs, or
+None to ask the URLs that are in the IVR."""
+
+
+class Web(ABC):
+    """Asks one web application."""
+
+    @abstractmethod
+    def send(self, request: HttpRequest) -> httpx.Response:
+        """The answer, whatever its status. Raises httpx.HTTPError, TimeoutError or OSError where there is none."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of connections and threads."""
+
+    def fetch(self, request: HttpRequest) -> Fetched | FetchFailed:
+        """What the script of the call is told. Only what the application itself raises is raised here."""
+        if len(request.url) > MAX_URL:
+            length = len(request.url)
+            return FetchFailed("too_long", f"not sent: the URL has {length} characters, and at most {MAX_URL} are sent")
+        try:
+            response = self.send(request)
+        except (TimeoutError, httpx.TimeoutException):
+            return FetchFailed("timeout", f"no answer within {request.timeout_s:g} s")
+        except httpx.TooManyRedirects:
+            return FetchFailed("redirect", f"more than {MAX_REDIRECTS} redirects")
+        except (ConnectionError, httpx.NetworkError) as error:
+            return FetchFailed("unreachable", str(error) or type(error).__name__)
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            return FetchFailed("protocol", f"not an HTTP answer: {type(error).__name__}: {error}"[:200])
+        if len(response.content) > MAX_BODY:
+            return FetchFailed("too_large", f"the answer is longer than {MAX_BODY} octets")
+        return Fetched(response.status_code, response.content, response.headers.get("Content-Type"))
+
+
+def web_of(application: Application) -> Web:
+    """Raises TypeError for what is no application."""
+    if application is None or isinstance(application, str):
+        return _OverHttp(application)
+    kind = _arguments(application)
+    if kind == 0:
+        return web_of(application())  # a factory, such as Flask's create_app
+    if kind == _FUNCTION:
+        return _InFunction(application)
+    if kind == _WSGI:
+        return _InWsgi(application)
+    if kind == _ASGI:
+        return _InAsgi(application)
+    raise TypeError(
+        f"{application!r} is no web application: give a WSGI application (2 arguments), an ASGI application (3), "
+        f"a function that gets the request (1), or the URL of a server; this takes {kind} arguments"
+    )
+
+
+def described(request: HttpRequest) -> Request:
+    """The request as a test looks at it."""
+    url = urlsplit(request.url)
+    query = dict(parse_qsl(url.query, keep_blank_values=True))
+    form = dict(parse_qsl((request.body or b"").decode(), keep_blank_values=True))
+    return Request(request.method, request.url, url.path or "/", query, form, _headers_of(request))
+
+
+def _arguments(application: Callable[..., Any]) -> int:
+    """How many arguments it must be given."""
+    if not callable(application):
+        raise TypeError(f"{application!r} is no web application: it cannot be called")
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    parameters = inspect.signature(application).parameters.values()
+    return sum(each.kind in positional and each.default is inspect.Parameter.empty for each in parameters)
+
+
+def _headers_of(request: HttpRequest) -> dict[str, str]:
+    headers = dict(_HEADERS)
+    if request.id:
+        headers["webhook-id"] = request.id
+    if request.content_type:
+        headers["Content-Type"] = request.content_type
+    return headers
+
+
+def _arguments_of(request: HttpRequest) -> dict[str, Any]:
+    return {
+        "method": request.method,
+        "url": request.url,
+        "content": request.body,
+        "headers": _headers_of(request),
+        "follow_redirects": request.follow_redirects,
+        "timeout": httpx.Timeout(request.timeout_s, connect=request.connect_timeout_s),
+    }
+
+
+class _OverHttp(Web):
+    def __init__(self, origin: str | None) -> None:
+        """`origin`: the scheme, host and port to ask, in place of those of the IVR's URLs."""
+        self._client = httpx.Client(trust_env=False, max_redirects=MAX_REDIRECTS)
+        self._origin = origin and origin.rstrip("/")
+        if self._origin and (not urlsplit(self._origin).netloc or urlsplit(self._origin).path):
+            raise TypeError(f"{origin!r} is no server: write it as http://127.0.0.1:5000")
+
+    def send(self, request: HttpRequest) -> httpx.Response:
+        self._client.cookies.clear()  # the next caller must not send the cookies of this one
+        arguments = _arguments_of(request)
+        if self._origin:
+            written = urlsplit(request.url)
+            arguments["url"] = self._origin + request.url.removeprefix(f"{written.scheme}://{written.netloc}")
+        return self._client.request(**arguments)
+
+    def close(self) -> None:
+        self._client.close()
+
+
+class _InWsgi(Web):
+    """Flask, Django, Pyramid, …"""
+
+    def __init__(self, application: Callable[..., Any]) -> None:
+        self._client = httpx.Client(transport=httpx.WSGITransport(application), max_redirects=MAX_REDIRECTS)
+
+    def send(self, request: HttpRequest) -> httpx.Response:
+        self._client.cookies.clear()
+        return self._client.request(**_arguments_of(request))
+
+    def close(self) -> None:
+        self._client.close()
+
+
+class _InAsgi(Web):
+    """FastAPI, Starlette, Quart, … They need an event loop. Theirs is in a thread: the test may have its own."""
+
+    def __init__(self, application: Callable[..., Any]) -> None:
+        import asyncio  # noqa: PLC0415  the core is imported where there is no event loop
+
+        self._thread = ThreadPoolExecutor(1, "callinteractive.testing")
+        self._runner = asyncio.Runner()
+        self._client = httpx.AsyncClient(transport=httpx.ASGITransport(application), max_redirects=MAX_REDIRECTS)
+
+    def send(self, request: HttpRequest) -> httpx.Response:
+        self._client.cookies.clear()
+        send = lambda: self._runner.run(self._client.request(**_arguments_of(request)))  # noqa: E731
+        return self._thread.submit(send).result()
+
+    def close(self) -> None:
+        self._thread.submit(self._runner.close).result()
+        self._thread.shutdown()
+
+
+class _InFunction(Web):
+    """A function: it returns the XML, a status, both, or None for nothing (204). To raise TimeoutError or
+    ConnectionError is to be slow or dead."""
+
+    def __init__(self, function: Function) -> None:
+        self._function = function
+
+    def close(self) -> None:
+        """It holds nothing."""
+
+    def send(self, request: HttpRequest) -> httpx.Response:
+        answer = self._function(described(request))
+        if answer is None:
+            return httpx.Response(204)
+        if isinstance(answer, int):
+            return httpx.Response(answer)
+        status, body = answer if isinstance(answer, tuple) else (200, answer)
+        if not isinstance(body, str | bytes):
+            raise TypeError(f"the application answers {body!r}: it must be the XML as text or bytes, a status, or None")
+        return httpx.Response(status, content=body, headers={"Content-Type": "application/xml; charset=utf-8"})

@@ -1,0 +1,105 @@
+"""The pytest plug-in, in runs of pytest of its own."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import callinteractive.testing  # noqa: F401  # what a run of pytester imports first it forgets at its end
+
+pytest_plugins = ["pytester"]
+ROOT = Path(__file__).parents[3]
+EXAMPLE = ROOT / "examples" / "flask"
+
+
+@pytest.fixture(autouse=True)
+def _no_other_plugin(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They take seconds to load."""
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+
+
+def run(pytester: pytest.Pytester, **files: str) -> pytest.RunResult:
+    for path in EXAMPLE.iterdir():
+        if path.is_file():
+            (pytester.path / path.name).write_text(path.read_text())
+    for name, text in files.items():
+        (pytester.path / name.replace("__", ".")).write_text(text)
+    return pytester.runpytest_inprocess("-p", "callinteractive.pytest_plugin")
+
+
+def test_the_tests_of_the_example_pass(pytester: pytest.Pytester) -> None:
+    run(pytester).assert_outcomes(passed=7)
+
+
+def test_the_example_s_tests_can_fail(pytester: pytest.Pytester) -> None:
+    broken = (EXAMPLE / "app.py").read_text().replace("order-in-the-oven.wav", "order-unknown.wav")
+    result = run(pytester, app__py=broken)
+    result.assert_outcomes(passed=6, failed=1)
+    result.stdout.fnmatch_lines(["*expected to hear order-in-the-oven.wav; the caller hears order-unknown.wav*"])
+    assert result.stdout.str().count("asks      POST") == 1, "the story is told once"
+
+
+def test_a_test_that_fails_tells_the_calls(pytester: pytest.Pytester) -> None:
+    fails = "def test_it(caller):\n    call = caller.dial()\n    assert call.heard == []\n"
+    result = run(pytester, test_orders__py=fails)
+    result.stdout.fnmatch_lines(["*call 1*", "    0.0 s  menu      1: start"])
+
+
+def test_a_test_without_a_caller_fails_as_ever(pytester: pytest.Pytester) -> None:
+    result = run(pytester, test_orders__py="def test_it():\n    assert False\n")
+    result.assert_outcomes(failed=1)
+
+
+APP = """
+import pytest
+@pytest.fixture
+def callinteractive_app():
+    return lambda _: "<Response><PlaySound>mine.wav</PlaySound></Response>"
+"""
+ORDERS = """
+def test_it(caller):
+    call = caller.dial()
+    call.press("1")
+    call.press("1#")
+    call.hears("mine.wav")
+"""
+
+
+def test_a_fixture_can_be_the_application(pytester: pytest.Pytester) -> None:
+    run(pytester, conftest__py=APP, test_orders__py=ORDERS).assert_outcomes(passed=1)
+
+
+SITE = "node: 1\nsip: {listen: ['udp:127.0.0.1:5060']}\nsounds: .\n"
+
+
+@pytest.mark.parametrize(
+    ("ini", "shown"),
+    [
+        ("callinteractive_app = app", "*callinteractive_app = app: write it as module:name or as a URL*"),
+        ("callinteractive_app = app:none", "*has no attribute 'none'*"),
+        ("callinteractive_app = http://127.0.0.1:1", "*PROBLEM*"),
+        ("", "*PROBLEM*"),
+        ("callinteractive_ivr = absent.yaml", "*No such file or directory*absent.yaml*"),
+        ("callinteractive_site = site.yaml", "*there is no sound welcome.wav*"),
+    ],
+)
+def test_the_settings(pytester: pytest.Pytester, ini: str, shown: str) -> None:
+    result = run(pytester, pytest__ini=f"[pytest]\n{ini}\n", site__yaml=SITE, test_orders__py=ORDERS)
+    assert result.ret == 1
+    result.stdout.fnmatch_lines([shown])
+
+
+def test_the_examples_of_the_document_pass(pytester: pytest.Pytester) -> None:
+    document = (ROOT / "docs" / "testing.md").read_text()
+    example = "\n".join(re.findall(r"^```python\n(.*?)^```", document, re.MULTILINE | re.DOTALL))
+    run(pytester, test_orders__py=example).assert_outcomes(passed=1)
+
+
+def test_pytest_finds_the_plug_in_by_its_entry_point() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    module = importlib.import_module(project["entry-points"]["pytest11"]["callinteractive"])
+    assert module.caller.__doc__
