@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import runpy
+import subprocess
 import sys
-from collections.abc import Callable
 from importlib.metadata import entry_points, version
 from pathlib import Path
 
@@ -41,26 +41,20 @@ def test_parts_are_beside_the_package_in_a_checkout_and_inside_it_when_installed
     assert launcher.folder_of_parts(package) == package / "_parts"
 
 
-def as_script() -> None:
-    (script,) = entry_points(group="console_scripts", name="callinteractive")
-    script.load()()
-
-
-def as_module() -> None:
-    runpy.run_module("callinteractive", run_name="__main__")
-
-
-@pytest.mark.filterwarnings("ignore:.*found in sys.modules:RuntimeWarning")  # loaded by this test
-@pytest.mark.parametrize("start", [as_script, as_module])
-def test_the_command(
-    start: Callable[[], None], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(sys, "argv", ["anything", "--version"])
     monkeypatch.setattr(sys, "path", [*sys.path])
+    (script,) = entry_points(group="console_scripts", name="callinteractive")
     with pytest.raises(SystemExit) as end:
-        start()
+        script.load()()
     assert end.value.code == 0
     assert capsys.readouterr().out == f"callinteractive, version {version('callinteractive')}\n"
+
+
+def test_python_s_option_m_runs_the_command() -> None:
+    command = (sys.executable, "-m", "callinteractive", "--version")
+    said = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
+    assert said == f"callinteractive, version {version('callinteractive')}\n"
 
 
 def test_the_module_runs_as_the_command_does(
