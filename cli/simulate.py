@@ -65,7 +65,8 @@ def run(options: Options) -> int:
         for finding in findings + more:
             click.echo(str(finding), err=True)
         return 1
-    placed = _place(options, site, ivr_file)
+    dialled = options.number or ivr_file.ivrs[0].number
+    placed = place(site, ivr_file, dialled, options.caller, options.caller_name)
     if placed is None:
         numbers = ", ".join(number for ivr in ivr_file.ivrs for number in (ivr.number, *ivr.dids))
         click.echo(f"{options.number} leads to no IVR of {options.ivr}; there are: {numbers}", err=True)
@@ -77,16 +78,15 @@ def run(options: Options) -> int:
     return 0
 
 
-def _place(options: Options, site: Site, ivr_file: IvrFile) -> tuple[Ivr, CallFacts] | None:
+def place(site: Site, ivr_file: IvrFile, dialled: str, caller: str, caller_name: str) -> tuple[Ivr, CallFacts] | None:
     """Where the call enters, and its facts as Kamailio would make them; None where the number leads to no IVR."""
     directory = Directory(site, ivr_file)
-    extension = directory.find_extension(options.caller)
-    dialled = options.number or ivr_file.ivrs[0].number
+    extension = directory.find_extension(caller)
     found = directory.find_ivr(dialled, extension)
     if found is None:
         return None
-    caller = {"name": options.caller_name, "number": options.caller}
-    return found.ivr, facts_of_new_call(uuid.uuid4().hex, site.node, found, dialled, **caller, extension=extension)
+    shown = {"name": caller_name, "number": caller}
+    return found.ivr, facts_of_new_call(uuid.uuid4().hex, site.node, found, dialled, **shown, extension=extension)
 
 
 class SimulatedCall:

@@ -12,6 +12,7 @@ async with Browser() as browser, browser.phone("000*308", "secret", "ws://127.0.
 from __future__ import annotations
 
 import asyncio
+import base64
 import itertools
 import json
 import posixpath
@@ -109,20 +110,27 @@ class Browser:
     @asynccontextmanager
     async def phone(self, number: str, password: str, url: str, domain: str) -> AsyncIterator[BrowserPhone]:
         """A tab with a phone that registers. `url` is that of the WebSocket."""
-        opened = await self.command("Target.createTarget", url=f"http://{_PAGE_HOST}:{self._port}/phone.html")
-        target = opened["targetId"]
+        async with self.tab(f"http://{_PAGE_HOST}:{self._port}/phone.html") as tab:
+            phone = BrowserPhone(tab)
+            await tab.is_true("typeof phone === 'object'")
+            what = json.dumps([url, f"sip:{number}@{domain}", password, SPEAKS_HZ])
+            await tab.run(f"phone.begin(...{what})")
+            try:
+                yield phone
+            except BaseException as error:
+                with suppress(Exception):
+                    error.add_note(f"the browser's events: {await phone.events()}")
+                raise
+
+    @asynccontextmanager
+    async def tab(self, url: str) -> AsyncIterator[Tab]:
+        """A tab that shows a page."""
+        target = (await self.command("Target.createTarget", url=url))["targetId"]
         session = (await self.command("Target.attachToTarget", targetId=target, flatten=True))["sessionId"]
-        tab = Tab(self, session)
-        phone = BrowserPhone(tab)
-        await tab.is_true("typeof phone === 'object' && document.readyState === 'complete'")
-        what = json.dumps([url, f"sip:{number}@{domain}", password, SPEAKS_HZ])
-        await tab.run(f"phone.begin(...{what})")
         try:
-            yield phone
-        except BaseException as error:
-            with suppress(Exception):
-                error.add_note(f"the browser's events: {await phone.events()}")
-            raise
+            tab = Tab(self, session)
+            await tab.is_loaded()
+            yield tab
         finally:
             with suppress(Exception):
                 await self.command("Target.closeTarget", targetId=target)
@@ -174,11 +182,44 @@ class Tab:
         assert "exceptionDetails" not in said, said["exceptionDetails"]
         return said["result"].get("value")
 
+    async def is_loaded(self) -> None:
+        """Wait until its page is there. Before that, there is nothing that could run a script."""
+        async with asyncio.timeout(COMMAND_S):
+            while True:
+                with suppress(AssertionError):
+                    if await self.run("document.readyState === 'complete' && location.href !== 'about:blank'"):
+                        return
+                await asyncio.sleep(POLL_S)
+
     async def is_true(self, condition: str) -> None:
         """Wait until it is."""
         async with asyncio.timeout(COMMAND_S):
             while not await self.run(condition):
                 await asyncio.sleep(POLL_S)
+
+    async def looks_like(self, width: int, height: int, *, is_dark: bool) -> None:
+        """Be of this size, in CSS pixels, and prefer these colours."""
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
+        await self._browser.command("Emulation.setDeviceMetricsOverride", self._session, **size)
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if is_dark else "light"}
+        await self._browser.command("Emulation.setEmulatedMedia", self._session, features=[scheme])
+
+    async def types(self, text: str) -> None:
+        """Type text into what has the focus."""
+        await self._browser.command("Input.insertText", self._session, text=text)
+
+    async def strikes(self, key: str, *, code: int = 0, is_with_control: bool = False) -> None:
+        """Strike a key, by its name in the DOM. `code`: its virtual code, for keys that the browser itself acts on."""
+        held = {"key": key, "windowsVirtualKeyCode": code, "modifiers": 2 if is_with_control else 0}
+        text = {"text": key} if len(key) == 1 and not is_with_control else {}
+        await self._browser.command("Input.dispatchKeyEvent", self._session, type="keyDown", **held, **text)
+        await self._browser.command("Input.dispatchKeyEvent", self._session, type="keyUp", **held)
+
+    async def picture(self) -> bytes:
+        """What it shows, as PNG."""
+        return base64.b64decode(
+            (await self._browser.command("Page.captureScreenshot", self._session, format="png"))["data"]
+        )
 
 
 class BrowserPhone:

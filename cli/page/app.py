@@ -1,0 +1,247 @@
+"""The page's paths, for the aiohttp application of the API: static files for anybody, the rest with the API's token."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import json
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from callinteractive.errors import Finding
+from callinteractive.model import IvrFile, Site
+from cli.page.checking import check_answer, check_ivr, load_both
+from cli.page.files import IvrFiles, NotSavedError
+from cli.page.phone import PhoneCall, PhoneCalls, World, WrongError
+from cli.page.wav import wav_of
+from cli.simulate import place
+from sidecar.media.sounds import SoundLibrary, cache_of_user
+from sidecar.webhook import Webhook
+
+STATIC = Path(__file__).parent / "static"
+TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+RELOAD_S = 60.0
+SECURITY = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+        "media-src blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+        "require-trusted-types-for 'script'; trusted-types 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+"""No script but ours runs, no other page frames this one, and no text can become HTML."""
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the page's files are. `state_dir` None: the default one."""
+
+    site_path: Path
+    ivr_path: Path
+    state_dir: Path | None = None
+
+
+class Page:
+    """The page of one site. `token` is the API's."""
+
+    def __init__(self, place: Place, token: str) -> None:
+        self._place = place
+        self._token = token.encode()
+        self._files = IvrFiles(place.ivr_path)
+        self._calls = PhoneCalls()
+        self._libraries: dict[Path, SoundLibrary] = {}
+
+    def add_to(self, app: web.Application) -> None:
+        """Add the page's paths to `app`, which serves them under ``/``."""
+        app.cleanup_ctx.append(self._with_webhook)
+        for name in ("index.html", *sorted(file.name for file in STATIC.iterdir() if file.suffix != ".html")):
+            app.router.add_get("/" if name == "index.html" else f"/static/{name}", _static(STATIC / name))
+        for method, path, handler in (
+            ("GET", "/page/ivr", self._ivr),
+            ("POST", "/page/check", self._check),
+            ("POST", "/page/save", self._save),
+            ("POST", "/page/reload", self._reload),
+            ("POST", "/page/phone", self._begin_call),
+            ("POST", "/page/phone/{call}", self._act),
+            ("GET", "/page/sounds/{name}", self._sound),
+        ):
+            app.router.add_route(method, path, self._guarded(handler))
+
+    async def _with_webhook(self, _app: web.Application) -> AsyncIterator[None]:
+        async with Webhook() as self._webhook:
+            yield
+
+    def _guarded(self, handler: Handler) -> Handler:
+        async def guarded(request: web.Request) -> web.StreamResponse:
+            sent = request.headers.get("Authorization", "").encode("utf-8", "replace")
+            if not hmac.compare_digest(sent, b"Bearer " + self._token):
+                return _json({"error": "this needs the API's token"}, 401)
+            try:
+                return await handler(request)
+            except _BadRequestError as error:
+                return _json({"error": str(error)}, 400)
+
+        return guarded
+
+    async def _ivr(self, _request: web.Request) -> web.Response:
+        """The files of the IVR, and the numbers that can be called."""
+        files = await asyncio.to_thread(self._files.read)
+        loaded = await self._loaded({})
+        numbers: list[str] = []
+        if isinstance(loaded, tuple):
+            numbers = [number for ivr in loaded[1].ivrs for number in (ivr.number, *ivr.dids)]
+        shown = [{"name": file.name, "text": file.text, "version": file.version, "wrong": file.wrong} for file in files]
+        return _json({"files": shown, "numbers": numbers})
+
+    async def _check(self, request: web.Request) -> web.Response:
+        body = await _body(request)
+        if "answer" in body:
+            return _json(await asyncio.to_thread(check_answer, _text(body, "answer")))
+        texts = await asyncio.to_thread(self._files.texts, _edits(body))
+        return _json(await asyncio.to_thread(check_ivr, self._place.site_path, texts, _text(body, "name")))
+
+    async def _save(self, request: web.Request) -> web.Response:
+        body = await _body(request)
+        name, text = _text(body, "name"), _text(body, "text")
+        texts = await asyncio.to_thread(self._files.texts, {name: text})
+        checked = await asyncio.to_thread(check_ivr, self._place.site_path, texts, name)
+        if checked["findings"]:
+            return _json({"error": "not saved: correct the mistakes first", **checked}, 422)
+        try:
+            version = await asyncio.to_thread(self._files.save, name, text, _text(body, "version"))
+        except NotSavedError as error:
+            return _json({"error": f"not saved: {error}"}, 409)
+        return _json({"version": version, **checked})
+
+    async def _reload(self, _request: web.Request) -> web.Response:
+        """What `callinteractive reload` says. A process of its own: it waits and prints as on the command line."""
+        more = ("--state-dir", str(self._place.state_dir)) if self._place.state_dir else ()
+        argv = ("-P", "-m", "callinteractive", "reload", "--site", str(self._place.site_path), *more)
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, *argv), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+        )
+        try:
+            async with asyncio.timeout(RELOAD_S):
+                said, _ = await process.communicate()
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+            return _json({"ok": False, "said": f"no answer within {RELOAD_S:g} s"})
+        return _json({"ok": process.returncode == 0, "said": said.decode(errors="replace").strip()})
+
+    async def _begin_call(self, request: web.Request) -> web.Response:
+        body = await _body(request)
+        loaded = await self._loaded(_edits(body))
+        if isinstance(loaded, list):
+            return _json({"error": "\n".join(map(str, loaded))}, 422)
+        site, ivr_file = loaded
+        number = _text(body, "number")
+        placed = place(site, ivr_file, number, _text(body, "caller"), _text(body, "caller_name", ""))
+        if placed is None:
+            return _json({"error": f"{number} leads to no IVR"}, 422)
+        library = await asyncio.to_thread(self._library, site)
+        call = PhoneCall(World(self._webhook, library, site.defaults.transfer_timeout_s), ivr_file, *placed)
+        name = await self._calls.begin(call)
+        return _json({"call": name, **call.state()})
+
+    async def _act(self, request: web.Request) -> web.Response:
+        call = self._calls.find(request.match_info["call"])
+        if call is None:
+            return _json({"error": "this call is over: too many others have begun since"}, 404)
+        body = await _body(request)
+        try:
+            await call.act(_number(body, "step"), _text(body, "what"), _text(body, "value", ""))
+        except WrongError as error:
+            raise _BadRequestError(str(error)) from None
+        return _json(call.state(_number(body, "after")))
+
+    async def _sound(self, request: web.Request) -> web.Response:
+        """A sound as a caller hears it: what RTPengine plays."""
+        loaded = await self._loaded({})
+        if isinstance(loaded, list):
+            return _json({"error": "\n".join(map(str, loaded))}, 422)
+        library = await asyncio.to_thread(self._library, loaded[0])
+        sound = await library.get(request.match_info["name"])
+        if sound is None:
+            return _json({"error": library.why_not(request.match_info["name"])}, 404)
+        data = await asyncio.to_thread(sound.path.read_bytes)
+        return web.Response(body=wav_of(data), content_type="audio/wav", headers=SECURITY)
+
+    async def _loaded(self, edits: dict[str, str]) -> tuple[Site, IvrFile] | list[Finding]:
+        """The site and the IVRs as they are now, with `edits`; or what is wrong with them."""
+        return await asyncio.to_thread(lambda: load_both(self._place.site_path, self._files.texts(edits)))
+
+    def _library(self, site: Site) -> SoundLibrary:
+        """The site's sounds; each is converted when it is first asked for."""
+        folder = self._place.site_path.parent / site.sounds
+        if folder not in self._libraries:
+            self._libraries[folder] = SoundLibrary.load(folder, cache_of_user(), names=())
+        return self._libraries[folder]
+
+
+class _BadRequestError(Exception):
+    """The text says what is wrong with a request; our own script never sends such."""
+
+
+def _static(path: Path) -> Handler:
+    kind = TYPES[path.suffix]
+
+    async def serve(_request: web.Request) -> web.Response:
+        body = await asyncio.to_thread(path.read_bytes)
+        headers = SECURITY | {"Cache-Control": "no-cache"}
+        return web.Response(body=body, content_type=kind, charset="utf-8", headers=headers)
+
+    return serve
+
+
+def _json(value: Any, status: int = 200) -> web.Response:
+    dumps = partial(json.dumps, ensure_ascii=False)
+    return web.json_response(value, status=status, dumps=dumps, headers=SECURITY | {"Cache-Control": "no-store"})
+
+
+async def _body(request: web.Request) -> dict[str, Any]:
+    try:
+        body = await request.json()
+    except (ValueError, RecursionError):
+        raise _BadRequestError("the body is not JSON") from None
+    if not isinstance(body, dict):
+        raise _BadRequestError("the body is no JSON object")
+    return body
+
+
+def _text(body: dict[str, Any], key: str, default: str | None = None) -> str:
+    value = body.get(key, default)
+    if not _is_text(value):
+        raise _BadRequestError(f"{key} must be a text")
+    return str(value)
+
+
+def _number(body: dict[str, Any], key: str) -> int:
+    value = body.get(key)
+    if type(value) is not int:
+        raise _BadRequestError(f"{key} must be a whole number")
+    return value
+
+
+def _edits(body: dict[str, Any]) -> dict[str, str]:
+    """The texts that stand in the editor and are not saved, by file name."""
+    edits = body.get("edits", {})
+    if not isinstance(edits, dict) or not all(map(_is_text, edits.values())):
+        raise _BadRequestError("edits must be texts by file name")
+    return edits
+
+
+def _is_text(value: object) -> bool:
+    """JSON can also write half of a surrogate pair, which is no text that a file could hold."""
+    return isinstance(value, str) and not any("\ud800" <= character <= "\udfff" for character in value)

@@ -1,0 +1,63 @@
+"""What is wrong with what stands in the editor, by line: the findings of `callinteractive check`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from callinteractive import response
+from callinteractive.config import load_ivr_files
+from callinteractive.errors import Finding, ResponseError
+from callinteractive.model import IvrFile, Site
+from cli.check import cross_check
+from cli.files import load, read_site
+
+
+def check_ivr(site_path: Path, texts: dict[str, str], name: str) -> dict[str, Any]:
+    """The findings in the files with these texts, by path; those of `name` have a line in the editor.
+
+    With a good site.yaml, sounds, pools and transfers are checked too, as `callinteractive check` does.
+    """
+    ivr_file, findings = load(lambda: load_ivr_files(texts))
+    site, site_findings = read_site(site_path)
+    warnings = []
+    if site is None:
+        warnings.append(f"sounds and transfers are not checked, since site.yaml has mistakes: {site_findings[0]}")
+    elif ivr_file is not None:
+        findings = cross_check(site, site_path.parent, ivr_file, texts)
+    summary = _summary(ivr_file) if ivr_file and not findings else ""
+    return {"findings": [_shown(finding, name) for finding in findings], "warnings": warnings, "summary": summary}
+
+
+def check_answer(text: str) -> dict[str, Any]:
+    """The findings in an answer of the web application (X2, X3), and the actions that it has."""
+    try:
+        parsed = response.parse(text.encode())
+    except ResponseError as error:
+        return {"findings": [_place(error.line, error.reason)], "warnings": [], "summary": ""}
+    names = ", ".join(action.NAME for action in parsed.actions)
+    summary = f"A good answer: {names}." if names else "A good answer. It has no action: the call goes on."
+    return {"findings": [], "warnings": list(parsed.warnings), "summary": summary}
+
+
+def load_both(site_path: Path, texts: dict[str, str]) -> tuple[Site, IvrFile] | list[Finding]:
+    """The site and the IVRs with these texts, or what is wrong with them."""
+    ivr_file, findings = load(lambda: load_ivr_files(texts))
+    site, more = read_site(site_path)
+    return findings + more if ivr_file is None or site is None else (site, ivr_file)
+
+
+def _shown(finding: Finding, name: str) -> dict[str, Any]:
+    where = f"{finding.path}: " if finding.path else ""
+    if (file := Path(finding.file).name) != name:
+        return _place(0, f"{file}:{finding.line}: {where}{finding.reason}")
+    return _place(finding.line, f"{where}{finding.reason}")
+
+
+def _place(line: int, text: str) -> dict[str, Any]:
+    return {"line": line, "text": text}
+
+
+def _summary(ivr_file: IvrFile) -> str:
+    ivrs, contexts = len(ivr_file.ivrs), len(ivr_file.contexts)
+    return f"No mistakes: {ivrs} IVR{'s'[: ivrs != 1]}, {contexts} context{'s'[: contexts != 1]}."

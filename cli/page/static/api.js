@@ -1,0 +1,41 @@
+// The API of this host. Its token comes in the fragment of the link that `callinteractive` prints, which no browser
+// sends to a server. It stays in this origin's storage: a cookie would go to every port of the host.
+
+const KEY = "callinteractive.token";
+
+export class Refused extends Error {
+  constructor(status, body) {
+    super(body.error ?? body.detail ?? `HTTP status ${status}`);
+    this.status = status;
+    this.body = body;
+  }
+}
+
+export function takeToken() {
+  const found = location.hash.match(/^#token=([^&]+)/);
+  if (!found) return;
+  keepToken(decodeURIComponent(found[1]));
+  history.replaceState(null, "", location.pathname + "#/");
+}
+
+export const keepToken = token => localStorage.setItem(KEY, token.trim());
+
+export async function ask(path, body) {
+  const response = await send(path, body);
+  return response.json();
+}
+
+export async function send(path, body) {
+  const headers = { Authorization: `Bearer ${localStorage.getItem(KEY) ?? ""}` };
+  if (body !== undefined) headers["Content-Type"] = "application/json";
+  const response = await fetch(path, {
+    method: body === undefined ? "GET" : "POST",
+    headers,
+    body: body === undefined ? undefined : JSON.stringify(body),
+    cache: "no-store",
+  });
+  if (response.ok) return response;
+  let said = {};
+  try { said = await response.json(); } catch { /* no JSON: the status says it */ }
+  throw new Refused(response.status, said);
+}
