@@ -203,6 +203,11 @@ class Interface(NamedTuple):
         return (f"{self.name}/" if self.name else "") + "!".join(filter(None, (self.address, self.advertised)))
 
 
+def is_loopback(address: str) -> bool:
+    """Whether only this machine reaches it (RFC 1122 3.2.1.3, RFC 4291 2.5.3)."""
+    return address.startswith("127.") or address == "::1"
+
+
 def family_of(address: str) -> str:
     """Of an IP address, as SDP and RTPengine name it (RFC 8866 5.7): IP4 or IP6."""
     return "IP6" if ":" in address else "IP4"

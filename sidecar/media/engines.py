@@ -16,7 +16,7 @@ from typing import Any
 
 import structlog
 
-from callinteractive.fleet import inner_addresses
+from callinteractive.fleet import inner_addresses, is_loopback
 from callinteractive.model import RtpEngine
 from sidecar.media.dtmf import Digits, DtmfReceiver
 from sidecar.media.moving import Doubt, Movable, Mover
@@ -175,6 +175,8 @@ class Engines:
         self.gate = gate or Gate()
         self.digits = Digits()
         self.inner_addresses = inner_addresses(configs)
+        self.are_on_loopback = all(is_loopback(one.address) for config in configs for one in config.interfaces)
+        """Whether all sound comes from their own machine."""
         self._engines = tuple(Engine(config, self.digits) for config in configs)
         self.mover = Mover(self._engines)
         self._timer: asyncio.TimerHandle | None = None

@@ -28,7 +28,7 @@ class MediaState:
         self._inner = engines.inner_addresses
         self._turn = asyncio.Lock()
         self._over = False
-        self._caller = Party(CALLER_TAG, signalled_from=caller_from)
+        self._caller = Party(CALLER_TAG, signalled_from=caller_from, is_near=engines.are_on_loopback)
         self._legs: dict[str, Party] = {}
         self._peer: Party | None = None  # whom the caller is connected with; None: the IVR
         self._sound: tuple[Sound, int] | None = None  # with its repetitions

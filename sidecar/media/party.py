@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from ipaddress import ip_address
 from typing import Any, NamedTuple
 
-from callinteractive.fleet import family_of
+from callinteractive.fleet import family_of, is_loopback
 from sidecar.media.errors import MediaRefused, NoCommonAddress
 from sidecar.media.sdp import Audio, MediaLine
 
@@ -31,11 +31,15 @@ class Source(NamedTuple):
 class Party:
     """Our end of the stream is RTPengine's. We write the rest of a description: origin, direction, rejected lines."""
 
-    def __init__(self, tag: str, our_address: str | None = None, signalled_from: str = "") -> None:
+    def __init__(
+        self, tag: str, our_address: str | None = None, signalled_from: str = "", *, is_near: bool = False
+    ) -> None:
         """tag: RTPengine's name for the party. our_address: where we are for it; None takes RTPengine's first word.
 
-        signalled_from: the IP address that its SIP messages come from, empty where that is not known.
+        signalled_from: the IP address that its SIP messages come from, empty where that is not known. is_near: whether
+        our_address will be on loopback, where it is None.
         """
+        self._is_near = is_near
         self.tag = tag
         self.our_address = our_address
         self.signalled_from = signalled_from
@@ -92,6 +96,11 @@ class Party:
         """Whether our end of its stream is known."""
         return bool(self._section)
 
+    @property
+    def is_near(self) -> bool:
+        """Whether it is on our own machine: our end is an address of loopback."""
+        return self._is_near if self.our_address is None else is_loopback(self.our_address)
+
     def can_be_at(self, address: str) -> bool:
         """Whether its packets can come from this address: not from a private one when ours is public (NAT)."""
         return ip_address(address).is_global or not ip_address(self.our_address or address).is_global
@@ -101,7 +110,12 @@ class Party:
 
         They do from a public one, and from the one that its SIP comes from. Another private one is behind NAT, or not:
         then the first packet tells. One of several forks is believed, since those that have lost may go on sending.
+
+        A phone on this machine may tell the address that the machine has in its network. If we are on loopback, its
+        packets come from 127.0.0.1, or from there: its kernel chooses. Nobody else can send to us.
         """
+        if self.is_near and not is_loopback(address):
+            return False
         if address == self.signalled_from or ip_address(address).is_global:
             return True
         return self.is_one_of_forks and self.can_be_at(address)
@@ -127,7 +141,7 @@ class Party:
 
         Not if its SIP comes from another address: that is rather a stranger, or a call from before RTPengine's restart.
         """
-        if self.signalled_from and address != self.signalled_from:
+        if self.signalled_from and address != self.signalled_from and not self.is_near:
             return
         line = self.agreed.line
         self._said, self._learned = (line.address, line.port), (address, port)

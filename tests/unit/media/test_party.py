@@ -117,6 +117,31 @@ def test_h1_a_party_that_is_read_back_goes_on_where_it_was() -> None:
 
 
 @pytest.mark.parametrize(
+    ("ours", "said", "is_known"),
+    [
+        ("127.0.0.1", "192.0.2.9", False),
+        ("127.0.0.1", "127.0.0.2", True),
+        ("::1", "2001:db8::1", False),
+        ("198.51.100.1", "192.0.2.9", True),
+    ],
+)
+@pytest.mark.parametrize("before", [True, False])
+def test_a_phone_on_this_machine_may_send_from_another_of_its_addresses(
+    ours: str, said: str, is_known: bool, before: bool
+) -> None:
+    """Its SIP and its description have the machine's own address; its kernel sends them from loopback."""
+    party = Party("caller", None if before else ours, said, is_near=before and ours != "198.51.100.1")
+    assert party.is_where_it_says(said) is is_known
+
+
+def test_what_a_phone_on_this_machine_sends_from_is_learned() -> None:
+    party = Party("b1", "127.0.0.1", "192.0.2.9")
+    party.audio = sdp.find_audio(sdp.parse(THEIRS))
+    party.learned_from("127.0.0.1", 4002)
+    assert party.source_of(party.agreed.line)[:2] == ("127.0.0.1", 4002)
+
+
+@pytest.mark.parametrize(
     "wrong", [{}, {"lines": []}, {"lines": [["audio"]], "position": 0, "codec": [], "events": None}]
 )
 def test_what_is_no_description_is_not_read(wrong: dict[str, object]) -> None:
