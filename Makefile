@@ -4,6 +4,8 @@ BIN   := .venv/bin
 STAMP := .venv/.setup-development
 SITE  ?= examples/demo/site.yaml
 IVR   ?= examples/demo/ivr.yaml
+# The sample IVR asks the sample web application.
+APP   ?= $(if $(filter examples/demo/ivr.yaml,$(IVR)),$(BIN)/python examples/demo/webapp.py)
 # Whole-stack tests mostly wait for sound and timers: more workers than cores pay off.
 WORKERS ?= 3
 
@@ -87,8 +89,8 @@ demo: setup  ## place a real call to the sample IVR and show what happens
 demo-survive: setup  ## a call during which every process is killed once: both sides hear each other again
 	@$(BIN)/python -m examples.demo.survive
 
-run: setup  ## run the sample IVR until Ctrl-C (SITE=… IVR=… for yours)
-	$(BIN)/callinteractive run --site $(SITE) --ivr $(IVR)
+run: setup  ## run the sample IVR and its web application until Ctrl-C (SITE=… IVR=… APP=… for yours)
+	$(BIN)/callinteractive run --site $(SITE) --ivr $(IVR) $(if $(APP),--app "$(APP)")
 
 deb:  ## build the Debian package for this release, into build/
 	tools/deb

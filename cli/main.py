@@ -12,47 +12,8 @@ from typing import Any
 
 import click
 
-from callinteractive.request import is_url
 from cli import live
-from cli.options import CONFIG, LOG_FORMAT, SITE, STATE_DIR
-
-
-class _Configs(click.Path):
-    """A file or a folder. A URL stays a text, or is refused: services that start one by one must read the same file."""
-
-    def __init__(self, *, takes_url: bool) -> None:
-        super().__init__(exists=True, path_type=Path)
-        self._takes_url = takes_url
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if not is_url(str(value)):
-            return super().convert(value, param, ctx)
-        if not self._takes_url:
-            self.fail(f"give a file: `callinteractive fetch {value} FILE` brings it for all services of this host")
-        return str(value)
-
-
-_IVR_HELP = "ivr.yaml, or a folder of such files: what callers hear."
-IVR = click.option("--ivr", "ivr_path", type=_Configs(takes_url=False), required=True, help=_IVR_HELP)
-IVR_OR_URL = click.option(
-    "--ivr",
-    "ivr",
-    type=_Configs(takes_url=True),
-    required=True,
-    metavar="PATH|URL",
-    help="ivr.yaml, a folder of such files, or the URL of one: what callers hear.",
-)
-EDGE = click.option(
-    "--edge",
-    envvar="CALLINTERACTIVE_EDGE",
-    help="Which edge of a fleet Kamailio is; default: the only one, or the one whose address this machine has.",
-)
-RTPENGINE = click.option(
-    "--name",
-    "rtpengine",
-    envvar="CALLINTERACTIVE_RTPENGINE_NAME",
-    help="Which RTPengine of a fleet it is; default: the only one, or the one whose address this machine has.",
-)
+from cli.options import CONFIG, EDGE, IVR, IVR_HELP, IVR_OR_URL, LOG_FORMAT, RTPENGINE, SITE, STATE_DIR, Configs
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -70,6 +31,29 @@ def main() -> None:
 
 for _command in live.COMMANDS:
     main.add_command(_command)
+
+
+@main.command(short_help="Make a folder with an IVR that runs.")
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.option(
+    "--template",
+    type=click.Choice(["flask", "php", "node", "none"]),
+    default="flask",
+    show_default=True,
+    help="What the web application is written in; none: there is none.",
+)
+@click.option("--address", default="127.0.0.1", show_default=True, help="This machine's, for the phones.")
+def new(folder: Path, template: str, address: str) -> None:
+    """Make a folder with an IVR that runs: site.yaml, ivr.yaml, sounds, a web application and two phones' accounts.
+
+    Prints what to do next. Phones on other devices need --address, this machine's address in their network.
+
+    \b
+      callinteractive new pizza --template php
+    """
+    from cli import new as command
+
+    sys.exit(command.run(folder, template, address))
 
 
 @main.command(short_help="Run all parts on this machine until Ctrl-C.")
@@ -90,9 +74,10 @@ for _command in live.COMMANDS:
 )
 @EDGE
 @RTPENGINE
+@click.option("--app", metavar="COMMAND", help="Your web application, to be run along: started first, stopped last.")
 def run(
     site_path: Path, ivr: Path | str, log_format: str, run_dir: Path | None, state_dir: Path | None,
-    only: tuple[str, ...], edge: str | None, rtpengine: str | None,
+    only: tuple[str, ...], edge: str | None, rtpengine: str | None, app: str | None,
 ) -> None:  # fmt: skip
     """Run Kamailio, RTPengine and the sidecars on this machine until Ctrl-C.
 
@@ -105,13 +90,13 @@ def run(
     A URL is fetched at the start. If that fails, or the file has mistakes, the last good one is used.
 
     \b
-      callinteractive run --site examples/demo/site.yaml --ivr examples/demo/ivr.yaml
+      callinteractive run --app "flask --app app run --port 8000"
       callinteractive run --only sidecars --site site.yaml --ivr ivr.yaml
       callinteractive run --site site.yaml --ivr https://config.example.com/ivr.yaml
     """
     from cli import run as command
 
-    sys.exit(command.run(site_path, ivr, log_format, run_dir, only, state_dir, edge, rtpengine))
+    sys.exit(command.run(site_path, ivr, log_format, run_dir, only, state_dir, edge, rtpengine, app))
 
 
 @main.command(short_help="Run one sidecar, as a service of its own.")
@@ -201,7 +186,7 @@ def status(site_path: Path, as_json: bool) -> None:
 @main.command("reload", short_help="Let site.yaml, ivr.yaml, sounds and certificates count now.")
 @SITE
 @click.option(
-    "--ivr", "ivr_path", type=_Configs(takes_url=False), help=f"{_IVR_HELP} Default: the one that counts now."
+    "--ivr", "ivr_path", type=Configs(takes_url=False), help=f"{IVR_HELP} Default: the one that counts now."
 )
 @STATE_DIR
 @click.option(

@@ -3,11 +3,46 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
+from callinteractive.request import is_url
+
 CONFIG = click.Path(exists=True, dir_okay=False, path_type=Path)
-SITE = click.option("--site", "site_path", type=CONFIG, required=True, help="site.yaml: where things are.")
+SITE = click.option(
+    "--site", "site_path", type=CONFIG, default=Path("site.yaml"), show_default=True, help="Where things are."
+)
+
+
+class Configs(click.Path):
+    """A file or a folder. A URL stays a text, or is refused: services that start one by one must read the same file."""
+
+    def __init__(self, *, takes_url: bool) -> None:
+        super().__init__(exists=True, path_type=Path)
+        self._takes_url = takes_url
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not is_url(str(value)):
+            return super().convert(value, param, ctx)
+        if not self._takes_url:
+            self.fail(f"give a file: `callinteractive fetch {value} FILE` brings it for all services of this host")
+        return str(value)
+
+
+IVR_HELP = "What callers hear: a file, or a folder of such files."
+IVR = click.option(
+    "--ivr", "ivr_path", type=Configs(takes_url=False), default=Path("ivr.yaml"), show_default=True, help=IVR_HELP
+)
+IVR_OR_URL = click.option(
+    "--ivr",
+    "ivr",
+    type=Configs(takes_url=True),
+    default="ivr.yaml",
+    show_default=True,
+    metavar="PATH|URL",
+    help="A file, a folder of such files, or the URL of one: what callers hear.",
+)
 LOG_FORMAT = click.option(
     "--log-format",
     type=click.Choice(["auto", "console", "json"]),
@@ -15,9 +50,23 @@ LOG_FORMAT = click.option(
     show_default=True,
     help="How to log on stderr; auto: readable on a terminal, JSON elsewhere.",
 )
+
 STATE_DIR = click.option(
     "--state-dir",
     type=click.Path(file_okay=False, path_type=Path),
     help="What outlives the parts: registrations, calls, the last good files; default: systemd's StateDirectory, or a "
     "folder in ~/.local/state.",
+)
+
+
+EDGE = click.option(
+    "--edge",
+    envvar="CALLINTERACTIVE_EDGE",
+    help="Which edge of a fleet Kamailio is; default: the only one, or the one whose address this machine has.",
+)
+RTPENGINE = click.option(
+    "--name",
+    "rtpengine",
+    envvar="CALLINTERACTIVE_RTPENGINE_NAME",
+    help="Which RTPengine of a fleet it is; default: the only one, or the one whose address this machine has.",
 )

@@ -43,8 +43,10 @@ def run(
     state_dir: Path | None = None,
     edge: str | None = None,
     rtpengine: str | None = None,
+    app: str | None = None,
 ) -> int:
-    """`edge`, `rtpengine`: the names of those to run here; None: those whose addresses this machine has.
+    """`edge`, `rtpengine`: the names of those to run here; None: those whose addresses this machine has. `app`: the
+    shell command of the web application, to be run along.
 
     The exit status: 0 after a clean stop, 1 when the configuration is wrong or a part can't start."""
     if only and not isinstance(ivr, Path):
@@ -103,6 +105,7 @@ def run(
             parts=parts,
             log=log,
             serves_api=not only,
+            app=app,
         )
         log(OWN_NAME, *others)
         try:

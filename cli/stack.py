@@ -24,6 +24,7 @@ from cli.process import Process, ProcessSpec, StackError, describe_exit
 from cli.rtpengine import rtpengine_spec
 from cli.sidecar import DRAIN_S, sidecar_spec
 from cli.sounds import sounds_spec
+from cli.web_application import web_application_spec
 
 READY_TIMEOUT_S = 30.0
 STOP_GRACE_S = 10.0
@@ -52,8 +53,12 @@ class Stack:
         log: PartLog,
         state_dir: Path | None = None,
         serves_api: bool = False,
+        app: str | None = None,
     ) -> None:
-        """`parts` are those to run here; the others run elsewhere. serves_api: the site's API is here too."""
+        """`parts` are those to run here; the others run elsewhere. serves_api: the site's API is here too.
+
+        `app` is a shell command: the user's web application.
+        """
         self._site = site
         self._parts = parts
         self._site_path = site_path
@@ -61,6 +66,7 @@ class Stack:
         self._run_dir = run_dir
         self._state_dir = state_dir
         self._api = site.api if serves_api else None
+        self._app = app
         self._log = log
         self._sidecars: dict[str, Process] = {}
         self._daemons: dict[str, Process] = {}
@@ -76,6 +82,8 @@ class Stack:
             problems.append(problem)
         if problems:
             raise StackError("\n".join(problems))
+        if self._app is not None:
+            await self._start_all([web_application_spec(self._app)])
         await self._start_all(
             rtpengine_spec(site, self._run_dir, engine, self._state_dir) for engine in parts.rtpengines
         )

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from click.testing import CliRunner
 
 from callinteractive import response
 from callinteractive.config import load_ivr_file, load_site
+from cli.main import main
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = ("docs", "examples", "bench", "sipp-scenarios", "tests")
@@ -64,6 +66,18 @@ def test_every_action_of_the_readmes_table_parses_without_a_warning() -> None:
     parsed = response.parse(f"<Response>{''.join(table)}</Response>".encode())
     assert len(parsed.actions) == len(table) == 7
     assert parsed.warnings == ()
+
+
+def test_the_readme_shows_what_simulate_prints() -> None:
+    """Line by line, but for the times."""
+    readme = (ROOT / "README.md").read_text()
+    block = re.search(r"^```console\n\$ callinteractive simulate (.*)\n((?:.*\n)*?)```", readme, re.MULTILINE)
+    assert block is not None
+    ivr = str(ROOT / "cli" / "templates" / "common" / "ivr.yaml")
+    printed = CliRunner().invoke(main, ["simulate", "--ivr", ivr, *block[1].split()]).stdout.splitlines()
+    shown = block[2].splitlines()
+    assert shown[-1].strip() == "…"
+    assert printed[: len(shown) - 1] == shown[:-1]
 
 
 def test_the_configuration_reference_names_every_key() -> None:
