@@ -89,6 +89,14 @@ class Expired:
     """The call has reached `CallScript.expires_at` (C5)."""
 
 
+@dataclass(frozen=True, slots=True)
+class Led:
+    """Somebody from outside leads the call to that option of that context, whatever it does now. Both exist."""
+
+    context: str
+    option: str
+
+
 Event = (
     Fetched
     | FetchFailed
@@ -100,6 +108,7 @@ Event = (
     | TransferFailed
     | HungUp
     | Expired
+    | Led
 )
 
 

@@ -24,6 +24,7 @@ from callinteractive.events import (
     Fetched,
     FetchFailed,
     HungUp,
+    Led,
     Played,
     TransferAnswered,
     TransferFailed,
@@ -133,12 +134,16 @@ class CallScript:
         self._now = now
         if isinstance(event, HungUp | TransferAnswered):
             self._state.is_over = True
+        if isinstance(event, Led):
+            self._state.is_over = False  # it may have talked to a callee
         if self._state.is_over or self._state.step is None:
             return None
         if isinstance(event, Dialled) and event.digit not in DIGITS:
             return None
         if isinstance(event, Expired) or now >= self._state.expires_at:
             return self.hang_up(f"the call has lasted {self._ivr.lifetime_s} s, its IVR's lifetime")
+        if isinstance(event, Led):
+            return self._begun(self._lead(event) or self._advance(), now)
         if self._is_noticed(event, now):
             self._state.idle_steps = 0
         if isinstance(event, Fetched | FetchFailed):
@@ -346,6 +351,13 @@ class CallScript:
             command = self._state.step.begin(self)
             if command is not None:
                 return command
+
+    def _lead(self, to: Led) -> Command | None:
+        """Digits were dialled for what is left. What happened until now makes no loop (C5, C7)."""
+        state = self._state
+        state.kept_digits, state.idle_steps, state.silent_rounds = "", 0, 0
+        state.requests += 1  # one may be out: the next one is no repetition of it (R7)
+        return self.enter(to.context, to.option)
 
     def _next_step(self) -> Action:
         state = self._state

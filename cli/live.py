@@ -87,7 +87,7 @@ def show(client: Client, call_id: str, *, as_json: bool) -> None:
     \b
       callinteractive show 5205dc5c
     """
-    call = client.ask("GET", f"/v1/calls/{quote(call_id, safe='')}")
+    call = client.ask("GET", _path(call_id))
     if as_json:
         click.echo(json.dumps(call, indent=2))
         return
@@ -112,7 +112,45 @@ def api(site_path: Path, state_dir: Path | None, log_format: Literal["auto", "co
     sys.exit(command.run(site_path, state_dir, log_format))
 
 
-COMMANDS = (api, calls, show)
+@click.command(short_help="End a call.")
+@click.argument("call_id", metavar="ID")
+@_asks
+def hangup(client: Client, call_id: str, *, as_json: bool) -> None:
+    """End a call: both sides are hung up. One that is not answered yet is refused.
+
+    \b
+      callinteractive hangup 5205dc5c
+    """
+    _tell(client.ask("DELETE", _path(call_id)), "is hung up", as_json=as_json)
+
+
+@click.command(short_help="Lead a call to another context.")
+@click.argument("call_id", metavar="ID")
+@click.argument("context")
+@click.argument("option", default="start")
+@_asks
+def jump(client: Client, call_id: str, context: str, option: str, *, as_json: bool) -> None:
+    """Lead a call to CONTEXT, at OPTION (by default start), whatever it does now.
+
+    A callee who rings or talks is hung up: the caller is back in the IVR.
+
+    \b
+      callinteractive jump 5205dc5c 3
+    """
+    call = client.ask("POST", f"{_path(call_id)}/jump", {"context": context, "option": option})
+    _tell(call, f"goes on at {context}/{option}", as_json=as_json)
+
+
+COMMANDS = (api, calls, show, hangup, jump)
+
+
+def _path(call_id: str) -> str:
+    return f"/v1/calls/{quote(call_id, safe='')}"
+
+
+def _tell(call: dict[str, Any], what: str, *, as_json: bool) -> None:
+    who = f"{call['call_id'][:_SHORT]} ({call['caller_number']} to {call['called_number']})"
+    click.echo(json.dumps(call, indent=2) if as_json else f"call {who} {what}")
 
 
 def table(calls: Sequence[dict[str, Any]]) -> Iterator[str]:

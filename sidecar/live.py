@@ -7,6 +7,8 @@ their own, which only the API knows.
 |---|---|
 | `GET /calls?limit=N` | the newest calls, and how many there are |
 | `GET /calls/ID` | one call |
+| `DELETE /calls/ID` | hang up |
+| `POST /calls/ID/jump` | go on at an option: `{"context": "3", "option": "start"}` |
 """
 
 from __future__ import annotations
@@ -19,8 +21,9 @@ from typing import Any
 
 from aiohttp import web
 
+from callinteractive.actions import START
 from callinteractive.keys import LIVE, derive
-from sidecar.call.call import Call
+from sidecar.call.call import Call, NotNowError
 
 MOST_CALLS = 1000
 """Told in one answer: more would hold up the calls."""
@@ -60,6 +63,8 @@ class Live:
         """For the metrics port."""
         yield web.get("/calls", self._guarded(self._list))
         yield web.get("/calls/{id}", self._guarded(self._show))
+        yield web.delete("/calls/{id}", self._guarded(self._hang_up))
+        yield web.post("/calls/{id}/jump", self._guarded(self._jump))
 
     def _guarded(self, handler: Handler) -> Handler:
         @wraps(handler)
@@ -85,6 +90,22 @@ class Live:
     async def _show(self, request: web.Request) -> web.Response:
         return web.json_response(self._summary(self._find(request.match_info["id"])))
 
+    async def _hang_up(self, request: web.Request) -> web.Response:
+        call = self._find(request.match_info["id"])
+        call.hang_up()
+        return web.json_response(self._summary(call), status=202)
+
+    async def _jump(self, request: web.Request) -> web.Response:
+        call = self._find(request.match_info["id"])
+        body = await _object_in(request)
+        try:
+            call.lead(_text(body, "context"), _text(body, "option", START))
+        except LookupError as error:
+            raise LiveError(422, str(error.args[0])) from None
+        except NotNowError as error:
+            raise LiveError(409, str(error)) from None
+        return web.json_response(self._summary(call), status=202)
+
     def _summary(self, call: Call) -> dict[str, Any]:
         return {**call.summary(), "sidecar": self._index}
 
@@ -102,3 +123,24 @@ class Live:
         if not found:
             raise LiveError(404, f"no call {call_id}: it is over, or never was")
         return found[0]
+
+
+async def _object_in(request: web.Request) -> dict[str, Any]:
+    """The body. Raises LiveError."""
+    try:
+        body = await request.json()
+    except (ValueError, RecursionError):
+        body = None
+    if not isinstance(body, dict):
+        raise LiveError(400, "the body must be a JSON object")
+    return body
+
+
+def _text(body: dict[str, Any], name: str, default: str | None = None) -> str:
+    """Raises LiveError."""
+    value = body.get(name, default)
+    if value is None:
+        raise LiveError(422, f"{name} is missing")
+    if not isinstance(value, str | int) or isinstance(value, bool):  # contexts look like numbers
+        raise LiveError(422, f"{name} must be a text")
+    return str(value)

@@ -25,6 +25,10 @@ def _told(says: str, schema: str) -> dict[str, Any]:
     return {"description": says, "content": content}
 
 
+def _sent(schema: str) -> dict[str, Any]:
+    return {"required": True, "content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}}}
+
+
 def _problems(*statuses: int) -> dict[str, Any]:
     return {str(status): {"$ref": f"#/components/responses/{status}"} for status in (401, *statuses)}
 
@@ -34,6 +38,7 @@ _STATUSES = {
     401: "The token is missing or wrong.",
     404: "There is no such call: it is over, or never was.",
     409: "Not as the call is now, or several calls begin with this id.",
+    422: "There is no such context or option, or a field is missing.",
     503: "A sidecar that may have the call does not answer.",
 }
 _CALL = _object(
@@ -68,6 +73,13 @@ _SCHEMAS = {
             "silent": {"type": "array", "items": _TEXT, "description": "Sidecars that do not answer."},
         }
     ),
+    "Jump": _object(
+        {
+            "context": _TEXT | {"description": "A context of the ivr.yaml that the call has begun with."},
+            "option": _TEXT | {"default": "start"},
+        },
+        "option",
+    ),
     "Problem": _object({"status": {"type": "integer"}, "detail": _TEXT}, says="RFC 9457."),
 }
 _PATHS = {
@@ -90,6 +102,23 @@ _PATHS = {
             "operationId": "showCall",
             "parameters": [_ID],
             "responses": {"200": _told("The call.", "Call"), **_problems(404, 409, 503)},
+        },
+        "delete": {
+            "summary": "Hang up",
+            "operationId": "hangUp",
+            "description": "Both sides of the call are hung up. A call that is not answered yet is refused with 603.",
+            "parameters": [_ID],
+            "responses": {"202": _told("The call, which ends now.", "Call"), **_problems(404, 409, 503)},
+        },
+    },
+    "/v1/calls/{id}/jump": {
+        "post": {
+            "summary": "Lead a call to an option of a context",
+            "operationId": "jump",
+            "description": "It leaves whatever it does. A callee who rings or talks is hung up.",
+            "parameters": [_ID],
+            "requestBody": _sent("Jump"),
+            "responses": {"202": _told("The call as it was.", "Call"), **_problems(400, 404, 409, 422, 503)},
         },
     },
 }  # fmt: skip

@@ -43,6 +43,8 @@ def create_app(site: Site, key: bytes, token: str) -> web.Application:
     app.router.add_get("/open", opener(token))
     app.router.add_get("/v1/calls", _calls)
     app.router.add_get("/v1/calls/{id}", _call)
+    app.router.add_delete("/v1/calls/{id}", _hang_up)
+    app.router.add_post("/v1/calls/{id}/jump", _jump)
     return app
 
 
@@ -131,3 +133,24 @@ async def _calls(request: web.Request) -> web.Response:
 
 async def _call(request: web.Request) -> web.Response:
     return web.json_response(await request.app[SIDECARS].call(request.match_info["id"]))
+
+
+async def _hang_up(request: web.Request) -> web.Response:
+    return web.json_response(await request.app[SIDECARS].act("DELETE", request.match_info["id"]), status=202)
+
+
+async def _jump(request: web.Request) -> web.Response:
+    body = await object_in(request)
+    call_id = request.match_info["id"]
+    return web.json_response(await request.app[SIDECARS].act("POST", call_id, "/jump", body), status=202)
+
+
+async def object_in(request: web.Request) -> dict[str, object]:
+    """The body. Raises ApiError."""
+    try:
+        body = await request.json()
+    except (ValueError, RecursionError):
+        body = None
+    if not isinstance(body, dict):
+        raise ApiError(400, "the body must be a JSON object")
+    return body

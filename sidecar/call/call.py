@@ -15,17 +15,22 @@ from functools import partial
 from typing import Any
 
 from callinteractive.commands import Command
-from callinteractive.events import HungUp, transfer_failed
+from callinteractive.events import HungUp, Led, transfer_failed
 from callinteractive.facts import CallFacts
 from callinteractive.headers import EntryHeader, ResultHeader, StateHeader
 from callinteractive.model import Ivr
 from callinteractive.script import CallScript, Note
 from sidecar import sip
+from sidecar.call.answered import NORMAL_CLEARING
 from sidecar.call.caller import Caller
-from sidecar.call.dip import Dip
+from sidecar.call.dip import DECLINE, Dip
 from sidecar.call.services import Services
 from sidecar.call.steered import SteeredCall
 from sidecar.media.errors import MediaError
+
+
+class NotNowError(Exception):
+    """The call can't do what somebody from outside wants. The text says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +50,8 @@ class Call:
     _script: CallScript
     _answered: SteeredCall | None
     _is_forgotten = False
+    _code_of_cancel = 503
+    """Why the call ends when its task is cancelled: the sidecar stops."""
     key: str
     """Its name in RTPengine and in the store."""
 
@@ -91,6 +98,32 @@ class Call:
             "began_at": began_at and datetime.fromtimestamp(began_at, UTC).isoformat(timespec="milliseconds"),
         }
 
+    def hang_up(self) -> None:
+        """End it, because somebody from outside wants so. Does nothing to a call that ends already."""
+        if self._caller.is_over:
+            return
+        self._caller.log.info("hangup", cause="asked for by the API")
+        self._code_of_cancel = NORMAL_CLEARING if self._caller.leg.answered else DECLINE
+        # Not at once: a task that is cancelled before it has begun would release nothing.
+        asyncio.get_running_loop().call_soon(self._task.cancel)
+
+    def lead(self, context: str, option: str) -> None:
+        """Leave whatever it does, and go on at that option, because somebody from outside wants so.
+
+        Raises LookupError where its ivr.yaml has no such option, and NotNowError.
+        """
+        known = self._services.ivr_file.contexts
+        if context not in known:
+            raise LookupError(f"no context {context!r} in the ivr.yaml of this call")
+        if option not in known[context].options:
+            raise LookupError(f"context {context!r} has no option {option!r}")
+        if self._answered is None:
+            raise NotNowError("the call is not answered yet")
+        if why_not := self._answered.why_not_led:
+            raise NotNowError(why_not)
+        self._caller.log.info("jump", cause="asked for by the API", context=context, option=option)
+        self._answered.lead(Led(context, option))
+
     async def _run(self) -> None:
         caller, gate = self._caller, self._services.keeper.gate
         try:
@@ -102,7 +135,7 @@ class Call:
             if code is not None:
                 caller.end(code)
         except asyncio.CancelledError:
-            caller.end(503)  # does nothing where the caller has hung up
+            caller.end(self._code_of_cancel)  # does nothing where the caller has hung up
         finally:
             self._script.handle(HungUp(), time.time())
             if self._answered is not None:

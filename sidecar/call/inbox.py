@@ -46,6 +46,10 @@ class Inbox:
             self._waiting = None
         return self._items.pop(0)
 
+    def drop(self, *kinds: type[Event]) -> None:
+        """Take back the events of these kinds that wait: nobody needs them any more."""
+        self._items = [item for item in self._items if not isinstance(item[1], kinds)]
+
     def close(self) -> None:
         """Drop what is left and whatever comes later: its handlers would keep the call in memory."""
         self._is_closed = True

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from callinteractive.commands import Collect, Fetch, Play, Transfer, Wait
+from callinteractive.events import Fetched, FetchFailed, Led
 from sidecar.call.answered import AnsweredCall
 
 _DOING = {Fetch: "request", Play: "sound", Collect: "digits", Wait: "pause", Transfer: "transfer"}
 
 
 class SteeredCall(AnsweredCall):
-    """It can be looked at from outside."""
+    """It can be looked at from outside, and led elsewhere."""
 
     @property
     def state(self) -> str:
@@ -22,3 +23,30 @@ class SteeredCall(AnsweredCall):
     def doing(self) -> str:
         """What the script waits for; empty once it is over."""
         return "" if self._command is None or self._script.is_over else _DOING.get(type(self._command), "")
+
+    @property
+    def why_not_led(self) -> str:
+        """Why it can't be led to a context now; empty where it can."""
+        if self._caller.is_over:
+            return "the call ends"
+        if self._referral is not None or self._is_swapped:
+            return "a phone has transferred the call: its caller is not the one of the IVR any more"
+        return ""
+
+    def lead(self, to: Led) -> None:
+        """Leave whatever it does, a callee who rings or talks too, and go on there (A4). `why_not_led` is empty."""
+        self._inbox.put(self._on_led, to)
+
+    async def _on_led(self, to: Led) -> Led | None:
+        """Raises MediaError."""
+        if self.why_not_led:
+            return None
+        if self._fetching is not None:
+            self._fetching.cancel()
+            self._inbox.drop(Fetched, FetchFailed)  # the next step may have a request of its own
+            self._tries = 0
+        if self._callee is not None:
+            self._callee.end()
+            await self._media.unbridge(self._callee.b_tag)
+            self._callee = None
+        return to

@@ -95,3 +95,21 @@ async def test_what_is_missing_is_said(world: World, tmp_path: Path):
     assert "Is `callinteractive run` up?" in result.output
     (tmp_path / "site.yaml").write_text('node: 1\nsip: {listen: ["udp:127.0.0.1:5060"]}\napi: no\n')
     assert "says api: no" in (await call("calls")).output
+
+
+async def test_a_call_is_hung_up(world: World):
+    made = world.add(0, "aaaaaaaa", "2026-11-26T08:00:00.000+00:00")
+    result = await call("hangup", "aaaaaa")
+    assert (result.exit_code, result.output) == (0, "call aaaaaaaa (306 to 332) is hung up\n")
+    assert made.asked == ["hang up"]
+
+
+async def test_a_call_is_led_elsewhere(world: World):
+    made = world.add(0, "aaaaaaaa", "2026-11-26T08:00:00.000+00:00")
+    result = await call("jump", "aaaaaa", "3")
+    assert (result.exit_code, result.output) == (0, "call aaaaaaaa (306 to 332) goes on at 3/start\n")
+    result = await call("jump", "aaaaaa", "3", "1", "--json")
+    assert json.loads(result.output)["call_id"] == made.call_id
+    assert made.asked == [("3", "start"), ("3", "1")]
+    result = await call("jump", "aaaaaa", "7")
+    assert (result.exit_code, result.output) == (1, "no context '7'\n")

@@ -146,3 +146,47 @@ async def test_a_sidecar_that_hangs_holds_nobody_up(world: World, monkeypatch: p
         sidecars._session._timeout = ClientTimeout(total=0.2)
         _, told = await world.ask("GET", "/v1/calls")
         assert len(told["silent"]) == 1
+
+
+async def test_a_call_is_hung_up_where_it_is(world: World):
+    other = world.add(0, "aaaaaa22", "2026-11-26T08:00:00.000+00:00")
+    call = world.add(1, "bbbbbbbb", "2026-11-26T09:00:00.000+00:00")
+    status, told = await world.ask("DELETE", "/v1/calls/bbbbbb")
+    assert (status, told["call_id"], call.asked, other.asked) == (202, call.call_id, ["hang up"], [])
+    is_as_described("/v1/calls/{id}", "delete", status, told)
+    assert (await world.ask("DELETE", "/v1/calls/cccccc"))[0] == 404
+
+
+async def test_nothing_is_done_to_one_of_two_calls_with_the_same_beginning(world: World):
+    calls = [world.add(index, f"aaaaaa{index}", "2026-11-26T08:00:00.000+00:00") for index in (0, 1)]
+    assert (await world.ask("DELETE", "/v1/calls/aaaaaa"))[0] == 409
+    assert (await world.ask("POST", "/v1/calls/aaaaaa/jump", json={"context": "3"}))[0] == 409
+    assert [call.asked for call in calls] == [[], []]
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "asked"),
+    [
+        ({"context": "3"}, 202, [("3", "start")]),
+        ({"context": 3, "option": 1}, 202, [("3", "1")]),
+        ({"context": "7"}, 422, []),
+        ({"context": "8"}, 409, []),
+        ({"option": "1"}, 422, []),
+        ({"context": True}, 422, []),
+        ({"context": ["3"]}, 422, []),
+        (["3"], 400, []),
+        (None, 400, []),
+    ],
+)
+async def test_a_call_is_led_elsewhere(world: World, body: Any, status: int, asked: list[Any]):
+    call = world.add(1, "bbbbbbbb", "2026-11-26T09:00:00.000+00:00")
+    got, told = await world.ask("POST", "/v1/calls/bbbbbb/jump", json=body)
+    assert (got, call.asked) == (status, asked)
+    is_as_described("/v1/calls/{id}/jump", "post", status, told)
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"\xff", b"[" * 100_000, b"{}" + b" " * 300_000])
+async def test_a_body_that_is_no_json(world: World, body: bytes):
+    world.add(1, "bbbbbbbb", "2026-11-26T09:00:00.000+00:00")
+    status, _ = await world.ask("POST", "/v1/calls/bbbbbb/jump", data=body)
+    assert status == (413 if len(body) > 256 * 1024 else 400)

@@ -13,6 +13,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from callinteractive.config import load_site
 from callinteractive.model import Address, Site
 from cli.api.server import create_app
+from sidecar.call.call import NotNowError
 from sidecar.live import Live
 
 KEY = bytes(16)
@@ -28,6 +29,16 @@ class FakeCall:
     call_id: str
     began_at: str
     asked: list[Any] = field(default_factory=list)
+
+    def hang_up(self) -> None:
+        self.asked.append("hang up")
+
+    def lead(self, context: str, option: str) -> None:
+        if context == "7":
+            raise LookupError("no context '7'")
+        if context == "8":
+            raise NotNowError("not now")
+        self.asked.append((context, option))
 
     @property
     def facts(self) -> Any:
