@@ -12,7 +12,7 @@ import pytest
 
 import callinteractive
 from callinteractive import __main__ as launcher
-from cli import compiled
+from cli import compiled, main  # noqa: F401  # what a start loads is here before its path changes
 
 
 @pytest.fixture(autouse=True)
