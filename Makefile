@@ -14,11 +14,12 @@ again = (echo "once more, by itself:" && $(2) $(BIN)/pytest $(1) --last-failed -
 COVERED = --cov=callinteractive --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=100
 COMPILED = tests/unit/core tests/unit/sip tests/unit/kemi  # not tests/unit/call: compiled code refuses its mocks
 AS_COMPILED = CALLINTERACTIVE_TEST_COMPILED=1
+DOCS = $(BIN)/sphinx-build -q -W --keep-going -c docs -b html -d build/doctrees .
 # The exit status of `callinteractive compile` where there is no compiler. Then everything runs as Python.
 NO_COMPILER = 69
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-runtime compile test unit test-compiled watch e2e short fuzz test-debian13 bench lint hooks format demo demo-survive matrix chaos run clean deb test-deb
+.PHONY: help setup setup-runtime compile test unit test-compiled watch e2e short fuzz test-debian13 bench lint docs hooks format demo demo-survive matrix chaos run clean deb test-deb
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -75,6 +76,9 @@ bench: compile  ## what a call costs, into bench/report.md (a quarter of an hour
 lint: setup  ## ruff and mypy --strict
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+docs: setup  ## make a site of the documents, in build/docs; a link that leads nowhere is an error
+	$(DOCS) build/docs
 
 hooks: setup  ## let git check before each commit what `make lint` checks
 	$(BIN)/pre-commit install

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import re
-from pathlib import Path
+import shlex
+from pathlib import Path, PurePath
 
+import click
 import pytest
 import yaml
 from click.testing import CliRunner
@@ -59,6 +62,58 @@ def test_xml_examples_parse(document: str, text: str) -> None:
     parsed = response.parse(text.encode())
     assert parsed.actions, document
     assert parsed.warnings == ()
+
+
+def command_lines() -> list[tuple[str, tuple[str, ...]]]:
+    """Every command of a shell block: its document and its words."""
+    found = []
+    for language in ("sh", "console"):
+        for document, text in blocks(language):
+            for line in text.replace("\\\n", " ").splitlines():
+                prompt, is_prompt, typed = line.partition("$ ")
+                if language == "console" and not (is_prompt and not prompt.strip()):
+                    continue  # what a command says
+                lexer = shlex.shlex(typed if language == "console" else line, posix=True, punctuation_chars=True)
+                lexer.whitespace_split = True
+                for is_end, words in itertools.groupby(lexer, key=lambda word: set(word) <= set("|&;()<>")):
+                    if not is_end:
+                        found.append((document, tuple(words)))
+    return found
+
+
+def command_lines_of(name: str) -> list[tuple[str, list[str]]]:
+    """What stands behind this command, also behind `sudo` and a folder."""
+    return [
+        (document, list(words[start + 1 :]))
+        for document, words in command_lines()
+        for start, word in enumerate(words[:3])
+        if PurePath(word).name == name and all(before == "sudo" or "=" in before for before in words[:start])
+    ]
+
+
+@pytest.mark.parametrize(("document", "arguments"), command_lines_of("callinteractive"))
+def test_commands_are_what_the_command_line_takes(document: str, arguments: list[str]) -> None:
+    """Each command that a document shows exists, with these options and so many arguments."""
+    command: click.Command = main
+    context = click.Context(command)
+    while isinstance(command, click.Group) and arguments:
+        name, command, arguments = command.resolve_command(context, arguments)  # type: ignore[assignment]
+        context = click.Context(command, context, name)
+    if "--help" not in arguments:
+        _, left, _ = command.make_parser(context).parse_args(arguments)
+        assert left == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_commands_in_the_text_exist(document: str) -> None:
+    named = re.findall(r"`callinteractive ([a-z][a-z-]*)", (ROOT / document).read_text())
+    assert [name for name in named if name not in main.commands] == []
+
+
+@pytest.mark.parametrize(("document", "arguments"), command_lines_of("make"))
+def test_make_s_targets_exist(document: str, arguments: list[str]) -> None:
+    targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert [target for target in arguments if "=" not in target and target not in targets] == []
 
 
 def test_every_action_of_the_readmes_table_parses_without_a_warning() -> None:
