@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Any, Self
 
 from callinteractive.model import Extension
 from callinteractive.numbers import FoundIvr
@@ -48,6 +48,22 @@ class CallFacts:
             "CallAPIID": self.call_api_id,
             "CallerIDName": caller_name,
             "CallStatus": "ANSWER",
+        }
+
+    def shown(self) -> dict[str, Any]:
+        """Caller and called, as the records of the call have them (E1)."""
+        optional = {
+            "called_did": self.called_did,
+            "caller_extension": self.caller_extension,
+            "caller_extension_id": self.caller_extension_id,
+        }
+        return {
+            "caller_number": self.caller_number,
+            "caller_name": self.caller_name,
+            "called_number": self.called_number,
+            "called_extension": self.called_extension,
+            "called_extension_id": self.called_extension_id,
+            **{name: value for name, value in optional.items() if value is not None},
         }
 
     def to_dict(self) -> dict[str, str]:

@@ -92,6 +92,7 @@ def _ivr(value: Value, contexts: Mapping[str, Context]) -> Ivr:
         "request_timeout_s",
         "follow_redirects",
         "max_calls",
+        "mask_digits",
     )
     entry = section["entry_context"]
     ivr = Ivr(
@@ -105,6 +106,7 @@ def _ivr(value: Value, contexts: Mapping[str, Context]) -> Ivr:
         request_timeout_s=section["request_timeout_s"].number(float, 10.0, 0.05, 120),
         follow_redirects=section["follow_redirects"].boolean(False),
         max_calls=section["max_calls"].optional_integer(1, MOST),
+        mask_digits=section["mask_digits"].boolean(False),
     )
     if entry.is_missing:
         return ivr
@@ -119,7 +121,7 @@ def _context(name: str, value: Value, jumps: Jumps) -> Context:
     if check_identifier(name):
         value.wrong("a context's ID is at most 64 letters, digits, _ and -")
     section = value.section(
-        "options", "digit_len", "name", "timeout", "inter_digit_timeout", "max_silent_rounds", "pool"
+        "options", "digit_len", "name", "timeout", "inter_digit_timeout", "max_silent_rounds", "pool", "mask_digits"
     )
     written = section["options"].entries()
     options = {option: _rules(rules, jumps) for option, rules in written.items()}
@@ -132,6 +134,7 @@ def _context(name: str, value: Value, jumps: Jumps) -> Context:
         digit_len=section["digit_len"].optional_integer(1, 32),
         max_silent_rounds=section["max_silent_rounds"].integer(3, 0, 1000),
         pool=section["pool"].optional_text(),
+        mask_digits=section["mask_digits"].boolean(False),
     )
     for option in written.keys() - {START, TIMEOUT, INVALID}:
         if reason := _undiallable(option, context):

@@ -70,6 +70,8 @@ class Ivr:
     request_timeout_s: float = 10
     follow_redirects: bool = False
     max_calls: int | None = None
+    mask_digits: bool = False
+    """Digits are shown in no log, event or page (E3)."""
 
     @property
     def short_number(self) -> str:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Any
 from urllib.parse import quote, quote_plus, unquote_plus, urlsplit
 
 VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
@@ -26,6 +27,7 @@ class HttpRequest:
     """A request ready to be sent. Timeouts in seconds; `content_type` is set exactly when `body` is.
 
     `id`: the header webhook-id. It tells the web application a repeated request from a new one.
+    `masked_url`: what is shown in place of the URL, where that has digits to be masked, and `hidden` are those (E3).
     """
 
     method: str
@@ -36,6 +38,32 @@ class HttpRequest:
     timeout_s: float = 10
     follow_redirects: bool = False
     id: str = ""
+    masked_url: str = ""
+    hidden: tuple[str, ...] = ()
+
+    @property
+    def shown_url(self) -> str:
+        """The URL for logs and events."""
+        return self.masked_url or self.url
+
+    def hide(self, text: str) -> str:
+        """The text for logs and events: the same without what the caller has dialled in secret (E3)."""
+        return str(hide(text, self.hidden)) if self.hidden else text
+
+
+MASK = "***"
+"""Shown in place of digits that are masked (E3)."""
+_SHORTEST_HIDDEN = 2
+"""One digit is in every text. Hiding it would hide nothing and spoil the text."""
+
+
+def hide(shown: Any, values: Iterable[str]) -> Any:
+    """A text with a mask in place of each of the values (E3). Anything else stays as it is."""
+    if isinstance(shown, str):
+        for value in values:
+            if len(value) >= _SHORTEST_HIDDEN:
+                shown = shown.replace(value, MASK)
+    return shown
 
 
 def is_url(text: str) -> bool:
@@ -77,12 +105,20 @@ def build(
     method: str,
     parameters: Mapping[str, str],
     variables: Mapping[str, str],
+    masked: Collection[str] = (),
 ) -> HttpRequest:
     """Make the request of a Call Interactive rule, with default timeouts.
 
     `url` is as configured and has passed `check_url`; `parameters` come from `CallFacts.parameters`.
-    GET adds them to the URL's query, POST sends them as its body (R1).
+    GET adds them to the URL's query, POST sends them as its body (R1). `masked`: variables that nobody may see (E3).
     """
+    if masked:
+        shown = build(url, method, parameters, {**variables, **dict.fromkeys(masked, MASK)})
+        return replace(
+            build(url, method, parameters, variables),
+            masked_url=shown.url.replace(quote(MASK), MASK),
+            hidden=tuple([variables[name] for name in masked]),
+        )
     base, mark, query = url.partition("?")
     # R4: a value is encoded, so that it can neither end its parameter nor add another. Octets of a SIP header that are
     # not UTF-8 arrive as lone surrogates. They have no UTF-8, so "?" is sent.

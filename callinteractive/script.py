@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from callinteractive import plain, request, response
-from callinteractive.actions import DONE, START, TIMEOUT, Action, AwaitChoice, Context, action_from_dict
+from callinteractive.actions import DONE, INVALID, START, TIMEOUT, Action, AwaitChoice, Context, action_from_dict
 from callinteractive.commands import Collect, Command, Hangup, Play
 from callinteractive.errors import ResponseError, ScriptStateError
 from callinteractive.events import (
@@ -77,9 +77,11 @@ class _State:
     began_at: float = 0.0
     is_over: bool = False
     variables: dict[str, str] = field(default_factory=dict)
+    masked: tuple[str, ...] = ()
+    """The variables with digits that are shown nowhere (E3)."""
 
 
-_PLAIN = tuple({state.name for state in fields(_State)} - {"facts", "pending", "step"})
+_PLAIN = tuple({state.name for state in fields(_State)} - {"facts", "pending", "step", "masked"})
 _FACTS = tuple(fact.name for fact in fields(CallFacts))
 
 
@@ -172,6 +174,8 @@ class CallScript:
         values["ivr"] = self._ivr.number
         values["pending"] = [action.to_dict() for action in state.pending]
         values["step"] = state.step.to_dict() if state.step else None
+        if state.masked:  # releases before it cannot read it
+            values["masked"] = list(state.masked)
         return values
 
     def to_json(self) -> str:
@@ -233,6 +237,11 @@ class CallScript:
         return max(0, round((self._now - self._state.began_at) * 1000))  # the clock may have been set meanwhile
 
     @property
+    def masks_digits(self) -> bool:
+        """Whether what is dialled now is shown nowhere (E3)."""
+        return self._ivr.mask_digits or self.context.mask_digits
+
+    @property
     def caller_name(self) -> str:
         return self._state.caller_name
 
@@ -262,7 +271,8 @@ class CallScript:
             return self.hang_up(f"context {context!r} has no option {option!r}")
         state = self._state
         state.context, state.option, state.next_rule, state.pending = context, option, 0, []
-        self.note("info", "option", context=context, option=option)
+        is_shown = option in (START, TIMEOUT, INVALID) or not self.masks_digits
+        self.note("info", "option", context=context, option=option if is_shown else request.MASK)
         return None
 
     def run_timeout(self) -> Command | None:
@@ -301,7 +311,7 @@ class CallScript:
         state = self._state
         parameters = state.facts.parameters(state.caller_name, state.caller_number)
         return replace(
-            request.build(url, method, parameters, state.variables),
+            request.build(url, method, parameters, state.variables, state.masked),
             id=f"{state.facts.call_id}-{state.requests + 1}",
             connect_timeout_s=self._ivr.connect_timeout_s,
             timeout_s=self._ivr.request_timeout_s,
@@ -314,6 +324,12 @@ class CallScript:
             self.note("error", "variable", name=name, reason=f"a call has at most {MAX_VARIABLES} variables")
             return
         self._state.variables[name] = value
+
+    def set_dialled(self, name: str, digits: str) -> None:
+        """Set a variable to what the caller has dialled, which may have to be masked (E3)."""
+        self.set_variable(name, digits)
+        if self.masks_digits and name not in self._state.masked and name in self._state.variables:
+            self._state.masked += (name,)
 
     def set_caller(self, name: str | None, number: str | None) -> None:
         """Change the caller's name, number or both from here on (A5, R6)."""
@@ -333,6 +349,9 @@ class CallScript:
 
     def note(self, level: str, what: str, /, **fields: Any) -> None:
         """Tell the observer of the call."""
+        if self._state.masked:
+            hidden = [self._state.variables[name] for name in self._state.masked]
+            fields = {name: request.hide(value, hidden) for name, value in fields.items()}
         self._observe(Note(level, what, fields))
 
     # Inside.

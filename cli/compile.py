@@ -26,12 +26,12 @@ from cli import compiled
 MODULES = {
     "callinteractive": (
         *("charset", "dialled", "digest", "events", "fit", "identity", "multipart", "numbers"),
-        *("plain", "remember", "request", "response", "sdes", "sdp", "sdp_codecs", "written"),
+        *("plain", "record", "remember", "request", "response", "sdes", "sdp", "sdp_codecs", "written"),
     ),
     "sidecar": (
-        *("admission", "durations", "edges", "plain_http", "trust", "webhook"),
+        *("admission", "durations", "edges", "plain_http", "story", "trust", "webhook"),
         *(f"call/{name}" for name in ("adopted", "answered", "blind_transfer", "call", "callee", "caller", "dip")),
-        *(f"call/{name}" for name in ("inbox", "moving", "resumed", "services", "steered")),
+        *(f"call/{name}" for name in ("digits", "inbox", "moving", "resumed", "services", "steered", "telling")),
         *(f"media/{name}" for name in ("call_media", "dtmf", "engines", "exchange", "media_state", "moving", "party")),
         *(f"media/{name}" for name in ("rtpengine", "sdp", "surviving")),
         "sip/**/*",

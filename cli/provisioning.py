@@ -97,9 +97,7 @@ def provide(url: str, file: Path, tell: Callable[[str], None]) -> list[Finding]:
     return []
 
 
-def _fall_back(
-    findings: list[Finding], label: _Label | None, file: Path, tell: Callable[[str], None]
-) -> list[Finding]:
+def _fall_back(findings: list[Finding], label: _Label | None, file: Path, tell: Callable[[str], None]) -> list[Finding]:
     if label is None:
         return findings
     for finding in findings[:_MOST_FINDINGS]:

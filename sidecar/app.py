@@ -41,6 +41,7 @@ from sidecar.state.choice import make_keeper
 from sidecar.state.figures import StateFigures
 from sidecar.state.keeper import Data, Keeper
 from sidecar.state.storing import StoringKeeper
+from sidecar.story import Stories
 from sidecar.trust import Trust
 from sidecar.webhook import Webhook
 
@@ -139,6 +140,7 @@ class Sidecar:
         self._unacknowledged = Unacknowledged(self._own.max_unacknowledged)
         self._calls: set[asyncio.Task[None]] = set()
         self._keeper = keeper
+        self._stories = Stories()
         keeper.on_adopt, keeper.on_surrender = self._adopt, self._surrender
         self._drain_s = drain_s
         self._drain = Drain(lambda: len(self._calls), self._may_drain_s, self._refuse_calls)
@@ -214,6 +216,7 @@ class Sidecar:
             unacknowledged=self._unacknowledged,
             observe=self._metrics.observe,
             keeper=self._keeper,
+            stories=self._stories,
         )
 
     def _on_invite(self, leg: sip.UasLeg, invite: sip.IncomingInvite) -> None:

@@ -58,4 +58,3 @@ class Trust:
         if abs(now - signature.time_s) > WINDOW_S:
             return f"{SignatureHeader.NAME} has expired, or the clocks of two hosts are more than {WINDOW_S} s apart"
         return f"{SignatureHeader.NAME} is wrong: forged, or made with another key"
-

@@ -114,6 +114,7 @@ class Context:
     """A menu: options by name, each a tuple of rules run in order (C2, C3). Times in milliseconds.
 
     `max_silent_rounds`: so many times in a row `timeout` runs for a caller who dials nothing; 0 is without end (C7).
+    `mask_digits`: what is dialled here is shown in no log, event or page (E3).
     `pool` names the sidecars that serve it: those that a call enters at, by its entry or by a Jump before the answer.
     """
 
@@ -125,6 +126,7 @@ class Context:
     digit_len: int | None = None
     max_silent_rounds: int = 3
     pool: str | None = None
+    mask_digits: bool = False
 
     @property
     def has_hash_option(self) -> bool:
@@ -176,6 +178,9 @@ class ScriptContext(Protocol):
 
     def set_variable(self, name: str, value: str) -> None:
         """Set a variable of the call (A3)."""
+
+    def set_dialled(self, name: str, digits: str) -> None:
+        """Set a variable to what the caller has dialled, which may have to be masked (E3)."""
 
     def set_caller(self, name: str | None, number: str | None) -> None:
         """Change the caller's name, number or both from here on (A5, R6)."""

@@ -26,7 +26,7 @@ class IntoVariable:
         return digits.endswith("#") or len(digits) >= longest
 
     def deliver(self, call: ScriptContext, digits: str) -> Command | None:
-        call.set_variable(self.variable, digits.removesuffix("#"))
+        call.set_dialled(self.variable, digits.removesuffix("#"))
         return None
 
 

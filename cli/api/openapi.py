@@ -140,8 +140,6 @@ def document() -> dict[str, Any]:
         "components": {
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
             "schemas": _SCHEMAS,
-            "responses": {
-                str(status): {"description": says, "content": problem} for status, says in _STATUSES.items()
-            },
+            "responses": {str(status): {"description": says, "content": problem} for status, says in _STATUSES.items()},
         },
     }

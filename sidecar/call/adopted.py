@@ -17,6 +17,7 @@ from sidecar.call.caller import Caller
 from sidecar.call.resumed import ResumedCall
 from sidecar.call.saved import OverCallError, UnreadableCallError
 from sidecar.call.services import Services
+from sidecar.call.telling import Telling
 from sidecar.media.call_media import CallMedia
 from sidecar.media.rtpengine import NgFailure
 
@@ -45,7 +46,9 @@ class AdoptedCall(Call):
             raise OverCallError("its caller has hung up")
         # The facts first: a log line has them.
         facts = CallScript.from_dict(data["script"], services.ivr_file).facts
-        who = facts, caller["max_forwards"], caller["address"], Address(*caller["edge"])
+        story = services.stories.begin(facts)
+        story.resume(data.get("story") or {})
+        who = facts, caller["max_forwards"], caller["address"], Address(*caller["edge"]), Telling(story)
         media = CallMedia.from_dict(services.engines, key, data["media"])
         try:
             self._caller = Caller(services.agent.adopt(caller["leg"]), *who)

@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from callinteractive.commands import Collect, Command, Fetch, Hangup, Play, Transfer, Wait
-from callinteractive.events import Dialled, Event, Expired, Played, PlayFailed, Waited, transfer_failed
+from callinteractive.events import Event, Expired, Played, PlayFailed, Waited, transfer_failed
 from callinteractive.headers import AnsweredHeader
 from callinteractive.request import HttpRequest
 from callinteractive.script import CallScript
@@ -24,11 +24,12 @@ from sidecar.call import saved
 from sidecar.call.blind_transfer import NO_NUMBER, BlindTransfer, Target, number_in, why_unwanted
 from sidecar.call.callee import Callee
 from sidecar.call.caller import Caller, drop, text_of
+from sidecar.call.digits import CallerDigits
 from sidecar.call.inbox import Inbox
 from sidecar.call.moving import Retelling, end
 from sidecar.call.services import Services
+from sidecar.call.telling import ask
 from sidecar.media.call_media import CallMedia
-from sidecar.media.dtmf import DigitEvent, DigitFilter, DigitSource
 from sidecar.media.errors import MediaError, MediaUnavailable, UnusableSdp
 
 _What = TypeVar("_What")
@@ -59,7 +60,7 @@ class AnsweredCall:
         self._retelling = Retelling(self._media, self._inbox)
         self._media.when_moved = partial(self._inbox.put, self._on_moved)
         self._media.when_lost = partial(self._inbox.put, end)
-        self._digits = DigitFilter()
+        self._digits = CallerDigits(self._inbox, script, caller.story)
         self._acked: asyncio.Future[sip.Acked] | None = None
         self._command: Command | None = None
         self._due: asyncio.TimerHandle | None = None
@@ -67,7 +68,6 @@ class AnsweredCall:
         self._lifetime: asyncio.TimerHandle | None = None
         self._fetching: asyncio.Task[None] | None = None
         self._is_playing = False
-        self._digit_at = 0.0  # when the last one came (`DigitEvent.at`)
         self._tries = 0  # of the request that is out
         self._is_forgotten = False
         self._callee: Callee | None = None
@@ -85,12 +85,13 @@ class AnsweredCall:
         unacknowledged = self._services.unacknowledged
         if not unacknowledged.make_room():
             raise MediaUnavailable("too many answered calls wait for their ACK")
-        self._services.engines.digits.subscribe(self._media.media_id, self._on_digit)
+        self._services.engines.digits.subscribe(self._media.media_id, self._digits.on_rtp)
         with unacknowledged.waiting():
             sdp = await (self._media.offer() if offer is None else self._media.answer(text_of(offer)))
             self._acked = asyncio.get_running_loop().create_future()
             self._caller.listener = self._on_caller
             self._caller.invited.answer(sdp.encode())
+            self._caller.story.tell("call.answered")
             acked = await self._acked
         await self._on_acked(acked)
 
@@ -163,8 +164,8 @@ class AnsweredCall:
             "script": self._script.to_dict(),
             "media": self._media.to_dict(),
             "step": saved.Step(self._command, self._due_at, self._is_playing, self._tries).to_dict(),
-            "digits": self._digits.source and self._digits.source.value,
-            "digit_at": self._digit_at,
+            **self._digits.to_dict(),
+            "story": self._caller.story.to_dict(),
             "who": str(self._who),
             "is_swapped": self._is_swapped,
             "transfers": self._transfers,
@@ -195,10 +196,10 @@ class AnsweredCall:
             case Transfer():
                 await self._transfer(command)
             case Hangup(_, code):
-                self._caller.end(code or NORMAL_CLEARING)
+                self._caller.end(code or NORMAL_CLEARING, "script")
 
     async def _fetch(self, request: HttpRequest) -> None:
-        answer = await self._services.webhook.fetch(request)
+        answer = await ask(self._services.webhook, self._caller.telling, request)
         self._tries = 0
         self._inbox.put(told, answer)
 
@@ -303,7 +304,7 @@ class AnsweredCall:
         elif callee.is_answered:
             callee.is_leaving = False
         else:
-            self._caller.end(code)  # the one who asked has hung up: nobody is left to talk to
+            self._caller.end(code, self._caller.role)  # the one who asked has hung up: nobody is left to talk to
 
     # Its time.
 
@@ -343,14 +344,6 @@ class AnsweredCall:
         else:
             self._inbox.put(self._handle, event)
 
-    def _on_digit(self, digit: DigitEvent) -> None:
-        if self._digits.accepts(DigitSource.RTP):
-            self._inbox.put(self._on_dialled, digit)
-
-    async def _on_dialled(self, digit: DigitEvent) -> Event:
-        self._digit_at = digit.at
-        return Dialled(digit.digit)
-
     async def _handle(self, event: sip.Event) -> Event | None:
         """An event of the caller's leg. Returns what it means to the script. Raises MediaError."""
         match event:
@@ -382,9 +375,8 @@ class AnsweredCall:
     def _on_info_digit(self, digit: sip.DigitReceived) -> Event | None:
         if self._callee is not None and self._callee.is_answered:
             self._callee.send_digit(digit)
-        elif self._digits.accepts(DigitSource.INFO):
-            return Dialled(digit.digit)
-        return None
+            return None
+        return self._digits.on_info(digit)
 
     async def _on_reoffered(self, event: sip.ReOffered) -> None:
         """The caller holds, resumes, moves or changes codec: its side of RTPengine follows (RFC 3261 14.2)."""

@@ -26,6 +26,7 @@ from sidecar.call.caller import Caller
 from sidecar.call.dip import DECLINE, Dip
 from sidecar.call.services import Services
 from sidecar.call.steered import SteeredCall
+from sidecar.call.telling import Telling
 from sidecar.media.errors import MediaError
 
 
@@ -141,8 +142,17 @@ class Call:
             if self._answered is not None:
                 await self._answered.release()
             caller.listen(_nobody)  # it refers to us
-            if not self._is_forgotten:
-                caller.log.info("call ended")
+            self._end_story()
+
+    def _end_story(self) -> None:
+        caller, stories = self._caller, self._services.stories
+        if self._is_forgotten:
+            stories.forget(caller.story)
+        elif caller.is_left:
+            caller.story.leave()
+        else:
+            caller.log.info("call ended")
+            caller.telling.end(caller.ended_by, caller.code)
 
     def _on_hang_up(self) -> None:
         """The caller has hung up. Its callee is told at once: before the caller gets the 200 for its BYE."""
@@ -156,9 +166,11 @@ class Call:
             await self._carry_out()
         except MediaError as error:
             self._caller.log.error("media", reason=str(error))
+            self._caller.story.cause = str(error)
             return error.sip_code
-        except Exception:
+        except Exception as error:
             self._caller.log.exception("a call failed")
+            self._caller.story.cause = f"an error of this software: {type(error).__name__}"
             return 500
         return None
 
@@ -183,7 +195,8 @@ class NewCall(Call):
         self._services = services
         # Not the INVITE itself: a call that lasts an hour would keep all its headers.
         self._offer = invite.sdp
-        self._caller = Caller(leg, facts, invite.max_forwards, invite.caller_address, invite.source)
+        telling = Telling(services.stories.begin(facts))
+        self._caller = Caller(leg, facts, invite.max_forwards, invite.caller_address, invite.source, telling)
         self._ivr = ivr
         self._entry = entry
         self._answered = None
@@ -198,6 +211,8 @@ class NewCall(Call):
 
     async def _carry_out(self) -> None:
         caller = self._caller
+        if not isinstance(self._entry, Resumption):
+            caller.story.tell("call.started", ivr=self._ivr.number, **caller.facts.shown())
         caller.log.info("call", caller=caller.facts.caller_number, called=caller.facts.called_number)
         command: Command | None = None
         if self._ivr.answer == "on_media":
@@ -227,9 +242,10 @@ def _nobody() -> None:
 def observer(services: Services, caller: Caller) -> Callable[[Note], None]:
     """What a script's notes go to. A partial: a bound method would make a reference cycle, and the call would stay
     until garbage collection."""
-    return partial(_observe, services.observe, caller.log)
+    return partial(_observe, services.observe, caller.telling.note, caller.log)
 
 
-def _observe(count: Callable[[Note], None], log: Any, note: Note) -> None:
+def _observe(count: Callable[[Note], None], tell: Callable[[Note], None], log: Any, note: Note) -> None:
     count(note)
+    tell(note)
     getattr(log, note.level)(note.what, **note.fields)

@@ -12,6 +12,7 @@ from callinteractive.events import Event, TransferAnswered, TransferFailed, tran
 from callinteractive.headers import AnsweredHeader, CallerHeader, CallHeader, TransferHeader
 from callinteractive.identity import Identity
 from callinteractive.model import Address
+from callinteractive.record import Name
 from sidecar import sip
 from sidecar.call.caller import Caller, relay_digit, text_of
 from sidecar.call.inbox import Inbox
@@ -47,6 +48,9 @@ class Callee:
         self._caller = caller
         self._media = media
         self.b_tag = b_tag
+        self._name = b_tag  # in the story
+        self._rang_with = 0
+        self._is_told_over = False
         self._inbox = inbox
         self._on_referred = on_referred
         self._leg: sip.Leg | None = None
@@ -110,6 +114,7 @@ class Callee:
         self._early_media = command.early_media
         self._numbers = command.numbers
         offer = await self._media.offer_leg(self.b_tag, to_several=len(command.numbers) > 1)
+        self._story("leg.started", targets=list(command.numbers), timeout_s=command.timeout_s)
         ways = self._services.edges.ways(self._caller.edge)
         shown = _presented(Identity.of(command.caller_name, command.caller_number), ways[0].uri_host)
         self._send = partial(
@@ -161,12 +166,14 @@ class Callee:
         """Hang up, or stop ringing."""
         self._is_over = True
         if self._leg is not None and not self._leg.ended:
+            self._story_over(200 if self._leg.answered else 487, "")
             self._leg.bye([("Reason", reason_header)] if reason_header else ())
 
     def swap(self, b_tag: str) -> None:
         """The callee takes the caller's place, and the caller, whose name in the media is `b_tag`, the callee's."""
         assert self._leg is not None
         self._leg, self.b_tag = self._caller.take(self._leg), b_tag
+        self._name = "a"
         self._retelling = Retelling(self._media, self._inbox, b_tag)
         self._leg.listener = self._on_event
 
@@ -211,11 +218,15 @@ class Callee:
         if self._is_over or self._caller.is_over:
             return
         self._caller.log.info("callee hung up")
+        self._story_over(200, "")
         if not self.is_leaving:
             self._caller.hang_up(event.reason_header)
 
     async def _progressed(self, event: sip.Progressed) -> None:
         """Somebody rings: let the caller hear it, as the callee's early media or as our ringback tone (A12)."""
+        if event.status != self._rang_with:
+            self._rang_with = event.status
+            self._story("leg.ringing", code=event.status)
         is_heard = self._early_media and not self._media.is_moved(self.b_tag)
         if is_heard and event.sdp is not None and await self._lets_hear(event.sdp):
             self._is_sounding = True
@@ -251,6 +262,20 @@ class Callee:
         """How the transfer ended. Kamailio's log tells it for each number."""
         by, rang = by or "Kamailio", self._is_sounding
         self._caller.log.info("transfer", to=self._numbers, outcome=outcome, code=code, reason=reason, by=by, rang=rang)
+        if outcome == "answered":
+            self._story("leg.answered", by=by)
+        else:
+            self._story_over(code, reason, outcome)
+
+    def _story(self, event: Name, **fields: Any) -> None:
+        self._caller.story.tell(event, leg=self._name, **fields)
+
+    def _story_over(self, code: int, reason: str, outcome: str = "") -> None:
+        """Once. code: what the INVITE ended with; 200 if it was answered."""
+        if not self._is_told_over:
+            self._is_told_over = True
+            more = {name: value for name, value in (("outcome", outcome), ("reason", reason)) if value}
+            self._story("leg.ended", code=code, **more)
 
     async def _rejected(self, event: sip.Rejected) -> TransferFailed:
         """Nobody answered: the caller's media is ours again."""

@@ -11,8 +11,19 @@ from callinteractive.facts import CallFacts
 from callinteractive.limits import OVERLOAD_RETRY_S
 from callinteractive.model import Address
 from sidecar import sip
+from sidecar.call.telling import Telling
+from sidecar.story import Story
 
 LOG = structlog.get_logger()
+
+
+_LOST: dict[sip.EndReason, tuple[int, str]] = {
+    sip.EndReason.NO_ACK: (408, "the answer was never acknowledged"),
+    sip.EndReason.SESSION_EXPIRED: (408, "the session was not refreshed in time"),
+    sip.EndReason.GONE: (481, "the phone no longer knows the call"),
+    sip.EndReason.FAILED: (408, "an offer got no answer"),
+}
+"""A call that ended though nobody has hung up: its code, and why."""
 
 
 def drop(_event: sip.Event) -> None:
@@ -29,17 +40,24 @@ class Caller:
         "_invited",
         "_on_hang_up",
         "address",
+        "code",
         "edge",
+        "ended_by",
         "facts",
+        "is_left",
         "is_over",
         "leg",
         "listener",
         "log",
         "max_forwards",
         "reason_header",
+        "role",
+        "telling",
     )
 
-    def __init__(self, leg: sip.Leg, facts: CallFacts, max_forwards: int, address: str, edge: Address) -> None:
+    def __init__(
+        self, leg: sip.Leg, facts: CallFacts, max_forwards: int, address: str, edge: Address, telling: Telling
+    ) -> None:
         """max_forwards: the hops that the caller's INVITE had left (RFC 3261 8.1.1.6).
 
         address: the IP address that its SIP comes from, empty where that is not known. edge: the Kamailio that sent it.
@@ -51,11 +69,25 @@ class Caller:
         self.facts = facts
         self.max_forwards = max_forwards
         self.log = LOG.bind(call_id=facts.call_id, call_api_id=facts.call_api_id)
+        self.telling = telling
         self.is_over = False
         """Whoever ended the call: nothing more is to be done for it."""
+        self.is_left = False
+        """It is over here and goes on in Kamailio."""
+        self.role = "caller"
+        """`callee` once a blind transfer has put the callee in the caller's place."""
+        self.ended_by = "system"
+        """caller, callee, script, operator; system: an error, or the sidecar has stopped."""
+        self.code = 500
+        """The SIP code that the call ended with, once it is over."""
         self.reason_header: str | None = None
         """Why the caller hung up, for the callee (RFC 3326)."""
         self.listener: sip.Listener = drop
+
+    @property
+    def story(self) -> Story:
+        """What happened to the call so far."""
+        return self.telling.story
 
     def to_dict(self) -> dict[str, Any]:
         """As data for JSON, without the facts. Its leg is None where it has hung up."""
@@ -74,27 +106,37 @@ class Caller:
 
     def take(self, leg: sip.Leg) -> sip.Leg:
         """Another leg is the caller's from now on. Returns the one before."""
-        before, self.leg = self.leg, leg
+        before, self.leg, self.role = self.leg, leg, "callee"
         leg.listener = self._on_event
         return before
 
     def _on_event(self, event: sip.Event) -> None:
         if isinstance(event, sip.Ended | sip.Cancelled):
             self.is_over = True
+            self.ended_by, self.code, self.story.cause = self._end_of(event)
             self.reason_header = event.reason_header
             self.log.info("caller hung up", why=event.reason if isinstance(event, sip.Ended) else "cancel")
             self._on_hang_up()
         else:
             self.listener(event)
 
-    def end(self, code: int) -> None:
+    def _end_of(self, event: sip.Ended | sip.Cancelled) -> tuple[str, int, str]:
+        """Who has ended the call, its code, and why."""
+        if isinstance(event, sip.Cancelled):
+            return self.role, 487, "given up before the answer"
+        if event.reason is sip.EndReason.BYE:
+            return self.role, 200, "hung up"
+        return ("system", *_LOST[event.reason])
+
+    def end(self, code: int, by: str = "system") -> None:
         """Refuse the call with `code`, or hang up with it as the reason (RFC 3326). Does nothing the second time.
 
+        by: who ends the call (`ended_by`).
         Why the script or we have ended it is for the log: callers learn a code.
         """
         if self.is_over:
             return
-        self.is_over = True
+        self.is_over, self.ended_by, self.code = True, by, code
         if self.leg.answered:
             self.leg.bye([("Reason", f"SIP ;cause={code}")])
         else:
@@ -102,7 +144,8 @@ class Caller:
 
     def hang_up(self, reason_header: str | None) -> None:
         """Hang up because the callee has, with the callee's reason."""
-        self.is_over = True
+        self.is_over, self.code = True, 200
+        self.ended_by = "callee" if self.role == "caller" else "caller"
         self.leg.bye([("Reason", reason_header)] if reason_header else ())
 
     def forget(self) -> None:
@@ -112,7 +155,7 @@ class Caller:
 
     def redirect(self, contact: str, headers: Iterable[tuple[str, str]]) -> None:
         """Give the unanswered INVITE back to Kamailio (302); `headers` say what becomes of it."""
-        self.is_over = True
+        self.is_over = self.is_left = True
         self.invited.redirect([contact], list(headers))
 
 

@@ -17,6 +17,7 @@ from callinteractive.script import CallScript
 from sidecar.call.callee import transfer_headers
 from sidecar.call.caller import Caller
 from sidecar.call.services import Services
+from sidecar.call.telling import ask
 
 DECLINE = 603
 """What a Hangup refuses an unanswered call with (RFC 3261 21.6.2)."""
@@ -45,7 +46,7 @@ class Dip:
                 case Transfer() if self._redirect(transfer_headers(command), keep_script=not command.final):
                     return None
                 case Hangup(_, code):
-                    self._caller.end(code or DECLINE)
+                    self._caller.end(code or DECLINE, "script")
                     return None
                 case _:
                     return command
@@ -57,10 +58,10 @@ class Dip:
         """The answer to a request, unless the call's lifetime ends before (C5)."""
         left_s = self._script.expires_at - time.time()
         if left_s >= request.timeout_s:
-            return await self._services.webhook.fetch(request)
+            return await ask(self._services.webhook, self._caller.telling, request)
         try:
             async with asyncio.timeout(left_s):
-                return await self._services.webhook.fetch(request)
+                return await ask(self._services.webhook, self._caller.telling, request)
         except TimeoutError:
             return Expired()
 

@@ -16,7 +16,6 @@ from sidecar.call.answered import PLAYOUT_MARGIN_S, told
 from sidecar.call.blind_transfer import Target
 from sidecar.call.callee import Callee
 from sidecar.call.steered import SteeredCall
-from sidecar.media.dtmf import DigitSource
 
 
 class ResumedCall(SteeredCall):
@@ -27,11 +26,10 @@ class ResumedCall(SteeredCall):
 
         Raises `saved.WRONG`.
         """
-        self._digits.source = data["digits"] and DigitSource(data["digits"])
+        self._digits.resume(data)
         self._who, self._is_swapped = AnsweredHeader.parse(data["who"]), bool(data["is_swapped"])
         self._transfers = int(data["transfers"])
         step = saved.Step.from_dict(data["step"])
-        self._digit_at = float(data["digit_at"])
         self._caller.listener = self._on_caller
         moved = data["at"] != str(self._services.agent.local)
         if moved:
@@ -41,9 +39,9 @@ class ResumedCall(SteeredCall):
             self._callee.resume(callee, moved=moved)
             self._resume_blind_transfer(data, moved=moved)
         digits = self._services.engines.digits
-        digits.subscribe(self._media.media_id, self._on_digit)
-        for digit in digits.missed(self._media.media_id, self._digit_at):
-            self._on_digit(digit)
+        digits.subscribe(self._media.media_id, self._digits.on_rtp)
+        for digit in digits.missed(self._media.media_id, self._digits.at):
+            self._digits.on_rtp(digit)
         if self._callee is None and not self._script.is_over:
             return self._resume_step(step)
         if isinstance(step.command, Hangup):

@@ -12,7 +12,8 @@
      "who": "number=…", "is_swapped": false, "transfers": 1,
      "callee": {...} or null,      `Callee.to_dict`: of a transfer that rings, or is answered
      "target": {...} or null,      the same, of a blind transfer under way
-     "referral": {...} or null}    who asked for that one, and is told how it goes
+     "referral": {...} or null,    who asked for that one, and is told how it goes
+     "story": {...}}               `Story.to_dict`; releases before it write none
 
 A change that an older release can't read counts `VERSION` up. The version before is read too, so that a fleet can be
 upgraded one sidecar after the other.

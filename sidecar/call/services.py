@@ -13,6 +13,7 @@ from sidecar.media.engines import Engines
 from sidecar.media.sounds import Sound, SoundLibrary
 from sidecar.sip import UserAgent
 from sidecar.state.keeper import Keeper
+from sidecar.story import Stories
 from sidecar.webhook import Webhook
 
 
@@ -22,7 +23,8 @@ class Services:
 
     `edges` knows where Kamailio takes our own INVITEs; `media_prefix` is how the names of this sidecar's calls in
     RTPengine begin, and `pool` the pool it is in;
-    `ringback` is what a caller hears while numbers ring without early media (A12); `keeper` writes calls down.
+    `ringback` is what a caller hears while numbers ring without early media (A12); `keeper` writes calls down;
+    `stories` is told what happens to them.
     """
 
     media_prefix: str
@@ -37,6 +39,7 @@ class Services:
     unacknowledged: Unacknowledged
     observe: Callable[[Note], None]
     keeper: Keeper
+    stories: Stories
 
 
 def media_prefix(node: int, index: int) -> str:

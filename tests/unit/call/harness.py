@@ -31,6 +31,7 @@ from sidecar.media.call_media import CallMedia
 from sidecar.media.dtmf import Digits
 from sidecar.media.sounds import Sound, SoundLibrary
 from sidecar.state.keeper import Keeper
+from sidecar.story import Stories
 from sidecar.webhook import Webhook
 
 EDGES = ("127.9.0.1", "127.9.0.2", "127.9.0.3")
@@ -113,14 +114,21 @@ class Harness:
         pool: str | None = None,
         lifetime_s: int = 3600,
         invite_sdp: bytes | None = b"offer",
+        mask_digits: str = "",
         **results: Any,
     ) -> None:
+        masks = {"ivr": "", "context": "", mask_digits: "mask_digits: yes"}
         text = f"""
-ivrs: [{{number: "000*332", id: 145, entry_context: 1, answer: {answer_at}, lifetime: {lifetime_s}}}]
+ivrs: [{{number: "000*332", id: 145, entry_context: 1, answer: {answer_at}, lifetime: {lifetime_s}, {masks["ivr"]}}}]
 contexts:
-  1: {{options: {{start: {rules}, "1": [play_sound: {{file: one.wav}}], "12": [hangup]}}, inter_digit_timeout: 60}}
+  1:
+    options: {{start: {rules}, "1": [play_sound: {{file: one.wav}}], "12": [hangup]}}
+    inter_digit_timeout: 60
+    {masks["context"]}
 """
         self.log: list[str] = []
+        self.stories = Stories()
+        self.requested: list[Any] = []
         self.unacknowledged = Unacknowledged(2)
         self.fetched: asyncio.Queue[Any] = asyncio.Queue()
         self.b_leg = FakeLeg(sip.UacLeg, self.log, "b", {})
@@ -156,6 +164,7 @@ contexts:
             media_prefix="1-0-", pool=pool, ivr_file=ivr_file, agent=agent, edges=self.edges,
             engines=SimpleNamespace(digits=dtmf), sounds=sounds, ringback=Sound("ringback", Path("r"), 5000),  # type: ignore[arg-type]
             webhook=webhook, unacknowledged=self.unacknowledged, observe=lambda _note: None, keeper=Keeper(),
+            stories=self.stories,
         )  # fmt: skip
 
     def _answered_call(self, *args: Any) -> SteeredCall:
@@ -168,7 +177,8 @@ contexts:
     def _unsubscribe(self, _id: str) -> None:
         self.log.append("unsubscribed")
 
-    async def _fetch(self, _request: Any) -> Any:
+    async def _fetch(self, request: Any) -> Any:
+        self.requested.append(request)
         self.log.append("fetch")
         try:
             return await self.fetched.get()

@@ -37,6 +37,7 @@ from sidecar.media.errors import MediaLost
 from sidecar.media.sounds import Sound, SoundLibrary
 from sidecar.sip import UserAgent
 from sidecar.state.gate import Gate
+from sidecar.story import Stories
 from sidecar.webhook import Webhook
 from tests.unit.call.harness import true, until_idle
 from tests.unit.sip.world import NO_SESSION_TIMER, PROXY, SDP, Caller, Seen, World, respond
@@ -102,6 +103,7 @@ class Process:
         self.forgotten: list[str] = []
         self.requests: list[HttpRequest] = []
         self.gate = Gate()
+        self.stories = Stories()
         self.answer: asyncio.Future[Fetched] = asyncio.get_running_loop().create_future()
         engines = Engines(())
         engines._engines = (engine,)  # type: ignore[assignment]
@@ -118,6 +120,7 @@ class Process:
             edges=edges, engines=engines, sounds=sounds, ringback=Sound("ringback", Path("r"), 5000),
             webhook=webhook, unacknowledged=Unacknowledged(2), observe=lambda _note: None,
             keeper=SimpleNamespace(keep=self.kept.__setitem__, forget=self._forget, gate=self.gate),  # type: ignore[arg-type]
+            stories=self.stories,
         )  # fmt: skip
 
     async def _fetch(self, request: HttpRequest) -> Fetched:
@@ -305,6 +308,7 @@ def stable(record: dict[str, Any]) -> dict[str, Any]:
     for leg in (said["caller"]["leg"], *(said[name] and said[name]["leg"] for name in ("callee", "target"))):
         for dialog in [] if not leg else [leg["dialog"]] if "dialog" in leg else [f["dialog"] for f in leg["forks"]]:
             dialog["local_cseq"] %= 1000
+    said["story"].pop("seq")
     said["step"].pop("due_at")
     said["step"].pop("tries")
     if said["callee"]:

@@ -325,7 +325,7 @@ contexts:
             "name: main menu",
             "nam: x",
             4,
-            "unknown key 'nam'; known here: digit_len, inter_digit_timeout, max_silent_rounds, name, options",
+            "unknown key 'nam'; known here: digit_len, inter_digit_timeout, mask_digits, max_silent_rounds, name",
         ),
         ("play_sound:", "play_sounds:", 7, "start[0]: unknown rule 'play_sounds'; known: hangup, pause, set_var"),
         ("play_sound:", "PlaySound:", 7, "unknown rule 'PlaySound'"),

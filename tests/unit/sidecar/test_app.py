@@ -26,6 +26,7 @@ from sidecar.readiness import why_not_ready
 from sidecar.sip import Counters, UserAgent
 from sidecar.state.gate import Gate
 from sidecar.state.keeper import Keeper
+from sidecar.story import Stories
 from sidecar.webhook import Webhook
 
 SITE = """
@@ -83,6 +84,7 @@ def sidecar() -> Sidecar:
         unacknowledged=made._unacknowledged,
         observe=lambda _note: None,
         keeper=Keeper(),
+        stories=Stories(),
     )
     made._generations = Generations(made._services)
     made._metrics = Metrics(made._gauges, made._counts)

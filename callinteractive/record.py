@@ -1,0 +1,158 @@
+"""What happened to a call: one record, a JSON object, for each event, and the last one sums the call up (E1, E2).
+
+    {"event": "leg.answered", "at": "2026-11-26T08:50:01.234Z", "call_id": "5f…", "call_api_id": "1:5f…", "seq": 7,
+     "leg": "b1", "by": "000*306"}
+
+`seq` counts from 1 in each call. A call that goes on at another sidecar continues with a number above all before it.
+`docs/events.md` lists the fields of each event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Literal, get_args
+
+Name = Literal[
+    "call.started",
+    "call.answered",
+    "call.context",
+    "call.action",
+    "call.request",
+    "call.digit",
+    "leg.started",
+    "leg.ringing",
+    "leg.answered",
+    "leg.ended",
+    "call.ended",
+]
+"""What an event is called."""
+NAMES: tuple[str, ...] = get_args(Name)
+Record = dict[str, Any]
+"""One event, ready for JSON."""
+BODIES = ("request", "response")
+"""The fields of `call.request` with the texts that were sent and received: for the page, not for every sink."""
+MOST_BODY = 8192
+"""Characters of each of them."""
+MOST_OF_A_KIND = 100
+"""Contexts, requests and legs that a summary lists, each. It counts the others."""
+HEIR_STEP = 1000
+"""Whoever takes a call over continues above the next multiple. What it has not heard of has no number twice then."""
+
+_SUMMARY = ("answered_at", "began_at", "ended_at", "left_out", "legs", "path", "requests", "who")
+_OF_REQUEST = ("id", "method", "url", "application", "outcome", "status", "actions", "reason", "duration_ms", "at")
+_NOT_OF_LEG = ("event", "at", "call_id", "call_api_id", "seq", "leg")
+_LEG_TIMES = {
+    "leg.started": "began_at",
+    "leg.ringing": "rang_at",
+    "leg.answered": "answered_at",
+    "leg.ended": "ended_at",
+}
+
+
+def stamp(at: float) -> str:
+    """A time, in seconds since the epoch, as ISO 8601 in UTC with milliseconds."""
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
+
+
+def bounded(text: str) -> str:
+    """A request or an answer, not longer than a record may hold."""
+    return text if len(text) <= MOST_BODY else text[: MOST_BODY - 1] + "…"
+
+
+def without_bodies(record: Record) -> Record:
+    """The record as sinks get it. The same one, where it has none."""
+    if BODIES[0] not in record and BODIES[1] not in record:
+        return record
+    return {name: value for name, value in record.items() if name not in BODIES}
+
+
+class Summary:
+    """A call as far as its records tell it: what `call.ended` says (E1)."""
+
+    __slots__ = _SUMMARY
+
+    def __init__(self) -> None:
+        self.who: dict[str, Any] = {}
+        """Caller and called, as in `call.started`."""
+        self.began_at: str | None = None
+        self.answered_at: str | None = None
+        self.ended_at: str | None = None
+        self.path: list[dict[str, str]] = []
+        """The options that ran, in order, with their contexts."""
+        self.requests: list[dict[str, Any]] = []
+        self.legs: dict[str, dict[str, Any]] = {}
+        self.left_out = 0
+        """How many of those three are not listed."""
+
+    def take(self, record: Record) -> None:
+        """Learn from the call's next record."""
+        name: str = record["event"]
+        if name.startswith("leg."):
+            self._take_leg(record, name)
+        elif name == "call.context":
+            if self._has_room(self.path):
+                self.path.append({"context": record["context"], "option": record["option"]})
+        elif name == "call.request":
+            if self._has_room(self.requests):
+                self.requests.append({field: record[field] for field in _OF_REQUEST if field in record})
+        elif name == "call.answered":
+            self.answered_at = record["at"]
+        elif name == "call.started":
+            self.began_at = record["at"]
+            self.who = {field: value for field, value in record.items() if field not in _NOT_OF_LEG}
+        elif name == "call.ended":
+            self.ended_at = record["at"]
+
+    def _has_room(self, of: list[dict[str, Any]]) -> bool:
+        if len(of) < MOST_OF_A_KIND:
+            return True
+        self.left_out += 1
+        return False
+
+    def _take_leg(self, record: Record, name: str) -> None:
+        leg = self.legs.get(record["leg"])
+        if leg is None:
+            if len(self.legs) >= MOST_OF_A_KIND:
+                self.left_out += 1
+                return
+            leg = self.legs[record["leg"]] = {"leg": record["leg"]}
+        leg.setdefault(_LEG_TIMES[name], record["at"])
+        for field, value in record.items():
+            if field not in _NOT_OF_LEG:
+                leg[field] = value
+
+    def fields(self, ended_at: str) -> dict[str, Any]:
+        """What it adds to `call.ended`. A leg that nobody has seen end has ended with the call."""
+        legs = [leg if "ended_at" in leg else {**leg, "ended_at": ended_at} for leg in self.legs.values()]
+        return {
+            **self.who,
+            "began_at": self.began_at,
+            "answered_at": self.answered_at,
+            "ended_at": ended_at,
+            "path": self.path,
+            "requests": self.requests,
+            "legs": legs,
+            **({"left_out": self.left_out} if self.left_out else {}),
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """As data for JSON, for whoever takes the call over."""
+        return {name: getattr(self, name) for name in _SUMMARY if getattr(self, name)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Summary:
+        """The reverse. What is not as `to_dict` writes it is left out: no call may fail for its records."""
+        summary, empty = cls(), cls()
+        for name in _SUMMARY:
+            value = values.get(name)
+            like = getattr(empty, name)
+            if (type(value) is type(like) and _holds_records(name, value)) or (like is None and type(value) is str):
+                setattr(summary, name, value)
+        return summary
+
+
+def _holds_records(name: str, value: Any) -> bool:
+    if name not in ("path", "requests", "legs"):
+        return True
+    return all(isinstance(item, dict) for item in (value.values() if isinstance(value, dict) else value))

@@ -1,0 +1,87 @@
+"""What a call's script notes and what its requests lead to, as records of the call's story."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from callinteractive.events import Fetched, FetchFailed
+from callinteractive.record import bounded
+from callinteractive.request import HttpRequest
+from callinteractive.script import Note
+from sidecar.story import Story
+from sidecar.webhook import Webhook
+
+
+@dataclass(slots=True)
+class _Asked:
+    """A request that is over. The script says next what its answer was worth."""
+
+    at: float
+    fields: dict[str, Any]
+
+
+class Telling:
+    """Of one call. It knows nothing of the call itself: the script's notes come here, and they are no cycle then."""
+
+    __slots__ = ("_asked", "story")
+
+    def __init__(self, story: Story) -> None:
+        self.story = story
+        self._asked: _Asked | None = None
+
+    def note(self, note: Note) -> None:
+        """What a script does is part of the story; what it has to complain about is in the log."""
+        match note.what:
+            case "action":
+                self.story.tell("call.action", **note.fields)
+            case "option":
+                self.story.tell("call.context", **note.fields)
+            case "webhook":
+                self._tell_request({name: value for name, value in note.fields.items() if name != "took_ms"})
+            case "hangup":
+                self.story.cause = note.fields["cause"]
+
+    def fetched(self, request: HttpRequest, began_at: float, event: Fetched | FetchFailed | None) -> None:
+        """A request is over. event: None if nobody waits for its answer any more."""
+        duration_ms = round((time.time() - began_at) * 1000, 1)
+        fields: dict[str, Any] = {"id": request.id, "method": request.method, "url": request.shown_url}
+        body = "" if request.body is None else "\n\n" + request.hide(request.body.decode("ascii", "replace"))
+        fields["request"] = bounded(f"{request.method} {request.shown_url}{body}")
+        match event:
+            case Fetched(status, answer, content_type):
+                fields |= {"outcome": "ok" if 200 <= status <= 299 else "status", "status": status}
+                text = request.hide(answer.decode("utf-8", "replace"))
+                fields["response"] = bounded(f"HTTP {status} {content_type or ''}\n\n{text}")
+            case FetchFailed(outcome, reason):
+                fields |= {"outcome": outcome, "reason": reason}
+            case _:
+                fields["outcome"] = "given_up"
+        self._asked = _Asked(began_at, {**fields, "duration_ms": duration_ms})
+        if event is None:
+            self._tell_request({})
+
+    def _tell_request(self, more: dict[str, Any]) -> None:
+        """more: what the script makes of the answer."""
+        if self._asked is not None:
+            asked, self._asked = self._asked, None
+            self.story.tell("call.request", at=asked.at, **{**asked.fields, **more})
+
+    def end(self, by: str, code: int) -> None:
+        """Nothing is left of the call. by: who ended it. code: the SIP code that the caller was told."""
+        self._tell_request({})
+        self.story.tell("call.ended", by=by, code=code, cause=self.story.cause)
+
+
+async def ask(webhook: Webhook, telling: Telling, request: HttpRequest) -> Fetched | FetchFailed:
+    """Send a request, and let the story have it, also where the call ends before its answer."""
+    began_at = time.time()
+    try:
+        event = await webhook.fetch(request)
+    except asyncio.CancelledError:
+        telling.fetched(request, began_at, None)
+        raise
+    telling.fetched(request, began_at, event)
+    return event

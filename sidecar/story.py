@@ -1,0 +1,224 @@
+"""What happened to this sidecar's calls: each has a `Story`, a list of records (`callinteractive.record`).
+
+Those who carry a call out tell its story as it happens. Whoever subscribes gets each record at once, in order; the last
+calls stay in memory, for the API and the page. Telling never waits and never fails.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import structlog
+
+from callinteractive.facts import CallFacts
+from callinteractive.record import BODIES, HEIR_STEP, Name, Record, Summary, stamp
+
+LOG = structlog.get_logger()
+MOST_RECENT = 200
+"""Calls that `recent` lists, and how many stay after their end."""
+MOST_RECORDS = 500
+"""Of one call: the last ones."""
+MANY_CALLS, FEW_RECORDS = 1_000, 50
+"""While so many calls are known, a call keeps so few records."""
+MOST_BODIES = 500
+"""Records in memory with the texts of a request and its answer, together at most 16 KiB each."""
+MOST_LEFT = 20_000
+"""Calls that Kamailio carries out and that may still be heard of. All but the last of them have no records here."""
+
+State = Literal["live", "left", "ended"]
+"""`left`: Kamailio carries the call out, and tells what becomes of it."""
+Subscriber = Callable[[Record], None]
+
+
+class Story:
+    """Of one call. `tell` adds to it."""
+
+    __slots__ = ("_stories", "_summary", "call_api_id", "call_id", "cause", "records", "seq", "state")
+
+    def __init__(self, stories: Stories, call_id: str, call_api_id: str) -> None:
+        self._stories = stories
+        self.call_id = call_id
+        self.call_api_id = call_api_id
+        self.seq = 0
+        self.state: State = "live"
+        self._summary: Summary | str = Summary()
+        self.cause = ""
+        """Why the call ends, as far as that is known: a sentence."""
+        self.records: list[Record] = []
+
+    @property
+    def summary(self) -> Summary:
+        if isinstance(self._summary, str):
+            self._summary = Summary.from_dict(json.loads(self._summary))
+        return self._summary
+
+    def pack(self) -> None:
+        """Be small, without the records: there may be thousands of calls, and garbage collection looks at all."""
+        self.records = []
+        self._summary = json.dumps(self.summary.to_dict())
+
+    def tell(self, event: Name, /, *, at: float | None = None, **fields: Any) -> None:
+        """Something has happened. at: when, in seconds since the epoch; None: now. Fields are JSON-ready.
+
+        `call.ended` gets the whole call's summary. Nothing follows it.
+        """
+        if self.state == "ended":
+            return
+        self.seq += 1
+        when = stamp(time.time() if at is None else at)
+        record: Record = {
+            "event": event, "at": when, "call_id": self.call_id, "call_api_id": self.call_api_id, "seq": self.seq,
+        }  # fmt: skip
+        if event == "call.ended":
+            record |= self.summary.fields(when)
+        record |= fields
+        self.summary.take(record)
+        self._stories.add(self, record)
+
+    def leave(self) -> None:
+        """Kamailio carries the call out from now on."""
+        self._stories.leave(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As data for JSON, for whoever takes the call over: what was told so far, without the records."""
+        return {"seq": self.seq, "cause": self.cause, "summary": self.summary.to_dict()}
+
+    def resume(self, data: Mapping[str, Any]) -> None:
+        """Go on where another sidecar was (`to_dict`). Never fails: what can't be read is left out."""
+        seq, summary, cause = data.get("seq"), data.get("summary"), data.get("cause")
+        if isinstance(seq, int) and seq >= self.seq:
+            self.seq = (seq // HEIR_STEP + 1) * HEIR_STEP
+        if isinstance(summary, dict):
+            self._summary = Summary.from_dict(summary)
+        if isinstance(cause, str):
+            self.cause = cause
+
+    def overview(self) -> dict[str, Any]:
+        """The call in one line of a list."""
+        summary = self.summary
+        last: dict[str, str] = summary.path[-1] if summary.path else {}
+        return {
+            "call_id": self.call_id,
+            "call_api_id": self.call_api_id,
+            "state": self.state,
+            **summary.who,
+            **last,
+            "began_at": summary.began_at,
+            "answered_at": summary.answered_at,
+            "ended_at": summary.ended_at,
+        }
+
+
+class Stories:
+    """Of all calls of this sidecar, by call_id."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, Story] = {}
+        self._past: deque[Story] = deque()  # ended, or left to Kamailio
+        self._left: OrderedDict[str, Story] = OrderedDict()
+        self._with_bodies: deque[Record] = deque()
+        self._subscribers: list[Subscriber] = []
+
+    def begin(self, facts: CallFacts) -> Story:
+        """The story of a call that this sidecar carries out from now on; a new one, unless it knows the call."""
+        story = self._known.get(facts.call_id)
+        if story is None:
+            story = self._known[facts.call_id] = Story(self, facts.call_id, facts.call_api_id)
+        self._left.pop(story.call_id, None)
+        story.state = "live"
+        return story
+
+    def tell(self, call_id: str, event: Name, /, *, at: float | None = None, **fields: Any) -> None:
+        """`Story.tell` for those who have only the id. A call that is not known here yet is one that was left.
+
+        Then give `call_api_id` too.
+        """
+        call_api_id = str(fields.pop("call_api_id", ""))
+        story = self._known.get(call_id)
+        if story is None:
+            story = self._known[call_id] = Story(self, call_id, call_api_id)
+            self.leave(story)
+        story.tell(event, at=at, **fields)
+
+    def subscribe(self, callback: Subscriber) -> Callable[[], None]:
+        """Give each record to `callback` at once, which must not wait. Returns what ends that."""
+        self._subscribers.append(callback)
+        return lambda: self._subscribers.remove(callback)
+
+    def recent(self) -> list[dict[str, Any]]:
+        """The last calls that began, those in progress too, newest first (`Story.overview`)."""
+        found = []
+        for story in reversed(self._known.values()):
+            found.append(story.overview())
+            if len(found) == MOST_RECENT:
+                break
+        return found
+
+    def of(self, call_id: str) -> list[Record]:
+        """The records of a call, as far as they are still in memory; empty where it is not known."""
+        story = self._known.get(call_id)
+        return [] if story is None else list(story.records)
+
+    def knows(self, call_id: str) -> bool:
+        return call_id in self._known
+
+    # For stories.
+
+    def add(self, story: Story, record: Record) -> None:
+        """Keep a new record of `story`, and pass it on."""
+        story.records.append(record)
+        if len(story.records) > (MOST_RECORDS if len(self._known) < MANY_CALLS else FEW_RECORDS):
+            del story.records[0]
+        if BODIES[0] in record or BODIES[1] in record:
+            self._keep_bodies(record)
+        if record["event"] == "call.ended":
+            self._end(story)
+        for subscriber in self._subscribers:
+            try:
+                subscriber(record)
+            except Exception:  # a call must not fail for those who watch it
+                LOG.exception("a subscriber of the events failed")
+
+    def leave(self, story: Story) -> None:
+        """`Story.leave`."""
+        story.state = "left"
+        self._left[story.call_id] = story
+        if len(self._left) > MOST_LEFT:
+            self._drop(self._left.popitem(last=False)[1])
+        self._passed(story)
+
+    def forget(self, story: Story) -> None:
+        """Another sidecar has the call."""
+        self._left.pop(story.call_id, None)
+        self._drop(story)
+
+    def _end(self, story: Story) -> None:
+        story.state = "ended"
+        self._left.pop(story.call_id, None)
+        self._passed(story)
+
+    def _passed(self, story: Story) -> None:
+        self._past.append(story)
+        if len(self._past) <= MOST_RECENT:
+            return
+        oldest = self._past.popleft()
+        if oldest.state == "ended":
+            self._drop(oldest)
+        elif oldest.state == "left":
+            oldest.pack()
+
+    def _drop(self, story: Story) -> None:
+        story.records = []
+        if self._known.get(story.call_id) is story:
+            del self._known[story.call_id]
+
+    def _keep_bodies(self, record: Record) -> None:
+        self._with_bodies.append(record)
+        if len(self._with_bodies) > MOST_BODIES:
+            oldest = self._with_bodies.popleft()
+            for name in BODIES:
+                oldest.pop(name, None)

@@ -1,0 +1,184 @@
+"""What a call tells of itself (E1), and what it keeps secret (E3)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from callinteractive.events import Fetched, FetchFailed
+from sidecar import sip
+from sidecar.media.dtmf import DigitEvent
+from sidecar.media.errors import NoCommonCodec
+from tests.unit.call.harness import FACTS, until_idle
+
+
+@pytest.fixture
+def lines() -> Iterator[Any]:
+    """The log."""
+    with capture_logs() as found:
+        yield found
+
+
+def named(h: Any, event: str) -> list[dict[str, Any]]:
+    return [record for record in h.stories.of(FACTS.call_id) if record["event"] == event]
+
+
+def cdr(h: Any) -> dict[str, Any]:
+    (record,) = named(h, "call.ended")
+    assert record is h.stories.of(FACTS.call_id)[-1]
+    return record
+
+
+async def test_E1_the_story_of_a_call_that_its_script_ends(make):
+    h = make('[call_interactive: {url: "http://h/?x=1"}, hangup]')
+    h.fetched.put_nowait(Fetched(200, b"<Response><SetVar name='a'>b</SetVar></Response>", "text/xml"))
+    await h.answered()
+    await h.over()
+    told = h.stories.of(FACTS.call_id)
+    assert [record["event"] for record in told] == [
+        "call.started", "call.answered", "call.context", "call.action", "call.request", "call.action", "call.action",
+        "call.ended",
+    ]  # fmt: skip
+    assert [record["seq"] for record in told] == list(range(1, 9))
+    assert {record["call_api_id"] for record in told} == {FACTS.call_api_id}
+    started, request, end = told[0], told[4], told[-1]
+    assert (started["ivr"], started["caller_number"], started["called_number"]) == ("000*332", "306", "332")
+    assert (request["outcome"], request["status"], request["actions"]) == ("ok", 200, 1)
+    assert request["request"].startswith("GET http://h/?x=1&EventType=call_interactive")
+    assert request["response"].endswith("<Response><SetVar name='a'>b</SetVar></Response>")
+    assert (end["by"], end["code"], end["ivr"]) == ("script", 200, "000*332")
+    assert end["path"] == [{"context": "1", "option": "start"}]
+    assert [one["outcome"] for one in end["requests"]] == ["ok"]
+    assert "request" not in end["requests"][0]
+    assert end["began_at"] <= end["answered_at"] <= end["ended_at"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "outcome"),
+    [
+        (Fetched(200, b"<Resp>"), "invalid"),
+        (Fetched(500, b"x"), "status"),
+        (Fetched(204, b""), "ok"),
+        (FetchFailed("timeout", "slow"), "timeout"),
+    ],
+)
+async def test_each_request_has_one_record_with_its_outcome(make, answer, outcome):
+    h = make('[call_interactive: {url: "http://h/"}, hangup]')
+    h.fetched.put_nowait(answer)
+    await h.answered()
+    await h.over()
+    (request,) = named(h, "call.request")
+    assert request["outcome"] == outcome
+
+
+async def test_a_request_that_nobody_waits_for_any_more_is_told(make):
+    h = make('[call_interactive: {url: "http://h/"}]')
+    await h.answered()
+    await h.until("fetch")
+    h.leg.listener(sip.Ended(sip.EndReason.BYE))
+    await h.over()
+    (request,) = named(h, "call.request")
+    assert request["outcome"] == "given_up"
+    assert cdr(h)["by"] == "caller"
+
+
+async def test_the_legs_of_a_transfer_are_told(make):
+    h = make('[simple_transfer: {to: ["306", "307"], final: no}, simple_transfer: {to: ["308"]}]')
+    await h.answered()
+    await h.until("invite(max_forwards 69)")
+    h.b_leg.listener(sip.Progressed(180, "Ringing", None, None))
+    h.b_leg.listener(sip.Progressed(180, "Ringing", None, None))
+    h.b_leg.listener(sip.Rejected(486, "Busy Here", None))
+    await h.until("invite(max_forwards 69)", 2)
+    h.b_leg.answered = True
+    h.b_leg.listener(sip.Answered(b"sdp", None))
+    await until_idle()
+    await h.settled()
+    h.b_leg.listener(sip.Ended(sip.EndReason.BYE, "Q.850;cause=16"))
+    await h.over()
+    first, second = cdr(h)["legs"]
+    assert (first["leg"], first["targets"], first["outcome"], first["code"]) == ("b1", ["306", "307"], "busy", 486)
+    assert first["began_at"] <= first["rang_at"] <= first["ended_at"]
+    assert "answered_at" not in first
+    assert (second["leg"], second["targets"], second["code"]) == ("b2", ["308"], 200)
+    assert second["answered_at"] <= second["ended_at"]
+    assert len(named(h, "leg.ringing")) == 1
+    assert len(named(h, "leg.ended")) == 2
+    assert cdr(h)["by"] == "callee"
+
+
+async def test_A15_a_caller_who_hangs_up_while_it_rings_ends_the_leg(make):
+    h = make('[simple_transfer: {to: ["306"]}]')
+    await h.answered()
+    await h.until("invite(max_forwards 69)")
+    h.leg.listener(sip.Ended(sip.EndReason.BYE))
+    await h.over()
+    (ended,) = named(h, "leg.ended")
+    assert ended["code"] == 487
+    assert (cdr(h)["by"], cdr(h)["legs"][0]["code"]) == ("caller", 487)
+
+
+async def test_a_call_that_cannot_be_answered_says_why(make):
+    h = make("[hangup]", answer=NoCommonCodec("no codec in common"))
+    await h.over()
+    assert (cdr(h)["by"], cdr(h)["code"], cdr(h)["cause"]) == ("system", 488, "no codec in common")
+    assert cdr(h)["answered_at"] is None
+
+
+async def test_a_call_that_is_left_to_Kamailio_has_not_ended(make):
+    h = make('[simple_transfer: {to: ["306"]}]', answer_at="on_media")
+    await h.over()
+    assert named(h, "call.ended") == []
+    assert [call["state"] for call in h.stories.recent()] == ["left"]
+
+
+async def test_digits_are_told_as_they_come(make):
+    h = make("[pause: {length: 0}]")
+    await h.answered()
+    h.digits(DigitEvent("1", 100))
+    await h.until("media.play(one.wav)")
+    await h.ended()
+    (digit,) = named(h, "call.digit")
+    assert (digit["digit"], digit["by"]) == ("1", "rtp")
+    assert cdr(h)["path"][-1] == {"context": "1", "option": "1"}
+
+
+@pytest.mark.parametrize("masked_by", ["ivr", "context"])
+async def test_E3_masked_digits_are_shown_nowhere(make, masked_by, lines):
+    h = make(
+        "[record_digits: {prompt: a.wav, variable: pin, max: 4}, "
+        'call_interactive: {url: "http://h/?pin=$pin", method: POST}]',
+        mask_digits=masked_by,
+    )
+    await h.answered()
+    await h.until("media.play(a.wav)")
+    for digit in "4711":
+        h.digits(DigitEvent(digit, 100))
+    h.fetched.put_nowait(Fetched(200, b"<Response><SetVar name='back'>4711</SetVar></Response>"))
+    await h.until("fetch")
+    assert h.requested[0].url.startswith("http://h/?pin=4711")
+    await h.settled()
+    h.digits(DigitEvent("1", 100))
+    await h.until("media.play(one.wav)")
+    await h.ended()
+    told = h.stories.of(FACTS.call_id)
+    assert [record["digit"] for record in told if record["event"] == "call.digit"] == ["*"] * 5
+    assert "4711" not in repr(told)
+    assert "4711" not in repr(lines)
+    assert named(h, "call.request")[0]["url"].startswith("http://h/?pin=***")
+    assert cdr(h)["path"][-1] == {"context": "1", "option": "***"}
+    assert {line.get("option") for line in lines if line["event"] == "option"} == {"start", "***"}
+
+
+@pytest.mark.parametrize("reason", sip.EndReason)
+async def test_a_caller_who_is_lost_has_not_hung_up(make, reason):
+    h = make("[pause]")
+    await h.answered()
+    await h.settled()
+    h.leg.listener(sip.Ended(reason))
+    await h.over()
+    assert cdr(h)["by"] == ("caller" if reason is sip.EndReason.BYE else "system")
+    assert cdr(h)["cause"]
