@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from callinteractive import plain, request, response
@@ -33,6 +33,7 @@ from callinteractive.events import (
 from callinteractive.facts import CallFacts
 from callinteractive.model import Ivr, IvrFile
 from callinteractive.request import HttpRequest
+from callinteractive.script_state import State
 
 MAX_IDLE_STEPS = 100
 """A loop (C5): so many steps in a row without a sound, a digit or a wait."""
@@ -55,36 +56,6 @@ def _ignore(_note: Note) -> None:
     """The observer of a script that nobody observes."""
 
 
-@dataclass(slots=True)
-class _State:
-    """All that changes in a call; plain data."""
-
-    facts: CallFacts
-    caller_name: str
-    caller_number: str
-    expires_at: float = 0.0
-    context: str = ""
-    option: str = START
-    next_rule: int = 0
-    pending: list[Action] = field(default_factory=list)
-    step: Action | None = None
-    dialled: str = ""
-    kept_digits: str = ""
-    idle_steps: int = 0
-    silent_rounds: int = 0
-    requests: int = 0
-    """How many requests to the web application are over."""
-    began_at: float = 0.0
-    is_over: bool = False
-    variables: dict[str, str] = field(default_factory=dict)
-    masked: tuple[str, ...] = ()
-    """The variables with digits that are shown nowhere (E3)."""
-
-
-_PLAIN = tuple({state.name for state in fields(_State)} - {"facts", "pending", "step", "masked"})
-_FACTS = tuple(fact.name for fact in fields(CallFacts))
-
-
 class CallScript:
     """A call in `ivr`. Its users call `start`, `handle` and `to_dict`; actions use what `ScriptContext` has."""
 
@@ -102,7 +73,7 @@ class CallScript:
         self._ivr = ivr
         self._observe = observe
         self._now = 0.0
-        self._state = _State(facts, facts.caller_name, facts.caller_number)
+        self._state = State(facts, facts.caller_name, facts.caller_number)
         self._state.context = ivr.entry_context if context is None else context
         self._state.option = option
 
@@ -167,15 +138,8 @@ class CallScript:
 
     def to_dict(self) -> dict[str, Any]:
         """The whole call as data for JSON, at any time after `start`."""
-        state = self._state
-        values = {name: getattr(state, name) for name in _PLAIN}
-        values["facts"] = {name: getattr(state.facts, name) for name in _FACTS}
-        values["variables"] = dict(state.variables)
+        values = self._state.to_dict()
         values["ivr"] = self._ivr.number
-        values["pending"] = [action.to_dict() for action in state.pending]
-        values["step"] = state.step.to_dict() if state.step else None
-        if state.masked:  # releases before it cannot read it
-            values["masked"] = list(state.masked)
         return values
 
     def to_json(self) -> str:
@@ -201,7 +165,7 @@ class CallScript:
             values = dict(saved)
             number, step = values.pop("ivr"), values.pop("step")
             pending = [action_from_dict(action) for action in values.pop("pending")]
-            state = plain.read(_State, values, pending=pending, step=None if step is None else action_from_dict(step))
+            state = plain.read(State, values, pending=pending, step=None if step is None else action_from_dict(step))
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise _not_a_call(error) from None
         ivr = next((ivr for ivr in ivr_file.ivrs if ivr.number == number), None)

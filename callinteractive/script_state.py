@@ -1,0 +1,50 @@
+"""All that changes in the script of a call, as plain data: what is written down of it (`callinteractive.script`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from callinteractive.actions import START, Action
+from callinteractive.facts import CallFacts
+
+
+@dataclass(slots=True)
+class State:
+    """Of one call."""
+
+    facts: CallFacts
+    caller_name: str
+    caller_number: str
+    expires_at: float = 0.0
+    context: str = ""
+    option: str = START
+    next_rule: int = 0
+    pending: list[Action] = field(default_factory=list)
+    step: Action | None = None
+    dialled: str = ""
+    kept_digits: str = ""
+    idle_steps: int = 0
+    silent_rounds: int = 0
+    requests: int = 0
+    """How many requests to the web application are over."""
+    began_at: float = 0.0
+    is_over: bool = False
+    variables: dict[str, str] = field(default_factory=dict)
+    masked: tuple[str, ...] = ()
+    """The variables with digits that are shown nowhere (E3)."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """As data for JSON."""
+        values: dict[str, Any] = {name: getattr(self, name) for name in _PLAIN}
+        values["facts"] = {name: getattr(self.facts, name) for name in _FACTS}
+        values["variables"] = dict(self.variables)
+        values["pending"] = [action.to_dict() for action in self.pending]
+        values["step"] = self.step.to_dict() if self.step else None
+        if self.masked:  # releases before it cannot read it
+            values["masked"] = list(self.masked)
+        return values
+
+
+_PLAIN = tuple({state.name for state in fields(State)} - {"facts", "pending", "step", "masked"})
+_FACTS = tuple(fact.name for fact in fields(CallFacts))
