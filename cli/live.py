@@ -100,7 +100,7 @@ def show(client: Client, call_id: str, *, as_json: bool) -> None:
 @click.option(
     "--ivr",
     "ivr_path",
-    type=click.Path(exists=True, path_type=Path),
+    type=click.Path(path_type=Path),
     help="ivr.yaml, a file or a folder, for the page's editor and phone; without it, the page has none.",
 )
 @STATE_DIR

@@ -21,7 +21,7 @@ window.addEventListener("beforeunload", event => { if (unsaved.size) event.preve
 
 export async function ivrView(place) {
   const { files, is_fetched: isFetched } = await ask("/page/ivr");
-  if (!files.length) return fill(place, NO_IVR());
+  if (!files.length) return void fill(place, NO_IVR());
   if (isFetched) say("This file comes from a web server: what you change can be tried on the phone, but not saved.");
   let file = files[0];
   const editor = new Editor("ivr", text => {

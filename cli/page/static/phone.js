@@ -11,7 +11,7 @@ const remembered = { number: "", caller: "+15550100", name: "", quick: false };
 
 export async function phoneView(place) {
   const { files, numbers } = await ask("/page/ivr");
-  if (!files.length) return fill(place, NO_IVR());
+  if (!files.length) return void fill(place, NO_IVR());
   if (!numbers.includes(remembered.number)) remembered.number = numbers[0] ?? "";
   const phone = new Phone(numbers);
   fill(place, phone.element);

@@ -14,7 +14,7 @@ from jsonschema import Draft202012Validator
 
 from callinteractive.model import Address
 from cli.api.openapi import document
-from cli.api.server import OPEN, SIDECARS
+from cli.api.server import LARGEST_BODY, OPEN, SIDECARS
 from tests.unit.cli.api.world import AUTHORIZATION, TOKEN, World
 
 
@@ -164,8 +164,8 @@ async def test_a_call_is_led_elsewhere(world: World, body: Any, status: int, ask
     is_as_described("/v1/calls/{id}/jump", "post", status, told)
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"\xff", b"[" * 100_000, b"{}" + b" " * 300_000])
+@pytest.mark.parametrize("body", [b"", b"{", b"\xff", b"[" * 100_000, b"{}" + b" " * LARGEST_BODY])
 async def test_a_body_that_is_no_json(world: World, body: bytes):
     world.add(1, "bbbbbbbb", "2026-11-26T09:00:00.000+00:00")
     status, _ = await world.ask("POST", "/v1/calls/bbbbbb/jump", data=body)
-    assert status == (413 if len(body) > 256 * 1024 else 400)
+    assert status == (413 if len(body) > LARGEST_BODY else 400)
