@@ -60,7 +60,7 @@ async def test_who_has_lost_a_question_is_asked_again(
     """As one whose socket is full, in a flood."""
     monkeypatch.setattr(probe, "ANSWER_S", 5.0)
     monkeypatch.setattr(probe, "TRIES", 50)
-    monkeypatch.setattr(rtpengine, "PROBE", replace(rtpengine.PROBE, total_s=5.0))
+    monkeypatch.setattr(rtpengine, "LIVES", replace(rtpengine.LIVES, total_s=5.0))
     element, asking = pair
     element.lost = 2
     assert await asking()
