@@ -91,13 +91,13 @@ def check_url(url: str) -> str | None:
     return None
 
 
-@lru_cache(maxsize=256)
 def application_of(url: str) -> str:
-    """Which web application a configured URL asks: its host, and its port where one is written. For logs and metrics.
+    """Which web application a URL asks: its host, and its port where one is written. For logs and metrics.
 
     Never its user name and password (W2).
     """
-    return urlsplit(url).netloc.rpartition("@")[2].lower()
+    authority = url.partition("://")[2].partition("/")[0].partition("?")[0]
+    return authority.rpartition("@")[2].lower()
 
 
 def build(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import time
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -19,7 +20,7 @@ from callinteractive.headers import CallHeader, EntryHeader, GenerationHeader, R
 from callinteractive.keys import SIGNATURES, derive
 from callinteractive.model import IvrFile, Site
 from callinteractive.prepared import Prepared
-from sidecar import log, sip, systemd
+from sidecar import log, sip, systemd, tracing
 from sidecar.admission import Admission, Unacknowledged
 from sidecar.call import saved
 from sidecar.call.adopted import AdoptedCall, end_remains
@@ -33,6 +34,7 @@ from sidecar.live import Live
 from sidecar.media.engines import Engines
 from sidecar.media.sounds import SoundLibrary, cache_of_user
 from sidecar.metrics import Configured, Metrics
+from sidecar.outcomes import Outcomes
 from sidecar.readiness import why_not_ready
 from sidecar.reload import Reload, Source
 from sidecar.rtpengine_metrics import EngineCounters, RtpengineMetrics
@@ -179,6 +181,11 @@ class Sidecar:
         await engines.open(prefix, await self._keeper.open())
         webhook = await stack.enter_async_context(Webhook(self._keeper.gate))
         self._metrics = Metrics(self._gauges, self._counts)
+        outcomes = Outcomes()
+        self._stories.subscribe(outcomes.take)
+        self._metrics.include(outcomes)
+        if traces := tracing.begin(self._stories, f"{self._site.node}-{self._index}", os.environ):
+            stack.push_async_callback(traces.close)
         self._metrics.include(EngineCounters(engines))
         if isinstance(self._keeper, StoringKeeper):
             self._metrics.include(StateFigures(self._keeper))

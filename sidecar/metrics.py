@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry, generate_latest
@@ -14,8 +13,7 @@ from prometheus_client.registry import Collector
 
 from callinteractive.model import Address
 from callinteractive.script import Note
-from sidecar.durations import Durations
-from sidecar.histogram import histogram
+from sidecar.names import Names
 from sidecar.rtpengine_metrics import RtpengineMetrics
 
 Readings = Callable[[], Mapping[str, float]]
@@ -40,9 +38,6 @@ REFUSED = {
 STATE_UP = "callinteractive_state_up"
 """The gauge that is 0 while calls are not written down."""
 CONFIGURATION, STALE = "callinteractive_configuration_info", "callinteractive_configuration_stale"
-MOST_NAMES = 200
-"""So many IVRs and so many web applications are told apart; the others are `OTHER`. Prometheus keeps each for weeks."""
-OTHER = "other"
 
 
 class Metrics:
@@ -58,16 +53,15 @@ class Metrics:
         self.why_not_ready: Callable[[], Sequence[str]] = lambda: ("it is starting",)
         self.calls: Counter[str] = Counter()
         """By IVR."""
+        self._ivrs = Names()
         self.refused: Counter[str] = Counter()
         """By a word for why."""
         self.actions: Counter[str] = Counter()
-        self.webhooks: dict[tuple[str, str], Durations] = {}
-        """By application and outcome."""
         self.errors: Counter[str] = Counter()
         self._registry.register(_Tallies(self))
 
     def count_call(self, ivr: str) -> None:
-        self.calls[_bounded(ivr, self.calls)] += 1
+        self.calls[self._ivrs.bounded(ivr)] += 1
 
     def count_refused(self, why: str) -> None:
         """why: a word of `REFUSED`."""
@@ -77,18 +71,8 @@ class Metrics:
         """Count what a call script reports."""
         if note.what == "action":
             self.actions[note.fields["action"]] += 1
-        elif note.what == "webhook":
-            self._observe_webhook(note.fields)
-        elif note.level == "error":
+        elif note.level == "error" and note.what != "webhook":  # `Outcomes` counts those
             self.errors[note.what] += 1
-
-    def _observe_webhook(self, fields: Mapping[str, Any]) -> None:
-        application, outcome, took_s = fields["application"], fields["outcome"], fields["took_ms"] / 1000
-        durations = self.webhooks.get((application, outcome))
-        if durations is None:
-            known = {known for known, _ in self.webhooks}
-            durations = self.webhooks.setdefault((_bounded(application, known), outcome), Durations())
-        durations.add(took_s)
 
     def include(self, collector: Collector) -> None:
         """Show these too. RTPengine's own figures are asked for anew before they are shown."""
@@ -120,11 +104,6 @@ class Metrics:
     async def _answer_readiness(self, _request: web.Request) -> web.Response:
         reasons = list(self.why_not_ready())
         return web.json_response({"ready": not reasons, "reasons": reasons}, status=503 if reasons else 200)
-
-
-def _bounded(name: str, known: Collection[str]) -> str:
-    """The name itself, or `OTHER` where there are enough of them."""
-    return name if name in known or len(known) < MOST_NAMES else OTHER
 
 
 class Configured(Collector):
@@ -160,8 +139,6 @@ class _Tallies(Collector):
             for value, times in tally.items():
                 family.add_metric([value], times)
             yield family
-        labels = ["application", "outcome"]
-        yield histogram("webhook", "Requests to the web application: time until the answer", labels, metrics.webhooks)
 
 
 class _Readings(Collector):

@@ -16,12 +16,12 @@ import pytest
 import yaml
 from prometheus_client import generate_latest
 
-from callinteractive.script import Note
 from cli.trunk_states import TrunkFigures, TrunkStates
 from sidecar.admission import Admission
 from sidecar.durations import Durations
 from sidecar.media.rtpengine import NgClient
 from sidecar.metrics import COUNTS, REFUSED, Configured, Metrics
+from sidecar.outcomes import Outcomes
 from sidecar.rtpengine_metrics import EngineCounters, RtpengineMetrics
 from sidecar.sip import UserAgent
 from sidecar.sip_figures import SipFigures
@@ -42,7 +42,6 @@ _SUFFIXES = ("_bucket", "_sum", "_count")
 async def existing() -> set[str]:
     """All metrics of sidecars and edges."""
     metrics = Metrics(lambda: GAUGES, lambda: dict.fromkeys(COUNTS, 0))
-    metrics.observe(Note("info", "webhook", {"application": "a", "outcome": "ok", "took_ms": 1}))
     rtpengine = RtpengineMetrics([FakeEngine("a", FakeNg(SOME))])
     await rtpengine.refresh()
     waits = Durations()
@@ -53,6 +52,7 @@ async def existing() -> set[str]:
     for each in (
         EngineCounters([FakeEngine("a", NgClient("127.0.0.1", 1))]),  # type: ignore[arg-type]
         rtpengine,
+        Outcomes(),
         SipFigures(agent, admission),
         StateFigures(keeper),
         Configured(lambda: ("a", "b", "")),
