@@ -6,6 +6,7 @@ import asyncio
 import random
 import threading
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -76,7 +77,8 @@ class Tracing:
 
         def shut_down() -> None:
             self._provider.shutdown()
-            loop.call_soon_threadsafe(done.set)
+            with suppress(RuntimeError):  # the process did not wait so long: its loop is closed
+                loop.call_soon_threadsafe(done.set)
 
         threading.Thread(target=shut_down, name="traces", daemon=True).start()
         try:
