@@ -19,7 +19,7 @@ DOCS = $(BIN)/sphinx-build -q -W --keep-going -c docs -b html -d build/doctrees 
 NO_COMPILER = 69
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-runtime compile test unit test-compiled watch e2e short fuzz test-debian13 bench lint docs hooks format demo demo-survive matrix chaos run clean deb test-deb
+.PHONY: help setup setup-runtime compile test unit test-compiled watch e2e short fuzz test-debian13 bench lint docs reference hooks format demo demo-survive matrix chaos run clean deb test-deb
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -79,6 +79,9 @@ lint: setup  ## ruff and mypy --strict
 
 docs: setup  ## make a site of the documents, in build/docs; a link that leads nowhere is an error
 	$(DOCS) build/docs
+
+reference: setup  ## write the pages of docs/reference that are made of the code
+	$(BIN)/python -m tools.reference
 
 hooks: setup  ## let git check before each commit what `make lint` checks
 	$(BIN)/pre-commit install

@@ -7,6 +7,7 @@ the repository the same links work.
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 from posixpath import normpath, relpath
 from typing import Any
@@ -34,6 +35,7 @@ html_copy_source = False
 html_show_sphinx = False
 html_theme_options = {"navigation_with_keys": True}
 
+_LAST = "../CHANGELOG"
 _LINK = re.compile(r"(?<!!)\[([^\]]*)\]\((?!https?:|#|mailto:)([^)#\s]+)\)")
 
 
@@ -52,5 +54,25 @@ def leave_out_folders(_app: Any, name: str, source: list[str]) -> None:
     source[0] = _LINK.sub(replaced, source[0])
 
 
+def arrange(_app: Any, name: str, source: list[str]) -> None:
+    """A page that nobody has put into the menu yet is the last of the reference."""
+    if name != root_doc:
+        return
+    arranged = set(source[0].splitlines())
+    pages = sorted(page.stem for page in (ROOT / "docs").glob("*.md"))
+    new = [page for page in pages if page not in arranged and page != "index"]
+    source[0] = source[0].replace(_LAST, "\n".join((*new, _LAST)), 1)
+
+
+def write_commands(_app: Any) -> None:
+    """The page of the commands."""
+    from tools import reference  # noqa: PLC0415  once its folder is on the path
+
+    reference.write_commands()
+
+
 def setup(app: Any) -> None:
+    sys.path.insert(0, str(ROOT))
+    app.connect("builder-inited", write_commands)
+    app.connect("source-read", arrange)
     app.connect("source-read", leave_out_folders)

@@ -6,7 +6,7 @@
 | prompt | a sound to play first; the first digit stops it | silence |
 | max | most digits, 1 to 64 | the context's digit_len |
 
-It ends as a number of C3 does; nothing dialled gives the empty string.
+It ends as a number in a menu does (C3); nothing dialled gives the empty string.
 
 YAML: ``- record_digits: {prompt: code.wav, variable: code, max: 4}``
 """

@@ -24,3 +24,4 @@ def test_the_site_is_made_without_a_warning(tmp_path: Path) -> None:
     index = (tmp_path / "site/docs/index.html").read_text()
     assert all(f">{kind}</span>" in index for kind in ("Tutorial", "How to", "Reference", "Explanation"))
     assert 'url=docs/index.html"' in (tmp_path / "site/index.html").read_text()
+    assert "callinteractive simulate" in (tmp_path / "site/docs/reference/commands.html").read_text()

@@ -1,0 +1,42 @@
+"""The reference says what the code says."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from callinteractive.events import FetchOutcome
+from callinteractive.facts import CallFacts
+from tools import reference
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.mark.parametrize(("name", "text"), reference.pages().items())
+def test_a_page_made_of_code_is_up_to_date(name: str, text: str) -> None:
+    assert (reference.FOLDER / name).read_text() == text, "run: make reference"
+
+
+def first_column(heading: str) -> list[str]:
+    """The names of the table below a heading of the page about requests."""
+    page = (ROOT / "docs/reference/request.md").read_text()
+    (section,) = re.findall(rf"^## {heading}\n(.*?)(?=^## |\Z)", page, re.MULTILINE | re.DOTALL)
+    return re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)
+
+
+def test_R2_the_reference_has_every_parameter() -> None:
+    facts = CallFacts("id", "1:id", "1", "Ann", "+1", "0*1", 1, "+1", "0*2", 2)
+    assert sorted(first_column("Parameters")) == sorted(facts.parameters("Ann", "1"))
+
+
+def test_the_reference_has_every_outcome_of_a_request() -> None:
+    assert sorted(first_column("When a request fails")) == sorted({"ok", "status", "invalid", *get_args(FetchOutcome)})
+
+
+def test_no_page_has_codes_of_rules() -> None:
+    """Readers of the documents do not know them."""
+    code = re.compile(r"\b[ACRX][0-9]{1,2}\b")
+    assert {name: code.findall(text) for name, text in reference.pages().items() if code.search(text)} == {}
