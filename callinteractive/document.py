@@ -13,6 +13,7 @@ from typing import Any, NoReturn, TypeVar
 import yaml
 
 from callinteractive.errors import ConfigError, Finding
+from callinteractive.near import near
 
 MAX_CHARACTERS = 4 * 1024 * 1024
 MAX_DEPTH = 20
@@ -118,7 +119,7 @@ class Value:
         value = self.text(default)
         if value in allowed:
             return value
-        self.wrong(f"must be one of {', '.join(allowed)}, not {value[:40]!r}")
+        self.wrong(f"must be one of {', '.join(allowed)}, not {value[:40]!r}{near(value, allowed)}")
         return default
 
     def checked(self, check: Callable[[str], str | None], default: str | None = None) -> str:
@@ -144,7 +145,8 @@ class Value:
         entries = self.entries()
         for name in entries.keys() - set(keys):
             remedy = (withdrawn or {}).get(name)
-            entries[name].wrong(remedy or f"unknown key {name[:40]!r}; known here: {', '.join(sorted(keys))}")
+            meant = near(name, keys)
+            entries[name].wrong(remedy or f"unknown key {name[:40]!r}{meant}; known here: {', '.join(sorted(keys))}")
         return {key: entries.get(key) or Value(self._document, None, self._path_of(key), self.line) for key in keys}
 
     def entries(self) -> dict[str, Value]:

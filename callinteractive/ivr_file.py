@@ -11,6 +11,7 @@ from callinteractive.document import Document, Value
 from callinteractive.errors import ConfigError, InvalidActionError
 from callinteractive.loading import MOST, without_collection
 from callinteractive.model import Ivr, IvrFile
+from callinteractive.near import near
 from callinteractive.spelling import check_did, check_extended, check_identifier, check_unique
 from callinteractive.written import Value as WrittenValue
 from callinteractive.written import WrittenAction
@@ -44,9 +45,10 @@ def load_ivr_files(texts: Mapping[str, str]) -> IvrFile:
         documents[0].root.wrong('no IVR is configured; write ivrs: [{number: "000*332", id: 1, entry_context: 1}]')
     for where, (context, option) in jumps:
         if context not in contexts:
-            where.wrong(f"jumps to context {context[:40]!r}, which is not configured")
+            where.wrong(f"jumps to context {context[:40]!r}{near(context, contexts)}, which is not configured")
         elif option not in contexts[context].options:
-            where.wrong(f"jumps to option {option[:40]!r}, but context {context!r} has no such option")
+            meant = near(option, contexts[context].options)
+            where.wrong(f"jumps to option {option[:40]!r}{meant}, but context {context!r} has no such option")
     check_unique("context", ((value, name) for name, value in written))
     check_unique("IVR", ((item, ivr.number) for item, ivr in ivrs))
     check_unique("IVR id", ((item, str(ivr.id)) for item, ivr in ivrs))
@@ -111,7 +113,9 @@ def _ivr(value: Value, contexts: Mapping[str, Context]) -> Ivr:
     if entry.is_missing:
         return ivr
     if ivr.entry_context not in contexts:
-        entry.wrong(f"context {ivr.entry_context[:40]!r} is not configured; known: {', '.join(contexts)[:200]}")
+        meant = near(ivr.entry_context, contexts)
+        known = ", ".join(contexts)[:200]
+        entry.wrong(f"context {ivr.entry_context[:40]!r}{meant} is not configured; known: {known}")
     elif START not in contexts[ivr.entry_context].options:
         entry.wrong(f"context {ivr.entry_context!r} has no option start: every caller would be hung up on")
     return ivr
@@ -173,7 +177,7 @@ def _rule(item: Value) -> Action | None:
     name, value = next(iter(entries.items())) if entries else (item.text(""), None)
     kind = BY_YAML_KEY.get(name)
     if kind is None:
-        item.wrong(f"unknown rule {name[:40]!r}; known: {', '.join(BY_YAML_KEY)}")
+        item.wrong(f"unknown rule {name[:40]!r}{near(name, BY_YAML_KEY)}; known: {', '.join(BY_YAML_KEY)}")
         return None
     attributes = {key: _written_value(entry) for key, entry in (value.entries() if value else {}).items()}
     text = attributes.pop(kind.TEXT_KEY, None) if kind.TEXT_KEY else None

@@ -91,6 +91,11 @@ def check_url(url: str) -> str | None:
     return None
 
 
+def variables_of(url: str) -> tuple[str, ...]:
+    """The names of the variables in its query (R4), each once."""
+    return tuple(dict.fromkeys(_VARIABLE.findall(url.partition("?")[2])))
+
+
 def application_of(url: str) -> str:
     """Which web application a URL asks: its host, and its port where one is written. For logs and metrics.
 

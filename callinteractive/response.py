@@ -12,6 +12,7 @@ from lxml import etree
 
 from callinteractive import actions, charset
 from callinteractive.errors import InvalidActionError, ResponseError
+from callinteractive.near import near
 from callinteractive.written import WrittenAction
 
 MAX_BODY = 64 * 1024
@@ -44,6 +45,12 @@ def parse(body: bytes, content_type: str | None = None) -> Response:
     warnings = [f"line {_line(root)}: unknown attribute {str(name)[:40]!r}" for name in root.attrib]
     read = tuple([_action(element, warnings) for element in children])
     return Response(read, tuple(warnings[:MAX_WARNINGS]))
+
+
+def lines(body: bytes) -> tuple[int, ...]:
+    """In which line each action of `body` begins, for one that `parse` has taken."""
+    text = charset.decode(body, None)
+    return tuple(_line(element) for element in _root(text.encode())) if text.strip() else ()
 
 
 def _line(element: etree._Element) -> int:
@@ -84,8 +91,9 @@ def _action(element: etree._Element, warnings: list[str]) -> actions.Action:
     line = _line(element)
     kind = actions.BY_ELEMENT.get(str(element.tag))
     if kind is None:
-        known = ", ".join(action.NAME for action in actions.ACTIONS if action.IN_RESPONSE)
-        raise ResponseError(f"unknown element <{str(element.tag)[:40]}>; known: {known}", line)
+        known = [action.NAME for action in actions.ACTIONS if action.IN_RESPONSE]
+        tag = str(element.tag)
+        raise ResponseError(f"unknown element <{tag[:40]}>{near(tag, known)}; known: {', '.join(known)}", line)
     if len(element):
         raise ResponseError(f"<{element.tag}> can't hold other elements", line)
     written = WrittenAction(dict(element.attrib), element.text)  # type: ignore[arg-type]  # the stubs know no mapping

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import click
 
@@ -18,15 +17,21 @@ from callinteractive.document import Document
 from callinteractive.errors import Finding, ResponseError
 from callinteractive.fleet import Edge
 from callinteractive.model import IvrFile, Site
-from callinteractive.numbers import Directory
 from callinteractive.request import is_url
 from cli import certificates, store
-from cli.files import decode, load, read_bytes, read_texts
+from cli.files import decode, files_of, load, read_bytes, read_texts
 from cli.kamailio import certificate_problems, tls_files
 from cli.network import doubts
 from cli.parts import has_address, here, not_here
+from cli.surroundings import Surroundings, jumps_nowhere, never_set, read_sounds, unusable_sounds
 
 STDIN = "-"
+EMPTY = (
+    "nothing is in it. As an answer that means: go on with the next rule. If you expected more, is the web application "
+    "running? `curl -sS --fail-with-body` tells why it says nothing"
+)
+SOUND_SUFFIXES = (".wav", ".mp3", ".ogg", ".opus", ".flac", ".m4a", ".aac", ".gsm", ".au", ".aiff")
+"""By which a folder of sounds is told from an empty folder of IVRs."""
 
 
 @dataclass
@@ -35,8 +40,10 @@ class _Checked:
 
     findings: list[Finding] = field(default_factory=list)
     summary: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
     site: tuple[Site, str] | None = None
     ivr_files: list[tuple[IvrFile, dict[str, str]]] = field(default_factory=list)  # with texts by name
+    responses: list[tuple[str, list[tuple[int, Action]]]] = field(default_factory=list)  # with the actions by line
 
 
 def run(files: Sequence[str]) -> int:
@@ -44,18 +51,9 @@ def run(files: Sequence[str]) -> int:
     checked = _Checked()
     for name in files:
         _check_file(name, checked)
-    if checked.site:
-        site, site_name = checked.site
-        for ivr_file, texts in checked.ivr_files:
-            checked.findings += cross_check(site, Path(site_name).parent, ivr_file, texts)
-        checked.findings += _check_ringback(site, site_name)
-        checked.findings += [
-            Finding(site_name, 0, *line.split(": ", 1))
-            for line in certificate_problems(_edges_here(site), Path(site_name))
-        ]
-        machine = (*not_here(site), *store.doubts(site, Path(site_name).parent))
-        for warning in (*exposed(site), *doubts(site), *machine, *_certificate_warnings(site, Path(site_name))):
-            click.echo(f"{site_name}: warning: {warning}", err=True)
+    _check_together(checked)
+    for warning in checked.warnings:
+        click.echo(warning, err=True)
     for finding in checked.findings:
         click.echo(str(finding))
     if not checked.findings:
@@ -64,23 +62,52 @@ def run(files: Sequence[str]) -> int:
     return 1 if checked.findings else 0
 
 
+def _check_together(checked: _Checked) -> None:
+    """What no file shows alone."""
+    for ivr_file, texts in checked.ivr_files:
+        doubts_here = unset_variables(ivr_file, texts)
+        checked.warnings += [f"{one.file}:{one.line}: warning: {one.path}: {one.reason}" for one in doubts_here]
+        for name, actions in checked.responses:
+            wrong = ((line, jumps_nowhere(action, ivr_file)) for line, action in actions)
+            checked.findings += [Finding(name, line, "Response", reason) for line, reason in wrong if reason]
+    if checked.site is None:
+        return
+    site, site_name = checked.site
+    site_dir = Path(site_name).parent
+    for ivr_file, texts in checked.ivr_files:
+        checked.findings += cross_check(site, site_dir, ivr_file, texts)
+        for name, actions in checked.responses:
+            around = Surroundings(site, site_dir, ivr_file, (action for _, action in actions))
+            wrong_here = ((line, reason) for line, action in actions for reason in around.wrong_with(action))
+            checked.findings += [Finding(name, line, "Response", reason) for line, reason in wrong_here]
+    checked.findings += _check_ringback(site, site_name)
+    checked.findings += [
+        Finding(site_name, 0, *line.split(": ", 1)) for line in certificate_problems(_edges_here(site), Path(site_name))
+    ]
+    machine = (*not_here(site), *store.doubts(site, site_dir))
+    warnings = (*exposed(site), *doubts(site), *machine, *_certificate_warnings(site, Path(site_name)))
+    checked.warnings += [f"{site_name}: warning: {warning}" for warning in warnings]
+
+
 def cross_check(site: Site, site_dir: Path, ivr_file: IvrFile, texts: Mapping[str, str]) -> list[Finding]:
     """Check what neither file shows alone: missing sounds and pools, transfers that lead nowhere (A6, A14).
 
     `texts` is what `ivr_file` was read from, by file name; the findings take their lines from it.
     """
-    unusable = _unusable_sounds(site_dir / site.sounds, _all_sounds(ivr_file))
-    directory = Directory(site, ivr_file)
-    has_trunk = any(trunk.to for trunk in site.trunks)
+    around = Surroundings(site, site_dir, ivr_file, (rule for _, rule in _rules(ivr_file)))
     wrong: list[tuple[str, Action | None, str]] = [
         (name, None, reason) for name, reason in without_pool(site, ivr_file).items()
     ]
     for name, rule in _rules(ivr_file):
-        wrong += ((name, rule, unusable[sound]) for sound in rule.plays() if sound in unusable)
-        for number in rule.rings():
-            if not (has_trunk or directory.find_extension(number) or directory.find_ivr(number)):
-                wrong.append((name, rule, f"{number} is no extension, no IVR, and no trunk has a `to`"))
+        wrong += ((name, rule, reason) for reason in around.wrong_with(rule))
     return _placed(wrong, ivr_file, texts) if wrong else []
+
+
+def unset_variables(ivr_file: IvrFile, texts: Mapping[str, str]) -> list[Finding]:
+    """Where a URL has a variable that no rule sets (R4). `texts`: as for `cross_check`."""
+    known = {name for _, rule in _rules(ivr_file) for name in rule.sets()}
+    found = [(name, rule, reason) for name, rule in _rules(ivr_file) for reason in never_set(rule, known)]
+    return _placed(found, ivr_file, texts) if found else []
 
 
 def _placed(
@@ -145,33 +172,20 @@ def _is_public(host: str) -> bool:
 
 def _check_ringback(site: Site, site_name: str) -> list[Finding]:
     name = site.defaults.ringback
-    unusable = _unusable_sounds(Path(site_name).parent / site.sounds, {name} if name else set())
+    unusable = unusable_sounds(Path(site_name).parent / site.sounds, {name} if name else set())
     return [Finding(site_name, 0, "defaults.ringback", reason) for reason in unusable.values()]
-
-
-def _unusable_sounds(directory: Path, names: Set[str]) -> dict[str, str]:
-    """Opens each of these sounds as a sidecar does; what is wrong with each that cannot be heard, or not whole (A6)."""
-    from sidecar.media.sounds import SoundLibrary, cache_of_user  # noqa: PLC0415  not for a response alone
-
-    if not names:
-        return {}
-    try:
-        library = SoundLibrary.load(directory, cache_of_user(), names=names)
-    except OSError:  # no cache: convert for this once
-        with TemporaryDirectory() as cache:
-            library = SoundLibrary.load(directory, Path(cache), names=names)
-    wrong = {problem.file: f"{problem.file}: {problem.reason}" for problem in library.findings}
-    missing = {name: f"there is no {name} in {directory}" for name in names if not library.find(name)}
-    return missing | {name: reason for name, reason in wrong.items() if name in names}
 
 
 def _check_file(name: str, checked: _Checked) -> None:
     shown = "stdin" if name == STDIN else name
     if name != STDIN and not is_url(name) and Path(name).is_dir():
-        texts, findings = read_texts(Path(name))
-        checked.findings += findings
-        if not findings:
-            _check_ivrs(texts, shown, checked)
+        if files_of(Path(name)) or not _has_sounds(Path(name)):
+            texts, findings = read_texts(Path(name))
+            checked.findings += findings
+            if not findings:
+                _check_ivrs(texts, shown, checked)
+        else:
+            _check_sounds(Path(name), None, checked)
         return
     if name == STDIN:
         data: bytes | None = sys.stdin.buffer.read()
@@ -180,14 +194,30 @@ def _check_file(name: str, checked: _Checked) -> None:
         checked.findings += findings
     if data is None:
         return
-    # An empty answer is a response too: it means "go on" (X1).
-    if charset.is_markup(data):
+    if not data.strip():
+        checked.findings.append(Finding(shown, 0, "", EMPTY))
+    elif charset.is_markup(data):
         _check_response(data, shown, checked)
-        return
-    text, findings = decode(data, shown)
-    checked.findings += findings
-    if text is not None:
-        _check_configuration(text, shown, checked)
+    elif b"\0" in data[:4096] and name != STDIN and not is_url(name):
+        _check_sounds(Path(name).parent, Path(name).name, checked)
+    else:
+        text, findings = decode(data, shown)
+        checked.findings += findings
+        if text is not None:
+            _check_configuration(text, shown, checked)
+
+
+def _has_sounds(folder: Path) -> bool:
+    return any(path.suffix.lower() in SOUND_SUFFIXES for path in folder.iterdir())
+
+
+def _check_sounds(folder: Path, name: str | None, checked: _Checked) -> None:
+    """One sound, or all of a folder."""
+    names = {name} if name else {path.name for path in folder.iterdir() if not path.name.startswith(".")}
+    lengths, wrong = read_sounds(folder, names)
+    checked.findings += [Finding(str(folder / other), 0, "sound", reason) for other, reason in sorted(wrong.items())]
+    for other, seconds in sorted(lengths.items()):
+        checked.summary.append(f"{folder / other}: a sound of {seconds:.1f} s")
 
 
 def _check_response(data: bytes, name: str, checked: _Checked) -> None:
@@ -196,10 +226,10 @@ def _check_response(data: bytes, name: str, checked: _Checked) -> None:
     except ResponseError as error:
         checked.findings.append(Finding(name, error.line, "Response", error.reason))
         return
+    checked.responses.append((name, list(zip(response.lines(data), parsed.actions, strict=True))))
     actions = ", ".join(action.NAME for action in parsed.actions) or "no action: the call goes on"
     checked.summary.append(f"{name}: a response: {actions}")
-    for warning in parsed.warnings:
-        click.echo(f"{name}: warning: {warning}", err=True)
+    checked.warnings += [f"{name}: warning: {warning}" for warning in parsed.warnings]
 
 
 def _check_configuration(text: str, name: str, checked: _Checked) -> None:
@@ -238,11 +268,6 @@ def _is_site(text: str) -> bool:
 
 def _count(things: Sequence[object] | Mapping[str, object], name: str) -> str:
     return f"{len(things)} {name}{'' if len(things) == 1 else 's'}"
-
-
-def _all_sounds(ivr_file: IvrFile) -> Set[str]:
-    options = (rules for context in ivr_file.contexts.values() for rules in context.options.values())
-    return {sound for rules in options for rule in rules for sound in rule.plays()}
 
 
 def _rules(ivr_file: IvrFile) -> Iterator[tuple[str, Action]]:

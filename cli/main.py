@@ -273,11 +273,13 @@ def check(files: tuple[str, ...]) -> None:
     """Check site.yaml, ivr.yaml and XML responses, files or URLs; "-" is stdin.
 
     The content tells what a file is. Each finding is one line, "file:line: path: reason". The exit status is 1 when
-    there are findings. With a site.yaml, the sounds, pools and transfers of an ivr.yaml are checked too.
+    there are findings; warnings don't change it. With a site.yaml, the sounds, pools, numbers and ports of an ivr.yaml
+    and of a response are checked too; with an ivr.yaml, where a response jumps to. Sounds may be given alone.
 
     \b
       callinteractive check site.yaml ivr.yaml
-      curl -s http://127.0.0.1:8000/menu | callinteractive check -
+      curl -sS http://127.0.0.1:8000/menu | callinteractive check site.yaml ivr.yaml -
+      callinteractive check sounds/
     """
     from cli import check as command
 

@@ -31,6 +31,7 @@ from callinteractive.events import (
 )
 from callinteractive.facts import CallFacts, facts_of_new_call
 from callinteractive.model import Ivr, IvrFile, Site
+from callinteractive.near import near
 from callinteractive.numbers import Directory
 from callinteractive.script import CallScript, Note
 from cli.dialler import Dialler, HangsUp
@@ -68,8 +69,9 @@ def run(options: Options) -> int:
     dialled = options.number or ivr_file.ivrs[0].number
     placed = place(site, ivr_file, dialled, options.caller, options.caller_name)
     if placed is None:
-        numbers = ", ".join(number for ivr in ivr_file.ivrs for number in (ivr.number, *ivr.dids))
-        click.echo(f"{options.number} leads to no IVR of {options.ivr}; there are: {numbers}", err=True)
+        numbers = [number for ivr in ivr_file.ivrs for number in (ivr.number, *ivr.dids)]
+        dialled = f"{options.number}{near(str(options.number), numbers)}"
+        click.echo(f"{dialled} leads to no IVR of {options.ivr}; there are: {', '.join(numbers)}", err=True)
         return 1
     ivr, facts = placed
     kind = f"extension {facts.caller_extension}" if facts.caller_extension else "external"

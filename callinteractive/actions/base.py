@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Protocol, Self
 from callinteractive import plain
 from callinteractive.commands import Command, Hangup
 from callinteractive.events import Dialled, Event
+from callinteractive.near import near
 from callinteractive.request import HttpRequest
 from callinteractive.written import WrittenAction
 
@@ -78,6 +79,18 @@ class Action(ABC):
         """The context and the option that it goes on at (A4); None where it does not leave its option."""
         return None
 
+    def sets(self) -> tuple[str, ...]:
+        """The variables that it sets (A3)."""
+        return ()
+
+    def reads(self) -> tuple[str, ...]:
+        """The variables that it reads (R4)."""
+        return ()
+
+    def asks(self) -> str | None:
+        """The URL, as configured, of the web application that it asks (R1)."""
+        return None
+
     # How the action is known by name and written down.
 
     @classmethod
@@ -90,7 +103,8 @@ class Action(ABC):
         found = []
         for name in written.attributes:
             if name not in cls.ATTRIBUTES:
-                found.append(f"unknown attribute {name[:40]!r}")  # a comprehension costs a frame
+                # A comprehension costs a frame.
+                found.append(f"unknown attribute {name[:40]!r}{near(name, cls.ATTRIBUTES)}")
         if cls.TEXT_KEY is None and written.has_text:
             found.append("takes no text")
         return found

@@ -38,6 +38,12 @@ class CallInteractive(Action):
             raise InvalidActionError(f"url: {wrong}")
         return cls(url, method)
 
+    def asks(self) -> str | None:
+        return self.url
+
+    def reads(self) -> tuple[str, ...]:
+        return request.variables_of(self.url)
+
     def begin(self, call: ScriptContext) -> Command | None:
         return Fetch(call.request(self.url, self.method))
 

@@ -55,6 +55,9 @@ class PlaySound(Action):
     def plays(self) -> tuple[str, ...]:
         return (self.file,)
 
+    def sets(self) -> tuple[str, ...]:
+        return (self.digitvar,) if self.digitvar and self.background else ()
+
     def begin(self, call: ScriptContext) -> Command | None:
         if not self.background:
             return Play(self.file)

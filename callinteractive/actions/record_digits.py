@@ -44,6 +44,9 @@ class RecordDigits(Action):
     def plays(self) -> tuple[str, ...]:
         return (self.prompt,) if self.prompt else ()
 
+    def sets(self) -> tuple[str, ...]:
+        return (self.variable,)
+
     def begin(self, call: ScriptContext) -> Command | None:
         return begin_dialling(call, self._purpose(), self.prompt)
 

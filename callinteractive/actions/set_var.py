@@ -46,6 +46,9 @@ class SetVar(Action):
             raise InvalidActionError(f"the value has {len(value)} characters, {LONGEST_VALUE} are allowed")
         return cls(variable_name(written.required("name")), value)
 
+    def sets(self) -> tuple[str, ...]:
+        return (self.name,)
+
     def begin(self, call: ScriptContext) -> Command | None:
         call.set_variable(self.name, self.value)
         return None

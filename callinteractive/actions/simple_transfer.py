@@ -53,6 +53,9 @@ class SimpleTransfer(Action):
     def rings(self) -> tuple[str, ...]:
         return self.numbers
 
+    def sets(self) -> tuple[str, ...]:
+        return () if self.final else ("TRANSFER_STATUS", "TRANSFER_CODE")
+
     def begin(self, call: ScriptContext) -> Command | None:
         return Transfer(
             self.numbers, self.timeout_s, self.early_media, self.final, call.caller_name, call.caller_number

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -117,7 +118,8 @@ def test_broken_yaml_is_told_apart_by_its_first_keys(check) -> None:
     ("body", "status", "shown"),
     [
         (b"<Response><Hangup/></Response>", 0, "stdin: a response: Hangup\n"),
-        (b"", 0, "stdin: a response: no action: the call goes on\n"),
+        (b"", 1, "stdin:0: nothing is in it. As an answer that means: go on with the next rule."),
+        (b" \n", 1, "stdin:0: nothing is in it."),
         (b"\xef\xbb\xbf<Response/>", 0, "stdin: a response: no action: the call goes on\n"),
         (b"<Response>\n<Foo/></Response>", 1, "stdin:2: Response: unknown element <Foo>"),
         (b"<Response>\n<Hangup>", 1, "stdin:2: Response: not XML"),
@@ -224,3 +226,127 @@ def test_a_store_s_password_that_is_not_here_is_a_warning(check, monkeypatch: py
         "state.ca: there is no file gone.pem",
     ]
     assert result.exit_code == 0
+
+
+TRUNK = 'trunks: [{name: carrier, from: ["127.0.0.2/32"], to: "sip:127.0.0.2"}]\n'
+
+
+@pytest.mark.parametrize(
+    ("number", "reason"),
+    [
+        ("nonsense", "nonsense is no extension and no IVR, and a carrier wants a number of digits"),
+        ("000*360", "000*360 (did you mean '000*306'?) is no extension and no IVR, and no carrier knows such a number"),
+        ("+4912", None),
+        ("112", None),
+        ("*21*5#", None),
+    ],
+)
+def test_a_number_that_no_carrier_takes(check, number: str, reason: str | None) -> None:
+    result = check(site=SITE + TRUNK, ivr=IVR.replace('"332"', f'"{number}"'))
+    found = [line.partition("start[1]: ")[2] for line in result.stdout.splitlines() if "start[1]" in line]
+    assert found == ([reason] if reason else [])
+    assert result.exit_code == (1 if reason else 0)
+
+
+URL = 'call_interactive: {url: "http://127.0.0.1:8000/?a=$order&b=$x"}'
+
+
+@pytest.mark.parametrize(
+    ("rule", "told"),
+    [
+        ("record_digits: {variable: order}", ["$x"]),
+        ("set_var: {name: ordr, value: 1}", ["$order (did you mean 'ordr'?)", "$x"]),
+        ("play_sound: {file: here.wav, digitvar: x, where: background}", ["$order"]),
+    ],
+)
+def test_a_variable_that_nothing_sets_is_a_warning(check, rule: str, told: list[str]) -> None:
+    """The web application may set it."""
+    result = check(ivr=IVR.replace("play_sound: {file: here.wav}", f"{rule}\n        - {URL}"))
+    assert result.exit_code == 0, result.stdout
+    lines = result.stderr.splitlines()
+    assert [line.partition(" is set by no rule")[0].rpartition(": ")[2] for line in lines] == told
+    assert all(line.startswith("ivr.yaml:7: warning: contexts.1.options.start[1]: ") for line in lines)
+
+
+def test_what_a_transfer_sets_is_known(check) -> None:
+    url = URL.replace("$order", "$TRANSFER_STATUS").replace("$x", "$TRANSFER_CODE")
+    ivr = IVR.replace('"332"]}', f'"332"], final: no}}\n        - {url}')
+    assert check(ivr=ivr).stderr == ""
+    assert "TRANSFER_STATUS" in check(ivr=ivr.replace("final: no", "timeout: 5")).stderr
+
+
+@pytest.mark.parametrize(
+    ("address", "chosen_by"),
+    [
+        ("127.0.0.1:5062", "sip.listen in site.yaml"),
+        ("localhost:5062", "sip.listen in site.yaml"),
+        ("127.0.0.1:9171", "sidecars.metrics_port in site.yaml"),
+        ("[::1]:22222", None),
+        ("127.0.0.1:8000", None),
+        ("127.0.0.1", None),
+    ],
+)
+def test_a_url_with_a_port_of_ours(check, address: str, chosen_by: str | None) -> None:
+    site = SITE.replace('["udp:127.0.0.1:5060"]', '["udp:127.0.0.1:5062", "tcp:127.0.0.1:5062"]')
+    ivr = IVR.replace("play_sound: {file: here.wav}", f'call_interactive: {{url: "http://{address}/"}}')
+    result = check(site=site, ivr=ivr)
+    assert result.exit_code == (1 if chosen_by else 0), result.stdout
+    if chosen_by:
+        assert f"start[0]: port {address.rpartition(':')[2]} is our own ({chosen_by})" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("actions", "found"),
+    [
+        ("<PlaySound>\nhere.wav</PlaySound>", []),
+        ("\n<PlaySound>her.wav</PlaySound>", ["2: Response: there is no her.wav (did you mean 'here.wav'?) in sounds"]),
+        ('<Jump context="1"/>', []),
+        ('\n\n<Jump context="2"/>', ["3: Response: jumps to context '2', which is not configured"]),
+        (
+            '<Jump context="1" option="Start"/>',
+            ["1: Response: jumps to option 'Start' (did you mean 'start'?), but context '1' has no such option"],
+        ),
+        (
+            "<SimpleTransfer>000*306,000*307</SimpleTransfer>",
+            ["1: Response: 000*307 (did you mean '000*306'?) is no extension, no IVR, and no trunk has a `to`"],
+        ),
+    ],
+)
+def test_a_response_is_held_against_site_and_ivr(check, tmp_path: Path, actions: str, found: list[str]) -> None:
+    for name, text in (("site", SITE), ("ivr", IVR)):
+        (tmp_path / f"{name}.yaml").write_text(text)
+    result = check("-", "site.yaml", "ivr.yaml", stdin=f"<Response>{actions}</Response>".encode())
+    assert result.exit_code == (1 if found else 0)
+    if found:
+        assert result.stdout.splitlines() == [f"stdin:{line}" for line in found]
+
+
+def test_sounds_are_read(check, tmp_path: Path) -> None:
+    result = check("sounds/here.wav")
+    assert result.exit_code == 0
+    assert re.fullmatch(r"sounds/here\.wav: a sound of \d+\.\d s\n", result.stdout)
+    (tmp_path / "sounds" / "bad.wav").write_bytes(b"not a sound")
+    result = check("sounds")
+    assert result.exit_code == 1
+    assert result.stdout.startswith("sounds/bad.wav:0: sound: bad.wav: not readable as wav")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "meant"),
+    [
+        ("play_sound", "play_soud", "play_sound"),
+        ("entry_context", "entry-contxt", "entry_context"),
+        ("options", "option", "options"),
+        ("simple_transfer", "SimpleTransfer", "simple_transfer"),
+    ],
+)
+def test_a_near_name_is_suggested(check, old: str, new: str, meant: str) -> None:
+    result = check(ivr=IVR.replace(old, new))
+    assert result.exit_code == 1
+    assert f"(did you mean '{meant}'?)" in result.stdout
+
+
+@pytest.mark.parametrize(("written", "meant"), [("hangup", "Hangup"), ("play_sound", "PlaySound"), ("Foo", None)])
+def test_a_near_element_is_suggested(check, written: str, meant: str | None) -> None:
+    found = check("-", stdin=f"<Response><{written}/></Response>".encode()).stdout
+    assert (f"<{written}> (did you mean '{meant}'?); known: " if meant else f"<{written}>; known: ") in found

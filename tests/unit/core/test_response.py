@@ -154,7 +154,7 @@ def test_X4_unknown_attributes_are_warnings():
 
 def test_X4_a_name_in_another_case_is_another_name():
     assert parse(b'<Response><Pause Length="1"/></Response>').warnings == (
-        "line 1: <Pause>: unknown attribute 'Length'",
+        "line 1: <Pause>: unknown attribute 'Length' (did you mean 'length'?)",
     )
 
 
