@@ -19,6 +19,8 @@ PREPARED = b"files"
 VIEWS = b"views"
 """Encrypts whom each side of a call sees calling (`kemi.seal`)."""
 
+REPORTS = b"reports"
+"""The signature of what Kamailio reports of a call (`callinteractive.report`)."""
 EDGES = b"edges"
 """The signature of what an edge asks another one for (`kemi.edges`)."""
 

@@ -180,9 +180,7 @@ class Stack:
             return
         place = self._state_dir or self._run_dir
         try:
-            paths = self._site_path, self._ivr_path, place.resolve()
-            process = await self._start_one(api_spec(api, *paths, self._log.format))
-            self._log(OWN_NAME, f"the page is at http://{api.listen}; `callinteractive page` prints its link")
+            process = await self._start_one(api_spec(api, self._site_path, place.resolve(), self._log.format))
         except (StackError, OSError) as error:
             self._log(OWN_NAME, *str(error).splitlines())
             return

@@ -25,6 +25,7 @@ from kemi.limits import Limits
 from kemi.outcome import note_ringing, tell
 from kemi.record_route import RecordRoute
 from kemi.refusal import Refused
+from kemi.reports import Reports
 from kemi.resting import rest
 from kemi.ringing import Ringing
 from kemi.transaction import Branch, BranchPlan, forget_media, media_of, transaction
@@ -71,8 +72,10 @@ class Forks:
         limits: Limits,
         edges: Edges,
         ringing: Ringing,
+        reports: Reports,
         trunks: Iterable[Trunk] = (),
     ) -> None:
+        self._reports = reports
         self._ringing = ringing
         self._codecs = {trunk.name: trunk.codecs for trunk in trunks if trunk.codecs}
         self._media = media
@@ -157,7 +160,8 @@ class Forks:
         if plan.trunk:
             self._limits.begin_out(plan.trunk, index)
         if not plan.is_spiral:
-            self._record_route.on_branch(media, plan.shift, plan.from_)
+            self._record_route.on_branch(media, plan.shift, plan.from_, transaction.reported)
+        self._reports.on_branch(index)
         self._ringing.on_branch(index, uri, plan.via, None if plan.is_spiral else plan.from_)
 
     def on_reply(self) -> None:
@@ -183,6 +187,7 @@ class Forks:
     def _on_provisional(self, status: int, index: int) -> None:
         if status >= 180:
             note_ringing(index, rings=True)
+            self._reports.on_ringing(index)
         if not ksr.has_body():
             return
         if not transaction.early_media:
@@ -193,6 +198,7 @@ class Forks:
 
     def _on_success(self, index: int) -> None:
         self._ringing.on_end()
+        self._reports.on_answer(index)
         tell(index, "answered")
         nat.name_callee()
         if (branch := transaction.branches.get(index)) is not None:
@@ -213,6 +219,7 @@ class Forks:
             self._media.on_success(media, early_media=transaction.early_media)
 
     def _on_refusal(self, status: int, index: int) -> None:
+        self._reports.on_branch_over(index, status)
         if status in ASKED_IN:
             self._challenges.note(index, status)
         else:
@@ -233,6 +240,7 @@ class Forks:
             forget_media(index)
         is_silent = timed_out and not ksr.branch_replied()
         if timed_out:
+            self._reports.on_branch_over(index, 0)
             tell(index, "does not answer SIP" if is_silent else "nobody answered in time")
         code = ksr.failure_code()
         # Not by the Request-URI: in a branch's failure route it is that of the first branch, whichever failed.

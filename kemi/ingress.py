@@ -30,6 +30,7 @@ from kemi.record_route import Mark, RecordRoute
 from kemi.redirect import Redirects
 from kemi.refusal import Answered, Refused
 from kemi.registrar import Registrar
+from kemi.reports import Reports
 from kemi.ringing import Ringing
 from kemi.sidecars import Sidecars
 from kemi.transfer import Transfer
@@ -64,7 +65,9 @@ class Ingress:
         callers: TrunkCallers,
         edges: Edges,
         ringing: Ringing,
+        reports: Reports,
     ) -> None:
+        self._reports = reports
         self._heirs = Heirs(site.sidecars)
         self.ask_heirs = self._heirs.ask
         """The failure route of a request within a dialog to a sidecar."""
@@ -153,6 +156,8 @@ class Ingress:
             cseq.on_in_dialog_request(mark.shift)
         if not ksr.relay():
             raise Refused(503, "Service Unavailable")
+        if method == "BYE" and mark.reported:
+            self._reports.on_bye(mark.reported, is_from_caller=mark.is_from_caller)
 
     def _check_target(self, mark: Mark, source: Address) -> Address:
         """Where it goes. No request leads to somebody who is not in its dialog, nor makes us look up a name. Raises

@@ -51,6 +51,7 @@ CONNECTION_LIFETIME_S = 3605
 _UDP, _TLS, _WEBSOCKETS = 1, 3, (5, 6)
 _MOST_HEADERS = 20
 _ITERATOR = "ci"
+_OURSELVES = "sip:kamailio@callinteractive.invalid"
 _CONTACTS = "ci"
 """Our name for the profile into which registrar copies contacts."""
 
@@ -646,6 +647,19 @@ def remember_number(name: str, value: int) -> None:
 def recall_number(name: str) -> int:
     value = KSR.pvx.xavp_get(name)
     return value if isinstance(value, int) else 0
+
+
+def send_request(method: str, uri: str, call_id: str, headers: str, body: str) -> None:
+    """Send a request of our own outside any dialog. tm repeats it until it has an answer, which nobody waits for.
+
+    `headers` are whole lines. Nothing is checked.
+    """
+    for name, value in (
+        *(("method", method), ("ruri", uri), ("turi", uri), ("furi", _OURSELVES), ("callid", call_id)),
+        *(("hdrs", headers), ("body", body)),
+    ):
+        KSR.pv.sets(f"$uac_req({name})", value)
+    KSR.uac.uac_req_send()
 
 
 # --- Record-Route and dispatcher

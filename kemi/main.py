@@ -20,10 +20,11 @@ if "CALLINTERACTIVE_PACKAGES" in os.environ:
 
 from callinteractive.edge import own_edge  # noqa: E402
 from callinteractive.errors import ConfigError  # noqa: E402
-from callinteractive.keys import EDGES, PREPARED, ROUTES, SIGNATURES, VIEWS, derive  # noqa: E402
+from callinteractive.keys import EDGES, PREPARED, REPORTS, ROUTES, SIGNATURES, VIEWS, derive  # noqa: E402
 from callinteractive.model import Edge, IvrFile, Site  # noqa: E402
 from callinteractive.numbers import Directory  # noqa: E402
 from callinteractive.prepared import Prepared  # noqa: E402
+from callinteractive.report import By  # noqa: E402
 from kemi import configuration, cseq, identity, ksr, nat  # noqa: E402
 from kemi.anchor import MediaAnchor  # noqa: E402
 from kemi.anchored import AnchoredCalls  # noqa: E402
@@ -41,8 +42,10 @@ from kemi.names import NameFile  # noqa: E402
 from kemi.places import Places  # noqa: E402
 from kemi.record_route import RecordRoute  # noqa: E402
 from kemi.redirect import Redirects  # noqa: E402
+from kemi.refusal import Outcome, Refused  # noqa: E402
 from kemi.registrar import Registrar  # noqa: E402
 from kemi.reload import Reload  # noqa: E402
+from kemi.reports import Reports  # noqa: E402
 from kemi.ringing import Ringing  # noqa: E402
 from kemi.sidecars import Sidecars  # noqa: E402
 from kemi.sockets import Sockets  # noqa: E402
@@ -78,7 +81,9 @@ class Callbacks:
         sockets: Sockets,
         edges: Edges,
         ringing: Ringing,
+        reports: Reports,
     ) -> None:
+        self._reports = reports
         self.sockets = sockets
         self.ringing = ringing
         self._tls_peers = tls_peers
@@ -222,12 +227,17 @@ class Callbacks:
     @contextmanager
     def _ending(self) -> Iterator[None]:
         """In a failure route: the call is over, unless its INVITE is sent somewhere else."""
-        before = ksr.relays()
+        by: By = "callee"
+        before, code = ksr.relays(), ksr.failure_code()
         try:
             yield
+        except Refused as refused:
+            code, by = refused.code, by if isinstance(refused, Outcome) else "system"
+            raise
         finally:
             if ksr.relays() == before:
                 self._limits.on_invite_failed()
+                self._reports.on_failed(code, by)
 
     @guarded(withhold)
     def in_dialog_replied(self) -> None:
@@ -287,12 +297,13 @@ def compose(
     edges = before.edges if before else Edges(site, edge, derive(key, EDGES))
     sockets = before.sockets if before else Sockets(edge)
     challenges = Challenges(credentials_of(site, os.environ, configuration.read_secret))
-    forks = Forks(media, record_route, challenges, limits, edges, ringing, site.trunks)
+    reports = Reports(site.sidecars, derive(key, REPORTS))
+    forks = Forks(media, record_route, challenges, limits, edges, ringing, reports, site.trunks)
     registrar = Registrar(directory, edges, sockets.remember)
     transfer = Transfer(site, directory, registrar.ways_to, forks, Trunks(site, limits, names), names, edge)
     earlier = before.sidecars if before else None
     sidecars = Sidecars(site.sidecars, ivr_file, derive(key, SIGNATURES), media, earlier)
-    redirects = Redirects(sidecars, transfer, media, anchors=site.anchors_media)
+    redirects = Redirects(sidecars, transfer, media, reports, anchors=site.anchors_media)
     ingress = Ingress(
         site,
         edge,
@@ -310,9 +321,10 @@ def compose(
         callers=TrunkCallers(site, os.environ, configuration.read_secret),
         edges=edges,
         ringing=ringing,
+        reports=reports,
     )
     watch = Watch(site.rtpengines, LostMedia(calls, edge.udp_address).on_tick)
     return Callbacks(
         ingress, sidecars, redirects, forks, media, record_route, limits, floods, WebSockets(site, refusals),
-        registrar, tls_peers, names, watch, sockets, edges, ringing,
+        registrar, tls_peers, names, watch, sockets, edges, ringing, reports,
     )  # fmt: skip

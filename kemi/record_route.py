@@ -29,11 +29,14 @@ MOST_EARLIER = 8
 """Configurations, as many as `kemi.sidecars` knows."""
 _PLACE_DIGITS = 8
 _HEX = r"[0-9a-f]"
+REPORTED = rf"{_HEX}{{36}}"
+"""How a call is named whose end is reported."""
 _WRITTEN = re.compile(
     rf";ci=({_HEX}{{8}}\.{_HEX}{{8}}\.((?:{_HEX}{{8}}){{1,3}})(?:\.s[1-9])?)\.({_HEX}{{16}})"
     rf"(?:\.([0-9a-z-]{{1,64}}))?(?![0-9a-z.-])"
     rf"(?:;cx=({_HEX}{{8}})\.({_HEX}{{16}}))?"
-    r"(?:;cf=([0-9A-Za-z_-]{1,1024}))?",
+    r"(?:;cf=([0-9A-Za-z_-]{1,1024}))?"
+    rf"(?:;ct=({REPORTED})\.({_HEX}{{16}}))?",
     re.ASCII,
 )
 _MOST_TRIED = 4
@@ -47,7 +50,8 @@ class Mark(NamedTuple):
     `media` names its media in RTPengine, empty if it is not anchored. `is_from_caller`: the side that made the dialog
     sends it. `targets` are hashes of the places that it may lead to. `shift`: by how much the callee knows the caller's
     CSeq higher than the caller does (`kemi.cseq`). `caller_tag` is that side's tag, and `call_id` the dialog's.
-    `views`: whom both sides see calling; None if that is the same.
+    `views`: whom both sides see calling; None if that is the same. `reported`: the call whose end is reported, and to
+    whom (`kemi.reports`); empty for none.
     """
 
     media: str
@@ -57,6 +61,7 @@ class Mark(NamedTuple):
     caller_tag: str
     call_id: str
     views: Views | None = None
+    reported: str = ""
 
 
 class Addition(NamedTuple):
@@ -82,10 +87,10 @@ class RecordRoute:
         self._signing = hashlib.blake2s(key=key, digest_size=8)
         self._hashing = hashlib.blake2s(key=key, digest_size=_PLACE_DIGITS // 2, person=b"place")
 
-    def on_branch(self, media: str = "", shift: int = 0, shown: From | None = None) -> None:
+    def on_branch(self, media: str = "", shift: int = 0, shown: From | None = None, reported: str = "") -> None:
         """Branch route, for a branch that does not spiral. `media` names its call in RTPengine, if any.
 
-        `shown`: the From that it sees, if not the INVITE's own.
+        `shown`: the From that it sees, if not the INVITE's own. `reported`: as in `Mark`.
         """
         caller_tag, call_id = ksr.from_tag(), ksr.call_id()
         until = f"{int(time.time()) + LONGEST_S:08x}"
@@ -94,6 +99,8 @@ class RecordRoute:
         said = f"{until}.{callee}.{callers}{f'.s{shift}' if shift else ''}"
         sealed = self._seal.close(_dialog(call_id, caller_tag), Views(ksr.from_address(), shown)) if shown else ""
         more = (media and f".{media}") + (sealed and f";cf={sealed}")
+        if reported:  # with a signature of its own: an edge of an earlier release reads the rest
+            more += f";ct={reported}.{self._sign(call_id, caller_tag, reported, '')}"
         ksr.record_route(f";ci={said}.{self._sign(call_id, caller_tag, said, media, sealed)}{more}")
 
     def on_reply(self) -> Addition | None:
@@ -153,7 +160,7 @@ class RecordRoute:
         )
 
     def _mark(self, match: re.Match[str], call_id: str, caller_tag: str, *, is_from_caller: bool) -> Mark:
-        said, _, signature, media, added, its_signature, sealed = match.groups("")
+        said, _, signature, media, added, its_signature, sealed, reported, report_signature = match.groups("")
         _, callee, callers, *shift = said.split(".")
         if not is_from_caller:
             targets = tuple([callers[at : at + _PLACE_DIGITS] for at in range(0, len(callers), _PLACE_DIGITS)])
@@ -162,7 +169,10 @@ class RecordRoute:
         else:
             targets = (callee,)
         views = self._seal.open(_dialog(call_id, caller_tag), sealed) if sealed else None
-        return Mark(media, is_from_caller, targets, int(shift[0][1:]) if shift else 0, caller_tag, call_id, views)
+        if reported and report_signature != self._sign(call_id, caller_tag, reported, ""):
+            reported = ""
+        shifted = int(shift[0][1:]) if shift else 0
+        return Mark(media, is_from_caller, targets, shifted, caller_tag, call_id, views, reported)
 
     def _places_of_caller(self) -> list[str]:
         """Where the INVITE at hand came from, and its Contact, unless that is another party of ours."""

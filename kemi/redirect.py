@@ -23,6 +23,7 @@ from kemi.conversion import Kind, Sides
 from kemi.ksr import Match
 from kemi.outcome import outcome
 from kemi.refusal import Outcome, Refused
+from kemi.reports import Reports, name_of
 from kemi.sidecars import Sidecars
 from kemi.transaction import forget_media, media_of, transaction
 from kemi.transfer import NoRoute, Transfer
@@ -47,8 +48,11 @@ class Redirects:
     `anchors`: whether the site's calls may be anchored at all.
     """
 
-    def __init__(self, sidecars: Sidecars, transfer: Transfer, media: MediaAnchor, *, anchors: bool) -> None:
+    def __init__(
+        self, sidecars: Sidecars, transfer: Transfer, media: MediaAnchor, reports: Reports, *, anchors: bool
+    ) -> None:
         self._media = media
+        self._reports = reports
         self._sidecars = sidecars
         self._transfer = transfer
         self._anchors = anchors
@@ -105,6 +109,7 @@ class Redirects:
             said = (self._read if ksr.has_private_headers() else None) or Redirection("", "", "", "")
             transaction.transfer, transaction.caller = said.transfer, said.caller
             transaction.state, transaction.entry = said.state, said.entry
+            transaction.teller = name_of(ksr.source())
 
     def _on_anchored_reply(self, status: int) -> None:
         index = ksr.branch_index()
@@ -152,6 +157,7 @@ class Redirects:
 
     def _fork(self, plan: TransferHeader) -> None:
         call = CallHeader.parse(transaction.call)
+        transaction.reported = f"{transaction.teller}{call.facts.call_id}"
         caller = CallerHeader.parse(transaction.caller)
         returns_left = MOST_RETURNS - transaction.returns
         branches = fork.MOST_BRANCHES - transaction.branches_used - 2 * returns_left
@@ -178,6 +184,7 @@ class Redirects:
         if result:
             headers[result.NAME] = str(result)
         self._sidecars.enter(transaction.user, entry, headers)
+        self._reports.on_return()
 
 
 def _refuse_cancelled(code: int) -> None:

@@ -223,6 +223,14 @@ class Transaction:
     """The last branch whose sidecar said 503, counted from 1. 0 for none."""
     sidecar_headers = _Text()
     """The header lines for the sidecar that is asked."""
+    teller = _Text()
+    """The sidecar that sent the last 302 (`kemi.reports.name_of`)."""
+    reported = _Text()
+    """That sidecar and the CallID, while we carry out its transfer."""
+    is_reported = _Flag()
+    """That it was answered."""
+    reported_branches = _Number()
+    """How many branches were reported before this transfer, or were others' than a transfer's."""
     # What the last 302 said.
     transfer = _Text()
     caller = _Text()
@@ -260,6 +268,8 @@ class Transaction:
     """By Request-URI."""
     branches = _Records("branch", Branch)
     """By index."""
+    legs = _Texts("leg")
+    """By index, of those that are reported: when it began, rang and ended, in milliseconds, and its final status."""
 
     # --- A request inside a dialog
     cseq_shift = _Number()

@@ -17,7 +17,7 @@ import uvloop
 from callinteractive.errors import HeaderError, ScriptStateError
 from callinteractive.fleet import ways
 from callinteractive.headers import CallHeader, EntryHeader, GenerationHeader, ResultHeader, StateHeader
-from callinteractive.keys import SIGNATURES, derive
+from callinteractive.keys import REPORTS, SIGNATURES, derive
 from callinteractive.model import IvrFile, Site
 from callinteractive.prepared import Prepared
 from sidecar import log, sip, systemd, tracing
@@ -37,6 +37,7 @@ from sidecar.metrics import Configured, Metrics
 from sidecar.outcomes import Outcomes
 from sidecar.readiness import why_not_ready
 from sidecar.reload import Reload, Source
+from sidecar.reports import Reports
 from sidecar.rtpengine_metrics import EngineCounters, RtpengineMetrics
 from sidecar.sip_figures import SipFigures
 from sidecar.state.choice import make_keeper
@@ -138,6 +139,7 @@ class Sidecar:
         self._by_key: dict[str, Call] = {}
         self._edges = Edges(site.edges, self._own.address.host)
         self._key = derive(key, SIGNATURES)
+        self._reports_key = derive(key, REPORTS)
         self._live = Live(key, index, self._by_key)
         self._unacknowledged = Unacknowledged(self._own.max_unacknowledged)
         self._calls: set[asyncio.Task[None]] = set()
@@ -199,6 +201,8 @@ class Sidecar:
         known = ways(self._site.edges, self._own.address.host)
         transport = await sip.Transport.open(self._own.address, self._on_invite, config, known, self._keeper.gate)
         transport.agent.guard = Trust(self._edges, self._key, transport.agent.refusals)
+        reports = Reports(self._stories, self._reports_key, transport.agent.refusals)
+        transport.agent.on_message = reports.take
         transport.agent.when_drained = partial(self._metrics.count_refused, "draining")
         admission = transport.agent.admit = Admission(
             transport.waited_s,

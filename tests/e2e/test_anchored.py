@@ -163,4 +163,6 @@ async def test_rtpengine_dies(
         assert all('text="Media lost"' in bye.text for bye in byes)
         assert not any("x-ci-" in bye.text.lower() for bye in byes)
         await asyncio.gather(calling.hung_up(), first.hung_up())
+    ended = await stack.logged(event="call ended", call_id=web.requests[caller][0].query["CallID"])
+    assert (ended["by"], ended["code"]) == ("system", 200)
     await until(lambda: anchored_calls(stack) == [], PATIENT_S, "the call to be forgotten")

@@ -91,6 +91,13 @@ def phone(stack: RunningStack, caller: str) -> Phone:
     return Phone(stack.net.sip, ROUTED, host=stack.net.carrier, caller=caller)
 
 
+async def kamailio_tells_end(stack: RunningStack, web: FakeWebApp, caller: str, by: str, code: int) -> None:
+    """No sidecar is in the call when it ends. The one that had it learns that from Kamailio (E1)."""
+    call_id = web.requests[caller][-1].query["CallID"]
+    entry = await stack.logged(event="call ended", call_id=call_id, by=by)
+    assert entry["code"] == code
+
+
 async def test_dip_and_transfer_answered(
     stack: RunningStack, web: FakeWebApp, caller: str, callees: CalledPhones
 ) -> None:
@@ -109,6 +116,7 @@ async def test_dip_and_transfer_answered(
             assert "x-ci-" not in str(message).lower()
         await calling.hang_up()
         await first.hung_up()
+    await kamailio_tells_end(stack, web, caller, "caller", 200)
 
 
 async def test_busy_then_second_transfer(
@@ -122,8 +130,9 @@ async def test_busy_then_second_transfer(
         await second.picks_up()
         await calling.answered()
         await both_hear(calling.sound, second.sound)
-        await calling.hang_up()
-        await second.hung_up()
+        await second.hangs_up()
+        await calling.hung_up()
+    await kamailio_tells_end(stack, web, caller, "callee", 200)
     assert len({request.query["CallID"] for request in web.requests[caller]}) == 1
 
 
@@ -144,6 +153,7 @@ async def test_nobody_home(
         await first.rings()
         await calling.gets(408)
         await first.stops_ringing()
+    await kamailio_tells_end(stack, web, caller, "callee", 408)
 
 
 async def test_hangup_refuses_the_call(stack: RunningStack, web: FakeWebApp, caller: str, carrier: Endpoint) -> None:
@@ -171,6 +181,7 @@ async def test_caller_gives_up_while_it_rings(
         calling.gives_up()
         await first.stops_ringing()
         await calling.gets(487)
+    await kamailio_tells_end(stack, web, caller, "caller", 487)
     assert len(web.requests[caller]) == 1
 
 

@@ -80,6 +80,7 @@ class UserAgent:
     guard: asked about every message; a request that it does not take gets 403.
     when_drained: called when a new call is refused for it, to count that.
     admit: called before every new call; a number of seconds refuses it with 503 and Retry-After, None lets it in.
+    on_message: what a MESSAGE of no dialog says (RFC 3428); returns the status that answers it. None: 405.
     When on_invite raises an exception, the call gets 500.
     """
 
@@ -88,6 +89,7 @@ class UserAgent:
         self.guard: Guard = _Anybody()
         self.admit: Callable[[], int | None] = _admit_all
         self.when_drained: Callable[[], None] = _nothing
+        self.on_message: Callable[[Request], int] | None = None
         self._on_invite = on_invite
         self._core = Core(local, config, wire)
         self._secret = secrets.token_bytes(16)
@@ -309,6 +311,11 @@ class UserAgent:
             transaction.respond(500)
 
     def _act_on(self, transaction: ServerTransaction, request: Request) -> None:
+        if request.method == "MESSAGE" and request.to.tag is None and self.on_message is not None:
+            # It may be repeated: whoever takes it must not mind. So nothing is kept.
+            transaction.respond(self.on_message(request), None, self._stateless_tag(request))
+            transaction.abandon()
+            return
         refusal = find_refusal(transaction, request, self._core.config)
         if refusal is not None:
             status, headers = refusal

@@ -47,7 +47,7 @@ def media() -> MediaAnchor:
 @pytest.fixture
 def forks(media: MediaAnchor) -> Forks:
     routes = RecordRoute(KEY, KEY, Places(load_site(SITE, "site.yaml")))
-    return Forks(media, routes, Challenges({}), Limits(), ALONE, Mock())
+    return Forks(media, routes, Challenges({}), Limits(), ALONE, Mock(), Mock())
 
 
 def message(ksr: FakeKsr, method: str, body: str = SDP, status: int = 0, *, from_caller: bool = True) -> None:

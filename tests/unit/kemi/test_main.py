@@ -30,6 +30,7 @@ from kemi.record_route import RecordRoute
 from kemi.redirect import Redirects
 from kemi.refusal import Answered, Refused
 from kemi.registrar import Registrar
+from kemi.reports import Reports
 from kemi.ringing import Ringing
 from kemi.sidecars import Sidecars
 from kemi.sockets import Sockets
@@ -41,7 +42,7 @@ from tests.unit.kemi.test_ingress import IVR, SITE
 
 KINDS = (
     Ingress, Sidecars, Redirects, Forks, MediaAnchor, RecordRoute, Limits, Floods, WebSockets, Registrar, TlsPeers,
-    NameFile, Watch, Sockets, Edges, Ringing,
+    NameFile, Watch, Sockets, Edges, Ringing, Reports,
 )  # fmt: skip
 NOT_UTF8 = UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid")
 BOOM = RuntimeError("boom")
@@ -68,6 +69,7 @@ class Rooms:
             self.sockets,
             self.edges,
             self.ringing,
+            self.reports,
         ) = (create_autospec(kind, instance=True) for kind in KINDS)
         self.floods.ours = set()
         self.names.is_used = self.ingress.anchors = self.tls_peers.is_needed = self.sockets.is_choosing = True
@@ -90,6 +92,7 @@ class Rooms:
             self.sockets,
             self.edges,
             self.ringing,
+            self.reports,
         )
 
 

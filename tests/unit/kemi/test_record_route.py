@@ -115,6 +115,26 @@ def test_a_callee_cannot_take_out_whom_the_other_side_shows(ksr: FakeKsr, route:
         assert route.read(routes.replace(f";cf={sealed}", forged)) is None
 
 
+def test_whose_end_is_reported(ksr: FakeKsr, route: RecordRoute) -> None:
+    """An edge of an earlier release reads all but that. Who forges it has no report, and a dialog all the same."""
+    reported = "0a1b" + "5f" * 16
+    ksr.results["kx.get_ruri"] = "sip:7@10.1.0.1:5080"
+    route.on_branch(MEDIA, shown=ANONYMOUS, reported=reported)
+    [parameters] = ksr.called("rr.record_route_params")[-1]
+    routes = f"<sip:h;lr=on{parameters};ftag=1>"
+    before, _, name = parameters.rpartition(";ct=")
+    tags(ksr, "1", "x")
+    for text, expected in (
+        (routes, reported),
+        (routes.replace(reported, "0a1b" + "5e" * 16), ""),
+        (routes.replace(name, reported), ""),
+        (f"<sip:h;lr=on{before};ftag=1>", ""),
+    ):
+        mark = route.read(text)
+        assert mark
+        assert (mark.reported, mark.media, bool(mark.views)) == (expected, MEDIA, True)
+
+
 def test_each_side_may_reach_the_other_only(ksr: FakeKsr, route: RecordRoute) -> None:
     """A call from a carrier to a phone: the phone's address, and the carrier's networks, gateway and Contact."""
     ksr.headers["Contact"] = "<sip:a@192.0.2.9:5060>"

@@ -42,7 +42,7 @@ def transfer() -> Mock:
 @pytest.fixture
 def redirects(ksr: FakeKsr, transfer: Mock) -> Redirects:
     media = MediaAnchor(Engines([RtpEngine()]))
-    made = Redirects(Sidecars(sidecars_of_host(), IVRS, b"key", media), transfer, media, anchors=True)
+    made = Redirects(Sidecars(sidecars_of_host(), IVRS, b"key", media), transfer, media, Mock(), anchors=True)
     made.enter("332", CALL, ENTRY, caller_anchors=False)
     ksr.calls.clear()
     return made
@@ -167,11 +167,11 @@ def test_a_call_that_comes_back_keeps_the_generation_that_it_began_with(ksr: Fak
     media = MediaAnchor(Engines([RtpEngine()]))
     hosts = sidecars_of_host("127.0.0.1", 3, 5070, pools={"vip": (2,)})
     old = Sidecars(hosts, IvrFile((), {"3": Context("3", "main", {}, pool="vip")}, "00aa"), b"key", media)
-    before = Redirects(old, transfer, media, anchors=True)
+    before = Redirects(old, transfer, media, Mock(), anchors=True)
     before.enter("332", CALL, ENTRY, caller_anchors=False)
     assert "X-CI-Generation: ivr=00aa\r\n" in transaction.sidecar_headers
     now = Sidecars(hosts, IvrFile((), {"4": Context("4", "main", {})}, "00bb"), b"key", media, old)
-    after = Redirects(now, transfer, media, anchors=True)
+    after = Redirects(now, transfer, media, Mock(), anchors=True)
     fail(ksr, after, 302, STATE, ENTRY)
     assert "X-CI-Generation: ivr=00aa\r\n" in transaction.sidecar_headers
     assert ksr.called("seturi")[-1] == ("sip:332@127.0.0.1:5072",)

@@ -15,7 +15,7 @@ WORDS = st.text("abcdef0123456789-", max_size=20)
 AGAIN = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
-RECORDS = ("plans", "branches", "challenges")
+RECORDS = ("plans", "branches", "challenges", "legs")
 
 
 @pytest.mark.usefixtures("ksr")

@@ -49,7 +49,7 @@ MEDIA = MediaAnchor(Engines([RtpEngine()]))
 ALONE = Edges(load_site(SITE, "site.yaml"), load_site(SITE, "site.yaml").edges[0], KEY)
 """The only edge."""
 ROUTES = RecordRoute(KEY, KEY, Places(load_site(SITE, "site.yaml")))
-FORKS = Forks(MEDIA, ROUTES, Challenges(CREDENTIALS), Limits(), ALONE, Mock())
+FORKS = Forks(MEDIA, ROUTES, Challenges(CREDENTIALS), Limits(), ALONE, Mock(), Mock())
 
 
 def start(

@@ -1,0 +1,163 @@
+"""What became of a call that a sidecar has left to us by 302: that sidecar is told, for the call's records (E1).
+
+The INVITE's own transaction remembers its branches. After the answer nothing is kept here: our Record-Route names the
+sidecar and the CallID (`kemi.record_route`), and whichever edge sees the first BYE reports the end. If that sidecar
+does not answer any more, another one of the site is told.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import time
+from collections.abc import Sequence
+from functools import lru_cache
+
+from callinteractive.dispatcher import sidecar_groups
+from callinteractive.events import transfer_failed
+from callinteractive.headers import CallHeader
+from callinteractive.model import Address, Sidecar
+from callinteractive.report import METHOD, By, EndReport, LegReport, Report, sign
+from kemi import ksr, lost_media, nat
+from kemi.transaction import BranchPlan, transaction
+
+_STOPPED = 487
+_LONGEST = 160
+_NAME_DIGITS = 4
+"""They begin a call's name in Record-Route; its CallID follows."""
+
+
+class Reports:
+    """`key` signs them."""
+
+    def __init__(self, sidecars: Sequence[Sidecar], key: bytes) -> None:
+        self._key = key
+        groups = sidecar_groups(sidecars)
+        self._by_name: dict[str, tuple[Address, int]] = {
+            name_of(sidecar.address): (sidecar.address, groups[sidecar.pool]) for sidecar in sidecars
+        }
+
+    @staticmethod
+    def on_branch(index: int) -> None:
+        """Branch route: it is about to be sent."""
+        if transaction.reported:
+            transaction.legs[index] = f"{_now_ms()} 0 0 0"
+
+    @staticmethod
+    def on_ringing(index: int) -> None:
+        """Reply route: it rings."""
+        if times := transaction.legs[index]:
+            began, rang, ended, code = times.split()
+            if rang == "0":
+                transaction.legs[index] = f"{began} {_now_ms()} {ended} {code}"
+
+    @staticmethod
+    def on_branch_over(index: int, code: int) -> None:
+        """It has failed, with that status; 0 where it was silent."""
+        if times := transaction.legs[index]:
+            began, rang, ended, _ = times.split()
+            if ended == "0":
+                transaction.legs[index] = f"{began} {rang} {_now_ms()} {code}"
+
+    def on_answer(self, index: int) -> None:
+        """Reply route: a 2xx. tm stops all other branches now. A 2xx that comes later, or again, tells nothing new."""
+        if (call := transaction.reported) and not transaction.is_reported:
+            transaction.is_reported = True
+            self._send(call, Report(_call_id(call), self._legs(_now_ms(), index)), transaction.call)
+
+    def on_return(self) -> None:
+        """Failure route: the INVITE has come back to a sidecar, which tells the rest."""
+        if call := transaction.reported:
+            transaction.reported = ""  # until its next 302
+            if legs := self._legs(_now_ms()):
+                self._send(call, Report(_call_id(call), legs), transaction.call)
+            transaction.reported_branches = transaction.branches_used
+
+    def on_failed(self, code: int, by: By) -> None:
+        """Failure route: the call is over. `by`: who has ended it, unless the caller has given up."""
+        if call := transaction.reported:
+            now_ms = _now_ms()
+            end = EndReport("caller" if ksr.is_cancelled() else by, code, now_ms)
+            report = Report(_call_id(call), self._legs(now_ms), end)
+            self._send(call, report, transaction.call)
+
+    def on_bye(self, call: str, *, is_from_caller: bool) -> None:
+        """A BYE has been passed on. `call`: as the dialog's Route has it."""
+        reason = ksr.header("Reason")[:_LONGEST]
+        by: By = "system" if reason == lost_media.REASON else "caller" if is_from_caller else "callee"
+        self._send(call, Report(_call_id(call), end=EndReport(by, 200, _now_ms(), reason)))
+
+    @staticmethod
+    def _legs(now_ms: int, answered: int = -1) -> tuple[LegReport, ...]:
+        legs = []
+        for index in range(transaction.reported_branches, transaction.branches_used):
+            branch = transaction.branches.get(index)
+            times = transaction.legs[index]
+            if branch and times:
+                legs.append(_leg(index, transaction.plans[branch.uri], branch.uri, times, now_ms, answered))
+        return tuple(legs)
+
+    def _send(self, call: str, report: Report, facts: str = "") -> None:
+        """`facts`: the value of X-CI-Call, for a sidecar that does not know the call. No call fails for its report."""
+        try:
+            self._send_to(self._living(call), report, facts)
+        except Exception as error:
+            ksr.log_error(f"call {_call_id(call)}: its records are incomplete: {error!r}")
+
+    def _send_to(self, to: Address | None, report: Report, facts: str) -> None:
+        if to is None:
+            return
+        text, call_id, now_s = report.to_text(), secrets.token_hex(12), int(time.time())
+        header = sign(self._key, now_s, call_id, facts, text)
+        lines = f"{header.NAME}: {header}\r\nContent-Type: application/json\r\n"
+        if facts:
+            lines += f"{CallHeader.NAME}: {facts}\r\n"
+        ksr.send_request(METHOD, f"sip:{to}", call_id, lines, text)
+
+    def _living(self, call: str) -> Address | None:
+        """The sidecar that has left the call to us; or another one that lives; or the first, which may be back."""
+        own = self._by_name.get(call[:_NAME_DIGITS])
+        all_ = [*([own] if own else []), *self._by_name.values()]
+        for address, group in all_:
+            if ksr.is_alive(group, f"sip:{address}"):
+                return address
+        return all_[0][0] if all_ else None
+
+
+@lru_cache(maxsize=1024)
+def name_of(sidecar: Address) -> str:
+    """A short name that stays the same when others join or leave the site."""
+    return hashlib.blake2s(str(sidecar).encode(), digest_size=_NAME_DIGITS // 2).hexdigest()
+
+
+def _call_id(call: str) -> str:
+    return call[_NAME_DIGITS:]
+
+
+def _leg(index: int, plan: BranchPlan, uri: str, times: str, now_ms: int, answered: int) -> LegReport:
+    began, rang, ended, code = map(int, times.split())
+    is_answered = index == answered
+    code = 200 if is_answered else code or (0 if ended else _STOPPED)
+    return LegReport(
+        name=f"k{index}",
+        number=plan.label.partition(": ")[2],
+        target=nat.without_alias(uri)[:_LONGEST],
+        trunk=plan.trunk,
+        began_ms=began,
+        rang_ms=rang,
+        answered_ms=now_ms if is_answered else 0,
+        ended_ms=0 if is_answered else ended or now_ms,
+        code=code,
+        outcome="answered" if is_answered else _outcome(code, rang, is_over=bool(ended)),
+    )
+
+
+def _outcome(code: int, rang: int, *, is_over: bool) -> str:
+    """As TRANSFER_STATUS (A13), or `stopped`."""
+    if not is_over or code == _STOPPED:
+        return "stopped"
+    return transfer_failed(code).status if code else "no_answer" if rang else "failed"
+
+
+def _now_ms() -> int:
+    return int(time.time() * 1000)

@@ -1,0 +1,100 @@
+"""What Kamailio reports of calls that were left to it by 302 becomes their records (E1; `callinteractive.report`)."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from typing import Any, Protocol
+
+import structlog
+
+from callinteractive.errors import HeaderError
+from callinteractive.headers import CallHeader
+from callinteractive.keys import VARIABLE
+from callinteractive.record import Name
+from callinteractive.report import LegReport, Report, is_genuine
+from callinteractive.signature import SignatureHeader
+from sidecar import sip
+
+LOG = structlog.get_logger()
+_MOST_TAKEN = 4096
+_MOST_ANSWERED = 20_000
+
+
+class Teller(Protocol):
+    """`sidecar.story.Stories`."""
+
+    def knows(self, call_id: str) -> bool: ...
+
+    def tell(self, call_id: str, event: Name, /, *, at: float | None = None, **fields: Any) -> None: ...
+
+
+class Reports:
+    """Takes them. `key`: `keys.REPORTS`."""
+
+    def __init__(self, stories: Teller, key: bytes, refusals: sip.RefusalLog) -> None:
+        self._stories = stories
+        self._key = key
+        self._refusals = refusals
+        self._taken: OrderedDict[str, None] = OrderedDict()
+        """Call-IDs of the last ones: one that is repeated tells nothing new (RFC 3261 17.2.2)."""
+
+        self._answered: OrderedDict[str, str] = OrderedDict()
+        """The leg that goes on in each call, by CallID."""
+
+    def take(self, request: sip.Request) -> int:
+        """Returns the SIP status that answers it."""
+        text, facts = request.body.decode("utf-8", "replace"), request.header(CallHeader.NAME) or ""
+        try:
+            header = SignatureHeader.parse(request.header(SignatureHeader.NAME) or "")
+            if not is_genuine(header, self._key, time.time(), request.call_id, facts, text):
+                raise HeaderError(f"{SignatureHeader.NAME} is wrong, or has expired")
+        except HeaderError as error:
+            change = f"give Kamailio and the sidecars the same {VARIABLE} and the right time"
+            self._refusals.note(request, 403, str(error), change)
+            return 403
+        try:
+            report = Report.from_text(text)
+            if facts and not self._stories.knows(report.call_id):
+                self._begin(report.call_id, CallHeader.parse(facts))
+        except HeaderError as error:
+            self._refusals.note(request, 400, str(error), "run the same release on all hosts")
+            return 400
+        if request.call_id not in self._taken:
+            self._taken[request.call_id] = None
+            if len(self._taken) > _MOST_TAKEN:
+                self._taken.popitem(last=False)
+            self._tell(report)
+        return 200
+
+    def _begin(self, call_id: str, call: CallHeader) -> None:
+        """The sidecar that had the call does not answer any more: as much of its story as Kamailio knows."""
+        facts = call.facts
+        self._stories.tell(call_id, "call.started", call_api_id=facts.call_api_id, **facts.shown())
+
+    def _tell(self, report: Report) -> None:
+        for leg in report.legs:
+            self._tell_leg(report.call_id, leg)
+        if end := report.end:
+            if leg_name := self._answered.pop(report.call_id, ""):
+                self._stories.tell(report.call_id, "leg.ended", at=end.at_ms / 1000, leg=leg_name, code=200)
+            at, cause = end.at_ms / 1000, end.cause or ("hung up" if end.code == 200 else "")
+            self._stories.tell(report.call_id, "call.ended", at=at, by=end.by, code=end.code, cause=cause)
+            LOG.info("call ended", call_id=report.call_id, by=end.by, code=end.code, cause=cause)
+
+    def _tell_leg(self, call_id: str, leg: LegReport) -> None:
+        def tell(event: Name, at_ms: int, **fields: Any) -> None:
+            self._stories.tell(call_id, event, at=at_ms / 1000, **fields)
+
+        where = {"target": leg.target} | ({"trunk": leg.trunk} if leg.trunk else {})
+        tell("leg.started", leg.began_ms, leg=leg.name, targets=[leg.number] if leg.number else [], **where)
+        if leg.rang_ms:
+            tell("leg.ringing", leg.rang_ms, leg=leg.name, code=180)
+        if leg.answered_ms:
+            tell("leg.answered", leg.answered_ms, leg=leg.name, by=leg.number)
+            tell("call.answered", leg.answered_ms)
+            self._answered[call_id] = leg.name
+            if len(self._answered) > _MOST_ANSWERED:
+                self._answered.popitem(last=False)
+        elif leg.ended_ms:
+            tell("leg.ended", leg.ended_ms, leg=leg.name, code=leg.code, outcome=leg.outcome)

@@ -1,0 +1,186 @@
+"""What Kamailio reports of the calls that sidecars have left to it: when, what, and to whom."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import pytest
+
+from callinteractive.model import Address, Sidecar
+from callinteractive.report import Report, is_genuine
+from callinteractive.signature import SignatureHeader
+from kemi.lost_media import REASON
+from kemi.reports import Reports, name_of
+from kemi.transaction import Branch, BranchPlan, transaction
+from tests.unit.kemi.fake_ksr import FakeKsr
+
+KEY = bytes(range(32))
+CALL_ID = "5f" * 16
+FIRST, SECOND = Address("192.0.2.1", 5070), Address("192.0.2.2", 5070)
+CALL = name_of(SECOND) + CALL_ID
+CODES = {
+    486: "busy", 600: "busy", 603: "rejected", 480: "no_answer", 503: "failed", 487: "stopped",
+}  # fmt: skip
+
+
+@pytest.fixture
+def reports(ksr: FakeKsr) -> Reports:
+    transaction.reported, transaction.call = CALL, "call=facts"
+    return Reports([Sidecar(0, FIRST, FIRST), Sidecar(1, SECOND, SECOND)], KEY)
+
+
+def rings(reports: Reports, *numbers: str) -> None:
+    """A branch for each: the first of an INVITE is the sidecar's."""
+    for index, number in enumerate(numbers, 1):
+        uri = f"sip:{number}@192.0.2.3;alias=192.0.2.4~5060~1"
+        transaction.plans[uri] = BranchPlan(None, "", "", False, False, f"{CALL_ID}: {number}")
+        transaction.branches[index] = Branch(uri)
+        transaction.branches_used = index + 1
+        reports.on_branch(index)
+
+
+def sent(ksr: FakeKsr) -> list[dict[str, str]]:
+    """Each request of our own, as the fields that were set before it."""
+    found, fields = [], {}
+    for name, arguments in ksr.calls:
+        if name == "pv.sets" and arguments[0].startswith("$uac_req("):
+            fields[arguments[0][9:-1]] = arguments[1]
+        elif name == "uac.uac_req_send":
+            found.append(fields)
+            fields = {}
+    return found
+
+
+def told(ksr: FakeKsr) -> Report:
+    (message,) = sent(ksr)
+    return Report.from_text(message["body"])
+
+
+def legs(report: Report) -> list[tuple[Any, ...]]:
+    return [(leg.name, leg.number, leg.code, leg.outcome) for leg in report.legs]
+
+
+def test_one_answers(ksr: FakeKsr, reports: Reports) -> None:
+    rings(reports, "306", "307", "308")
+    reports.on_ringing(1)
+    reports.on_ringing(2)
+    reports.on_branch_over(3, 486)
+    reports.on_answer(2)
+    reports.on_answer(2)  # its 2xx is sent again
+    report = told(ksr)
+    assert report.call_id == CALL_ID
+    assert report.end is None
+    assert legs(report) == [
+        ("k1", "306", 487, "stopped"), ("k2", "307", 200, "answered"), ("k3", "308", 486, "busy"),
+    ]  # fmt: skip
+    first, second, third = report.legs
+    assert second.target == "sip:307@192.0.2.3"
+    assert 0 < second.began_ms <= second.rang_ms <= second.answered_ms <= time.time() * 1000
+    assert second.ended_ms == 0
+    assert first.ended_ms == second.answered_ms
+    assert third.rang_ms == 0 < third.ended_ms
+
+
+@pytest.mark.parametrize(("code", "outcome"), CODES.items())
+def test_all_fail(ksr: FakeKsr, reports: Reports, code: int, outcome: str) -> None:
+    rings(reports, "306")
+    reports.on_branch_over(1, code)
+    reports.on_failed(code, "callee")
+    report = told(ksr)
+    assert legs(report) == [("k1", "306", code, outcome)]
+    assert report.end is not None
+    assert (report.end.by, report.end.code) == ("callee", code)
+
+
+@pytest.mark.parametrize(("does_ring", "outcome"), [(True, "no_answer"), (False, "failed")])
+def test_silence(ksr: FakeKsr, reports: Reports, does_ring: bool, outcome: str) -> None:
+    rings(reports, "306")
+    if does_ring:
+        reports.on_ringing(1)
+    reports.on_branch_over(1, 0)
+    reports.on_branch_over(1, 487)  # of our CANCEL
+    reports.on_failed(408, "callee")
+    assert legs(told(ksr)) == [("k1", "306", 0, outcome)]
+
+
+def test_the_caller_gives_up(ksr: FakeKsr, reports: Reports) -> None:
+    rings(reports, "306")
+    reports.on_ringing(1)
+    reports.on_branch_over(1, 487)
+    reports.on_failed(487, "caller")
+    assert legs(told(ksr)) == [("k1", "306", 487, "stopped")]
+
+
+def test_it_comes_back_to_a_sidecar(ksr: FakeKsr, reports: Reports) -> None:
+    """The legs of the next transfer are told by the next report, and the end by whoever has the call."""
+    rings(reports, "306")
+    reports.on_branch_over(1, 486)
+    reports.on_return()
+    assert told(ksr).end is None
+    ksr.calls.clear()
+    reports.on_failed(486, "callee")
+    reports.on_return()
+    assert sent(ksr) == []
+    transaction.reported = CALL
+    transaction.branches_used = 3  # the sidecar's
+    uri = "sip:307@192.0.2.3"
+    transaction.plans[uri], transaction.branches[3] = BranchPlan(None, "", "", False, False), Branch(uri)
+    transaction.branches_used = 4
+    reports.on_branch(3)
+    reports.on_answer(3)
+    assert legs(told(ksr)) == [("k3", "", 200, "answered")]
+
+
+@pytest.mark.parametrize(
+    ("reason", "from_caller", "by"),
+    [("", True, "caller"), ("Q.850;cause=16", False, "callee"), (REASON, True, "system")],
+)
+def test_a_bye(ksr: FakeKsr, reports: Reports, reason: str, from_caller: bool, by: str) -> None:
+    ksr.headers["Reason"] = reason
+    reports.on_bye(CALL, is_from_caller=from_caller)
+    end = told(ksr).end
+    assert end is not None
+    assert (end.by, end.code, end.cause) == (by, 200, reason)
+    assert "X-CI-Call" not in sent(ksr)[0]["hdrs"]
+
+
+def test_what_is_sent(ksr: FakeKsr, reports: Reports) -> None:
+    rings(reports, "306")
+    reports.on_failed(404, "system")
+    (message,) = sent(ksr)
+    headers = dict(line.split(": ", 1) for line in message["hdrs"].split("\r\n") if line)
+    assert (message["method"], message["ruri"]) == ("MESSAGE", f"sip:{SECOND}")
+    assert headers["X-CI-Call"] == "call=facts"
+    assert headers["Content-Type"] == "application/json"
+    header = SignatureHeader.parse(headers["X-CI-Signature"])
+    assert is_genuine(header, KEY, time.time(), message["callid"], "call=facts", message["body"])
+    assert json.loads(message["body"])
+
+
+def test_another_one_is_told_where_its_sidecar_is_dead(ksr: FakeKsr, reports: Reports) -> None:
+    ksr.results["dispatcher.ds_is_active_uri"] = lambda _group, uri: 1 if uri == f"sip:{FIRST}" else -1
+    reports.on_bye(CALL, is_from_caller=True)
+    ksr.results["dispatcher.ds_is_active_uri"] = -1  # it may be back
+    reports.on_bye(CALL, is_from_caller=True)
+    reports.on_bye("0000" + CALL_ID, is_from_caller=True)  # of a sidecar that has left the site
+    assert [message["ruri"] for message in sent(ksr)] == [f"sip:{each}" for each in (FIRST, SECOND, FIRST)]
+
+
+def test_calls_of_others_are_not_reported(ksr: FakeKsr, reports: Reports) -> None:
+    transaction.reported = ""
+    rings(reports, "306")
+    reports.on_ringing(1)
+    reports.on_branch_over(1, 486)
+    reports.on_answer(1)
+    reports.on_return()
+    reports.on_failed(486, "callee")
+    assert sent(ksr) == []
+    assert transaction.legs[1] == ""
+
+
+def test_no_call_fails_for_its_report(ksr: FakeKsr, reports: Reports) -> None:
+    ksr.results["uac.uac_req_send"] = RuntimeError("boom")
+    reports.on_bye(CALL, is_from_caller=True)
+    assert "boom" in ksr.called("err")[0][0]
