@@ -97,19 +97,30 @@ def show(client: Client, call_id: str, *, as_json: bool) -> None:
 
 @click.command(short_help="Run the API, as a service of its own.")
 @SITE
+@click.option(
+    "--ivr",
+    "ivr_path",
+    type=click.Path(path_type=Path),
+    help="ivr.yaml, a file or a folder, for the page's editor and phone; without it, the page has none.",
+)
 @STATE_DIR
 @LOG_FORMAT
-def api(site_path: Path, state_dir: Path | None, log_format: Literal["auto", "console", "json"]) -> None:
-    """Run the API of the site's live calls. `run` does so by itself, for installations where parts are services.
+def api(
+    site_path: Path,
+    ivr_path: Path | None,
+    state_dir: Path | None,
+    log_format: Literal["auto", "console", "json"],
+) -> None:
+    """Run the API of the site's live calls, and the page, where the parts are services. `run` does so by itself.
 
     It makes its token at the first start and keeps it in the state directory. CALLINTERACTIVE_TOKEN goes before that.
 
     \b
-      callinteractive api --site site.yaml
+      callinteractive api --site site.yaml --ivr ivr.yaml
     """
     from cli.api import command
 
-    sys.exit(command.run(site_path, state_dir, log_format))
+    sys.exit(command.run(site_path, ivr_path, state_dir, log_format))
 
 
 @click.command(short_help="End a call.")
@@ -141,7 +152,19 @@ def jump(client: Client, call_id: str, context: str, option: str, *, as_json: bo
     _tell(call, f"goes on at {context}/{option}", as_json=as_json)
 
 
-COMMANDS = (api, calls, show, hangup, jump)
+@click.command(short_help="Print the link to the page in a browser.")
+@_asks
+def page(client: Client, *, as_json: bool) -> None:
+    """Print the link to the page: calls, a phone, an editor. Who has the link can do all that the API can.
+
+    \b
+      xdg-open "$(callinteractive page)"
+    """
+    link = f"{client.url}/#token={quote(client.token, safe='')}"
+    click.echo(json.dumps({"link": link}) if as_json else link)
+
+
+COMMANDS = (api, calls, hangup, jump, page, show)
 
 
 def _path(call_id: str) -> str:

@@ -180,7 +180,9 @@ class Stack:
             return
         place = self._state_dir or self._run_dir
         try:
-            process = await self._start_one(api_spec(api, self._site_path, place.resolve(), self._log.format))
+            paths = self._site_path, self._ivr_path, place.resolve()
+            process = await self._start_one(api_spec(api, *paths, self._log.format))
+            self._log(OWN_NAME, f"the page is at http://{api.listen}; `callinteractive page` prints its link")
         except (StackError, OSError) as error:
             self._log(OWN_NAME, *str(error).splitlines())
             return

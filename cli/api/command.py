@@ -13,11 +13,12 @@ import structlog
 from aiohttp import web
 
 from callinteractive.keys import site_key
-from callinteractive.model import Api, Site
+from callinteractive.model import Api
 from cli.api import token
 from cli.api.server import create_app
 from cli.files import read_site
 from cli.key import missing_key, read_key
+from cli.page.app import Page, Place
 from cli.ports import ports_of_api
 from cli.registrations import state_dir_of
 from sidecar import log, systemd
@@ -27,7 +28,7 @@ STOP_S = 1.0
 """How long requests that are being answered may take when it stops."""
 
 
-def run(site_path: Path, state_dir: Path | None, log_format: LogFormat) -> int:
+def run(site_path: Path, ivr_path: Path | None, state_dir: Path | None, log_format: LogFormat) -> int:
     """Serve until SIGTERM, SIGINT or SIGHUP. The exit status: 0, 1 for a port that is taken, or EX_CONFIG."""
     site, findings = read_site(site_path)
     if site is None:
@@ -50,15 +51,16 @@ def run(site_path: Path, state_dir: Path | None, log_format: LogFormat) -> int:
         click.echo(problem, err=True)
         return 1
     log.set_up(log_format)
-    asyncio.run(_serve(site, site.api, key, shown))
+    page = Page(Place(site_path.resolve(), ivr_path and ivr_path.resolve(), place and place.resolve()))
+    asyncio.run(_serve(create_app(site, key, shown, page), site.api))
     return 0
 
 
-async def _serve(site: Site, api: Api, key: bytes, shown: str) -> None:
+async def _serve(app: web.Application, api: Api) -> None:
     stopped = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-    runner = web.AppRunner(create_app(site, key, shown), access_log=None, shutdown_timeout=STOP_S)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=STOP_S)
     await runner.setup()
     try:
         await web.TCPSite(runner, api.listen.host, api.listen.port).start()

@@ -18,9 +18,9 @@ from cli.process import ProcessSpec
 NAME = "api"
 
 
-def api_spec(api: Api, site_path: Path, state_dir: Path, log_format: LogFormat) -> ProcessSpec:
+def api_spec(api: Api, site_path: Path, ivr_path: Path, state_dir: Path, log_format: LogFormat) -> ProcessSpec:
     """Its process. `state_dir` has the token."""
-    paths = ("--site", str(site_path), "--state-dir", str(state_dir))
+    paths = ("--site", str(site_path), "--ivr", str(ivr_path), "--state-dir", str(state_dir))
     return ProcessSpec(
         name=NAME,
         argv=(sys.executable, "-P", "-m", "callinteractive", "api", *paths, "--log-format", log_format),

@@ -1,7 +1,7 @@
 """The API put together: who may ask, what can be asked for, and in which form errors are told.
 
-Every request needs the token: ``Authorization: Bearer TOKEN``, or the cookie that `GET /open?token=TOKEN` sets in a
-browser. Only the paths of `OPEN` need none. All errors are problems as data (RFC 9457).
+Every request needs the token: ``Authorization: Bearer TOKEN``. Only the paths of `OPEN` and the page's own files need
+none. There is no cookie: a browser would send it to every port of the host. All errors are problems as data (RFC 9457).
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import hmac
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from urllib.parse import urlsplit
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
@@ -17,20 +16,21 @@ from aiohttp.typedefs import Handler, Middleware
 from callinteractive.model import Site
 from cli.api.openapi import document
 from cli.api.sidecars import ApiError, Sidecars
+from cli.page.app import PUBLIC, Page
 from sidecar.live import problem
 
-COOKIE = "callinteractive_token"
-OPEN = frozenset(("/openapi.json", "/open", "/healthz"))
+OPEN = frozenset(("/openapi.json", "/healthz"))
 """Paths that tell nothing of the site."""
 SIDECARS: web.AppKey[Sidecars] = web.AppKey("sidecars", Sidecars)
-LARGEST_BODY = 256 * 1024
-"""Octets of a request's body."""
+LARGEST_BODY = 1024 * 1024
+"""Octets of a request's body: the editor sends a whole ivr.yaml."""
 DEFAULT_LIMIT = 100
 
 
-def create_app(site: Site, key: bytes, token: str) -> web.Application:
-    """The API of `site`. key: the site's secret; token: what users must show."""
-    app = web.Application(middlewares=[problems, guard(token)], client_max_size=LARGEST_BODY)
+def create_app(site: Site, key: bytes, token: str, page: Page | None = None) -> web.Application:
+    """The API of `site`, and its page. key: the site's secret; token: what users must show."""
+    is_open = OPEN | PUBLIC if page else OPEN
+    app = web.Application(middlewares=[problems, guard(token, is_open)], client_max_size=LARGEST_BODY)
 
     async def sidecars(app: web.Application) -> AsyncIterator[None]:
         async with Sidecars(site.sidecars, key) as opened:
@@ -40,19 +40,20 @@ def create_app(site: Site, key: bytes, token: str) -> web.Application:
     app.cleanup_ctx.append(sidecars)
     app.router.add_get("/healthz", _healthz)
     app.router.add_get("/openapi.json", _openapi)
-    app.router.add_get("/open", opener(token))
     app.router.add_get("/v1/calls", _calls)
     app.router.add_get("/v1/calls/{id}", _call)
     app.router.add_delete("/v1/calls/{id}", _hang_up)
     app.router.add_post("/v1/calls/{id}/jump", _jump)
+    if page:
+        page.add_to(app)
     return app
 
 
 # Who may ask, and what goes wrong.
 
 
-def guard(token: str) -> Middleware:
-    """Lets those in who show the token."""
+def guard(token: str, is_open: frozenset[str]) -> Middleware:
+    """Lets those in who show the token; to the open paths, everybody."""
     expected = token.encode()
 
     def is_same(said: str) -> bool:
@@ -61,21 +62,11 @@ def guard(token: str) -> Middleware:
     @web.middleware
     async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
         scheme, _, said = request.headers.get("Authorization", "").partition(" ")
-        if request.path in OPEN or (scheme.lower() == "bearer" and is_same(said.strip())):
-            return await handler(request)
-        if is_same(request.cookies.get(COOKIE, "")):
-            if request.method not in ("GET", "HEAD") and not _is_own_page(request):
-                raise ApiError(403, "this page may not change anything here: its Origin is another one")
+        if request.path in is_open or (scheme.lower() == "bearer" and is_same(said.strip())):
             return await handler(request)
         raise ApiError(401, "show the token: Authorization: Bearer TOKEN (in the state directory, file api-token)")
 
     return guarded
-
-
-def _is_own_page(request: web.Request) -> bool:
-    """Browsers send the cookie, whoever has made the page. They also say who has (RFC 6454 7)."""
-    origin = request.headers.get("Origin")
-    return origin is not None and urlsplit(origin).netloc == request.host
 
 
 @web.middleware
@@ -95,19 +86,6 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
         if "Allow" in error.headers:
             response.headers["Allow"] = error.headers["Allow"]
         return response
-
-
-def opener(token: str) -> Handler:
-    """Gives a browser the cookie, and sends it to the page."""
-
-    async def opened(request: web.Request) -> web.StreamResponse:
-        if not hmac.compare_digest(request.query.get("token", "").encode("utf-8", "surrogateescape"), token.encode()):
-            raise ApiError(401, "this is not the token")
-        response = web.Response(status=303, headers={"Location": "/", "Cache-Control": "no-store"})
-        response.set_cookie(COOKIE, token, httponly=True, samesite="Strict", path="/")
-        return response
-
-    return opened
 
 
 # What can be asked for.

@@ -1,9 +1,8 @@
-"""The page's paths, for the aiohttp application of the API: static files for anybody, the rest with the API's token."""
+"""The page's paths, for the aiohttp application of the API, which lets only those with its token ask for data."""
 
 from __future__ import annotations
 
 import asyncio
-import hmac
 import json
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -16,10 +15,12 @@ from aiohttp import web
 
 from callinteractive.errors import Finding
 from callinteractive.model import IvrFile, Site
+from cli.api.sidecars import ApiError
 from cli.page.checking import check_answer, check_ivr, load_both
 from cli.page.files import IvrFiles, NotSavedError
 from cli.page.phone import PhoneCall, PhoneCalls, World, WrongError
 from cli.page.wav import wav_of
+from cli.provisioning import FILE as FETCHED
 from cli.simulate import place
 from sidecar.media.sounds import SoundLibrary, cache_of_user
 from sidecar.webhook import Webhook
@@ -40,33 +41,41 @@ SECURITY = {
 }
 """No script but ours runs, no other page frames this one, and no text can become HTML."""
 
+_STATIC_PATHS = {"/" if file.suffix == ".html" else f"/static/{file.name}": file for file in sorted(STATIC.iterdir())}
+PUBLIC = frozenset(_STATIC_PATHS)
+"""Paths that everybody may see: the browser has no token yet when it asks for them."""
+
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where the page's files are. `state_dir` None: the default one."""
+    """Where the page's files are. `ivr_path` None: no editor and no phone. `state_dir` None: the default one."""
 
     site_path: Path
-    ivr_path: Path
+    ivr_path: Path | None
     state_dir: Path | None = None
+
+    @property
+    def is_fetched(self) -> bool:
+        """Whether ivr.yaml is what `run` has fetched from a web server: the next start would replace it."""
+        return self.state_dir is not None and self.ivr_path == self.state_dir / FETCHED
 
 
 class Page:
-    """The page of one site. `token` is the API's."""
+    """The page of one site."""
 
-    def __init__(self, place: Place, token: str) -> None:
+    def __init__(self, place: Place) -> None:
         self._place = place
-        self._token = token.encode()
-        self._files = IvrFiles(place.ivr_path)
+        self._files = IvrFiles(place.ivr_path, is_fetched=place.is_fetched)
         self._calls = PhoneCalls()
         self._libraries: dict[Path, SoundLibrary] = {}
 
     def add_to(self, app: web.Application) -> None:
         """Add the page's paths to `app`, which serves them under ``/``."""
         app.cleanup_ctx.append(self._with_webhook)
-        for name in ("index.html", *sorted(file.name for file in STATIC.iterdir() if file.suffix != ".html")):
-            app.router.add_get("/" if name == "index.html" else f"/static/{name}", _static(STATIC / name))
+        for path, file in _STATIC_PATHS.items():
+            app.router.add_get(path, _static(file))
         for method, path, handler in (
             ("GET", "/page/ivr", self._ivr),
             ("POST", "/page/check", self._check),
@@ -76,23 +85,11 @@ class Page:
             ("POST", "/page/phone/{call}", self._act),
             ("GET", "/page/sounds/{name}", self._sound),
         ):
-            app.router.add_route(method, path, self._guarded(handler))
+            app.router.add_route(method, path, handler)
 
     async def _with_webhook(self, _app: web.Application) -> AsyncIterator[None]:
         async with Webhook() as self._webhook:
             yield
-
-    def _guarded(self, handler: Handler) -> Handler:
-        async def guarded(request: web.Request) -> web.StreamResponse:
-            sent = request.headers.get("Authorization", "").encode("utf-8", "replace")
-            if not hmac.compare_digest(sent, b"Bearer " + self._token):
-                return _json({"error": "this needs the API's token"}, 401)
-            try:
-                return await handler(request)
-            except _BadRequestError as error:
-                return _json({"error": str(error)}, 400)
-
-        return guarded
 
     async def _ivr(self, _request: web.Request) -> web.Response:
         """The files of the IVR, and the numbers that can be called."""
@@ -102,7 +99,7 @@ class Page:
         if isinstance(loaded, tuple):
             numbers = [number for ivr in loaded[1].ivrs for number in (ivr.number, *ivr.dids)]
         shown = [{"name": file.name, "text": file.text, "version": file.version, "wrong": file.wrong} for file in files]
-        return _json({"files": shown, "numbers": numbers})
+        return _json({"files": shown, "numbers": numbers, "is_fetched": self._place.is_fetched})
 
     async def _check(self, request: web.Request) -> web.Response:
         body = await _body(request)
@@ -117,11 +114,11 @@ class Page:
         texts = await asyncio.to_thread(self._files.texts, {name: text})
         checked = await asyncio.to_thread(check_ivr, self._place.site_path, texts, name)
         if checked["findings"]:
-            return _json({"error": "not saved: correct the mistakes first", **checked}, 422)
+            return _refused(422, "not saved: correct the mistakes first", **checked)
         try:
             version = await asyncio.to_thread(self._files.save, name, text, _text(body, "version"))
         except NotSavedError as error:
-            return _json({"error": f"not saved: {error}"}, 409)
+            return _refused(409, f"not saved: {error}")
         return _json({"version": version, **checked})
 
     async def _reload(self, _request: web.Request) -> web.Response:
@@ -144,12 +141,12 @@ class Page:
         body = await _body(request)
         loaded = await self._loaded(_edits(body))
         if isinstance(loaded, list):
-            return _json({"error": "\n".join(map(str, loaded))}, 422)
+            return _refused(422, "\n".join(map(str, loaded)))
         site, ivr_file = loaded
         number = _text(body, "number")
         placed = place(site, ivr_file, number, _text(body, "caller"), _text(body, "caller_name", ""))
         if placed is None:
-            return _json({"error": f"{number} leads to no IVR"}, 422)
+            return _refused(422, f"{number} leads to no IVR")
         library = await asyncio.to_thread(self._library, site)
         call = PhoneCall(World(self._webhook, library, site.defaults.transfer_timeout_s), ivr_file, *placed)
         name = await self._calls.begin(call)
@@ -158,23 +155,23 @@ class Page:
     async def _act(self, request: web.Request) -> web.Response:
         call = self._calls.find(request.match_info["call"])
         if call is None:
-            return _json({"error": "this call is over: too many others have begun since"}, 404)
+            return _refused(404, "this call is over: too many others have begun since")
         body = await _body(request)
         try:
             await call.act(_number(body, "step"), _text(body, "what"), _text(body, "value", ""))
         except WrongError as error:
-            raise _BadRequestError(str(error)) from None
+            raise ApiError(400, str(error)) from None
         return _json(call.state(_number(body, "after")))
 
     async def _sound(self, request: web.Request) -> web.Response:
         """A sound as a caller hears it: what RTPengine plays."""
         loaded = await self._loaded({})
         if isinstance(loaded, list):
-            return _json({"error": "\n".join(map(str, loaded))}, 422)
+            return _refused(422, "\n".join(map(str, loaded)))
         library = await asyncio.to_thread(self._library, loaded[0])
         sound = await library.get(request.match_info["name"])
         if sound is None:
-            return _json({"error": library.why_not(request.match_info["name"])}, 404)
+            return _refused(404, library.why_not(request.match_info["name"]))
         data = await asyncio.to_thread(sound.path.read_bytes)
         return web.Response(body=wav_of(data), content_type="audio/wav", headers=SECURITY)
 
@@ -188,10 +185,6 @@ class Page:
         if folder not in self._libraries:
             self._libraries[folder] = SoundLibrary.load(folder, cache_of_user(), names=())
         return self._libraries[folder]
-
-
-class _BadRequestError(Exception):
-    """The text says what is wrong with a request; our own script never sends such."""
 
 
 def _static(path: Path) -> Handler:
@@ -210,27 +203,32 @@ def _json(value: Any, status: int = 200) -> web.Response:
     return web.json_response(value, status=status, dumps=dumps, headers=SECURITY | {"Cache-Control": "no-store"})
 
 
+def _refused(status: int, detail: str, **more: Any) -> web.Response:
+    """A problem as data (RFC 9457)."""
+    return _json({"status": status, "detail": detail, **more}, status)
+
+
 async def _body(request: web.Request) -> dict[str, Any]:
     try:
         body = await request.json()
     except (ValueError, RecursionError):
-        raise _BadRequestError("the body is not JSON") from None
+        raise ApiError(400, "the body is not JSON") from None
     if not isinstance(body, dict):
-        raise _BadRequestError("the body is no JSON object")
+        raise ApiError(400, "the body is no JSON object")
     return body
 
 
 def _text(body: dict[str, Any], key: str, default: str | None = None) -> str:
     value = body.get(key, default)
     if not _is_text(value):
-        raise _BadRequestError(f"{key} must be a text")
+        raise ApiError(400, f"{key} must be a text")
     return str(value)
 
 
 def _number(body: dict[str, Any], key: str) -> int:
     value = body.get(key)
     if type(value) is not int:
-        raise _BadRequestError(f"{key} must be a whole number")
+        raise ApiError(400, f"{key} must be a whole number")
     return value
 
 
@@ -238,7 +236,7 @@ def _edits(body: dict[str, Any]) -> dict[str, str]:
     """The texts that stand in the editor and are not saved, by file name."""
     edits = body.get("edits", {})
     if not isinstance(edits, dict) or not all(map(_is_text, edits.values())):
-        raise _BadRequestError("edits must be texts by file name")
+        raise ApiError(400, "edits must be texts by file name")
     return edits
 
 

@@ -42,6 +42,8 @@ def check_answer(text: str) -> dict[str, Any]:
 
 def load_both(site_path: Path, texts: dict[str, str]) -> tuple[Site, IvrFile] | list[Finding]:
     """The site and the IVRs with these texts, or what is wrong with them."""
+    if not texts:
+        return [Finding("ivr.yaml", 0, "", "there is none")]
     ivr_file, findings = load(lambda: load_ivr_files(texts))
     site, more = read_site(site_path)
     return findings + more if ivr_file is None or site is None else (site, ivr_file)

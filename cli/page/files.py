@@ -26,14 +26,15 @@ class IvrText:
 
 
 class IvrFiles:
-    """The file, or the folder of files, that ivr.yaml is."""
+    """The file, or the folder of files, that ivr.yaml is; None: there is none. `is_fetched`: from a web server."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | None, *, is_fetched: bool = False) -> None:
         self._path = path
+        self._is_fetched = is_fetched
 
     def paths(self) -> dict[str, Path]:
         """The files by the names that the page knows them by. Only these can be read or written by it."""
-        return {file.name: file for file in files_of(self._path)}
+        return {file.name: file for file in files_of(self._path)} if self._path else {}
 
     def read(self) -> list[IvrText]:
         """All of them, as they are now."""
@@ -53,6 +54,8 @@ class IvrFiles:
         path = self.paths().get(name)
         if path is None:
             raise NotSavedError(f"there is no {name} any more")
+        if self._is_fetched:
+            raise NotSavedError(f"{name} comes from a web server. Change it there")
         path = path.resolve()
         try:
             before = path.read_bytes()

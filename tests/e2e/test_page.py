@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest_asyncio
 from aiohttp import web
 
+from callinteractive.config import load_site
+from cli.api.server import create_app
 from cli.page.app import Page, Place
 from tests.support.browser import Browser, Tab
 from tests.support.webapp import FakeWebApp, actions
@@ -40,9 +42,8 @@ async def folder(tmp_path: Path, web: FakeWebApp) -> Path:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def url(folder: Path) -> AsyncIterator[str]:
-    app = web.Application()
-    Page(Place(folder / "site.yaml", folder / "ivr.yaml"), TOKEN).add_to(app)
-    runner = web.AppRunner(app)
+    site = load_site((folder / "site.yaml").read_text(), "site.yaml")
+    runner = web.AppRunner(create_app(site, bytes(16), TOKEN, Page(Place(folder / "site.yaml", folder / "ivr.yaml"))))
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     yield f"http://127.0.0.1:{runner.addresses[0][1]}"

@@ -5,7 +5,7 @@ const KEY = "callinteractive.token";
 
 export class Refused extends Error {
   constructor(status, body) {
-    super(body.error ?? body.detail ?? `HTTP status ${status}`);
+    super(body.detail ?? `HTTP status ${status}`);
     this.status = status;
     this.body = body;
   }

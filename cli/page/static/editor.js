@@ -10,6 +10,9 @@ const FIRST_ANSWER = `<?xml version="1.0" encoding="UTF-8"?>
 </Response>
 `;
 
+export const NO_IVR = () => h("p", { class: "card" }, "This API has been started without ", h("code", {}, "--ivr"),
+  ": there is no ivr.yaml to edit or to call.");
+
 // What stands in the editor and is not saved, by file; the phone uses it too.
 export const unsaved = new Map();
 let answer = FIRST_ANSWER;
@@ -17,7 +20,9 @@ let answer = FIRST_ANSWER;
 window.addEventListener("beforeunload", event => { if (unsaved.size) event.preventDefault(); });
 
 export async function ivrView(place) {
-  const { files } = await ask("/page/ivr");
+  const { files, is_fetched: isFetched } = await ask("/page/ivr");
+  if (!files.length) return void fill(place, NO_IVR());
+  if (isFetched) say("This file comes from a web server: what you change can be tried on the phone, but not saved.");
   let file = files[0];
   const editor = new Editor("ivr", text => {
     if (text === file.text) unsaved.delete(file.name); else unsaved.set(file.name, text);

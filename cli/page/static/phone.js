@@ -1,7 +1,7 @@
 // A phone for a simulated call: the browser plays the sounds and waits, the server runs the script.
 import { ask, send } from "./api.js";
 import { fill, h, say } from "./dom.js";
-import { unsaved } from "./editor.js";
+import { NO_IVR, unsaved } from "./editor.js";
 import { storyOf } from "./story.js";
 
 const KEYS = ["1", "2", "3", "4", "5", "6", "7", "8", "9", "*", "0", "#"];
@@ -10,7 +10,8 @@ const OUTCOMES = { answered: "answers", busy: "is busy", no_answer: "does not an
 const remembered = { number: "", caller: "+15550100", name: "", quick: false };
 
 export async function phoneView(place) {
-  const { numbers } = await ask("/page/ivr");
+  const { files, numbers } = await ask("/page/ivr");
+  if (!files.length) return void fill(place, NO_IVR());
   if (!numbers.includes(remembered.number)) remembered.number = numbers[0] ?? "";
   const phone = new Phone(numbers);
   fill(place, phone.element);

@@ -113,3 +113,9 @@ async def test_a_call_is_led_elsewhere(world: World):
     assert made.asked == [("3", "start"), ("3", "1")]
     result = await call("jump", "aaaaaa", "7")
     assert (result.exit_code, result.output) == (1, "no context '7'\n")
+
+
+async def test_the_link_to_the_page(world: World):
+    result = await call("page")
+    assert (result.exit_code, result.output) == (0, f"{world.url}/#token={TOKEN}\n")
+    assert json.loads((await call("page", "--json")).output) == {"link": f"{world.url}/#token={TOKEN}"}
