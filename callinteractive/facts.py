@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
-from callinteractive.model import Extension
+from callinteractive.model import Extension, Ivr
 from callinteractive.numbers import FoundIvr
 
 
@@ -28,6 +28,8 @@ class CallFacts:
     called_did: str | None = None
     caller_extension: str | None = None
     caller_extension_id: int | None = None
+    is_outgoing: bool = False
+    """We have called: `called_number` is who was called, and the caller is whom that one saw calling."""
 
     def parameters(self, caller_name: str, caller_number: str) -> dict[str, str]:
         """The parameters of a request, in the order of the source's example; the caller as SetCaller left it (R6)."""
@@ -43,7 +45,7 @@ class CallFacts:
             "CallID": self.call_id,
             "CallerIDNum": caller_number,
             **{name: value for name, value in optional.items() if value is not None},
-            "CallFlow": "IN",
+            "CallFlow": "OUT" if self.is_outgoing else "IN",
             "CalledExtension": self.called_extension,
             "CallAPIID": self.call_api_id,
             "CallerIDName": caller_name,
@@ -56,6 +58,7 @@ class CallFacts:
             "called_did": self.called_did,
             "caller_extension": self.caller_extension,
             "caller_extension_id": self.caller_extension_id,
+            "direction": "out" if self.is_outgoing else None,
         }
         return {
             "caller_number": self.caller_number,
@@ -83,12 +86,16 @@ class CallFacts:
             texts["caller_extension"] = self.caller_extension
         if self.caller_extension_id is not None:
             texts["caller_extension_id"] = str(self.caller_extension_id)
+        if self.is_outgoing:
+            texts["is_outgoing"] = "1"
         return texts
 
     @classmethod
     def from_dict(cls, values: Mapping[str, str]) -> Self:
         """The reverse of `to_dict`. Raises ValueError or TypeError."""
-        known: dict[str, str | int] = dict(values)
+        known: dict[str, str | int | bool] = dict(values)
+        if "is_outgoing" in known:
+            known["is_outgoing"] = known["is_outgoing"] == "1"
         for name in ("called_extension_id", "caller_extension_id"):
             if name in known:
                 known[name] = int(known[name])
@@ -133,4 +140,19 @@ def facts_of_transferred_call(
         called_did=found.did,
         called_extension=found.ivr.number,
         called_extension_id=found.ivr.id,
+        is_outgoing=False,
+    )
+
+
+def facts_of_outgoing_call(call_id: str, node: int, ivr: Ivr, number: str, *, name: str, caller: str) -> CallFacts:
+    """The facts of a call that we make, for the script of `ivr`. `caller` and `name` are whom `number` sees calling."""
+    return CallFacts(
+        call_id=call_id,
+        call_api_id=f"{node}:{call_id}",
+        caller_number=caller,
+        caller_name=name,
+        called_number=number,
+        called_extension=ivr.number,
+        called_extension_id=ivr.id,
+        is_outgoing=True,
     )

@@ -30,8 +30,9 @@ MODULES = {
     ),
     "sidecar": (
         *("admission", "durations", "edges", "plain_http", "story", "trust", "webhook"),
-        *(f"call/{name}" for name in ("adopted", "answered", "blind_transfer", "call", "callee", "caller", "dip")),
-        *(f"call/{name}" for name in ("digits", "inbox", "moving", "resumed", "services", "steered", "telling")),
+        *(f"call/{name}" for name in ("adopted", "answered", "blind_transfer", "call", "callee", "caller")),
+        *(f"call/{name}" for name in ("dialled", "digits", "dip", "inbox", "moving", "resumed", "services")),
+        *(f"call/{name}" for name in ("steered", "telling")),
         *(f"media/{name}" for name in ("call_media", "dtmf", "engines", "exchange", "media_state", "moving", "party")),
         *(f"media/{name}" for name in ("rtpengine", "sdp", "surviving")),
         "sip/**/*",

@@ -164,7 +164,41 @@ def page(client: Client, *, as_json: bool) -> None:
     click.echo(json.dumps({"link": link}) if as_json else link)
 
 
-COMMANDS = (api, calls, hangup, jump, page, show)
+@click.command(short_help="Call a number, and let it enter a context.")
+@click.argument("number")
+@click.option("--context", required=True, help="Where the call enters when it is answered.")
+@click.option("--option", default="start", show_default=True, help="Which option of that context.")
+@click.option("--ivr", help="The IVR whose call it is; not needed where there is one, or one with that context.")
+@click.option("--caller", help="Who is seen calling; default: the IVR's first DID, or its number.")
+@click.option("--name", help="The caller's name.")
+@click.option("--timeout", type=click.IntRange(1, 600), help="How many seconds it rings.")
+@click.option("--var", "variables", multiple=True, metavar="NAME=VALUE", help="A variable; may be repeated.")
+@_asks
+def dial(client: Client, number: str, variables: tuple[str, ...], *, as_json: bool, **more: Any) -> None:
+    """Call NUMBER: an extension, or a number outside. Whoever answers enters the context, as a caller does.
+
+    \b
+      callinteractive dial 306 --context 3
+      callinteractive dial +15550123 --context alarm --var site=Depot --caller +15550100
+    """
+    order = {"to": number, "variables": _variables(variables)}
+    names = {"caller": "caller_number", "name": "caller_name", "timeout": "timeout_s"}
+    order |= {names.get(name, name): value for name, value in more.items() if value is not None}
+    call = client.ask("POST", "/v1/calls", order)
+    click.echo(json.dumps(call, indent=2) if as_json else f"call {call['call_id'][:_SHORT]} rings {number}")
+
+
+def _variables(written: tuple[str, ...]) -> dict[str, str]:
+    found = {}
+    for each in written:
+        name, equals, value = each.partition("=")
+        if not equals:
+            raise click.BadParameter(f"{each!r} is not like name=value", param_hint="--var")
+        found[name] = value
+    return found
+
+
+COMMANDS = (api, calls, dial, hangup, jump, page, show)
 
 
 def _path(call_id: str) -> str:

@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import structlog
 import uvloop
@@ -31,6 +32,7 @@ from sidecar.drain import DEFAULT_S, Drain
 from sidecar.edges import Edges
 from sidecar.generations import Generations
 from sidecar.live import Live
+from sidecar.making import make
 from sidecar.media.engines import Engines
 from sidecar.media.sounds import SoundLibrary, cache_of_user
 from sidecar.metrics import Configured, Metrics
@@ -140,7 +142,7 @@ class Sidecar:
         self._edges = Edges(site.edges, self._own.address.host)
         self._key = derive(key, SIGNATURES)
         self._reports_key = derive(key, REPORTS)
-        self._live = Live(key, index, self._by_key)
+        self._live = Live(key, index, self._by_key, self._make)
         self._unacknowledged = Unacknowledged(self._own.max_unacknowledged)
         self._calls: set[asyncio.Task[None]] = set()
         self._keeper = keeper
@@ -259,6 +261,13 @@ class Sidecar:
             return
         self._metrics.count_call(ivr.number)
         self._run(call)
+
+    async def _make(self, order: dict[str, Any]) -> Call:
+        """Raises LiveError."""
+        call = await make(self._generations.present.services, self._site.node, order, self._why_not_ready)
+        self._metrics.count_call(call.facts.called_extension)
+        self._run(call)
+        return call
 
     def _run(self, call: Call) -> None:
         self._by_key[call.key] = call

@@ -38,6 +38,12 @@ class Edges:
         self._heard_at[at] = self._clock()
         return True
 
+    def living(self) -> tuple[Address, ...]:
+        """Where to send an INVITE of a call that we begin: edges in any order, also silent ones if all are."""
+        since = self._clock() - SILENT_S
+        living = [way for way, heard_at in zip(self._way_to, self._heard_at, strict=True) if heard_at > since]
+        return tuple(random.sample(living or self._way_to, min(len(living or self._way_to), MOST_WAYS)))
+
     def ways(self, origin: Address) -> tuple[Address, ...]:
         """Where to send an INVITE of a call that came from `origin`, the best way first (RFC 3263 4.3).
 

@@ -6,6 +6,7 @@ their own, which only the API knows.
 | request | what it does |
 |---|---|
 | `GET /calls?limit=N` | the newest calls, and how many there are |
+| `POST /calls` | make a call: `Order`, see `cli.api.openapi` |
 | `GET /calls/ID` | one call |
 | `DELETE /calls/ID` | hang up |
 | `POST /calls/ID/jump` | go on at an option: `{"context": "3", "option": "start"}` |
@@ -14,7 +15,7 @@ their own, which only the API knows.
 from __future__ import annotations
 
 import hmac
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from functools import wraps
 from itertools import islice
 from typing import Any
@@ -27,9 +28,15 @@ from sidecar.call.call import Call, NotNowError
 
 MOST_CALLS = 1000
 """Told in one answer: more would hold up the calls."""
+NOT_HERE = 421
+"""The status where another sidecar must be asked (RFC 9110 15.5.20); 503 where another one may have room."""
 SHORTEST_ID = 6
 """Characters of a CallID that may stand for it."""
 Handler = Callable[[web.Request], Awaitable[web.Response]]
+
+
+Maker = Callable[[dict[str, Any]], Awaitable[Call]]
+"""Takes the body of a request. Raises LiveError."""
 
 
 class LiveError(Exception):
@@ -52,9 +59,10 @@ def problem(status: int, detail: str) -> web.Response:
 
 
 class Live:
-    """`calls`: those of this sidecar, by their keys, the newest last."""
+    """`calls`: those of this sidecar, by their keys, the newest last. `make`: begins a call, as `Maker` says."""
 
-    def __init__(self, key: bytes, index: int, calls: dict[str, Call]) -> None:
+    def __init__(self, key: bytes, index: int, calls: dict[str, Call], make: Maker) -> None:
+        self._make_call = make
         self._authorization = f"Bearer {token_of(key)}".encode()
         self._index = index
         self._calls = calls
@@ -62,6 +70,7 @@ class Live:
     def routes(self) -> Iterator[web.RouteDef]:
         """For the metrics port."""
         yield web.get("/calls", self._guarded(self._list))
+        yield web.post("/calls", self._guarded(self._make))
         yield web.get("/calls/{id}", self._guarded(self._show))
         yield web.delete("/calls/{id}", self._guarded(self._hang_up))
         yield web.post("/calls/{id}/jump", self._guarded(self._jump))
@@ -90,6 +99,10 @@ class Live:
     async def _show(self, request: web.Request) -> web.Response:
         return web.json_response(self._summary(self._find(request.match_info["id"])))
 
+    async def _make(self, request: web.Request) -> web.Response:
+        call = await self._make_call(await _object_in(request))
+        return web.json_response(self._summary(call), status=201)
+
     async def _hang_up(self, request: web.Request) -> web.Response:
         call = self._find(request.match_info["id"])
         call.hang_up()
@@ -99,7 +112,7 @@ class Live:
         call = self._find(request.match_info["id"])
         body = await _object_in(request)
         try:
-            call.lead(_text(body, "context"), _text(body, "option", START))
+            call.lead(text_in(body, "context"), text_in(body, "option", START))
         except LookupError as error:
             raise LiveError(422, str(error.args[0])) from None
         except NotNowError as error:
@@ -136,7 +149,7 @@ async def _object_in(request: web.Request) -> dict[str, Any]:
     return body
 
 
-def _text(body: dict[str, Any], name: str, default: str | None = None) -> str:
+def text_in(body: Mapping[str, Any], name: str, default: str | None = None) -> str:
     """Raises LiveError."""
     value = body.get(name, default)
     if value is None:

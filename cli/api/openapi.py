@@ -48,13 +48,14 @@ _CALL = _object(
         "caller_number": _TEXT,
         "caller_name": _TEXT,
         "called_number": _TEXT | {"description": "What the caller dialled."},
+        "direction": {"enum": ["in", "out"], "description": "out: we have made the call."},
         "ivr": _TEXT | {"description": "The extended number of its IVR."},
         "context": _TEXT,
         "option": _TEXT,
         "state": {
-            "enum": ["unanswered", "ivr", "transfer", "connected"],
-            "description": "unanswered: its script runs, and it is not answered yet; ivr: answered, its script runs; "
-            "transfer: numbers ring; connected: it talks to a callee.",
+            "enum": ["dialling", "unanswered", "ivr", "transfer", "connected"],
+            "description": "dialling: we call, and nobody has answered; unanswered: its script runs before the answer; "
+            "ivr: answered, its script runs; transfer: numbers ring; connected: it talks to a callee.",
         },
         "doing": {
             "enum": ["", "request", "sound", "digits", "pause", "transfer"],
@@ -72,6 +73,28 @@ _SCHEMAS = {
             "calls": {"type": "array", "items": {"$ref": "#/components/schemas/Call"}, "description": "Newest first."},
             "silent": {"type": "array", "items": _TEXT, "description": "Sidecars that do not answer."},
         }
+    ),
+    "Order": _object(
+        {
+            "to": _TEXT | {"description": "The number to call: an extension, an IVR, or one outside."},
+            "context": _TEXT | {"description": "Where the call enters when it is answered."},
+            "option": _TEXT | {"default": "start"},
+            "ivr": _TEXT | {
+                "description": "The IVR whose call it is, by its number or a DID. Not needed where there is one, or "
+                "where only one is entered at this context.",
+            },
+            "caller_number": _TEXT | {"description": "Who is seen calling; default: the IVR's first DID, or number."},
+            "caller_name": _TEXT | {"maxLength": 80},
+            "timeout_s": {
+                "type": "integer", "minimum": 1, "maximum": 600,
+                "description": "How long it rings; default: defaults.transfer_timeout_s of site.yaml.",
+            },
+            "variables": {
+                "type": "object", "additionalProperties": {"type": "string", "maxLength": 4096}, "maxProperties": 200,
+                "description": "Variables of the call, as if SetVar had set them.",
+            },
+        },
+        *("option", "ivr", "caller_number", "caller_name", "timeout_s", "variables"),
     ),
     "Jump": _object(
         {
@@ -94,6 +117,13 @@ _PATHS = {
                 },
             ],
             "responses": {"200": _told("The calls.", "Calls"), **_problems(400)},
+        },
+        "post": {
+            "summary": "Make a call",
+            "operationId": "makeCall",
+            "description": "The number rings at once. Whoever answers enters the context, as a caller does.",
+            "requestBody": _sent("Order"),
+            "responses": {"201": _told("The call, which rings.", "Call"), **_problems(400, 422, 503)},
         },
     },
     "/v1/calls/{id}": {

@@ -41,6 +41,7 @@ def create_app(site: Site, key: bytes, token: str, page: Page | None = None) -> 
     app.router.add_get("/healthz", _healthz)
     app.router.add_get("/openapi.json", _openapi)
     app.router.add_get("/v1/calls", _calls)
+    app.router.add_post("/v1/calls", _make)
     app.router.add_get("/v1/calls/{id}", _call)
     app.router.add_delete("/v1/calls/{id}", _hang_up)
     app.router.add_post("/v1/calls/{id}/jump", _jump)
@@ -107,6 +108,11 @@ async def _calls(request: web.Request) -> web.Response:
             raise ApiError(400, f"limit must be a number, not {text[:40]!r}")
         limit = int(text)
     return web.json_response(await request.app[SIDECARS].calls(limit))
+
+
+async def _make(request: web.Request) -> web.Response:
+    call = await request.app[SIDECARS].make(await object_in(request))
+    return web.json_response(call, status=201, headers={"Location": f"/v1/calls/{call['call_id']}"})
 
 
 async def _call(request: web.Request) -> web.Response:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -13,7 +14,7 @@ from urllib.parse import quote
 import aiohttp
 
 from callinteractive.model import Sidecar
-from sidecar.live import MOST_CALLS, token_of
+from sidecar.live import MOST_CALLS, NOT_HERE, token_of
 
 ANSWER_S = 3.0
 """How long a sidecar may take. One that does no more is told of, and not waited for."""
@@ -31,11 +32,12 @@ class ApiError(Exception):
 
 @dataclass(frozen=True)
 class Told:
-    """What a sidecar answered. `status` 0: nothing; `body` is then empty."""
+    """What a sidecar answered. `status` 0: nothing; `body` is then empty. `is_sent`: the request may have arrived."""
 
     sidecar: Sidecar
     status: int
     body: dict[str, Any]
+    is_sent: bool = True
 
     @property
     def name(self) -> str:
@@ -89,6 +91,22 @@ class Sidecars:
             raise ApiError(told.status, str(told.body.get("detail", "")))
         return told.body
 
+    async def make(self, order: Any) -> dict[str, Any]:
+        """Let a sidecar make a call. Returns the call. Raises ApiError."""
+        refusal = ApiError(503, "no sidecar answers")
+        for sidecar in random.sample(self._sidecars, len(self._sidecars)):
+            told = await self._ask(sidecar, "POST", "/calls", order)
+            if told.status == 201:
+                return told.body
+            if not told.status and told.is_sent:  # not twice: somebody's phone would ring twice
+                raise ApiError(503, f"no answer from {told.name}: look at the calls whether it was made")
+            if told.status:
+                error = ApiError(told.status, str(told.body.get("detail", "")))
+                if told.status not in (503, NOT_HERE):
+                    raise error
+                refusal = error if refusal.status != NOT_HERE or told.status == 503 else refusal
+        raise ApiError(503, str(refusal))
+
     async def _find(self, call_id: str) -> Told:
         told = await self._ask_all("GET", f"/calls/{quote(call_id, safe='')}")
         found = [each for each in told if each.status == 200]
@@ -109,5 +127,7 @@ class Sidecars:
             async with self._session.request(method, f"http://{sidecar.metrics}{path}", json=body) as response:
                 said = json.loads(await response.read() or b"{}")
                 return Told(sidecar, response.status, said if isinstance(said, dict) else {})
+        except aiohttp.ClientConnectorError:
+            return Told(sidecar, 0, {}, is_sent=False)
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError):
             return Told(sidecar, 0, {})

@@ -51,8 +51,8 @@ class Call:
     _script: CallScript
     _answered: SteeredCall | None
     _is_forgotten = False
-    _code_of_cancel = 503
-    """Why the call ends when its task is cancelled: the sidecar stops."""
+    _end_of_cancel: tuple[int, str] = 503, "system"
+    """The code and who ends the call when its task is cancelled: by default the sidecar, which stops."""
     key: str
     """Its name in RTPengine and in the store."""
 
@@ -81,6 +81,11 @@ class Call:
     def facts(self) -> CallFacts:
         return self._caller.facts
 
+    @property
+    def state(self) -> str:
+        """`unanswered`, or as of `SteeredCall`."""
+        return "unanswered" if self._answered is None else self._answered.state
+
     def summary(self) -> dict[str, Any]:
         """What is shown of it to those who are no party of it, as data for JSON (docs/api.md)."""
         facts, script, answered = self.facts, self._script, self._answered
@@ -91,10 +96,11 @@ class Call:
             "caller_number": script.caller_number,
             "caller_name": script.caller_name,
             "called_number": facts.called_number,
+            "direction": "out" if facts.is_outgoing else "in",
             "ivr": facts.called_extension,
             "context": script.context_id,
             "option": script.option,
-            "state": "unanswered" if answered is None else answered.state,
+            "state": self.state,
             "doing": "" if answered is None else answered.doing,
             "began_at": began_at and datetime.fromtimestamp(began_at, UTC).isoformat(timespec="milliseconds"),
         }
@@ -104,7 +110,8 @@ class Call:
         if self._caller.is_over:
             return
         self._caller.log.info("hangup", cause="asked for by the API")
-        self._code_of_cancel = NORMAL_CLEARING if self._caller.leg.answered else DECLINE
+        self._caller.story.cause = "hung up by an operator"
+        self._end_of_cancel = (NORMAL_CLEARING if self._caller.leg.answered else DECLINE), "operator"
         # Not at once: a task that is cancelled before it has begun would release nothing.
         asyncio.get_running_loop().call_soon(self._task.cancel)
 
@@ -136,7 +143,7 @@ class Call:
             if code is not None:
                 caller.end(code)
         except asyncio.CancelledError:
-            caller.end(self._code_of_cancel)  # does nothing where the caller has hung up
+            caller.end(*self._end_of_cancel)  # does nothing where the caller has hung up
         finally:
             self._script.handle(HungUp(), time.time())
             if self._answered is not None:

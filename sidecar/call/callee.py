@@ -116,7 +116,7 @@ class Callee:
         offer = await self._media.offer_leg(self.b_tag, to_several=len(command.numbers) > 1)
         self._story("leg.started", targets=list(command.numbers), timeout_s=command.timeout_s)
         ways = self._services.edges.ways(self._caller.edge)
-        shown = _presented(Identity.of(command.caller_name, command.caller_number), ways[0].uri_host)
+        shown = presented(Identity.of(command.caller_name, command.caller_number), ways[0].uri_host)
         self._send = partial(
             self._services.agent.invite,
             sdp=offer.encode(),
@@ -181,7 +181,7 @@ class Callee:
         if isinstance(event, sip.Referred):
             self._on_referred(event)  # answered at once: it must not wait behind the end of the call
             return
-        if isinstance(event, sip.Rejected) and self._other_ways and not self._is_over and _is_unreachable(event):
+        if isinstance(event, sip.Rejected) and self._other_ways and not self._is_over and is_unreachable(event):
             self._go_round("nobody listens there")
             return
         if isinstance(event, sip.Ended) and self._inbox.is_idle() and not self._services.keeper.gate.is_shut():
@@ -303,7 +303,7 @@ class Callee:
             event.respond.answer(sdp.encode())
 
 
-def _is_unreachable(event: sip.Rejected) -> bool:
+def is_unreachable(event: sip.Rejected) -> bool:
     """Whether the INVITE never reached an edge (ICMP): the 503 is our own (RFC 3261 8.1.3.1)."""
     return event.status == 503 and event.response is not None and event.response.local
 
@@ -313,7 +313,7 @@ def _party(response: sip.Response | None) -> str:
     return ((response and response.header("contact")) or "")[:200]
 
 
-def _presented(caller: Identity, host: str) -> str | None:
+def presented(caller: Identity, host: str) -> str | None:
     """The From that callees see (A5). Kamailio then replaces it only for a trunk that wants another one."""
     return None if caller.is_anonymous else f"{caller.display_name} <sip:{caller.user}@{host}>".lstrip()
 

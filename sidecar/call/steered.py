@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from callinteractive.commands import Collect, Fetch, Play, Transfer, Wait
 from callinteractive.events import Fetched, FetchFailed, Led
+from callinteractive.headers import AnsweredHeader
 from sidecar.call.answered import AnsweredCall
+from sidecar.call.caller import text_of
 
 _DOING = {Fetch: "request", Play: "sound", Collect: "digits", Wait: "pause", Transfer: "transfer"}
 
@@ -29,6 +31,8 @@ class SteeredCall(AnsweredCall):
         """Why it can't be led to a context now; empty where it can."""
         if self._caller.is_over:
             return "the call ends"
+        if not self._caller.leg.answered:
+            return "the call is not answered yet"
         if self._referral is not None or self._is_swapped:
             return "a phone has transferred the call: its caller is not the one of the IVR any more"
         return ""
@@ -36,6 +40,15 @@ class SteeredCall(AnsweredCall):
     def lead(self, to: Led) -> None:
         """Leave whatever it does, a callee who rings or talks too, and go on there (A4). `why_not_led` is empty."""
         self._inbox.put(self._on_led, to)
+
+    async def connect(self, sdp: bytes | None, who: AnsweredHeader | None) -> None:
+        """In place of `answer`, in a call that we have made: `who` has answered, with `sdp`. Raises MediaError."""
+        if who is not None:
+            self._who, self._caller.address = who, who.source
+        self._services.engines.digits.subscribe(self._media.media_id, self._digits.on_rtp)
+        self._caller.listener = self._on_caller
+        self._caller.story.tell("call.answered")
+        await self._media.accept(text_of(sdp or b""), signalled_from=self._caller.address)
 
     async def _on_led(self, to: Led) -> Led | None:
         """Raises MediaError."""

@@ -63,8 +63,9 @@ class CallMedia(SurvivingMedia):
             return self._caller.describe()
 
     @survives
-    async def accept(self, answer: str) -> None:
-        """Take the caller's answer to our `offer`."""
+    async def accept(self, answer: str, *, signalled_from: str = "") -> None:
+        """Take the caller's answer to our `offer`. signalled_from: as of `bridge`, where it is known only now."""
+        self._caller.signalled_from = signalled_from or self._caller.signalled_from
         audio = self._audio_in(answer)
         async with self._turn:
             if self._caller.audio is not None:

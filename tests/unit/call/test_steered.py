@@ -189,3 +189,12 @@ async def test_led_again_before_it_is_there_the_last_one_counts(make):
     await h.until("a.bye(SIP ;cause=200)")
     await h.over()
     await asyncio.sleep(0)
+
+
+async def test_E1_the_story_says_that_an_operator_has_ended_the_call(make):
+    h = make("[pause: {length: 60}]")
+    await h.answered()
+    h.call.hang_up()
+    await h.over()
+    last = h.call._services.stories.of(h.call.facts.call_id)[-1]
+    assert (last["by"], last["code"], last["cause"]) == ("operator", 200, "hung up by an operator")

@@ -119,3 +119,20 @@ async def test_the_link_to_the_page(world: World):
     result = await call("page")
     assert (result.exit_code, result.output) == (0, f"{world.url}/#token={TOKEN}\n")
     assert json.loads((await call("page", "--json")).output) == {"link": f"{world.url}/#token={TOKEN}"}
+
+
+async def test_a_number_is_called(world: World):
+    result = await call("dial", "306", "--context", "3")
+    assert (result.exit_code, result.output) == (0, "call dddddddd rings 306\n")
+    argv = ("--option", "1", "--ivr", "000*332", "--caller", "+15550100", "--name", "Alarm", "--timeout", "30")
+    result = await call("dial", "+15550123", "--context", "3", *argv, "--var", "site=Depot=1", "--var", "x=", "--json")
+    assert json.loads(result.output)["call_id"] == "d" * 32
+    assert [order for _, order in world.orders] == [
+        {"to": "306", "context": "3", "option": "start", "variables": {}},
+        {
+            "to": "+15550123", "context": "3", "option": "1", "ivr": "000*332", "caller_number": "+15550100",
+            "caller_name": "Alarm", "timeout_s": 30, "variables": {"site": "Depot=1", "x": ""},
+        },
+    ]  # fmt: skip
+    result = await call("dial", "306", "--context", "3", "--var", "site")
+    assert (result.exit_code, "is not like name=value" in result.output) == (2, True)

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callinteractive.facts import CallFacts, facts_of_new_call, facts_of_transferred_call
+from callinteractive.facts import (
+    CallFacts,
+    facts_of_new_call,
+    facts_of_outgoing_call,
+    facts_of_transferred_call,
+)
 from callinteractive.model import Extension, Ivr
 from callinteractive.numbers import FoundIvr
+from callinteractive.script_state import State
 from tests.unit.core.call import FACTS
 
 TEXTS = st.text(max_size=40)
@@ -18,6 +26,7 @@ ANY_FACTS = st.builds(
     st.integers(0, 2**63),
     *[st.none() | TEXTS] * 2,
     st.none() | st.integers(0, 2**63),
+    st.booleans(),
 )
 ID = "c" * 32
 
@@ -50,3 +59,18 @@ def test_facts_survive_being_written_down(facts: CallFacts) -> None:
 def test_facts_that_are_none_are_refused(wrong: dict[str, str]) -> None:
     with pytest.raises((ValueError, TypeError)):
         CallFacts.from_dict(wrong)
+
+
+def test_R2_facts_of_a_call_that_we_make() -> None:
+    facts = facts_of_outgoing_call(ID, 7, Ivr("000*332", 145, "1"), "+1555", name="Alarm", caller="+1444")
+    assert facts == CallFacts(ID, f"7:{ID}", "+1444", "Alarm", "+1555", "000*332", 145, is_outgoing=True)
+    assert facts.parameters("Alarm", "+1444")["CallFlow"] == "OUT"
+    assert facts.shown()["direction"] == "out"
+    other = facts_of_transferred_call(facts, "d" * 32, FoundIvr(Ivr("000*400", 2, "1")), "400", name="A", number="9")
+    assert other.parameters("A", "9")["CallFlow"] == "IN", "to the other IVR it comes in"
+
+
+def test_the_release_before_reads_calls_that_have_come_in() -> None:
+    assert "is_outgoing" not in State(FACTS, "", "").to_dict()["facts"]
+    assert "is_outgoing" not in FACTS.to_dict()
+    assert State(replace(FACTS, is_outgoing=True), "", "").to_dict()["facts"]["is_outgoing"] is True

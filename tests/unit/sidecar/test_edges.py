@@ -93,3 +93,11 @@ def test_an_origin_that_is_no_edge_is_used_all_the_same(edges: Edges) -> None:
     heard(edges, B)
     stranger = Address("192.0.2.1", 5060)
     assert edges.ways(stranger) == (stranger, B)
+
+
+def test_a_call_that_we_begin_goes_by_any_edge_that_lives(edges: Edges) -> None:
+    assert {way for _ in range(200) for way in edges.living()} == {A, B, C, D}, "none is known to live yet"
+    heard(edges, B, C)
+    assert {edges.living() for _ in range(200)} == {(B, C), (C, B)}
+    heard(edges, A, D)
+    assert {len(edges.living()) for _ in range(20)} == {MOST_WAYS}

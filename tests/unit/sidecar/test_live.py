@@ -11,7 +11,7 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from sidecar import sip
 from sidecar.call.call import Call
-from sidecar.live import SHORTEST_ID, Live, token_of
+from sidecar.live import SHORTEST_ID, Live, LiveError, token_of
 from tests.unit.call.harness import FACTS, Harness
 
 KEY = bytes(16)
@@ -31,11 +31,15 @@ class World:
             return response.status, await response.json()
 
 
+async def no_calls(_order: dict[str, Any]) -> Call:
+    raise LiveError(503, "no")
+
+
 @pytest.fixture
 async def world() -> AsyncIterator[World]:
     calls: dict[str, Call] = {}
     app = web.Application()
-    app.router.add_routes(Live(KEY, 3, calls).routes())
+    app.router.add_routes(Live(KEY, 3, calls, no_calls).routes())
     async with TestClient(TestServer(app)) as client:
         yield World(client, calls)
 
@@ -63,8 +67,8 @@ async def test_a_call_is_shown_as_it_goes_on(world, make):
     assert call.pop("began_at").startswith("20")
     assert call == {
         "call_id": FACTS.call_id, "call_api_id": FACTS.call_api_id, "caller_number": "306", "caller_name": "Ann",
-        "called_number": "332", "ivr": "000*332", "context": "1", "option": "start", "state": "ivr", "doing": "sound",
-        "sidecar": 3,
+        "called_number": "332", "ivr": "000*332", "direction": "in", "context": "1", "option": "start", "state": "ivr",
+        "doing": "sound", "sidecar": 3,
     }  # fmt: skip
     await h.ended()
 

@@ -15,6 +15,7 @@ from jsonschema import Draft202012Validator
 from callinteractive.model import Address
 from cli.api.openapi import document
 from cli.api.server import LARGEST_BODY, OPEN, SIDECARS
+from sidecar.live import NOT_HERE, LiveError
 from tests.unit.cli.api.world import AUTHORIZATION, TOKEN, World
 
 
@@ -169,3 +170,55 @@ async def test_a_body_that_is_no_json(world: World, body: bytes):
     world.add(1, "bbbbbbbb", "2026-11-26T09:00:00.000+00:00")
     status, _ = await world.ask("POST", "/v1/calls/bbbbbb/jump", data=body)
     assert status == (413 if len(body) > LARGEST_BODY else 400)
+
+
+async def test_a_call_is_made_by_one_sidecar(world: World):
+    order = {"to": "306", "context": "3", "variables": {"a": "b"}}
+    async with world.client.post("/v1/calls", json=order, headers=AUTHORIZATION) as response:
+        told = await response.json()
+        assert response.headers["Location"] == f"/v1/calls/{told['call_id']}"
+    is_as_described("/v1/calls", "post", response.status, told)
+    assert [asked for _, asked in world.orders] == [order]
+
+
+@pytest.mark.parametrize("status", [503, NOT_HERE])
+async def test_a_sidecar_that_makes_no_calls_leaves_them_to_another_one(world: World, status: int):
+    world.refusals[0] = LiveError(status, "not me")
+    for _ in range(10):
+        assert (await world.ask("POST", "/v1/calls", json={}))[0] == 201
+    world.refusals[1] = LiveError(503, "nor me")
+    got, told = await world.ask("POST", "/v1/calls", json={})
+    assert got == 503
+    is_as_described("/v1/calls", "post", got, told)
+
+
+async def test_an_order_that_is_wrong_is_wrong_everywhere(world: World):
+    world.refusals |= {index: LiveError(422, "no context '9'") for index in (0, 1)}
+    status, told = await world.ask("POST", "/v1/calls", json={})
+    assert (status, told["detail"], len(world.orders)) == (422, "no context '9'", 1)
+    is_as_described("/v1/calls", "post", status, told)
+
+
+async def test_a_sidecar_that_is_down_makes_no_calls(world: World):
+    await world.sidecars[0].close()
+    for _ in range(5):
+        assert (await world.ask("POST", "/v1/calls", json={}))[0] == 201
+    await world.sidecars[1].close()
+    assert await world.ask("POST", "/v1/calls", json={}) == (503, {"status": 503, "detail": "no sidecar answers"})
+
+
+async def test_a_call_that_may_have_been_made_is_not_made_again(world: World):
+    """Somebody's phone would ring twice."""
+    asked: list[bytes] = []
+
+    async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.close()
+
+    async with await asyncio.start_server(take, "127.0.0.1", 0) as server:
+        address = Address("127.0.0.1", server.sockets[0].getsockname()[1])
+        sidecars = world.app[SIDECARS]
+        sidecars._sidecars = tuple(replace(each, metrics=address) for each in sidecars._sidecars)
+        status, told = await world.ask("POST", "/v1/calls", json={})
+    assert (status, len(asked)) == (503, 1)
+    assert "whether it was made" in told["detail"]

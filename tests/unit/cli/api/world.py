@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from aiohttp import ClientResponse, web
@@ -14,7 +15,7 @@ from callinteractive.config import load_site
 from callinteractive.model import Address, Site
 from cli.api.server import create_app
 from sidecar.call.call import NotNowError
-from sidecar.live import Live
+from sidecar.live import Live, LiveError
 
 KEY = bytes(16)
 TOKEN = "a-token-that-only-users-know"
@@ -51,8 +52,8 @@ class FakeCall:
     def summary(self) -> dict[str, Any]:
         return {
             "call_id": self.call_id, "call_api_id": self.call_api_id, "caller_number": "306", "caller_name": "Ann",
-            "called_number": "332", "ivr": "000*332", "context": "1", "option": "start", "state": "ivr",
-            "doing": "sound", "began_at": self.began_at,
+            "called_number": "332", "direction": "in", "ivr": "000*332", "context": "1", "option": "start",
+            "state": "ivr", "doing": "sound", "began_at": self.began_at,
         }  # fmt: skip
 
 
@@ -64,6 +65,10 @@ class World:
     app: web.Application
     calls: tuple[dict[str, Any], dict[str, Any]]
     sidecars: tuple[TestServer, TestServer]
+    orders: list[tuple[int, Any]]
+    """What calls were ordered, with the sidecar that was asked."""
+    refusals: dict[int, LiveError]
+    """Why a sidecar makes none."""
 
     @property
     def url(self) -> str:
@@ -85,13 +90,22 @@ async def site_with_api() -> AsyncIterator[World]:
     async with AsyncExitStack() as stack:
         calls: tuple[dict[str, Any], dict[str, Any]] = ({}, {})
         servers = []
+        orders: list[tuple[int, Any]] = []
+        refusals: dict[int, LiveError] = {}
+
+        async def make(index: int, order: dict[str, Any]) -> Any:
+            orders.append((index, order))
+            if index in refusals:
+                raise refusals[index]
+            return FakeCall("d" * 32, "2026-11-26T10:00:00.000+00:00")
+
         for index, of_sidecar in enumerate(calls):
             app = web.Application()
-            app.router.add_routes(Live(KEY, index, of_sidecar).routes())
+            app.router.add_routes(Live(KEY, index, of_sidecar, partial(make, index)).routes())
             servers.append(await stack.enter_async_context(TestServer(app, host="127.0.0.1")))
         app = create_app(site_of(servers), KEY, TOKEN)
         client = await stack.enter_async_context(TestClient(TestServer(app, host="127.0.0.1")))
-        yield World(client, app, calls, (servers[0], servers[1]))
+        yield World(client, app, calls, (servers[0], servers[1]), orders, refusals)
 
 
 def site_of(servers: list[TestServer]) -> Site:
