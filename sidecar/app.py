@@ -185,6 +185,7 @@ class Sidecar:
         await engines.open(prefix, await self._keeper.open())
         webhook = await stack.enter_async_context(Webhook(self._keeper.gate))
         self._metrics = Metrics(self._gauges, self._counts)
+        self._metrics.expect(ivr.number for ivr in self._ivr_file.ivrs)
         outcomes = Outcomes()
         self._stories.subscribe(outcomes.take)
         self._metrics.include(outcomes)
@@ -280,6 +281,7 @@ class Sidecar:
     def learn(self, new: Prepared, sounds: SoundLibrary) -> None:
         """Calls that begin with this configuration from now on get what it says; all others keep theirs."""
         self._site, self._ivr_file = new.site, new.ivr_file
+        self._metrics.expect(ivr.number for ivr in new.ivr_file.ivrs)
         ringback = sounds.ringback(new.site.defaults.ringback)
         services = replace(self._services, ivr_file=new.ivr_file, sounds=sounds, ringback=ringback)
         self._generations.learn(services)

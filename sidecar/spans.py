@@ -80,7 +80,8 @@ def _request(request: Mapping[str, Any], over: int, place: Callable[[int], int])
 
 
 def _leg(leg: Mapping[str, Any], over: int, place: Callable[[int], int]) -> Span:
-    at, end = _ns(leg["began_at"]), _ns(leg.get("ended_at"), over)
+    end = _ns(leg.get("ended_at"), over)
+    at = _ns(leg.get("began_at"), end)  # a sidecar that took the call over may not know it
     names = [name for name in leg if name not in _NOT_OF_LEG]
     attributes = {"leg.name": str(leg["leg"]), **_attributes(leg, names, "leg.")}
     failed = "" if "answered_at" in leg else str(leg.get("reason") or leg.get("outcome") or leg.get("code") or "")

@@ -71,6 +71,15 @@ async def test_notes_of_scripts_are_counted_by_kind():
     assert not [line for line in lines if "hangup" in line or "webhook" in line]
 
 
+async def test_an_ivr_that_nobody_has_called_has_no_calls():
+    metrics = Metrics(dict, dict)
+    metrics.count_call("000*332")
+    metrics.expect(["000*332", "000*333"])
+    lines = await scraped(metrics)
+    assert 'callinteractive_calls_total{ivr="000*332"} 1.0' in lines
+    assert 'callinteractive_calls_total{ivr="000*333"} 0.0' in lines
+
+
 async def test_so_many_ivrs_are_told_apart():
     metrics = Metrics(dict, dict)
     for number in range(MOST_NAMES + 2):

@@ -69,6 +69,11 @@ def test_what_fails_says_why():
     assert seconds(request) == (0.1, 10.1), "no span is longer than its call"
 
 
+def test_a_leg_whose_begin_nobody_has_told_ends_all_the_same():
+    _, leg = story((2.0, "leg.ended", {"leg": "b1", "code": 503}), (3.0, "call.ended", {"by": "script", "code": 200}))
+    assert (seconds(leg), leg.error) == ((2, 2), "503")
+
+
 def test_a_call_that_only_its_end_is_known_of():
     """A sidecar hears of the end of a call that another one has left to Kamailio."""
     stories = Stories()
