@@ -13,7 +13,9 @@ import pytest
 from tests.e2e.ivr import SCRIPTED_GET
 from tests.e2e.test_stack import MENU, a_call, assert_all_gone, descendants
 from tests.support.phone import Phone
+from tests.support.sipp import ANSWERS_UPDATE
 from tests.support.stack import RunningStack, until
+from tests.support.timing import PATIENT_S
 from tests.support.webapp import FakeWebApp, actions
 
 LONG_S = 25
@@ -146,3 +148,20 @@ async def test_an_edge_that_drains_and_is_restarted_loses_no_call(
         web.on(name, actions("<Hangup/>"))
         async with a_call(stack, name) as second:
             await second.hung_up()
+
+
+async def test_what_is_left_goes_to_another_sidecar(private_stack: RunningStack, web: FakeWebApp, caller: str) -> None:
+    """The call outlives its sidecar's time to drain: it goes on elsewhere, and nobody hears a word of it."""
+    private_stack.site_path.write_text(private_stack.site_path.read_text().replace("drain_s: 0", "drain_s: 1"))
+    web.on(caller, actions(MENU), actions("<Hangup/>"))
+    async with private_stack as stack, a_call(stack, caller, ANSWERS_UPDATE) as phone:
+        await in_a_menu(phone)
+        own = (await stack.logged(event="call"))["part"]
+        os.kill(stack.pid(own), signal.SIGTERM)
+        await stack.logged(event="sidecar stops", part=own, handed_over=True)
+        await stack.logged(event="calls taken over")
+        await until(lambda: stack.starts(own) == 2, PATIENT_S, "it is started again")
+        assert not phone.sipp.has_ended
+        await phone.sound.send_digits("5#")
+        assert (await web.request(caller, nth=2)).query["digits"] == "5"
+        await phone.hung_up()

@@ -17,6 +17,7 @@ from tests.support.fleet import PHONE_PORT, Fleet, Part
 from tests.support.hosts import can_be_made
 from tests.support.phone import Phone
 from tests.support.redis import running_redis
+from tests.support.sipp import ANSWERS_UPDATE
 from tests.support.stack import until
 from tests.support.webapp import FakeWebApp, actions
 
@@ -24,7 +25,6 @@ pytestmark = pytest.mark.skipif(not can_be_made(), reason="hosts need root and i
 
 STORE_PORT = 6399
 SURVIVES_S = 15.0
-ANSWERS_UPDATE = ("-aa",)
 HOSTS = ("sidecars-a", "sidecars-b")
 
 

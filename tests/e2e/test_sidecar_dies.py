@@ -26,6 +26,7 @@ from tests.support.callee import Callee
 from tests.support.leftovers import assert_idle
 from tests.support.phone import Phone
 from tests.support.rtp import RtpEndpoint
+from tests.support.sipp import ANSWERS_UPDATE
 from tests.support.stack import RunningStack, until
 from tests.support.webapp import FakeWebApp, Reply, actions
 
@@ -37,7 +38,6 @@ SURVIVES_S = 15.0
 BEHIND_S = 0.2
 """Longer than the store is behind a call."""
 LONG = "<PlaySound>tone-880-3000.wav</PlaySound>"
-ANSWERS_UPDATE = ("-aa",)
 TWICE = ("-aa", "-m", "2")
 
 Place = Callable[..., Phone]

@@ -25,8 +25,8 @@ PARTS = ("rtpengine", "sidecar-0", "sidecar-1", "kamailio")
 MENU = '<PlaySound where="background" digitvar="digits">tone-440-3000.wav</PlaySound>'
 
 
-def a_call(stack: RunningStack, caller: str) -> Phone:
-    return Phone(stack.net.sip, SCRIPTED_GET, host=stack.net.carrier, caller=caller)
+def a_call(stack: RunningStack, caller: str, arguments: tuple[str, ...] = ()) -> Phone:
+    return Phone(stack.net.sip, SCRIPTED_GET, host=stack.net.carrier, caller=caller, arguments=arguments)
 
 
 async def one_call(stack: RunningStack, web: FakeWebApp, caller: str) -> str:

@@ -35,6 +35,9 @@ CROSSING = frozenset({"callee-refers", "caller-refers"})
 """Scenarios during which messages of both sides cross. SIPp can't take one while it is to send: it is as lost, not an
 error, and comes again."""
 
+ANSWERS_UPDATE = ("-aa",)
+"""SIPp answers an UPDATE that its scenario does not name."""
+
 
 @dataclass(frozen=True)
 class SipMessage:
