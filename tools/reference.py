@@ -6,6 +6,7 @@ often and is in no repository: `make docs` writes it.
 
 from __future__ import annotations
 
+import ast
 import importlib
 import inspect
 import re
@@ -34,6 +35,15 @@ rule. Names are case-sensitive. White space around text does not count. An unkno
 else that is wrong makes the whole answer invalid: nothing of it runs, one line of the log says why, and the call goes
 on with the option's next rule.
 """
+_REFUSALS = """\
+# Refusals
+
+When Kamailio refuses a SIP request, its log has one line for it: who sent it, which number, why, and what to change.
+A stranger cannot fill your log: there are at most 5 lines of one sender, and 50 of all, in 10 seconds of each of its
+processes. The next line tells how many were left out. This is what the line advises, unless it knows better:
+
+| SIP code | why, and what to change |
+|---|---|"""
 _HEADERS = f"""\
 # Private headers
 
@@ -49,7 +59,7 @@ A value is one `application/x-www-form-urlencoded` text of at most {headers.MAX_
 
 def pages() -> dict[str, str]:
     """The text of each page, by its file name."""
-    return {"actions.md": actions(), "headers.md": private_headers()}
+    return {"actions.md": actions(), "headers.md": private_headers(), "refusals.md": refusals()}
 
 
 def _markdown(docstring: str) -> str:
@@ -91,6 +101,16 @@ def private_headers() -> str:
     kinds = [kind for _, kind in inspect.getmembers(headers, inspect.isclass) if getattr(kind, "NAME", None)]
     rows = sorted((kind.NAME, _markdown(kind.__doc__ or "").partition("\n\n")[0]) for kind in [*kinds, SignatureHeader])
     return "\n".join((_HEADERS, *(f"| `{name}` | {' '.join(text.split())} |" for name, text in rows), ""))
+
+
+def refusals() -> str:
+    """What Kamailio's log advises where a request is refused, by SIP code."""
+    # Read, not imported: Kamailio's script needs Kamailio.
+    tree = ast.parse((FOLDER.parents[1] / "kemi" / "refusal_log.py").read_text())
+    assigned = (node for node in tree.body if isinstance(node, ast.Assign))
+    advice = next(node.value for node in assigned if ast.unparse(node.targets[0]) == "_ADVICE")
+    rows = sorted(ast.literal_eval(advice).items())
+    return "\n".join((_REFUSALS, *(f"| {code} | {text} |" for code, text in rows), ""))
 
 
 def commands() -> str:

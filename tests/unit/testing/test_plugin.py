@@ -7,9 +7,10 @@ import re
 import tomllib
 from pathlib import Path
 
+import httpcore  # noqa: F401  # what a run of pytester imports first it forgets at its end
 import pytest
 
-import callinteractive.testing  # noqa: F401  # what a run of pytester imports first it forgets at its end
+import callinteractive.testing  # noqa: F401  # the same
 
 pytest_plugins = ["pytester"]
 ROOT = Path(__file__).parents[3]
@@ -33,6 +34,10 @@ def run(pytester: pytest.Pytester, **files: str) -> pytest.RunResult:
 
 def test_the_tests_of_the_example_pass(pytester: pytest.Pytester) -> None:
     run(pytester).assert_outcomes(passed=7)
+
+
+def test_the_same_application_in_fastapi_passes_the_same_tests(pytester: pytest.Pytester) -> None:
+    run(pytester, app__py=(ROOT / "examples/fastapi/app.py").read_text()).assert_outcomes(passed=7)
 
 
 def test_the_example_s_tests_can_fail(pytester: pytest.Pytester) -> None:
