@@ -9,6 +9,7 @@ from typing import Literal
 
 from callinteractive.actions import Context
 from callinteractive.database import Database
+from callinteractive.event_sinks import Events
 from callinteractive.fleet import (
     Address,
     Edge,
@@ -236,6 +237,8 @@ class Site:
     """The server that keeps them for all edges; None: each edge keeps its own."""
     state: State = field(default=State())
     """Where calls are written down."""
+    events: Events = field(default=Events())
+    """Where their records go."""
     internal_calls: bool = True
     """Whether an extension may call another one by its number (C8)."""
     web_origins: tuple[str, ...] = ()

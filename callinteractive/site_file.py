@@ -8,6 +8,7 @@ from dataclasses import replace
 from callinteractive.database import Database
 from callinteractive.database import parse as parse_database
 from callinteractive.document import Document, Value
+from callinteractive.event_sinks_file import read_events
 from callinteractive.fit import misfits
 from callinteractive.fleet_file import read_edges, read_kamailio, read_rtpengines, read_sidecars
 from callinteractive.loading import without_collection
@@ -38,6 +39,7 @@ SITE_KEYS = (
     "web_origins",
     "registrations",
     "state",
+    "events",
     "drain_s",
     "api",
 )
@@ -69,6 +71,7 @@ def load_site(text: str, filename: str) -> Site:
         keeps_registrations=keeps,
         database=database,
         state=read_state(root["state"]),
+        events=read_events(root["events"]),
         drain_s=root["drain_s"].optional_integer(0, MOST_DRAIN_S),
         api=_api(root["api"], ports),
         web_origins=tuple(item.checked(check_origin) for item in root["web_origins"].items()),

@@ -30,6 +30,7 @@ from sidecar.call.saved import OverCallError, UnreadableCallError
 from sidecar.call.services import Services, media_prefix
 from sidecar.drain import DEFAULT_S, Drain
 from sidecar.edges import Edges
+from sidecar.events.sinks import Sinks
 from sidecar.generations import Generations
 from sidecar.live import Live
 from sidecar.making import make
@@ -89,6 +90,7 @@ def run(
     gc.set_threshold(10_000, 10, 10)
     keeper = make_keeper(site, index, site_dir, state_file, saved.READ)
     sidecar = Sidecar(site, ivr_file, index, key, keeper, drain_s)
+    sidecar.sinks = Sinks(site.events, site_dir, state_file and state_file.parent / f"events-{index}")
     if source is not None:
         sidecar.reload = Reload(source, index, site, lambda new: load_sounds(new, site_dir), sidecar.learn)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -147,6 +149,7 @@ class Sidecar:
         self._calls: set[asyncio.Task[None]] = set()
         self._keeper = keeper
         self._stories = Stories()
+        self.sinks = Sinks(site.events, Path(), None)
         keeper.on_adopt, keeper.on_surrender = self._adopt, self._surrender
         self._drain_s = drain_s
         self._drain = Drain(lambda: len(self._calls), self._may_drain_s, self._refuse_calls)
@@ -184,6 +187,8 @@ class Sidecar:
         stack.push_async_callback(self._keeper.close)
         await engines.open(prefix, await self._keeper.open())
         webhook = await stack.enter_async_context(Webhook(self._keeper.gate))
+        await self.sinks.open(self._stories)
+        stack.push_async_callback(self.sinks.close)
         self._metrics = Metrics(self._gauges, self._counts)
         self._metrics.expect(ivr.number for ivr in self._ivr_file.ivrs)
         outcomes = Outcomes()
@@ -343,6 +348,7 @@ class Sidecar:
             "unacknowledged": len(self._unacknowledged),
             "media": self._services.engines.digits.subscribers,
             "ng_commands": self._services.engines.waiting,
+            "events_waiting": self.sinks.waiting,
         }
 
     def _counts(self) -> dict[str, float]:
@@ -351,4 +357,5 @@ class Sidecar:
             "log_lines_lost": log.lines_lost(),
             "digit_events": digits.received,
             "digit_events_ignored": digits.ignored,
+            "events_lost": self.sinks.lost,
         }

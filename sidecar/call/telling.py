@@ -46,6 +46,7 @@ class Telling:
 
     def fetched(self, request: HttpRequest, began_at: float, event: Fetched | FetchFailed | None) -> None:
         """A request is over. event: None if nobody waits for its answer any more."""
+        self._tell_request({})  # of one that the script has not heard of
         duration_ms = round((time.time() - began_at) * 1000, 1)
         fields: dict[str, Any] = {"id": request.id, "method": request.method, "url": request.shown_url}
         body = "" if request.body is None else "\n\n" + request.hide(request.body.decode("ascii", "replace"))

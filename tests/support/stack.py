@@ -44,6 +44,7 @@ extensions:
 sidecars: {{count: {sidecars}, host: {net}.1, base_port: {sidecar_port}, metrics_port: {metrics_port}}}
 rtpengine: {{ng: "{net}.1:{ng_port}", interface: {net}.1, ports: [{rtp_first}, {rtp_last}]}}
 sounds: ./sounds
+events: {{file: events.jsonl}}
 drain_s: 0
 api: no
 """

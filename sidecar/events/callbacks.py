@@ -1,0 +1,158 @@
+"""Sends batches of records to a web application, one after the other, until it takes each (E2)."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TypeVar
+
+import aiohttp
+import structlog
+
+from callinteractive.webhook_signature import sign
+from sidecar.connections import Connections, TooLargeError, WastefulError, exchange
+from sidecar.events.queue import Batch, EventQueue
+
+_T = TypeVar("_T")
+LOG = structlog.get_logger()
+GATHER_S = 0.5
+"""How long records wait for others, so that a busy site does not send thousands of requests."""
+MOST_RECORDS = 500
+"""Of a batch."""
+MOST_WRITES = 100
+"""Batches on their way to a disk that hangs. More are dropped."""
+CONNECT_S, ANSWER_S = 2.0, 10.0
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
+"""After a try that has failed, and at most after many: the pause doubles."""
+TELL_EVERY_S = 60.0
+"""How often it is told that it still fails."""
+CLOSE_S = 2.0
+
+
+class Callbacks:
+    """Its queue outlives it: what could not be sent is sent by the next process."""
+
+    def __init__(self, url: str, keys: Sequence[bytes], queue: EventQueue) -> None:
+        """`keys` sign every request (W1)."""
+        self._url = url
+        self._keys = tuple(keys)
+        self._queue = queue
+        self._thread = ThreadPoolExecutor(1, "events")
+        self._lines: list[str] = []
+        self._due: asyncio.TimerHandle | None = None
+        self._writes = 0
+        self._dropped = 0
+        self._more = asyncio.Event()
+        self._told_at = float("-inf")
+
+    @property
+    def waiting(self) -> int:
+        """Records that have not arrived."""
+        return self._queue.records + len(self._lines)
+
+    @property
+    def dropped(self) -> int:
+        return self._queue.dropped + self._dropped
+
+    async def open(self) -> None:
+        """Send what an earlier process has left, and what comes. Raises OSError where the folder cannot be used."""
+        await self._in_thread(self._queue.open)
+        self._connections = Connections()
+        self._sending = asyncio.create_task(self._send_all())
+
+    async def close(self) -> None:
+        """Write down what has not arrived. It waits, but not for long."""
+        self._write_out()
+        self._sending.cancel()
+        await self._connections.close()
+        with_all = asyncio.get_running_loop().run_in_executor(self._thread, lambda: None)
+        await asyncio.wait([with_all], timeout=CLOSE_S)
+        self._thread.shutdown(wait=False)
+
+    def take(self, lines: Sequence[str]) -> None:
+        """Records as JSON. Never waits."""
+        self._lines += lines
+        if len(self._lines) >= MOST_RECORDS:
+            self._write_out()
+        elif self._due is None:
+            self._due = asyncio.get_running_loop().call_later(GATHER_S, self._write_out)
+
+    def _write_out(self) -> None:
+        if self._due is not None:
+            self._due.cancel()
+            self._due = None
+        lines, self._lines = self._lines, []
+        for first in range(0, len(lines), MOST_RECORDS):
+            self._write(lines[first : first + MOST_RECORDS])
+
+    def _write(self, lines: list[str]) -> None:
+        if self._writes >= MOST_WRITES:
+            self._dropped += len(lines)
+            return
+        self._writes += 1
+        body = f"[{','.join(lines)}]".encode("utf-8", "backslashreplace")
+        writing = asyncio.get_running_loop().run_in_executor(self._thread, self._queue.put, body, len(lines))
+        writing.add_done_callback(self._on_written)
+
+    def _on_written(self, writing: asyncio.Future[None]) -> None:
+        self._writes -= 1
+        self._more.set()
+        if not writing.cancelled() and (error := writing.exception()):
+            self._complain(f"cannot write them down: {error}", "make room in the folder of the state")
+
+    async def _send_all(self) -> None:
+        pause_s = FIRST_PAUSE_S
+        while True:
+            batch = self._queue.oldest()
+            if batch is None:
+                self._more.clear()
+                await self._more.wait()
+                continue
+            problem = await self._try(batch)
+            if problem is None:
+                pause_s = FIRST_PAUSE_S
+                continue
+            self._complain(problem, "look at the web application that events.http names in site.yaml")
+            await asyncio.sleep(pause_s * random.uniform(0.8, 1.2))
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+
+    async def _try(self, batch: Batch) -> str | None:
+        """Send a batch. Returns why it has not arrived."""
+        try:
+            body = await self._in_thread(partial(self._queue.read, batch))
+            if body is not None:
+                async with asyncio.timeout(ANSWER_S):
+                    status = await self._post(batch, body)
+                if not 200 <= status <= 299:
+                    return f"HTTP status {status}"
+            await self._in_thread(partial(self._queue.remove, batch))
+        except TimeoutError:
+            return f"no answer within {ANSWER_S:g} s"
+        except TooLargeError:
+            return "its answer is too long; an empty one will do"
+        except (WastefulError, aiohttp.ClientError, OSError, ValueError) as error:
+            return str(error) or type(error).__name__
+        return None
+
+    async def _post(self, batch: Batch, body: bytes) -> int:
+        headers = {"Content-Type": "application/json", "User-Agent": "callinteractive", "webhook-id": batch.id}
+        if self._keys:
+            headers |= sign(self._keys, batch.id, int(time.time()), body)
+        answer = await exchange(
+            lambda attempt: self._connections.send(attempt, "POST", self._url, headers, body, CONNECT_S)
+        )
+        return answer.status
+
+    async def _in_thread(self, work: Callable[[], _T]) -> _T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    def _complain(self, reason: str, change: str) -> None:
+        if time.monotonic() - self._told_at >= TELL_EVERY_S:
+            self._told_at = time.monotonic()
+            LOG.warning(
+                "events do not arrive", reason=reason, waiting=self.waiting, dropped=self.dropped, change=change
+            )

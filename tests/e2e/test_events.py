@@ -1,0 +1,69 @@
+"""The story of a real call, and the one record that sums it up, in the file of `events` (E1, E2).
+
+The site of every stack says `events: {file: events.jsonl}`.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from tests.e2e.conftest import PlaceCall
+from tests.e2e.ivr import MENU, TRANSFER
+from tests.e2e.transfers import BOTH, FIRST, SECOND, CalledPhones, transfer
+from tests.support.stack import RunningStack, until
+from tests.support.timing import PATIENT_S
+from tests.support.webapp import FakeWebApp, Reply
+
+
+async def story(stack: RunningStack, caller: str) -> list[dict[str, Any]]:
+    """The records of the only call of `caller`, once it has ended."""
+    file = stack.site_path.parent / "events.jsonl"
+
+    def read() -> list[dict[str, Any]]:
+        records = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+        ids = {record["call_id"] for record in records if record.get("caller_number") == caller}
+        return [record for record in records if record["call_id"] in ids]
+
+    await until(lambda: any(record["event"] == "call.ended" for record in read()), PATIENT_S, "call.ended")
+    told = read()
+    assert [record["seq"] for record in told] == list(range(1, len(told) + 1))
+    assert told[-1]["event"] == "call.ended"
+    return told
+
+
+async def test_E1_a_menu(call: PlaceCall, web: FakeWebApp, caller: str, stack: RunningStack) -> None:
+    web.on(caller, Reply(status=204))
+    async with call(MENU) as phone:
+        await phone.answered()
+        await phone.sound.send_digits("1")
+        await web.request(caller)
+        await phone.hung_up()
+    told = await story(stack, caller)
+    events = [record["event"] for record in told]
+    assert events[:3] == ["call.started", "call.answered", "call.context"]
+    assert [record["digit"] for record in told if record["event"] == "call.digit"] == ["1"]
+    end = told[-1]
+    assert (end["by"], end["code"], end["called_number"]) == ("script", 200, MENU)
+    assert [step["option"] for step in end["path"]] == ["start", "1"]
+    assert [(request["outcome"], request["status"]) for request in end["requests"]] == [("ok", 204)]
+    assert end["began_at"] <= end["answered_at"] <= end["ended_at"]
+
+
+async def test_E1_a_transfer(
+    call: PlaceCall, web: FakeWebApp, caller: str, callees: CalledPhones, stack: RunningStack
+) -> None:
+    web.on(caller, transfer(BOTH))
+    async with callees.first() as first, callees.second() as second, call(TRANSFER) as phone:
+        await phone.answered()
+        await first.rings()
+        await second.rings()
+        await first.picks_up()
+        await second.stops_ringing()
+        await phone.hang_up()
+        await first.hung_up()
+    end = (await story(stack, caller))[-1]
+    (leg,) = end["legs"]
+    assert (leg["targets"], leg["by"], leg["code"]) == ([FIRST, SECOND], FIRST, 200)
+    assert leg["began_at"] <= leg["rang_at"] <= leg["answered_at"] <= leg["ended_at"]
+    assert end["by"] == "caller"

@@ -1,0 +1,155 @@
+"""Records to a web application: signed, in order, until it takes them (E2, W1). The server is a real one."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hmac
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from sidecar.events import callbacks as module
+from sidecar.events.callbacks import Callbacks
+from sidecar.events.queue import EventQueue
+from tests.unit.call.harness import true
+
+KEYS = [b"k" * 24, b"l" * 32]
+
+
+class Application:
+    """A web application. `answers` are the statuses of its next answers; then it says 204."""
+
+    def __init__(self) -> None:
+        self.got: list[Any] = []
+        self.requests: list[tuple[dict[str, str], bytes]] = []
+        self.answers: list[int] = []
+        self.url = ""
+
+    async def start(self, port: int = 0) -> None:
+        app = web.Application()
+        app.router.add_post("/events", self._take)
+        self._runner = web.AppRunner(app)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", port)
+        await site.start()
+        self.port = self._runner.addresses[0][1]
+        self.url = f"http://127.0.0.1:{self.port}/events?key=a%2Ab"
+
+    async def stop(self) -> None:
+        await self._runner.cleanup()
+
+    async def _take(self, request: web.Request) -> web.Response:
+        assert request.raw_path == "/events?key=a%2Ab"
+        body = await request.read()
+        self.requests.append((dict(request.headers), body))
+        status = self.answers.pop(0) if self.answers else 204
+        if status < 300:
+            self.got += json.loads(body)
+        return web.Response(status=status)
+
+
+@pytest.fixture(autouse=True)
+def fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "GATHER_S", 0.01)
+    monkeypatch.setattr(module, "FIRST_PAUSE_S", 0.01)
+
+
+@pytest.fixture
+async def application() -> AsyncIterator[Application]:
+    made = Application()
+    await made.start()
+    yield made
+    await made.stop()
+
+
+async def opened(url: str, tmp_path: Any, most_octets: int = 10**6) -> Callbacks:
+    made = Callbacks(url, KEYS, EventQueue(tmp_path, most_octets))
+    await made.open()
+    return made
+
+
+def lines(*numbers: int) -> list[str]:
+    return [json.dumps({"seq": number}) for number in numbers]
+
+
+def seqs(application: Application) -> list[int]:
+    return [record["seq"] for record in application.got]
+
+
+async def test_records_arrive_together_in_order_and_nothing_is_left(application, tmp_path):
+    callbacks = await opened(application.url, tmp_path)
+    callbacks.take(lines(1, 2))
+    callbacks.take(lines(3))
+    assert callbacks.waiting == 3
+    await true(lambda: seqs(application) == [1, 2, 3])
+    assert len(application.requests) == 1
+    await true(lambda: callbacks.waiting == 0 and not list(tmp_path.iterdir()))
+    await callbacks.close()
+
+
+async def test_W1_every_secret_signs(application, tmp_path):
+    callbacks = await opened(application.url, tmp_path)
+    callbacks.take(lines(1))
+    await true(lambda: bool(application.requests))
+    headers, body = application.requests[0]
+    signed = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body
+    expected = [f"v1,{base64.b64encode(hmac.digest(key, signed, 'sha256')).decode()}" for key in KEYS]
+    assert headers["webhook-signature"].split(" ") == expected
+    assert headers["Content-Type"] == "application/json"
+    await callbacks.close()
+
+
+async def test_E2_what_is_refused_is_sent_again_with_the_same_id_before_anything_else(application, tmp_path):
+    application.answers = [500, 302, 404]
+    callbacks = await opened(application.url, tmp_path)
+    callbacks.take(lines(1))
+    await true(lambda: len(application.requests) >= 1)
+    callbacks.take(lines(2))
+    await true(lambda: seqs(application) == [1, 2])
+    ids = [headers["webhook-id"] for headers, _ in application.requests]
+    assert len(set(ids[:4])) == 1
+    assert ids[4] != ids[0]
+    await callbacks.close()
+
+
+async def test_E2_what_could_not_be_sent_is_sent_by_the_next_process(application, tmp_path):
+    port, url = application.port, application.url
+    await application.stop()
+    callbacks = await opened(url, tmp_path)
+    callbacks.take(lines(1))
+    await true(lambda: bool(list(tmp_path.glob("*.json"))))
+    callbacks.take(lines(2))
+    await callbacks.close()
+    assert len(list(tmp_path.glob("*.json"))) == 2
+    await application.start(port)
+    after = await opened(url, tmp_path)
+    await true(lambda: seqs(application) == [1, 2])
+    await after.close()
+
+
+async def test_taking_waits_for_no_disk(application, tmp_path, monkeypatch):
+    """A disk that hangs: records are counted as dropped at a bound, and nobody waits."""
+    monkeypatch.setattr(module, "MOST_WRITES", 2)
+    monkeypatch.setattr(module, "MOST_RECORDS", 1)
+    callbacks = await opened(application.url, tmp_path)
+    hung = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    callbacks._thread.submit(lambda: asyncio.run_coroutine_threadsafe(hung.wait(), loop).result())
+    for number in range(5):
+        callbacks.take(lines(number))
+    assert callbacks.dropped == 3
+    hung.set()
+    await true(lambda: seqs(application) == [0, 1])
+    await callbacks.close()
+
+
+async def test_records_that_are_no_text_are_sent_as_escapes(application, tmp_path):
+    callbacks = await opened(application.url, tmp_path)
+    callbacks.take(['{"seq":1,"name":"\udcff"}'])
+    await true(lambda: bool(application.got))
+    assert application.got == [{"seq": 1, "name": "\udcff"}]
+    await callbacks.close()

@@ -1,0 +1,94 @@
+"""What waits on disk for a web application (E2)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sidecar.events.queue import EventQueue
+
+
+def opened(folder: Path, most_octets: int = 1000) -> EventQueue:
+    queue = EventQueue(folder, most_octets)
+    queue.open()
+    return queue
+
+
+def test_batches_come_out_in_order(tmp_path):
+    queue = opened(tmp_path / "new" / "folder")
+    queue.put(b"[1]", 1)
+    queue.put(b"[2,3]", 2)
+    assert (queue.records, queue.octets) == (3, 8)
+    for body in (b"[1]", b"[2,3]"):
+        batch = queue.oldest()
+        assert batch is not None
+        assert queue.read(batch) == body
+        queue.remove(batch)
+    assert queue.oldest() is None
+    assert (queue.records, queue.octets, list((tmp_path / "new" / "folder").iterdir())) == (0, 0, [])
+
+
+def test_E2_what_one_process_has_left_the_next_one_sends_with_the_same_id(tmp_path):
+    queue = opened(tmp_path)
+    for body in (b"[1]", b"[2]"):
+        queue.put(body, 1)
+    before = queue.oldest()
+    (tmp_path / "000000000009-1-0123456789abcdef.json.new").write_bytes(b"[half")
+    (tmp_path / "notes.txt").write_text("of somebody else")
+    queue = opened(tmp_path)
+    assert queue.oldest() == before
+    assert (queue.records, queue.octets) == (2, 6)
+    queue.put(b"[3]", 1)
+    found = []
+    while batch := queue.oldest():
+        found.append(queue.read(batch))
+        queue.remove(batch)
+    assert found == [b"[1]", b"[2]", b"[3]"]
+    assert [file.name for file in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_E2_the_oldest_are_dropped_and_counted_where_there_is_no_room(tmp_path):
+    queue = opened(tmp_path, 250)
+    for number in range(4):
+        queue.put(b"%d" % number * 100, 10)
+    assert (queue.records, queue.octets, queue.dropped) == (20, 200, 20)
+    batch = queue.oldest()
+    assert batch is not None
+    assert queue.read(batch) == b"2" * 100
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_one_batch_that_is_larger_than_the_bound_is_still_sent(tmp_path):
+    queue = opened(tmp_path, 10)
+    queue.put(b"x" * 100, 1)
+    assert queue.oldest() is not None
+
+
+def test_a_batch_that_was_dropped_while_it_was_sent_is_not_removed_twice(tmp_path):
+    queue = opened(tmp_path, 150)
+    queue.put(b"a" * 100, 1)
+    sent = queue.oldest()
+    assert sent is not None
+    queue.put(b"b" * 100, 1)
+    queue.remove(sent)
+    assert queue.records == 1
+
+
+def test_a_disk_without_room_costs_the_records_and_is_told(tmp_path):
+    queue = opened(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(OSError, match="No such file"):
+        queue.put(b"[1]", 7)
+    assert (queue.dropped, queue.records) == (7, 0)
+
+
+def test_a_batch_that_somebody_has_removed_is_nothing(tmp_path):
+    queue = opened(tmp_path)
+    queue.put(b"[1]", 1)
+    batch = queue.oldest()
+    assert batch is not None
+    (tmp_path / batch.name).unlink()
+    assert queue.read(batch) is None
+    queue.remove(batch)
+    assert queue.oldest() is None
