@@ -10,13 +10,16 @@ import json
 import re
 from dataclasses import dataclass
 
+from sidecar import console
 from sidecar.linewriter import printable
 
 MOST_CHARACTERS = 2000
 """Of a text; a record may be longer."""
 OF_SIDECARS = "sidecar-"
-"""How the names of parts begin that log JSON objects."""
-KAMAILIO = "kamailio"
+"""How their names begin."""
+_OWN = (OF_SIDECARS, "api")
+"""The parts that log with `sidecar.log`: JSON objects."""
+KAMAILIO, RTPENGINE = "kamailio", "rtpengine"
 
 _KAMAILIO = re.compile(
     r'\{ (?:"time": "[0-9T:.Z-]+", )?"idx": \d+, "pid": \d+, "level": "([A-Z]+)", "module": "([^"]*)", '
@@ -28,6 +31,9 @@ anybody's."""
 _PREFIX, _MESSAGE, _END = '"logprefix": "', '"message": "', '" }'
 _ADDRESS = re.compile(r"\{([0-9a-fA-F:.\[\]]{2,45}) ")
 """`log_prefix` of kamailio.cfg begins with the address that the message came from."""
+_RTPENGINE = re.compile(r"(?:\[\d+\.\d+\] )?(EMERG|ALERT|CRIT|ERR|WARNING|NOTICE|INFO|DEBUG): (.*)", re.DOTALL)
+"""How RTPengine begins a line on stderr."""
+_SYSLOG = {"EMERG": "critical", "ALERT": "critical", "CRIT": "critical", "ERR": "error"}
 _TRACEBACK = "Traceback (most recent call last):"
 _UNREADABLE = re.compile(r"core parsing of SIP message failed \(([0-9a-fA-F:.\[\]]{2,45}):\d+/\d+\)")
 
@@ -50,25 +56,34 @@ class PartLine:
     cause: str = ""
     record: str | None = None
 
-    def as_json(self, part: str) -> str:
-        """An object on one line. Nothing in the line can replace its part."""
+    def as_json(self, part: str, stamp: str) -> str:
+        """An object on one line. Nothing in the line can replace its part. `stamp` is the present time."""
         if self.record is not None:
             return f'{{"part": "{part}", {self.record[1:]}'
-        level = {} if self.level is None else {"level": self.level}
-        return json.dumps({"part": part, **level, "event": self.text}, ensure_ascii=False)
+        entry = {"part": part, "level": self.level or "info", "event": self.text, "timestamp": stamp}
+        return json.dumps(entry, ensure_ascii=False)
+
+    def as_lines(self, stamp: str, *, colours: bool = False) -> list[str]:
+        """For a person: one line, and those of a traceback. `stamp` is the present time."""
+        if self.record is not None:
+            return console.lines(_decode(self.record)[0], colours=colours)
+        first, *more = self.as_text()
+        entry = {"level": self.level or "info", "event": first, "timestamp": stamp}
+        return [*console.lines(entry, colours=colours), *more]
 
     def as_text(self) -> list[str]:
-        """For a person: one line, or those of a traceback."""
-        text = self.text if self.level is None else f"{self.level.upper()}: {self.text}"
-        return text.replace("\n", "\n    ").split("\n") if _TRACEBACK in text else [printable(text)]
+        """What it says, without time and level."""
+        return self.text.replace("\n", "\n    ").split("\n") if _TRACEBACK in self.text else [printable(self.text)]
 
 
 def read(part: str, line: str) -> PartLine:
     """Of a part's name and a line of it, undecodable octets as lone surrogates (PEP 383). Raises nothing."""
-    if part.startswith(OF_SIDECARS) and (record := _record(line)):
+    if part.startswith(_OWN) and (record := _record(line)):
         return PartLine(record, record=record)
     if part == KAMAILIO and (found := _KAMAILIO.match(line)):
         return _kamailio(*found.groups())
+    if part.startswith(RTPENGINE) and (found := _RTPENGINE.match(line)):
+        return PartLine(_shown(found[2]), _SYSLOG.get(found[1], found[1].lower()))
     return PartLine(_shown(line))
 
 

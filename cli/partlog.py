@@ -15,6 +15,8 @@ from collections.abc import Callable
 from typing import Literal, Protocol, TextIO
 
 from cli import partline
+from sidecar import console
+from sidecar.log import now_text
 
 LogFormat = Literal["json", "console"]
 
@@ -53,8 +55,16 @@ class Stream(Protocol):
 class PartLog:
     """Call it with a part's name and its lines; it writes them to `stream` in the format given."""
 
-    def __init__(self, stream: Stream, log_format: LogFormat, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        stream: Stream,
+        log_format: LogFormat,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        colours: bool = False,
+    ) -> None:
         """`stream` gets whole lines in each write, and must not block: see `LineWriter`."""
+        self._colours = colours
         self._stream = stream
         self._clock = clock
         self._limits: dict[str, _PartLimit] = {}
@@ -86,8 +96,10 @@ class PartLog:
 
     def _shown(self, part: str, line: partline.PartLine) -> str:
         if self.format == "json":
-            return line.as_json(part)
-        return "\n".join(f"{part:<{PREFIX_WIDTH}} | {text}" for text in line.as_text())
+            return line.as_json(part, now_text())
+        return "\n".join(
+            f"{part:<{PREFIX_WIDTH}} | {text}" for text in line.as_lines(now_text(), colours=self._colours)
+        )
 
     def _write(self, lines: list[str]) -> None:
         if lines:
@@ -147,7 +159,7 @@ class _PartLimit:
 
 
 def _notice(log_format: LogFormat, event: str, **fields: object) -> str:
+    entry = {"part": OWN_NAME, "level": "warning", "event": event, **fields, "timestamp": now_text()}
     if log_format == "json":
-        return json.dumps({"part": OWN_NAME, "level": "warning", "event": event, **fields}, ensure_ascii=False)
-    shown = " ".join(f"{name}={value}" for name, value in fields.items())
-    return f"{OWN_NAME:<{PREFIX_WIDTH}} | WARNING: {event} {shown}"
+        return json.dumps(entry, ensure_ascii=False)
+    return f"{OWN_NAME:<{PREFIX_WIDTH}} | {console.lines(entry)[0]}"

@@ -94,7 +94,7 @@ def run(
         output, errors = LineWriter(sys.stdout), LineWriter(sys.stderr, lost_notice(log_as), lost)
         for writer in (output, errors):
             cleanup.callback(writer.close)
-        log = PartLog(errors, log_as)
+        log = PartLog(errors, log_as, colours=sys.stderr.isatty() and "NO_COLOR" not in os.environ)
         cleanup.callback(log.close)
         log("callinteractive", *notes)
         stack = Stack(

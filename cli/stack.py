@@ -90,7 +90,7 @@ class Stack:
         if parts.rtpengines and not parts.sidecars:
             await self._convert_sounds()
         await self._start_all(
-            sidecar_spec(site, *paths, sidecar.index, self._log.format, self._run_dir) for sidecar in parts.sidecars
+            sidecar_spec(site, *paths, sidecar.index, "json", self._run_dir) for sidecar in parts.sidecars
         )
         await self._start_all(
             kamailio_spec(site, *paths, self._dir_of(edge), self._state_dir, edge) for edge in parts.edges
@@ -181,7 +181,7 @@ class Stack:
         place = self._state_dir or self._run_dir
         try:
             paths = self._site_path, self._ivr_path, place.resolve()
-            process = await self._start_one(api_spec(api, *paths, self._log.format))
+            process = await self._start_one(api_spec(api, *paths, "json"))
             self._log(OWN_NAME, f"the page is at http://{api.listen}; `callinteractive page` prints its link")
         except (StackError, OSError) as error:
             self._log(OWN_NAME, *str(error).splitlines())

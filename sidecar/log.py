@@ -16,11 +16,13 @@ import threading
 import time
 import types
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal, TextIO
 
 import structlog
 
-from sidecar.linewriter import LineWriter, printable, read_shared
+from sidecar import console
+from sidecar.linewriter import LineWriter, read_shared
 
 LogFormat = Literal["auto", "console", "json"]
 
@@ -47,7 +49,7 @@ def set_up(log_format: LogFormat, level: int = logging.INFO) -> LineWriter:
     is_terminal = sys.stderr is not None and sys.stderr.isatty()
     is_console = log_format == "console" or (log_format == "auto" and is_terminal)
     last: list[structlog.typing.Processor] = (
-        [_complete, _bound, _make_printable, structlog.dev.ConsoleRenderer(colors=is_terminal)]
+        [_complete, _bound, partial(_to_console, colours=is_terminal and "NO_COLOR" not in os.environ)]
         if is_console
         else [_complete, _to_json]
     )
@@ -144,12 +146,8 @@ def _bound(_logger: Any, _level: str, entry: structlog.typing.EventDict) -> stru
     return entry
 
 
-def _make_printable(_logger: Any, _name: str, entry: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    """A stranger's escape sequence must not reach the terminal."""
-    for name, value in entry.items():
-        if isinstance(value, str):
-            entry[name] = "\n".join(map(printable, value.split("\n"))) if name == "exception" else printable(value)
-    return entry
+def _to_console(_logger: Any, _name: str, entry: structlog.typing.EventDict, *, colours: bool) -> str:
+    return "\n".join(console.lines(entry, colours=colours))
 
 
 def _notice_for(is_console: bool) -> Callable[[int], str]:
@@ -174,7 +172,8 @@ class _Clock:
         return f"{self._text}.{microseconds:06}Z"
 
 
-_clock = _Clock()
+_clock = now_text = _Clock()
+"""The present time as each record has it."""
 
 
 def _to_json(logger: Any, level: str, entry: structlog.typing.EventDict) -> str:

@@ -252,7 +252,6 @@ def observer(services: Services, caller: Caller) -> Callable[[Note], None]:
     return partial(_observe, services.observe, caller.telling.note, caller.log)
 
 
-def _observe(count: Callable[[Note], None], tell: Callable[[Note], None], log: Any, note: Note) -> None:
+def _observe(count: Callable[[Note], None], tell: Callable[[Note], dict[str, Any]], log: Any, note: Note) -> None:
     count(note)
-    tell(note)
-    getattr(log, note.level)(note.what, **note.fields)
+    getattr(log, note.level)(note.what, **note.fields, **tell(note))

@@ -32,8 +32,12 @@ class Telling:
         self.story = story
         self._asked: _Asked | None = None
 
-    def note(self, note: Note) -> None:
-        """What a script does is part of the story; what it has to complain about is in the log."""
+    def note(self, note: Note) -> dict[str, Any]:
+        """What a script does is part of the story; what it has to complain about is in the log.
+
+        Returns what the log should know besides: what was asked, as sent.
+        """
+        asked = self._asked.fields if self._asked is not None and note.what == "webhook" else {}
         match note.what:
             case "action":
                 self.story.tell("call.action", **note.fields)
@@ -43,6 +47,7 @@ class Telling:
                 self._tell_request({name: value for name, value in note.fields.items() if name != "took_ms"})
             case "hangup":
                 self.story.cause = note.fields["cause"]
+        return {name: asked[name] for name in ("method", "url") if name in asked}
 
     def fetched(self, request: HttpRequest, began_at: float, event: Fetched | FetchFailed | None) -> None:
         """A request is over. event: None if nobody waits for its answer any more."""

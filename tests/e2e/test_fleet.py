@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -219,7 +220,7 @@ async def test_run_starts_what_is_here_and_says_where_the_rest_is(
             said, _ = await process.communicate()
     assert process.returncode == 0, said.decode()
     lines += said.decode().splitlines()  # stdout and stderr are written by threads of their own
-    told = [line.partition("| ")[2].strip() for line in lines if line.startswith("callinteractive")]
+    told = [re.split(r"\| [0-9:.]+ info +", line)[-1].strip() for line in lines if line.startswith("callinteractive")]
     assert told[:3] == [
         "edge edge-b is elsewhere (192.0.2.12)",
         "sidecars 0 to 1 are elsewhere (192.0.2.21)",

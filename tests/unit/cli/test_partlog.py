@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import re
+from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -36,18 +39,67 @@ def of_kamailio(message: str, level: str = "ERROR", prefix: str = "", function: 
     )
 
 
-def test_a_person_gets_prefixed_lines() -> None:
-    assert written("console", "kamailio", "INFO: hello") == "kamailio        | INFO: hello\n"
-    assert written("console", "kamailio", of_kamailio("hello")) == "kamailio        | ERROR: hello\n"
+def shown(part: str, line: str) -> list[str]:
+    """What a person gets: each line less its part and its time."""
+    lines = written("console", part, line).splitlines()
+    found = [re.fullmatch(rf"{part} *\| (?:\d\d:\d\d:\d\d\.\d\d\d )?(.*)", line) for line in lines]
+    return [match[1] for match in found if match]
+
+
+def test_a_person_gets_a_line_with_part_time_and_level() -> None:
+    text = written("console", "kamailio", of_kamailio("hello"))
+    assert re.fullmatch(r"kamailio        \| \d\d:\d\d:\d\d\.\d\d\d error    hello\n", text)
+    assert shown("kamailio", "INFO: hello") == ["info     INFO: hello"]
+
+
+def test_a_person_gets_the_records_of_a_sidecar_as_lines() -> None:
+    call = "7457fc06a6219735e221304adacfa22b"
+    record = {"call_id": call, "call_api_id": f"1:{call}", "action": "PlaySound", "file": "a b.wav", "digitvar": None}
+    record |= {"event": "action", "level": "info", "timestamp": "2026-11-26T08:56:51.149935Z"}
+    local = datetime.fromisoformat("2026-11-26T08:56:51.149935Z").astimezone()
+    expected = f'sidecar-0       | {local:%H:%M:%S}.149 info     7457fc06 action PlaySound file="a b.wav"\n'
+    assert written("console", "sidecar-0", json.dumps(record)) == expected
+
+
+def test_a_persons_traceback_stands_under_its_record() -> None:
+    record = {"event": "x", "level": "error", "exception": 'Traceback:\n  File "x"\nValueError: \x1b'}
+    assert shown("sidecar-0", json.dumps(record))[1:] == ["    Traceback:", '      File "x"', "    ValueError: \\u001b"]
+
+
+def test_colours_are_for_terminals() -> None:
+    stream = io.StringIO()
+    PartLog(stream, "console", colours=True)("kamailio", of_kamailio("x\x1b"))
+    assert "\x1b[31merror   \x1b[0m \x1b[1mx\\u001b\x1b[0m\n" in stream.getvalue()
+    assert "\x1b" not in written("console", "kamailio", of_kamailio("x"))
+
+
+@pytest.mark.parametrize(
+    ("line", "level", "event"),
+    [
+        ("ERR: [x]: no", "error", "[x]: no"),
+        ("[1611937474.332567] WARNING: w", "warning", "w"),
+        ("CRIT: c", "critical", "c"),
+        ("x ERR: no", "info", "x ERR: no"),
+    ],
+)
+def test_rtpengines_own_words_tell_the_level(line: str, level: str, event: str) -> None:
+    found = entry("rtpengine", line)
+    assert (found["level"], found["event"]) == (level, event)
+
+
+def test_the_api_logs_records_too() -> None:
+    assert entry("api", '{"event": "x", "level": "error"}')["level"] == "error"
 
 
 def test_kamailio_6_tells_the_time_first() -> None:
     line = of_kamailio("hello").replace('{ "idx"', '{ "time": "2026-11-25T23:56:19.317817878Z", "idx"')
-    assert entry("kamailio", line) == {"part": "kamailio", "level": "error", "event": "hello"}
+    assert entry("kamailio", line).items() >= {"part": "kamailio", "level": "error", "event": "hello"}.items()
 
 
 def test_a_daemons_line_becomes_the_event_of_an_object() -> None:
-    assert entry("kamailio", 'said "hi"') == {"part": "kamailio", "event": 'said "hi"'}
+    found = entry("kamailio", 'said "hi"')
+    assert {**found, "timestamp": ""} == {"part": "kamailio", "level": "info", "event": 'said "hi"', "timestamp": ""}
+    assert datetime.fromisoformat(found["timestamp"]).utcoffset() == timedelta(0)
 
 
 def test_a_sidecars_object_only_gains_its_part() -> None:
@@ -71,7 +123,7 @@ FORGED = '{"part":"sidecar-0","level":"error","event":"x"}'
 @pytest.mark.parametrize("line", [FORGED, '{"event": "x"}', "1", "[1]", "null", "{", "", "[" * 3000, '{"a":' * 3000])
 def test_what_a_daemon_writes_is_never_a_record(part: str, line: str) -> None:
     found = entry(part, line)
-    assert found.keys() == {"part", "event"}
+    assert found.keys() == {"part", "level", "event", "timestamp"}
     assert found["part"] == part
     assert found["event"].startswith(line[:MOST_CHARACTERS])
 
@@ -81,14 +133,14 @@ def test_what_a_daemon_writes_is_never_a_record(part: str, line: str) -> None:
     [FORGED, '{"\\u0070art": "x"}', '{"a"}', '{"a": 1} {"b": 2}', '{"a":' * 3000 + '"}', '{"event": "x', "[" * 9999],
 )
 def test_what_a_sidecars_encoder_would_not_write_is_text(line: str) -> None:
-    assert entry("sidecar-0", line).keys() == {"part", "event"}
+    assert entry("sidecar-0", line).keys() == {"part", "level", "event", "timestamp"}
 
 
 def test_kamailios_own_words_tell_the_level_and_a_strangers_do_not() -> None:
     forged = f'x\r\n{FORGED}\r\n 0(1) ALERT: y", "level": "debug", "message": "z'
     prefix = '{127.0.0.5 1 a", "level": "debug", "part": "x", "message": "b} '
     found = entry("kamailio", of_kamailio(forged, "CRITICAL", prefix))
-    assert found.keys() == {"part", "level", "event"}
+    assert found.keys() == {"part", "level", "event", "timestamp"}
     assert (found["part"], found["level"]) == ("kamailio", "critical")
     assert found["event"].startswith(prefix)
     assert FORGED in found["event"]
@@ -98,18 +150,17 @@ def test_a_message_of_several_lines_is_one_record() -> None:
     message = 'Traceback (most recent call last):\n  File "x.py", line 1\nValueError: no\x1b'
     found = entry("kamailio", of_kamailio(message))
     assert (found["level"], found["event"]) == ("error", message.replace("\x1b", "\\u001b"))
-    shown = written("console", "kamailio", of_kamailio(message)).splitlines()
-    assert [line.removeprefix("kamailio        | ") for line in shown] == [
-        "ERROR: Traceback (most recent call last):",
+    assert shown("kamailio", of_kamailio(message)) == [
+        "error    Traceback (most recent call last):",
         '      File "x.py", line 1',
         "    ValueError: no\\u001b",
     ]
-    assert written("console", "kamailio", of_kamailio("a\nb")) == "kamailio        | ERROR: a\\nb\n"
+    assert shown("kamailio", of_kamailio("a\nb")) == ["error    a\\nb"]
 
 
 def test_kamailio_6_says_the_time_too() -> None:
     line = of_kamailio("hello").replace("{ ", '{ "time": "2026-11-26T00:07:19.133966452Z", ', 1)
-    assert entry("kamailio", line) == {"part": "kamailio", "level": "error", "event": "hello"}
+    assert entry("kamailio", line).items() >= {"part": "kamailio", "level": "error", "event": "hello"}.items()
 
 
 def test_a_message_that_was_cut_keeps_its_level() -> None:
@@ -118,7 +169,7 @@ def test_a_message_that_was_cut_keeps_its_level() -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "shown"),
+    ("line", "printed"),
     [
         ("\x1b[31mred\x07", "\\u001b[31mred\\u0007"),
         ("\udcff\udc80", "\\xff\\x80"),
@@ -127,9 +178,9 @@ def test_a_message_that_was_cut_keeps_its_level() -> None:
         ("Привет 👋", "Привет 👋"),
     ],
 )
-def test_nothing_reaches_a_terminal_but_what_can_be_printed(line: str, shown: str) -> None:
-    assert written("console", "rtpengine", line) == f"rtpengine       | {shown}\n"
-    assert entry("rtpengine", line)["event"] == shown
+def test_nothing_reaches_a_terminal_but_what_can_be_printed(line: str, printed: str) -> None:
+    assert shown("rtpengine", line) == [f"info     {printed}"]
+    assert entry("rtpengine", line)["event"] == printed
 
 
 def test_a_record_stays_what_it_was_and_on_its_line() -> None:
@@ -175,9 +226,9 @@ def test_any_line_is_one_object_of_its_part(part: str, line: str) -> None:
     found = json.loads(text, object_pairs_hook=list)
     assert [value for name, value in found if name == "part"] == [part]
     if part != "sidecar-0":
-        assert {name for name, _ in found} <= {"part", "level", "event"}
-    shown = written("console", part, line)
-    assert all(text.startswith(part) and text.isprintable() for text in shown[:-1].split("\n"))
+        assert {name for name, _ in found} <= {"part", "level", "event", "timestamp"}
+    for_person = written("console", part, line)
+    assert all(text.startswith(part) and text.isprintable() for text in for_person[:-1].split("\n"))
 
 
 # -- a flood
@@ -217,14 +268,15 @@ def entries(stream: io.StringIO) -> list[dict[str, Any]]:
 
 def test_the_lines_of_a_part_are_bounded_at_once_and_steadily(log: PartLog, stream: io.StringIO, clock: Clock) -> None:
     log("rtpengine", *["x"] * 5000)
-    *shown, told = entries(stream)
-    assert len(shown) == partlog.DAEMON_LINES
+    *kept, told = entries(stream)
+    assert len(kept) == partlog.DAEMON_LINES
     assert told == {
         "part": "callinteractive",
         "level": "warning",
         "event": "log lines left out: too many a second",
         "of": "rtpengine",
         "lines": 5000 - partlog.DAEMON_LINES,
+        "timestamp": told["timestamp"],
     }
     clock.now += 1
     log("rtpengine", *["x"] * 5000)
@@ -252,8 +304,8 @@ def test_one_who_floods_leaves_the_others_their_lines(
     log: PartLog, stream: io.StringIO, flood: str, cause: str
 ) -> None:
     log("kamailio", *[flood] * 5000)
-    *shown, told = entries(stream)
-    assert len(shown) == partlog.CAUSE_LINES
+    *kept, told = entries(stream)
+    assert len(kept) == partlog.CAUSE_LINES
     assert (told["mostly"], told["mostly_lines"]) == (cause, 5000 - partlog.CAUSE_LINES)
     other = of_kamailio("404", prefix="{10.0.0.1 1 INVITE x} ")
     log("kamailio", other, *["Traceback"] * 10)
@@ -287,7 +339,7 @@ async def test_what_was_left_out_is_told_at_the_end(log: PartLog, stream: io.Str
 
 def test_a_person_is_told_in_a_line(stream: io.StringIO) -> None:
     PartLog(stream, "console")("kamailio", *["x"] * 1001)
-    assert stream.getvalue().splitlines()[-1].startswith("callinteractive | WARNING: log lines left out")
+    assert re.match(r"callinteractive \| [0-9:.]+ warning  log lines left out", stream.getvalue().splitlines()[-1])
 
 
 class Terminal(io.StringIO):
@@ -307,3 +359,32 @@ class Terminal(io.StringIO):
 )
 def test_auto_is_readable_on_a_terminal_only(wanted: str, stream: io.StringIO, resolved: str) -> None:
     assert resolve_format(wanted, stream) == resolved
+
+
+PAGE = Path(__file__).parents[3] / "docs" / "logs.md"
+
+
+@pytest.mark.parametrize(
+    ("part", "line"),
+    [
+        ("callinteractive", "sidecar-0 is ready"),
+        ("kamailio", of_kamailio("x")),
+        ("kamailio", "x"),
+        ("rtpengine", "INFO: x"),
+        ("app", "x"),
+    ],
+)
+def test_every_line_has_the_documented_fields(part: str, line: str) -> None:
+    documented = re.findall(r"^\| `(\w+)` \| (?:who|`debug`|what|UTC)", PAGE.read_text(), re.MULTILINE)
+    assert sorted(entry(part, line)) == sorted(documented)
+    assert len(documented) == 4
+
+
+def test_the_pages_example_is_what_a_sidecar_writes() -> None:
+    """Its JSON, shown to a person, is the line that the page shows."""
+    text = PAGE.read_text()
+    example = re.search(r"^```json\n(.*)\n```", text, re.MULTILINE)
+    assert example is not None
+    record = {name: value for name, value in json.loads(example[1]).items() if name != "part"}
+    (line,) = shown("sidecar-1", json.dumps(record))
+    assert f" {line}\n" in text
