@@ -21,7 +21,7 @@ from callinteractive.headers import CallHeader, EntryHeader, GenerationHeader, R
 from callinteractive.keys import REPORTS, SIGNATURES, derive
 from callinteractive.model import IvrFile, Site
 from callinteractive.prepared import Prepared
-from sidecar import log, sip, systemd, tracing
+from sidecar import live_stories, log, sip, systemd, tracing
 from sidecar.admission import Admission, Unacknowledged
 from sidecar.call import saved
 from sidecar.call.adopted import AdoptedCall, end_remains
@@ -202,7 +202,8 @@ class Sidecar:
         self._metrics.include(Configured(self._configuration))
         if self._index == 0:
             self._metrics.include(RtpengineMetrics(engines))
-        stack.push_async_callback((await self._metrics.serve(self._own.metrics, self._live.routes())).cleanup)
+        routes = *self._live.routes(), *live_stories.routes(self._stories, self._live.guarded)
+        stack.push_async_callback((await self._metrics.serve(self._own.metrics, routes)).cleanup)
         config = sip.UaConfig(
             trying_delay_s=TRYING_DELAY_S, trying_repeat_s=TRYING_REPEAT_S, takes_refer=self._site.refer
         )

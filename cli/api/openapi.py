@@ -6,6 +6,8 @@ from functools import cache
 from importlib.metadata import version
 from typing import Any
 
+from cli.api import stories
+
 _ID = {
     "name": "id", "in": "path", "required": True, "schema": {"type": "string"},
     "description": "The CallID, its first 6 or more characters, or the CallAPIID.",
@@ -154,6 +156,25 @@ _PATHS = {
 }  # fmt: skip
 
 
+_STORIES = {
+    "/v1/recent": {
+        "get": {
+            "summary": "The last calls of the whole site, those in progress too",
+            "operationId": "listRecent",
+            "responses": {"200": _told("The calls.", "Recent"), **_problems()},
+        },
+    },
+    "/v1/calls/{id}/records": {
+        "get": {
+            "summary": "What has happened to a call: its events",
+            "operationId": "listRecords",
+            "parameters": [_ID | {"description": "The CallID."}],
+            "responses": {"200": _told("The events.", "Records"), **_problems(404, 503)},
+        },
+    },
+}
+
+
 @cache
 def document() -> dict[str, Any]:
     """The whole description, as data for JSON."""
@@ -166,10 +187,10 @@ def document() -> dict[str, Any]:
             "description": "The live calls of a site: look at them, end them, lead them elsewhere, make new ones.",
         },
         "security": [{"token": []}],
-        "paths": _PATHS,
+        "paths": _PATHS | _STORIES,
         "components": {
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
-            "schemas": _SCHEMAS,
+            "schemas": _SCHEMAS | stories.SCHEMAS,
             "responses": {str(status): {"description": says, "content": problem} for status, says in _STATUSES.items()},
         },
     }

@@ -14,6 +14,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from callinteractive.model import Site
+from cli.api import stories
 from cli.api.openapi import document
 from cli.api.sidecars import ApiError, Sidecars
 from cli.page.app import PUBLIC, Page
@@ -43,6 +44,8 @@ def create_app(site: Site, key: bytes, token: str, page: Page | None = None) -> 
     app.router.add_get("/v1/calls", _calls)
     app.router.add_post("/v1/calls", _make)
     app.router.add_get("/v1/calls/{id}", _call)
+    app.router.add_get("/v1/calls/{id}/records", _records)
+    app.router.add_get("/v1/recent", _recent)
     app.router.add_delete("/v1/calls/{id}", _hang_up)
     app.router.add_post("/v1/calls/{id}/jump", _jump)
     if page:
@@ -117,6 +120,14 @@ async def _make(request: web.Request) -> web.Response:
 
 async def _call(request: web.Request) -> web.Response:
     return web.json_response(await request.app[SIDECARS].call(request.match_info["id"]))
+
+
+async def _records(request: web.Request) -> web.Response:
+    return web.json_response(await stories.records(request.app[SIDECARS], request.match_info["id"]))
+
+
+async def _recent(request: web.Request) -> web.Response:
+    return web.json_response(await stories.recent(request.app[SIDECARS]))
 
 
 async def _hang_up(request: web.Request) -> web.Response:

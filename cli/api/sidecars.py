@@ -67,7 +67,7 @@ class Sidecars:
     async def calls(self, limit: int) -> dict[str, Any]:
         """The newest calls of all sidecars, `limit` at most, and how many there are. Raises nothing."""
         limit = max(1, min(limit, MOST_CALLS))
-        told = await self._ask_all("GET", f"/calls?limit={limit}")
+        told = await self.ask_all("GET", f"/calls?limit={limit}")
         calls = [call for each in told for call in each.body.get("calls", ())]
         calls.sort(key=lambda call: str(call["began_at"]), reverse=True)
         return {
@@ -108,7 +108,7 @@ class Sidecars:
         raise ApiError(503, str(refusal))
 
     async def _find(self, call_id: str) -> Told:
-        told = await self._ask_all("GET", f"/calls/{quote(call_id, safe='')}")
+        told = await self.ask_all("GET", f"/calls/{quote(call_id, safe='')}")
         found = [each for each in told if each.status == 200]
         if len(found) == 1:
             return found[0]
@@ -118,7 +118,8 @@ class Sidecars:
             raise ApiError(503, f"no call {call_id} where we could ask; no answer from {', '.join(silent)}")
         raise ApiError(404, f"no call {call_id}: it is over, or never was")
 
-    async def _ask_all(self, method: str, path: str) -> list[Told]:
+    async def ask_all(self, method: str, path: str) -> list[Told]:
+        """What each of them answers. Raises nothing."""
         return await asyncio.gather(*(self._ask(sidecar, method, path) for sidecar in self._sidecars))
 
     async def _ask(self, sidecar: Sidecar, method: str, path: str, body: Any = None) -> Told:

@@ -9,16 +9,23 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import pytest
 import pytest_asyncio
 from aiohttp import web
 
 from callinteractive.config import load_site
 from cli.api.server import create_app
 from cli.page.app import Page, Place
+from tests.e2e.conftest import BASE_PORT, PlaceCall, _ivr_yaml, lent, own_net
+from tests.e2e.ivr import TRANSFER
+from tests.e2e.transfers import FIRST, CalledPhones, transfer
 from tests.support.browser import Browser, Tab
+from tests.support.stack import RunningStack, until
+from tests.support.timing import PATIENT_S
 from tests.support.webapp import FakeWebApp, actions
 
 ROOT = Path(__file__).parents[2]
+PORT = BASE_PORT + 65
 TOKEN = "of-the-test"
 DESKTOP, PHONE = (1280, 800), (390, 844)
 HOSTILE = "<img src=x onerror=\"document.title='broken in'\"><script>document.title='broken in'</script>"
@@ -50,10 +57,25 @@ async def url(folder: Path) -> AsyncIterator[str]:
     await runner.cleanup()
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def stack_with_page(web: FakeWebApp, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningStack]:
+    net = own_net()
+    replace = {"api: no": f'api: {{listen: "{net.stack}:{PORT}"}}'}
+    async with RunningStack(net, tmp_path_factory.mktemp("page"), _ivr_yaml(web), replace=replace) as stack:
+        await until(lambda: any("the page is at" in line for line in stack.log), PATIENT_S, "the page")
+        yield stack
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def stack(stack_with_page: RunningStack, request: pytest.FixtureRequest) -> AsyncIterator[RunningStack]:
+    async with lent(stack_with_page, request):
+        yield stack_with_page
+
+
 @asynccontextmanager
-async def shown(browser: Browser, url: str, view: str) -> AsyncIterator[Tab]:
+async def shown(browser: Browser, url: str, view: str, token: str = TOKEN) -> AsyncIterator[Tab]:
     """The view, with the token given as the printed link gives it."""
-    async with browser.tab(f"{url}/#token={TOKEN}") as tab:
+    async with browser.tab(f"{url}/#token={token}") as tab:
         await tab.is_true("location.hash === '#/'")
         await tab.run(f"location.hash = '#/{view}'")
         await tab.looks_like(*DESKTOP, is_dark=False)
@@ -146,3 +168,31 @@ async def test_the_editor_finds_and_saves(browser: Browser, url: str, folder: Pa
         await tab.run("document.querySelector('textarea').select()")
         await tab.types("<Response>\n<Nonsense/>\n</Response>")
         await tab.is_true(has(".findings .problem", "line 2"))
+
+
+async def test_a_real_call_is_seen_and_ended(
+    browser: Browser, stack: RunningStack, call: PlaceCall, callees: CalledPhones, web: FakeWebApp, caller: str
+) -> None:
+    web.on(caller, transfer(FIRST))
+    token = (stack.site_path.parent / "state" / "api-token").read_text()
+    async with shown(browser, f"http://{stack.net.stack}:{PORT}", "calls", token) as tab:
+        await tab.is_true(has(".lead", "No calls in progress"))
+        async with callees.first() as first, call(TRANSFER) as phone:
+            await phone.answered()
+            await first.rings()
+            await tab.is_true(has(".badge.live", "in progress"))
+            await pictures(tab, "calls")
+            await tab.run("document.querySelector('tbody a').click()")
+            await tab.is_true(has(".row .text", "180 ringing"))
+            await first.picks_up()
+            await tab.is_true(has(".row .text", "200 OK by"))
+            await tab.run("document.querySelector('.row details:nth-of-type(2)').open = true")
+            await pictures(tab, "timeline")
+            assert await tab.run(has(".row pre", f">{FIRST}</SimpleTransfer>"))
+            await tab.run("document.querySelector('button.end').click()")
+            await phone.hung_up()
+            await first.hung_up()
+        await tab.is_true(has(".facts dt", "Ended"))
+        assert await tab.run("document.querySelector('button.end').hidden")
+        await tab.run("location.hash = '#/calls'")
+        await tab.is_true(has(".badge.ended", "ended"))

@@ -20,16 +20,16 @@ export function takeToken() {
 
 export const keepToken = token => localStorage.setItem(KEY, token.trim());
 
-export async function ask(path, body) {
-  const response = await send(path, body);
+export async function ask(path, body, method) {
+  const response = await send(path, body, method);
   return response.json();
 }
 
-export async function send(path, body) {
+export async function send(path, body, method = body === undefined ? "GET" : "POST") {
   const headers = { Authorization: `Bearer ${localStorage.getItem(KEY) ?? ""}` };
   if (body !== undefined) headers["Content-Type"] = "application/json";
   const response = await fetch(path, {
-    method: body === undefined ? "GET" : "POST",
+    method,
     headers,
     body: body === undefined ? undefined : JSON.stringify(body),
     cache: "no-store",

@@ -1,18 +1,22 @@
 // Which view is shown: the fragment of the address says it, so the browser's own keys for back and forward work.
 import { ask, keepToken, Refused, takeToken } from "./api.js";
+import { callsView } from "./calls.js";
 import { fill, h, say } from "./dom.js";
 import { answerView, ivrView } from "./editor.js";
 import { phoneView } from "./phone.js";
 
 const VIEWS = [
+  { path: "calls", title: "Calls", show: callsView },
   { path: "phone", title: "Phone", show: phoneView },
   { path: "ivr", title: "ivr.yaml", show: ivrView },
   { path: "answer", title: "XML answer", show: answerView },
 ];
 const main = document.getElementById("main");
 let leave = () => {};
+let turn = 0;
 
 async function show() {
+  const mine = ++turn;
   takeToken();
   const [, path = "", ...rest] = location.hash.split("/");
   const view = VIEWS.find(each => each.path === path) ?? VIEWS[0];
@@ -25,7 +29,9 @@ async function show() {
   const place = h("div", { class: `view ${view.path}` });
   fill(main, place);
   try {
-    leave = (await view.show(place, rest.map(decodeURIComponent))) ?? (() => {});
+    const ends = (await view.show(place, rest.map(decodeURIComponent))) ?? (() => {});
+    if (mine === turn) leave = ends;
+    else ends();  // the person has gone on meanwhile
   } catch (error) {
     failed(error, place);
   }
@@ -44,7 +50,7 @@ function login() {
     event.preventDefault();
     keepToken(token.value);
     try {
-      await ask("/page/ivr");
+      await ask("/v1/recent");
       say("");
       show();
     } catch (error) {

@@ -14,8 +14,10 @@ from aiohttp.test_utils import TestClient, TestServer
 from callinteractive.config import load_site
 from callinteractive.model import Address, Site
 from cli.api.server import create_app
+from sidecar import live_stories
 from sidecar.call.call import NotNowError
 from sidecar.live import Live, LiveError
+from sidecar.story import Stories
 
 KEY = bytes(16)
 TOKEN = "a-token-that-only-users-know"
@@ -64,6 +66,7 @@ class World:
     client: TestClient[web.Request, web.Application]
     app: web.Application
     calls: tuple[dict[str, Any], dict[str, Any]]
+    stories: tuple[Stories, Stories]
     sidecars: tuple[TestServer, TestServer]
     orders: list[tuple[int, Any]]
     """What calls were ordered, with the sidecar that was asked."""
@@ -89,6 +92,7 @@ class World:
 async def site_with_api() -> AsyncIterator[World]:
     async with AsyncExitStack() as stack:
         calls: tuple[dict[str, Any], dict[str, Any]] = ({}, {})
+        stories = Stories(), Stories()
         servers = []
         orders: list[tuple[int, Any]] = []
         refusals: dict[int, LiveError] = {}
@@ -101,11 +105,12 @@ async def site_with_api() -> AsyncIterator[World]:
 
         for index, of_sidecar in enumerate(calls):
             app = web.Application()
-            app.router.add_routes(Live(KEY, index, of_sidecar, partial(make, index)).routes())
+            live = Live(KEY, index, of_sidecar, partial(make, index))
+            app.router.add_routes([*live.routes(), *live_stories.routes(stories[index], live.guarded)])
             servers.append(await stack.enter_async_context(TestServer(app, host="127.0.0.1")))
         app = create_app(site_of(servers), KEY, TOKEN)
         client = await stack.enter_async_context(TestClient(TestServer(app, host="127.0.0.1")))
-        yield World(client, app, calls, (servers[0], servers[1]), orders, refusals)
+        yield World(client, app, calls, stories, (servers[0], servers[1]), orders, refusals)
 
 
 def site_of(servers: list[TestServer]) -> Site:
