@@ -18,6 +18,8 @@ from sidecar.live import MOST_CALLS, NOT_HERE, token_of
 
 ANSWER_S = 3.0
 """How long a sidecar may take. One that does no more is told of, and not waited for."""
+KEPT_S = 3.0
+"""How long a connection stays open that nobody uses: a sidecar has a task for each. The page asks every 2 s."""
 AT_ONCE = 100
 """How many are asked at the same time."""
 
@@ -55,7 +57,7 @@ class Sidecars:
         self._session = aiohttp.ClientSession(
             timeout=aiohttp.ClientTimeout(total=ANSWER_S),
             headers=self._headers,
-            connector=aiohttp.TCPConnector(limit=AT_ONCE),
+            connector=aiohttp.TCPConnector(limit=AT_ONCE, keepalive_timeout=KEPT_S),
         )
         return self
 
