@@ -1,4 +1,4 @@
-"""The order line, tested: `pip install flask 'callinteractive[testing]'`, then `pytest` in this folder."""
+"""The order line, tested: run `pytest` in this folder. docs/testing.md says what must be installed."""
 
 import pytest
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import re
 import shlex
 from pathlib import Path, PurePath
@@ -37,7 +38,7 @@ def blocks(language: str) -> list[tuple[str, str]]:
 
 def titled_blocks() -> list[tuple[str, str, str]]:
     """Every fenced block that says of which file it is a part: its document, the file and the block."""
-    fence = re.compile(r'^```\w+ title="(.*?)"\n(.*?)^```', re.MULTILINE | re.DOTALL)
+    fence = re.compile(r'^ *```\w+ title="([^~"]*)"\n(.*?)^ *```', re.MULTILINE | re.DOTALL)  # ~: a reader's file
     return [(name, *found) for name in DOCUMENTS for found in fence.findall((ROOT / name).read_text())]
 
 
@@ -49,6 +50,18 @@ def test_parts_of_files_are_what_the_files_hold(document: str, file: str, text: 
 @pytest.mark.parametrize(("document", "text"), blocks("python"))
 def test_python_examples_are_python(document: str, text: str) -> None:
     compile(text, document, "exec")
+
+
+@pytest.mark.parametrize(("document", "text"), blocks("json"))
+def test_json_examples_are_json(document: str, text: str) -> None:
+    json.loads(text)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_code_that_no_test_of_ours_reads_is_a_part_of_a_file(document: str) -> None:
+    """A test runs that file."""
+    untitled = re.compile(r"^ *```(php|js|javascript|mjs|ini|toml) *$", re.MULTILINE)
+    assert untitled.findall((ROOT / document).read_text()) == []
 
 
 @pytest.mark.parametrize(("document", "text"), blocks("yaml"))

@@ -11,6 +11,7 @@ import httpcore  # noqa: F401  # what a run of pytester imports first it forgets
 import pytest
 
 import callinteractive.testing  # noqa: F401  # the same
+from cli import new
 
 pytest_plugins = ["pytester"]
 ROOT = Path(__file__).parents[3]
@@ -102,6 +103,25 @@ def test_the_examples_of_the_document_pass(pytester: pytest.Pytester) -> None:
     document = (ROOT / "docs" / "testing.md").read_text()
     example = "\n".join(re.findall(r"^```python\n(.*?)^```", document, re.MULTILINE | re.DOTALL))
     run(pytester, test_orders__py=example).assert_outcomes(passed=1)
+
+
+def test_the_tutorial_s_tests_fail_first_and_pass_in_the_end(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its files, in their order, and `pytest` where it says so."""
+    shop = pytester.path / "shop"
+    new.make(shop, "flask", "127.0.0.1")
+    monkeypatch.chdir(shop)
+    results = []
+    for block in re.findall(r"^```(.*?)^```", (ROOT / "docs/tutorial.md").read_text(), re.MULTILINE | re.DOTALL):
+        head, _, text = block.partition("\n")
+        if written := re.fullmatch(r'\w+ title="~/shop/(.*)"', head):
+            (shop / written[1]).write_text(text)
+        elif text.startswith("espeak-ng -w "):
+            (shop / text.split()[2]).write_bytes((shop / "sounds/goodbye.wav").read_bytes())
+        elif text.startswith("pytest"):
+            results.append(pytester.runpytest_inprocess("-p", "callinteractive.pytest_plugin").parseoutcomes())
+    assert results == [{"failed": 2}, {"passed": 2}]
 
 
 def test_pytest_finds_the_plug_in_by_its_entry_point() -> None:
