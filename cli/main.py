@@ -185,9 +185,7 @@ def status(site_path: Path, as_json: bool) -> None:
 
 @main.command("reload", short_help="Let site.yaml, ivr.yaml, sounds and certificates count now.")
 @SITE
-@click.option(
-    "--ivr", "ivr_path", type=Configs(takes_url=False), help=f"{IVR_HELP} Default: the one that counts now."
-)
+@click.option("--ivr", "ivr_path", type=Configs(takes_url=False), help=f"{IVR_HELP} Default: the one that counts now.")
 @STATE_DIR
 @click.option(
     "--run-dir",

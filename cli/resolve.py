@@ -23,6 +23,7 @@ from callinteractive.names import named_sources, named_uris, target_of
 from cli import kamcmd, trunk_registrations
 from cli.configuration import handed_on
 from cli.files import read_site
+from cli.kamailio_figures import KamailioFigures
 from cli.known_names import probed, read, write
 from cli.lookup import Found, Lookup, LookupFailed
 from cli.trunk_states import TrunkStates, serve
@@ -84,7 +85,7 @@ class Keeper:
             states = TrunkStates(self._site, lambda: self._names, self._ask, _say)
             group.create_task(states.run())
             if address := self._site.kamailio.metrics:
-                group.create_task(serve(states, address, _say))
+                group.create_task(serve(states, KamailioFigures(self._ask), address, _say))
 
     async def _keep(self, what: str, find: Callable[[], Awaitable[Found]], put: Callable[[str, Found], None]) -> None:
         while True:

@@ -14,6 +14,7 @@ from prometheus_client.registry import Collector
 from callinteractive.dispatcher import TRUNKS
 from callinteractive.model import Address, Site
 from callinteractive.names import Names
+from cli.kamailio_figures import KamailioFigures
 
 PAUSE_S = 5
 _ONLINE = 4
@@ -85,12 +86,14 @@ class TrunkFigures(Collector):
         yield from (registered, up)
 
 
-async def serve(states: TrunkStates, address: Address, say: Callable[[str], None]) -> None:
-    """Show them at /metrics, for ever. Where the port is not free it is told, once, and tried again."""
+async def serve(states: TrunkStates, kamailio: KamailioFigures, address: Address, say: Callable[[str], None]) -> None:
+    """Show both at /metrics, for ever. Where the port is not free it is told, once, and tried again."""
     registry = CollectorRegistry()
     registry.register(TrunkFigures(states))
+    registry.register(kamailio)
 
     async def show(_request: web.Request) -> web.Response:
+        await kamailio.refresh()
         return web.Response(body=generate_latest(registry), headers={"Content-Type": "text/plain; version=0.0.4"})
 
     app = web.Application()

@@ -190,4 +190,8 @@ async def test_state_is_in_metrics(kamailio: RunningKamailio) -> None:
                 pass
             await asyncio.sleep(0.3)
     assert "p:w" not in text
+    assert "callinteractive_kamailio_up 1.0" in text
+    figures = dict(re.findall(r"^(kamailio_\w+) ([0-9.e+]+)$", text, re.MULTILINE))
+    assert float(figures["kamailio_core_rcv_replies_2xx_reg"]) >= 1
+    assert 0 < float(figures["kamailio_shmem_free_size"]) < float(figures["kamailio_shmem_total_size"])
     await kamailio.logged("trunk carrier: registered")

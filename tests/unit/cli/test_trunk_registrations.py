@@ -14,6 +14,7 @@ from callinteractive.config import load_site
 from callinteractive.model import Address
 from callinteractive.names import Hop, Names
 from cli import trunk_registrations, trunk_states
+from cli.kamailio_figures import KamailioFigures
 from cli.trunk_states import TrunkStates, gateways_in, registered_in
 
 SITE = """
@@ -71,14 +72,15 @@ async def test_a_taken_port_for_metrics_ends_nothing(monkeypatch: pytest.MonkeyP
     """The same process looks up names and registers. It tells of the port, and has it when it is free."""
     monkeypatch.setattr(trunk_states, "PAUSE_S", 0.02)
 
-    async def ask(*_command: str) -> str:
-        return ""
+    async def ask(*command: str) -> str:
+        return "core:rcv_requests = 7\n" if command == ("stats.get_statistics", "all") else ""
 
     told: list[str] = []
     states = TrunkStates(load_site(SITE, "site.yaml"), Names, ask, told.append)
     states.registered["a"] = True
     with socket.create_server(("127.13.208.1", 23990)):
-        serving = asyncio.create_task(trunk_states.serve(states, Address("127.13.208.1", 23990), told.append))
+        figures, address = KamailioFigures(ask), Address("127.13.208.1", 23990)
+        serving = asyncio.create_task(trunk_states.serve(states, figures, address, told.append))
         async with asyncio.timeout(5):
             while not told:
                 await asyncio.sleep(0.01)
@@ -98,3 +100,4 @@ async def test_a_taken_port_for_metrics_ends_nothing(monkeypatch: pytest.MonkeyP
         serving.cancel()
         await asyncio.gather(serving, return_exceptions=True)
     assert 'callinteractive_trunk_registered{trunk="a"} 1.0' in text
+    assert "kamailio_core_rcv_requests 7.0" in text

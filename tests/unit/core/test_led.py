@@ -13,9 +13,7 @@ RULES = "- pause: {length: 5}", ASK, '- simple_transfer: {to: ["306"]}', "- play
 THERE = '"9": [play_sound: {file: a.wav}]'
 
 
-@pytest.mark.parametrize(
-    "rule", RULES
-)
+@pytest.mark.parametrize("rule", RULES)
 def test_A4_it_leaves_what_it_does(rule: str):
     call, _ = started(rule, THERE)
     assert call.tell(Led("1", "9")) == Play("a.wav", barge_in=False)

@@ -10,12 +10,13 @@ from collections.abc import Iterator
 from itertools import combinations
 from pathlib import Path
 from typing import Any
-from unittest.mock import create_autospec
+from unittest.mock import AsyncMock, create_autospec
 
 import pytest
 import yaml
 from prometheus_client import generate_latest
 
+from cli.kamailio_figures import KamailioFigures
 from cli.trunk_states import TrunkFigures, TrunkStates
 from sidecar.admission import Admission
 from sidecar.durations import Durations
@@ -56,6 +57,7 @@ async def existing() -> set[str]:
         SipFigures(agent, admission),
         StateFigures(keeper),
         Configured(lambda: ("a", "b", "")),
+        KamailioFigures(AsyncMock()),
         TrunkFigures(create_autospec(TrunkStates, instance=True, registered={}, up={})),
     ):
         metrics.include(each)

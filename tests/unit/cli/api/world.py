@@ -116,6 +116,4 @@ async def site_with_api() -> AsyncIterator[World]:
 def site_of(servers: list[TestServer]) -> Site:
     site = load_site(SITE, "site.yaml")
     at = [Address("127.0.0.1", server.port or 0) for server in servers]
-    return replace(
-        site, sidecars=tuple(replace(each, metrics=at[each.index]) for each in site.sidecars)
-    )
+    return replace(site, sidecars=tuple(replace(each, metrics=at[each.index]) for each in site.sidecars))
