@@ -15,6 +15,7 @@ from urllib.parse import quote
 import click
 
 from cli.options import CONFIG, LOG_FORMAT, SITE, STATE_DIR
+from sidecar.linewriter import printable
 
 if TYPE_CHECKING:
     from cli.api.client import Client
@@ -92,7 +93,7 @@ def show(client: Client, call_id: str, *, as_json: bool) -> None:
         click.echo(json.dumps(call, indent=2))
         return
     for name, value in call.items():
-        click.echo(f"{name.replace('_', ' '):<14} {value}")
+        click.echo(f"{name.replace('_', ' '):<14} {printable(str(value))}")
 
 
 @click.command(short_help="Run the API, as a service of its own.")
@@ -198,7 +199,30 @@ def _variables(written: tuple[str, ...]) -> dict[str, str]:
     return found
 
 
-COMMANDS = (api, calls, dial, hangup, jump, page, show)
+@click.command(short_help="List the extensions and their phones.")
+@_asks
+def phones(client: Client, *, as_json: bool) -> None:
+    """List the extensions and where their phones are: registered ones, and those that site.yaml names.
+
+    \b
+      callinteractive phones
+    """
+    told = client.ask("GET", "/v1/phones")
+    if as_json:
+        click.echo(json.dumps(told, indent=2))
+        return
+    rows = [("EXTENSION", "PHONE", "FROM", "EXPIRES", "USER AGENT")]
+    for phone in told["phones"]:
+        contacts = phone["contacts"] or [{"uri": "not registered"}]
+        for contact in contacts:
+            expires = f"{contact['expires_s']} s" if contact.get("expires_s") is not None else ""
+            more = contact.get("received", ""), expires, contact.get("user_agent", "")
+            rows.append((phone["extension"], contact["uri"], *more))
+    for line in aligned(rows):
+        click.echo(line)
+
+
+COMMANDS = (api, calls, dial, hangup, jump, page, phones, show)
 
 
 def _path(call_id: str) -> str:
@@ -207,7 +231,7 @@ def _path(call_id: str) -> str:
 
 def _tell(call: dict[str, Any], what: str, *, as_json: bool) -> None:
     who = f"{call['call_id'][:_SHORT]} ({call['caller_number']} to {call['called_number']})"
-    click.echo(json.dumps(call, indent=2) if as_json else f"call {who} {what}")
+    click.echo(json.dumps(call, indent=2) if as_json else printable(f"call {who} {what}"))
 
 
 def table(calls: Sequence[dict[str, Any]]) -> Iterator[str]:
@@ -220,6 +244,12 @@ def table(calls: Sequence[dict[str, Any]]) -> Iterator[str]:
         rows.append(
             (call["call_id"][:_SHORT], began, call["caller_number"], call["called_number"], call["ivr"], where, state)
         )
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    for row in rows if calls else ():
+    yield from aligned(rows if calls else ())
+
+
+def aligned(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
+    """Phones choose some of the texts: nothing of them acts on the terminal."""
+    shown = [tuple(map(printable, row)) for row in rows]
+    widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
+    for row in shown:
         yield "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()

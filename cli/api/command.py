@@ -16,6 +16,7 @@ from callinteractive.keys import site_key
 from callinteractive.model import Api
 from cli.api import token
 from cli.api.server import create_app
+from cli.configuration import active_of
 from cli.files import read_site
 from cli.key import missing_key, read_key
 from cli.page.app import Page, Place
@@ -52,7 +53,7 @@ def run(site_path: Path, ivr_path: Path | None, state_dir: Path | None, log_form
         return 1
     log.set_up(log_format)
     page = Page(Place(site_path.resolve(), ivr_path and ivr_path.resolve(), place and place.resolve()))
-    asyncio.run(_serve(create_app(site, key, shown, page), site.api))
+    asyncio.run(_serve(create_app(site, key, shown, page, active_of(site_path, state_dir)), site.api))
     return 0
 
 

@@ -76,6 +76,27 @@ _SCHEMAS = {
             "silent": {"type": "array", "items": _TEXT, "description": "Sidecars that do not answer."},
         }
     ),
+    "Phones": _object({"phones": {"type": "array", "items": {"$ref": "#/components/schemas/Phone"}}}),
+    "Phone": _object(
+        {
+            "extension": _TEXT,
+            "id": {"type": "integer"},
+            "kind": {"enum": ["fixed", "registers"], "description": "fixed: site.yaml has its contact."},
+            "contacts": {
+                "type": "array", "description": "None: no phone of it is registered.",
+                "items": _object(
+                    {
+                        "uri": _TEXT | {"description": "As the phone says it."},
+                        "expires_s": {"type": ["integer", "null"], "description": "When the registration is over."},
+                        "user_agent": _TEXT,
+                        "received": _TEXT | {"description": "Where its requests come from."},
+                        "socket": _TEXT | {"description": "Where the edge got them."},
+                    },
+                    *("expires_s", "user_agent", "received", "socket"),
+                ),
+            },
+        }
+    ),
     "Order": _object(
         {
             "to": _TEXT | {"description": "The number to call: an extension, an IVR, or one outside."},
@@ -151,6 +172,14 @@ _PATHS = {
             "parameters": [_ID],
             "requestBody": _sent("Jump"),
             "responses": {"202": _told("The call as it was.", "Call"), **_problems(400, 404, 409, 422, 503)},
+        },
+    },
+    "/v1/phones": {
+        "get": {
+            "summary": "The extensions and their phones",
+            "operationId": "listPhones",
+            "description": "As an edge on the host of this API knows them.",
+            "responses": {"200": _told("All extensions.", "Phones"), **_problems(503)},
         },
     },
 }  # fmt: skip

@@ -14,8 +14,10 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from callinteractive.model import Site
+from cli.active import Active
 from cli.api import stories
 from cli.api.openapi import document
+from cli.api.phones import Phones
 from cli.api.sidecars import ApiError, Sidecars
 from cli.page.app import PUBLIC, Page
 from sidecar.live import problem
@@ -23,13 +25,16 @@ from sidecar.live import problem
 OPEN = frozenset(("/openapi.json", "/healthz"))
 """Paths that tell nothing of the site."""
 SIDECARS: web.AppKey[Sidecars] = web.AppKey("sidecars", Sidecars)
+PHONES: web.AppKey[Phones] = web.AppKey("phones", Phones)
 LARGEST_BODY = 1024 * 1024
 """Octets of a request's body: the editor sends a whole ivr.yaml."""
 DEFAULT_LIMIT = 100
 
 
-def create_app(site: Site, key: bytes, token: str, page: Page | None = None) -> web.Application:
-    """The API of `site`, and its page. key: the site's secret; token: what users must show."""
+def create_app(
+    site: Site, key: bytes, token: str, page: Page | None = None, active: Active | None = None
+) -> web.Application:
+    """The API of `site`, and its page. key: the site's secret; token: what users must show; active: of this host."""
     is_open = OPEN | PUBLIC if page else OPEN
     app = web.Application(middlewares=[problems, guard(token, is_open)], client_max_size=LARGEST_BODY)
 
@@ -39,6 +44,7 @@ def create_app(site: Site, key: bytes, token: str, page: Page | None = None) -> 
             yield
 
     app.cleanup_ctx.append(sidecars)
+    app[PHONES] = Phones.of_host(site, active)
     app.router.add_get("/healthz", _healthz)
     app.router.add_get("/openapi.json", _openapi)
     app.router.add_get("/v1/calls", _calls)
@@ -48,6 +54,7 @@ def create_app(site: Site, key: bytes, token: str, page: Page | None = None) -> 
     app.router.add_get("/v1/recent", _recent)
     app.router.add_delete("/v1/calls/{id}", _hang_up)
     app.router.add_post("/v1/calls/{id}/jump", _jump)
+    app.router.add_get("/v1/phones", _phones)
     if page:
         page.add_to(app)
     return app
@@ -138,6 +145,10 @@ async def _jump(request: web.Request) -> web.Response:
     body = await object_in(request)
     call_id = request.match_info["id"]
     return web.json_response(await request.app[SIDECARS].act("POST", call_id, "/jump", body), status=202)
+
+
+async def _phones(request: web.Request) -> web.Response:
+    return web.json_response(await request.app[PHONES].told())
 
 
 async def object_in(request: web.Request) -> dict[str, object]:

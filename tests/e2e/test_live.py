@@ -11,11 +11,14 @@ from typing import Any
 import pytest_asyncio
 from aiohttp.test_utils import TestServer
 
+from callinteractive.keys import PREPARED, derive
+from cli.active import Active
 from cli.api.server import create_app
 from cli.main import main
 from tests.e2e.conftest import PlaceCall
 from tests.e2e.ivr import OTHER_OPTION_HZ, SCRIPTED_GET, TRANSFER
-from tests.e2e.transfers import FIRST, CalledPhones, transfer
+from tests.e2e.test_registered_phone import register
+from tests.e2e.transfers import FIRST, REGISTERED, CalledPhones, transfer
 from tests.support.callee import BUSY
 from tests.support.stack import RunningStack
 from tests.support.timing import PATIENT_S
@@ -54,7 +57,8 @@ class Api:
 @asynccontextmanager
 async def api_of(stack: RunningStack) -> AsyncIterator[Api]:
     key = bytes.fromhex((stack.site_path.parent / "state" / "key").read_text())
-    async with TestServer(create_app(stack.site, key, TOKEN), host="127.0.0.1") as server:
+    active = Active(stack.site_path.parent / "state" / "active", derive(key, PREPARED))
+    async with TestServer(create_app(stack.site, key, TOKEN, active=active), host="127.0.0.1") as server:
         yield Api(str(server.make_url("")).rstrip("/"))
 
 
@@ -84,6 +88,22 @@ async def test_a_phone_is_called_and_who_answers_enters_a_context(
         await callee.sound.hear_tone(OTHER_OPTION_HZ)
         await callee.hung_up()
     await api.until_gone(call["call_id"])
+
+
+async def test_where_phones_have_registered(api: Api, stack: RunningStack) -> None:
+    contact = f"sip:desk@{stack.net.stranger}:5099"
+    await register(stack, contact)
+    try:
+        phones = {phone["extension"]: phone for phone in (await api("phones"))["phones"]}
+        [told] = phones[REGISTERED]["contacts"]
+        assert told["uri"] == contact
+        assert 0 < told["expires_s"] <= 600
+        assert told["received"].startswith(f"sip:{stack.net.stranger}:")
+        assert phones[FIRST]["kind"] == "fixed"
+    finally:
+        await register(stack, contact, expires=0)
+    phones = {phone["extension"]: phone for phone in (await api("phones"))["phones"]}
+    assert phones[REGISTERED]["contacts"] == []
 
 
 async def test_nobody_answers_and_one_that_rings_is_hung_up(api: Api, callees: CalledPhones) -> None:

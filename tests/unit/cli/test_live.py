@@ -136,3 +136,17 @@ async def test_a_number_is_called(world: World):
     ]  # fmt: skip
     result = await call("dial", "306", "--context", "3", "--var", "site")
     assert (result.exit_code, "is not like name=value" in result.output) == (2, True)
+
+
+async def test_phones_are_a_table(world: World):
+    result = await call("phones")
+    assert (result.exit_code, result.output) == (0, "EXTENSION  PHONE  FROM  EXPIRES  USER AGENT\n")
+    assert json.loads((await call("phones", "--json")).output) == {"phones": []}
+
+
+async def test_nothing_from_the_network_acts_on_the_terminal(world: World):
+    made = world.add(0, "aaaaaaaa", "2026-11-26T08:00:00.000+00:00")
+    made.caller_number = "\x1b]0;evil\x07\n2"
+    for command in (("calls",), ("show", "aaaaaa"), ("hangup", "aaaaaa")):
+        assert "\x1b" not in (await call(*command)).output
+    assert r"\u001b]0;evil\u0007\n2" in (await call("calls")).output

@@ -32,6 +32,7 @@ class FakeCall:
     call_id: str
     began_at: str
     asked: list[Any] = field(default_factory=list)
+    caller_number: str = "306"
 
     def hang_up(self) -> None:
         self.asked.append("hang up")
@@ -53,9 +54,9 @@ class FakeCall:
 
     def summary(self) -> dict[str, Any]:
         return {
-            "call_id": self.call_id, "call_api_id": self.call_api_id, "caller_number": "306", "caller_name": "Ann",
-            "called_number": "332", "direction": "in", "ivr": "000*332", "context": "1", "option": "start",
-            "state": "ivr", "doing": "sound", "began_at": self.began_at,
+            "call_id": self.call_id, "call_api_id": self.call_api_id, "caller_number": self.caller_number,
+            "caller_name": "Ann", "called_number": "332", "direction": "in", "ivr": "000*332", "context": "1",
+            "option": "start", "state": "ivr", "doing": "sound", "began_at": self.began_at,
         }  # fmt: skip
 
 
