@@ -7,7 +7,10 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+import yaml
 
+from callinteractive import record
+from callinteractive.config import load_ivr_file
 from callinteractive.events import FetchOutcome
 from callinteractive.facts import CallFacts
 from tools import reference
@@ -34,6 +37,20 @@ def test_R2_the_reference_has_every_parameter() -> None:
 
 def test_the_reference_has_every_outcome_of_a_request() -> None:
     assert sorted(first_column("When a request fails")) == sorted({"ok", "status", "invalid", *get_args(FetchOutcome)})
+
+
+def test_E1_the_page_of_the_events_has_every_event() -> None:
+    page = (ROOT / "docs/events.md").read_text()
+    assert [name for name in get_args(record.Name) if f"| `{name}` |" not in page] == []
+
+
+def test_limits_name_keys_that_exist() -> None:
+    page = (ROOT / "docs/reference/request.md").read_text()
+    (limits,) = re.findall(r"^## Limits\n(.*?)(?=^## )", page, re.MULTILINE | re.DOTALL)
+    keys = re.findall(r"\| `(\w+)` \|$", limits, re.MULTILINE)
+    ivr = {"number": "0*1", "id": 1, "entry_context": 1, **dict.fromkeys(keys, 1), "follow_redirects": True}
+    assert len(keys) == 3
+    load_ivr_file(yaml.safe_dump({"ivrs": [ivr], "contexts": {1: {"options": {"start": []}}}}), "ivr.yaml")
 
 
 def test_no_page_has_codes_of_rules() -> None:
