@@ -183,49 +183,63 @@ class AnsweredHeader(_Header):
 
 @dataclass(frozen=True, slots=True)
 class StateHeader(_Header):
-    """A script that waits for its transfer (`CallScript.to_json`), in a 302 to Kamailio and back to any sidecar."""
+    """A script that waits for its transfer (`CallScript.to_json`), in a 302 to Kamailio and back to any sidecar.
+
+    `story`: what was told of the call so far, as JSON. Empty from a sidecar of another release.
+    """
 
     NAME: ClassVar[str] = "X-CI-State"
     script: str
+    story: str = ""
 
     @property
     def is_too_long(self) -> bool:
         """Whether this does not fit into a header. The sidecar must then answer the call and bridge it."""
-        return len(self._octets) > MAX_STATE or len(str(self)) > MAX_LENGTH
-
-    @property
-    def _octets(self) -> bytes:
-        return self.script.encode("utf-8", "surrogatepass")
+        return len(self.script.encode("utf-8", "surrogatepass")) > MAX_STATE or len(str(self)) > MAX_LENGTH
 
     def _to_form(self) -> dict[str, str]:
-        packed = zlib.compress(self._octets)
-        return {"zlib": base64.urlsafe_b64encode(packed).decode("ascii")}
+        form = {"zlib": _packed(self.script)}
+        return form | {"story": _packed(self.story)} if self.story else form
 
     @classmethod
     def _from_form(cls, form: Mapping[str, str]) -> Self:
-        unpacking = zlib.decompressobj()
-        try:
-            script = unpacking.decompress(base64.urlsafe_b64decode(form["zlib"]), MAX_STATE)
-        except zlib.error as error:
-            raise ValueError(str(error)) from None
-        if not unpacking.eof:
-            raise ValueError(f"cut off, or unpacks to more than {MAX_STATE} octets")
-        return cls(script.decode("utf-8", "surrogatepass"))
+        return cls(_unpacked(form["zlib"]), _unpacked(form["story"]) if "story" in form else "")
+
+
+def _packed(text: str) -> str:
+    return base64.urlsafe_b64encode(zlib.compress(text.encode("utf-8", "surrogatepass"))).decode("ascii")
+
+
+def _unpacked(packed: str) -> str:
+    """Raises ValueError."""
+    unpacking = zlib.decompressobj()
+    try:
+        octets = unpacking.decompress(base64.urlsafe_b64decode(packed), MAX_STATE)
+    except zlib.error as error:
+        raise ValueError(str(error)) from None
+    if not unpacking.eof:
+        raise ValueError(f"cut off, or unpacks to more than {MAX_STATE} octets")
+    return octets.decode("utf-8", "surrogatepass")
 
 
 @dataclass(frozen=True, slots=True)
 class ResultHeader(_Header):
-    """The SIP code that a transfer failed with, from Kamailio to the sidecar together with `StateHeader`."""
+    """The SIP code that a transfer failed with, from Kamailio to the sidecar together with `StateHeader`.
+
+    `legs`: what became of each number (`callinteractive.report`); empty from another release.
+    """
 
     NAME: ClassVar[str] = "X-CI-Result"
     code: int
+    legs: str = ""
 
     def _to_form(self) -> dict[str, str]:
-        return {"code": str(self.code)}
+        form = {"code": str(self.code)}
+        return form | {"legs": self.legs} if self.legs else form
 
     @classmethod
     def _from_form(cls, form: Mapping[str, str]) -> Self:
         code = int(form["code"])
         if not 300 <= code <= 699:
             raise ValueError(f"{code} is no failure")
-        return cls(code)
+        return cls(code, form.get("legs", ""))

@@ -88,6 +88,7 @@ class Summary:
     def take(self, record: Record) -> None:
         """Learn from the call's next record."""
         name: str = record["event"]
+        self.began_at = self.began_at or record["at"]  # where nobody has told its start
         if name.startswith("leg."):
             self._take_leg(record, name)
         elif name == "call.context":
@@ -127,7 +128,7 @@ class Summary:
         legs = [leg if "ended_at" in leg else {**leg, "ended_at": ended_at} for leg in self.legs.values()]
         return {
             **self.who,
-            "began_at": self.began_at,
+            "began_at": self.began_at or ended_at,
             "answered_at": self.answered_at,
             "ended_at": ended_at,
             "path": self.path,

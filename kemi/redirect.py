@@ -6,6 +6,7 @@ goes back to any sidecar of its context's pool, with the script and the result, 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 from callinteractive.headers import (
@@ -182,9 +183,9 @@ class Redirects:
         headers = {CallHeader.NAME: transaction.call, StateHeader.NAME: transaction.state}
         headers |= self._sidecars.generation_of_call()
         if result:
-            headers[result.NAME] = str(result)
+            headers[result.NAME] = str(replace(result, legs=self._reports.on_return()))
         self._sidecars.enter(transaction.user, entry, headers)
-        self._reports.on_return()
+        self._reports.on_returned()
 
 
 def _refuse_cancelled(code: int) -> None:

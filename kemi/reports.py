@@ -65,12 +65,17 @@ class Reports:
             transaction.is_reported = True
             self._send(call, Report(_call_id(call), self._legs(_now_ms(), index)), transaction.call)
 
-    def on_return(self) -> None:
-        """Failure route: the INVITE has come back to a sidecar, which tells the rest."""
-        if call := transaction.reported:
+    def on_return(self) -> str:
+        """Failure route: the INVITE comes back to a sidecar, which tells the rest. Returns a report for that one."""
+        if not (call := transaction.reported) or not (legs := self._legs(_now_ms())):
+            return ""
+        return Report(_call_id(call), legs).to_text()
+
+    @staticmethod
+    def on_returned() -> None:
+        """The INVITE has come back."""
+        if transaction.reported:
             transaction.reported = ""  # until its next 302
-            if legs := self._legs(_now_ms()):
-                self._send(call, Report(_call_id(call), legs), transaction.call)
             transaction.reported_branches = transaction.branches_used
 
     def on_failed(self, code: int, by: By) -> None:

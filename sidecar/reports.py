@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 
 import structlog
@@ -74,7 +76,12 @@ class Reports:
 
     def _tell(self, report: Report) -> None:
         for leg in report.legs:
-            self._tell_leg(report.call_id, leg)
+            tell_leg(partial(self._stories.tell, report.call_id), leg)
+            if leg.answered_ms:
+                self._stories.tell(report.call_id, "call.answered", at=leg.answered_ms / 1000)
+                self._answered[report.call_id] = leg.name
+                if len(self._answered) > _MOST_ANSWERED:
+                    self._answered.popitem(last=False)
         if end := report.end:
             if leg_name := self._answered.pop(report.call_id, ""):
                 self._stories.tell(report.call_id, "leg.ended", at=end.at_ms / 1000, leg=leg_name, code=200)
@@ -82,19 +89,15 @@ class Reports:
             self._stories.tell(report.call_id, "call.ended", at=at, by=end.by, code=end.code, cause=cause)
             LOG.info("call ended", call_id=report.call_id, by=end.by, code=end.code, cause=cause)
 
-    def _tell_leg(self, call_id: str, leg: LegReport) -> None:
-        def tell(event: Name, at_ms: int, **fields: Any) -> None:
-            self._stories.tell(call_id, event, at=at_ms / 1000, **fields)
 
-        where = {"target": leg.target} | ({"trunk": leg.trunk} if leg.trunk else {})
-        tell("leg.started", leg.began_ms, leg=leg.name, targets=[leg.number] if leg.number else [], **where)
-        if leg.rang_ms:
-            tell("leg.ringing", leg.rang_ms, leg=leg.name, code=180)
-        if leg.answered_ms:
-            tell("leg.answered", leg.answered_ms, leg=leg.name, by=leg.number)
-            tell("call.answered", leg.answered_ms)
-            self._answered[call_id] = leg.name
-            if len(self._answered) > _MOST_ANSWERED:
-                self._answered.popitem(last=False)
-        elif leg.ended_ms:
-            tell("leg.ended", leg.ended_ms, leg=leg.name, code=leg.code, outcome=leg.outcome)
+def tell_leg(tell: Callable[..., None], leg: LegReport) -> None:
+    """The records of a branch. tell: `Story.tell` of its call."""
+    where = {"target": leg.target} | ({"trunk": leg.trunk} if leg.trunk else {})
+    targets = [leg.number] if leg.number else []
+    tell("leg.started", at=leg.began_ms / 1000, leg=leg.name, targets=targets, **where)
+    if leg.rang_ms:
+        tell("leg.ringing", at=leg.rang_ms / 1000, leg=leg.name, code=180)
+    if leg.answered_ms:
+        tell("leg.answered", at=leg.answered_ms / 1000, leg=leg.name, by=leg.number)
+    elif leg.ended_ms:
+        tell("leg.ended", at=leg.ended_ms / 1000, leg=leg.name, code=leg.code, outcome=leg.outcome)

@@ -87,13 +87,18 @@ class Story:
         """As data for JSON, for whoever takes the call over: what was told so far, without the records."""
         return {"seq": self.seq, "cause": self.cause, "summary": self.summary.to_dict()}
 
+    def to_json(self) -> str:
+        """`to_dict` as text."""
+        return json.dumps(self.to_dict(), ensure_ascii=False, separators=(",", ":"))
+
     def resume(self, data: Mapping[str, Any]) -> None:
         """Go on where another sidecar was (`to_dict`). Never fails: what can't be read is left out."""
-        seq, summary, cause = data.get("seq"), data.get("summary"), data.get("cause")
+        seq, summary, cause, who = data.get("seq"), data.get("summary"), data.get("cause"), self.summary.who
         if isinstance(seq, int) and seq >= self.seq:
             self.seq = (seq // HEIR_STEP + 1) * HEIR_STEP
         if isinstance(summary, dict):
             self._summary = Summary.from_dict(summary)
+            self._summary.who = self._summary.who or who
         if isinstance(cause, str):
             self.cause = cause
 
@@ -123,11 +128,16 @@ class Stories:
         self._with_bodies: deque[Record] = deque()
         self._subscribers: list[Subscriber] = []
 
-    def begin(self, facts: CallFacts) -> Story:
-        """The story of a call that this sidecar carries out from now on; a new one, unless it knows the call."""
+    def begin(self, facts: CallFacts, so_far: str = "") -> Story:
+        """The story of a call that this sidecar carries out from now on.
+
+        so_far: what another sidecar has told of it (`Story.to_json`). If this one knows the call, it knows that.
+        """
         story = self._known.get(facts.call_id)
         if story is None:
             story = self._known[facts.call_id] = Story(self, facts.call_id, facts.call_api_id)
+            story.summary.who = {"ivr": facts.called_extension, **facts.shown()}
+            story.resume(_read(so_far))
         self._left.pop(story.call_id, None)
         story.state = "live"
         return story
@@ -222,3 +232,12 @@ class Stories:
             oldest = self._with_bodies.popleft()
             for name in BODIES:
                 oldest.pop(name, None)
+
+
+def _read(story: str) -> dict[str, Any]:
+    """`Story.to_json`, empty where it cannot be read."""
+    try:
+        data = json.loads(story or "{}")
+    except (ValueError, RecursionError):
+        return {}
+    return data if isinstance(data, dict) else {}

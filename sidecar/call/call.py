@@ -9,16 +9,19 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
 from callinteractive.commands import Command
+from callinteractive.errors import HeaderError
 from callinteractive.events import HungUp, Led, transfer_failed
 from callinteractive.facts import CallFacts
 from callinteractive.headers import EntryHeader, ResultHeader, StateHeader
 from callinteractive.model import Ivr
+from callinteractive.report import Report
 from callinteractive.script import CallScript, Note
 from sidecar import sip
 from sidecar.call.answered import NORMAL_CLEARING
@@ -28,6 +31,7 @@ from sidecar.call.services import Services
 from sidecar.call.steered import SteeredCall
 from sidecar.call.telling import Telling
 from sidecar.media.errors import MediaError
+from sidecar.reports import tell_leg
 
 
 class NotNowError(Exception):
@@ -202,7 +206,7 @@ class NewCall(Call):
         self._services = services
         # Not the INVITE itself: a call that lasts an hour would keep all its headers.
         self._offer = invite.sdp
-        telling = Telling(services.stories.begin(facts))
+        telling = Telling(services.stories.begin(facts, entry.state.story if isinstance(entry, Resumption) else ""))
         self._caller = Caller(leg, facts, invite.max_forwards, invite.caller_address, invite.source, telling)
         self._ivr = ivr
         self._entry = entry
@@ -236,7 +240,14 @@ class NewCall(Call):
             return self._script.start(now)
         if self._entry.result is None:
             return self._script.begin_again(now)
+        self._tell_legs(self._entry.result.legs)
         return self._script.handle(transfer_failed(self._entry.result.code), now) or self._script.begin_again(now)
+
+    def _tell_legs(self, report: str) -> None:
+        """What became of the transfer that Kamailio has carried out. No call fails for its records."""
+        with suppress(HeaderError):
+            for leg in Report.from_text(report).legs if report else ():
+                tell_leg(self._caller.story.tell, leg)
 
 
 def _nobody() -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 
 from callinteractive.commands import Command, Fetch, Hangup, Transfer
 from callinteractive.events import Event, Expired
@@ -76,7 +77,9 @@ class Dip:
         """
         script: list[tuple[str, str]] = []
         if keep_script:
-            state = StateHeader(self._script.to_json())
+            state = StateHeader(self._script.to_json(), self._caller.story.to_json())
+            if state.is_too_long:
+                state = replace(state, story="")
             if state.is_too_long:
                 return False
             entry = EntryHeader(self._ivr.number, self._script.context.id, self._script.option)

@@ -5,28 +5,18 @@ The site of every stack says `events: {file: events.jsonl}`.
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from tests.e2e.conftest import PlaceCall
 from tests.e2e.ivr import MENU, TRANSFER
 from tests.e2e.transfers import BOTH, FIRST, SECOND, CalledPhones, transfer
-from tests.support.stack import RunningStack, until
-from tests.support.timing import PATIENT_S
+from tests.support.stack import RunningStack
 from tests.support.webapp import FakeWebApp, Reply
 
 
 async def story(stack: RunningStack, caller: str) -> list[dict[str, Any]]:
-    """The records of the only call of `caller`, once it has ended."""
-    file = stack.site_path.parent / "events.jsonl"
-
-    def read() -> list[dict[str, Any]]:
-        records = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
-        ids = {record["call_id"] for record in records if record.get("caller_number") == caller}
-        return [record for record in records if record["call_id"] in ids]
-
-    await until(lambda: any(record["event"] == "call.ended" for record in read()), PATIENT_S, "call.ended")
-    told = read()
+    """The records of the only call of `caller`, once it has ended; they are in order and complete."""
+    told = await stack.story(caller)
     assert [record["seq"] for record in told] == list(range(1, len(told) + 1))
     assert told[-1]["event"] == "call.ended"
     return told

@@ -133,6 +133,9 @@ async def test_busy_then_second_transfer(
         await second.hangs_up()
         await calling.hung_up()
     await kamailio_tells_end(stack, web, caller, "callee", 200)
+    end = (await stack.story(caller))[-1]  # whichever sidecars had the call
+    assert [(leg["targets"], leg["code"]) for leg in end["legs"]] == [([FIRST], 486), ([SECOND], 200)]
+    assert [request["outcome"] for request in end["requests"]] == ["ok", "ok"]
     assert len({request.query["CallID"] for request in web.requests[caller]}) == 1
 
 

@@ -13,6 +13,7 @@ import wave
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -232,6 +233,18 @@ class RunningStack:
         """Wait for the first entry with these fields."""
         await until(lambda: bool(self.entries(since, **fields)), within_s, f"log entry with {fields}")
         return self.entries(since, **fields)[0]
+
+    async def story(self, caller: str) -> list[dict[str, Any]]:
+        """The records of the only call from `caller`, by their numbers, once it has ended (`events.file`)."""
+        file = self.site_path.parent / "events.jsonl"
+
+        def read() -> list[dict[str, Any]]:
+            records = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+            ids = {record["call_id"] for record in records if record.get("caller_number") == caller}
+            return sorted((record for record in records if record["call_id"] in ids), key=itemgetter("seq"))
+
+        await until(lambda: any(record["event"] == "call.ended" for record in read()), PATIENT_S, "call.ended")
+        return read()
 
     async def metrics(self, index: int) -> dict[str, float]:
         """The gauges and counters of a sidecar, without those that have labels other than the RTPengine's name."""

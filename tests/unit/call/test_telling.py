@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
 from callinteractive.events import Fetched, FetchFailed
+from callinteractive.headers import ResultHeader, StateHeader
+from callinteractive.record import HEIR_STEP
+from callinteractive.report import LegReport, Report
 from sidecar import sip
+from sidecar.call.call import Resumption
 from sidecar.media.dtmf import DigitEvent
 from sidecar.media.errors import NoCommonCodec
 from tests.unit.call.harness import FACTS, until_idle
@@ -182,3 +187,46 @@ async def test_a_caller_who_is_lost_has_not_hung_up(make, reason):
     await h.over()
     assert cdr(h)["by"] == ("caller" if reason is sip.EndReason.BYE else "system")
     assert cdr(h)["cause"]
+
+
+NOT_FINAL = '[call_interactive: {url: "http://h/"}, simple_transfer: {to: ["306"], final: no}, hangup]'
+BUSY = LegReport("k1", "306", "sip:306@h", began_ms=1000, ended_ms=2000, code=486, outcome="busy")
+LEGS = Report(FACTS.call_id, (BUSY,))
+
+
+@pytest.mark.parametrize("legs", [LEGS.to_text(), "", "{}", "not a report"])
+async def test_E1_a_call_that_comes_back_to_another_sidecar_has_one_CDR_of_it_all(make, legs):
+    first = make(NOT_FINAL, answer_at="on_media")
+    first.fetched.put_nowait(Fetched(200, b""))
+    await first.over()
+    state = StateHeader.parse(first.leg.redirected["X-CI-State"])
+    second = make(NOT_FINAL, answer_at="on_media", resumed=Resumption(state, ResultHeader(486, legs)))
+    await second.over()
+    assert named(second, "call.started") == []
+    end = cdr(second)
+    assert end["seq"] > HEIR_STEP
+    assert (end["caller_number"], end["ivr"], end["code"]) == ("306", "000*332", 603)
+    assert end["began_at"] == named(first, "call.started")[0]["at"]
+    assert end["path"] == [{"context": "1", "option": "start"}]
+    assert [request["outcome"] for request in end["requests"]] == ["ok"]
+    expected = [("k1", ["306"], "busy", 486)] if legs.startswith('{"call_id') else []
+    assert [(leg["leg"], leg["targets"], leg["outcome"], leg["code"]) for leg in end["legs"]] == expected
+
+
+async def test_a_call_of_another_release_comes_back_without_its_story(make):
+    first = make(NOT_FINAL, answer_at="on_media")
+    first.fetched.put_nowait(Fetched(200, b""))
+    await first.over()
+    state = replace(StateHeader.parse(first.leg.redirected["X-CI-State"]), story="")
+    second = make(NOT_FINAL, answer_at="on_media", resumed=Resumption(state, ResultHeader(486)))
+    await second.over()
+    assert (cdr(second)["caller_number"], cdr(second)["path"]) == ("306", [])
+    assert cdr(second)["began_at"]
+
+
+async def test_a_story_too_long_for_a_header_stays_behind(make, monkeypatch):
+    monkeypatch.setattr(StateHeader, "is_too_long", property(lambda state: bool(state.story)))
+    h = make(NOT_FINAL, answer_at="on_media")
+    h.fetched.put_nowait(Fetched(200, b""))
+    await h.over()
+    assert StateHeader.parse(h.leg.redirected["X-CI-State"]).story == ""

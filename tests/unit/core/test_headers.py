@@ -35,8 +35,8 @@ HEADERS: st.SearchStrategy[Any] = st.one_of(
     st.builds(TransferHeader, NUMBERS, st.none() | st.integers(1, 3600), st.booleans()),
     st.builds(CallerHeader, TEXT, TEXT),
     st.builds(AnchorHeader, st.booleans()),
-    st.builds(StateHeader, st.text(st.characters(exclude_categories=()), max_size=500)),
-    st.builds(ResultHeader, st.integers(300, 699)),
+    st.builds(StateHeader, *[st.text(st.characters(exclude_categories=()), max_size=500)] * 2),
+    st.builds(ResultHeader, st.integers(300, 699), TEXT),
 )
 KINDS = [
     *(CallHeader, EntryHeader, GenerationHeader, TransferHeader),

@@ -18,6 +18,7 @@ from callinteractive.model import IvrFile, RtpEngine, sidecars_of_host
 from kemi.anchor import MediaAnchor
 from kemi.engines import Engines
 from kemi.redirect import MOST_RETURNS, Redirects
+from kemi.reports import Reports
 from kemi.sidecars import MOST_EARLIER, Sidecars
 from kemi.transaction import transaction
 from kemi.transfer import NoRoute, Transfer
@@ -33,6 +34,15 @@ PLAN = TransferHeader(("300",), 5)
 CALLER = CallerHeader("N", "7")
 
 
+LEGS = '{"call_id":"c","legs":[],"end":null}'
+
+
+def _reports() -> Mock:
+    made: Mock = create_autospec(Reports, instance=True)
+    made.on_return.return_value = LEGS
+    return made
+
+
 @pytest.fixture
 def transfer() -> Mock:
     made: Mock = create_autospec(Transfer, instance=True)
@@ -42,7 +52,7 @@ def transfer() -> Mock:
 @pytest.fixture
 def redirects(ksr: FakeKsr, transfer: Mock) -> Redirects:
     media = MediaAnchor(Engines([RtpEngine()]))
-    made = Redirects(Sidecars(sidecars_of_host(), IVRS, b"key", media), transfer, media, Mock(), anchors=True)
+    made = Redirects(Sidecars(sidecars_of_host(), IVRS, b"key", media), transfer, media, _reports(), anchors=True)
     made.enter("332", CALL, ENTRY, caller_anchors=False)
     ksr.calls.clear()
     return made
@@ -96,7 +106,7 @@ def test_failed_transfer_comes_back_with_its_result(ksr: FakeKsr, redirects: Red
     fail(ksr, redirects, 302, PLAN, CALLER, STATE, ENTRY)
     ksr.results["tm.t_get_status_code"] = 486
     redirects.on_transfer_failure()
-    assert f"X-CI-Result: {ResultHeader(486)}" in transaction.sidecar_headers
+    assert f"X-CI-Result: {ResultHeader(486, LEGS)}" in transaction.sidecar_headers
     assert ksr.replies == []
 
 
@@ -167,7 +177,7 @@ def test_a_call_that_comes_back_keeps_the_generation_that_it_began_with(ksr: Fak
     media = MediaAnchor(Engines([RtpEngine()]))
     hosts = sidecars_of_host("127.0.0.1", 3, 5070, pools={"vip": (2,)})
     old = Sidecars(hosts, IvrFile((), {"3": Context("3", "main", {}, pool="vip")}, "00aa"), b"key", media)
-    before = Redirects(old, transfer, media, Mock(), anchors=True)
+    before = Redirects(old, transfer, media, _reports(), anchors=True)
     before.enter("332", CALL, ENTRY, caller_anchors=False)
     assert "X-CI-Generation: ivr=00aa\r\n" in transaction.sidecar_headers
     now = Sidecars(hosts, IvrFile((), {"4": Context("4", "main", {})}, "00bb"), b"key", media, old)

@@ -114,14 +114,16 @@ def test_the_caller_gives_up(ksr: FakeKsr, reports: Reports) -> None:
 
 
 def test_it_comes_back_to_a_sidecar(ksr: FakeKsr, reports: Reports) -> None:
-    """The legs of the next transfer are told by the next report, and the end by whoever has the call."""
+    """Which gets the legs so far. Those of the next transfer are told by the next report."""
     rings(reports, "306")
     reports.on_branch_over(1, 486)
-    reports.on_return()
-    assert told(ksr).end is None
-    ksr.calls.clear()
+    report = Report.from_text(reports.on_return())
+    assert (report.call_id, report.end) == (CALL[4:], None)
+    assert legs(report) == [("k1", "306", 486, "busy")]
+    reports.on_returned()
     reports.on_failed(486, "callee")
-    reports.on_return()
+    assert reports.on_return() == ""
+    reports.on_returned()
     assert sent(ksr) == []
     transaction.reported = CALL
     transaction.branches_used = 3  # the sidecar's
@@ -174,7 +176,8 @@ def test_calls_of_others_are_not_reported(ksr: FakeKsr, reports: Reports) -> Non
     reports.on_ringing(1)
     reports.on_branch_over(1, 486)
     reports.on_answer(1)
-    reports.on_return()
+    assert reports.on_return() == ""
+    reports.on_returned()
     reports.on_failed(486, "callee")
     assert sent(ksr) == []
     assert transaction.legs[1] == ""
@@ -184,3 +187,13 @@ def test_no_call_fails_for_its_report(ksr: FakeKsr, reports: Reports) -> None:
     ksr.results["uac.uac_req_send"] = RuntimeError("boom")
     reports.on_bye(CALL, is_from_caller=True)
     assert "boom" in ksr.called("err")[0][0]
+
+
+def test_a_call_that_no_sidecar_takes_back_is_told_with_its_legs(ksr: FakeKsr, reports: Reports) -> None:
+    rings(reports, "306")
+    reports.on_branch_over(1, 486)
+    assert reports.on_return()
+    reports.on_failed(503, "system")  # before `on_returned`
+    report = told(ksr)
+    assert legs(report) == [("k1", "306", 486, "busy")]
+    assert report.end is not None

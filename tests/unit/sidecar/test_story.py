@@ -152,6 +152,15 @@ def test_H1_a_story_goes_on_at_another_sidecar_with_numbers_of_its_own():
     assert record["caller_number"] == "306"
 
 
+@pytest.mark.parametrize("text", ["", "[]", "{", "null", '{"summary": {"who": {}}}'])
+def test_whatever_a_header_says_of_a_story_the_caller_is_known(text):
+    stories = Stories()
+    stories.begin(FACTS, text).tell("call.ended")
+    (record,) = stories.of(FACTS.call_id)
+    assert (record["caller_number"], record["ivr"]) == ("306", "000*332")
+    assert record["began_at"] == record["ended_at"]
+
+
 @pytest.mark.parametrize("data", [{}, {"seq": "1", "summary": [], "cause": 7}, {"seq": -5, "summary": {"legs": 1}}])
 def test_an_unreadable_story_fails_no_call(data):
     story = Stories().begin(FACTS)
