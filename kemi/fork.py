@@ -177,6 +177,9 @@ class Forks:
                 cseq.shift(-branch.shift)
             if status < 200:
                 self._on_provisional(status, index)
+                if transaction.is_answered or ksr.is_cancelled():
+                    # While we were in this route. tm cancels those whose 1xx it knows already (RFC 3261 9.1).
+                    ksr.cancel_branches()
             elif status < 300:
                 self._on_success(index)
                 if transaction.is_anchored and branch and branch.media:
@@ -210,10 +213,12 @@ class Forks:
                 ksr.append_headers(f"{who.NAME}: {who}\r\n")
             self._limits.answer_out(plan.trunk, index)
             self._limits.end_losers(index)
+        is_first = not transaction.is_answered
+        if is_first and (transaction.is_anchored or transaction.branches_used > 1):
+            transaction.is_answered = True
         if not transaction.is_anchored:
             return
-        if not transaction.is_answered:
-            transaction.is_answered = True
+        if is_first:
             self._media.release_all(but=index, after_s=CROSSING_S)
         if media := media_of(index):
             self._media.on_success(media, early_media=transaction.early_media)

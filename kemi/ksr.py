@@ -591,6 +591,11 @@ def is_cancelled() -> bool:
     return KSR.tm.t_is_canceled() > 0
 
 
+def cancel_branches() -> None:
+    """In the route of a 1xx: cancel it and all other branches that have no final response."""
+    KSR.tmx.t_cancel_branches("this")
+
+
 def transaction_id() -> str:
     """What tells the transaction of the message at hand from all others that live."""
     return f"{_text_of_number('$T(id_index)')}.{_text_of_number('$T(id_label)')}"

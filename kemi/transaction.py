@@ -245,7 +245,7 @@ class Transaction:
     is_anchored = _Flag()
     """The media of at least one branch goes through RTPengine."""
     is_answered = _Flag()
-    """A branch has answered. Only noted if some are anchored."""
+    """A branch has answered. Only noted if some are anchored, or there are several."""
     presented = _From()
     """Whom an INVITE that spirals shows, if not its own From (`kemi.identity`)."""
     caller_source = _Text()

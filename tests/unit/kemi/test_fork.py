@@ -151,6 +151,19 @@ def reply(ksr: FakeKsr, index: int, status: int, body: bool = False) -> None:
     FORKS.on_reply()
 
 
+@pytest.mark.parametrize("why", ["answered", "cancelled", ""])
+def test_who_rings_when_all_is_over_is_cancelled(ksr: FakeKsr, why: str) -> None:
+    """tm did not know its 1xx yet when another one answered, or the caller gave up."""
+    for index, uri in enumerate(start(ksr, "306", "+7495")):
+        enter_branch(ksr, index, uri)
+    if why == "answered":
+        reply(ksr, 1, 200)
+    elif why == "cancelled":
+        ksr.results["tm.t_is_canceled"] = 1
+    reply(ksr, 0, 180)
+    assert ksr.called("tmx.t_cancel_branches") == ([("this",)] if why else [])
+
+
 @pytest.mark.parametrize("early_media", [True, False])
 def test_early_media(ksr: FakeKsr, early_media: bool) -> None:
     start(ksr, "306", early_media=early_media)
