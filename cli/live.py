@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime
+import time
+from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 import click
 
+from cli.live_text import SHORT, aligned, lines_of, past, table
 from cli.options import CONFIG, LOG_FORMAT, SITE, STATE_DIR
 from sidecar.linewriter import printable
 
@@ -35,8 +36,9 @@ _OPTIONS = (
     ),
     click.option("--json", "as_json", is_flag=True, help="Print JSON, for a program."),
 )
-_SHORT = 8
-"""Characters of a CallID that are shown."""
+LOOK_EVERY_S = 0.3
+_SHORTEST = 6
+"""Characters of a CallID that may stand for it."""
 
 
 def _asks(command: Callable[..., object]) -> Callable[..., None]:
@@ -59,17 +61,23 @@ def _asks(command: Callable[..., object]) -> Callable[..., None]:
 
 @click.command(short_help="List the calls in progress.")
 @click.option("--limit", type=click.IntRange(1, 1000), default=100, show_default=True, help="The newest so many.")
+@click.option("--recent", is_flag=True, help="The last calls, those that are over too.")
 @_asks
-def calls(client: Client, limit: int, *, as_json: bool) -> None:
+def calls(client: Client, limit: int, *, recent: bool, as_json: bool) -> None:
     """List the calls of the whole site that are in progress, newest first.
 
     \b
       callinteractive calls
+      callinteractive calls --recent
       callinteractive calls --json | jq '.calls[] | select(.state == "connected")'
     """
-    told = client.ask("GET", f"/v1/calls?limit={limit}")
+    told = client.ask("GET", "/v1/recent" if recent else f"/v1/calls?limit={limit}")
     if as_json:
         click.echo(json.dumps(told, indent=2))
+        return
+    if recent:
+        for line in past(told["calls"][:limit]):
+            click.echo(line)
         return
     for line in table(told["calls"]):
         click.echo(line)
@@ -83,17 +91,47 @@ def calls(client: Client, limit: int, *, as_json: bool) -> None:
 @click.argument("call_id", metavar="ID")
 @_asks
 def show(client: Client, call_id: str, *, as_json: bool) -> None:
-    """Show one call. ID is its CallID, the first 6 or more characters of that, or its CallAPIID.
+    """Show one call and what has happened in it: one in progress, or one of the last.
+
+    ID is its CallID, the first 6 or more characters of that, or its CallAPIID.
 
     \b
       callinteractive show 5205dc5c
     """
-    call = client.ask("GET", _path(call_id))
+    call, records = _found(client, call_id)
     if as_json:
-        click.echo(json.dumps(call, indent=2))
+        click.echo(json.dumps({**call, "records": records}, indent=2))
         return
     for name, value in call.items():
-        click.echo(f"{name.replace('_', ' '):<14} {printable(str(value))}")
+        if value not in (None, ""):
+            click.echo(f"{name.replace('_', ' '):<14} {printable(str(value))}")
+    click.echo()
+    for line in lines_of(records):
+        click.echo(line)
+
+
+def _found(client: Client, call_id: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """A call in progress, or one of the last, with its records. Raises ClientError."""
+    from cli.api.client import ClientError
+
+    try:
+        call = client.ask("GET", _path(call_id))
+    except ClientError as error:
+        if error.status != 404:
+            raise
+        known = client.ask("GET", "/v1/recent")["calls"]
+        found = [each for each in known if call_id in (each["call_id"], each["call_api_id"])]
+        if not found and len(call_id) >= _SHORTEST:
+            found = [each for each in known if each["call_id"].startswith(call_id)]
+        if len(found) != 1:
+            raise
+        call = found[0]
+    try:
+        return call, client.ask("GET", f"{_path(call['call_id'])}/records")["records"]
+    except ClientError as error:
+        if error.status != 404:
+            raise
+        return call, []  # nothing has happened in it yet
 
 
 @click.command(short_help="Run the API, as a service of its own.")
@@ -174,8 +212,11 @@ def page(client: Client, *, as_json: bool) -> None:
 @click.option("--name", help="The caller's name.")
 @click.option("--timeout", type=click.IntRange(1, 600), help="How many seconds it rings.")
 @click.option("--var", "variables", multiple=True, metavar="NAME=VALUE", help="A variable; may be repeated.")
+@click.option("--wait", "waits", is_flag=True, help="Until it is answered; the exit status is 1 if it is not.")
 @_asks
-def dial(client: Client, number: str, variables: tuple[str, ...], *, as_json: bool, **more: Any) -> None:
+def dial(
+    client: Client, number: str, variables: tuple[str, ...], *, waits: bool, as_json: bool, **more: Any
+) -> None:
     """Call NUMBER: an extension, or a number outside. Whoever answers enters the context, as a caller does.
 
     \b
@@ -186,7 +227,20 @@ def dial(client: Client, number: str, variables: tuple[str, ...], *, as_json: bo
     names = {"caller": "caller_number", "name": "caller_name", "timeout": "timeout_s"}
     order |= {names.get(name, name): value for name, value in more.items() if value is not None}
     call = client.ask("POST", "/v1/calls", order)
-    click.echo(json.dumps(call, indent=2) if as_json else f"call {call['call_id'][:_SHORT]} rings {number}")
+    click.echo(json.dumps(call, indent=2) if as_json else f"call {call['call_id'][:SHORT]} rings {number}")
+    if waits:
+        _wait_for_answer(client, call["call_id"])
+
+
+def _wait_for_answer(client: Client, call_id: str) -> None:
+    """Exits with 1 where it is not answered. It rings for a bounded time."""
+    while True:
+        _, records = _found(client, call_id)
+        decided = [record for record in records if record["event"] in ("call.answered", "call.ended")]
+        if decided:
+            click.echo(next(lines_of(decided)), err=True)
+            sys.exit(0 if decided[0]["event"] == "call.answered" else 1)
+        time.sleep(LOOK_EVERY_S)
 
 
 def _variables(written: tuple[str, ...]) -> dict[str, str]:
@@ -230,26 +284,5 @@ def _path(call_id: str) -> str:
 
 
 def _tell(call: dict[str, Any], what: str, *, as_json: bool) -> None:
-    who = f"{call['call_id'][:_SHORT]} ({call['caller_number']} to {call['called_number']})"
+    who = f"{call['call_id'][:SHORT]} ({call['caller_number']} to {call['called_number']})"
     click.echo(json.dumps(call, indent=2) if as_json else printable(f"call {who} {what}"))
-
-
-def table(calls: Sequence[dict[str, Any]]) -> Iterator[str]:
-    """A line each, under a heading."""
-    rows = [("CALL", "BEGAN", "CALLER", "CALLED", "IVR", "CONTEXT", "STATE")]
-    for call in calls:
-        began = datetime.fromisoformat(call["began_at"]).astimezone().strftime("%H:%M:%S") if call["began_at"] else "-"
-        where = f"{call['context']}/{call['option']}"
-        state = f"{call['state']} ({call['doing']})" if call["doing"] not in ("", call["state"]) else call["state"]
-        rows.append(
-            (call["call_id"][:_SHORT], began, call["caller_number"], call["called_number"], call["ivr"], where, state)
-        )
-    yield from aligned(rows if calls else ())
-
-
-def aligned(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
-    """Phones choose some of the texts: nothing of them acts on the terminal."""
-    shown = [tuple(map(printable, row)) for row in rows]
-    widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
-    for row in shown:
-        yield "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()

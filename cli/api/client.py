@@ -21,7 +21,11 @@ ANSWER_S = 15.0
 
 
 class ClientError(Exception):
-    """Why there is no answer. The text says what to do."""
+    """Why there is no answer. The text says what to do. `status`: of the API's; 0 where there is none."""
+
+    def __init__(self, text: str, status: int = 0) -> None:
+        super().__init__(text)
+        self.status = status
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,7 @@ class Client:
             with opener.open(request, timeout=ANSWER_S) as response:
                 return json.load(response)
         except urllib.error.HTTPError as error:
-            raise ClientError(_detail(error)) from None
+            raise ClientError(_detail(error), error.code) from None
         except (OSError, ValueError) as error:
             reason = getattr(error, "reason", None) or error
             raise ClientError(f"no API at {self.url}: {reason}. Is `callinteractive run` up?") from None

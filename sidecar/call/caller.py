@@ -74,8 +74,8 @@ class Caller:
         """Whoever ended the call: nothing more is to be done for it."""
         self.is_left = False
         """It is over here and goes on in Kamailio."""
-        self.role = "caller"
-        """`callee` once a blind transfer has put the callee in the caller's place."""
+        self.role = "callee" if facts.is_outgoing else "caller"
+        """Also `callee` once a blind transfer has put the callee in the caller's place."""
         self.ended_by = "system"
         """caller, callee, script, operator; system: an error, or the sidecar has stopped."""
         self.code = 500
@@ -145,7 +145,7 @@ class Caller:
     def hang_up(self, reason_header: str | None) -> None:
         """Hang up because the callee has, with the callee's reason."""
         self.is_over, self.code = True, 200
-        self.ended_by = "callee" if self.role == "caller" else "caller"
+        self.ended_by = "callee" if self.role == "caller" or self.facts.is_outgoing else "caller"
         self.leg.bye([("Reason", reason_header)] if reason_header else ())
 
     def forget(self) -> None:

@@ -26,6 +26,7 @@ from sidecar.call.services import Services
 from sidecar.call.steered import SteeredCall
 from sidecar.call.telling import Telling
 from sidecar.media.call_media import CallMedia
+from sidecar.media.errors import MediaUnavailable
 
 MAX_FORWARDS = 70
 """Of a request that begins here (RFC 3261 8.1.1.6)."""
@@ -63,7 +64,6 @@ class DialledParty(Caller):
         self.decided: asyncio.Future[sip.Answered | sip.Rejected] = asyncio.get_running_loop().create_future()
         leg = send(ways[0], bool(self._other_ways))
         super().__init__(leg, facts, MAX_FORWARDS, "", ways[0], telling)
-        self.role = "callee"
         self._watch(leg)
 
     def end(self, code: int, by: str = "system") -> None:
@@ -72,11 +72,6 @@ class DialledParty(Caller):
             self.is_over, self.ended_by, self.code = True, by, code
             self.leg.bye()
         super().end(code, by)
-
-    def hang_up(self, reason_header: str | None) -> None:
-        """The callee of a transfer has hung up."""
-        super().hang_up(reason_header)
-        self.ended_by = "callee"
 
     def _on_event(self, event: sip.Event) -> None:
         if self.decided.done():
@@ -150,6 +145,8 @@ async def dial(services: Services, node: int, order: Order) -> OutgoingCall:
     media = CallMedia(services.engines, services.media_prefix + facts.call_id)
     try:
         offer = await media.offer()
+        if services.agent.draining:
+            raise MediaUnavailable("this sidecar stops")
         plan = Transfer((order.number,), order.timeout_s, False, True, order.caller_name, order.caller_number)
         ways = services.edges.living()
         send = partial(

@@ -51,6 +51,7 @@ class World:
             self.legs.append(leg)
             return leg
 
+        self.services.agent.draining = False
         self.services.agent.invite.side_effect = invite  # type: ignore[attr-defined]
 
     @property
@@ -250,3 +251,21 @@ async def test_E1_who_was_called_hangs_up(make):
     w.legs[-1].listener(sip.Ended(sip.EndReason.BYE))
     await w.over()
     assert w.services.stories.of(w.call.facts.call_id)[-1]["by"] == "callee"
+
+
+async def test_a_sidecar_that_drains_meanwhile_rings_nobody(make):
+    w = make()
+    w.services.agent.draining = True
+    with pytest.raises(MediaUnavailable):
+        await w.dial()
+    assert (w.legs, w.log[-1]) == ([], "media.delete")
+
+
+async def test_E1_the_callee_of_a_transfer_in_it_hangs_up(make):
+    w = await make().dial()
+    w.answered()
+    await true(lambda: "media.play(a.wav)" in w.log)
+    w.call._caller.hang_up(None)
+    assert w.call._caller.ended_by == "callee"
+    w.task.cancel()
+    await w.over()

@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 
 from cli.api import token
 from cli.main import main
+from tests.unit.cli.api.test_stories import begin
 from tests.unit.cli.api.world import TOKEN, World, site_with_api
 
 
@@ -150,3 +151,49 @@ async def test_nothing_from_the_network_acts_on_the_terminal(world: World):
     for command in (("calls",), ("show", "aaaaaa"), ("hangup", "aaaaaa")):
         assert "\x1b" not in (await call(*command)).output
     assert r"\u001b]0;evil\u0007\n2" in (await call("calls")).output
+
+
+async def test_what_has_happened_in_a_call(world: World):
+    made = world.add(0, "aaaaaaaa", "2026-11-26T08:00:00.000+00:00")
+    result = await call("show", "aaaaaa")
+    assert result.output.splitlines()[-1] == "", "nothing yet"
+    begin(world.stories[0], made.call_id, 1000.0).tell("call.answered", at=1001.0)
+    result = await call("show", "aaaaaa")
+    assert [line[14:].split()[0] for line in result.output.splitlines()[-2:]] == ["call.started", "call.answered"]
+    records = json.loads((await call("show", "aaaaaa", "--json")).output)["records"]
+    assert [record["event"] for record in records] == ["call.started", "call.answered"]
+
+
+async def test_a_call_that_is_over_but_not_forgotten(world: World):
+    call_id = "b" * 32
+    begin(world.stories[1], call_id, 1000.0).tell("call.ended", at=1001.0, by="caller", code=200, cause="hung up")
+    for name in (call_id, f"1:{call_id}", "bbbbbb"):
+        output = (await call("show", name)).output
+        assert "by caller, 200: hung up" in output.splitlines()[-1]
+        assert "state          ended" in output.splitlines()
+    assert (await call("show", "bbbbb")).exit_code == 1
+    heading, line = (await call("calls", "--recent")).output.splitlines()
+    assert heading.split() == ["CALL", "BEGAN", "ENDED", "CALLER", "CALLED", "IVR", "STATE"]
+    assert (line[:8], line.split()[3:]) == ("bbbbbbbb", ["306", "332", "000*332", "ended"])
+    assert len(json.loads((await call("calls", "--recent", "--json")).output)["calls"]) == 1
+    begin(world.stories[0], "b" * 31 + "c", 1002.0)
+    assert (await call("show", "bbbbbb")).exit_code == 1, "which of the two?"
+
+
+@pytest.mark.parametrize(("answered", "status"), [(True, 0), (False, 1)])
+async def test_who_dials_can_wait_for_the_answer(world: World, answered: bool, status: int):
+    call_id = "d" * 32
+    world.add(0, call_id, "2026-11-26T08:00:00.000+00:00")
+    waiting = asyncio.create_task(call("dial", "306", "--context", "3", "--wait"))
+    story = begin(world.stories[0], call_id, 1000.0)
+    async with asyncio.timeout(10):
+        while not world.orders:
+            await asyncio.sleep(0.01)
+    assert not waiting.done()
+    if answered:
+        story.tell("call.answered", at=1001.0)
+    else:
+        story.tell("call.ended", at=1001.0, by="callee", code=486, cause="Busy Here")
+    result = await waiting
+    assert result.exit_code == status, result.output
+    assert ("call.answered" if answered else "by callee, 486: Busy Here") in result.output
