@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 
@@ -282,6 +282,21 @@ def check(files: tuple[str, ...]) -> None:
     from cli import check as command
 
     sys.exit(command.run(files))
+
+
+@main.command(short_help="Print the JSON Schema of site.yaml or ivr.yaml.")
+@click.argument("kind", type=click.Choice(["site", "ivr"]))
+def schema(kind: Literal["site", "ivr"]) -> None:
+    """Print the JSON Schema of site.yaml or ivr.yaml, by which an editor completes and checks it.
+
+    Name the file in the first line: "# yaml-language-server: $schema=ivr.json". `callinteractive new` has done so.
+
+    \b
+      callinteractive schema ivr > ivr.json
+    """
+    from cli import schema as command
+
+    sys.exit(command.run(kind))
 
 
 @main.command(short_help="Convert the sounds on a host where only RTPengine runs.")

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import click
 
+from cli import schema
 from cli.parts import has_address
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -115,6 +116,8 @@ def make(folder: Path, template: str, address: str) -> dict[str, str]:
     own = TEMPLATES / template / IVR
     shutil.copyfile(own if own.exists() else TEMPLATES / "common" / IVR, folder / IVR)
     texts = {name: (TEMPLATES / "common" / name).read_text() for name in (SITE, README)}
+    (folder / "schema").mkdir()
+    schema.write(folder / "schema")
     (folder / BARESIP).mkdir()
     texts[f"{BARESIP}/accounts"] = f"<sip:{PHONES[0]}@@HOST@>;auth_pass=@PASSWORD_{PHONES[0]}@\n"
     for name, text in texts.items():  # they hold passwords
