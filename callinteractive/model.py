@@ -249,6 +249,8 @@ class Site:
     """How long calls may go on when a part is asked to stop; None: as who runs it thinks right."""
     api: Api | None = field(default=Api())
     """None: there is none."""
+    hep: Address | None = None
+    """Where each Kamailio sends a copy of its SIP, as HEP over UDP; None: nowhere."""
 
     @property
     def listen(self) -> tuple[Listen, ...]:

@@ -12,7 +12,8 @@ from callinteractive.event_sinks_file import read_events
 from callinteractive.fit import misfits
 from callinteractive.fleet_file import read_edges, read_kamailio, read_rtpengines, read_sidecars
 from callinteractive.loading import without_collection
-from callinteractive.model import Api, Defaults, Edge, Site
+from callinteractive.model import Address, Api, Defaults, Edge, Site
+from callinteractive.names import is_address
 from callinteractive.overlap import Ports
 from callinteractive.party_file import read_extension, read_trunk
 from callinteractive.spelling import check_origin, check_unique, read_address, read_sound
@@ -42,8 +43,10 @@ SITE_KEYS = (
     "events",
     "drain_s",
     "api",
+    "hep",
 )
 """The keys of site.yaml."""
+_EXAMPLE_HEP = Address("192.0.2.60", 9060)
 
 
 @without_collection()
@@ -74,6 +77,7 @@ def load_site(text: str, filename: str) -> Site:
         events=read_events(root["events"]),
         drain_s=root["drain_s"].optional_integer(0, MOST_DRAIN_S),
         api=_api(root["api"], ports),
+        hep=_hep(root["hep"]),
         web_origins=tuple(item.checked(check_origin) for item in root["web_origins"].items()),
     )
     for item, trunk in trunks:
@@ -123,6 +127,16 @@ def _api(value: Value, ports: Ports) -> Api | None:
     api = Api(read_address(value.section("listen")["listen"], Api().listen), True)
     ports.claim(value, "tcp", api.listen)
     return api
+
+
+def _hep(value: Value) -> Address | None:
+    """Kamailio sends there, and looks up no names."""
+    if value.is_missing:
+        return None
+    hep = read_address(value, _EXAMPLE_HEP)
+    if not is_address(hep.host):
+        value.wrong(f'must be an IP address, like "{_EXAMPLE_HEP}": Kamailio looks up no names')
+    return hep
 
 
 def _defaults(value: Value) -> Defaults:

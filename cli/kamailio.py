@@ -17,7 +17,7 @@ from callinteractive.edge import VARIABLE as EDGE
 from callinteractive.edge import edge_id
 from callinteractive.keys import VARIABLE
 from callinteractive.media_sets import module_parameters
-from callinteractive.model import Edge, Sidecar, Site, pools_of
+from callinteractive.model import Address, Edge, Sidecar, Site, pools_of
 from callinteractive.names import Names, named_uris
 from cli import certificates, compiled, redis, registrations, tls, trunk_registrations, versions
 from cli.active import ActiveError
@@ -96,6 +96,7 @@ def kamailio_spec(
             **({"CALLINTERACTIVE_PEERS": "1"} if edge.peer and others else {}),
             **({"CALLINTERACTIVE_SHARED": "1"} if others and (edge.peer or site.database) else {}),
             **({"CALLINTERACTIVE_TLS": "1"} if files else {}),
+            **(_hep(site.hep, edge) if site.hep else {}),
             **({"CALLINTERACTIVE_WEBSOCKET": "1"} if site.has_websockets else {}),
             # Kept in the environment of a service, it lets dialogs outlive a restart of Kamailio.
             VARIABLE: shared_key(),
@@ -162,6 +163,15 @@ def certificate_problems(edges: Iterable[Edge], site_path: Path) -> list[str]:
     """Why these edges can't start with their certificates, a line each."""
     found = (tls_files(edge, site_path) for edge in edges)
     return [line for files in dict.fromkeys(filter(None, found)) for line in certificates.problems(files)]
+
+
+def _hep(server: Address, edge: Edge) -> dict[str, str]:
+    """A copy of all SIP goes there, from this edge's own address."""
+    return {
+        "CALLINTERACTIVE_HEP": str(server),
+        "CALLINTERACTIVE_HEP_FROM": str(edge.udp_address_for(server.host)),
+        "CALLINTERACTIVE_HEP_ID": str(edge_id(edge.name)),
+    }
 
 
 def _corrupts_its_heap() -> bool:

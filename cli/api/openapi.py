@@ -102,18 +102,23 @@ _SCHEMAS = {
             "to": _TEXT | {"description": "The number to call: an extension, an IVR, or one outside."},
             "context": _TEXT | {"description": "Where the call enters when it is answered."},
             "option": _TEXT | {"default": "start"},
-            "ivr": _TEXT | {
+            "ivr": _TEXT
+            | {
                 "description": "The IVR whose call it is, by its number or a DID. Not needed where there is one, or "
                 "where only one is entered at this context.",
             },
             "caller_number": _TEXT | {"description": "Who is seen calling; default: the IVR's first DID, or number."},
             "caller_name": _TEXT | {"maxLength": 80},
             "timeout_s": {
-                "type": "integer", "minimum": 1, "maximum": 600,
+                "type": "integer",
+                "minimum": 1,
+                "maximum": 600,
                 "description": "How long it rings; default: defaults.transfer_timeout_s of site.yaml.",
             },
             "variables": {
-                "type": "object", "additionalProperties": {"type": "string", "maxLength": 4096}, "maxProperties": 200,
+                "type": "object",
+                "additionalProperties": {"type": "string", "maxLength": 4096},
+                "maxProperties": 200,
                 "description": "Variables of the call, as if SetVar had set them.",
             },
         },

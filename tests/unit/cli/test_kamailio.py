@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from callinteractive.config import load_site
+from callinteractive.edge import edge_id
 from callinteractive.names import Hop, Names
 from cli import known_names
 from cli.kamailio import kamailio_spec
@@ -84,6 +85,18 @@ def test_rtpengine_is_told_of_only_where_media_is_anchored(tmp_path: Path) -> No
     assert told == [False, True, True]
     line, _ = (tmp_path / "rtpengines.cfg").read_text().splitlines()
     assert re.fullmatch(r'modparam\("rtpengine", "rtpengine_sock", "[0-9]+ == udp6:\[::1\]:22300"\)', line)
+
+
+def test_hep_leaves_from_this_edge(tmp_path: Path) -> None:
+    path = tmp_path / "site.yaml"
+    assert "CALLINTERACTIVE_HEP" not in kamailio_spec(load_site(SITE, "site.yaml"), path, path, tmp_path).env
+    site = load_site(SITE + "hep: 192.0.2.60:9060\n", "site.yaml")
+    told = {name: value for name, value in kamailio_spec(site, path, path, tmp_path).env.items() if "HEP" in name}
+    assert told == {
+        "CALLINTERACTIVE_HEP": "192.0.2.60:9060",
+        "CALLINTERACTIVE_HEP_FROM": str(site.edges[0].udp_address),
+        "CALLINTERACTIVE_HEP_ID": str(edge_id(site.edges[0].name)),
+    }
 
 
 def test_its_size_is_the_sites(tmp_path: Path) -> None:

@@ -58,6 +58,7 @@ def test_what_is_taken_up(old: str, new: str, more: str) -> None:
         ("0.1:5060", "0.1:5062", "", "sip, edges and tls", "can't change"),
         ("a.pem", "c.pem", "", "sip, edges and tls", "can't change"),
         ("count: 2", "count: 3", "", "sidecars", "can't change"),
+        ("", "", "hep: 192.0.2.60:9060", "hep", "can't change"),
         ("count: 2", "max_calls: 9", "", "sidecars", "can't change"),
         ("rtpengine: {", "rtpengine: {timeout_s: 20, ", "", "rtpengines", "can't change"),
         ("refer: yes", "refer: no", "", "refer", "can't change"),

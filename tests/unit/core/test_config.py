@@ -149,7 +149,7 @@ rtpengine: {ng: "[fd00:0::7]:22222"}
             "node: 3584705175",
             "nod: 1",
             1,
-            "unknown key 'nod' (did you mean 'node'?); known here: api, defaults, drain_s, edges, extensions",
+            "unknown key 'nod' (did you mean 'node'?); known here: api, defaults, drain_s, edges, events",
         ),
         ("3584705175", "-1", 1, "node: must be a number from 0 to"),
         ("udp:127.0.0.1:5060", "udp:127.0.0.1:0", 2, 'sip.listen[0]: must be like "udp:127.0.0.1:5060"'),
@@ -519,6 +519,19 @@ def test_how_parties_send_their_sound() -> None:
 def test_sound_that_can_t_be(media: str, reason: str) -> None:
     [finding] = findings(load_site, SITE.replace("id: 134,", f"id: 134, media: {media},"))
     assert reason in finding
+
+
+def test_hep() -> None:
+    assert load_site(SITE, "f.yaml").hep is None
+    assert load_site(SITE + "hep: 192.0.2.60:9060\n", "f.yaml").hep == ("192.0.2.60", 9060)
+    assert load_site(SITE + 'hep: "[2001:db8::60]:9060"\n', "f.yaml").hep == ("2001:db8::60", 9060)
+
+
+@pytest.mark.parametrize("hep", ["yes", "homer.example:9060", "192.0.2.60", "udp:192.0.2.60:9060", "192.0.2.60:0"])
+def test_hep_is_an_address(hep: str) -> None:
+    """Kamailio looks up no names: a silent name server would stop it."""
+    [finding] = findings(load_site, f"{SITE}hep: {hep}\n")
+    assert 'like "192.0.2.60:9060"' in finding
 
 
 def test_browsers() -> None:
