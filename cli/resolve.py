@@ -22,6 +22,7 @@ from callinteractive.model import Edge, Site
 from callinteractive.names import named_sources, named_uris, target_of
 from cli import kamcmd, trunk_registrations
 from cli.configuration import handed_on
+from cli.edge_health import EdgeHealth
 from cli.files import read_site
 from cli.kamailio_figures import KamailioFigures
 from cli.known_names import probed, read, write
@@ -85,7 +86,8 @@ class Keeper:
             states = TrunkStates(self._site, lambda: self._names, self._ask, _say)
             group.create_task(states.run())
             if address := self._site.kamailio.metrics:
-                group.create_task(serve(states, KamailioFigures(self._ask), address, _say))
+                health = EdgeHealth(self._edge.udp_address).routes()
+                group.create_task(serve(states, KamailioFigures(self._ask), address, _say, health))
 
     async def _keep(self, what: str, find: Callable[[], Awaitable[Found]], put: Callable[[str, Found], None]) -> None:
         while True:

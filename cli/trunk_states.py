@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry, generate_latest
@@ -86,8 +86,14 @@ class TrunkFigures(Collector):
         yield from (registered, up)
 
 
-async def serve(states: TrunkStates, kamailio: KamailioFigures, address: Address, say: Callable[[str], None]) -> None:
-    """Show both at /metrics, for ever. Where the port is not free it is told, once, and tried again."""
+async def serve(
+    states: TrunkStates,
+    kamailio: KamailioFigures,
+    address: Address,
+    say: Callable[[str], None],
+    more: Iterable[web.RouteDef] = (),
+) -> None:
+    """Show both at /metrics, and answer `more`, for ever. A port that is not free is told once, and tried again."""
     registry = CollectorRegistry()
     registry.register(TrunkFigures(states))
     registry.register(kamailio)
@@ -98,6 +104,7 @@ async def serve(states: TrunkStates, kamailio: KamailioFigures, address: Address
 
     app = web.Application()
     app.router.add_get("/metrics", show)
+    app.router.add_routes(more)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     try:

@@ -190,6 +190,9 @@ async def test_state_is_in_metrics(kamailio: RunningKamailio) -> None:
             except aiohttp.ClientError:
                 pass
             await asyncio.sleep(0.3)
+        for path in ("healthz", "readyz"):
+            async with session.get(f"http://{sip.NET}.1:22170/{path}") as response:
+                assert response.status == 200, await response.text()
     assert "p:w" not in text
     assert "callinteractive_kamailio_up 1.0" in text
     figures = dict(re.findall(r"^(kamailio_\w+) ([0-9.e+]+)$", text, re.MULTILINE))
