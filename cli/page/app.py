@@ -103,9 +103,9 @@ class Page:
 
     async def _check(self, request: web.Request) -> web.Response:
         body = await _body(request)
-        if "answer" in body:
-            return _json(await asyncio.to_thread(check_answer, _text(body, "answer")))
         texts = await asyncio.to_thread(self._files.texts, _edits(body))
+        if "answer" in body:
+            return _json(await asyncio.to_thread(check_answer, self._place.site_path, texts, _text(body, "answer")))
         return _json(await asyncio.to_thread(check_ivr, self._place.site_path, texts, _text(body, "name")))
 
     async def _save(self, request: web.Request) -> web.Response:

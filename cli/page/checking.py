@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,9 @@ from callinteractive import response
 from callinteractive.config import load_ivr_files
 from callinteractive.errors import Finding, ResponseError
 from callinteractive.model import IvrFile, Site
-from cli.check import cross_check
+from cli.check import cross_check, unset_variables
 from cli.files import load, read_site
+from cli.surroundings import Surroundings, jumps_nowhere
 
 
 def check_ivr(site_path: Path, texts: dict[str, str], name: str) -> dict[str, Any]:
@@ -23,21 +25,36 @@ def check_ivr(site_path: Path, texts: dict[str, str], name: str) -> dict[str, An
     warnings = []
     if site is None:
         warnings.append(f"sounds and transfers are not checked, since site.yaml has mistakes: {site_findings[0]}")
-    elif ivr_file is not None:
+    if ivr_file is not None:
+        unset = (_shown(finding, name) for finding in unset_variables(ivr_file, texts))
+        warnings += [f"line {each['line']}: {each['text']}" if each["line"] else str(each["text"]) for each in unset]
+    if ivr_file is not None and site is not None:
         findings = cross_check(site, site_path.parent, ivr_file, texts)
     summary = _summary(ivr_file) if ivr_file and not findings else ""
     return {"findings": [_shown(finding, name) for finding in findings], "warnings": warnings, "summary": summary}
 
 
-def check_answer(text: str) -> dict[str, Any]:
-    """The findings in an answer of the web application (X2, X3), and the actions that it has."""
+def check_answer(site_path: Path, texts: dict[str, str], text: str) -> dict[str, Any]:
+    """The findings in an answer of the web application (X2, X3), and the actions that it has.
+
+    Where site.yaml and ivr.yaml (`texts`) are good, its sounds, numbers and jumps are held against them.
+    """
+    body = codecs.BOM_UTF8 + text.encode()  # a text in a browser is UTF-8, whatever its XML declaration says
     try:
-        parsed = response.parse(text.encode())
+        parsed = response.parse(body)
     except ResponseError as error:
         return {"findings": [_place(error.line, error.reason)], "warnings": [], "summary": ""}
+    loaded = load_both(site_path, texts)
+    findings = []
+    if isinstance(loaded, tuple):
+        site, ivr_file = loaded
+        around = Surroundings(site, site_path.parent, ivr_file, parsed.actions)
+        for line, action in zip(response.lines(body), parsed.actions, strict=True):
+            wrong = (*around.wrong_with(action), *filter(None, [jumps_nowhere(action, ivr_file)]))
+            findings += [_place(line, reason) for reason in wrong]
     names = ", ".join(action.NAME for action in parsed.actions)
     summary = f"A good answer: {names}." if names else "A good answer. It has no action: the call goes on."
-    return {"findings": [], "warnings": list(parsed.warnings), "summary": summary}
+    return {"findings": findings, "warnings": list(parsed.warnings), "summary": "" if findings else summary}
 
 
 def load_both(site_path: Path, texts: dict[str, str]) -> tuple[Site, IvrFile] | list[Finding]:

@@ -30,6 +30,7 @@ from callinteractive.facts import CallFacts
 from callinteractive.model import Ivr, IvrFile
 from callinteractive.script import CallScript
 from cli.page.telling import Telling
+from sidecar.call.digits import MASKED
 from sidecar.media.sounds import Sound
 from sidecar.webhook import Webhook
 
@@ -125,6 +126,10 @@ class PhoneCall:
         """The name of the transfer's leg in the records."""
         return f"b{self._legs}"
 
+    def _seen(self, digits: str) -> str:
+        """Digits as a page may show them (E3)."""
+        return MASKED * len(digits) if self._script.masks_digits else digits
+
     def _hang_up(self) -> None:
         if self._going_on is not None:
             self._going_on.cancel()
@@ -136,7 +141,7 @@ class PhoneCall:
         if what == "digit":
             if value not in DIGITS:
                 raise WrongError(f"{value[:10]!r} is no key of a phone")
-            self.telling.tell("call.digit", digit=value)
+            self.telling.tell("call.digit", digit=self._seen(value))
             return Dialled(value)
         if step != self._step:
             return None  # the call has gone on meanwhile
@@ -221,7 +226,7 @@ class PhoneCall:
             case Play(sound=sound, barge_in=barge_in):
                 what = {"kind": "sound", "sound": sound, "stops": barge_in}
             case Collect():
-                what = {"kind": "digits", "dialled": self._script.dialled}
+                what = {"kind": "digits", "dialled": self._seen(self._script.dialled)}
             case Wait():
                 what = {"kind": "pause"}
             case Transfer(numbers=numbers, caller_name=name, caller_number=number):

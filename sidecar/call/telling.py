@@ -53,18 +53,7 @@ class Telling:
         """A request is over. event: None if nobody waits for its answer any more."""
         self._tell_request({})  # of one that the script has not heard of
         duration_ms = round((time.time() - began_at) * 1000, 1)
-        fields: dict[str, Any] = {"id": request.id, "method": request.method, "url": request.shown_url}
-        body = "" if request.body is None else "\n\n" + request.hide(request.body.decode("ascii", "replace"))
-        fields["request"] = bounded(f"{request.method} {request.shown_url}{body}")
-        match event:
-            case Fetched(status, answer, content_type):
-                fields |= {"outcome": "ok" if 200 <= status <= 299 else "status", "status": status}
-                text = request.hide(answer.decode("utf-8", "replace"))
-                fields["response"] = bounded(f"HTTP {status} {content_type or ''}\n\n{text}")
-            case FetchFailed(outcome, reason):
-                fields |= {"outcome": outcome, "reason": reason}
-            case _:
-                fields["outcome"] = "given_up"
+        fields = shown_request(request) | (shown_answer(request, event) if event else {"outcome": "given_up"})
         self._asked = _Asked(began_at, {**fields, "duration_ms": duration_ms})
         if event is None:
             self._tell_request({})
@@ -79,6 +68,22 @@ class Telling:
         """Nothing is left of the call. by: who ended it. code: the SIP code that the caller was told."""
         self._tell_request({})
         self.story.tell("call.ended", by=by, code=code, cause=self.story.cause)
+
+
+def shown_request(request: HttpRequest) -> dict[str, Any]:
+    """A request as `call.request` tells it: without what must be masked (E3)."""
+    body = "" if request.body is None else "\n\n" + request.hide(request.body.decode("ascii", "replace"))
+    text = bounded(f"{request.method} {request.shown_url}{body}")
+    return {"id": request.id, "method": request.method, "url": request.shown_url, "request": text}
+
+
+def shown_answer(request: HttpRequest, event: Fetched | FetchFailed) -> dict[str, Any]:
+    """What became of it, in the same way."""
+    if isinstance(event, FetchFailed):
+        return {"outcome": event.outcome, "reason": event.reason}
+    text = request.hide(event.body.decode("utf-8", "replace"))
+    answer = bounded(f"HTTP {event.status} {event.content_type or ''}\n\n{text}")
+    return {"outcome": "ok" if 200 <= event.status <= 299 else "status", "status": event.status, "response": answer}
 
 
 async def ask(webhook: Webhook, telling: Telling, request: HttpRequest) -> Fetched | FetchFailed:

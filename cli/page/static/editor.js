@@ -80,7 +80,10 @@ export async function ivrView(place) {
 
 export async function answerView(place) {
   await ask("/page/check", { answer });  // or there is no token yet
-  const editor = new Editor("answer", text => { answer = text; return { answer: text }; });
+  const editor = new Editor("answer", text => {
+    answer = text;
+    return { answer, edits: Object.fromEntries(unsaved) };
+  });
   fill(place,
     h("p", { class: "lead" }, "What your web application answers, as a caller's call would read it."), editor.element);
   editor.text = answer;

@@ -62,9 +62,29 @@ def test_a_finding_in_another_file_names_it(site: Path) -> None:
     assert finding["text"].startswith("2.yaml:5: ")
 
 
-def test_an_answer_is_read_as_a_call_reads_it() -> None:
-    assert check_answer("<Response><Hangup/></Response>")["summary"] == "A good answer: Hangup."
-    assert "no action" in check_answer("")["summary"]
-    (finding,) = check_answer("<Response>\n  <Hangup/>\n  <Nonsense/>\n</Response>")["findings"]
+def test_a_variable_that_nothing_sets_is_a_warning(site: Path) -> None:
+    text = IVR.replace("- hangup", '- call_interactive: {url: "http://127.0.0.1/?n=$nobody"}')
+    said = check_ivr(site, {"/etc/ivr.yaml": text}, "ivr.yaml")
+    assert said["findings"] == []
+    (warning,) = said["warnings"]
+    assert warning.startswith("line 7: ")
+    assert "nobody" in warning
+
+
+def test_an_answer_is_read_as_a_call_reads_it(site: Path) -> None:
+    texts = {"/etc/ivr.yaml": IVR}
+    assert check_answer(site, texts, "<Response><Hangup/></Response>")["summary"] == "A good answer: Hangup."
+    assert "no action" in check_answer(site, texts, "")["summary"]
+    (finding,) = check_answer(site, texts, "<Response>\n  <Hangup/>\n  <Nonsense/>\n</Response>")["findings"]
     assert finding["line"] == 3
-    assert check_answer('<Response><Hangup now="1"/></Response>')["warnings"]
+    assert check_answer(site, texts, '<Response><Hangup now="1"/></Response>')["warnings"]
+    named = '<?xml version="1.0" encoding="windows-1251"?>\n<Response><SetVar name="a">\u043f</SetVar></Response>'
+    assert check_answer(site, texts, named)["summary"] == "A good answer: SetVar."
+
+
+def test_an_answer_is_held_against_the_site_and_the_ivr(site: Path) -> None:
+    answer = '<Response>\n<PlaySound>no.wav</PlaySound>\n<Jump context="7"/></Response>'
+    said = check_answer(site, {"/etc/ivr.yaml": IVR}, answer)
+    assert [finding["line"] for finding in said["findings"]] == [2, 3]
+    assert said["summary"] == ""
+    assert check_answer(site, {}, answer)["findings"] == [], "there is nothing to hold it against"
