@@ -17,6 +17,8 @@ from cli.registrations import state_dir_of
 
 SITES = (Path("site.yaml"), Path("/etc/callinteractive/site.yaml"))
 """Where site.yaml is looked for."""
+OF_UNITS = Path("/var/lib/callinteractive")
+"""The state directory of the units: for root, and for their user."""
 ANSWER_S = 15.0
 
 
@@ -46,7 +48,7 @@ class Client:
         except ValueError as error:
             raise ClientError(str(error)) from None
         place = state_dir or (state_dir_of(site_path) if site_path else None)
-        shown = shown or token.read(place)
+        shown = shown or token.read(place) or (None if state_dir else token.read(OF_UNITS))
         if shown is None:
             where = f"there is no {place / token.FILE}" if place else "no site file says where it is kept"
             raise ClientError(
