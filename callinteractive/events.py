@@ -5,17 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-
-@dataclass(frozen=True, slots=True)
-class Fetched:
-    """The web application answered with this status, body (at most `response.MAX_BODY` octets) and Content-Type."""
-
-    status: int
-    body: bytes
-    content_type: str | None = None
-
-
-FetchOutcome = Literal["timeout", "unreachable", "too_large", "redirect", "protocol", "too_long"]
+FetchOutcome = Literal[
+    "timeout", "unreachable", "too_large", "redirect", "protocol", "too_long",
+    "status", "invalid", "breaker", "forbidden", "secret",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +23,27 @@ class FetchFailed:
     | `redirect` | more redirects than a request may follow |
     | `too_long` | nothing was sent: with its variables the URL is longer than `request.MAX_URL` |
     | `protocol` | what came is not HTTP, or a redirect to something that is no URL |
+    | `breaker` | nothing was sent: the application was silent a moment ago |
+    | `forbidden` | nothing was sent: `allow_hosts` or `private_addresses` forbid it |
+    | `secret` | nothing was sent: a secret can't be read, and an unsigned request is none |
+    | `status`, `invalid` | only before a fallback: a status other than 2xx, or an answer that can't be used |
     """
 
     outcome: FetchOutcome
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """The web application answered with this status, body (at most `response.MAX_BODY` octets) and Content-Type.
+
+    `before`: why the fallback was asked, if this is its answer (R8).
+    """
+
+    status: int
+    body: bytes
+    content_type: str | None = None
+    before: FetchFailed | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,8 @@ from callinteractive.loading import MOST, without_collection
 from callinteractive.model import Ivr, IvrFile
 from callinteractive.near import near
 from callinteractive.spelling import check_did, check_extended, check_identifier, check_unique
+from callinteractive.web import NOTHING, Web
+from callinteractive.web_file import read_web
 from callinteractive.written import Value as WrittenValue
 from callinteractive.written import WrittenAction
 
@@ -36,11 +38,14 @@ def load_ivr_file(text: str, filename: str) -> IvrFile:
 def load_ivr_files(texts: Mapping[str, str]) -> IvrFile:
     """Read one ivr.yaml that is written in several files: texts by file name. Raises ConfigError with all findings."""
     documents = _documents(texts)
-    roots = [document.root.section("contexts", "ivrs") for document in documents]
+    roots = [document.root.section("contexts", "ivrs", "web") for document in documents]
     jumps: Jumps = []
     written = [entry for root in roots for entry in root["contexts"].entries().items()]
     contexts = {name: _context(name, value, jumps) for name, value in written}
-    ivrs = [(item, _ivr(item, contexts)) for root in roots for item in root["ivrs"].items()]
+    ivrs = []
+    for root in roots:
+        web = read_web(root["web"], NOTHING)
+        ivrs += [(item, _ivr(item, contexts, web)) for item in root["ivrs"].items()]
     if not ivrs:
         documents[0].root.wrong('no IVR is configured; write ivrs: [{number: "000*332", id: 1, entry_context: 1}]')
     for where, (context, option) in jumps:
@@ -82,7 +87,8 @@ def _finish(documents: Sequence[Document]) -> None:
         raise ConfigError(sorted(findings))
 
 
-def _ivr(value: Value, contexts: Mapping[str, Context]) -> Ivr:
+def _ivr(value: Value, contexts: Mapping[str, Context], web: Web) -> Ivr:
+    """web: what counts for all IVRs of the file."""
     section = value.section(
         "entry_context",
         "number",
@@ -95,8 +101,10 @@ def _ivr(value: Value, contexts: Mapping[str, Context]) -> Ivr:
         "follow_redirects",
         "max_calls",
         "mask_digits",
+        "web",
     )
     entry = section["entry_context"]
+    request_timeout_s = section["request_timeout_s"].number(float, 10.0, 0.05, 120)
     ivr = Ivr(
         number=section["number"].checked(check_extended),
         id=section["id"].integer(None, 0, 2**63),
@@ -105,10 +113,11 @@ def _ivr(value: Value, contexts: Mapping[str, Context]) -> Ivr:
         answer="at_once" if section["answer"].choice("at_once", ("at_once", "on_media")) == "at_once" else "on_media",
         lifetime_s=section["lifetime"].integer(3600, 1, 86_400),
         connect_timeout_s=section["connect_timeout_s"].number(float, 2.0, 0.05, 60),
-        request_timeout_s=section["request_timeout_s"].number(float, 10.0, 0.05, 120),
+        request_timeout_s=request_timeout_s,
         follow_redirects=section["follow_redirects"].boolean(False),
         max_calls=section["max_calls"].optional_integer(1, MOST),
         mask_digits=section["mask_digits"].boolean(False),
+        web=read_web(section["web"], web, request_timeout_s),
     )
     if entry.is_missing:
         return ivr

@@ -23,6 +23,7 @@ from callinteractive.fleet import (
 )
 from callinteractive.secret import Secret
 from callinteractive.state import State
+from callinteractive.web import NOTHING, Web
 
 __all__ = (
     "DEFAULT_IDENTITY",
@@ -73,6 +74,8 @@ class Ivr:
     max_calls: int | None = None
     mask_digits: bool = False
     """Digits are shown in no log, event or page (E3)."""
+    web: Web = NOTHING
+    """How its web application is asked."""
 
     @property
     def short_number(self) -> str:

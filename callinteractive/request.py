@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 from urllib.parse import quote, quote_plus, unquote_plus, urlsplit
+
+from callinteractive.urls import follow, is_same_origin, login_problem, split_login
+from callinteractive.web import NOTHING, Web
 
 VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _VARIABLE = re.compile(r"\$(" + VARIABLE_NAME.pattern + ")", re.ASCII)
@@ -28,6 +31,8 @@ class HttpRequest:
 
     `id`: the header webhook-id. It tells the web application a repeated request from a new one.
     `masked_url`: what is shown in place of the URL, where that has digits to be masked, and `hidden` are those (E3).
+    `authorization`: the header of that name (W2). `web` says how it is sent, `fallback` what is asked when it has
+    failed, without an ErrorCode yet (R8).
     """
 
     method: str
@@ -40,6 +45,16 @@ class HttpRequest:
     id: str = ""
     masked_url: str = ""
     hidden: tuple[str, ...] = ()
+    authorization: str | None = field(default=None, repr=False)
+    web: Web = NOTHING
+    fallback: HttpRequest | None = None
+
+    @property
+    def deadline_s(self) -> float:
+        """Within how many seconds all tries and the fallback are over (R7)."""
+        if not self.web.retries and self.fallback is None:
+            return self.timeout_s if self.web.deadline_s is None else min(self.timeout_s, self.web.deadline_s)
+        return 2 * self.timeout_s if self.web.deadline_s is None else self.web.deadline_s
 
     @property
     def shown_url(self) -> str:
@@ -88,7 +103,7 @@ def check_url(url: str) -> str | None:
         return f"not a URL: {error}"
     if parts.scheme not in ("http", "https") or not host:
         return "must start with http:// or https:// and a host"
-    return None
+    return login_problem(url)
 
 
 def variables_of(url: str) -> tuple[str, ...]:
@@ -124,14 +139,41 @@ def build(
             masked_url=shown.url.replace(quote(MASK), MASK),
             hidden=tuple([variables[name] for name in masked]),
         )
+    url, authorization = split_login(url)
     base, mark, query = url.partition("?")
     # R4: a value is encoded, so that it can neither end its parameter nor add another. Octets of a SIP header that are
     # not UTF-8 arrive as lone surrogates. They have no UTF-8, so "?" is sent.
     query = _VARIABLE.sub(lambda match: quote(variables.get(match[1], ""), safe="", errors="replace"), query)
     encoded = encode_form(parameters)
     if method == "POST":
-        return HttpRequest(method, base + mark + query, encoded.encode("ascii"), FORM)
-    return HttpRequest(method, f"{base}?{query}&{encoded}" if query else f"{base}?{encoded}")
+        return HttpRequest(method, base + mark + query, encoded.encode("ascii"), FORM, authorization=authorization)
+    return HttpRequest(
+        method, f"{base}?{query}&{encoded}" if query else f"{base}?{encoded}", authorization=authorization
+    )
+
+
+def with_error_code(fallback: HttpRequest, code: str) -> HttpRequest:
+    """The request to the fallback, with the reason why it is asked (R8)."""
+    more = f"&ErrorCode={code}"
+    shown = fallback.masked_url
+    if fallback.body is not None:
+        return replace(fallback, body=fallback.body + more.encode("ascii"))
+    return replace(fallback, url=fallback.url + more, masked_url=shown and shown + more)
+
+
+def redirected(request: HttpRequest, status: int, location: str) -> HttpRequest:
+    """The request that a redirect asks for (RFC 9110 15.4). Raises ValueError.
+
+    Another origin learns no password and no configured header.
+    """
+    url, authorization = split_login(follow(request.url, location))
+    if is_same_origin(url, request.url):
+        request = replace(request, authorization=authorization or request.authorization)
+    else:
+        request = replace(request, authorization=authorization, web=replace(request.web, headers=()))
+    if status == 303 or (status in (301, 302) and request.method == "POST"):
+        return replace(request, method="GET", url=url, body=None, content_type=None)
+    return replace(request, url=url)
 
 
 def encode_form(values: Mapping[str, str]) -> str:
@@ -145,10 +187,10 @@ def decode_form(text: str) -> dict[str, str]:
     Raises ValueError where a field is no ``name=value``, is given twice or is not UTF-8.
     """
     form: dict[str, str] = {}
-    for field in text.split("&"):
-        name, equals, value = field.partition("=")
+    for pair in text.split("&"):
+        name, equals, value = pair.partition("=")
         if not equals:
-            raise ValueError(f"{field[:40]!r} is no field")
+            raise ValueError(f"{pair[:40]!r} is no field")
         form[_unquote(name)] = _unquote(value)
     if len(form) != text.count("&") + 1:
         raise ValueError("a field is given twice")

@@ -34,6 +34,7 @@ from callinteractive.facts import CallFacts
 from callinteractive.model import Ivr, IvrFile
 from callinteractive.request import HttpRequest
 from callinteractive.script_state import State
+from callinteractive.urls import split_login
 
 MAX_IDLE_STEPS = 100
 """A loop (C5): so many steps in a row without a sound, a digit or a wait."""
@@ -272,14 +273,22 @@ class CallScript:
 
         Its id is the same for every try, on whichever sidecar the call is (R7, H1).
         """
+        parameters = self._state.facts.parameters(self._state.caller_name, self._state.caller_number)
+        made = self._build(url, method, parameters)
+        if (fallback_url := self._ivr.web.fallback_url) is None:
+            return made
+        parameters |= {"ErrorUrl": split_login(url)[0]}  # R8; its variables by their names, so it hides digits
+        return replace(made, fallback=self._build(fallback_url, method, parameters))
+
+    def _build(self, url: str, method: str, parameters: Mapping[str, str]) -> HttpRequest:
         state = self._state
-        parameters = state.facts.parameters(state.caller_name, state.caller_number)
         return replace(
             request.build(url, method, parameters, state.variables, state.masked),
             id=f"{state.facts.call_id}-{state.requests + 1}",
             connect_timeout_s=self._ivr.connect_timeout_s,
             timeout_s=self._ivr.request_timeout_s,
             follow_redirects=self._ivr.follow_redirects,
+            web=self._ivr.web,
         )
 
     def set_variable(self, name: str, value: str) -> None:
@@ -330,7 +339,7 @@ class CallScript:
                 return self.hang_up(reason)
             self._state.dialled = ""
             self._state.step = self._next_step()
-            self.note("info", "action", **self._state.step.to_dict())
+            self.note("info", "action", **self._state.step.shown())
             command = self._state.step.begin(self)
             if command is not None:
                 return command

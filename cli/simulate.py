@@ -76,7 +76,7 @@ def run(options: Options) -> int:
     ivr, facts = placed
     kind = f"extension {facts.caller_extension}" if facts.caller_extension else "external"
     click.secho(f"{facts.caller_number} ({kind}) calls {facts.called_number}", bold=True)
-    asyncio.run(SimulatedCall(ivr_file, ivr, facts, Dialler(options.digits), options.transfer).run())
+    asyncio.run(SimulatedCall(ivr_file, ivr, facts, Dialler(options.digits), options.transfer).run(_folder(options)))
     return 0
 
 
@@ -91,6 +91,12 @@ def place(site: Site, ivr_file: IvrFile, dialled: str, caller: str, caller_name:
     return found.ivr, facts_of_new_call(uuid.uuid4().hex, site.node, found, dialled, **shown, extension=extension)
 
 
+def _folder(options: Options) -> Path:
+    """Where the names of files with secrets start from: the folder of site.yaml, else of ivr.yaml."""
+    path = options.site_path or (options.ivr if isinstance(options.ivr, Path) else Path())
+    return path if path.is_dir() else path.parent
+
+
 class SimulatedCall:
     """One call: prints the script's commands and tells the script what the person does."""
 
@@ -102,9 +108,9 @@ class SimulatedCall:
         self._began = time.time()
         self._elapsed_s = 0.0
 
-    async def run(self) -> None:
-        """Run the call until somebody hangs up or a transfer is answered."""
-        async with Webhook() as webhook:
+    async def run(self, folder: Path = Path()) -> None:
+        """Run the call until somebody hangs up or a transfer is answered. folder: of site.yaml."""
+        async with Webhook(folder=folder) as webhook:
             try:
                 command = self._script.start(self._now)
                 while not isinstance(command, Hangup) and not self._script.is_over:

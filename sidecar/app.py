@@ -89,7 +89,7 @@ def run(
     gc.freeze()
     gc.set_threshold(10_000, 10, 10)
     keeper = make_keeper(site, index, site_dir, state_file, saved.READ)
-    sidecar = Sidecar(site, ivr_file, index, key, keeper, drain_s)
+    sidecar = Sidecar(site, ivr_file, index, key, keeper, drain_s, site_dir)
     sidecar.sinks = Sinks(site.events, site_dir, state_file and state_file.parent / f"events-{index}")
     if source is not None:
         sidecar.reload = Reload(source, index, site, lambda new: load_sounds(new, site_dir), sidecar.learn)
@@ -133,9 +133,17 @@ class Sidecar:
     """The calls of one process and what they share."""
 
     def __init__(
-        self, site: Site, ivr_file: IvrFile, index: int, key: bytes, keeper: Keeper, drain_s: float = DEFAULT_S
+        self,
+        site: Site,
+        ivr_file: IvrFile,
+        index: int,
+        key: bytes,
+        keeper: Keeper,
+        drain_s: float = DEFAULT_S,
+        site_dir: Path = Path(),
     ) -> None:
         self._site = site
+        self._site_dir = site_dir
         self.reload: Reload | None = None
         self._ivr_file = ivr_file
         self._index = index
@@ -186,7 +194,9 @@ class Sidecar:
         prefix = media_prefix(self._site.node, self._index)
         stack.push_async_callback(self._keeper.close)
         await engines.open(prefix, await self._keeper.open())
-        webhook = await stack.enter_async_context(Webhook(self._keeper.gate))
+        webhook = await stack.enter_async_context(Webhook(self._keeper.gate, self._site_dir))
+        for problem in webhook.learn(self._ivr_file):
+            LOG.error("the web application of an IVR is not asked", reason=problem)
         await self.sinks.open(self._stories)
         stack.push_async_callback(self.sinks.close)
         self._metrics = Metrics(self._gauges, self._counts)
@@ -285,7 +295,12 @@ class Sidecar:
         task.add_done_callback(partial(self._on_ended, call))
 
     def learn(self, new: Prepared, sounds: SoundLibrary) -> None:
-        """Calls that begin with this configuration from now on get what it says; all others keep theirs."""
+        """Calls that begin with this configuration from now on get what it says; all others keep theirs.
+
+        Raises ValueError if a secret of its web applications can't be read.
+        """
+        if problems := self._services.webhook.learn(new.ivr_file):
+            raise ValueError("; ".join(problems))
         self._site, self._ivr_file = new.site, new.ivr_file
         self._metrics.expect(ivr.number for ivr in new.ivr_file.ivrs)
         ringback = sounds.ringback(new.site.defaults.ringback)

@@ -15,6 +15,7 @@ import aiohttp
 from aiohttp.client_proto import ResponseHandler
 from yarl import URL
 
+from callinteractive.public import is_public
 from callinteractive.response import MAX_BODY
 
 KEEPALIVE_S = 4
@@ -35,6 +36,10 @@ class WastefulError(Exception):
     """The answer has more octets beside its body than anybody needs."""
 
 
+class PrivateAddressError(Exception):
+    """The host, which is named, has private addresses only, and must have a public one."""
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """A final response, its content coding left as it is."""
@@ -45,7 +50,11 @@ class Answer:
 
     @property
     def content_type(self) -> str | None:
-        return next((value.decode("latin-1") for name, value in self.headers if name.lower() == b"content-type"), None)
+        return self.header(b"content-type")
+
+    def header(self, wanted: bytes) -> str | None:
+        """The first header of a name, which is given in lower case."""
+        return next((value.decode("latin-1") for name, value in self.headers if name.lower() == wanted), None)
 
 
 @dataclass(slots=True)
@@ -81,9 +90,10 @@ async def exchange(send: Callable[[Try], Awaitable[Answer]]) -> Answer:
 class Connections:
     """aiohttp's connection pool without a limit, since each call may have a request."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, must_be_public: bool = False) -> None:
+        """must_be_public: no connection to a private address."""
         self._session = aiohttp.ClientSession(
-            connector=_Connector(limit=0, keepalive_timeout=KEEPALIVE_S),
+            connector=_Connector(must_be_public, limit=0, keepalive_timeout=KEEPALIVE_S),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             max_line_size=MAX_HEAD,
@@ -104,7 +114,7 @@ class Connections:
     ) -> Answer:
         """One request and its answer; closes its connection when cancelled.
 
-        Raises TooLargeError, WastefulError, ClientError.
+        Raises TooLargeError, WastefulError, PrivateAddressError, ClientError.
         """
         _TRY.set(attempt)
         async with self._session.request(
@@ -129,8 +139,9 @@ class Connections:
 class _Connector(aiohttp.TCPConnector):
     """Makes connections that count."""
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, must_be_public: bool, **options: Any) -> None:
         super().__init__(**options)
+        self._must_be_public = must_be_public
         self._factory: Any = lambda: Protocol(self._loop)
 
     async def connect(self, *arguments: Any, **options: Any) -> Any:
@@ -140,6 +151,15 @@ class _Connector(aiohttp.TCPConnector):
         protocol.begin()
         _TRY.get().used = protocol
         return connection
+
+    async def _resolve_host(self, host: str, *arguments: Any, **options: Any) -> Any:
+        """All addresses to connect to come from here, also those that are written in a URL or known already."""
+        found = await super()._resolve_host(host, *arguments, **options)
+        if self._must_be_public:
+            found = [address for address in found if is_public(address["host"])]
+            if not found:
+                raise PrivateAddressError(host)
+        return found
 
     async def _get(self, *arguments: Any) -> Any:
         return None if _TRY.get().must_be_new else await super()._get(*arguments)

@@ -1,7 +1,7 @@
 """The common request of `webhook`: plain HTTP/1.1, by a connection that is kept.
 
 aiohttp reads the answer. Its session is left out: that costs several times what the exchange does, and every call pays
-it. Whatever is not common (TLS, redirects, a password in the URL) goes by `connections`.
+it. TLS goes by `connections`.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ import aiohttp
 from aiohappyeyeballs import AddrInfoType
 from aiohttp.http_exceptions import HttpProcessingError
 
+from callinteractive.public import is_public
 from callinteractive.response import MAX_BODY
-from sidecar.connections import KEEPALIVE_S, MAX_HEAD, Answer, Protocol, TooLargeError, Try
+from sidecar.connections import KEEPALIVE_S, MAX_HEAD, Answer, PrivateAddressError, Protocol, TooLargeError, Try
 
 HAPPY_EYEBALLS_S = 0.25
 """RFC 8305 5: how long an address is tried before the next one is too."""
@@ -30,11 +31,15 @@ _MOST_NAMES = 1024
 
 
 class Server(NamedTuple):
-    """Where a request goes. `name` is the value of its Host header."""
+    """Where a request goes. `name` is the value of its Host header.
+
+    `must_be_public`: a connection to a private address won't do.
+    """
 
     host: str
     port: int
     name: str
+    must_be_public: bool = False
 
 
 def server_of(url: str) -> Server | None:
@@ -55,7 +60,7 @@ def _server_of(origin: str) -> Server | None:
     return Server(host, port, name if port == _DEFAULT_PORT else f"{name}:{port}")
 
 
-def _target(url: str) -> str:
+def target_of(url: str) -> str:
     """What stands in the request line, as it is in the URL (RFC 9112 3.2.1)."""
     path, mark, query = url.partition("?")
     parts = path.split("/", 3)
@@ -84,9 +89,9 @@ class PlainConnections:
     ) -> Answer:
         """One request and its answer; closes its connection when cancelled.
 
-        Raises TooLargeError, WastefulError, ClientError, TimeoutError, OSError.
+        Raises TooLargeError, WastefulError, PrivateAddressError, ClientError, TimeoutError, OSError.
         """
-        lines = [f"{method} {_target(url)} HTTP/1.1\r\nHost: {server.name}\r\n"]
+        lines = [f"{method} {target_of(url)} HTTP/1.1\r\nHost: {server.name}\r\n"]
         lines += [f"{name}: {value}\r\n" for name, value in headers.items()]
         lines.append(f"Content-Length: {len(body)}\r\n\r\n" if body is not None else "\r\n")
         protocol = None if attempt.must_be_new else self._take(server)
@@ -120,8 +125,13 @@ class PlainConnections:
     async def _connect(self, server: Server, timeout_s: float) -> Protocol:
         loop = asyncio.get_running_loop()
         async with asyncio.timeout(timeout_s):
+            addresses = await self._resolve(server)
+            if server.must_be_public:
+                addresses = [address for address in addresses if is_public(str(address[4][0]))]
+                if not addresses:
+                    raise PrivateAddressError(server.host)
             connected = await aiohappyeyeballs.start_connection(
-                await self._resolve(server), happy_eyeballs_delay=HAPPY_EYEBALLS_S, interleave=1, loop=loop
+                addresses, happy_eyeballs_delay=HAPPY_EYEBALLS_S, interleave=1, loop=loop
             )
             connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             _, protocol = await loop.create_connection(lambda: Protocol(loop), sock=connected)

@@ -1,136 +1,167 @@
-"""The webhook client: sends a call's `HttpRequest`, bounded in time and size (R5), and never raises.
+"""The webhook client: asks the web application for a call, bounded in time and size (R5), and never raises.
 
-Plain HTTP goes by `plain_http`, TLS by aiohttp: it takes a third of httpx's CPU. httpx, over aiohttp's connections,
-follows redirects for an IVR that is configured so. None of them re-encodes the URL. aiohttp alone would, and so would
-the published adapter between the two: they write ``%2A`` as ``*``, which R3 forbids.
+A request is one chain: tries of the URL, then tries of the fallback. One deadline bounds it (R7, R8).
 """
 
 from __future__ import annotations
 
 import asyncio
-from http.cookiejar import CookieJar, DefaultCookiePolicy
+from dataclasses import replace
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import aiohttp
-import httpx
 import structlog
 
+from callinteractive import response
+from callinteractive.errors import ResponseError
 from callinteractive.events import Fetched, FetchFailed
-from callinteractive.request import MAX_URL, HttpRequest
+from callinteractive.model import IvrFile
+from callinteractive.request import MAX_URL, HttpRequest, with_error_code
 from callinteractive.response import MAX_BODY
-from sidecar.connections import Connections, TooLargeError, WastefulError, exchange
-from sidecar.plain_http import PlainConnections, server_of
+from callinteractive.secret import SecretError
+from callinteractive.urls import origin_of
+from sidecar.breaker import Breaker, Breakers
+from sidecar.connections import PrivateAddressError, TooLargeError, WastefulError
+from sidecar.credentials import CredentialStore, reader
+from sidecar.sender import MAX_REDIRECTS, ForbiddenHostError, Sender, TooManyRedirectsError
 from sidecar.state.gate import Gate
 
 LOG = structlog.get_logger()
 
-MAX_REDIRECTS = 5
-_HEADERS = {
-    "User-Agent": "callinteractive",
-    "Accept": "application/xml, text/xml",
-    "Accept-Encoding": "identity",  # 64 KiB of compressed answer can unpack to gigabytes
-}
+PAUSE_S = 0.1
+"""Before the second try; before each further one twice as long. The caller waits."""
+_MOST_OF_IT = 0.9
+"""Who had so much of a request's time and heard nothing, has met silence."""
 
 
 class Webhook:
-    """A keep-alive pool of HTTP connections for all calls of a sidecar. An async context manager."""
+    """Asks for all calls of a sidecar. An async context manager."""
 
-    def __init__(self, gate: Gate | None = None) -> None:
-        """`gate`: while it is shut, requests wait."""
+    def __init__(self, gate: Gate | None = None, folder: Path = Path()) -> None:
+        """`gate`: while it is shut, requests wait. `folder`: where the names of files with secrets start from."""
         self._gate = gate or Gate()
+        self._credentials = CredentialStore(reader(folder))
 
     async def __aenter__(self) -> Self:
-        self._connections = Connections()
-        self._plain = PlainConnections()
-        self._client = httpx.AsyncClient(
-            transport=_OverConnections(self._connections),
-            headers=_HEADERS,
-            # The next caller must not send the cookies of this one.
-            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
-            max_redirects=MAX_REDIRECTS,
-            trust_env=False,
-        )
+        self._sender = Sender(self._credentials)
+        self._breakers = Breakers(asyncio.get_running_loop().time)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._plain.close()
-        await self._client.aclose()
+        await self._sender.close()
+
+    def learn(self, ivr_file: IvrFile) -> list[str]:
+        """Read the secrets of this configuration. Returns what is wrong with them."""
+        return self._credentials.learn(ivr_file)
 
     async def fetch(self, request: HttpRequest) -> Fetched | FetchFailed:
         """Send `request`; return the answer, whatever its status, or why there is none."""
+        if self._gate.is_shut():
+            await self._gate.passed()
+        ends_at = self._breakers.clock() + request.deadline_s
+        answer = await self._ask(request, ends_at)
+        if request.fallback is None or (before := _failure(answer)) is None:
+            return answer
+        if ends_at <= self._breakers.clock():
+            return answer
+        code = str(answer.status) if before.outcome == "status" and isinstance(answer, Fetched) else before.outcome
+        second = await self._ask(with_error_code(request.fallback, code), ends_at)
+        if isinstance(second, FetchFailed):
+            return FetchFailed(second.outcome, f"{before.reason}; fallback_url: {second.reason}"[:400])
+        return replace(second, before=before)
+
+    async def _ask(self, request: HttpRequest, ends_at: float) -> Fetched | FetchFailed:
+        """One URL, as often as `retries` says (R7)."""
         if len(request.url) > MAX_URL:
             return FetchFailed(
                 "too_long",
                 f"not sent: the URL has {len(request.url)} characters with its variables and parameters, and at most "
                 f"{MAX_URL} are sent; use POST, and put no long variable into the URL",
             )
-        if self._gate.is_shut():
-            await self._gate.passed()
+        clock, origin = self._breakers.clock, origin_of(request.url)
+        breaker = self._breakers.of(origin)
+        if request.web.breaks and not breaker.may_ask(clock()):
+            again = f"it is asked again in {breaker.left_s(clock()):.0f} s"
+            return FetchFailed("breaker", f"not sent: {origin} was silent for the time of a request; {again}")
+        pause_s, tries = PAUSE_S, 0
+        while True:
+            tries += 1
+            began = clock()
+            limit_s = min(request.timeout_s, ends_at - began)
+            try:
+                answer = await self._try(request, limit_s)
+            except asyncio.CancelledError:
+                breaker.on_given_up()
+                raise
+            _tell(breaker, answer, began, clock(), had_its_time=limit_s > _MOST_OF_IT * request.timeout_s)
+            if tries > request.web.retries or not _may_be_better(answer) or clock() + pause_s >= ends_at:
+                return _after(answer, tries)
+            await asyncio.sleep(pause_s)
+            pause_s *= 2
+
+    async def _try(self, request: HttpRequest, limit_s: float) -> Fetched | FetchFailed:
         try:
-            async with asyncio.timeout(request.timeout_s):
-                return await (self._follow(request) if request.follow_redirects else self._fetch(request))
+            async with asyncio.timeout(limit_s):
+                return await self._sender.send(request)
         except (TimeoutError, aiohttp.ServerTimeoutError):
-            return FetchFailed("timeout", f"no answer within {request.timeout_s:g} s")
+            return FetchFailed("timeout", f"no answer within {limit_s:.3g} s")
         except TooLargeError:
             return FetchFailed("too_large", f"the answer is longer than {MAX_BODY} octets")
         except WastefulError:
             return FetchFailed("protocol", "not an HTTP answer: too many octets beside its body")
-        except httpx.TooManyRedirects:
+        except TooManyRedirectsError:
             return FetchFailed("redirect", f"more than {MAX_REDIRECTS} redirects")
+        except ForbiddenHostError as error:
+            return FetchFailed("forbidden", f"not sent: allow_hosts does not name {error}")
+        except PrivateAddressError as error:
+            return FetchFailed("forbidden", f"not sent: {error} has no public address, and private_addresses is no")
+        except SecretError as error:
+            return FetchFailed("secret", f"not sent: {error}")
         except (aiohttp.ClientConnectionError, OSError) as error:
             return FetchFailed("unreachable", str(error) or type(error).__name__)
-        except (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, ValueError) as error:
+        except (aiohttp.ClientError, ValueError) as error:
             return FetchFailed("protocol", f"not an HTTP answer: {type(error).__name__}: {error}"[:200])
         except Exception as error:  # a defect of ours or of a library: the call's script must not wait for ever
             LOG.exception("a request failed")
             return FetchFailed("protocol", f"this software failed: {type(error).__name__}"[:200])
 
-    async def _fetch(self, request: HttpRequest) -> Fetched:
-        headers = {**_HEADERS, **_headers_of(request)}
-        outgoing = (request.method, request.url, headers, request.body, request.connect_timeout_s)
-        if server := server_of(request.url):
-            answer = await exchange(lambda attempt: self._plain.send(attempt, server, *outgoing))
-        else:
-            answer = await exchange(lambda attempt: self._connections.send(attempt, *outgoing))
-        return Fetched(answer.status, answer.body, answer.content_type)
 
-    async def _follow(self, request: HttpRequest) -> Fetched:
-        outgoing = self._client.build_request(
-            request.method,
-            request.url,
-            content=request.body,
-            headers=_headers_of(request),
-            timeout=httpx.Timeout(request.timeout_s, connect=request.connect_timeout_s),
-        )
-        response = await self._client.send(outgoing, stream=True, follow_redirects=True)
-        body = b"".join([chunk async for chunk in response.aiter_raw()])
-        return Fetched(response.status_code, body, response.headers.get("Content-Type"))
+def _tell(breaker: Breaker, answer: Fetched | FetchFailed, began: float, now: float, *, had_its_time: bool) -> None:
+    """had_its_time: the request had all the time of a request, so nothing may be called silence."""
+    outcome = "" if isinstance(answer, Fetched) else answer.outcome
+    if outcome in ("forbidden", "secret") or (outcome == "timeout" and not had_its_time):
+        breaker.on_given_up()
+    elif outcome == "timeout":
+        breaker.on_silence(began, now)
+    else:
+        breaker.on_answer(now)
 
 
-def _headers_of(request: HttpRequest) -> dict[str, str]:
-    headers = {"webhook-id": request.id} if request.id else {}
-    return headers | {"Content-Type": request.content_type} if request.content_type else headers
+def _may_be_better(answer: Fetched | FetchFailed) -> bool:
+    """Whether another try may help (R7)."""
+    if isinstance(answer, Fetched):
+        return answer.status >= 500
+    return answer.outcome in ("timeout", "unreachable")
 
 
-class _OverConnections(httpx.AsyncBaseTransport):
-    """The transport of httpx."""
+def _after(answer: Fetched | FetchFailed, tries: int) -> Fetched | FetchFailed:
+    if tries > 1 and isinstance(answer, FetchFailed):
+        return FetchFailed(answer.outcome, f"{answer.reason}, at the last of {tries} tries")
+    return answer
 
-    def __init__(self, connections: Connections) -> None:
-        self._connections = connections
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        outgoing = (
-            request.method,
-            str(request.url),
-            request.headers,
-            await request.aread() or None,
-            request.extensions["timeout"]["connect"],
-        )
-        answer = await exchange(lambda attempt: self._connections.send(attempt, *outgoing))
-        return httpx.Response(answer.status, headers=answer.headers, stream=httpx.ByteStream(answer.body))
-
-    async def aclose(self) -> None:
-        await self._connections.close()
+def _failure(answer: Fetched | FetchFailed) -> FetchFailed | None:
+    """Why a fallback must be asked; None if the answer can be used (R8)."""
+    if isinstance(answer, FetchFailed):
+        return answer
+    if not 200 <= answer.status <= 299:
+        return FetchFailed("status", f"HTTP status {answer.status}")
+    try:
+        response.parse(answer.body, answer.content_type)
+    except ResponseError as error:
+        return FetchFailed("invalid", str(error))
+    return None

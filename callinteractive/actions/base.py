@@ -117,6 +117,10 @@ class Action(ABC):
             values[name] = getattr(self, name)
         return values
 
+    def shown(self) -> dict[str, Any]:
+        """The same for logs and events, without what nobody may see."""
+        return self.to_dict()
+
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
         """The reverse of `to_dict`, less the name. Raises ValueError or TypeError for what is not this action's."""

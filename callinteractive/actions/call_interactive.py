@@ -13,13 +13,14 @@ YAML: ``- call_interactive: {url: "http://127.0.0.1:8000/menu?lang=$lang", metho
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 from callinteractive import request
 from callinteractive.actions.base import DONE, Action, Done, ScriptContext
 from callinteractive.commands import Command, Fetch
 from callinteractive.errors import InvalidActionError
 from callinteractive.events import Event, Fetched, FetchFailed
+from callinteractive.urls import split_login
 from callinteractive.written import WrittenAction
 
 
@@ -44,6 +45,9 @@ class CallInteractive(Action):
     def reads(self) -> tuple[str, ...]:
         return request.variables_of(self.url)
 
+    def shown(self) -> dict[str, Any]:
+        return {**self.to_dict(), "url": split_login(self.url)[0]}  # W2
+
     def begin(self, call: ScriptContext) -> Command | None:
         return Fetch(call.request(self.url, self.method))
 
@@ -51,6 +55,8 @@ class CallInteractive(Action):
         if not isinstance(event, Fetched | FetchFailed):
             return Action.on_event(self, call, event)
         about = {"application": request.application_of(self.url), "took_ms": call.step_ms}
+        if isinstance(event, Fetched) and (before := event.before) is not None:
+            call.note("error", "webhook_fallback", outcome=before.outcome, reason=before.reason)
         if isinstance(event, FetchFailed):
             call.note("error", "webhook", outcome=event.outcome, reason=event.reason, **about)
         elif 200 <= event.status <= 299:

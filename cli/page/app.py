@@ -88,7 +88,7 @@ class Page:
             app.router.add_route(method, path, handler)
 
     async def _with_webhook(self, _app: web.Application) -> AsyncIterator[None]:
-        async with Webhook() as self._webhook:
+        async with Webhook(folder=self._place.site_path.parent) as self._webhook:
             yield
 
     async def _ivr(self, _request: web.Request) -> web.Response:
@@ -148,6 +148,7 @@ class Page:
         if placed is None:
             return _refused(422, f"{number} leads to no IVR")
         library = await asyncio.to_thread(self._library, site)
+        self._webhook.learn(ivr_file)  # a secret may be another one now
         call = PhoneCall(World(self._webhook, library, site.defaults.transfer_timeout_s), ivr_file, *placed)
         name = await self._calls.begin(call)
         return _json({"call": name, **call.state()})

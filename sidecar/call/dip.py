@@ -58,7 +58,7 @@ class Dip:
     async def _fetch(self, request: HttpRequest) -> Event:
         """The answer to a request, unless the call's lifetime ends before (C5)."""
         left_s = self._script.expires_at - time.time()
-        if left_s >= request.timeout_s:
+        if left_s >= request.deadline_s:
             return await ask(self._services.webhook, self._caller.telling, request)
         try:
             async with asyncio.timeout(left_s):

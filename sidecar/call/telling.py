@@ -83,7 +83,10 @@ def shown_answer(request: HttpRequest, event: Fetched | FetchFailed) -> dict[str
         return {"outcome": event.outcome, "reason": event.reason}
     text = request.hide(event.body.decode("utf-8", "replace"))
     answer = bounded(f"HTTP {event.status} {event.content_type or ''}\n\n{text}")
-    return {"outcome": "ok" if 200 <= event.status <= 299 else "status", "status": event.status, "response": answer}
+    fields = {"outcome": "ok" if 200 <= event.status <= 299 else "status", "status": event.status, "response": answer}
+    if event.before is not None:  # it is the answer of the fallback (R8)
+        fields |= {"fallback_after": event.before.outcome, "reason": event.before.reason}
+    return fields
 
 
 async def ask(webhook: Webhook, telling: Telling, request: HttpRequest) -> Fetched | FetchFailed:

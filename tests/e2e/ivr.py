@@ -23,8 +23,8 @@ REQUEST_TIMEOUT_S = 1
 
 IVR = """\
 ivrs:
-  - {{number: "000*100", id: 200, entry_context: get, dids: ["+15550199"], request_timeout_s: 1}}
-  - {{number: "000*101", id: 201, entry_context: post, request_timeout_s: 1}}
+  - {{number: "000*100", id: 200, entry_context: get, dids: ["+15550199"], request_timeout_s: 1, web: {{breaker: no}}}}
+  - {{number: "000*101", id: 201, entry_context: post, request_timeout_s: 1, web: {{breaker: no}}}}
   - {{number: "000*102", id: 202, entry_context: menu}}
   - {{number: "000*103", id: 203, entry_context: down}}
   - {{number: "000*105", id: 205, entry_context: recorder}}

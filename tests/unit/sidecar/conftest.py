@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from sidecar import webhook as module
+from sidecar import sender as module
 from sidecar.webhook import Webhook
 
 

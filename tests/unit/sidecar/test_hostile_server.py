@@ -219,7 +219,7 @@ async def test_S16_an_endless_answer_is_ended_soon_and_stalls_nobody(webhook, se
     assert time.monotonic() - began < 3 * DEADLINE_S
     assert stall_s < limit_s
     assert sent < 60 << 20, "what the kernel's buffers hold, three times"
-    assert not webhook._connections._session.connector._acquired
+    assert not webhook._sender._tls[True]._session.connector._acquired
 
 
 @pytest.mark.parametrize(
@@ -401,7 +401,7 @@ async def test_an_answer_to_nothing_is_not_the_next_requests(webhook, server):
     url = await server.start(serve)
     assert isinstance(await webhook.fetch(post(url)), Fetched)
     await said.wait()
-    kept = webhook._plain._idle or webhook._connections._session.connector._conns
+    kept = webhook._sender._plain._idle or webhook._sender._tls[True]._session.connector._conns
     [idle] = kept.values()
     async with asyncio.timeout(DEADLINE_S):
         while any(protocol.is_connected() for protocol, _ in idle):  # until the 408 has arrived

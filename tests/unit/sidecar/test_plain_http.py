@@ -82,7 +82,7 @@ async def test_a_connection_is_kept_for_a_while(monkeypatch: pytest.MonkeyPatch)
         async with asyncio.timeout(10):
             while web.connections:  # the client closes them
                 await asyncio.sleep(0.01)
-        assert not webhook._plain._idle
+        assert not webhook._sender._plain._idle
         await webhook.fetch(HttpRequest("GET", url))
         assert web.connections == 1
 
@@ -114,7 +114,7 @@ async def test_a_name_is_looked_up_once_for_all(monkeypatch: pytest.MonkeyPatch)
         assert len(asked) == 2
         async with asyncio.timeout(10):
             while len(asked) == 2:  # it is asked again when the answer is old
-                webhook._plain.close()
+                webhook._sender._plain.close()
                 await webhook.fetch(request)
                 await asyncio.sleep(0.02)
     assert len(asked) == 3

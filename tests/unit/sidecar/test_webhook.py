@@ -187,7 +187,7 @@ async def test_A15_cancelling_a_request_closes_its_connection(webhook, serve):
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert not webhook._connections._session.connector._acquired
+    assert not webhook._sender._tls[True]._session.connector._acquired
 
 
 @pytest.mark.parametrize("follow_redirects", [False, True])
@@ -225,7 +225,7 @@ async def test_whatever_fails_here_is_an_outcome_too(webhook, serve, monkeypatch
     async def broken(*_what):
         raise TypeError("compiled code expects another class")
 
-    monkeypatch.setattr("sidecar.webhook.exchange", broken)
+    monkeypatch.setattr("sidecar.sender.exchange", broken)
     outcome = await webhook.fetch(HttpRequest("GET", "http://127.9.0.1:9/"))
     assert isinstance(outcome, FetchFailed)
     assert outcome.outcome == "protocol"

@@ -1,0 +1,75 @@
+"""URLs of web applications taken apart: user name and password out of sight (W2), and where a redirect leads."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from functools import lru_cache
+from urllib.parse import quote, unquote_to_bytes, urljoin, urlsplit
+
+_LOCATION = "!#$%&'()*+,/:;=?@[]~"
+"""Besides letters and digits, what stays in a Location as it is."""
+REDIRECTS = (301, 302, 303, 307, 308)
+
+
+def split_login(url: str) -> tuple[str, str | None]:
+    """A URL without its user name and password, and the header Authorization that says them (RFC 7617).
+
+    A URL can't be sent with them (RFC 9110 4.2.4).
+    """
+    return _split_login(url) if "@" in url else (url, None)
+
+
+@lru_cache(maxsize=256)
+def _split_login(url: str) -> tuple[str, str | None]:
+    scheme, separator, rest = url.partition("://")
+    authority = rest.split("/", 1)[0].split("?", 1)[0]
+    login, at, server = authority.rpartition("@")
+    if not at:
+        return url, None
+    name, _, password = login.partition(":")
+    plain = unquote_to_bytes(name) + b":" + unquote_to_bytes(password)
+    header = f"Basic {b64encode(plain).decode('ascii')}"
+    return f"{scheme}{separator}{server}{rest[len(authority) :]}", header
+
+
+def login_problem(url: str) -> str | None:
+    """Why the user name and password of a URL can't be sent, or None."""
+    login, at, _ = urlsplit(url).netloc.rpartition("@")
+    if not at:
+        return None
+    name, _, password = login.partition(":")
+    if b":" in unquote_to_bytes(name):
+        return "a user name has no colon (RFC 7617)"
+    if any(octet < 0x20 or octet == 0x7F for octet in unquote_to_bytes(name + password)):
+        return "a user name and a password have no control characters"
+    return None
+
+
+@lru_cache(maxsize=256)
+def host_of(origin: str) -> str:
+    """The host of a URL, in lower case and without brackets."""
+    return urlsplit(origin).hostname or ""
+
+
+def origin_of(url: str) -> str:
+    """Scheme, host and port, as they are written."""
+    return "/".join(url.split("?", 1)[0].split("/", 3)[:3])
+
+
+def is_same_origin(url: str, other: str) -> bool:
+    """RFC 6454 4."""
+    return _origin(url) == _origin(other)
+
+
+def _origin(url: str) -> tuple[str, str | None, int]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)
+
+
+def follow(url: str, location: str) -> str:
+    """Where a Location leads (RFC 9110 10.2.2), without a fragment. Raises ValueError where that is no web address."""
+    target = urljoin(url, quote(location, safe=_LOCATION, encoding="latin-1")).partition("#")[0]
+    parts = urlsplit(target)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
+        raise ValueError("the redirect leads to something that is no web address")
+    return target

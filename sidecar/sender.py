@@ -1,0 +1,92 @@
+"""Sends one request to the web application, signed (W1), and follows redirects where the IVR is configured so.
+
+Plain HTTP goes by `plain_http`, TLS by aiohttp's own pool. Neither re-encodes the URL. aiohttp alone would write
+``%2A`` as ``*``, which R3 forbids.
+"""
+
+from __future__ import annotations
+
+import time
+
+from yarl import URL
+
+from callinteractive.events import Fetched
+from callinteractive.request import HttpRequest, redirected
+from callinteractive.urls import REDIRECTS, host_of, origin_of
+from callinteractive.webhook_signature import sign
+from sidecar.connections import Answer, Connections, exchange
+from sidecar.credentials import CredentialStore
+from sidecar.plain_http import PlainConnections, server_of, target_of
+
+MAX_REDIRECTS = 5
+
+
+class ForbiddenHostError(Exception):
+    """`allow_hosts` does not name the host."""
+
+
+class TooManyRedirectsError(Exception):
+    """More than `MAX_REDIRECTS`."""
+
+
+class Sender:
+    """Two keep-alive pools of connections for all calls of a sidecar: one of them for public addresses only."""
+
+    def __init__(self, credentials: CredentialStore) -> None:
+        self._credentials = credentials
+        self._plain = PlainConnections()
+        self._tls = {private: Connections(must_be_public=not private) for private in (True, False)}
+
+    async def close(self) -> None:
+        self._plain.close()
+        for connections in self._tls.values():
+            await connections.close()
+
+    async def send(self, request: HttpRequest) -> Fetched:
+        """The answer, whatever its status.
+
+        Raises SecretError, ForbiddenHostError, PrivateAddressError, TooLargeError, WastefulError, ValueError,
+        TooManyRedirectsError, ClientError, TimeoutError, OSError.
+        """
+        answer = await self._send(request)
+        if request.follow_redirects:
+            hops = 0
+            while answer.status in REDIRECTS and (location := answer.header(b"location")) is not None:
+                hops += 1
+                if hops > MAX_REDIRECTS:
+                    raise TooManyRedirectsError
+                request = redirected(request, answer.status, location)
+                answer = await self._send(request)
+        return Fetched(answer.status, answer.body, answer.content_type)
+
+    async def _send(self, request: HttpRequest) -> Answer:
+        web, url = request.web, request.url
+        if web.allow_hosts and not web.allows(host := host_of(origin_of(url))):
+            raise ForbiddenHostError(host)
+        server = server_of(url)
+        if server is not None:
+            if not web.allows_private:
+                server = server._replace(must_be_public=True)
+            outgoing = request.method, url, self._headers(request, target_of(url)), request.body
+            plain, timeout_s = server, request.connect_timeout_s
+            return await exchange(lambda attempt: self._plain.send(attempt, plain, *outgoing, timeout_s))
+        outgoing = request.method, url, self._headers(request, URL(url, encoded=True).raw_path_qs), request.body
+        pool, timeout_s = self._tls[web.allows_private], request.connect_timeout_s
+        return await exchange(lambda attempt: pool.send(attempt, *outgoing, timeout_s))
+
+    def _headers(self, request: HttpRequest, target: str) -> dict[str, str]:
+        """target: as it will stand in the request line."""
+        credentials = self._credentials.of(request.web)
+        headers = dict(credentials.headers)
+        if request.authorization:
+            for name in [name for name in headers if name.lower() == "authorization"]:
+                del headers[name]
+            headers["Authorization"] = request.authorization
+        if request.content_type:
+            headers["Content-Type"] = request.content_type
+        if request.id:
+            headers["webhook-id"] = request.id
+            if credentials.keys:
+                payload = target.encode("ascii") if request.body is None else request.body
+                headers |= sign(credentials.keys, request.id, int(time.time()), payload)
+        return headers
