@@ -95,7 +95,7 @@ def test_W2_no_secret_is_shown():
         ('{allow_hosts: ["http://a/"]}', "allow_hosts[0]: must be a host's name or address"),
         ("{allow_hosts: []}", "allows no host; leave allow_hosts out to allow all"),
         ("{private_addresses: never}", "must be yes or no"),
-        ("{secret: x}", "unknown key 'secret'; known here: allow_hosts, breaker"),
+        ("{secret: x}", "unknown key 'secret' (did you mean 'secrets'?); known here: allow_hosts, breaker"),
         ("yes", "must be a mapping"),
     ],
 )
