@@ -1,4 +1,4 @@
-"""`make demo`: runs the sample IVR and its web application, places one real call, and prints it as a timeline.
+"""`make demo`: runs the sample IVR and its web application, places one real call, and prints it as it happens.
 
 The stack is `callinteractive run`. The caller is SIPp, with the tests' phone for the sound: it listens, dials digits as
 RFC 4733 events, and measures what it hears. The exit status is 0 only if everything went as expected.
@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import os
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -32,6 +33,8 @@ CARRIER = "127.0.0.2"
 DIALLED, CALLER = "+15550199", "+15550123"
 ORDER = "1234"
 BREATH_S = 0.5  # silence this long ends a stretch of speech
+HOLD_S = 0.8  # so late a moment is printed: those who tell of them are not equally fast
+LOOK_S = 0.1
 COLOURS = {"SIP": "cyan", "HTTP": "yellow", "action": "green", "digit": "magenta", "sound": "blue", "kill": "red"}
 
 
@@ -75,14 +78,13 @@ def main(demonstration: Callable[[], Coroutine[None, None, int]] | None = None) 
 
 
 async def demonstrate() -> int:
-    """Start everything, call, stop everything, print the timeline. Returns the exit status."""
-    log, statuses = Log(), list[int]()
+    """Start everything, call, print what happens, stop everything. Returns the exit status."""
+    log, statuses, timeline = Log(), list[int](), Timeline()
     async with running(log, statuses):
         click.echo(f"Calling {DIALLED} from {CALLER}; the call takes about ten seconds …\n")
-        moments, heard_s = await call()
-    moments += log.moments()
-    tell(sorted(moments))
-    return judge(log, moments, heard_s, statuses)
+        heard_s = await call(timeline, log)
+    timeline.print_all()
+    return judge(log, timeline.moments, heard_s, statuses)
 
 
 @asynccontextmanager
@@ -108,38 +110,74 @@ async def running(log: Log, statuses: list[int]) -> AsyncIterator[None]:
         statuses += [await process.stop(grace_s=30) for process in reversed(started)]
 
 
-async def call() -> tuple[list[Moment], float]:
-    """The caller presses 1 during the menu, then dials an order number.
-
-    Returns the moments that the phone saw, and how many seconds of speech it heard.
-    """
+async def call(timeline: Timeline, log: Log) -> float:
+    """The caller presses 1 during the menu, then dials an order number. Returns how many seconds of speech it heard."""
     to_epoch = time.time() - asyncio.get_running_loop().time()
-    moments: list[Moment] = []
-    async with Phone(IVR, DIALLED, host=CARRIER, caller=CALLER, name="Anna") as phone:
+    async with (
+        Phone(IVR, DIALLED, host=CARRIER, caller=CALLER, name="Anna") as phone,
+        timeline.live(lambda: (*_of_phone(phone, to_epoch), *log.moments())),
+    ):
         await phone.answered()
         for keys, listens_s in (("1", 2.0), (f"{ORDER}#", 1.5)):
-            already_s = heard_s = _heard_s(phone.sound)
+            already_s = _heard_s(phone.sound)
             await phone.sound.wait_until(
                 lambda: _heard_s(phone.sound) >= already_s + listens_s,  # noqa: B023
                 within_s=10,
                 what="speech",
             )
-            moments.append(Moment(time.time(), "digit", f"the caller presses {' '.join(keys)}"))
+            timeline.add(Moment(time.time(), "digit", f"the caller presses {' '.join(keys)}"))
             await phone.sound.send_digits(keys)
         await phone.hung_up(within_s=15)
-        heard_s = _heard_s(phone.sound)
-        for start_s, duration_s in _speech(phone.sound):
-            moments.append(Moment(start_s + to_epoch, "sound", f"the caller hears {duration_s:.1f} s of speech"))
-        for message in phone.sipp.messages():
-            arrow = "caller → IVR" if message.sent else "caller ← IVR"
-            moments.append(Moment(message.at_s, "SIP", f"{arrow}  {message.start_line}"))
-    return moments, heard_s
+        return _heard_s(phone.sound)
 
 
-def tell(moments: list[Moment]) -> None:
-    """Print the timeline, from the INVITE on."""
-    for moment in moments:
-        show(moment, moments[0].at_s)
+def _of_phone(phone: Phone, to_epoch: float) -> Iterator[Moment]:
+    """What it has sent, received and heard so far. to_epoch: what to add to the loop's clock."""
+    now_s = asyncio.get_running_loop().time()
+    for start_s, duration_s in _speech(phone.sound):
+        if start_s + duration_s + BREATH_S < now_s:  # else it may go on
+            at_s = start_s + duration_s + to_epoch
+            yield Moment(at_s, "sound", f"the caller has heard {duration_s:.1f} s of speech")
+    for message in phone.sipp.messages():
+        arrow = "caller → IVR" if message.sent else "caller ← IVR"
+        yield Moment(message.at_s, "SIP", f"{arrow}  {message.start_line}")
+
+
+class Timeline:
+    """The moments of a call, printed as they happen, from the first one on."""
+
+    def __init__(self) -> None:
+        self.moments: list[Moment] = []
+        self._printed: set[Moment] = set()
+
+    def add(self, *moments: Moment) -> None:
+        """Those that are known already count once."""
+        self.moments = sorted({*self.moments, *moments})
+
+    def print_all(self, before_s: float = math.inf) -> None:
+        """Those that are not printed yet, and happened before."""
+        for moment in self.moments:
+            if moment.at_s < before_s and moment not in self._printed:
+                self._printed.add(moment)
+                show(moment, self.moments[0].at_s)
+
+    @asynccontextmanager
+    async def live(self, look: Callable[[], Iterable[Moment]]) -> AsyncIterator[None]:
+        """Print while the block runs. `look` returns all moments so far, each time."""
+
+        async def follow() -> None:
+            while True:
+                self.add(*look())
+                self.print_all(time.time() - HOLD_S)
+                await asyncio.sleep(LOOK_S)
+
+        following = asyncio.create_task(follow())
+        try:
+            yield
+            await asyncio.sleep(BREATH_S + LOOK_S)  # the last speech has ended
+            self.add(*look())
+        finally:
+            following.cancel()
 
 
 def show(moment: Moment, began_s: float) -> None:
@@ -185,7 +223,8 @@ def _of_sidecar(entry: dict[str, object]) -> Iterator[Moment]:
             yield Moment(at_s, "action", f"{entry['action']} {details}".strip())
         case "webhook":
             actions = f", {entry['actions']} actions" if "actions" in entry else f": {entry.get('reason')}"
-            yield Moment(at_s, "HTTP", f"the answer is {entry['outcome']}{actions}")
+            asked = f"{entry.get('method')} {entry.get('url')}"
+            yield Moment(at_s, "HTTP", f"the answer to {asked} is {entry['outcome']}{actions}")
 
 
 def _spec(name: str, argv: tuple[str, ...], log: Log, ready: str) -> ProcessSpec:
