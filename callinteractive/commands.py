@@ -47,6 +47,7 @@ class Transfer:
     """Ring all `numbers` at once (A10); answered by `TransferAnswered` or `TransferFailed`.
 
     `timeout_s` None means the system timeout (A11). The caller is shown as `caller_name`, `caller_number`.
+    `status_url` is told what becomes of it.
     """
 
     numbers: tuple[str, ...]
@@ -55,6 +56,7 @@ class Transfer:
     final: bool
     caller_name: str
     caller_number: str
+    status_url: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from callinteractive.errors import HeaderError, ScriptStateError
 from callinteractive.fleet import ways
 from callinteractive.headers import CallHeader, EntryHeader, GenerationHeader, ResultHeader, StateHeader
 from callinteractive.keys import REPORTS, SIGNATURES, derive
-from callinteractive.model import IvrFile, Site
+from callinteractive.model import Ivr, IvrFile, Site
 from callinteractive.prepared import Prepared
 from sidecar import live_stories, log, sip, systemd, tracing
 from sidecar.admission import Admission, Unacknowledged
@@ -48,6 +48,7 @@ from sidecar.state.figures import StateFigures
 from sidecar.state.keeper import Data, Keeper
 from sidecar.state.storing import StoringKeeper
 from sidecar.story import Stories
+from sidecar.transfer_status import TransferStatuses
 from sidecar.trust import Trust
 from sidecar.webhook import Webhook
 
@@ -197,6 +198,8 @@ class Sidecar:
         webhook = await stack.enter_async_context(Webhook(self._keeper.gate, self._site_dir))
         for problem in webhook.learn(self._ivr_file):
             LOG.error("the web application of an IVR is not asked", reason=problem)
+        statuses = TransferStatuses(self._stories, webhook, self._present_ivr)
+        stack.callback(statuses.close)
         await self.sinks.open(self._stories)
         stack.push_async_callback(self.sinks.close)
         self._metrics = Metrics(self._gauges, self._counts)
@@ -345,6 +348,9 @@ class Sidecar:
             if self._services.agent.counters.legs == 0:
                 return
             await asyncio.sleep(0.05)
+
+    def _present_ivr(self, number: str) -> Ivr | None:
+        return self._generations.present.ivrs.get(number)
 
     def _configuration(self) -> tuple[str, str, str]:
         of = self.reload

@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import structlog
 
 from callinteractive.facts import CallFacts
 from callinteractive.record import BODIES, HEIR_STEP, Name, Record, Summary, stamp
+from callinteractive.transfer_status import FollowedTransfer, Outcome
 
 LOG = structlog.get_logger()
 MOST_RECENT = 200
@@ -37,7 +38,7 @@ Subscriber = Callable[[Record], None]
 class Story:
     """Of one call. `tell` adds to it."""
 
-    __slots__ = ("_stories", "_summary", "call_api_id", "call_id", "cause", "records", "seq", "state")
+    __slots__ = ("_stories", "_summary", "call_api_id", "call_id", "cause", "records", "seq", "state", "transfer")
 
     def __init__(self, stories: Stories, call_id: str, call_api_id: str) -> None:
         self._stories = stories
@@ -49,6 +50,8 @@ class Story:
         self.cause = ""
         """Why the call ends, as far as that is known: a sentence."""
         self.records: list[Record] = []
+        self.transfer: FollowedTransfer | None = None
+        """Whose `status_url` is still to be told something."""
 
     @property
     def summary(self) -> Summary:
@@ -78,6 +81,24 @@ class Story:
         record |= fields
         self.summary.take(record)
         self._stories.add(self, record)
+        if self.transfer is not None:
+            self._tell_transfer(self.transfer.take(record, time.time() if at is None else at))
+
+    def begin_transfer(self, status_url: str | None, numbers: Sequence[str]) -> None:
+        """Numbers are called now. `status_url` is told what becomes of it; None: nobody is."""
+        if status_url is not None:
+            self.transfer = FollowedTransfer(status_url, ",".join(numbers))
+
+    def fail_transfer(self, code: int) -> None:
+        """Nobody has answered a transfer that Kamailio has carried out."""
+        if self.transfer is not None:
+            self._tell_transfer(self.transfer.fail(code))
+
+    def _tell_transfer(self, outcome: Outcome | None) -> None:
+        if self.transfer is not None and self.transfer.is_over:
+            self.transfer = None
+        if outcome is not None:
+            self._stories.tell_transfer(self, outcome)
 
     def leave(self) -> None:
         """Kamailio carries the call out from now on."""
@@ -85,7 +106,8 @@ class Story:
 
     def to_dict(self) -> dict[str, Any]:
         """As data for JSON, for whoever takes the call over: what was told so far, without the records."""
-        return {"seq": self.seq, "cause": self.cause, "summary": self.summary.to_dict()}
+        data = {"seq": self.seq, "cause": self.cause, "summary": self.summary.to_dict()}
+        return data if self.transfer is None else data | {"transfer": self.transfer.to_dict()}
 
     def to_json(self) -> str:
         """`to_dict` as text."""
@@ -101,6 +123,7 @@ class Story:
             self._summary.who = self._summary.who or who
         if isinstance(cause, str):
             self.cause = cause
+        self.transfer = FollowedTransfer.from_dict(data.get("transfer"))
 
     def overview(self) -> dict[str, Any]:
         """The call in one line of a list."""
@@ -127,6 +150,8 @@ class Stories:
         self._left: OrderedDict[str, Story] = OrderedDict()
         self._with_bodies: deque[Record] = deque()
         self._subscribers: list[Subscriber] = []
+        self.on_transfer: Callable[[Story, Outcome], None] | None = None
+        """Told what becomes of a transfer with a `status_url`; must not wait."""
 
     def begin(self, facts: CallFacts, so_far: str = "") -> Story:
         """The story of a call that this sidecar carries out from now on.
@@ -192,6 +217,14 @@ class Stories:
                 subscriber(record)
             except Exception:  # a call must not fail for those who watch it
                 LOG.exception("a subscriber of the events failed")
+
+    def tell_transfer(self, story: Story, outcome: Outcome) -> None:
+        """What has become of a transfer."""
+        if self.on_transfer is not None:
+            try:
+                self.on_transfer(story, outcome)
+            except Exception:  # a call must not fail for those who watch it
+                LOG.exception("a transfer's outcome could not be told")
 
     def leave(self, story: Story) -> None:
         """`Story.leave`."""

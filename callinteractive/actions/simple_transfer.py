@@ -6,6 +6,7 @@
 | timeout | seconds to wait for an answer; anything but a positive integer counts as not given | the system timeout |
 | final | only ``no`` is not final: if nobody answers the next action runs | yes |
 | early_media | exactly ``True``: the caller hears the callee's early media | a ringback tone |
+| status_url | the web application is told there, by POST, who answered or why nobody did, and when the talk ends | |
 
 After a failed one that is not final ``TRANSFER_STATUS`` (busy, no_answer, rejected, failed) and
 ``TRANSFER_CODE`` (SIP code) are set (A13).
@@ -16,8 +17,9 @@ YAML: ``- simple_transfer: {to: ["000*306"], timeout: 20, final: no, early_media
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
+from callinteractive import request
 from callinteractive.actions.base import DONE, Action, Done, ScriptContext
 from callinteractive.commands import Command, Transfer
 from callinteractive.dialled import is_dialled_number
@@ -33,12 +35,13 @@ LONGEST_TIMEOUT_S = 3600
 @dataclass(frozen=True, slots=True)
 class SimpleTransfer(Action):
     NAME = "SimpleTransfer"
-    ATTRIBUTES = ("timeout", "final", "early_media")
+    ATTRIBUTES = ("timeout", "final", "early_media", "status_url")
     TEXT_KEY = "to"
     numbers: tuple[str, ...]
     timeout_s: int | None = None
     final: bool = True
     early_media: bool = False
+    status_url: str | None = None
 
     @classmethod
     def read(cls, written: WrittenAction) -> Self:
@@ -48,7 +51,7 @@ class SimpleTransfer(Action):
         for number in numbers:
             if not is_dialled_number(number):
                 raise InvalidActionError(f"{number[:40]!r} is no number; write NUM1,NUM2 without spaces")
-        return cls(numbers, _timeout_s(written), _is_final(written), _has_early_media(written))
+        return cls(numbers, _timeout_s(written), _is_final(written), _has_early_media(written), _status_url(written))
 
     def rings(self) -> tuple[str, ...]:
         return self.numbers
@@ -57,9 +60,15 @@ class SimpleTransfer(Action):
         return () if self.final else ("TRANSFER_STATUS", "TRANSFER_CODE")
 
     def begin(self, call: ScriptContext) -> Command | None:
-        return Transfer(
-            self.numbers, self.timeout_s, self.early_media, self.final, call.caller_name, call.caller_number
-        )
+        who = call.caller_name, call.caller_number
+        return Transfer(self.numbers, self.timeout_s, self.early_media, self.final, *who, self.status_url)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Releases without `status_url` can read it where there is none."""
+        values = Action.to_dict(self)
+        if self.status_url is None:
+            del values["status_url"]
+        return values
 
     def on_event(self, call: ScriptContext, event: Event) -> Command | Done | None:
         if not isinstance(event, TransferFailed):
@@ -87,6 +96,18 @@ def _is_final(written: WrittenAction) -> bool:
     if value not in (None, True, False, "yes", "no"):
         written.warnings.append('only final="no" is not final; this transfer is final')
     return value not in (False, "no")
+
+
+def _status_url(written: WrittenAction) -> str | None:
+    """No transfer fails for it: it is left out where it is wrong."""
+    url = written.attribute("status_url")
+    if url is None:
+        return None
+    wrong = request.check_url(url) or ("variables are not replaced in it" if "$" in url else None)
+    if wrong:
+        written.warnings.append(f"status_url is not used: {wrong}")
+        return None
+    return url
 
 
 def _has_early_media(written: WrittenAction) -> bool:

@@ -241,6 +241,7 @@ class NewCall(Call):
         if self._entry.result is None:
             return self._script.begin_again(now)
         self._tell_legs(self._entry.result.legs)
+        self._caller.story.fail_transfer(self._entry.result.code)
         return self._script.handle(transfer_failed(self._entry.result.code), now) or self._script.begin_again(now)
 
     def _tell_legs(self, report: str) -> None:

@@ -114,6 +114,7 @@ class Callee:
         self._early_media = command.early_media
         self._numbers = command.numbers
         offer = await self._media.offer_leg(self.b_tag, to_several=len(command.numbers) > 1)
+        self._caller.story.begin_transfer(command.status_url, command.numbers)
         self._story("leg.started", targets=list(command.numbers), timeout_s=command.timeout_s)
         ways = self._services.edges.ways(self._caller.edge)
         shown = presented(Identity.of(command.caller_name, command.caller_number), ways[0].uri_host)

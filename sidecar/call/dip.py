@@ -44,8 +44,11 @@ class Dip:
             match command:
                 case Fetch(request):
                     event = await self._fetch(request)
-                case Transfer() if self._redirect(transfer_headers(command), keep_script=not command.final):
-                    return None
+                case Transfer(numbers, status_url=status_url):
+                    self._caller.story.begin_transfer(status_url, numbers)
+                    if self._redirect(transfer_headers(command), keep_script=not command.final):
+                        return None
+                    return command
                 case Hangup(_, code):
                     self._caller.end(code or DECLINE, "script")
                     return None

@@ -43,7 +43,7 @@ async def test_E1_a_menu(call: PlaceCall, web: FakeWebApp, caller: str, stack: R
 async def test_E1_a_transfer(
     call: PlaceCall, web: FakeWebApp, caller: str, callees: CalledPhones, stack: RunningStack
 ) -> None:
-    web.on(caller, transfer(BOTH))
+    web.on(caller, transfer(BOTH, status_url=f"{web.url}/status"))
     async with callees.first() as first, callees.second() as second, call(TRANSFER) as phone:
         await phone.answered()
         await first.rings()
@@ -52,6 +52,10 @@ async def test_E1_a_transfer(
         await second.stops_ringing()
         await phone.hang_up()
         await first.hung_up()
+    told = [(await web.request(caller, nth=number)).form for number in (2, 3)]
+    assert [form["TransferStatus"] for form in told] == ["answered", "ended"]
+    assert {form["TransferAnsweredBy"] for form in told} == {FIRST}
+    assert {form["EventType"] for form in told} == {"transfer_status"}
     end = (await story(stack, caller))[-1]
     (leg,) = end["legs"]
     assert (leg["targets"], leg["by"], leg["code"]) == ([FIRST, SECOND], FIRST, 200)

@@ -230,3 +230,60 @@ async def test_a_story_too_long_for_a_header_stays_behind(make, monkeypatch):
     h.fetched.put_nowait(Fetched(200, b""))
     await h.over()
     assert StateHeader.parse(h.leg.redirected["X-CI-State"]).story == ""
+
+
+WITH_STATUS = '[simple_transfer: {to: ["306"], final: no, status_url: "http://h/s"}, hangup]'
+
+
+@pytest.fixture
+def outcomes() -> list[tuple[str, int]]:
+    """What the `status_url` of transfers is told."""
+    return []
+
+
+def watch(h: Any, outcomes: list[tuple[str, int]]) -> None:
+    h.stories.on_transfer = lambda _story, outcome: outcomes.append((outcome.status, outcome.code))
+
+
+async def test_A13_the_status_url_is_told_who_answers_and_the_end(make, outcomes):
+    h = make(WITH_STATUS)
+    watch(h, outcomes)
+    await h.answered()
+    await h.until("invite(max_forwards 69)")
+    h.b_leg.answered = True
+    h.b_leg.listener(sip.Answered(b"sdp", None))
+    await until_idle()
+    await h.settled()
+    h.leg.listener(sip.Ended(sip.EndReason.BYE))
+    await h.over()
+    assert outcomes == [("answered", 200), ("ended", 200)]
+
+
+async def test_A13_the_status_url_is_told_that_nobody_answers(make, outcomes):
+    h = make(WITH_STATUS)
+    watch(h, outcomes)
+    await h.answered()
+    await h.until("invite(max_forwards 69)")
+    h.b_leg.listener(sip.Rejected(480, "Temporarily Unavailable", None))
+    await h.over()
+    assert outcomes == [("no_answer", 480)]
+
+
+async def test_A13_the_status_url_of_an_unanswered_call_is_told_by_whoever_has_it(make, outcomes):
+    first = make(WITH_STATUS, answer_at="on_media")
+    watch(first, outcomes)
+    await first.over()
+    state = StateHeader.parse(first.leg.redirected["X-CI-State"])
+    second = make(WITH_STATUS, answer_at="on_media", resumed=Resumption(state, ResultHeader(486, LEGS.to_text())))
+    watch(second, outcomes)
+    await second.over()
+    assert outcomes == [("busy", 486)]
+
+
+async def test_A13_the_status_url_is_told_what_Kamailio_reports(make, outcomes):
+    h = make('[simple_transfer: {to: ["306"], status_url: "http://h/s"}]', answer_at="on_media")
+    watch(h, outcomes)
+    await h.over()
+    h.stories.tell(FACTS.call_id, "leg.answered", leg="k1", by="306")
+    h.stories.tell(FACTS.call_id, "call.ended", by="caller", code=200)
+    assert outcomes == [("answered", 200), ("ended", 200)]

@@ -5,14 +5,17 @@
 | timeout | seconds to wait for an answer; anything but a positive integer counts as not given | the system timeout |
 | final | only ``no`` is not final: if nobody answers the next action runs | yes |
 | early_media | exactly ``True``: the caller hears the callee's early media | a ringback tone |
+| status_url | the web application is told there, by POST, who answered or why nobody did, and when the talk ends | |
 """
 
 from __future__ import annotations
 
+import json
 from typing import Literal
 
 import pytest
 
+from callinteractive.actions import action_from_dict
 from callinteractive.actions.simple_transfer import LONGEST_TIMEOUT_S, SimpleTransfer
 from callinteractive.commands import Hangup, Play, Transfer
 from callinteractive.errors import ConfigError, ResponseError
@@ -188,3 +191,22 @@ def test_C4_yaml(keys: str, expected: Transfer):
 def test_C4_what_is_wrong_in_yaml_is_a_finding(keys: str, reason: str):
     with pytest.raises(ConfigError, match=reason):
         menu(f"- simple_transfer: {keys}")
+
+
+def test_the_status_url_goes_with_the_transfer():
+    command = asked().answer('<SimpleTransfer status_url="https://h/s?a=1&amp;b=2">306</SimpleTransfer>')
+    assert isinstance(command, Transfer)
+    assert command.status_url == "https://h/s?a=1&b=2"
+
+
+@pytest.mark.parametrize("url", ["ftp://h/", "h/s", "http://h/?call=$CallID", ""])
+def test_no_transfer_fails_for_its_status_url(url: str):
+    parsed = read(f'status_url="{url}"')
+    assert parsed.actions == (SimpleTransfer(("1",)),)
+    assert [warning for warning in parsed.warnings if "status_url is not used: " in warning]
+
+
+def test_releases_without_status_url_can_read_a_transfer_that_has_none():
+    assert "status_url" not in action("").to_dict()
+    with_url = action('status_url="http://h/"')
+    assert action_from_dict(json.loads(json.dumps(with_url.to_dict()))) == with_url

@@ -1,0 +1,144 @@
+"""The web application is told what became of a transfer: with all parameters, in order, again where it fails."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+from unittest.mock import create_autospec
+from urllib.parse import parse_qsl
+
+import pytest
+from structlog.testing import capture_logs
+
+from callinteractive.events import Fetched, FetchFailed
+from callinteractive.facts import CallFacts
+from callinteractive.model import Ivr
+from callinteractive.request import HttpRequest
+from callinteractive.secret import Secret
+from callinteractive.web import Web
+from sidecar import transfer_status as module
+from sidecar.story import Stories, Story
+from sidecar.transfer_status import TransferStatuses
+from sidecar.webhook import Webhook
+from tests.unit.call.harness import true
+
+FACTS = CallFacts("c" * 32, "1:" + "c" * 32, "306", "Ann", "332", "000*332", 145, "+1555", "000*306", 17)
+WEB = Web(headers=(("X-Key", Secret("key")),))
+URL = "http://h/status?key=1"
+
+
+class World:
+    """A sidecar's stories. `answers` are the web application's next answers; then it says 204."""
+
+    def __init__(self) -> None:
+        self.sent: list[HttpRequest] = []
+        self.answers: list[Any] = []
+        webhook = create_autospec(Webhook, instance=True)
+        webhook.fetch.side_effect = self._fetch
+        self.stories = Stories()
+        ivr = Ivr("000*332", 145, "1", connect_timeout_s=0.5, request_timeout_s=3, web=WEB)
+        self.statuses = TransferStatuses(self.stories, webhook, {"000*332": ivr}.get)
+
+    async def _fetch(self, request: HttpRequest) -> Any:
+        self.sent.append(request)
+        await asyncio.sleep(0)
+        return self.answers.pop(0) if self.answers else Fetched(204, b"")
+
+    def begin(self, number: int = 0, url: str | None = URL) -> Story:
+        story = self.stories.begin(CallFacts(f"{number:032}", "1:x", "306", "Ann", "332", "000*332", 145))
+        story.begin_transfer(url, ("306", "307"))
+        return story
+
+    def told(self) -> list[str]:
+        return [dict(parse_qsl(str(request.body, "ascii")))["TransferStatus"] for request in self.sent]
+
+
+@pytest.fixture
+async def world(monkeypatch: pytest.MonkeyPatch) -> World:
+    monkeypatch.setattr(module, "PAUSES_S", (0.001, 0.001))
+    return World()
+
+
+async def test_it_has_the_parameters_of_a_request_and_its_own(world):
+    story = world.stories.begin(FACTS)
+    story.tell("call.started", ivr="000*332", **FACTS.shown())
+    story.begin_transfer(URL, ("306", "307"))
+    story.tell("leg.answered", leg="b1", by="307")
+    await true(lambda: len(world.sent) == 1)
+    (request,) = world.sent
+    assert (request.method, request.url, request.id) == ("POST", URL, f"{FACTS.call_id}-t2")
+    assert (request.connect_timeout_s, request.timeout_s, request.web) == (0.5, 3, WEB)
+    assert dict(parse_qsl(str(request.body, "ascii"))) == {
+        **FACTS.parameters("Ann", "306"),
+        "EventType": "transfer_status",
+        "TransferTo": "306,307",
+        "TransferStatus": "answered",
+        "TransferCode": "200",
+        "TransferAnsweredBy": "307",
+    }
+
+
+async def test_what_fails_is_sent_again_and_what_comes_later_waits(world):
+    world.answers = [FetchFailed("timeout", "slow"), Fetched(500, b"")]
+    story = world.begin()
+    story.tell("leg.answered", leg="b1")
+    story.tell("call.ended", by="caller")
+    await true(lambda: len(world.sent) == 4)
+    assert world.told() == ["answered", "answered", "answered", "ended"]
+    assert len({request.id for request in world.sent}) == 2
+    await true(lambda: not world.statuses._waiting)
+
+
+async def test_it_is_given_up_in_the_end_and_told(world):
+    world.answers = [Fetched(404, b"")] * 3
+    with capture_logs() as lines:
+        world.begin().tell("leg.ended", leg="b1", code=486, outcome="busy")
+        await true(lambda: world.statuses.lost == 1)
+    assert [(line["event"], line["reason"]) for line in lines] == [("status_url", "HTTP status 404")]
+    assert world.told() == ["busy"] * 3
+
+
+async def test_a_transfer_without_a_status_url_tells_nobody(world):
+    story = world.begin(url=None)
+    story.tell("leg.answered", leg="b1")
+    story.tell("call.ended")
+    await asyncio.sleep(0.01)
+    assert world.sent == []
+
+
+async def test_each_transfer_is_told_once_and_by_an_id_of_its_own(world):
+    story = world.begin()
+    story.tell("leg.ended", leg="b1", code=486, outcome="busy")
+    story.tell("leg.ended", leg="b1", code=486, outcome="busy")
+    story.begin_transfer(URL, ("308",))
+    story.tell("leg.started", leg="b2")
+    story.tell("leg.ended", leg="b2", code=480, outcome="no_answer")
+    story.tell("call.ended", by="caller")
+    await true(lambda: len(world.sent) == 2)
+    assert world.told() == ["busy", "no_answer"]
+    assert len({request.id for request in world.sent}) == 2
+
+
+async def test_what_waits_is_bounded(world, monkeypatch):
+    monkeypatch.setattr(module, "MOST_WAITING", 2)
+    for number in range(3):
+        world.begin(number).tell("leg.answered", leg="b1")
+    assert world.statuses.lost == 1
+    await true(lambda: len(world.sent) == 2)
+
+
+async def test_a_stopping_sidecar_waits_for_nothing(world):
+    world.begin().tell("leg.answered", leg="b1")
+    world.statuses.close()
+    await true(lambda: not world.statuses._waiting and not world.statuses._tasks)
+    assert world.sent == []
+
+
+async def test_H1_another_sidecar_tells_the_rest(world):
+    there = World()
+    story = there.begin()
+    story.tell("leg.answered", leg="b1", by="307")
+    heir = world.stories.begin(CallFacts(f"{0:032}", "1:x", "306", "Ann", "332", "000*332", 145), story.to_json())
+    heir.tell("call.ended", by="caller", code=200)
+    await true(lambda: bool(world.sent))
+    assert world.told() == ["ended"]
