@@ -208,6 +208,7 @@ class Sidecar:
         self._stories.subscribe(outcomes.take)
         self._metrics.include(outcomes)
         if traces := tracing.begin(self._stories, f"{self._site.node}-{self._index}", os.environ):
+            webhook.trace(traces.traceparent)
             stack.push_async_callback(traces.close)
         self._metrics.include(EngineCounters(engines))
         if isinstance(self._keeper, StoringKeeper):

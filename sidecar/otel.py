@@ -16,8 +16,10 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 from opentelemetry.sdk.trace.id_generator import IdGenerator
+from opentelemetry.sdk.trace.sampling import Decision
 from opentelemetry.trace import SpanKind, Status, StatusCode, set_span_in_context
 
+from callinteractive.trace_context import span_id, trace_id, traceparent
 from sidecar.spans import Span, spans_of
 
 if TYPE_CHECKING:
@@ -55,9 +57,11 @@ class Tracing:
 
     def _send(self, call_id: str, spans: Iterable[Span]) -> None:
         """Give the spans to the library. The first one is the root of the others."""
-        self._ids.next_trace_id = _trace_id(call_id)
+        self._ids.next_trace_id = trace_id(call_id)
         contexts: list[Context] = []
         for span in spans:
+            asked = span.attributes.get("request.id")
+            self._ids.next_span_id = span_id(str(asked)) if asked else 0
             made = self._tracer.start_span(
                 span.name,
                 context=Context() if span.parent is None else contexts[span.parent],
@@ -69,6 +73,12 @@ class Tracing:
                 made.set_status(Status(StatusCode.ERROR, span.error))
             made.end(end_time=span.ended_ns)
             contexts.append(set_span_in_context(made, Context()))
+
+    def traceparent(self, request_id: str) -> str:
+        """The header of a request that will be in a trace (`trace_context.traceparent`)."""
+        call = trace_id(request_id.partition("-")[0])
+        decision = self._provider.sampler.should_sample(None, call, "call").decision
+        return traceparent(request_id, is_sampled=decision is Decision.RECORD_AND_SAMPLE)
 
     async def close(self) -> None:
         """Send what is left, for `STOP_S` at most. The library's own wait would hold up the end of the process."""
@@ -88,21 +98,14 @@ class Tracing:
             LOG.warning("traces are lost", reason=f"the collector has not taken them within {STOP_S:g} s")
 
 
-def _trace_id(call_id: str) -> int:
-    """A trace has the CallID as its id, so whoever knows one finds the other. 0 where it is none."""
-    try:
-        return int(call_id, 16) if len(call_id) == 32 else 0
-    except ValueError:
-        return 0
-
-
 class _Ids(IdGenerator):
     def __init__(self) -> None:
-        self.next_trace_id = 0
+        self.next_trace_id = self.next_span_id = 0
+        """0: any."""
         self._random = random.Random()
 
     def generate_span_id(self) -> int:
-        return self._random.getrandbits(64) or 1
+        return self.next_span_id or self._random.getrandbits(64) or 1
 
     def generate_trace_id(self) -> int:
         return self.next_trace_id or self._random.getrandbits(128) or 1

@@ -7,9 +7,11 @@ Plain HTTP goes by `plain_http`, TLS by aiohttp's own pool. Neither re-encodes t
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from yarl import URL
 
+from callinteractive import trace_context
 from callinteractive.events import Fetched
 from callinteractive.request import HttpRequest, redirected
 from callinteractive.urls import REDIRECTS, host_of, origin_of
@@ -34,6 +36,8 @@ class Sender:
 
     def __init__(self, credentials: CredentialStore) -> None:
         self._credentials = credentials
+        self.traceparent: Callable[[str], str] | None = None
+        """Makes the header of that name for the id of a request, where calls are traced."""
         self._plain = PlainConnections()
         self._tls = {private: Connections(must_be_public=not private) for private in (True, False)}
 
@@ -86,6 +90,8 @@ class Sender:
             headers["Content-Type"] = request.content_type
         if request.id:
             headers["webhook-id"] = request.id
+            if self.traceparent is not None and (value := self.traceparent(request.id)):
+                headers[trace_context.HEADER] = value
             if credentials.keys:
                 payload = target.encode("ascii") if request.body is None else request.body
                 headers |= sign(credentials.keys, request.id, int(time.time()), payload)

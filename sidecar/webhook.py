@@ -6,6 +6,7 @@ A request is one chain: tries of the URL, then tries of the fallback. One deadli
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -53,6 +54,10 @@ class Webhook:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._sender.close()
+
+    def trace(self, traceparent: Callable[[str], str]) -> None:
+        """Tell the web application from now on which trace a request belongs to. traceparent: of a request's id."""
+        self._sender.traceparent = traceparent
 
     def learn(self, ivr_file: IvrFile) -> list[str]:
         """Read the secrets of this configuration. Returns what is wrong with them."""

@@ -8,12 +8,14 @@ import shutil
 import subprocess
 from itertools import combinations
 from pathlib import Path
+from typing import get_args
 from unittest.mock import AsyncMock, create_autospec
 
 import pytest
 import yaml
 from prometheus_client import generate_latest
 
+from callinteractive.events import FetchOutcome
 from cli.kamailio_figures import KamailioFigures
 from cli.trunk_states import TrunkFigures, TrunkStates
 from sidecar.admission import Admission
@@ -75,6 +77,11 @@ async def test_the_documentation_names_every_metric_and_no_other():
 def test_the_documentation_names_every_reason_for_a_refusal():
     table = DOCUMENT.partition("The reasons of `callinteractive_refused_total`")[2].partition("\n\nKamailio")[0]
     assert re.findall(r"^\| `(\w+)` ", table, re.MULTILINE) == list(REFUSED)
+
+
+def test_the_documentation_names_every_outcome_of_a_request():
+    table = DOCUMENT.partition("| outcome | what happened |")[2].partition("\n\n")[0]
+    assert set(re.findall(r"^\| `(\w+)` ", table, re.MULTILINE)) == {"ok", "given_up", *get_args(FetchOutcome)}
 
 
 async def test_alerts_ask_for_metrics_that_there_are():

@@ -79,6 +79,29 @@ async def test_a_call_is_one_trace_with_its_id(collector: Collector):
     assert collector.got.empty()
 
 
+async def test_the_web_application_is_told_its_span(collector: Collector):
+    stories, asked = Stories(), f"{FACTS.call_id}-1"
+    traces = tracing.begin(stories, "0", {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url})
+    assert traces is not None
+    version, trace, parent, flags = traces.traceparent(asked).split("-")
+    story = stories.begin(FACTS)
+    story.tell("call.request", id=asked, method="GET", url="http://a/", outcome="ok", duration_ms=1)
+    story.tell("call.ended", by="script", code=200)
+    await traces.close()
+    (of_resource,) = (await asyncio.wait_for(collector.got.get(), 10)).resource_spans
+    call, request = of_resource.scope_spans[0].spans
+    assert (version, trace, parent, flags) == ("00", FACTS.call_id, request.span_id.hex(), "01")
+    assert request.parent_span_id == call.span_id != request.span_id
+
+
+async def test_a_trace_that_is_not_recorded_is_told_as_such(collector: Collector, monkeypatch):
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", "always_off")
+    traces = tracing.begin(Stories(), "0", {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url})
+    assert traces is not None
+    assert traces.traceparent(f"{FACTS.call_id}-1").endswith("-00")
+    await traces.close()
+
+
 async def test_a_collector_that_is_silent_does_not_hold_up_the_end(collector: Collector, monkeypatch):
     monkeypatch.setattr(otel, "STOP_S", 0.1)
     collector.is_silent = True

@@ -204,6 +204,24 @@ async def test_R7_a_request_tells_its_id(webhook, serve, follow_redirects):
     assert seen == [["abc-1"], []]
 
 
+@pytest.mark.parametrize("follow_redirects", [False, True])
+async def test_a_request_tells_its_trace_where_calls_are_traced(webhook, serve, follow_redirects):
+    seen = []
+
+    async def answer(request: web.Request) -> web.Response:
+        seen.append(request.headers.getall("traceparent", []))
+        return web.Response()
+
+    url = await serve(answer)
+    request = HttpRequest("GET", f"{url}/", follow_redirects=follow_redirects, id="abc-1")
+    await webhook.fetch(request)
+    webhook.trace(lambda of: f"trace of {of}")
+    await webhook.fetch(request)
+    webhook.trace(lambda _of: "")
+    await webhook.fetch(request)
+    assert seen == [[], ["trace of abc-1"], []]
+
+
 async def test_a_request_waits_until_it_is_known_whose_the_call_is(webhook, serve):
     seen = []
 
