@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import signal
 import struct
 import subprocess
@@ -36,6 +35,7 @@ class World:
         """`site`: the text of another site.yaml than the benchmark's own."""
         self._directory = directory
         self.site = (HERE / "site.yaml").read_text() if site is None else site
+        self.ivr = (HERE / "ivr.yaml").read_text()
         self._processes: list[subprocess.Popen[bytes]] = []
         self._stack: subprocess.Popen[bytes] | None = None
 
@@ -86,7 +86,7 @@ class World:
         if self._stack is not None:
             self._end(self._stack)
         (self._directory / "site.yaml").write_text(self.site)
-        shutil.copy(HERE / "ivr.yaml", self._directory / "ivr.yaml")
+        (self._directory / "ivr.yaml").write_text(self.ivr)
         _write_prompt(self._directory / "sounds" / "two-seconds.wav")
         with (self._directory / "stack.log").open("wb") as log:
             self._stack = self._start(
