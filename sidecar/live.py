@@ -107,7 +107,10 @@ class Live:
 
     async def _hang_up(self, request: web.Request) -> web.Response:
         call = self._find(request.match_info["id"])
-        call.hang_up()
+        try:
+            call.hang_up()
+        except NotNowError as error:
+            raise LiveError(409, str(error)) from None
         return web.json_response(self._summary(call), status=202)
 
     async def _jump(self, request: web.Request) -> web.Response:

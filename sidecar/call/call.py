@@ -110,9 +110,14 @@ class Call:
         }
 
     def hang_up(self) -> None:
-        """End it, because somebody from outside wants so. Does nothing to a call that ends already."""
+        """End it, because somebody from outside wants so. Does nothing to a call that ends already.
+
+        Raises NotNowError.
+        """
         if self._caller.is_over:
             return
+        if self._services.keeper.gate.is_shut():  # H2
+            raise NotNowError("its sidecar was cut off, and does not know yet whether another one has the call")
         self._caller.log.info("hangup", cause="asked for by the API")
         self._caller.story.cause = "hung up by an operator"
         self._end_of_cancel = (NORMAL_CLEARING if self._caller.leg.answered else DECLINE), "operator"

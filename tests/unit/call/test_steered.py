@@ -198,3 +198,15 @@ async def test_E1_the_story_says_that_an_operator_has_ended_the_call(make):
     await h.over()
     last = h.call._services.stories.of(h.call.facts.call_id)[-1]
     assert (last["by"], last["code"], last["cause"]) == ("operator", 200, "hung up by an operator")
+
+
+async def test_H2_a_sidecar_that_does_not_know_whose_the_call_is_does_not_end_it(make):
+    h = make("[pause: {length: 60}]")
+    await h.answered()
+    gate = h.call._services.keeper.gate
+    gate.is_shut = lambda: True
+    with pytest.raises(NotNowError, match="cut off"):
+        h.call.hang_up()
+    gate.is_shut = lambda: False
+    h.call.hang_up()
+    assert "a.bye(SIP ;cause=200)" in await h.over()

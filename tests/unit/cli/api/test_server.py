@@ -135,6 +135,8 @@ async def test_a_call_is_hung_up_where_it_is(world: World):
     assert (status, told["call_id"], call.asked, other.asked) == (202, call.call_id, ["hang up"], [])
     is_as_described("/v1/calls/{id}", "delete", status, told)
     assert (await world.ask("DELETE", "/v1/calls/cccccc"))[0] == 404
+    call.option = "not now"
+    assert await world.ask("DELETE", "/v1/calls/bbbbbb") == (409, {"status": 409, "detail": "cut off"})
 
 
 async def test_nothing_is_done_to_one_of_two_calls_with_the_same_beginning(world: World):

@@ -33,8 +33,11 @@ class FakeCall:
     began_at: str
     asked: list[Any] = field(default_factory=list)
     caller_number: str = "306"
+    option: str = "start"
 
     def hang_up(self) -> None:
+        if self.option == "not now":
+            raise NotNowError("cut off")
         self.asked.append("hang up")
 
     def lead(self, context: str, option: str) -> None:
@@ -56,7 +59,7 @@ class FakeCall:
         return {
             "call_id": self.call_id, "call_api_id": self.call_api_id, "caller_number": self.caller_number,
             "caller_name": "Ann", "called_number": "332", "direction": "in", "ivr": "000*332", "context": "1",
-            "option": "start", "state": "ivr", "doing": "sound", "began_at": self.began_at,
+            "option": self.option, "state": "ivr", "doing": "sound", "began_at": self.began_at,
         }  # fmt: skip
 
 
