@@ -7,7 +7,6 @@ person. One that it has not named still plays.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import replace
 
 from callinteractive.commands import Collect, Command, Fetch, Hangup, Play, Transfer, Wait
 from callinteractive.events import (
@@ -26,7 +25,7 @@ from callinteractive.events import (
 )
 from callinteractive.script import CallScript, Note
 from callinteractive.testing.ringing import NO_ANSWER, Ringing
-from callinteractive.testing.web import Request, Web, described
+from callinteractive.testing.web import Request, Web
 
 MAX_STEPS = 1000
 """A call that goes on for longer without the caller has no end."""
@@ -311,16 +310,13 @@ class Call:
             command = following
 
     def _fetch(self, fetch: Fetch) -> Fetched | FetchFailed:
-        request = described(fetch.request)
-        self._say("asks", str(request))
-        event = self._web.fetch(fetch.request)
-        if isinstance(event, Fetched):
-            request = replace(request, status=event.status, answer=event.body.decode(errors="replace"))
-            self._say("", f"answer: {event.status} {request.answer}")
-        else:
-            request = replace(request, failure=event.reason)
+        return self._web.fetch(fetch.request, self._on_request)
+
+    def _on_request(self, request: Request) -> None:
         self.requests.append(request)
-        return event
+        self._say("asks", str(request))
+        if not request.failure:
+            self._say("", f"answer: {request.status} {request.answer}")
 
     def _finish(self, cause: str) -> None:
         self._end = cause

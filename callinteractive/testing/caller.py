@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 import uuid
 from pathlib import Path
@@ -55,6 +56,8 @@ class Caller:
         self._sounds = None if sounds is None else frozenset(file.name for file in Path(sounds).iterdir())
         self._directory = Directory(self._site, self._ivr_file)
         self._web = web_of(app)
+        folder = Path(ivr if site is None else site).parent
+        self._web.read_secret = lambda secret: secret.read(os.environ, lambda name: (folder / name).read_text())
 
     def dial(
         self,

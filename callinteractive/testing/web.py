@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import inspect
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import httpx
 
+from callinteractive.errors import ResponseError
 from callinteractive.events import Fetched, FetchFailed
-from callinteractive.request import MAX_URL, HttpRequest
-from callinteractive.response import MAX_BODY
+from callinteractive.request import MAX_URL, HttpRequest, redirected, with_error_code
+from callinteractive.response import MAX_BODY, parse
+from callinteractive.secret import Secret, SecretError
+from callinteractive.urls import host_of, origin_of
+from callinteractive.webhook_signature import key_of, sign
 
 MAX_REDIRECTS = 5
 _HEADERS = {"User-Agent": "callinteractive", "Accept": "application/xml, text/xml", "Accept-Encoding": "identity"}
@@ -59,27 +64,75 @@ None to ask the URLs that are in the IVR."""
 
 
 class Web(ABC):
-    """Asks one web application."""
+    """Asks one web application, as a sidecar does: signed, again, then its fallback, all as the key `web` says.
+
+    Connections break no test: there is no breaker, no pause between two tries, and any address may be asked.
+    """
+
+    read_secret: Callable[[Secret], str]
+    """Raises SecretError."""
 
     @abstractmethod
-    def send(self, request: HttpRequest) -> httpx.Response:
+    def send(self, request: HttpRequest, headers: dict[str, str]) -> httpx.Response:
         """The answer, whatever its status. Raises httpx.HTTPError, TimeoutError or OSError where there is none."""
 
     @abstractmethod
     def close(self) -> None:
         """Let go of connections and threads."""
 
-    def fetch(self, request: HttpRequest) -> Fetched | FetchFailed:
-        """What the script of the call is told. Only what the application itself raises is raised here."""
+    def fetch(self, request: HttpRequest, tell: Callable[[Request], None]) -> Fetched | FetchFailed:
+        """What the script of the call is told. Only what the application itself raises is raised here.
+
+        `tell` is told of each request that is sent, or would be.
+        """
+        answer = self._ask(request, tell)
+        if request.fallback is None or (before := _failure(answer)) is None:
+            return answer
+        code = str(answer.status) if isinstance(answer, Fetched) and before.outcome == "status" else before.outcome
+        second = self._ask(with_error_code(request.fallback, code), tell)
+        if isinstance(second, FetchFailed):
+            return FetchFailed(second.outcome, f"{before.reason}; fallback_url: {second.reason}")
+        return replace(second, before=before)
+
+    def _ask(self, request: HttpRequest, tell: Callable[[Request], None]) -> Fetched | FetchFailed:
+        """One URL, as often as `retries` says (R7)."""
+        tries = 1 + request.web.retries
+        while True:
+            seen: list[dict[str, str]] = []
+            answer = self._try(request, seen)
+            sent = replace(described(request), headers=seen[0] if seen else {})
+            if isinstance(answer, Fetched):
+                tell(replace(sent, status=answer.status, answer=answer.body.decode(errors="replace")))
+            else:
+                tell(replace(sent, failure=answer.reason))
+            tries -= 1
+            silent = isinstance(answer, FetchFailed) and answer.outcome in ("timeout", "unreachable")
+            if not tries or not (silent or (isinstance(answer, Fetched) and answer.status >= 500)):
+                return answer
+
+    def _try(self, request: HttpRequest, seen: list[dict[str, str]]) -> Fetched | FetchFailed:
         if len(request.url) > MAX_URL:
             length = len(request.url)
             return FetchFailed("too_long", f"not sent: the URL has {length} characters, and at most {MAX_URL} are sent")
         try:
-            response = self.send(request)
+            seen.append(self._headers(request))
+            response = self.send(request, seen[0])
+            for _ in range(MAX_REDIRECTS + 1):
+                if not (request.follow_redirects and response.has_redirect_location):
+                    break
+                try:
+                    request = redirected(request, response.status_code, response.headers["Location"])
+                except ValueError as error:
+                    return FetchFailed("protocol", f"a redirect to something that is no URL: {error}")
+                response = self.send(request, self._headers(request))
+            else:
+                return FetchFailed("redirect", f"more than {MAX_REDIRECTS} redirects")
         except (TimeoutError, httpx.TimeoutException):
             return FetchFailed("timeout", f"no answer within {request.timeout_s:g} s")
-        except httpx.TooManyRedirects:
-            return FetchFailed("redirect", f"more than {MAX_REDIRECTS} redirects")
+        except SecretError as error:
+            return FetchFailed("secret", f"not sent: {error}")
+        except _ForbiddenError as error:
+            return FetchFailed("forbidden", f"not sent: allow_hosts does not name {error}")
         except (ConnectionError, httpx.NetworkError) as error:
             return FetchFailed("unreachable", str(error) or type(error).__name__)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
@@ -87,6 +140,55 @@ class Web(ABC):
         if len(response.content) > MAX_BODY:
             return FetchFailed("too_large", f"the answer is longer than {MAX_BODY} octets")
         return Fetched(response.status_code, response.content, response.headers.get("Content-Type"))
+
+    def _headers(self, request: HttpRequest) -> dict[str, str]:
+        """Raises SecretError, _ForbiddenError."""
+        host = host_of(origin_of(request.url))
+        if not request.web.allows(host):
+            raise _ForbiddenError(host)
+        headers = _HEADERS | {name: self.read_secret(value) for name, value in request.web.headers}
+        if request.authorization:
+            headers["Authorization"] = request.authorization
+        if request.content_type:
+            headers["Content-Type"] = request.content_type
+        if request.id:
+            headers["webhook-id"] = request.id
+        if request.id and request.web.secrets:
+            keys = [self._key(secret) for secret in request.web.secrets]
+            payload = _target(request).encode() if request.body is None else request.body
+            headers |= sign(keys, request.id, int(time.time()), payload)
+        return headers
+
+
+    def _key(self, secret: Secret) -> bytes:
+        text = self.read_secret(secret)
+        try:
+            return key_of(text)
+        except ValueError as error:
+            raise SecretError(f"the secret {error}") from None
+
+
+class _ForbiddenError(Exception):
+    """`allow_hosts` does not name the host."""
+
+
+def _failure(answer: Fetched | FetchFailed) -> FetchFailed | None:
+    """Why a fallback must be asked; None if the answer can be used (R8)."""
+    if isinstance(answer, FetchFailed):
+        return answer
+    if not 200 <= answer.status <= 299:
+        return FetchFailed("status", f"HTTP status {answer.status}")
+    try:
+        parse(answer.body, answer.content_type)
+    except ResponseError as error:
+        return FetchFailed("invalid", str(error))
+    return None
+
+
+def _target(request: HttpRequest) -> str:
+    """What stands in the request line."""
+    url = urlsplit(request.url)
+    return f"{url.path or '/'}?{url.query}" if url.query else url.path or "/"
 
 
 def web_of(application: Application) -> Web:
@@ -109,11 +211,11 @@ def web_of(application: Application) -> Web:
 
 
 def described(request: HttpRequest) -> Request:
-    """The request as a test looks at it."""
+    """The request as a test looks at it, without headers."""
     url = urlsplit(request.url)
     query = dict(parse_qsl(url.query, keep_blank_values=True))
     form = dict(parse_qsl((request.body or b"").decode(), keep_blank_values=True))
-    return Request(request.method, request.url, url.path or "/", query, form, _headers_of(request))
+    return Request(request.method, request.url, url.path or "/", query, form, {})
 
 
 def _arguments(application: Callable[..., Any]) -> int:
@@ -125,22 +227,12 @@ def _arguments(application: Callable[..., Any]) -> int:
     return sum(each.kind in positional and each.default is inspect.Parameter.empty for each in parameters)
 
 
-def _headers_of(request: HttpRequest) -> dict[str, str]:
-    headers = dict(_HEADERS)
-    if request.id:
-        headers["webhook-id"] = request.id
-    if request.content_type:
-        headers["Content-Type"] = request.content_type
-    return headers
-
-
-def _arguments_of(request: HttpRequest) -> dict[str, Any]:
+def _arguments_of(request: HttpRequest, headers: dict[str, str]) -> dict[str, Any]:
     return {
         "method": request.method,
         "url": request.url,
         "content": request.body,
-        "headers": _headers_of(request),
-        "follow_redirects": request.follow_redirects,
+        "headers": headers,
         "timeout": httpx.Timeout(request.timeout_s, connect=request.connect_timeout_s),
     }
 
@@ -148,14 +240,14 @@ def _arguments_of(request: HttpRequest) -> dict[str, Any]:
 class _OverHttp(Web):
     def __init__(self, origin: str | None) -> None:
         """`origin`: the scheme, host and port to ask, in place of those of the IVR's URLs."""
-        self._client = httpx.Client(trust_env=False, max_redirects=MAX_REDIRECTS)
+        self._client = httpx.Client(trust_env=False)
         self._origin = origin and origin.rstrip("/")
         if self._origin and (not urlsplit(self._origin).netloc or urlsplit(self._origin).path):
             raise TypeError(f"{origin!r} is no server: write it as http://127.0.0.1:5000")
 
-    def send(self, request: HttpRequest) -> httpx.Response:
+    def send(self, request: HttpRequest, headers: dict[str, str]) -> httpx.Response:
         self._client.cookies.clear()  # the next caller must not send the cookies of this one
-        arguments = _arguments_of(request)
+        arguments = _arguments_of(request, headers)
         if self._origin:
             written = urlsplit(request.url)
             arguments["url"] = self._origin + request.url.removeprefix(f"{written.scheme}://{written.netloc}")
@@ -169,11 +261,18 @@ class _InWsgi(Web):
     """Flask, Django, Pyramid, …"""
 
     def __init__(self, application: Callable[..., Any]) -> None:
-        self._client = httpx.Client(transport=httpx.WSGITransport(application), max_redirects=MAX_REDIRECTS)
+        self._target = ""
 
-    def send(self, request: HttpRequest) -> httpx.Response:
+        def called(environ: dict[str, Any], start_response: Any) -> Any:
+            # What is signed of a GET. Servers give it to applications under these names.
+            return application(environ | {"RAW_URI": self._target, "REQUEST_URI": self._target}, start_response)
+
+        self._client = httpx.Client(transport=httpx.WSGITransport(called))
+
+    def send(self, request: HttpRequest, headers: dict[str, str]) -> httpx.Response:
         self._client.cookies.clear()
-        return self._client.request(**_arguments_of(request))
+        self._target = _target(request)
+        return self._client.request(**_arguments_of(request, headers))
 
     def close(self) -> None:
         self._client.close()
@@ -187,11 +286,11 @@ class _InAsgi(Web):
 
         self._thread = ThreadPoolExecutor(1, "callinteractive.testing")
         self._runner = asyncio.Runner()
-        self._client = httpx.AsyncClient(transport=httpx.ASGITransport(application), max_redirects=MAX_REDIRECTS)
+        self._client = httpx.AsyncClient(transport=httpx.ASGITransport(application))
 
-    def send(self, request: HttpRequest) -> httpx.Response:
+    def send(self, request: HttpRequest, headers: dict[str, str]) -> httpx.Response:
         self._client.cookies.clear()
-        send = lambda: self._runner.run(self._client.request(**_arguments_of(request)))  # noqa: E731
+        send = lambda: self._runner.run(self._client.request(**_arguments_of(request, headers)))  # noqa: E731
         return self._thread.submit(send).result()
 
     def close(self) -> None:
@@ -209,8 +308,8 @@ class _InFunction(Web):
     def close(self) -> None:
         """It holds nothing."""
 
-    def send(self, request: HttpRequest) -> httpx.Response:
-        answer = self._function(described(request))
+    def send(self, request: HttpRequest, headers: dict[str, str]) -> httpx.Response:
+        answer = self._function(replace(described(request), headers=headers))
         if answer is None:
             return httpx.Response(204)
         if isinstance(answer, int):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
@@ -13,9 +14,15 @@ import pytest
 from callinteractive.events import Fetched, FetchFailed
 from callinteractive.request import FORM, MAX_URL, HttpRequest
 from callinteractive.response import MAX_BODY
+from callinteractive.secret import Secret
 from callinteractive.testing import Request
 from callinteractive.testing.web import Web, web_of
+from callinteractive.web import Web as Web_
+from examples.webhooks.webhook_signature import verify
 
+KEY = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
+REQUESTS: list[Request] = []
+"""What `ask` has told of."""
 GET = HttpRequest("GET", "http://shop.example:8000/a?number=000%2A332&n=1", id="abc-1")
 POST = HttpRequest("POST", "http://shop.example/a?number=1", b"CallerIDNum=%2B1", FORM)
 SEEN = b"POST /a?number=1 callinteractive application/xml, text/xml CallerIDNum=%2B1"
@@ -77,10 +84,12 @@ def server() -> Iterator[str]:
 @pytest.fixture
 def ask() -> Iterator[Callable[[Any, HttpRequest], Fetched | FetchFailed]]:
     webs: list[Web] = []
+    REQUESTS.clear()
 
     def ask(application: Any, request: HttpRequest) -> Fetched | FetchFailed:
         webs.append(web_of(application))
-        return webs[-1].fetch(request)
+        webs[-1].read_secret = lambda secret: secret.read({"KEY": KEY, "BAD": "?"}, str)
+        return webs[-1].fetch(request, REQUESTS.append)
 
     yield ask
     for web in webs:
@@ -116,7 +125,7 @@ def test_R3_what_is_encoded_stays_so(ask: Any) -> None:
 
 def test_a_caller_does_not_send_the_cookies_of_another(ask: Any) -> None:
     web = web_of(in_flask())
-    assert [web.send(GET).headers["X-Cookie"] for _ in range(2)] == ["", ""]
+    assert [web.send(GET, {}).headers["X-Cookie"] for _ in range(2)] == ["", ""]
     web.close()
 
 
@@ -142,6 +151,8 @@ def test_a_function_that_answers_something_else_is_told(ask: Any) -> None:
 def test_an_application_that_fails_fails_the_test(ask: Any) -> None:
     with pytest.raises(ZeroDivisionError):
         ask(lambda _: str(1 // 0), POST)
+    with pytest.raises(ValueError, match="invalid literal"):
+        ask(lambda _: str(int("x")), POST)
 
 
 def slow(request: Request) -> str:
@@ -192,3 +203,90 @@ def test_R5_redirects_are_followed_where_the_ivr_says_so(ask: Any, follows: bool
 def test_what_is_no_application(application: Any, reason: str) -> None:
     with pytest.raises(TypeError, match=reason):
         web_of(application)
+
+
+SIGNED = Web_(secrets=(Secret(variable="KEY"),), headers=(("X-Api-Key", Secret(text="abc")),))
+
+
+def test_W1_requests_are_signed_as_applications_verify_them(ask: Any) -> None:
+    app = flask.Flask("shop")
+
+    @app.route("/a", methods=["GET", "POST"])
+    def check() -> tuple[str, int]:
+        request = flask.request
+        payload = request.get_data() if request.method == "POST" else request.environ["RAW_URI"].encode()
+        assert request.headers["X-Api-Key"] == "abc"
+        return "", 204 if verify([KEY], request.headers, payload) else 401
+
+    for request in (GET, replace(POST, id="abc-2")):
+        assert ask(app, replace(request, web=SIGNED)).status == 204
+        assert REQUESTS[-1].headers["webhook-signature"].startswith("v1,")
+    assert (
+        ask(app, replace(GET, web=replace(SIGNED, secrets=(Secret(text=KEY[::-1].lstrip("=")),)))).outcome == "secret"
+    )
+
+
+def test_W2_a_password_of_the_url_is_sent(ask: Any) -> None:
+    ask(lambda _: None, replace(GET, authorization="Basic eDp5"))
+    assert REQUESTS[0].headers["Authorization"] == "Basic eDp5"
+
+
+def test_R7_a_request_is_sent_again_as_often_as_the_ivr_says(ask: Any) -> None:
+    answers: list[Any] = [TimeoutError, 503, "<Response/>"]
+
+    def app(_: Request) -> Any:
+        answer = answers.pop(0)
+        if answer is TimeoutError:
+            raise TimeoutError
+        return answer
+
+    assert ask(app, replace(GET, web=Web_(retries=5))).body == b"<Response/>"
+    assert [(request.status, request.failure) for request in REQUESTS] == [
+        (0, "no answer within 10 s"),
+        (503, ""),
+        (200, ""),
+    ]
+    assert {request.headers["webhook-id"] for request in REQUESTS} == {"abc-1"}
+    assert ask(lambda _: 503, replace(GET, web=Web_(retries=1))).status == 503
+    assert ask(lambda _: 404, replace(GET, web=Web_(retries=1))).status == 404
+    assert [request.status for request in REQUESTS[3:]] == [503, 503, 404]
+
+
+@pytest.mark.parametrize(("answer", "code"), [(404, "404"), ("<Hello/>", "invalid"), (dead, "unreachable")])
+def test_R8_the_fallback_is_asked(ask: Any, answer: Any, code: str) -> None:
+    def app(request: Request) -> Any:
+        if request.path == "/fallback":
+            return "<Response/>"
+        return answer(request) if callable(answer) else answer
+
+    fallback = HttpRequest("GET", "http://backup.example/fallback?ErrorUrl=x")
+    fetched = ask(app, replace(GET, fallback=fallback))
+    assert fetched.body == b"<Response/>"
+    assert fetched.before is not None
+    assert REQUESTS[1]["ErrorCode"] == code
+
+
+def test_R8_a_fallback_may_fail_and_may_not_be_needed(ask: Any) -> None:
+    fallback = HttpRequest("GET", "http://backup.example/fallback?ErrorUrl=x")
+    failed = ask(dead, replace(GET, fallback=fallback))
+    assert failed == FetchFailed("unreachable", "refused; fallback_url: refused")
+    assert ask(lambda _: "<Response/>", replace(GET, fallback=fallback)).before is None
+
+
+def test_hosts_that_may_not_be_asked(ask: Any) -> None:
+    web = Web_(allow_hosts=("shop.example",))
+    assert ask(lambda _: 204, replace(GET, web=web)).status == 204
+    failed = ask(lambda _: 204, replace(GET, url="http://other.example/", web=web))
+    assert failed == FetchFailed("forbidden", "not sent: allow_hosts does not name other.example")
+
+
+def test_a_secret_that_is_not_there(ask: Any) -> None:
+    failed = ask(lambda _: 204, replace(GET, web=Web_(secrets=(Secret(variable="ABSENT"),))))
+    assert failed == FetchFailed("secret", "not sent: the environment has no variable ABSENT")
+    assert "is not base64" in ask(lambda _: 204, replace(GET, web=Web_(secrets=(Secret(variable="BAD"),)))).reason
+
+
+def test_a_redirect_to_no_url(ask: Any) -> None:
+    app = flask.Flask("shop")
+    app.add_url_rule("/a", view_func=lambda: ("", 302, {"Location": "ftp://x/"}))
+    assert ask(app, replace(GET, follow_redirects=True)).outcome == "protocol"
