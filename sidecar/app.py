@@ -51,6 +51,7 @@ from sidecar.story import Stories
 from sidecar.transfer_status import TransferStatuses
 from sidecar.trust import Trust
 from sidecar.webhook import Webhook
+from sidecar.webhook_figures import WebhookFigures
 
 LOG = structlog.get_logger()
 SOUNDS_S = 15.0
@@ -207,6 +208,7 @@ class Sidecar:
         outcomes = Outcomes()
         self._stories.subscribe(outcomes.take)
         self._metrics.include(outcomes)
+        self._metrics.include(WebhookFigures(webhook.breakers))
         if traces := tracing.begin(self._stories, f"{self._site.node}-{self._index}", os.environ):
             webhook.trace(traces.traceparent)
             stack.push_async_callback(traces.close)

@@ -35,6 +35,10 @@ class Breaker:
         self._is_tried = True
         return True
 
+    def is_open(self, now: float) -> bool:
+        """Whether it is left alone now, but for the one who tries it. After a rest without calls nobody knows."""
+        return self._is_tried or (now < self._open_until and self._rest_s > 0)
+
     def left_s(self, now: float) -> float:
         """How long it is still left alone."""
         return max(self._open_until - now, 0.0)
@@ -62,6 +66,11 @@ class Breakers:
     def __init__(self, clock: Callable[[], float]) -> None:
         self.clock = clock
         self._known: dict[str, Breaker] = {}
+
+    def states(self) -> list[tuple[str, bool]]:
+        """Each application that was asked, and whether it is left alone."""
+        now = self.clock()
+        return [(origin, breaker.is_open(now)) for origin, breaker in self._known.items()]
 
     def of(self, origin: str) -> Breaker:
         breaker = self._known.get(origin)

@@ -55,6 +55,10 @@ class Webhook:
     ) -> None:
         await self._sender.close()
 
+    def breakers(self) -> list[tuple[str, bool]]:
+        """`Breakers.states`."""
+        return self._breakers.states()
+
     def trace(self, traceparent: Callable[[str], str]) -> None:
         """Tell the web application from now on which trace a request belongs to. traceparent: of a request's id."""
         self._sender.traceparent = traceparent

@@ -2,12 +2,36 @@
 
 from __future__ import annotations
 
+from prometheus_client import CollectorRegistry, generate_latest
+
 from sidecar.breaker import MOST_REST_S, Breaker, Breakers
+from sidecar.webhook_figures import WebhookFigures
 
 
 def silent(breaker: Breaker, began: float, now: float) -> None:
     assert breaker.may_ask(began)
     breaker.on_silence(began, now)
+
+
+def test_which_applications_are_left_alone():
+    now = 11.0
+    breakers = Breakers(lambda: now)
+    silent(breakers.of("http://a.example"), 0, 10)
+    breakers.of("https://a.example").on_answer(1)
+    breakers.of("http://b.example:81").on_answer(1)
+    states = dict(breakers.states())
+    assert states == {"http://a.example": True, "https://a.example": False, "http://b.example:81": False}
+    registry = CollectorRegistry()
+    registry.register(WebhookFigures(breakers.states))
+    shown = generate_latest(registry).decode()
+    assert 'callinteractive_webhook_silent{application="a.example"} 1.0' in shown
+    assert 'callinteractive_webhook_silent{application="b.example:81"} 0.0' in shown
+    now = 20.0
+    assert not any(is_open for _, is_open in breakers.states()), "its rest is over, and nobody has tried it yet"
+    assert breakers.of("http://a.example").may_ask(now)
+    assert dict(breakers.states())["http://a.example"], "one tries it"
+    breakers.of("http://a.example").on_answer(21)
+    assert not any(is_open for _, is_open in breakers.states())
 
 
 def test_the_next_callers_do_not_wait():

@@ -28,6 +28,7 @@ from sidecar.sip import UserAgent
 from sidecar.sip_figures import SipFigures
 from sidecar.state.figures import StateFigures
 from sidecar.state.storing import Figures, StoringKeeper
+from sidecar.webhook_figures import WebhookFigures
 from tests.support.monitoring import FOLDER, METRIC, alerts, dashboard, expressions, panels, used_by
 from tests.unit.sidecar.test_app import GAUGES
 from tests.unit.sidecar.test_metrics import SOME, FakeEngine, FakeNg
@@ -50,6 +51,7 @@ async def existing() -> set[str]:
         EngineCounters([FakeEngine("a", NgClient("127.0.0.1", 1))]),  # type: ignore[arg-type]
         rtpengine,
         Outcomes(),
+        WebhookFigures(list),
         SipFigures(agent, admission),
         StateFigures(keeper),
         Configured(lambda: ("a", "b", "")),
