@@ -266,9 +266,9 @@ def fetch(url: str, file: Path) -> None:
 
 
 @main.command()
-@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.argument("files", nargs=-1, metavar="[FILE]...")
 def check(files: tuple[str, ...]) -> None:
-    """Check site.yaml, ivr.yaml and XML responses, files or URLs; "-" is stdin.
+    """Check site.yaml, ivr.yaml and XML responses, files or URLs; "-" is stdin. Default: both files of this folder.
 
     The content tells what a file is. Each finding is one line, "file:line: path: reason". The exit status is 1 when
     there are findings; warnings don't change it. With a site.yaml, the sounds, pools, numbers and ports of an ivr.yaml
@@ -281,7 +281,7 @@ def check(files: tuple[str, ...]) -> None:
     """
     from cli import check as command
 
-    sys.exit(command.run(files))
+    sys.exit(command.run(files or ("site.yaml", "ivr.yaml")))
 
 
 @main.command(short_help="Print the JSON Schema of site.yaml or ivr.yaml.")

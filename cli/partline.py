@@ -19,7 +19,7 @@ OF_SIDECARS = "sidecar-"
 """How their names begin."""
 _OWN = (OF_SIDECARS, "api")
 """The parts that log with `sidecar.log`: JSON objects."""
-KAMAILIO, RTPENGINE = "kamailio", "rtpengine"
+KAMAILIO, RTPENGINE, APPLICATION = "kamailio", "rtpengine", "app"
 
 _KAMAILIO = re.compile(
     r'\{ (?:"time": "[0-9T:.Z-]+", )?"idx": \d+, "pid": \d+, "level": "([A-Z]+)", "module": "([^"]*)", '
@@ -34,6 +34,8 @@ _ADDRESS = re.compile(r"\{([0-9a-fA-F:.\[\]]{2,45}) ")
 _RTPENGINE = re.compile(r"(?:\[\d+\.\d+\] )?(EMERG|ALERT|CRIT|ERR|WARNING|NOTICE|INFO|DEBUG): (.*)", re.DOTALL)
 """How RTPengine begins a line on stderr."""
 _SYSLOG = {"EMERG": "critical", "ALERT": "critical", "CRIT": "critical", "ERR": "error"}
+_COLOUR = re.compile("\x1b\\[[0-9;]*m")
+"""Frameworks colour what they print, also where nobody sees it (ECMA-48 8.3.117)."""
 _TRACEBACK = "Traceback (most recent call last):"
 _UNREADABLE = re.compile(r"core parsing of SIP message failed \(([0-9a-fA-F:.\[\]]{2,45}):\d+/\d+\)")
 
@@ -84,7 +86,7 @@ def read(part: str, line: str) -> PartLine:
         return _kamailio(*found.groups())
     if part.startswith(RTPENGINE) and (found := _RTPENGINE.match(line)):
         return PartLine(_shown(found[2]), _SYSLOG.get(found[1], found[1].lower()))
-    return PartLine(_shown(line))
+    return PartLine(_shown(_COLOUR.sub("", line) if part == APPLICATION else line))
 
 
 def _shown(text: str) -> str:

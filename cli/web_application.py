@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 
+from cli.partline import APPLICATION
 from cli.process import ProcessSpec
-
-NAME = "app"
 
 
 def web_application_spec(command: str) -> ProcessSpec:
@@ -20,4 +19,4 @@ def web_application_spec(command: str) -> ProcessSpec:
         return True
 
     own = {name: value for name, value in os.environ.items() if not name.startswith("CALLINTERACTIVE_")}
-    return ProcessSpec(NAME, ("/bin/sh", "-c", command), {**own, "PYTHONUNBUFFERED": "1"}, is_ready)
+    return ProcessSpec(APPLICATION, ("/bin/sh", "-c", command), {**own, "PYTHONUNBUFFERED": "1"}, is_ready)

@@ -350,3 +350,11 @@ def test_a_near_name_is_suggested(check, old: str, new: str, meant: str) -> None
 def test_a_near_element_is_suggested(check, written: str, meant: str | None) -> None:
     found = check("-", stdin=f"<Response><{written}/></Response>".encode()).stdout
     assert (f"<{written}> (did you mean '{meant}'?); known: " if meant else f"<{written}>; known: ") in found
+
+
+def test_without_names_both_files_of_the_folder_are_checked(check, tmp_path: Path) -> None:
+    assert "site.yaml:0: file: No such file" in CliRunner().invoke(main, ["check"]).stdout
+    for name, text in (("site", SITE), ("ivr", IVR)):
+        (tmp_path / f"{name}.yaml").write_text(text)
+    result = CliRunner().invoke(main, ["check"])
+    assert (result.exit_code, result.stdout.count("\n")) == (0, 2)

@@ -87,6 +87,12 @@ def test_rtpengines_own_words_tell_the_level(line: str, level: str, event: str) 
     assert (found["level"], found["event"]) == (level, event)
 
 
+def test_the_colours_of_the_web_application_are_left_out() -> None:
+    line = "\x1b[31m\x1b[1mWARNING\x1b[0m \x1b[2J"
+    assert entry("app", line)["event"] == "WARNING \\u001b[2J"
+    assert "u001b[31m" in entry("kamailio", line)["event"]
+
+
 def test_the_api_logs_records_too() -> None:
     assert entry("api", '{"event": "x", "level": "error"}')["level"] == "error"
 
