@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Literal, get_args
 
 Name = Literal[
@@ -41,7 +42,8 @@ HEIR_STEP = 1000
 
 _SUMMARY = ("answered_at", "began_at", "ended_at", "left_out", "legs", "path", "requests", "who")
 _OF_REQUEST = ("id", "method", "url", "application", "outcome", "status", "actions", "reason", "duration_ms", "at")
-_NOT_OF_LEG = ("event", "at", "call_id", "call_api_id", "seq", "leg")
+_NOT_OF_LEG = frozenset(("event", "at", "call_id", "call_api_id", "seq", "leg"))
+_NOT_IN_SUMMARY = frozenset(("call.action", "call.digit"))
 _LEG_TIMES = {
     "leg.started": "began_at",
     "leg.ringing": "rang_at",
@@ -52,7 +54,14 @@ _LEG_TIMES = {
 
 def stamp(at: float) -> str:
     """A time, in seconds since the epoch, as ISO 8601 in UTC with milliseconds."""
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
+    milliseconds = int(at * 1000)
+    return f"{_second(milliseconds // 1000)}.{milliseconds % 1000:03}Z"
+
+
+@lru_cache(maxsize=16)
+def _second(second: int) -> str:
+    """Its text is made once: every call makes a dozen records."""
+    return datetime.fromtimestamp(second, UTC).isoformat()[:-6]
 
 
 def bounded(text: str) -> str:
@@ -88,7 +97,10 @@ class Summary:
     def take(self, record: Record) -> None:
         """Learn from the call's next record."""
         name: str = record["event"]
-        self.began_at = self.began_at or record["at"]  # where nobody has told its start
+        if self.began_at is None:
+            self.began_at = record["at"]  # where nobody has told its start
+        if name in _NOT_IN_SUMMARY:
+            return
         if name.startswith("leg."):
             self._take_leg(record, name)
         elif name == "call.context":

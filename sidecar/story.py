@@ -73,13 +73,14 @@ class Story:
             return
         self.seq += 1
         when = stamp(time.time() if at is None else at)
+        summary = self.summary
+        if event == "call.ended":
+            fields = summary.fields(when) | fields
         record: Record = {
             "event": event, "at": when, "call_id": self.call_id, "call_api_id": self.call_api_id, "seq": self.seq,
+            **fields,
         }  # fmt: skip
-        if event == "call.ended":
-            record |= self.summary.fields(when)
-        record |= fields
-        self.summary.take(record)
+        summary.take(record)
         self._stories.add(self, record)
         if self.transfer is not None:
             self._tell_transfer(self.transfer.take(record, time.time() if at is None else at))
@@ -205,12 +206,14 @@ class Stories:
 
     def add(self, story: Story, record: Record) -> None:
         """Keep a new record of `story`, and pass it on."""
-        story.records.append(record)
-        if len(story.records) > (MOST_RECORDS if len(self._known) < MANY_CALLS else FEW_RECORDS):
-            del story.records[0]
-        if BODIES[0] in record or BODIES[1] in record:
+        records, event = story.records, record["event"]
+        records.append(record)
+        many = len(records) > FEW_RECORDS
+        if many and (len(records) > MOST_RECORDS or len(self._known) >= MANY_CALLS):
+            del records[0]
+        if event == "call.request":
             self._keep_bodies(record)
-        if record["event"] == "call.ended":
+        elif event == "call.ended":
             self._end(story)
         for subscriber in self._subscribers:
             try:

@@ -178,6 +178,7 @@ def test_a_call_that_another_sidecar_has_is_forgotten():
 
 def test_records_are_bounded_for_each_call_and_the_last_ones_stay(monkeypatch):
     monkeypatch.setattr(module, "MOST_RECORDS", 3)
+    monkeypatch.setattr(module, "FEW_RECORDS", 2)
     stories = Stories()
     story = stories.begin(FACTS)
     for _ in range(5):
