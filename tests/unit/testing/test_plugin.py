@@ -99,10 +99,14 @@ def test_the_settings(pytester: pytest.Pytester, ini: str, shown: str) -> None:
     result.stdout.fnmatch_lines([shown])
 
 
-def test_the_examples_of_the_document_pass(pytester: pytest.Pytester) -> None:
-    document = (ROOT / "docs" / "testing.md").read_text()
-    example = "\n".join(re.findall(r"^```python\n(.*?)^```", document, re.MULTILINE | re.DOTALL))
-    run(pytester, test_orders__py=example).assert_outcomes(passed=1)
+@pytest.mark.parametrize(("document", "tests"), [("testing.md", 1), ("how-to/fallback.md", 2)])
+def test_the_tests_of_a_document_pass(pytester: pytest.Pytester, document: str, tests: int) -> None:
+    """With its ivr.yaml, where it has one; else that of the example."""
+    text = (ROOT / "docs" / document).read_text()
+    files = {"test_orders__py": "\n".join(re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL))}
+    if ivr := re.search(r"^```yaml\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+        files["ivr__yaml"] = ivr[1]
+    run(pytester, **files).assert_outcomes(passed=tests)
 
 
 def test_the_tutorial_s_tests_fail_first_and_pass_in_the_end(
