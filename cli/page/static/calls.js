@@ -18,7 +18,8 @@ async function allCalls(place) {
   const body = h("tbody");
   const show = () => {
     const live = calls.filter(call => call.state === "live").length;
-    count.textContent = `${live || "No"} call${live === 1 ? "" : "s"} in progress, and the last ${calls.length - live} before.`;
+    const before = calls.length - live;
+    count.textContent = `${live || "No"} call${live === 1 ? "" : "s"} in progress${before ? `, and the last ${before} before` : ""}.`;
     const found = calls.filter(call => !wanted ||
       [call.caller_number, call.caller_name, call.called_number, call.call_id].some(text => text?.includes(wanted)));
     replaceRows(body, found);
@@ -84,7 +85,7 @@ async function oneCall(place, id) {
     title.textContent = `${started.caller_number ?? "?"} calls ${started.called_number ?? "?"}`;
     end.hidden = Boolean(ended);
     fill(facts, factsOf(records, started, ended).filter(([, value]) => value !== undefined && value !== "").map(([name, value]) =>
-      h("div", {}, h("dt", {}, name), h("dd", {}, String(value)))));
+      h("div", {}, h("dt", {}, name), h("dd", { class: name.startsWith("Call") ? "id" : null }, String(value)))));
     keepingOpen(story, () => fill(story, storyOf(records)));
     return !ended;
   });
