@@ -8,6 +8,7 @@ their own, which only the API knows.
 | `GET /calls?limit=N` | the newest calls, and how many there are |
 | `POST /calls` | make a call: `Order`, see `cli.api.openapi` |
 | `GET /calls/ID` | one call |
+| `GET /calls/ID/media` | how much sound each party of a call has sent |
 | `DELETE /calls/ID` | hang up |
 | `POST /calls/ID/jump` | go on at an option: `{"context": "3", "option": "start"}` |
 """
@@ -25,6 +26,7 @@ from aiohttp import web
 from callinteractive.actions import START
 from callinteractive.keys import LIVE, derive
 from sidecar.call.call import Call, NotNowError
+from sidecar.media.errors import MediaError
 
 MOST_CALLS = 1000
 """Told in one answer: more would hold up the calls."""
@@ -73,6 +75,7 @@ class Live:
         yield web.post("/calls", self.guarded(self._make))
         yield web.get("/calls/{id}", self.guarded(self._show))
         yield web.delete("/calls/{id}", self.guarded(self._hang_up))
+        yield web.get("/calls/{id}/media", self.guarded(self._media))
         yield web.post("/calls/{id}/jump", self.guarded(self._jump))
 
     def guarded(self, handler: Handler) -> Handler:
@@ -104,6 +107,12 @@ class Live:
     async def _make(self, request: web.Request) -> web.Response:
         call = await self._make_call(await _object_in(request))
         return web.json_response(self._summary(call), status=201)
+
+    async def _media(self, request: web.Request) -> web.Response:
+        try:
+            return web.json_response({"media": await self._find(request.match_info["id"]).counters()})
+        except MediaError as error:
+            raise LiveError(503, str(error)) from None
 
     async def _hang_up(self, request: web.Request) -> web.Response:
         call = self._find(request.match_info["id"])

@@ -191,6 +191,14 @@ _PATHS = {
 
 
 _STORIES = {
+    "/v1/calls/{id}/media": {
+        "get": {
+            "summary": "How much sound each party of a call has sent",
+            "operationId": "showMedia",
+            "parameters": [_ID],
+            "responses": {"200": _told("As RTPengine has counted it.", "Media"), **_problems(404, 409, 503)},
+        },
+    },
     "/v1/recent": {
         "get": {
             "summary": "The last calls of the whole site, those in progress too",

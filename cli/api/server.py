@@ -50,6 +50,7 @@ def create_app(
     app.router.add_get("/v1/calls", _calls)
     app.router.add_post("/v1/calls", _make)
     app.router.add_get("/v1/calls/{id}", _call)
+    app.router.add_get("/v1/calls/{id}/media", _media)
     app.router.add_get("/v1/calls/{id}/records", _records)
     app.router.add_get("/v1/recent", _recent)
     app.router.add_delete("/v1/calls/{id}", _hang_up)
@@ -127,6 +128,10 @@ async def _make(request: web.Request) -> web.Response:
 
 async def _call(request: web.Request) -> web.Response:
     return web.json_response(await request.app[SIDECARS].call(request.match_info["id"]))
+
+
+async def _media(request: web.Request) -> web.Response:
+    return web.json_response(await request.app[SIDECARS].act("GET", request.match_info["id"], "/media"))
 
 
 async def _records(request: web.Request) -> web.Response:

@@ -41,7 +41,30 @@ async def records(sidecars: Sidecars, call_id: str) -> dict[str, Any]:
 
 _TEXT = {"type": "string"}
 _TIME = {"type": ["string", "null"], "format": "date-time"}
+_COUNT = {"type": "integer"}
 SCHEMAS: dict[str, Any] = {
+    "Media": {
+        "type": "object",
+        "required": ["media"],
+        "additionalProperties": False,
+        "properties": {
+            "media": {
+                "type": "array",
+                "description": "The parties of the call whose sound goes through RTPengine.",
+                "items": {
+                    "type": "object",
+                    "required": ["who", "packets", "octets", "errors"],
+                    "additionalProperties": False,
+                    "properties": {
+                        "who": {"enum": ["caller", "callee"]},
+                        "packets": _COUNT,
+                        "octets": _COUNT,
+                        "errors": _COUNT,
+                    },
+                },
+            }
+        },
+    },
     "Recent": {
         "type": "object",
         "required": ["calls", "silent"],

@@ -109,6 +109,10 @@ class Call:
             "began_at": began_at and datetime.fromtimestamp(began_at, UTC).isoformat(timespec="milliseconds"),
         }
 
+    async def counters(self) -> list[dict[str, Any]]:
+        """How much sound each party has sent; empty before the answer. Raises MediaError."""
+        return [] if self._answered is None else await self._answered.counters()
+
     def hang_up(self) -> None:
         """End it, because somebody from outside wants so. Does nothing to a call that ends already.
 

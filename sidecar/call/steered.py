@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from callinteractive.commands import Collect, Fetch, Play, Transfer, Wait
 from callinteractive.events import Fetched, FetchFailed, Led
 from callinteractive.headers import AnsweredHeader
@@ -36,6 +38,10 @@ class SteeredCall(AnsweredCall):
         if self._referral is not None or self._is_swapped:
             return "a phone has transferred the call: its caller is not the one of the IVR any more"
         return ""
+
+    async def counters(self) -> list[dict[str, Any]]:
+        """How much sound each party has sent. Raises MediaError."""
+        return await self._media.counters()
 
     def lead(self, to: Led) -> None:
         """Leave whatever it does, a callee who rings or talks too, and go on there (A4). `why_not_led` is empty."""

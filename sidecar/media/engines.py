@@ -306,6 +306,11 @@ class EngineCall:
         self._families = frozenset({family})
         return any(family in engine.families for engine in self._engines)
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether an RTPengine has the call. Before that, a command begins it."""
+        return self._is_settled
+
     async def command(self, command: str, fields: Fields | None = None) -> Reply:
         """Raises what `NgClient.command` does."""
         if self._engines.gate.is_shut():

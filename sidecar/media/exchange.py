@@ -7,6 +7,7 @@ from typing import Any
 
 from callinteractive.fleet import family_of
 from sidecar.media import sdp
+from sidecar.media.counters import counted
 from sidecar.media.errors import MediaFull, MediaLost, MediaRefused, MediaUnavailable
 from sidecar.media.media_state import MediaState
 from sidecar.media.party import Party
@@ -67,6 +68,17 @@ class Exchanges(MediaState):
         for party in (self._caller, self._peer):
             if party is not None and party.is_to_be_learned and (source := _source(tags, party.tag)):
                 party.learned_from(*source)
+
+    async def counters(self) -> list[dict[str, Any]]:
+        """How much each party has sent so far (`counted`); empty where no RTPengine has the call. Changes nothing.
+
+        Raises MediaError.
+        """
+        if self._over or not self._ng.is_settled:
+            return []
+        tags = (await self._command("query", {"from-tag": self._caller.tag})).get("tags")
+        parties = [(self._caller.tag, "caller"), *([(self._peer.tag, "callee")] if self._peer else [])]
+        return counted(tags, parties)
 
     async def _offer(self, party: Party, to_tag: str, audio: sdp.Audio, transcoded: Iterable[str] = ()) -> str:
         fields = {**self._between(party.tag, to_tag), **described(party, audio)}

@@ -190,6 +190,7 @@ async def test_a_real_call_is_seen_and_ended(
             await tab.is_true(has(".row .text", "180 ringing"))
             await first.picks_up()
             await tab.is_true(has(".row .text", "200 OK by"))
+            await tab.is_true("/caller: [1-9].*callee: [1-9]/.test(document.querySelector('.media').textContent)")
             await tab.run("document.querySelector('.row details:nth-of-type(2)').open = true")
             await pictures(tab, "timeline")
             assert await tab.run(has(".row pre", f">{FIRST}</SimpleTransfer>"))

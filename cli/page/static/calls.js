@@ -72,11 +72,13 @@ async function oneCall(place, id) {
   const facts = h("dl", { class: "facts" });
   const end = h("button", { type: "button", class: "end", onclick: () => hangUp(path) }, "Hang up");
   const story = h("section", { class: "card told", "aria-label": "What happened" });
+  const media = h("p", { class: "lead media" });
   let last = "";
   fill(place, h("p", {}, h("a", { href: "#/calls" }, "All calls")),
-    h("div", { class: "bar" }, title, h("span", { class: "space" }), end), facts, story);
+    h("div", { class: "bar" }, title, h("span", { class: "space" }), end), facts, media, story);
   return repeat(async () => {
     const { records } = await ask(`${path}/records`);
+    if (!records.some(record => record.event === "call.ended")) media.textContent = await mediaOf(path);
     const now = JSON.stringify(records.map(record => [record.seq, record.at]));
     if (now === last) return true;
     last = now;
@@ -89,6 +91,16 @@ async function oneCall(place, id) {
     keepingOpen(story, () => fill(story, storyOf(records)));
     return !ended;
   });
+}
+
+async function mediaOf(path) {
+  try {
+    const { media } = await ask(`${path}/media`);
+    return media.map(({ who, packets, octets, errors }) => `Sound from the ${who}: ${packets} packets, ` +
+      `${Math.round(octets / 1024)} KiB${errors ? `, ${errors} errors` : ""}.`).join(" ");
+  } catch {
+    return "";  // it has just ended, or Kamailio carries it out
+  }
 }
 
 function factsOf(records, started, ended) {

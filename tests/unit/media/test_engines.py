@@ -143,8 +143,10 @@ async def test_our_own_delay_says_nothing_of_rtpengine(made: Any) -> None:
 async def test_a_call_keeps_to_its_rtpengine(made: Any) -> None:
     site = await made(1, 1)
     first, second = site.engines.call("1-0-a"), site.engines.call("1-0-b")
+    assert not first.is_settled
     for command in ("offer", "answer", "query"):
         await first.command(command)
+        assert first.is_settled
         await second.command(command)
     await first.delete()
     assert site.calls(0) == [f"1-0-a:{command}" for command in ("offer", "answer", "query", "delete")]

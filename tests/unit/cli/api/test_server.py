@@ -96,6 +96,18 @@ async def test_every_path_needs_the_token(world: World):
         assert response.status == 401, "nor does anybody else learn what there is"
 
 
+async def test_the_sound_of_a_call_is_counted(world: World):
+    call = world.add(1, "bbbbbbbb", "2026-11-26T09:00:00.000+00:00")
+    path = "/v1/calls/{id}/media"
+    status, told = await world.ask("GET", "/v1/calls/bbbbbb/media")
+    assert (status, told["media"][0]["packets"]) == (200, 50)
+    is_as_described(path, "get", status, told)
+    call.engine_is_silent = True
+    status, told = await world.ask("GET", "/v1/calls/bbbbbb/media")
+    assert (status, told["detail"]) == (503, "RTPengine does not answer")
+    is_as_described(path, "get", status, told)
+
+
 async def test_errors_have_one_form(world: World):
     for method, path, status in (("GET", "/v1/nothing", 404), ("PUT", "/v1/calls", 405)):
         async with world.client.request(method, path, headers=AUTHORIZATION) as response:

@@ -17,6 +17,7 @@ from cli.api.server import create_app
 from sidecar import live_stories
 from sidecar.call.call import NotNowError
 from sidecar.live import Live, LiveError
+from sidecar.media.errors import MediaUnavailable
 from sidecar.story import Stories
 
 KEY = bytes(16)
@@ -34,6 +35,7 @@ class FakeCall:
     asked: list[Any] = field(default_factory=list)
     caller_number: str = "306"
     option: str = "start"
+    engine_is_silent: bool = False
 
     def hang_up(self) -> None:
         if self.option == "not now":
@@ -54,6 +56,11 @@ class FakeCall:
     @property
     def call_api_id(self) -> str:
         return f"1:{self.call_id}"
+
+    async def counters(self) -> list[dict[str, Any]]:
+        if self.engine_is_silent:
+            raise MediaUnavailable("RTPengine does not answer")
+        return [{"who": "caller", "packets": 50, "octets": 8600, "errors": 0}]
 
     def summary(self) -> dict[str, Any]:
         return {

@@ -1,0 +1,25 @@
+"""How much sound each party of a call has sent so far, as RTPengine counts it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+
+def counted(tags: Any, parties: Iterable[tuple[str, str]]) -> list[dict[str, Any]]:
+    """Of each party that the reply to a `query` knows: `who`, `packets`, `octets`, `errors` of its RTP.
+
+    tags: of the reply. parties: the tag of each, and who it is.
+    """
+    found = []
+    for tag, who in parties:
+        try:
+            stats = tags[tag]["medias"][0]["streams"][0]["stats"]
+            numbers = {name: int(stats[key]) for name, key in _NAMES}
+        except (KeyError, IndexError, TypeError, ValueError):
+            continue
+        found.append({"who": who, **numbers})
+    return found
+
+
+_NAMES = ("packets", "packets"), ("octets", "bytes"), ("errors", "errors")
