@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from callinteractive.ivr_file import is_ivr_file, load_ivr_file, load_ivr_files
+from callinteractive.ivr_file import IVR_KEYS, is_ivr_file, load_ivr_file, load_ivr_files
 from callinteractive.model import IvrFile, Site, pools_of
 from callinteractive.site_file import SITE_KEYS, load_site
 
-__all__ = ("SITE_KEYS", "is_ivr_file", "load_ivr_file", "load_ivr_files", "load_site", "without_pool")
+__all__ = ("IVR_KEYS", "SITE_KEYS", "is_ivr_file", "load_ivr_file", "load_ivr_files", "load_site", "without_pool")
 
 
 def without_pool(site: Site, ivr_file: IvrFile) -> dict[str, str]:

@@ -20,6 +20,8 @@ from callinteractive.written import WrittenAction
 
 _OPTION = re.compile(r"[0-9*#A-D]{1,32}", re.ASCII)
 
+IVR_KEYS = ("contexts", "ivrs", "web")
+"""The keys of ivr.yaml."""
 Jumps = list[tuple[Value, tuple[str, str]]]
 """Where rules jump to: the rule, a context and an option."""
 
@@ -38,7 +40,7 @@ def load_ivr_file(text: str, filename: str) -> IvrFile:
 def load_ivr_files(texts: Mapping[str, str]) -> IvrFile:
     """Read one ivr.yaml that is written in several files: texts by file name. Raises ConfigError with all findings."""
     documents = _documents(texts)
-    roots = [document.root.section("contexts", "ivrs", "web") for document in documents]
+    roots = [document.root.section(*IVR_KEYS) for document in documents]
     jumps: Jumps = []
     written = [entry for root in roots for entry in root["contexts"].entries().items()]
     contexts = {name: _context(name, value, jumps) for name, value in written}

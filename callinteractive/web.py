@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from callinteractive.secret import Secret
 
+WAIT_SOUND_AFTER_S = 1.0
+"""How long an answered call is silent before `wait_sound` begins. Most applications have answered by then."""
+
 
 @dataclass(frozen=True, slots=True)
 class Web:

@@ -12,7 +12,7 @@ import click
 
 from callinteractive import charset, response
 from callinteractive.actions import Action
-from callinteractive.config import SITE_KEYS, load_ivr_files, load_site, without_pool
+from callinteractive.config import IVR_KEYS, SITE_KEYS, load_ivr_files, load_site, without_pool
 from callinteractive.document import Document
 from callinteractive.errors import Finding, ResponseError
 from callinteractive.fleet import Edge
@@ -24,6 +24,7 @@ from cli.kamailio import certificate_problems, tls_files
 from cli.network import doubts
 from cli.parts import has_address, here, not_here
 from cli.surroundings import Surroundings, jumps_nowhere, never_set, read_sounds, unusable_sounds
+from sidecar.credentials import CredentialStore, reader
 
 STDIN = "-"
 EMPTY = (
@@ -76,6 +77,9 @@ def _check_together(checked: _Checked) -> None:
     site_dir = Path(site_name).parent
     for ivr_file, texts in checked.ivr_files:
         checked.findings += cross_check(site, site_dir, ivr_file, texts)
+        checked.findings += _check_wait_sounds(site, site_dir, ivr_file, texts)
+        unread = CredentialStore(reader(site_dir)).learn(ivr_file)
+        checked.warnings += [f"{next(iter(texts))}: warning: {reason}" for reason in unread]
         for name, actions in checked.responses:
             around = Surroundings(site, site_dir, ivr_file, (action for _, action in actions))
             wrong_here = ((line, reason) for line, action in actions for reason in around.wrong_with(action))
@@ -103,6 +107,13 @@ def cross_check(site: Site, site_dir: Path, ivr_file: IvrFile, texts: Mapping[st
     return _placed(wrong, ivr_file, texts) if wrong else []
 
 
+def _check_wait_sounds(site: Site, site_dir: Path, ivr_file: IvrFile, texts: Mapping[str, str]) -> list[Finding]:
+    """What callers hear while the web application thinks must be there too."""
+    names = {ivr.web.wait_sound for ivr in ivr_file.ivrs if ivr.web.wait_sound is not None}
+    wrong = unusable_sounds(site_dir / site.sounds, names)
+    return [Finding(next(iter(texts)), 0, "web.wait_sound", reason) for reason in wrong.values()]
+
+
 def unset_variables(ivr_file: IvrFile, texts: Mapping[str, str]) -> list[Finding]:
     """Where a URL has a variable that no rule sets (R4). `texts`: as for `cross_check`."""
     known = {name for _, rule in _rules(ivr_file) for name in rule.sets()}
@@ -119,7 +130,7 @@ def _placed(
     contexts = {
         name: value
         for document in documents
-        for name, value in document.root.section("contexts", "ivrs")["contexts"].entries().items()
+        for name, value in document.root.section(*IVR_KEYS)["contexts"].entries().items()
     }
     for name in dict.fromkeys(name for name, _, _ in wrong):
         places = {

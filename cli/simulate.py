@@ -34,6 +34,7 @@ from callinteractive.model import Ivr, IvrFile, Site
 from callinteractive.near import near
 from callinteractive.numbers import Directory
 from callinteractive.script import CallScript, Note
+from callinteractive.web import WAIT_SOUND_AFTER_S
 from cli.dialler import Dialler, HangsUp
 from cli.files import read_ivr_file, read_site
 from sidecar.webhook import Webhook
@@ -163,7 +164,10 @@ class SimulatedCall:
             self._say("", f"  {name}={value}")
         began = time.monotonic()
         event = await webhook.fetch(request)
-        self._elapsed_s += time.monotonic() - began
+        took_s = time.monotonic() - began
+        if request.web.wait_sound and took_s > WAIT_SOUND_AFTER_S:
+            self._say("hears", f"{request.web.wait_sound}  (while the web application thinks)")
+        self._elapsed_s += took_s
         if isinstance(event, Fetched):
             self._say("answer", f"{event.status}, {len(event.body)} bytes")
         return event

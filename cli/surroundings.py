@@ -13,6 +13,7 @@ from callinteractive.model import IvrFile, Site
 from callinteractive.near import near
 from callinteractive.numbers import Directory
 from callinteractive.request import application_of
+from callinteractive.urls import host_of, origin_of
 from cli.parts import KINDS, Parts
 from cli.ports import ports_of
 
@@ -28,6 +29,7 @@ class Surroundings:
         sounds = {name for action in actions for name in action.plays()}
         self._unusable = unusable_sounds(site_dir / site.sounds, sounds)
         self._directory = Directory(site, ivr_file)
+        self._webs = {ivr.web for ivr in ivr_file.ivrs}
         self._has_trunk = any(trunk.to for trunk in site.trunks)
         self._ours = [*(one.number for one in site.extensions), *(ivr.number for ivr in ivr_file.ivrs)]
         ports = ports_of(Parts.of(site, KINDS))
@@ -46,6 +48,8 @@ class Surroundings:
             address = "127.0.0.1" if host == "localhost" else host.strip("[]")
             if taken := self._ports.get((address, port)):
                 yield f"port {port} is our own ({taken.chosen_by}): your application must listen on another one"
+            if not any(web.allows(host_of(origin_of(url))) for web in self._webs):
+                yield "no IVR may ask this host: it is not in allow_hosts"
 
     def _unreachable(self, number: str) -> str | None:
         if self._directory.find_extension(number) or self._directory.find_ivr(number):

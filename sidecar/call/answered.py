@@ -19,6 +19,7 @@ from callinteractive.events import Event, Expired, Played, PlayFailed, Waited, t
 from callinteractive.headers import AnsweredHeader
 from callinteractive.request import HttpRequest
 from callinteractive.script import CallScript
+from callinteractive.web import WAIT_SOUND_AFTER_S
 from sidecar import sip
 from sidecar.call import saved
 from sidecar.call.blind_transfer import NO_NUMBER, BlindTransfer, Target, number_in, why_unwanted
@@ -37,6 +38,8 @@ PLAYOUT_MARGIN_S = 0.04
 """A sound counts as heard this long after its duration: RTPengine sends packets of 20 ms, the caller buffers some."""
 DOUBT_S = 0.2
 """How often it is asked whether RTPengine is back, before a sound or the time to dial is over."""
+WAIT_REPEATS = 10_000
+"""Longer than a request may take, however short the sound."""
 NORMAL_CLEARING = 200
 """The cause in BYE's Reason when the script hangs up (RFC 3326)."""
 
@@ -68,6 +71,7 @@ class AnsweredCall:
         self._lifetime: asyncio.TimerHandle | None = None
         self._fetching: asyncio.Task[None] | None = None
         self._is_playing = False
+        self._waits_aloud = False  # the wait_sound plays
         self._tries = 0  # of the request that is out
         self._is_forgotten = False
         self._callee: Callee | None = None
@@ -181,14 +185,16 @@ class AnsweredCall:
         if self._due is not None:
             self._due.cancel()
             self._due = self._due_at = None
-        if self._is_playing and not isinstance(command, Play | Hangup):
+        if (self._is_playing or self._waits_aloud) and not isinstance(command, Play | Hangup):
             await self._media.stop()
-        self._is_playing = False
+        self._is_playing = self._waits_aloud = False
         self._command = command
         match command:
             case Fetch(request):
                 self._tries += 1
                 self._fetching = asyncio.create_task(self._fetch(request))
+                if request.web.wait_sound is not None:
+                    self._due = self._put_later(WAIT_SOUND_AFTER_S, self._wait_aloud, command)
             case Play(sound):
                 await self._play(sound)
             case Collect(wait_ms) | Wait(wait_ms):
@@ -202,6 +208,17 @@ class AnsweredCall:
         answer = await ask(self._services.webhook, self._caller.telling, request)
         self._tries = 0
         self._inbox.put(told, answer)
+
+    async def _wait_aloud(self, fetch: Command | None) -> None:
+        """The web application is slow: play its wait_sound again and again. Raises MediaError."""
+        if fetch is not self._command or not isinstance(fetch, Fetch) or (name := fetch.request.web.wait_sound) is None:
+            return
+        sound = await self._services.sounds.get(name)
+        if sound is None:
+            self._caller.log.error("sound", reason=self._services.sounds.why_not(name))
+            return
+        await self._media.play(sound, repeat=WAIT_REPEATS)
+        self._waits_aloud = True
 
     async def _on_moved(self, is_elsewhere: bool) -> None:
         """RTPengine was started again, or the call's sound is at another one. Raises MediaError."""
@@ -219,7 +236,9 @@ class AnsweredCall:
         for callee in (self._callee, self._target):
             if callee is not None and await callee.sound_again():
                 return
-        if isinstance(self._command, Collect) or self._is_playing:
+        if self._waits_aloud:
+            await self._wait_aloud(self._command)
+        elif isinstance(self._command, Collect) or self._is_playing:
             assert self._command is not None
             await self._begin(self._command)
 

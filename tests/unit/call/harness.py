@@ -115,11 +115,13 @@ class Harness:
         lifetime_s: int = 3600,
         invite_sdp: bytes | None = b"offer",
         mask_digits: str = "",
+        web: str = "{}",
         **results: Any,
     ) -> None:
         masks = {"ivr": "", "context": "", mask_digits: "mask_digits: yes"}
         text = f"""
 ivrs: [{{number: "000*332", id: 145, entry_context: 1, answer: {answer_at}, lifetime: {lifetime_s}, {masks["ivr"]}}}]
+web: {web}
 contexts:
   1:
     options: {{start: {rules}, "1": [play_sound: {{file: one.wav}}], "12": [hangup]}}

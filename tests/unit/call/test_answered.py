@@ -95,6 +95,57 @@ async def test_X3_the_next_rule_runs_whatever_the_web_application_does(make, ans
     assert "media.play(a.wav)" in await h.over()
 
 
+SLOW = "[call_interactive: {url: 'http://h/'}, pause: {length: 0}, call_interactive: {url: 'http://h/'}, hangup]"
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sidecar.call.answered.WAIT_SOUND_AFTER_S", 0.01)
+
+
+@pytest.mark.usefixtures("at_once")
+async def test_a_caller_hears_the_wait_sound_while_the_web_application_thinks(make):
+    h = make(SLOW, web="{wait_sound: wait.wav}")
+    await h.answered()
+    await h.until("media.play(wait.wav)")
+    assert h.log.count("fetch") == 1
+    h.fetched.put_nowait(Fetched(200, b""))
+    await h.until("fetch", 2)
+    log = h.log[h.log.index("media.play(wait.wav)") :]
+    assert log.index("media.stop") < log.index("fetch")
+    await h.ended()
+
+
+async def test_a_quick_answer_needs_no_wait_sound(make):
+    h = make(SLOW, web="{wait_sound: wait.wav}")
+    h.fetched.put_nowait(Fetched(200, b""))
+    h.fetched.put_nowait(Fetched(200, b""))
+    await h.answered()
+    assert "media.play(wait.wav)" not in await h.over()
+
+
+@pytest.mark.usefixtures("at_once")
+async def test_a_missing_wait_sound_is_silence(make):
+    h = make(SLOW, web="{wait_sound: missing.wav}")
+    await h.answered()
+    await h.until("fetch")
+    await true(lambda: h.answered_call._services.sounds.get.called)
+    h.fetched.put_nowait(Fetched(200, b""))
+    h.fetched.put_nowait(Fetched(200, b""))
+    assert not any(entry.startswith("media.play") for entry in await h.over())
+
+
+@pytest.mark.usefixtures("at_once")
+async def test_the_wait_sound_begins_again_where_rtpengine_was_started_again(make):
+    h = make(SLOW, web="{wait_sound: wait.wav}")
+    await h.answered()
+    await h.until("media.play(wait.wav)")
+    h.media.when_moved(False)
+    await h.until("media.play(wait.wav)", 2)
+    assert h.log.count("fetch") == 1
+    await h.ended()
+
+
 async def test_a_reoffer_is_answered_and_a_bad_one_refused(make):
     h = make("[pause]", reoffer=NoCommonCodec("none"))
     await h.answered()

@@ -87,6 +87,26 @@ def test_a_ringback_is_a_sound_too(check) -> None:
     assert found == "site.yaml:0: defaults.ringback: there is no gone.wav in sounds\n"
 
 
+def test_a_wait_sound_is_a_sound_too(check) -> None:
+    found = check(site=SITE, ivr="web: {wait_sound: gone.wav}\n" + IVR).stdout
+    assert found == "ivr.yaml:0: web.wait_sound: there is no gone.wav in sounds\n"
+
+
+def test_a_url_that_no_ivr_may_ask_is_found_with_its_line(check) -> None:
+    ivr = IVR.replace('"332"', '"+4912"') + '        - call_interactive: {url: "http://a.example/"}\n'
+    for hosts, found in (("b.example", True), ("a.example", False)):
+        told = check(site=SITE, ivr=f"web: {{allow_hosts: [{hosts}]}}\n{ivr}").stdout.splitlines()
+        wrong = "ivr.yaml:9: contexts.1.options.start[2]: no IVR may ask this host: it is not in allow_hosts"
+        assert (wrong in told) == found
+        assert not [line for line in told if "unknown key" in line]
+
+
+def test_a_secret_that_is_not_there_is_a_warning(check) -> None:
+    result = check(site=SITE, ivr="web: {secrets: {file: webhook.key}}\n" + IVR)
+    assert result.exit_code == 0
+    assert "ivr.yaml: warning: IVR 000*332: web: webhook.key: No such file or directory" in result.output
+
+
 def test_a_trunk_takes_every_other_number(check) -> None:
     site = SITE + 'trunks: [{name: carrier, from: ["127.0.0.2/32"], to: "sip:127.0.0.2"}]\n'
     assert check(site=site, ivr=IVR.replace('"332"', '"+4912"')).exit_code == 0
