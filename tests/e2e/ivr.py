@@ -8,6 +8,7 @@ RECORDER = "000*105"
 SHORT_LIVED = "000*106"
 LOOP = "000*107"
 SILENT = "000*108"
+GUARDED = "000*109"
 TRANSFER = "000*110"
 DID = "+15550199"
 
@@ -31,6 +32,15 @@ ivrs:
   - {{number: "000*106", id: 206, entry_context: get, lifetime: 3}}
   - {{number: "000*107", id: 207, entry_context: loop}}
   - {{number: "000*108", id: 208, entry_context: silent}}
+  - number: "000*109"
+    id: 209
+    entry_context: guarded
+    web:
+      secrets: [whsec_QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVo=]
+      headers: {{X-Api-Key: known-to-both-only}}
+      retries: 1
+      fallback_url: "{web}/backup?of=$lang"
+      wait_sound: tone-440-3000.wav
   - {{number: "000*110", id: 210, entry_context: transfer}}
 
 contexts:
@@ -79,6 +89,12 @@ contexts:
       start:
         - record_digits: {{prompt: tone-440-3000.wav, variable: code, max: 4}}
         - call_interactive: {{url: "{web}/recorded?code=$code", method: GET}}
+        - hangup
+  guarded:
+    options:
+      start:
+        - call_interactive: {{url: "{web}/guarded?lang=$lang", method: POST}}
+        - play_sound: {{file: tone-660-400.wav}}
         - hangup
   loop:
     options:
