@@ -30,6 +30,7 @@ from sidecar.call.inbox import Inbox
 from sidecar.call.moving import Retelling, end
 from sidecar.call.services import Services
 from sidecar.call.telling import ask
+from sidecar.call.wait_sound import WaitSound
 from sidecar.media.call_media import CallMedia
 from sidecar.media.errors import MediaError, MediaUnavailable, UnusableSdp
 
@@ -38,8 +39,6 @@ PLAYOUT_MARGIN_S = 0.04
 """A sound counts as heard this long after its duration: RTPengine sends packets of 20 ms, the caller buffers some."""
 DOUBT_S = 0.2
 """How often it is asked whether RTPengine is back, before a sound or the time to dial is over."""
-WAIT_REPEATS = 10_000
-"""Longer than a request may take, however short the sound."""
 NORMAL_CLEARING = 200
 """The cause in BYE's Reason when the script hangs up (RFC 3326)."""
 
@@ -71,7 +70,7 @@ class AnsweredCall:
         self._lifetime: asyncio.TimerHandle | None = None
         self._fetching: asyncio.Task[None] | None = None
         self._is_playing = False
-        self._waits_aloud = False  # the wait_sound plays
+        self._wait_sound = WaitSound(services, caller, self._media)
         self._tries = 0  # of the request that is out
         self._is_forgotten = False
         self._callee: Callee | None = None
@@ -185,9 +184,9 @@ class AnsweredCall:
         if self._due is not None:
             self._due.cancel()
             self._due = self._due_at = None
-        if (self._is_playing or self._waits_aloud) and not isinstance(command, Play | Hangup):
+        if (self._is_playing or self._wait_sound.is_playing) and not isinstance(command, Play | Hangup):
             await self._media.stop()
-        self._is_playing = self._waits_aloud = False
+        self._is_playing = self._wait_sound.is_playing = False
         self._command = command
         match command:
             case Fetch(request):
@@ -210,15 +209,8 @@ class AnsweredCall:
         self._inbox.put(told, answer)
 
     async def _wait_aloud(self, fetch: Command | None) -> None:
-        """The web application is slow: play its wait_sound again and again. Raises MediaError."""
-        if fetch is not self._command or not isinstance(fetch, Fetch) or (name := fetch.request.web.wait_sound) is None:
-            return
-        sound = await self._services.sounds.get(name)
-        if sound is None:
-            self._caller.log.error("sound", reason=self._services.sounds.why_not(name))
-            return
-        await self._media.play(sound, repeat=WAIT_REPEATS)
-        self._waits_aloud = True
+        if fetch is self._command and isinstance(fetch, Fetch):
+            await self._wait_sound.play(fetch.request)
 
     async def _on_moved(self, is_elsewhere: bool) -> None:
         """RTPengine was started again, or the call's sound is at another one. Raises MediaError."""
@@ -236,7 +228,7 @@ class AnsweredCall:
         for callee in (self._callee, self._target):
             if callee is not None and await callee.sound_again():
                 return
-        if self._waits_aloud:
+        if self._wait_sound.is_playing:
             await self._wait_aloud(self._command)
         elif isinstance(self._command, Collect) or self._is_playing:
             assert self._command is not None

@@ -73,7 +73,7 @@ class ResumedCall(SteeredCall):
         """A sound that plays goes on, and so does a pause. What is being dialled may take its whole time again."""
         command = self._command = step.command or self._script.begin_again(time.time())
         sound_ends_at, loop = self._media.sound_ends_at, asyncio.get_running_loop()
-        self._waits_aloud = isinstance(command, Fetch) and sound_ends_at is not None
+        self._wait_sound.is_playing = isinstance(command, Fetch) and sound_ends_at is not None
         match command:
             case Play() if step.is_playing and sound_ends_at is not None:
                 self._is_playing = True
