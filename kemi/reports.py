@@ -15,7 +15,7 @@ from functools import lru_cache
 
 from callinteractive.dispatcher import sidecar_groups
 from callinteractive.events import transfer_failed
-from callinteractive.headers import CallHeader
+from callinteractive.headers import MAX_LENGTH, CallHeader
 from callinteractive.model import Address, Sidecar
 from callinteractive.report import METHOD, By, EndReport, LegReport, Report, sign
 from kemi import ksr, lost_media, nat
@@ -23,6 +23,13 @@ from kemi.transaction import BranchPlan, transaction
 
 _STOPPED = 487
 _LONGEST = 160
+_SHORT = 64
+MOST_BODY = 4000
+"""Kamailio's uac may have room for 4,086 octets."""
+_MOST_RETURNED = MAX_LENGTH // 3 - 20
+"""Of a header's value, in which a character may become three. A longer one would be refused, and the call with it."""
+_MOST_FACTS = 1700
+"""It has room for 2,048 octets of header lines. Longer facts are left out."""
 _NAME_DIGITS = 4
 """They begin a call's name in Record-Route; its CallID follows."""
 
@@ -69,7 +76,7 @@ class Reports:
         """Failure route: the INVITE comes back to a sidecar, which tells the rest. Returns a report for that one."""
         if not (call := transaction.reported) or not (legs := self._legs(_now_ms())):
             return ""
-        return Report(_call_id(call), legs).to_text()
+        return texts_of(Report(_call_id(call), legs), _MOST_RETURNED)[0]  # 30 usual legs fit
 
     @staticmethod
     def on_returned() -> None:
@@ -105,14 +112,16 @@ class Reports:
     def _send(self, call: str, report: Report, facts: str = "") -> None:
         """`facts`: the value of X-CI-Call, for a sidecar that does not know the call. No call fails for its report."""
         try:
-            self._send_to(self._living(call), report, facts)
+            to = self._living(call)
+            for text in texts_of(report):
+                self._send_to(to, text, facts if len(facts) <= _MOST_FACTS else "")
         except Exception as error:
             ksr.log_error(f"call {_call_id(call)}: its records are incomplete: {error!r}")
 
-    def _send_to(self, to: Address | None, report: Report, facts: str) -> None:
+    def _send_to(self, to: Address | None, text: str, facts: str) -> None:
         if to is None:
             return
-        text, call_id, now_s = report.to_text(), secrets.token_hex(12), int(time.time())
+        call_id, now_s = secrets.token_hex(12), int(time.time())
         header = sign(self._key, now_s, call_id, facts, text)
         lines = f"{header.NAME}: {header}\r\nContent-Type: application/json\r\n"
         if facts:
@@ -135,6 +144,18 @@ def name_of(sidecar: Address) -> str:
     return hashlib.blake2s(str(sidecar).encode(), digest_size=_NAME_DIGITS // 2).hexdigest()
 
 
+def texts_of(report: Report, most: int = MOST_BODY) -> list[str]:
+    """In as many pieces as it needs, each of `most` characters at the most. The end is in the last one."""
+    text, legs = report.to_text(), report.legs
+    if len(text) <= most or len(legs) < 2:
+        return [text]
+    half = len(legs) // 2
+    return [
+        *texts_of(Report(report.call_id, legs[:half]), most),
+        *texts_of(Report(report.call_id, legs[half:], report.end), most),
+    ]
+
+
 def _call_id(call: str) -> str:
     return call[_NAME_DIGITS:]
 
@@ -145,9 +166,9 @@ def _leg(index: int, plan: BranchPlan, uri: str, times: str, now_ms: int, answer
     code = 200 if is_answered else code or (0 if ended else _STOPPED)
     return LegReport(
         name=f"k{index}",
-        number=plan.label.partition(": ")[2],
+        number=plan.label.partition(": ")[2][:_SHORT],
         target=nat.without_alias(uri)[:_LONGEST],
-        trunk=plan.trunk,
+        trunk=plan.trunk[:_SHORT],
         began_ms=began,
         rang_ms=rang,
         answered_ms=now_ms if is_answered else 0,

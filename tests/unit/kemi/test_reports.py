@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from callinteractive.headers import ResultHeader
 from callinteractive.model import Address, Sidecar
 from callinteractive.report import Report, is_genuine
 from callinteractive.signature import SignatureHeader
@@ -159,6 +160,34 @@ def test_what_is_sent(ksr: FakeKsr, reports: Reports) -> None:
     header = SignatureHeader.parse(headers["X-CI-Signature"])
     assert is_genuine(header, KEY, time.time(), message["callid"], "call=facts", message["body"])
     assert json.loads(message["body"])
+
+
+def test_many_legs_are_told_in_several_messages(ksr: FakeKsr, reports: Reports) -> None:
+    """Kamailio's uac has room for 4,086 octets of a body, and for 2,048 of header lines."""
+    transaction.call = "f" * 2000
+    numbers = [f"{number:058}\N{GREEK SMALL LETTER PHI}" for number in range(29)]
+    rings(reports, *numbers)
+    reports.on_failed(408, "callee")
+    messages = sent(ksr)
+    told = [Report.from_text(message["body"]) for message in messages]
+    assert [report.end is not None for report in told] == [False] * (len(told) - 1) + [True]
+    assert [leg.number for report in told for leg in report.legs] == numbers
+    assert len(messages) > 1
+    assert all(len(message["body"]) < 4086 and len(message["hdrs"]) < 2048 for message in messages)
+    header = SignatureHeader.parse(messages[0]["hdrs"].partition(": ")[2].partition("\r\n")[0])
+    assert is_genuine(header, KEY, time.time(), messages[0]["callid"], "", messages[0]["body"])
+
+
+@pytest.mark.parametrize("number", ["000*306", "%" * 64, "\N{GREEK SMALL LETTER PHI}" * 64])
+def test_what_comes_back_to_a_sidecar_fits_its_header(reports: Reports, number: str) -> None:
+    """A header that is too long would end the call."""
+    rings(reports, *[f"{number}{at}" for at in range(29)])
+    for at in range(29):
+        reports.on_ringing(at + 1)
+        reports.on_branch_over(at + 1, 486)
+    text = reports.on_return()
+    header = ResultHeader.parse(str(ResultHeader(486, text)))
+    assert len(Report.from_text(header.legs).legs) > (28 if number == "000*306" else 2)
 
 
 def test_another_one_is_told_where_its_sidecar_is_dead(ksr: FakeKsr, reports: Reports) -> None:
