@@ -20,6 +20,7 @@ ANSWER_S = 3.0
 """How long a sidecar may take. One that does no more is told of, and not waited for."""
 KEPT_S = 3.0
 """How long a connection stays open that nobody uses: a sidecar has a task for each. The page asks every 2 s."""
+_NOBODY = "no sidecar answers"
 AT_ONCE = 100
 """How many are asked at the same time."""
 
@@ -43,7 +44,8 @@ class Told:
 
     @property
     def name(self) -> str:
-        return f"sidecar {self.sidecar.index} ({self.sidecar.metrics})"
+        why = ", which has another CALLINTERACTIVE_KEY" if self.status == 401 else ""
+        return f"sidecar {self.sidecar.index} ({self.sidecar.metrics}{why})"
 
 
 class Sidecars:
@@ -95,19 +97,19 @@ class Sidecars:
 
     async def make(self, order: Any) -> dict[str, Any]:
         """Let a sidecar make a call. Returns the call. Raises ApiError."""
-        refusal = ApiError(503, "no sidecar answers")
+        refusals: dict[int, str] = {}
         for sidecar in random.sample(self._sidecars, len(self._sidecars)):
             told = await self._ask(sidecar, "POST", "/calls", order)
+            detail = str(told.body.get("detail", ""))
             if told.status == 201:
                 return told.body
             if not told.status and told.is_sent:  # not twice: somebody's phone would ring twice
                 raise ApiError(503, f"no answer from {told.name}: look at the calls whether it was made")
-            if told.status:
-                error = ApiError(told.status, str(told.body.get("detail", "")))
-                if told.status not in (503, NOT_HERE):
-                    raise error
-                refusal = error if refusal.status != NOT_HERE or told.status == 503 else refusal
-        raise ApiError(503, str(refusal))
+            if told.status not in (0, 401, 503, NOT_HERE):
+                raise ApiError(told.status, detail)
+            refusals[told.status] = f"no answer from {told.name}" if told.status == 401 else detail
+        # First what a sidecar says that could have made it.
+        raise ApiError(503, next((refusals[status] for status in (503, NOT_HERE, 401) if status in refusals), _NOBODY))
 
     async def _find(self, call_id: str) -> Told:
         told = await self.ask_all("GET", f"/calls/{quote(call_id, safe='')}")

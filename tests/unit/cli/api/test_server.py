@@ -203,6 +203,7 @@ async def test_a_sidecar_that_makes_no_calls_leaves_them_to_another_one(world: W
     world.refusals[1] = LiveError(503, "nor me")
     got, told = await world.ask("POST", "/v1/calls", json={})
     assert got == 503
+    assert told["detail"] == "nor me" or status == 503
     is_as_described("/v1/calls", "post", got, told)
 
 
@@ -236,3 +237,14 @@ async def test_a_call_that_may_have_been_made_is_not_made_again(world: World):
         status, told = await world.ask("POST", "/v1/calls", json={})
     assert (status, len(asked)) == (503, 1)
     assert "whether it was made" in told["detail"]
+
+
+async def test_sidecars_with_another_key_are_told_of(world: World):
+    sidecars = world.app[SIDECARS]
+    sidecars._session.headers["Authorization"] = "Bearer another"
+    _, told = await world.ask("GET", "/v1/calls")
+    assert all("has another CALLINTERACTIVE_KEY" in silent for silent in told["silent"])
+    assert len(told["silent"]) == 2
+    for method, path in (("GET", "/v1/calls/aaaaaa"), ("DELETE", "/v1/calls/aaaaaa"), ("POST", "/v1/calls")):
+        status, told = await world.ask(method, path, json={})
+        assert (status, "another CALLINTERACTIVE_KEY" in told["detail"]) == (503, True)
