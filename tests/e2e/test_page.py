@@ -128,6 +128,7 @@ async def test_a_call_from_the_keypad(browser: Browser, url: str, web: FakeWebAp
         for key in "1234#":
             await tab.strikes(key)
         await tab.is_true(has(".choices button", "is busy"))
+        await tab.run("document.querySelector('.row details').open = true")
         await pictures(tab, "keypad")
         request = await web.request(caller)
         assert request.query["number"] == "1234"
@@ -138,6 +139,7 @@ async def test_a_call_from_the_keypad(browser: Browser, url: str, web: FakeWebAp
             "[...document.querySelectorAll('.choices button')].find(b => b.textContent === 'is busy').click()"
         )
         await tab.is_true(has(".row .text", "486 busy"))
+        assert await tab.run("document.querySelector('.row details').open"), "it stays unfolded"
         await tab.is_true(has(".row .text", f"value {HOSTILE}"))
         await tab.is_true(has(".display", "The call is over"))
 

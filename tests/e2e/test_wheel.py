@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from cli.page.app import STATIC
 from tests.e2e.conftest import own_net
 from tests.support.phone import Phone
 from tests.support.stack import RunningStack
@@ -54,6 +55,11 @@ async def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     purelib = Path(run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=folder).strip())
     (purelib / "libraries.pth").write_text(sysconfig.get_path("purelib"))
     return environment
+
+
+async def test_it_has_the_files_of_the_page(installed: Path) -> None:
+    (there,) = installed.glob("lib/python3*/site-packages/callinteractive/_parts/cli/page/static")
+    assert {file.name for file in there.iterdir()} == {file.name for file in STATIC.iterdir()}
 
 
 async def test_it_checks_and_runs_a_call_from_another_folder(installed: Path, tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 // The calls of the site, those in progress and the last ones, and the story of each.
 import { ask } from "./api.js";
 import { fill, h, say } from "./dom.js";
-import { storyOf } from "./story.js";
+import { showStory } from "./story.js";
 
 const EVERY_MS = 2000;
 const STATES = { live: "in progress", left: "at Kamailio", ended: "ended" };
@@ -88,7 +88,7 @@ async function oneCall(place, id) {
     end.hidden = Boolean(ended);
     fill(facts, factsOf(records, started, ended).filter(([, value]) => value !== undefined && value !== "").map(([name, value]) =>
       h("div", {}, h("dt", {}, name), h("dd", { class: name.startsWith("Call") ? "id" : null }, String(value)))));
-    keepingOpen(story, () => fill(story, storyOf(records)));
+    showStory(story, records);
     return !ended;
   });
 }
@@ -109,13 +109,6 @@ function factsOf(records, started, ended) {
     ["Name", started.caller_name], ["Began", new Date(records[0].at).toLocaleString()],
     ["Ended", ended && new Date(ended.at).toLocaleString()], ["By", ended?.by], ["SIP code", ended?.code], ["Why", ended?.cause],
   ];
-}
-
-// What the person has unfolded stays so, though the story is made anew.
-function keepingOpen(story, change) {
-  const open = [...story.querySelectorAll("details")].map(each => each.open);
-  change();
-  story.querySelectorAll("details").forEach((each, index) => { each.open = open[index] ?? false; });
 }
 
 async function hangUp(path) {

@@ -2,7 +2,7 @@
 import { ask, send } from "./api.js";
 import { fill, h, say } from "./dom.js";
 import { NO_IVR, unsaved } from "./editor.js";
-import { storyOf } from "./story.js";
+import { showStory } from "./story.js";
 
 const KEYS = ["1", "2", "3", "4", "5", "6", "7", "8", "9", "*", "0", "#"];
 const LETTERS = { 2: "ABC", 3: "DEF", 4: "GHI", 5: "JKL", 6: "MNO", 7: "PQRS", 8: "TUV", 9: "WXYZ", 0: "+" };
@@ -105,7 +105,7 @@ class Phone {
     const seen = this.records.length ? this.records.at(-1).seq : 0;
     this.records.push(...state.records.filter(record => record.seq > seen));
     this.state = state;
-    fill(this.story, storyOf(this.records));
+    showStory(this.story, this.records);
     if (isNew) this.wait();
     this.shown();
   }

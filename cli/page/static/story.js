@@ -1,13 +1,20 @@
 // A call as a ladder: who said what to whom, one row an event, from the records of the call.
-import { h } from "./dom.js";
+import { fill, h } from "./dom.js";
 
 const CALLER = "caller", IVR = "ivr", APP = "app";
 const TITLES = { [CALLER]: "Caller", [IVR]: "IVR", [APP]: "Web application" };
 const ACTION_FIELDS_HIDDEN = ["event", "at", "call_id", "call_api_id", "seq", "action"];
 const FAILED = { busy: "busy", no_answer: "no answer", rejected: "declined", failed: "failed" };
 
+// Show the records in `place`. What the person has unfolded there stays so.
+export function showStory(place, records) {
+  const open = [...place.querySelectorAll("details")].map(each => each.open);
+  fill(place, storyOf(records));
+  place.querySelectorAll("details").forEach((each, index) => { each.open = open[index] ?? false; });
+}
+
 // The whole ladder: a heading with the lanes and a row for each record.
-export function storyOf(records) {
+function storyOf(records) {
   const lanes = lanesOf(records);
   const began = records.length ? Date.parse(records[0].at) : 0;
   const ladder = h("ol", { class: "rows" }, records.flatMap(record => rowOf(record, lanes, began) ?? []));
