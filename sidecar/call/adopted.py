@@ -8,7 +8,9 @@ from typing import Any
 
 import structlog
 
+from callinteractive import plain
 from callinteractive.commands import Command
+from callinteractive.facts import CallFacts
 from callinteractive.model import Address
 from callinteractive.script import CallScript
 from sidecar.call import saved
@@ -83,4 +85,16 @@ async def end_remains(services: Services, key: str, data: Mapping[str, Any]) -> 
             leg.bye(_REASON)
     with suppress(NgFailure, *saved.WRONG):
         await services.engines.adopt(key, data["media"]).delete()
+    with suppress(*saved.WRONG):
+        _tell_end(services, data)
     services.keeper.forget(key)
+
+
+def _tell_end(services: Services, data: Mapping[str, Any]) -> None:
+    """Its CDR: that of the dead sidecar may not have got away, and twice is better than never (E2).
+
+    Raises `saved.WRONG`.
+    """
+    story = services.stories.begin(plain.read(CallFacts, data["script"]["facts"]))
+    story.resume(data.get("story") or {})
+    story.tell("call.ended", by="system", code=500, cause="its sidecar has died, and the call could not go on")

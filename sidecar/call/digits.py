@@ -42,7 +42,8 @@ class CallerDigits:
         return self._dialled(digit.digit, "rtp")
 
     def _dialled(self, digit: str, by: str) -> Dialled:
-        self._story.tell("call.digit", digit=MASKED if self._script.masks_digits else digit, by=by)
+        if not self._script.is_over:  # what two people dial to each other is not our business
+            self._story.tell("call.digit", digit=MASKED if self._script.masks_digits else digit, by=by)
         return Dialled(digit)
 
     def to_dict(self) -> dict[str, Any]:

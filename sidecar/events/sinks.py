@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,6 +25,8 @@ from sidecar.story import Stories
 LOG = structlog.get_logger()
 GATHER_S = 0.1
 """A process that is killed takes so much of its records with it."""
+TELL_EVERY_S = 60.0
+"""How often it is told that records are lost."""
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, default=repr, separators=(",", ":")).encode
 
 
@@ -39,6 +42,8 @@ class Sinks:
         self._due: asyncio.TimerHandle | None = None
         self._writers: list[LineWriter] = []
         self._callbacks: Callbacks | None = None
+        self._told_lost = 0
+        self._told_at = float("-inf")
 
     @property
     def waiting(self) -> int:
@@ -94,6 +99,14 @@ class Sinks:
     def _refuse(self, reason: str, change: str) -> None:
         LOG.error("events are not sent", reason=reason, change=change)
 
+    def _tell_lost(self) -> None:
+        lost, now = self.lost, time.monotonic()
+        if lost > self._told_lost and now - self._told_at >= TELL_EVERY_S:
+            problems = [writer.problem for writer in self._writers if isinstance(writer, EventFile) and writer.problem]
+            change = "look at the files and folders of events in site.yaml, and make room"
+            LOG.error("events are lost", records=lost, reason="; ".join(problems) or "no room", change=change)
+            self._told_lost, self._told_at = lost, now
+
     def _take(self, record: Record) -> None:
         self._records.append(record)
         if self._due is None:
@@ -110,6 +123,7 @@ class Sinks:
         text = "\n".join((*lines, ""))
         for writer in self._writers:
             writer.write(text)
+        self._tell_lost()
         if self._callbacks is not None and self._events.http is not None:
             only = self._events.http.only
             wanted = [line for record, line in zip(records, lines, strict=True) if not only or record["event"] in only]

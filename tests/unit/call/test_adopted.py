@@ -622,6 +622,8 @@ async def test_what_cannot_go_on_ends_for_everybody(change, reason, caplog):
         AdoptedCall(now.services, KEY, record)
     assert now.world.sent == []
     await end_remains(now.services, KEY, record)
+    told = [record["event"] for record in now.stories.of(FACTS.call_id)]
+    assert told == ([] if "script" in change else ["call.ended"])
     legs = {"caller", "callee"} - change.keys()
     assert len(now.requests_sent("BYE")) == len(legs)
     assert now.forgotten == [KEY]
@@ -652,6 +654,10 @@ async def test_a_call_that_was_ending_ends():
         AdoptedCall(now.services, KEY, record)
     await end_remains(now.services, KEY, record)
     assert len(now.requests_sent("BYE")) == 1
+    (end,) = now.stories.of(FACTS.call_id)
+    assert (end["event"], end["by"], end["caller_number"]) == ("call.ended", "system", FACTS.caller_number)
+    assert [leg["leg"] for leg in end["legs"]] == ["b1"]
+    assert end["answered_at"]
 
 
 @pytest.mark.parametrize(("local", "invites"), [(None, 1), (ELSEWHERE, 0)])

@@ -151,6 +151,20 @@ async def test_digits_are_told_as_they_come(make):
     assert cdr(h)["path"][-1] == {"context": "1", "option": "1"}
 
 
+async def test_what_is_dialled_to_a_callee_is_not_told(make):
+    h = make('[simple_transfer: {to: ["306"]}]')
+    await h.answered()
+    await h.until("invite(max_forwards 69)")
+    h.b_leg.answered = True
+    h.b_leg.listener(sip.Answered(b"sdp", None))
+    await until_idle()
+    h.digits(DigitEvent("1", 100))
+    await h.settled()
+    await h.ended()
+    assert named(h, "leg.answered")
+    assert named(h, "call.digit") == []
+
+
 @pytest.mark.parametrize("masked_by", ["ivr", "context"])
 async def test_E3_masked_digits_are_shown_nowhere(make, masked_by, lines):
     h = make(

@@ -92,3 +92,17 @@ async def test_lost_records_are_counted(tmp_path):
     sinks = Sinks(Events(file="none/events.jsonl"), tmp_path, None)
     await told(sinks)
     assert sinks.lost == 3
+
+
+async def test_lost_records_are_told_but_not_again_and_again(tmp_path):
+    stories, sinks = Stories(), Sinks(Events(file="none/events.jsonl"), tmp_path, None)
+    await sinks.open(stories)
+    with capture_logs() as lines:
+        for number in range(1, 4):
+            stories.begin(FACTS).tell("call.answered")
+            sinks._write_out()
+            await true(lambda number=number: sinks.lost >= number or bool(lines))
+    await sinks.close()
+    (line,) = lines
+    assert (line["event"], line["log_level"]) == ("events are lost", "error")
+    assert "No such file or directory" in line["reason"]
