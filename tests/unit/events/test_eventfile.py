@@ -36,6 +36,17 @@ def test_a_file_that_is_renamed_or_removed_is_made_anew(tmp_path):
     assert path.read_text() == "c\n"
 
 
+def test_all_processes_go_on_in_the_file_that_one_of_them_has_made_anew(tmp_path):
+    path = tmp_path / "events.jsonl"
+    one, other = EventFile(path), EventFile(path)
+    written(one, "a\n")
+    written(other, "b\n")
+    path.rename(tmp_path / "events.jsonl.1")
+    written(one, "c\n")
+    written(other, "d\n")
+    assert path.read_text() == "c\nd\n"
+
+
 def test_lines_that_cannot_be_written_are_counted(tmp_path):
     file = EventFile(tmp_path / "none" / "events.jsonl")
     file.write("a\nb\n")
