@@ -65,6 +65,7 @@ class Phone {
     this.records = [];
     this.state = null;
     fill(this.story);
+    fill(this.display, h("strong", {}, "Calls …"));
     say("");
     const { number, caller, name } = remembered;
     this.post("/page/phone", { number, caller, caller_name: name, edits: Object.fromEntries(unsaved) });
