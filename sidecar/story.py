@@ -59,6 +59,10 @@ class Story:
             self._summary = Summary.from_dict(json.loads(self._summary))
         return self._summary
 
+    @property
+    def is_packed(self) -> bool:
+        return isinstance(self._summary, str)
+
     def pack(self) -> None:
         """Be small, without the records: there may be thousands of calls, and garbage collection looks at all."""
         self.records = []
@@ -178,7 +182,10 @@ class Stories:
         if story is None:
             story = self._known[call_id] = Story(self, call_id, call_api_id)
             self.leave(story)
+        was_packed = story.is_packed
         story.tell(event, at=at, **fields)
+        if was_packed and story.state == "left":
+            self._passed(story)  # or thousands would not be small again
 
     def subscribe(self, callback: Subscriber) -> Callable[[], None]:
         """Give each record to `callback` at once, which must not wait. Returns what ends that."""

@@ -80,12 +80,12 @@ def shown_request(request: HttpRequest) -> dict[str, Any]:
 def shown_answer(request: HttpRequest, event: Fetched | FetchFailed) -> dict[str, Any]:
     """What became of it, in the same way."""
     if isinstance(event, FetchFailed):
-        return {"outcome": event.outcome, "reason": event.reason}
+        return {"outcome": event.outcome, "reason": request.hide(event.reason)}
     text = request.hide(event.body.decode("utf-8", "replace"))
     answer = bounded(f"HTTP {event.status} {event.content_type or ''}\n\n{text}")
     fields = {"outcome": "ok" if 200 <= event.status <= 299 else "status", "status": event.status, "response": answer}
     if event.before is not None:  # it is the answer of the fallback (R8)
-        fields |= {"fallback_after": event.before.outcome, "reason": event.before.reason}
+        fields |= {"fallback_after": event.before.outcome, "reason": request.hide(event.before.reason)}
     return fields
 
 

@@ -13,8 +13,10 @@ from callinteractive.events import Fetched, FetchFailed
 from callinteractive.headers import ResultHeader, StateHeader
 from callinteractive.record import HEIR_STEP
 from callinteractive.report import LegReport, Report
+from callinteractive.request import HttpRequest
 from sidecar import sip
 from sidecar.call.call import Resumption
+from sidecar.call.telling import shown_answer, shown_request
 from sidecar.media.dtmf import DigitEvent
 from sidecar.media.errors import NoCommonCodec
 from tests.unit.call.harness import FACTS, until_idle
@@ -301,3 +303,10 @@ async def test_A13_the_status_url_is_told_what_Kamailio_reports(make, outcomes):
     h.stories.tell(FACTS.call_id, "leg.answered", leg="k1", by="306")
     h.stories.tell(FACTS.call_id, "call.ended", by="caller", code=200)
     assert outcomes == [("answered", 200), ("ended", 200)]
+
+
+def test_E3_the_reason_of_a_failed_request_shows_no_masked_digits():
+    request = HttpRequest("GET", "http://h/?pin=4711", masked_url="http://h/?pin=***", hidden=("4711",))
+    failed = FetchFailed("invalid", "line 1: unknown element '4711'")
+    told = [shown_answer(request, failed), shown_answer(request, Fetched(200, b"4711", None, failed))]
+    assert "4711" not in repr([shown_request(request), *told])

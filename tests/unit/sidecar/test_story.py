@@ -106,6 +106,23 @@ def test_a_call_left_to_Kamailio_keeps_its_summary_when_its_records_are_gone(mon
     assert (seen[0]["caller_number"], seen[0]["seq"]) == ("0", 2)
 
 
+def test_a_call_left_to_Kamailio_is_small_again_after_news_of_it(monkeypatch):
+    monkeypatch.setattr(module, "MOST_RECENT", 1)
+    stories = Stories()
+    first = stories.begin(facts(0))
+    for number in range(3):
+        stories.begin(facts(number)).leave()
+    assert first.is_packed
+    stories.tell(facts(0).call_id, "leg.answered", leg="k1", by="306")
+    assert not first.is_packed
+    stories.begin(facts(3)).leave()
+    assert first.is_packed
+    assert stories.of(facts(0).call_id) == []
+    stories.tell(facts(0).call_id, "call.ended", by="callee")
+    (end,) = stories.of(facts(0).call_id)
+    assert (end["seq"], end["legs"][0]["by"]) == (2, "306")
+
+
 def test_calls_left_to_Kamailio_are_bounded(monkeypatch):
     monkeypatch.setattr(module, "MOST_LEFT", 2)
     stories = Stories()
