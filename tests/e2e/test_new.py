@@ -53,7 +53,7 @@ def environment(home: Path) -> dict[str, str]:
 async def finished(desk: Host, block: str, home: Path) -> str:
     """What the commands print. Fails where one fails."""
     process = await asyncio.create_subprocess_exec(
-        *(*desk.inside, "bash", "-e", "-o", "pipefail", "-c", f". .venv/bin/activate\n{block}"),
+        *(*desk.inside, "bash", "-e", "-o", "pipefail", "-c", block),
         cwd=ROOT,
         env=environment(home),
         stdout=asyncio.subprocess.PIPE,
