@@ -111,6 +111,9 @@ async def test_a_call_from_the_keypad(browser: Browser, url: str, web: FakeWebAp
     transfer = "<SimpleTransfer final='no'>000*306</SimpleTransfer>"
     hostile = f"<SetVar name='note'><![CDATA[{HOSTILE}]]></SetVar>"
     web.on(caller, actions(f"<PlaySound>order-in-the-oven.wav</PlaySound>{transfer}{hostile}"))
+    async with browser.tab(url) as tab:
+        await tab.is_true(has("form", "Open the link that callinteractive page prints"))
+        assert not await tab.run("document.querySelector('table')"), "nothing is told without the token"
     async with shown(browser, url, "phone") as tab:
         await tab.is_true("!!document.querySelector('.keys')")
         for field, text in (("caller", caller), ("name", "Ann")):

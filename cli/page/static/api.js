@@ -1,4 +1,4 @@
-// The API of this host. Its token comes in the fragment of the link that `callinteractive` prints, which no browser
+// The API of this host. Its token comes in the fragment of the link that `callinteractive page` prints, which no browser
 // sends to a server. It stays in this origin's storage: a cookie would go to every port of the host.
 
 const KEY = "callinteractive.token";

@@ -59,7 +59,7 @@ function login() {
   };
   return h("form", { class: "card login", onsubmit: enter },
     h("h1", {}, "Who is there?"),
-    h("p", {}, "Open the link that ", h("code", {}, "callinteractive run"), " prints, or give the API's token:"),
+    h("p", {}, "Open the link that ", h("code", {}, "callinteractive page"), " prints, or give the API's token:"),
     h("label", { for: "token" }, "Token"), token, h("button", { class: "primary" }, "Enter"));
 }
 
