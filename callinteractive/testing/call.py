@@ -22,6 +22,7 @@ from callinteractive.events import (
     TransferAnswered,
     TransferFailed,
     Waited,
+    transfer_failed,
 )
 from callinteractive.script import CallScript, Note
 from callinteractive.testing.ringing import NO_ANSWER, Ringing
@@ -45,12 +46,16 @@ class Call:
         script: Script,
         web: Web,
         *,
+        enter: Callable[[str, Transfer], Call],
         sounds: Collection[str] | None,
         transfer_timeout_s: int,
         strict: bool,
         began: float,
     ) -> None:
-        """`script` makes the call's script for an observer; `sounds` are those there are, None for any."""
+        """`script` makes the call's script for an observer; `sounds` are those there are, None for any.
+
+        `enter` makes the call that a transfer to another IVR is.
+        """
         self.heard: list[str] = []
         """Every sound so far, also the one that plays."""
         self.requests: list[Request] = []
@@ -61,6 +66,7 @@ class Call:
         """The number that has answered a transfer."""
         self.elapsed_s = 0.0
         """How long the caller has waited: pauses, silence, ringing. Sounds take no time here."""
+        self._enter = enter
         self._web, self._sounds, self._transfer_timeout_s, self._strict = web, sounds, transfer_timeout_s, strict
         self._began = began
         self._lines: list[str] = []
@@ -148,7 +154,7 @@ class Call:
         """
         __tracebackhide__ = True
         if self._asserted == len(self.requests):
-            self._let_pass()
+            self._let_pass(until_request=True)
         if self._asserted == len(self.requests):
             raise AssertionError(self._failure(f"expected a request{f' to {path}' if path else ''}"))
         request = self.requests[self._asserted]
@@ -160,7 +166,7 @@ class Call:
                 raise AssertionError(self._failure(f"expected {name}={value!r} in {request}, but it is {sent!r}"))
         return request
 
-    def rings(self, *numbers: str) -> Ringing:
+    def rings(self, *numbers: str) -> Ringing[Call]:
         """These phones ring next, all at once; without `numbers` any phones."""
         __tracebackhide__ = True
         self._let_pass()
@@ -174,7 +180,14 @@ class Call:
                 raise AssertionError(self._failure(f"{', '.join(transfer.numbers)} no longer ring"))
             self._after(after_s, event, number)
 
-        return Ringing(transfer, self._timeout_s(transfer), end)
+        def enter(number: str, answer: Callable[[], None]) -> Call:
+            __tracebackhide__ = True
+            there = self._enter(number, transfer)
+            answer()
+            there.begin()
+            return there
+
+        return Ringing(transfer, self._timeout_s(transfer), end, enter)
 
     def ends(self) -> None:
         """The IVR hangs up next, or the call is over already."""
@@ -238,7 +251,7 @@ class Call:
     def _now(self) -> float:
         return self._began + self.elapsed_s
 
-    def _let_pass(self) -> None:
+    def _let_pass(self, *, until_request: bool = False) -> None:
         """What needs nobody: the rest of a sound that the test has named, a pause, the silence that ends a number."""
         for _ in range(MAX_STEPS):
             is_heard = isinstance(self._command, Play) and self._is_named
@@ -247,7 +260,7 @@ class Call:
                 break
             requests = len(self.requests)
             self._pass_time()
-            if len(self.requests) > requests:
+            if until_request and len(self.requests) > requests:
                 break
 
     def _pass_time(self) -> None:
@@ -263,7 +276,7 @@ class Call:
                 self._after(milliseconds / 1000, Waited())
             case transfer:
                 assert isinstance(transfer, Transfer)
-                Ringing(transfer, self._timeout_s(transfer), lambda _, event, s: self._after(s, event)).fail(NO_ANSWER)
+                self._after(self._timeout_s(transfer), transfer_failed(NO_ANSWER))
 
     def _timeout_s(self, transfer: Transfer) -> int:
         return transfer.timeout_s or self._transfer_timeout_s

@@ -9,9 +9,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from callinteractive.commands import Transfer
 from callinteractive.config import is_ivr_file, load_ivr_files, load_site
-from callinteractive.facts import facts_of_new_call
-from callinteractive.model import Site
+from callinteractive.facts import CallFacts, facts_of_new_call, facts_of_transferred_call
+from callinteractive.model import Ivr, Site
 from callinteractive.numbers import Directory
 from callinteractive.script import CallScript
 from callinteractive.testing.call import Call
@@ -84,16 +85,31 @@ class Caller:
             raise ValueError(f"there is no option {option} of context {entry!r}")
         caller = {"name": self.name, "number": self.number}
         facts = facts_of_new_call(uuid.uuid4().hex, self._site.node, found, dialled, **caller, extension=extension)
+        call = self._made(found.ivr, facts, entry, option, self._strict if strict is None else strict)
+        call.begin()
+        return call
+
+    def _made(self, ivr: Ivr, facts: CallFacts, context: str, option: str, strict: bool) -> Call:
+        """A call that has not begun."""
+
+        def enter(number: str, transfer: Transfer) -> Call:
+            found = self._directory.find_ivr(number, self._directory.find_extension(facts.caller_extension or ""))
+            if found is None:
+                raise ValueError(f"{number} is no IVR of the file")
+            shown = {"name": transfer.caller_name, "number": transfer.caller_number}
+            there = facts_of_transferred_call(facts, uuid.uuid4().hex, found, number, **shown)
+            return self._made(found.ivr, there, found.ivr.entry_context, "start", strict)
+
         call = Call(
-            lambda observe: CallScript(self._ivr_file, found.ivr, facts, context=entry, option=option, observe=observe),
+            lambda observe: CallScript(self._ivr_file, ivr, facts, context=context, option=option, observe=observe),
             self._web,
+            enter=enter,
             sounds=self._sounds,
             transfer_timeout_s=self._site.defaults.transfer_timeout_s,
-            strict=self._strict if strict is None else strict,
+            strict=strict,
             began=time.time(),
         )
         self.calls.append(call)  # before it begins: a call that fails at once has a story too
-        call.begin()
         return call
 
     def close(self) -> None:

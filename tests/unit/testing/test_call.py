@@ -198,6 +198,31 @@ def test_C5_a_call_lasts_no_longer_than_its_lifetime(caller: Caller) -> None:
     assert "rings     for too long" in ringing.story
 
 
+TWO = """
+ivrs:
+  - {number: "000*1", id: 1, entry_context: first}
+  - {number: "000*2", id: 2, entry_context: second}
+contexts:
+  first: {options: {start: [{set_caller: {name: VIP}}, {simple_transfer: {to: ["000*2", "000*306"]}}]}}
+  second: {options: {start: [{call_interactive: {url: "http://x/second"}}, {play_sound: {file: two.wav}}]}}
+"""
+
+
+def test_A14_a_transfer_to_another_ivr_enters_it(tmp_path: Path) -> None:
+    (tmp_path / "ivr.yaml").write_text(TWO)
+    caller = Caller(tmp_path / "ivr.yaml", lambda _: None)
+    call = caller.dial()
+    phones = call.rings()
+    with pytest.raises(ValueError, match=r"000\*306 is no IVR of the file"):
+        phones.enter("000*306")
+    there = phones.enter()
+    assert call.talks_to == "000*2"
+    request = there.asks("/second", CallerIDName="VIP", CalledExtension="000*2")
+    assert request["CallAPIID"] != f"0:{request['CallID']}"  # that of the first call
+    there.hears("two.wav")
+    assert caller.calls == [call, there]
+
+
 def test_what_is_not_so_is_told_with_what_is(caller: Caller) -> None:
     call = caller.dial()
     with pytest.raises(AssertionError, match=r"expected to hear welcome.wav; the caller hears terms.wav\n") as failure:
@@ -234,14 +259,18 @@ def test_a_request_is_told_apart_by_path_and_parameters(caller: Caller) -> None:
 
 def test_a_request_after_a_sound_is_reached_by_hearing_it_out(tmp_path: Path) -> None:
     ivr = tmp_path / "ivr.yaml"
-    rules = "[{play_sound: {file: a.wav}}, {call_interactive: {url: 'http://x/1'}}, {call_interactive: {url: 'http://x/2'}}]"
-    ivr.write_text(
-        f"ivrs: [{{number: '0*1', id: 1, entry_context: 1}}]\ncontexts: {{1: {{options: {{start: {rules}}}}}}}"
-    )
-    call = Caller(tmp_path, lambda _: None).dial()
+    asks = [f"{{call_interactive: {{url: 'http://x/{path}'}}}}" for path in (1, 2)]
+    rules = ["{play_sound: {file: a.wav}}", *asks, "{pause: {length: 1}}", "{play_sound: {file: b.wav}}"]
+    options = f"{{start: [{', '.join(rules)}]}}"
+    ivr.write_text(f"ivrs: [{{number: '0*1', id: 1, entry_context: 1}}]\ncontexts: {{1: {{options: {options}}}}}")
+    caller = Caller(tmp_path, lambda _: None)
+    call = caller.dial()
     call.hears("a.wav")
     call.asks("/1")
     call.asks("/2")
+    call.hears("b.wav")
+    call = caller.dial()
+    call.hears("a.wav", "b.wav")  # past both requests and the pause
 
 
 def test_X3_a_problem_fails_the_test_unless_it_expects_it(ivr: Path) -> None:
