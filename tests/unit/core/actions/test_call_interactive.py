@@ -136,3 +136,12 @@ def test_C4_what_is_wrong_is_told(keys: str, reason: str):
 def test_C4_it_is_no_xml_action():
     with pytest.raises(ResponseError, match="unknown element <CallInteractive>"):
         parse(b'<Response><CallInteractive url="http://h/"/></Response>')
+
+
+def test_R8_an_answer_of_the_fallback_runs_and_the_log_says_why_it_was_asked():
+    call, _ = started(ASK)
+    before = FetchFailed("timeout", "no answer in 10 s")
+    command = call.tell(Fetched(200, b"<Response><PlaySound>a.wav</PlaySound></Response>", None, before))
+    assert isinstance(command, Play)
+    (told,) = [note for note in call.notes if note.what == "webhook_fallback"]
+    assert (told.level, told.fields) == ("error", {"outcome": "timeout", "reason": "no answer in 10 s"})
