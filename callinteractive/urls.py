@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from base64 import b64encode
 from functools import lru_cache
 from urllib.parse import quote, unquote_to_bytes, urljoin, urlsplit
@@ -9,6 +10,7 @@ from urllib.parse import quote, unquote_to_bytes, urljoin, urlsplit
 _LOCATION = "!#$%&'()*+,/:;=?@[]~"
 """Besides letters and digits, what stays in a Location as it is."""
 REDIRECTS = (301, 302, 303, 307, 308)
+_LOGIN = re.compile(r"(https?://)[^\s/?#@\"'<>]*@", re.IGNORECASE)
 
 
 def split_login(url: str) -> tuple[str, str | None]:
@@ -30,6 +32,11 @@ def _split_login(url: str) -> tuple[str, str | None]:
     plain = unquote_to_bytes(name) + b":" + unquote_to_bytes(password)
     header = f"Basic {b64encode(plain).decode('ascii')}"
     return f"{scheme}{separator}{server}{rest[len(authority) :]}", header
+
+
+def without_logins(text: str) -> str:
+    """A text for logs and events: the URLs in it have no user name and no password (W2)."""
+    return _LOGIN.sub(r"\1", text) if "@" in text else text
 
 
 def login_problem(url: str) -> str | None:

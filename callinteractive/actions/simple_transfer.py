@@ -25,6 +25,7 @@ from callinteractive.commands import Command, Transfer
 from callinteractive.dialled import is_dialled_number
 from callinteractive.errors import InvalidActionError
 from callinteractive.events import Event, TransferFailed
+from callinteractive.urls import split_login
 from callinteractive.written import WrittenAction
 
 MOST_NUMBERS = 30
@@ -69,6 +70,10 @@ class SimpleTransfer(Action):
         if self.status_url is None:
             del values["status_url"]
         return values
+
+    def shown(self) -> dict[str, Any]:
+        values = self.to_dict()
+        return values if self.status_url is None else {**values, "status_url": split_login(self.status_url)[0]}  # W2
 
     def on_event(self, call: ScriptContext, event: Event) -> Command | Done | None:
         if not isinstance(event, TransferFailed):

@@ -11,6 +11,7 @@ from callinteractive.events import Fetched, FetchFailed
 from callinteractive.record import bounded
 from callinteractive.request import HttpRequest
 from callinteractive.script import Note
+from callinteractive.urls import without_logins
 from sidecar.story import Story
 from sidecar.webhook import Webhook
 
@@ -81,7 +82,7 @@ def shown_answer(request: HttpRequest, event: Fetched | FetchFailed) -> dict[str
     """What became of it, in the same way."""
     if isinstance(event, FetchFailed):
         return {"outcome": event.outcome, "reason": request.hide(event.reason)}
-    text = request.hide(event.body.decode("utf-8", "replace"))
+    text = without_logins(request.hide(event.body.decode("utf-8", "replace")))
     answer = bounded(f"HTTP {event.status} {event.content_type or ''}\n\n{text}")
     fields = {"outcome": "ok" if 200 <= event.status <= 299 else "status", "status": event.status, "response": answer}
     if event.before is not None:  # it is the answer of the fallback (R8)

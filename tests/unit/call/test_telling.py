@@ -310,3 +310,9 @@ def test_E3_the_reason_of_a_failed_request_shows_no_masked_digits():
     failed = FetchFailed("invalid", "line 1: unknown element '4711'")
     told = [shown_answer(request, failed), shown_answer(request, Fetched(200, b"4711", None, failed))]
     assert "4711" not in repr([shown_request(request), *told])
+
+
+def test_W2_an_answer_shows_no_password_of_a_url():
+    text = '<Response><SimpleTransfer status_url="https://me:ge&amp;heim@h/s?a=b@c">306</SimpleTransfer></Response>'
+    shown = shown_answer(HttpRequest("GET", "http://h/"), Fetched(200, text.encode()))["response"]
+    assert shown.endswith(text.replace("me:ge&amp;heim@", ""))

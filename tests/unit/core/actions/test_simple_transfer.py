@@ -199,6 +199,12 @@ def test_the_status_url_goes_with_the_transfer():
     assert command.status_url == "https://h/s?a=1&b=2"
 
 
+def test_W2_the_password_of_a_status_url_is_sent_and_not_shown():
+    transfer = action('status_url="https://me:geheim@h/s"')
+    assert transfer.shown()["status_url"] == "https://h/s"
+    assert transfer.to_dict()["status_url"] == "https://me:geheim@h/s"
+
+
 @pytest.mark.parametrize("url", ["ftp://h/", "h/s", "http://h/?call=$CallID", ""])
 def test_no_transfer_fails_for_its_status_url(url: str):
     parsed = read(f'status_url="{url}"')
