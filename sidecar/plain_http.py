@@ -123,18 +123,25 @@ class PlainConnections:
         self._idle.clear()
 
     async def _connect(self, server: Server, timeout_s: float) -> Protocol:
+        try:
+            async with asyncio.timeout(timeout_s):
+                protocol = await self._connected(server)
+        except TimeoutError as error:
+            raise aiohttp.ConnectionTimeoutError from error
+        return protocol
+
+    async def _connected(self, server: Server) -> Protocol:
         loop = asyncio.get_running_loop()
-        async with asyncio.timeout(timeout_s):
-            addresses = await self._resolve(server)
-            if server.must_be_public:
-                addresses = [address for address in addresses if is_public(str(address[4][0]))]
-                if not addresses:
-                    raise PrivateAddressError(server.host)
-            connected = await aiohappyeyeballs.start_connection(
-                addresses, happy_eyeballs_delay=HAPPY_EYEBALLS_S, interleave=1, loop=loop
-            )
-            connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            _, protocol = await loop.create_connection(lambda: Protocol(loop), sock=connected)
+        addresses = await self._resolve(server)
+        if server.must_be_public:
+            addresses = [address for address in addresses if is_public(str(address[4][0]))]
+            if not addresses:
+                raise PrivateAddressError(server.host)
+        connected = await aiohappyeyeballs.start_connection(
+            addresses, happy_eyeballs_delay=HAPPY_EYEBALLS_S, interleave=1, loop=loop
+        )
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        _, protocol = await loop.create_connection(lambda: Protocol(loop), sock=connected)
         return protocol
 
     async def _resolve(self, server: Server) -> Sequence[AddrInfoType]:

@@ -116,6 +116,8 @@ class Webhook:
         try:
             async with asyncio.timeout(limit_s):
                 return await self._sender.send(request)
+        except aiohttp.ConnectionTimeoutError:
+            return FetchFailed("timeout", f"no connection within {request.connect_timeout_s:g} s")
         except (TimeoutError, aiohttp.ServerTimeoutError):
             return FetchFailed("timeout", f"no answer within {limit_s:.3g} s")
         except TooLargeError:
@@ -132,6 +134,8 @@ class Webhook:
             return FetchFailed("secret", f"not sent: {error}")
         except (aiohttp.ClientConnectionError, OSError) as error:
             return FetchFailed("unreachable", str(error) or type(error).__name__)
+        except aiohttp.ClientResponseError as error:  # its text has the whole URL, with digits that may be masked (E3)
+            return FetchFailed("protocol", f"not an HTTP answer: {error.message}"[:200])
         except (aiohttp.ClientError, ValueError) as error:
             return FetchFailed("protocol", f"not an HTTP answer: {type(error).__name__}: {error}"[:200])
         except Exception as error:  # a defect of ours or of a library: the call's script must not wait for ever

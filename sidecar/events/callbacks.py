@@ -130,6 +130,8 @@ class Callbacks:
                 if not 200 <= status <= 299:
                     return f"HTTP status {status}"
             await self._in_thread(partial(self._queue.remove, batch))
+        except aiohttp.ConnectionTimeoutError:
+            return f"no connection within {CONNECT_S:g} s"
         except TimeoutError:
             return f"no answer within {ANSWER_S:g} s"
         except TooLargeError:

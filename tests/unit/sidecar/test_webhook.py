@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 
+import aiohappyeyeballs
 import pytest
 from aiohttp import web
 
@@ -91,6 +92,22 @@ async def test_R5_a_slow_answer_ends_at_the_timeout(webhook, serve):
 
     failed = await webhook.fetch(HttpRequest("GET", await serve(never), timeout_s=0.1))
     assert failed == FetchFailed("timeout", "no answer within 0.1 s")
+
+
+async def test_R5_a_connection_that_nobody_takes_ends_at_its_own_timeout(webhook, monkeypatch):
+    async def never(*_arguments: object, **_options: object) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(aiohappyeyeballs, "start_connection", never)
+    failed = await webhook.fetch(HttpRequest("GET", f"http://{HOST}:9/", connect_timeout_s=0.1))
+    assert failed == FetchFailed("timeout", "no connection within 0.1 s")
+
+
+async def test_E3_what_is_no_http_shows_no_url(webhook, speak):
+    url = await speak(b"HTTP/1.1 nonsense\r\n\r\n")
+    failed = await webhook.fetch(HttpRequest("GET", f"{url}?pin=12%2A4"))
+    assert failed.outcome == "protocol"
+    assert "12%2A4" not in failed.reason
 
 
 async def test_R5_a_body_that_trickles_ends_at_the_timeout(webhook, serve):
