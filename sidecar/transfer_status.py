@@ -20,6 +20,7 @@ from callinteractive.facts import CallFacts
 from callinteractive.model import Ivr
 from callinteractive.request import HttpRequest
 from callinteractive.transfer_status import EVENT_TYPE, Outcome
+from callinteractive.urls import split_login
 from sidecar.story import Stories, Story
 from sidecar.webhook import Webhook
 
@@ -48,12 +49,16 @@ class TransferStatuses:
             task.cancel()
 
     def _take(self, story: Story, outcome: Outcome) -> None:
-        asked = self._request(story, outcome)
+        number = str(story.summary.who.get("ivr", ""))
+        if (ivr := self._ivr_of(number)) is None:  # it says how requests are signed, and which hosts may be asked
+            self._lose(split_login(outcome.url)[0], f"ivr.yaml has no IVR {number} any more")
+            return
+        asked = self._request(story, outcome, ivr)
         if (waiting := self._waiting.get(story.call_id)) is not None:
             waiting.append(asked)  # in order
             return
         if len(self._waiting) >= MOST_WAITING:
-            self._lose(asked, "too many of them wait")
+            self._lose(asked.shown_url, "too many of them wait")
             return
         self._waiting[story.call_id] = deque((asked,))
         self._begin(story.call_id)
@@ -72,8 +77,7 @@ class TransferStatuses:
 
     async def _tell(self, waiting: deque[HttpRequest]) -> None:
         while waiting:
-            await self._send(waiting[0])
-            waiting.popleft()
+            await self._send(waiting.popleft())
 
     async def _send(self, asked: HttpRequest) -> None:
         problem = await self._try(asked)
@@ -83,7 +87,7 @@ class TransferStatuses:
             await asyncio.sleep(pause_s)
             problem = await self._try(asked)
         if problem is not None:
-            self._lose(asked, problem)
+            self._lose(asked.shown_url, problem)
 
     async def _try(self, asked: HttpRequest) -> str | None:
         """Returns why it has not arrived."""
@@ -92,20 +96,19 @@ class TransferStatuses:
             return answer.reason
         return None if 200 <= answer.status <= 299 else f"HTTP status {answer.status}"
 
-    def _lose(self, asked: HttpRequest, reason: str) -> None:
+    def _lose(self, url: str, reason: str) -> None:
         self.lost += 1
-        LOG.error(
-            "status_url", url=asked.shown_url, reason=reason, change="look at the web application that status_url names"
-        )
+        LOG.error("status_url", url=url, reason=reason, change="look at the web application that status_url names")
 
-    def _request(self, story: Story, outcome: Outcome) -> HttpRequest:
+    def _request(self, story: Story, outcome: Outcome, ivr: Ivr) -> HttpRequest:
         who: dict[str, Any] = dict(story.summary.who)
-        number = str(who.pop("ivr", ""))
+        who.pop("ivr", None)
         facts = CallFacts(story.call_id, story.call_api_id, **who)
         parameters = facts.parameters(facts.caller_name, facts.caller_number) | {"EventType": EVENT_TYPE}
-        made = request.build(outcome.url, "POST", parameters | outcome.parameters(), {})
-        made = replace(made, id=f"{story.call_id}-t{story.seq}")  # one record tells one outcome at most
-        ivr = self._ivr_of(number)
-        if ivr is None:
-            return made
-        return replace(made, connect_timeout_s=ivr.connect_timeout_s, timeout_s=ivr.request_timeout_s, web=ivr.web)
+        return replace(
+            request.build(outcome.url, "POST", parameters | outcome.parameters(), {}),
+            id=f"{story.call_id}-t{story.seq}",  # one record tells one outcome at most
+            connect_timeout_s=ivr.connect_timeout_s,
+            timeout_s=ivr.request_timeout_s,
+            web=ivr.web,
+        )

@@ -119,6 +119,17 @@ async def test_each_transfer_is_told_once_and_by_an_id_of_its_own(world):
     assert len({request.id for request in world.sent}) == 2
 
 
+async def test_W1_where_its_ivr_has_gone_nothing_unsigned_is_sent(world, monkeypatch):
+    monkeypatch.setattr(world.statuses, "_ivr_of", lambda _number: None)
+    story = world.begin(url="http://me:geheim@h/status")
+    with capture_logs() as lines:
+        story.tell("leg.answered", leg="b1")
+        await asyncio.sleep(0.01)
+    assert (world.sent, world.statuses.lost) == ([], 1)
+    assert [line["reason"] for line in lines] == ["ivr.yaml has no IVR 000*332 any more"]
+    assert "geheim" not in repr(lines)
+
+
 async def test_what_waits_is_bounded(world, monkeypatch):
     monkeypatch.setattr(module, "MOST_WAITING", 2)
     for number in range(3):
