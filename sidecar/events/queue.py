@@ -10,6 +10,7 @@ import os
 import re
 import secrets
 from collections import deque
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -47,20 +48,27 @@ class EventQueue:
             if name.endswith(_UNFINISHED):
                 (self._folder / name).unlink(missing_ok=True)
             elif match := _NAME.fullmatch(name):
-                self._add(Batch(name, int(match[2]), match[3], (self._folder / name).stat().st_size))
                 self._number = int(match[1])
+                batch = Batch(name, int(match[2]), match[3], (self._folder / name).stat().st_size)
+                if batch.octets:
+                    self._add(batch)
+                else:  # the host lost its power before the disk had it: nobody would take this
+                    self.dropped += batch.records
+                    (self._folder / name).unlink()
 
     def put(self, body: bytes, records: int) -> None:
         """Add a batch. Raises OSError; then its records are counted as dropped."""
         self._number += 1
         batch_id = secrets.token_hex(8)
         name = f"{self._number:012}-{records}-{batch_id}.json"
+        unfinished = self._folder / f"{name}{_UNFINISHED}"
         try:
-            unfinished = self._folder / f"{name}{_UNFINISHED}"
             unfinished.write_bytes(body)
             unfinished.rename(self._folder / name)
         except OSError:
             self.dropped += records
+            with suppress(OSError):
+                unfinished.unlink()  # or a full disk would get one file more with each try
             raise
         self._add(Batch(name, records, batch_id, len(body)))
         while self.octets > self._most_octets and len(self._batches) > 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,34 @@ def test_a_disk_without_room_costs_the_records_and_is_told(tmp_path):
     with pytest.raises(OSError, match="No such file"):
         queue.put(b"[1]", 7)
     assert (queue.dropped, queue.records) == (7, 0)
+
+
+def test_a_full_disk_gets_no_file_more_with_each_try(tmp_path, monkeypatch):
+    def write_half(path: Path, body: bytes) -> None:
+        with path.open("wb") as file:
+            file.write(body[:1])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    queue = opened(tmp_path)
+    monkeypatch.setattr(Path, "write_bytes", write_half)
+    for _ in range(3):
+        with pytest.raises(OSError, match="No space"):
+            queue.put(b"[1]", 7)
+    assert (queue.dropped, list(tmp_path.iterdir())) == (21, [])
+
+
+def test_a_batch_that_a_power_cut_has_emptied_holds_up_nothing(tmp_path):
+    queue = opened(tmp_path)
+    for _ in range(2):
+        queue.put(b"[1]", 3)
+    batch = queue.oldest()
+    assert batch is not None
+    (tmp_path / batch.name).write_bytes(b"")
+    queue = opened(tmp_path)
+    found = queue.oldest()
+    assert found is not None
+    assert found.name > batch.name
+    assert (queue.records, queue.dropped, len(list(tmp_path.iterdir()))) == (3, 3, 1)
 
 
 def test_a_batch_that_somebody_has_removed_is_nothing(tmp_path):
