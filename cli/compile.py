@@ -26,13 +26,15 @@ from cli import compiled
 MODULES = {
     "callinteractive": (
         *("charset", "dialled", "digest", "events", "fit", "identity", "multipart", "numbers"),
-        *("plain", "record", "remember", "request", "response", "sdes", "sdp", "sdp_codecs", "written"),
+        *("plain", "record", "remember", "request", "response", "sdes", "sdp", "sdp_codecs", "urls"),
+        *("webhook_signature", "written"),
     ),
     "sidecar": (
-        *("admission", "durations", "edges", "plain_http", "story", "trust", "webhook"),
+        *("admission", "breaker", "credentials", "durations", "edges", "plain_http", "sender", "story", "trust"),
+        "webhook",
         *(f"call/{name}" for name in ("adopted", "answered", "blind_transfer", "call", "callee", "caller")),
         *(f"call/{name}" for name in ("dialled", "digits", "dip", "inbox", "moving", "resumed", "services")),
-        *(f"call/{name}" for name in ("steered", "telling")),
+        *(f"call/{name}" for name in ("steered", "telling", "wait_sound")),
         *(f"media/{name}" for name in ("call_media", "dtmf", "engines", "exchange", "media_state", "moving", "party")),
         *(f"media/{name}" for name in ("rtpengine", "sdp", "surviving")),
         "sip/**/*",

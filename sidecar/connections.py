@@ -36,6 +36,14 @@ class WastefulError(Exception):
     """The answer has more octets beside its body than anybody needs."""
 
 
+class TooManyRedirectsError(Exception):
+    """More redirects than a request may follow."""
+
+
+class ForbiddenHostError(Exception):
+    """`Web.allow_hosts` does not name the host, which is named here."""
+
+
 class PrivateAddressError(Exception):
     """The host, which is named, has private addresses only, and must have a public one."""
 

@@ -16,19 +16,11 @@ from callinteractive.events import Fetched
 from callinteractive.request import HttpRequest, redirected
 from callinteractive.urls import REDIRECTS, host_of, origin_of
 from callinteractive.webhook_signature import sign
-from sidecar.connections import Answer, Connections, exchange
+from sidecar.connections import Answer, Connections, ForbiddenHostError, TooManyRedirectsError, exchange
 from sidecar.credentials import CredentialStore
 from sidecar.plain_http import PlainConnections, server_of, target_of
 
 MAX_REDIRECTS = 5
-
-
-class ForbiddenHostError(Exception):
-    """`allow_hosts` does not name the host."""
-
-
-class TooManyRedirectsError(Exception):
-    """More than `MAX_REDIRECTS`."""
 
 
 class Sender:

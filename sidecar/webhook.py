@@ -24,9 +24,15 @@ from callinteractive.response import MAX_BODY
 from callinteractive.secret import SecretError
 from callinteractive.urls import origin_of
 from sidecar.breaker import Breaker, Breakers
-from sidecar.connections import PrivateAddressError, TooLargeError, WastefulError
+from sidecar.connections import (
+    ForbiddenHostError,
+    PrivateAddressError,
+    TooLargeError,
+    TooManyRedirectsError,
+    WastefulError,
+)
 from sidecar.credentials import CredentialStore, reader
-from sidecar.sender import MAX_REDIRECTS, ForbiddenHostError, Sender, TooManyRedirectsError
+from sidecar.sender import MAX_REDIRECTS, Sender
 from sidecar.state.gate import Gate
 
 LOG = structlog.get_logger()
