@@ -48,6 +48,7 @@ FACTS = CallFacts(
 )  # fmt: skip
 KEY = f"1-0-{FACTS.call_id}"
 IVR = """
+web: {wait_sound: wait.wav}
 ivrs: [{number: "000*332", id: 145, entry_context: 1}]
 contexts:
   1:
@@ -502,6 +503,16 @@ async def test_a_request_is_sent_again_once_with_the_same_id():
     await true(lambda: "play media" in made.engine.names())
     assert third.requests == [], "the call goes on without its answer (X3)"
     assert third.record["step"]["tries"] == 0
+
+
+async def test_the_wait_sound_of_a_dead_process_is_stopped(monkeypatch):
+    monkeypatch.setattr("sidecar.call.answered.WAIT_SOUND_AFTER_S", 0.01)
+    made = await asking()
+    await true(lambda: made.engine.names()[-1] == "play media")
+    monkeypatch.setattr("sidecar.call.answered.WAIT_SOUND_AFTER_S", 60)
+    second = made.handed_over()
+    await true(lambda: bool(second.requests))
+    assert made.engine.names()[-1] == "stop media"
 
 
 async def test_an_answered_request_was_not_repeated_for_nothing():
