@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from callinteractive.record import HEIR_STEP
 from cli.stack import STABLE_AFTER_S
 from tests.e2e.conftest import EXTENSION, LOG, _ivr_yaml, own_net
 from tests.e2e.ivr import MENU, RECORDER, SCRIPTED_GET, TRANSFER
@@ -202,7 +203,9 @@ async def test_what_is_dialled_meanwhile_counts(stack: RunningStack, call: Place
     assert recorded.query["code"] == "1234"
 
 
-async def test_a_menu_takes_a_choice_after_the_death(call: Place, web: FakeWebApp, caller: str, killed: Kill) -> None:
+async def test_a_menu_takes_a_choice_after_the_death(
+    call: Place, web: FakeWebApp, caller: str, killed: Kill, stack: RunningStack
+) -> None:
     web.on(caller, actions("<Hangup/>"))
     async with call(MENU) as phone:
         await phone.answered()
@@ -212,6 +215,10 @@ async def test_a_menu_takes_a_choice_after_the_death(call: Place, web: FakeWebAp
         option = await web.request(caller)
         await phone.hung_up()
     assert option.query["is"] == "1"
+    end = (await stack.story(caller))[-1]  # E1: of both sidecars
+    assert [step["option"] for step in end["path"]] == ["start", "1"]
+    assert end["seq"] > HEIR_STEP
+    assert end["began_at"] <= end["answered_at"] <= end["ended_at"]
 
 
 async def test_the_web_application_is_asked_again_once_with_the_same_id(
