@@ -156,7 +156,7 @@ async def _object_in(request: web.Request) -> dict[str, Any]:
     """The body. Raises LiveError."""
     try:
         body = await request.json()
-    except (ValueError, RecursionError):
+    except (ValueError, RecursionError, LookupError):
         body = None
     if not isinstance(body, dict):
         raise LiveError(400, "the body must be a JSON object")

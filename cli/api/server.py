@@ -160,7 +160,7 @@ async def object_in(request: web.Request) -> dict[str, object]:
     """The body. Raises ApiError."""
     try:
         body = await request.json()
-    except (ValueError, RecursionError):
+    except (ValueError, RecursionError, LookupError):
         body = None
     if not isinstance(body, dict):
         raise ApiError(400, "the body must be a JSON object")

@@ -132,5 +132,11 @@ async def test_only_so_many_calls_are_told_the_newest_first(world, make, limit, 
     await second.ended()
 
 
+async def test_a_charset_that_nobody_knows_is_refused(world):
+    headers = {**AUTHORIZATION, "Content-Type": "application/json; charset=nonsense"}
+    async with world.client.post("/calls", data=b"{}", headers=headers) as response:
+        assert response.status == 400
+
+
 async def test_a_limit_that_is_no_number_is_refused(world):
     assert (await world.ask("GET", "/calls", params={"limit": "many"}))[0] == 400

@@ -186,6 +186,12 @@ async def test_a_body_that_is_no_json(world: World, body: bytes):
     assert status == (413 if len(body) > LARGEST_BODY else 400)
 
 
+async def test_a_charset_that_nobody_knows(world: World):
+    headers = {**AUTHORIZATION, "Content-Type": "application/json; charset=nonsense"}
+    async with world.client.post("/v1/calls", data=b"{}", headers=headers) as response:
+        assert (response.status, (await response.json())["status"]) == (400, 400)
+
+
 async def test_a_call_is_made_by_one_sidecar(world: World):
     order = {"to": "306", "context": "3", "variables": {"a": "b"}}
     async with world.client.post("/v1/calls", json=order, headers=AUTHORIZATION) as response:

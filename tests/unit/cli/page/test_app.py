@@ -207,6 +207,12 @@ async def test_a_malformed_request_is_refused(page: aiohttp.ClientSession, body:
         assert (await response.json())["detail"]
 
 
+async def test_a_charset_that_nobody_knows_is_refused(page: aiohttp.ClientSession) -> None:
+    headers = {"Content-Type": "application/json; charset=nonsense"}
+    async with page.post("/page/check", data=b"{}", headers=headers) as response:
+        assert response.status == 400
+
+
 async def test_an_unknown_call_is_no_defect(page: aiohttp.ClientSession) -> None:
     status, said = await post(page, "/page/phone/nobody", {"step": 0, "after": 0, "what": "hangup"})
     assert status == 404
