@@ -64,7 +64,7 @@ class Client:
         try:
             request = urllib.request.Request(f"{self.url}{path}", data, headers, method=method)
             # An address of ours: no proxy of the environment is asked.
-            opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+            opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirects)
             with opener.open(request, timeout=ANSWER_S) as response:
                 return json.load(response)
         except urllib.error.HTTPError as error:
@@ -72,6 +72,13 @@ class Client:
         except (OSError, ValueError) as error:
             reason = getattr(error, "reason", None) or error
             raise ClientError(f"no API at {self.url}: {reason}. Is `callinteractive run` up?") from None
+
+
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """The API has none. Who else answers with one must not choose who gets the token."""
+
+    def redirect_request(self, *_arguments: Any) -> None:
+        return None
 
 
 def _url_of(site_path: Path | None) -> str:

@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from aiohttp.test_utils import unused_port
+from aiohttp import web
+from aiohttp.test_utils import RawTestServer, unused_port
 from click.testing import CliRunner, Result
 
 from cli.api import token
@@ -83,6 +84,19 @@ async def test_an_api_elsewhere(world: World, tmp_path: Path):
     assert result.output == "0 calls\n", result.output
     result = await call("calls", CALLINTERACTIVE_API=world.url, CALLINTERACTIVE_TOKEN="another-token-that-is-wrong")
     assert (result.exit_code, "show the token" in result.output) == (1, True)
+
+
+async def test_no_redirect_chooses_who_gets_the_token(world: World):
+    asked = []
+
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        asked.append(request.path)
+        raise web.HTTPFound("/elsewhere")
+
+    async with RawTestServer(answer, host="127.0.0.1") as server:
+        result = await call("calls", "--api", str(server.make_url("")))
+    assert (result.exit_code, asked) == (1, ["/v1/calls"])
+    assert "302" in result.output
 
 
 async def test_what_is_missing_is_said(world: World, tmp_path: Path):
