@@ -59,6 +59,7 @@ def test_W1_the_example_of_standard_webhooks():
 @pytest.mark.parametrize("command", LANGUAGES.values(), ids=LANGUAGES)
 def test_W1_the_examples_of_verifiers(command):
     headers, both = signed(BODY, NEW), signed(BODY, OLD, NEW)
+    forged = {"webhook-id": "ab12-1", **sign([b""], "ab12-1", AT, BODY)}
     cases = {
         "a POST": ([NEW], headers, BODY, AT, True),
         "a GET": ([NEW], signed(TARGET, NEW), TARGET, AT, True),
@@ -68,6 +69,9 @@ def test_W1_the_examples_of_verifiers(command):
         "without whsec_": ([NEW.removeprefix("whsec_")], headers, BODY, AT, True),
         "another secret": ([OLD], headers, BODY, AT, False),
         "no secret": ([], headers, BODY, AT, False),
+        "an empty secret": (["", "whsec_"], forged, BODY, AT, False),
+        "an empty secret beside a good one": (["", NEW], headers, BODY, AT, True),
+        "a time without end": ([NEW], headers | {"webhook-timestamp": "9" * 5000}, BODY, AT, False),
         "another body": ([NEW], headers, BODY + b"x", AT, False),
         "another id": ([NEW], headers | {"webhook-id": "ab12-2"}, BODY, AT, False),
         "another time": ([NEW], headers | {"webhook-timestamp": str(AT + 1)}, BODY, AT, False),
