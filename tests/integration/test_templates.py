@@ -52,6 +52,12 @@ async def test_it_says_how_far_an_order_is(template: str, tmp_path: Path) -> Non
     )
     try:
         await until(lambda: answers(port), PATIENT_S, f"{command} to answer")
+        for broken in (
+            b"POST // HTTP/1.1\r\nHost: h\r\n\r\n",
+            b"POST /order HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\nx",
+        ):
+            with socket.create_connection((HOST, port), PATIENT_S) as caller:
+                caller.sendall(broken)  # and hangs up
         known, unknown = await simulated(folder, "11234#"), await simulated(folder, "19#")
     finally:
         process.terminate()

@@ -15,7 +15,7 @@ function order(number, caller) {
     : `<PlaySound>${sound}</PlaySound><PlaySound>goodbye.wav</PlaySound><Hangup/>`;
 }
 
-const server = createServer(async (request, response) => {
+async function answer(request, response) {
   const url = new URL(request.url, "http://localhost");
   if (request.method !== "POST" || url.pathname !== "/order") {
     response.writeHead(404).end("There is only POST /order.\n");
@@ -27,6 +27,13 @@ const server = createServer(async (request, response) => {
   const number = url.searchParams.get("number"); // from the URL in ivr.yaml: number=$order
   response.writeHead(200, { "Content-Type": "application/xml" });
   response.end(`<Response>${order(number, call.get("CallerIDNum"))}</Response>`);
+}
+
+const server = createServer((request, response) => {
+  answer(request, response).catch(error => { // a request that is broken, or that nobody waits for any more
+    console.error(error.message);
+    response.destroy();
+  });
 });
 
 server.listen(port, host, () => console.log(`Pizza Line's web application: http://${host}:${port}/`));
