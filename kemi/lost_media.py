@@ -39,6 +39,8 @@ ENDED_AT_ONCE = 25
 AGAIN_S = 0.5
 """When a question or a BYE is sent again. The way is short: it is lost where its receiver is busy."""
 MOST_SENT = 6
+SWEEP_S = 3600.0
+"""How often the files of calls that are too old are removed."""
 REASON = 'SIP;cause=503;text="Media lost"'
 """Of the BYEs (RFC 3326)."""
 _CONNECTING = (errno.EINPROGRESS, errno.EALREADY, errno.EWOULDBLOCK)
@@ -56,6 +58,7 @@ class LostMedia:
         self._clock = clock
         self._engines: dict[int, _Suspect] = {}
         self._ending = Ending(own, clock)
+        self._sweep_s = clock() + SWEEP_S
 
     def on_tick(self, pings: Sequence[Pings]) -> None:
         """Called by `kemi.engines.Watch` every quarter of a second, in its process."""
@@ -68,6 +71,9 @@ class LostMedia:
                 self._end(suspect.lost.popleft(), each.name)
         for media in self._ending.on_tick():
             self._calls.forget(media)
+        if self._clock() >= self._sweep_s:
+            self._sweep_s = self._clock() + SWEEP_S
+            self._calls.forget_old()
 
     def _end(self, media: str, engine: str) -> None:
         call = self._calls.read(media)

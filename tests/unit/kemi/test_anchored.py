@@ -96,6 +96,18 @@ def test_no_dialog_lives_for_ever(tmp_path: Path) -> None:
     assert not file.exists()
 
 
+def test_a_call_that_ends_while_they_are_listed_hides_no_other(tmp_path: Path) -> None:
+    calls = AnchoredCalls(tmp_path)
+    for number in range(10):
+        calls.keep(f"anchored-{number}", CALL)
+    *others, last = calls.names("anchored-")
+    found = calls.names("anchored-")
+    next(found)  # the folder has been read, in one piece
+    for name in others:
+        calls.forget(name)
+    assert list(found) == [last]
+
+
 def test_without_a_disk_calls_go_on(tmp_path: Path) -> None:
     (tmp_path / FOLDER).touch()
     calls = AnchoredCalls(tmp_path)

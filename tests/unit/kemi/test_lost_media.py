@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import socket
 from collections.abc import Iterator
@@ -15,7 +16,8 @@ from callinteractive.media_sets import set_of
 from callinteractive.model import Address, RtpEngine
 from kemi.anchored import AnchoredCalls
 from kemi.engines import Watch
-from kemi.lost_media import ENDED_AT_ONCE, GONE_S, GRACE_S, HUNG_S, LostMedia
+from kemi.lost_media import ENDED_AT_ONCE, GONE_S, GRACE_S, HUNG_S, SWEEP_S, LostMedia
+from kemi.record_route import LONGEST_S
 from tests.unit.kemi.fake_ksr import FakeKsr
 from tests.unit.kemi.test_anchored import CALL
 
@@ -223,3 +225,15 @@ def test_a_bye_that_is_lost_is_sent_again(edge: Edge, monkeypatch: pytest.Monkey
     assert len(edge.kamailio.recv(65_536) + edge.kamailio.recv(65_536)) > 100  # both are lost
     assert set(edge.tick(5)) == byes_of(media)
     assert left(edge) == []
+
+
+def test_calls_that_nobody_has_ended_leave_no_file_for_ever(edge: Edge) -> None:
+    media, young = edge.begin(), edge.begin(1)
+    file = edge.calls._folder / media
+    old = file.stat().st_mtime - LONGEST_S - 1
+    os.utime(file, (old, old))
+    edge.tick(TICK_S)
+    assert file.exists()
+    edge.now += SWEEP_S
+    assert edge.tick(TICK_S) == []
+    assert os.listdir(file.parent) == [young]
