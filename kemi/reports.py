@@ -10,7 +10,8 @@ from __future__ import annotations
 import hashlib
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 
 from callinteractive.dispatcher import sidecar_groups
@@ -70,13 +71,16 @@ class Reports:
         """Reply route: a 2xx. tm stops all other branches now. A 2xx that comes later, or again, tells nothing new."""
         if (call := transaction.reported) and not transaction.is_reported:
             transaction.is_reported = True
-            self._send(call, Report(_call_id(call), self._legs(_now_ms(), index)), transaction.call)
+            with _harmless(call):
+                self._send(call, Report(_call_id(call), self._legs(_now_ms(), index)), transaction.call)
 
     def on_return(self) -> str:
         """Failure route: the INVITE comes back to a sidecar, which tells the rest. Returns a report for that one."""
-        if not (call := transaction.reported) or not (legs := self._legs(_now_ms())):
-            return ""
-        return texts_of(Report(_call_id(call), legs), _MOST_RETURNED)[0]  # 30 usual legs fit
+        if call := transaction.reported:
+            with _harmless(call):
+                if legs := self._legs(_now_ms()):
+                    return texts_of(Report(_call_id(call), legs), _MOST_RETURNED)[0]  # 30 usual legs fit
+        return ""
 
     @staticmethod
     def on_returned() -> None:
@@ -90,14 +94,15 @@ class Reports:
         if call := transaction.reported:
             now_ms = _now_ms()
             end = EndReport("caller" if ksr.is_cancelled() else by, code, now_ms)
-            report = Report(_call_id(call), self._legs(now_ms), end)
-            self._send(call, report, transaction.call)
+            with _harmless(call):
+                self._send(call, Report(_call_id(call), self._legs(now_ms), end), transaction.call)
 
     def on_bye(self, call: str, *, is_from_caller: bool) -> None:
         """A BYE has been passed on. `call`: as the dialog's Route has it."""
         reason = ksr.header("Reason")[:_LONGEST]
         by: By = "system" if reason == lost_media.REASON else "caller" if is_from_caller else "callee"
-        self._send(call, Report(_call_id(call), end=EndReport(by, 200, _now_ms(), reason)))
+        with _harmless(call):
+            self._send(call, Report(_call_id(call), end=EndReport(by, 200, _now_ms(), reason)))
 
     @staticmethod
     def _legs(now_ms: int, answered: int = -1) -> tuple[LegReport, ...]:
@@ -110,13 +115,10 @@ class Reports:
         return tuple(legs)
 
     def _send(self, call: str, report: Report, facts: str = "") -> None:
-        """`facts`: the value of X-CI-Call, for a sidecar that does not know the call. No call fails for its report."""
-        try:
-            to = self._living(call)
-            for text in texts_of(report):
-                self._send_to(to, text, facts if len(facts) <= _MOST_FACTS else "")
-        except Exception as error:
-            ksr.log_error(f"call {_call_id(call)}: its records are incomplete: {error!r}")
+        """`facts`: the value of X-CI-Call, for a sidecar that does not know the call."""
+        to = self._living(call)
+        for text in texts_of(report):
+            self._send_to(to, text, facts if len(facts) <= _MOST_FACTS else "")
 
     def _send_to(self, to: Address | None, text: str, facts: str) -> None:
         if to is None:
@@ -136,6 +138,15 @@ class Reports:
             if ksr.is_alive(group, f"sip:{address}"):
                 return address
         return all_[0][0] if all_ else None
+
+
+@contextmanager
+def _harmless(call: str) -> Iterator[None]:
+    """No call fails for its report."""
+    try:
+        yield
+    except Exception as error:
+        ksr.log_error(f"call {_call_id(call)}: its records are incomplete: {error!r}")
 
 
 @lru_cache(maxsize=1024)

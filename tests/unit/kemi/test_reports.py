@@ -218,6 +218,16 @@ def test_no_call_fails_for_its_report(ksr: FakeKsr, reports: Reports) -> None:
     assert "boom" in ksr.called("err")[0][0]
 
 
+def test_no_call_fails_for_a_report_that_cannot_be_made(ksr: FakeKsr, reports: Reports) -> None:
+    rings(reports, "306")
+    transaction.legs[1] = "not four numbers"
+    reports.on_answer(1)
+    assert reports.on_return() == ""
+    reports.on_failed(486, "callee")
+    assert sent(ksr) == []
+    assert len(ksr.called("err")) == 3
+
+
 def test_a_call_that_no_sidecar_takes_back_is_told_with_its_legs(ksr: FakeKsr, reports: Reports) -> None:
     rings(reports, "306")
     reports.on_branch_over(1, 486)
