@@ -75,7 +75,7 @@ _SHORTEST_HIDDEN = 2
 def hide(shown: Any, values: Iterable[str]) -> Any:
     """A text with a mask in place of each of the values (E3). Anything else stays as it is."""
     if isinstance(shown, str):
-        for value in values:
+        for value in sorted(values, key=len, reverse=True):  # one may be a part of another
             if len(value) >= _SHORTEST_HIDDEN:
                 shown = shown.replace(value, MASK)
     return shown

@@ -197,6 +197,12 @@ class CallScript:
         return self._state.option
 
     @property
+    def shown_option(self) -> str:
+        """The same for logs, events and the API: it may be what was dialled in secret (E3)."""
+        option = self._state.option
+        return option if option in (START, TIMEOUT, INVALID) or not self.masks_digits else request.MASK
+
+    @property
     def step_ms(self) -> int:
         """How long the current step's command has taken, in milliseconds."""
         return max(0, round((self._now - self._state.began_at) * 1000))  # the clock may have been set meanwhile
@@ -236,8 +242,7 @@ class CallScript:
             return self.hang_up(f"context {context!r} has no option {option!r}")
         state = self._state
         state.context, state.option, state.next_rule, state.pending = context, option, 0, []
-        is_shown = option in (START, TIMEOUT, INVALID) or not self.masks_digits
-        self.note("info", "option", context=context, option=option if is_shown else request.MASK)
+        self.note("info", "option", context=context, option=self.shown_option)
         return None
 
     def run_timeout(self) -> Command | None:

@@ -103,7 +103,7 @@ class Call:
             "direction": "out" if facts.is_outgoing else "in",
             "ivr": facts.called_extension,
             "context": script.context_id,
-            "option": script.option,
+            "option": script.shown_option,
             "state": self.state,
             "doing": "" if answered is None else answered.doing,
             "began_at": began_at and datetime.fromtimestamp(began_at, UTC).isoformat(timespec="milliseconds"),

@@ -213,3 +213,7 @@ def test_what_is_remembered_of_form_values_is_bounded() -> None:
     values = {f"caller{number}": f"+7 {number}" for number in range(3 * request._MOST_REMEMBERED)}
     assert encode_form(values) == urlencode(values)
     assert len(request._QUOTED) <= request._MOST_REMEMBERED
+
+
+def test_E3_a_hidden_text_that_is_a_part_of_another_leaves_nothing_of_that():
+    assert request.hide("12 12345 123", ("12", "12345")) == "*** *** ***3"
