@@ -16,7 +16,7 @@ from functools import partial
 from typing import Any
 
 from callinteractive.commands import Command
-from callinteractive.errors import HeaderError
+from callinteractive.errors import HeaderError, ScriptStateError
 from callinteractive.events import HungUp, Led, transfer_failed
 from callinteractive.facts import CallFacts
 from callinteractive.headers import EntryHeader, ResultHeader, StateHeader
@@ -126,7 +126,12 @@ class Call:
         self._caller.story.cause = "hung up by an operator"
         self._end_of_cancel = (NORMAL_CLEARING if self._caller.leg.answered else DECLINE), "operator"
         # Not at once: a task that is cancelled before it has begun would release nothing.
-        asyncio.get_running_loop().call_soon(self._task.cancel)
+        asyncio.get_running_loop().call_soon(self._cancel)
+
+    def _cancel(self) -> None:
+        """Not a call that has ended meanwhile: its task gives everything back, and must not be stopped in that."""
+        if not self._caller.is_over:
+            self._task.cancel()
 
     def lead(self, context: str, option: str) -> None:
         """Leave whatever it does, and go on at that option, because somebody from outside wants so.
@@ -223,7 +228,12 @@ class NewCall(Call):
         self.key = services.media_prefix + facts.call_id
         observe = observer(services, self._caller)
         if isinstance(entry, Resumption):
-            self._script = CallScript.from_json(entry.state.script, services.ivr_file, observe)
+            try:
+                self._script = CallScript.from_json(entry.state.script, services.ivr_file, observe)
+            except ScriptStateError as error:
+                telling.story.cause = str(error)
+                telling.end("system", 500)  # it is refused with that, and nobody else tells its end (E1)
+                raise
         else:
             self._script = CallScript(
                 services.ivr_file, ivr, facts, context=entry.context, option=entry.option, observe=observe

@@ -143,6 +143,7 @@ async def dial(services: Services, node: int, order: Order) -> OutgoingCall:
         secrets.token_hex(16), node, order.ivr, order.number, name=order.caller_name, caller=order.caller_number
     )
     media = CallMedia(services.engines, services.media_prefix + facts.call_id)
+    telling = Telling(services.stories.begin(facts))
     try:
         offer = await media.offer()
         if services.agent.draining:
@@ -156,9 +157,9 @@ async def dial(services: Services, node: int, order: Order) -> OutgoingCall:
             headers=[(CallHeader.NAME, str(CallHeader(facts))), *transfer_headers(plan)],
             max_forwards=MAX_FORWARDS,
         )
-        telling = Telling(services.stories.begin(facts))
         party = DialledParty(facts, ways, lambda way, more: send(f"sip:transfer@{way}", gives_way=more), telling)
         return OutgoingCall(services, order, party, media)
     except BaseException:
+        services.stories.forget(telling.story)
         await media.delete()
         raise

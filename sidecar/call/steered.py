@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from callinteractive.commands import Collect, Fetch, Play, Transfer, Wait
-from callinteractive.events import Fetched, FetchFailed, Led
+from callinteractive.events import Fetched, FetchFailed, Led, PlayFailed, TransferFailed
 from callinteractive.headers import AnsweredHeader
 from sidecar.call.answered import AnsweredCall
 from sidecar.call.caller import text_of
@@ -64,6 +64,7 @@ class SteeredCall(AnsweredCall):
             self._fetching.cancel()
             self._inbox.drop(Fetched, FetchFailed)  # the next step may have a request of its own
             self._tries = 0
+        self._inbox.drop(PlayFailed, TransferFailed)  # they are about the step that is left
         if self._callee is not None:
             self._callee.end()
             await self._media.unbridge(self._callee.b_tag)

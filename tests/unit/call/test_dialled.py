@@ -198,6 +198,16 @@ async def test_without_rtpengine_there_is_no_call(make):
     assert w.legs == []
 
 
+async def test_a_call_that_cannot_be_sent_is_not_listed_for_ever(make):
+    w = make()
+    known = w.services.stories.recent()
+    w.services.agent.invite.side_effect = ValueError("no such From")
+    with pytest.raises(ValueError, match="no such From"):
+        await w.dial()
+    assert "media.delete" in w.log
+    assert w.services.stories.recent() == known
+
+
 async def test_a_sidecar_that_stops_stops_the_ringing(make):
     w = await make().dial()
     w.task.cancel()

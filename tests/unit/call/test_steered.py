@@ -6,8 +6,9 @@ import asyncio
 
 import pytest
 
-from callinteractive.events import Fetched
+from callinteractive.events import Fetched, PlayFailed
 from sidecar import sip
+from sidecar.call.answered import told
 from sidecar.call.call import NotNowError
 from tests.unit.call.harness import Harness
 
@@ -42,6 +43,22 @@ async def test_a_call_is_hung_up(make, rules, when):
     assert [entry for entry in log if entry.startswith("a.")] == ["a.answer", "a.bye(SIP ;cause=200)"]
     assert log[-1] == "media.delete"
     assert ("fetch cancelled" in log) == (when == "fetch")
+
+
+async def test_a_call_that_is_hung_up_again_while_it_ends_gives_all_back(make, monkeypatch):
+    h = make("[pause: {length: 60}]")
+    await h.answered()
+    await h.settled()
+
+    async def delete() -> None:
+        h.call._cancel()  # asked for just before the call's end was known
+        await asyncio.sleep(0)
+        h.log.append("media.delete")
+
+    monkeypatch.setattr(h.media, "delete", delete, raising=False)
+    h.call.hang_up()
+    assert (await h.over())[-1] == "media.delete"
+    assert h.stories.recent()[0]["state"] == "ended"
 
 
 async def test_both_sides_of_a_talk_are_hung_up(make):
@@ -104,6 +121,19 @@ async def test_an_answer_that_has_come_in_between_is_not_taken_for_that_of_a_lat
     assert "a.bye(SIP ;cause=200)" not in h.log
     h.fetched.put_nowait(Fetched(204, b""))
     await h.until("media.play(a.wav)")
+    await h.ended()
+
+
+async def test_a_sound_that_fails_in_between_is_not_taken_for_a_later_one(make):
+    """Both are in the inbox: where to go first, then what became of a sound that nobody waits for any more."""
+    h = make("[play_sound: {file: missing.wav}, pause: {length: 60}]")
+    await h.answered()
+    await h.settled()
+    h.call.lead("1", "1")
+    h.answered_call._inbox.put(told, PlayFailed("no such sound"))
+    await h.until("media.play(one.wav)")
+    await h.settled()
+    assert h.answered_call.doing == "sound"
     await h.ended()
 
 

@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
+from unittest.mock import create_autospec
 
 import pytest
 from structlog.testing import capture_logs
 
+from callinteractive.errors import ScriptStateError
 from callinteractive.events import Fetched, FetchFailed
 from callinteractive.headers import ResultHeader, StateHeader
+from callinteractive.model import Address
 from callinteractive.record import HEIR_STEP
 from callinteractive.report import LegReport, Report
 from callinteractive.request import HttpRequest
 from sidecar import sip
-from sidecar.call.call import Resumption
+from sidecar.call.call import NewCall, Resumption
 from sidecar.call.telling import shown_answer, shown_request
 from sidecar.media.dtmf import DigitEvent
 from sidecar.media.errors import NoCommonCodec
@@ -184,6 +187,7 @@ async def test_E3_masked_digits_are_shown_nowhere(make, masked_by, lines):
     await h.settled()
     h.digits(DigitEvent("1", 100))
     await h.until("media.play(one.wav)")
+    assert h.call.summary()["option"] == "***"
     await h.ended()
     told = h.stories.of(FACTS.call_id)
     assert [record["digit"] for record in told if record["event"] == "call.digit"] == ["*"] * 5
@@ -229,6 +233,26 @@ async def test_E1_a_call_that_comes_back_to_another_sidecar_has_one_CDR_of_it_al
     assert [(leg["leg"], leg["targets"], leg["outcome"], leg["code"]) for leg in end["legs"]] == expected
 
 
+async def test_E1_a_call_that_comes_back_where_its_script_cannot_go_on_has_ended(make):
+    """It is refused with 500 then."""
+    first = make(NOT_FINAL, answer_at="on_media")
+    first.fetched.put_nowait(Fetched(200, b""))
+    await first.over()
+    state = StateHeader.parse(first.leg.redirected["X-CI-State"])
+    services = first.call._services
+    contexts = {"2": replace(services.ivr_file.contexts["1"], id="2")}
+    ivr_file = replace(services.ivr_file, contexts=contexts)
+    invite = create_autospec(
+        sip.IncomingInvite, instance=True, sdp=b"", max_forwards=70, source=Address("127.9.0.1", 5060)
+    )
+    entry, ivr = Resumption(state, ResultHeader(486)), ivr_file.ivrs[0]
+    with pytest.raises(ScriptStateError):
+        NewCall(replace(services, ivr_file=ivr_file), first.leg, invite, FACTS, ivr, entry)
+    assert (cdr(first)["by"], cdr(first)["code"]) == ("system", 500)
+    assert "not configured here" in cdr(first)["cause"]
+    assert first.stories.recent()[0]["state"] == "ended"
+
+
 async def test_a_call_of_another_release_comes_back_without_its_story(make):
     first = make(NOT_FINAL, answer_at="on_media")
     first.fetched.put_nowait(Fetched(200, b""))
@@ -238,6 +262,19 @@ async def test_a_call_of_another_release_comes_back_without_its_story(make):
     await second.over()
     assert (cdr(second)["caller_number"], cdr(second)["path"]) == ("306", [])
     assert cdr(second)["began_at"]
+
+
+async def test_a_story_whose_lists_are_too_long_for_a_header_goes_without_them(make, monkeypatch):
+    monkeypatch.setattr(StateHeader, "is_too_long", property(lambda state: '"path"' in state.story))
+    h = make(NOT_FINAL, answer_at="on_media")
+    h.fetched.put_nowait(Fetched(200, b""))
+    await h.over()
+    state = StateHeader.parse(h.leg.redirected["X-CI-State"])
+    second = make(NOT_FINAL, answer_at="on_media", resumed=Resumption(state, ResultHeader(486)))
+    await second.over()
+    assert cdr(second)["seq"] > HEIR_STEP
+    assert cdr(second)["began_at"] == named(h, "call.started")[0]["at"]
+    assert cdr(second)["left_out"] == 2
 
 
 async def test_a_story_too_long_for_a_header_stays_behind(make, monkeypatch):
