@@ -12,6 +12,7 @@ import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import ClassVar, Self
 
 from callinteractive.dialled import is_dialled_number
@@ -195,7 +196,8 @@ class StateHeader(_Header):
     @property
     def is_too_long(self) -> bool:
         """Whether this does not fit into a header. The sidecar must then answer the call and bridge it."""
-        return len(self.script.encode("utf-8", "surrogatepass")) > MAX_STATE or len(str(self)) > MAX_LENGTH
+        most = max(len(_octets(self.script)), len(_octets(self.story)))
+        return most > MAX_STATE or len(str(self)) > MAX_LENGTH
 
     def _to_form(self) -> dict[str, str]:
         form = {"zlib": _packed(self.script)}
@@ -206,8 +208,14 @@ class StateHeader(_Header):
         return cls(_unpacked(form["zlib"]), _unpacked(form["story"]) if "story" in form else "")
 
 
+def _octets(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
+
+
+@lru_cache(maxsize=2)
 def _packed(text: str) -> str:
-    return base64.urlsafe_b64encode(zlib.compress(text.encode("utf-8", "surrogatepass"))).decode("ascii")
+    """Remembered for a moment: who has asked whether it fits wants it next."""
+    return base64.urlsafe_b64encode(zlib.compress(_octets(text))).decode("ascii")
 
 
 def _unpacked(packed: str) -> str:

@@ -39,6 +39,8 @@ MOST_OF_A_KIND = 100
 """Contexts, requests and legs that a summary lists, each. It counts the others."""
 HEIR_STEP = 1000
 """Whoever takes a call over continues above the next multiple. What it has not heard of has no number twice then."""
+UNKNOWN_FROM = 1_000_000
+"""Who tells of a call without knowing what was told of it begins above this: no number is there twice either."""
 
 _SUMMARY = ("answered_at", "began_at", "ended_at", "left_out", "legs", "path", "requests", "who")
 _OF_REQUEST = ("id", "method", "url", "application", "outcome", "status", "actions", "reason", "duration_ms", "at")
@@ -152,6 +154,13 @@ class Summary:
     def to_dict(self) -> dict[str, Any]:
         """As data for JSON, for whoever takes the call over."""
         return {name: getattr(self, name) for name in _SUMMARY if getattr(self, name)}
+
+    def to_short_dict(self) -> dict[str, Any]:
+        """The same without its lists, and without caller and called, which are in the call's facts."""
+        short = Summary()
+        short.began_at, short.answered_at = self.began_at, self.answered_at
+        short.left_out = self.left_out + len(self.path) + len(self.requests) + len(self.legs)
+        return short.to_dict()
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Summary:

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import structlog
 
 from callinteractive.facts import CallFacts
-from callinteractive.record import BODIES, HEIR_STEP, Name, Record, Summary, stamp
+from callinteractive.record import BODIES, HEIR_STEP, UNKNOWN_FROM, Name, Record, Summary, stamp
 from callinteractive.transfer_status import FollowedTransfer, Outcome
 
 LOG = structlog.get_logger()
@@ -114,9 +114,12 @@ class Story:
         data = {"seq": self.seq, "cause": self.cause, "summary": self.summary.to_dict()}
         return data if self.transfer is None else data | {"transfer": self.transfer.to_dict()}
 
-    def to_json(self) -> str:
-        """`to_dict` as text."""
-        return json.dumps(self.to_dict(), ensure_ascii=False, separators=(",", ":"))
+    def to_json(self, *, whole: bool = True) -> str:
+        """`to_dict` as text. `whole`: with the lists of the summary; else they are only counted."""
+        data = self.to_dict()
+        if not whole:
+            data["summary"] = self.summary.to_short_dict()
+        return json.dumps(data, ensure_ascii=False, separators=(",", ":"))
 
     def resume(self, data: Mapping[str, Any]) -> None:
         """Go on where another sidecar was (`to_dict`). Never fails: what can't be read is left out."""
@@ -161,13 +164,15 @@ class Stories:
     def begin(self, facts: CallFacts, so_far: str = "") -> Story:
         """The story of a call that this sidecar carries out from now on.
 
-        so_far: what another sidecar has told of it (`Story.to_json`). If this one knows the call, it knows that.
+        so_far: what another sidecar has told of it (`Story.to_json`). If this one had the call last, it knows that.
         """
-        story = self._known.get(facts.call_id)
+        story, data = self._known.get(facts.call_id), _read(so_far) if so_far else {}
         if story is None:
             story = self._known[facts.call_id] = Story(self, facts.call_id, facts.call_api_id)
             story.summary.who = {"ivr": facts.called_extension, **facts.shown()}
-            story.resume(_read(so_far))
+            story.resume(data)
+        elif isinstance(seq := data.get("seq"), int) and seq > story.seq:
+            story.resume(data)  # the call has been at another one since
         self._left.pop(story.call_id, None)
         story.state = "live"
         return story
@@ -181,6 +186,7 @@ class Stories:
         story = self._known.get(call_id)
         if story is None:
             story = self._known[call_id] = Story(self, call_id, call_api_id)
+            story.seq = UNKNOWN_FROM
             self.leave(story)
         was_packed = story.is_packed
         story.tell(event, at=at, **fields)

@@ -80,7 +80,10 @@ class Dip:
         """
         script: list[tuple[str, str]] = []
         if keep_script:
-            state = StateHeader(self._script.to_json(), self._caller.story.to_json())
+            story = self._caller.story
+            state = StateHeader(self._script.to_json(), story.to_json())
+            if state.is_too_long:
+                state = replace(state, story=story.to_json(whole=False))
             if state.is_too_long:
                 state = replace(state, story="")
             if state.is_too_long:

@@ -115,4 +115,5 @@ def test_what_is_wrong_is_told(kind: Any, text: str, reason: str):
 def test_a_state_that_does_not_fit_into_a_header_is_known_before_it_is_sent():
     assert not StateHeader("a" * MAX_STATE).is_too_long
     assert StateHeader("Ж" * MAX_STATE).is_too_long  # it would fit, packed, but not be read
+    assert StateHeader("{}", "a" * (MAX_STATE + 1)).is_too_long  # so would be its story
     assert StateHeader("".join(str(number) for number in range(20_000))).is_too_long

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from callinteractive.facts import CallFacts
-from callinteractive.record import HEIR_STEP
+from callinteractive.record import HEIR_STEP, UNKNOWN_FROM
 from sidecar import story as module
 from sidecar.story import Stories
 
@@ -151,7 +151,7 @@ def test_who_hears_of_an_unknown_call_can_tell_its_end():
     stories.subscribe(seen.append)
     stories.tell("d" * 32, "leg.answered", call_api_id="1:d", leg="k1", by="306")
     stories.tell("d" * 32, "call.ended", by="callee", code=200)
-    assert [record["seq"] for record in seen] == [1, 2]
+    assert [record["seq"] for record in seen] == [UNKNOWN_FROM + 1, UNKNOWN_FROM + 2]  # 1 and 2 are the dead one's
     assert seen[1]["call_api_id"] == "1:d"
     assert seen[1]["legs"][0]["by"] == "306"
 
@@ -167,6 +167,45 @@ def test_H1_a_story_goes_on_at_another_sidecar_with_numbers_of_its_own():
     (record,) = second.of(FACTS.call_id)
     assert record["seq"] == HEIR_STEP + 1
     assert record["caller_number"] == "306"
+
+
+def test_a_call_that_has_been_elsewhere_meanwhile_comes_back_with_what_was_told_there():
+    first, second = Stories(), Stories()
+    story = first.begin(FACTS)
+    story.tell("call.context", context="1", option="start")
+    story.leave()
+    there = second.begin(FACTS, story.to_json())
+    there.tell("call.context", context="2", option="start")
+    again = first.begin(FACTS, there.to_json())
+    again.tell("call.ended", by="caller")
+    assert again is story
+    end = first.of(FACTS.call_id)[-1]
+    assert [step["context"] for step in end["path"]] == ["1", "2"]
+    assert end["seq"] == 2 * HEIR_STEP + 1
+
+
+def test_a_call_that_comes_back_here_is_known_better_than_its_header_tells_it():
+    stories = Stories()
+    story = stories.begin(FACTS)
+    text = story.to_json()
+    story.tell("leg.started", leg="k1", targets=["306"])  # Kamailio has told it meanwhile
+    stories.begin(FACTS, text).tell("call.ended", by="caller")
+    end = stories.of(FACTS.call_id)[-1]
+    assert (end["seq"], len(end["legs"])) == (2, 1)
+
+
+def test_a_story_without_its_lists_says_how_many_there_were_and_who_must_be_told():
+    story = Stories().begin(FACTS)
+    story.tell("call.started", caller_number="306")
+    story.tell("call.context", context="1", option="start")
+    story.tell("call.request", url="http://h/", outcome="ok")
+    story.begin_transfer("http://h/status", ["306"])
+    heir = Stories().begin(FACTS, story.to_json(whole=False))
+    assert (heir.seq, heir.summary.left_out) == (HEIR_STEP, 2)
+    assert (heir.summary.path, heir.summary.requests) == ([], [])
+    assert heir.summary.began_at == story.summary.began_at
+    assert heir.summary.who["caller_number"] == "306"
+    assert heir.transfer is not None
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", "null", '{"summary": {"who": {}}}'])
