@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import os
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -299,3 +300,17 @@ async def test_secrets_in_files_are_beside_site_yaml(application, tmp_path):
         failed = await webhook.fetch(asking(app.url, headers=(("X-Key", Secret(file="none")),)))
     assert app.seen[0][0].headers["X-Key"] == "from a file"
     assert failed.reason == "not sent: none: No such file or directory"
+
+
+async def test_a_pipe_that_nobody_writes_to_holds_up_no_call(application, tmp_path):
+    app = await application()
+    os.mkfifo(tmp_path / "pipe")
+    request = asking(app.url, headers=(("X-Key", Secret(file="pipe")),))
+    async with Webhook(folder=tmp_path) as webhook:
+        assert (await webhook.fetch(request)).reason == "not sent: pipe is empty"
+        descriptor = os.open(tmp_path / "pipe", os.O_RDWR)
+        assert (await webhook.fetch(request)).outcome == "secret"
+        os.write(descriptor, b"from a pipe\n")
+        await webhook.fetch(request)
+        os.close(descriptor)
+    assert [asked.headers["X-Key"] for asked, _ in app.seen] == ["from a pipe"]
