@@ -138,6 +138,9 @@ class Callbacks:
             return "its answer is too long; an empty one will do"
         except (WastefulError, aiohttp.ClientError, OSError, ValueError) as error:
             return str(error) or type(error).__name__
+        except Exception as error:  # a defect of ours or of a library: the batches behind it must not wait for ever
+            LOG.exception("a request failed")
+            return f"this software failed: {type(error).__name__}"
         return None
 
     async def _post(self, batch: Batch, body: bytes) -> int:

@@ -116,6 +116,22 @@ async def test_E2_what_is_refused_is_sent_again_with_the_same_id_before_anything
     await callbacks.close()
 
 
+async def test_E2_a_defect_is_tried_again_too(application, tmp_path, monkeypatch):
+    real, failed = module.exchange, []
+
+    async def fails_once(send: Any) -> Any:
+        if not failed:
+            failed.append(True)
+            raise RuntimeError
+        return await real(send)
+
+    monkeypatch.setattr(module, "exchange", fails_once)
+    callbacks = await opened(application.url, tmp_path)
+    callbacks.take(lines(1))
+    await true(lambda: seqs(application) == [1])
+    await callbacks.close()
+
+
 async def test_E2_what_could_not_be_sent_is_sent_by_the_next_process(application, tmp_path):
     port, url = application.port, application.url
     await application.stop()
