@@ -38,9 +38,12 @@ def kept(place: Path) -> str:
         return token
     place.mkdir(parents=True, exist_ok=True, mode=0o700)
     whole = place / f".{FILE}.{os.getpid()}"
+    whole.unlink(missing_ok=True)  # of a process that was killed: in a container the numbers come again
     try:
         with open(whole, "x", opener=lambda name, flags: os.open(name, flags, 0o600)) as out:
             out.write(secrets.token_urlsafe(24))
+            out.flush()
+            os.fsync(out.fileno())  # or a power cut leaves an empty one, and no API starts any more
         with suppress(FileExistsError):
             os.link(whole, place / FILE)  # who comes second takes the first one's
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -38,3 +39,9 @@ def test_the_environment_goes_first() -> None:
 def test_one_that_can_be_guessed_or_not_be_sent_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="openssl rand -hex 16"):
         token.given({token.VARIABLE: text})
+
+
+def test_what_a_killed_process_has_left_is_in_nobodys_way(tmp_path: Path) -> None:
+    (tmp_path / f".{token.FILE}.{os.getpid()}").write_text("half")
+    assert len(token.kept(tmp_path)) > token.SHORTEST
+    assert [file.name for file in tmp_path.iterdir()] == [token.FILE]
