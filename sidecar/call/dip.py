@@ -80,16 +80,23 @@ class Dip:
         """
         script: list[tuple[str, str]] = []
         if keep_script:
-            story = self._caller.story
-            state = StateHeader(self._script.to_json(), story.to_json())
-            if state.is_too_long:
-                state = replace(state, story=story.to_json(whole=False))
-            if state.is_too_long:
-                state = replace(state, story="")
-            if state.is_too_long:
+            state = self._state()
+            if state is None:
                 return False
             entry = EntryHeader(self._ivr.number, self._script.context.id, self._script.option)
             script = [(state.NAME, str(state)), (entry.NAME, str(entry))]
         self._caller.redirect(f"<sip:plan@{self._caller.edge}>", [*headers, *script])
         self._caller.log.info("left to Kamailio", headers=[name for name, _ in headers] or "jump")
         return True
+
+    def _state(self) -> StateHeader | None:
+        """The script, with as much of the call's story as there is room for. None: not even the script has room."""
+        story = self._caller.story
+        state = StateHeader(self._script.to_json(), story.to_json())
+        if not state.is_too_long:
+            return state
+        for less in (story.to_json(whole=False), ""):
+            state = replace(state, story=less)
+            if not state.is_too_long:
+                return state
+        return None

@@ -38,17 +38,18 @@ class Telling:
 
         Returns what the log should know besides: what was asked, as sent.
         """
-        asked = self._asked.fields if self._asked is not None and note.what == "webhook" else {}
         match note.what:
             case "action":
                 self.story.tell("call.action", **note.fields)
             case "option":
                 self.story.tell("call.context", **note.fields)
             case "webhook":
+                asked = {} if self._asked is None else self._asked.fields
                 self._tell_request({name: value for name, value in note.fields.items() if name != "took_ms"})
+                return {name: asked[name] for name in ("method", "url") if name in asked}
             case "hangup":
                 self.story.cause = note.fields["cause"]
-        return {name: asked[name] for name in ("method", "url") if name in asked}
+        return {}
 
     def fetched(self, request: HttpRequest, began_at: float, event: Fetched | FetchFailed | None) -> None:
         """A request is over. event: None if nobody waits for its answer any more."""
