@@ -154,10 +154,11 @@ class Ingress:
             self._media.on_request(mark.media)
         if mark.shift and mark.is_from_caller:
             cseq.on_in_dialog_request(mark.shift)
-        if not ksr.relay():
-            raise Refused(503, "Service Unavailable")
-        if method == "BYE" and mark.reported:
+        is_sent = ksr.relay()
+        if method == "BYE" and mark.reported:  # the call is over too where the other side has gone, as a closed browser
             self._reports.on_bye(mark.reported, is_from_caller=mark.is_from_caller)
+        if not is_sent:
+            raise Refused(503, "Service Unavailable")
 
     def _check_target(self, mark: Mark, source: Address) -> Address:
         """Where it goes. No request leads to somebody who is not in its dialog, nor makes us look up a name. Raises

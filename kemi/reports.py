@@ -98,7 +98,7 @@ class Reports:
                 self._send(call, Report(_call_id(call), self._legs(now_ms), end), transaction.call)
 
     def on_bye(self, call: str, *, is_from_caller: bool) -> None:
-        """A BYE has been passed on. `call`: as the dialog's Route has it."""
+        """A BYE has come. `call`: as the dialog's Route has it."""
         reason = ksr.header("Reason")[:_LONGEST]
         by: By = "system" if reason == lost_media.REASON else "caller" if is_from_caller else "callee"
         with _harmless(call):

@@ -227,6 +227,20 @@ def test_dialog_that_leads_nowhere_is_answered(routing: Callbacks, ksr: FakeKsr)
     assert ksr.replies == [503, 481]
 
 
+@pytest.mark.parametrize(("relayed", "replies"), [(1, []), (-1, [503])])
+def test_E1_a_bye_is_reported_also_where_the_other_side_has_gone(
+    routing: Callbacks, ksr: FakeKsr, relayed: int, replies: list[int]
+) -> None:
+    ksr.results["kx.get_ruri"] = SIDECAR
+    routing.record_route.on_branch(reported="0a1b" + "5f" * 16)
+    mark = ksr.called("rr.record_route_params")[-1][0].removeprefix(";ci=")
+    in_dialog(routing, ksr, "BYE", mark)
+    ksr.results["tm.t_relay"] = relayed
+    routing.ksr_request_route(None)
+    assert ksr.replies == replies
+    assert len(ksr.called("uac.uac_req_send")) == 1
+
+
 @pytest.mark.parametrize(
     ("uri", "trusted", "entry", "replies"),
     [
