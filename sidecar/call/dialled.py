@@ -110,7 +110,6 @@ class OutgoingCall(Call):
     def __init__(self, services: Services, order: Order, party: DialledParty, media: CallMedia) -> None:
         self._services = services
         self._caller = self._party = party
-        self._timeout_s = order.timeout_s
         facts = party.facts
         self.key = services.media_prefix + facts.call_id
         entry = {"context": order.context, "option": order.option}
