@@ -81,3 +81,12 @@ def test_what_cannot_be_read_is_left_out():
     lists = {"path": [7], "requests": "x", "legs": {"b1": 7}}
     for wrong in ({}, lists, {"began_at": 7, "who": None, "left_out": "1", "other": 1}):
         assert Summary.from_dict(wrong).fields("t9") == Summary().fields("t9")
+
+
+def test_a_record_that_a_summary_needs_not():
+    summary = Summary()
+    told(summary, "call.started", "t")
+    before = summary.to_dict()
+    for event in ("call.digit", "call.of another release"):
+        told(summary, event, "t1", digit="1")
+    assert summary.to_dict() == before

@@ -13,11 +13,13 @@ from callinteractive import request
 from callinteractive.facts import CallFacts
 from callinteractive.request import (
     FORM,
+    MASK,
     HttpRequest,
     build,
     check_url,
     decode_form,
     encode_form,
+    hide,
 )
 from tests.unit.core.call import FACTS
 
@@ -217,3 +219,8 @@ def test_what_is_remembered_of_form_values_is_bounded() -> None:
 
 def test_E3_a_hidden_text_that_is_a_part_of_another_leaves_nothing_of_that():
     assert request.hide("12 12345 123", ("12", "12345")) == "*** *** ***3"
+
+
+def test_E3_what_is_hidden_in_a_text():
+    assert hide("a 1234 b 123 c 1", ["1", "123", "1234"]) == f"a {MASK} b {MASK} c 1"
+    assert hide(1234, ["1234"]) == 1234

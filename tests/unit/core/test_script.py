@@ -671,3 +671,19 @@ def test_H1_a_script_that_is_over_needs_its_ivr_no_more():
 def test_what_is_no_call_is_not_resumed(saved):
     with pytest.raises(ScriptStateError):
         CallScript.from_dict(saved, RICH)
+
+
+def test_E3_which_variables_are_masked_is_kept():
+    rules = """
+        1:
+          mask_digits: yes
+          options:
+            start: [{record_digits: {prompt: a.wav, variable: pin}}, {simple_transfer: {to: ["1"]}}]
+    """
+    call = Call(ivr_file(rules))
+    call.start()
+    call.dial("1")
+    call.dial("#")
+    state = json.loads(call.script.to_json())
+    assert state["masked"] == ["pin"]
+    assert json.loads(CallScript.from_json(json.dumps(state), call.file).to_json())["masked"] == ["pin"]

@@ -13,6 +13,7 @@ from callinteractive.errors import ConfigError
 from callinteractive.model import Ivr
 from callinteractive.request import HttpRequest, redirected, with_error_code
 from callinteractive.secret import Secret
+from callinteractive.urls import split_login
 from callinteractive.web import Web
 from tests.unit.core.call import Call, ivr_file
 
@@ -77,6 +78,8 @@ def test_W2_no_secret_is_shown():
         (f"{{secrets: [{KEY[:16]}]}}", "must be from 24 to 64 octets in base64, not 12"),
         ("{secrets: [{}]}", "write the password, or {file: NAME}, or {env: NAME}"),
         ('{secrets: [""]}', "secrets[0]: is empty"),
+        (f"{{secrets: [{', '.join([KEY] * 9)}]}}", "secrets: more than 8 secrets"),
+        (f"{{headers: {{{', '.join(f'X-{n}: a' for n in range(33))}}}}}", "headers: more than 32 headers"),
         ("{headers: {Host: x}}", "headers.Host: Host is written by this software itself"),
         ("{headers: {webhook-ID: x}}", "webhook-ID is written by this software itself"),
         ('{headers: {"a b": x}}', "a header's name is letters, digits and -"),
@@ -188,3 +191,7 @@ def test_where_a_redirect_leads(location: str, url: str):
 def test_where_no_redirect_leads(location: str):
     with pytest.raises(ValueError, match=r"no web address|IPv6|[Pp]ort"):
         redirected(HttpRequest("GET", "http://h:1/a/c?y"), 302, location)
+
+
+def test_an_at_sign_behind_the_server_is_no_login():
+    assert split_login("http://h/a@b") == ("http://h/a@b", None)
