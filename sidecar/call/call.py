@@ -164,10 +164,12 @@ class Call:
             caller.end(*self._end_of_cancel)  # does nothing where the caller has hung up
         finally:
             self._script.handle(HungUp(), time.time())
-            if self._answered is not None:
-                await self._answered.release()
-            caller.listen(_nobody)  # it refers to us
-            self._end_story()
+            try:
+                if self._answered is not None:
+                    await self._answered.release()
+            finally:  # also where the sidecar stops meanwhile
+                caller.listen(_nobody)  # it refers to us
+                self._end_story()
 
     def _end_story(self) -> None:
         caller, stories = self._caller, self._services.stories

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -136,6 +137,20 @@ async def test_a_call_that_cannot_be_answered_says_why(make):
     await h.over()
     assert (cdr(h)["by"], cdr(h)["code"], cdr(h)["cause"]) == ("system", 488, "no codec in common")
     assert cdr(h)["answered_at"] is None
+
+
+async def test_E1_a_call_that_ends_while_its_sidecar_stops_has_its_CDR(make, monkeypatch):
+    h = make("[hangup]")
+
+    async def delete() -> None:
+        h.task.cancel()
+        await asyncio.sleep(5)
+
+    monkeypatch.setattr(h.media, "delete", delete, raising=False)
+    await h.answered()
+    await asyncio.wait([h.task], timeout=4)
+    assert h.task.cancelled()
+    assert (cdr(h)["by"], cdr(h)["code"]) == ("script", 200)
 
 
 async def test_a_call_that_is_left_to_Kamailio_has_not_ended(make):
