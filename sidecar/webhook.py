@@ -125,7 +125,7 @@ class Webhook:
         except aiohttp.ConnectionTimeoutError:
             return FetchFailed("timeout", f"no connection within {request.connect_timeout_s:g} s")
         except (TimeoutError, aiohttp.ServerTimeoutError):
-            return FetchFailed("timeout", f"no answer within {limit_s:.3g} s")
+            return FetchFailed("timeout", f"no answer within {round(limit_s, 1):g} s")
         except TooLargeError:
             return FetchFailed("too_large", f"the answer is longer than {MAX_BODY} octets")
         except WastefulError:
