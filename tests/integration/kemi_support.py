@@ -115,7 +115,8 @@ class Message:
 
 
 class Endpoint(asyncio.DatagramProtocol):
-    """A UDP SIP end point. By itself it answers only OPTIONS, while `options_status` is set.
+    """A UDP SIP end point. By itself it answers only OPTIONS, while `options_status` is set, and Kamailio's
+    reports of calls (`kemi.reports`).
 
     Tests share addresses, one after the other. What still comes of an earlier test's call is dropped.
     """
@@ -158,6 +159,8 @@ class Endpoint(asyncio.DatagramProtocol):
         if message.method == "OPTIONS":
             if self.options_status:
                 self._transport.sendto(bytes(reply(message, self.options_status)), addr)
+        elif message.method == "MESSAGE":
+            self._transport.sendto(bytes(reply(message, "200 OK")), addr)
         elif message.get("Call-ID") not in self._calls_of_others:
             self._note(message)
             self.inbox.put_nowait(message)
