@@ -44,12 +44,14 @@ async def test_E1_a_transfer(
     call: PlaceCall, web: FakeWebApp, caller: str, callees: CalledPhones, stack: RunningStack
 ) -> None:
     web.on(caller, transfer(BOTH, status_url=f"{web.url}/status"))
+    since = len(stack.log)
     async with callees.first() as first, callees.second() as second, call(TRANSFER) as phone:
         await phone.answered()
         await first.rings()
         await second.rings()
         await first.picks_up()
         await second.stops_ringing()
+        await stack.logged(since=since, event="transfer", outcome="answered")  # not only on its way
         await phone.hang_up()
         await first.hung_up()
     told = [(await web.request(caller, nth=number)).form for number in (2, 3)]
