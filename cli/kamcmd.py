@@ -12,6 +12,11 @@ COMMAND_S = 5.0
 """How long Kamailio may take to answer. It takes milliseconds."""
 
 
+def text(value: str) -> str:
+    """An argument that is a text. kamcmd sends what looks like a number, as 12e4 does, as a number."""
+    return f"s:{value}"
+
+
 async def ask(run_dir: Path, *command: str, within_s: float = COMMAND_S) -> str:
     """What Kamailio says to a command, or why there is no answer. Raises nothing."""
     argv = (locate("kamcmd"), "-s", f"unix:{run_dir}/ctl", *command)

@@ -252,7 +252,7 @@ class Reload:
             refused = _value_in(await kamcmd.ask(run_dir, "htable.get", "reloads", "refused"))
             if refused is not None:
                 raise _RefusedError(f"edge {edge.name}: {refused}")
-            said = await kamcmd.ask(run_dir, "htable.get", "reloads", new.sources.name)
+            said = await kamcmd.ask(run_dir, "htable.get", "reloads", kamcmd.text(new.sources.name))
             is_done = _value_in(said) is not None
             if not is_done and time.monotonic() > began + TAKE_UP_S:
                 raise _RefusedError(

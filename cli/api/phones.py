@@ -69,7 +69,7 @@ async def _asked_singly(site: Site, run_dir: Path) -> Dump:
 
     async def look_up(number: str) -> Dump:
         async with turn:
-            said = await kamcmd.ask(run_dir, "ul.lookup", "location", number)
+            said = await kamcmd.ask(run_dir, "ul.lookup", "location", kamcmd.text(number))
         if "AoR: " not in said and "AOR not found" not in said:
             raise ApiError(503, said.strip()[:200] or "no answer")
         return parse(said)

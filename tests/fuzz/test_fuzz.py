@@ -429,9 +429,9 @@ def log_lines(data: bytes) -> None:
     line = text_of(data)
     for part in ("kamailio", "rtpengine", "sidecar-0"):
         read = partline.read(part, line)
-        entry = json.loads(read.as_json(part))
+        entry = json.loads(read.as_json(part, "now"))
         assert entry["part"] == part, "a line can't say that it is another part's"
-        assert "\n" not in read.as_json(part)
+        assert "\n" not in read.as_json(part, "now")
         assert all(shown.isprintable() for shown in read.as_text())
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from callinteractive.config import load_site
+from cli import kamcmd
 from cli.kamailio import kamailio_spec
 from cli.process import Process, StackError
 from tests.integration import kemi_support as sip
@@ -87,3 +88,11 @@ def children_of(pid: int) -> list[int]:
 
 def is_running(pid: int) -> bool:
     return Path(f"/proc/{pid}").exists()
+
+
+@pytest.mark.parametrize("name", ["3d0f", "123456", "12e4", "-1"])
+async def test_a_text_that_looks_like_a_number_reaches_kamailio_as_a_text(tmp_path: Path, name: str) -> None:
+    """As one of a hundred names of configurations does, for which `reload` asks."""
+    async with sip.running_kamailio(tmp_path) as kamailio:
+        await kamcmd.ask(kamailio.run_dir, "htable.sets", "reloads", kamcmd.text(name), kamcmd.text("1"))
+        assert "value: 1" in await kamcmd.ask(kamailio.run_dir, "htable.get", "reloads", kamcmd.text(name))

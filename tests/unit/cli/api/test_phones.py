@@ -113,7 +113,7 @@ async def test_where_a_database_has_them_each_extension_is_looked_up(says: Says)
     site = SITE + 'registrations: {database: "redis://127.0.0.1:6379/0"}\n'
     phones = says(site, a="error: 404 - AOR not found")
     assert [phone["contacts"] for phone in (await phones.told())["phones"]][1:] == [[], []]
-    assert [("ul.lookup", "location", number) for number in ("000*308", "000*309")] == phones.asked  # type: ignore[attr-defined]
+    assert [("ul.lookup", "location", number) for number in ("s:000*308", "s:000*309")] == phones.asked  # type: ignore[attr-defined]
     with pytest.raises(ApiError, match="no answer"):
         await says(site, a="").told()
     more = "".join(f'  - {{number: "000*{1000 + n}", id: {1000 + n}, password: x}}\n' for n in range(MOST_ASKED))
