@@ -9,8 +9,9 @@ APP   ?= $(if $(filter examples/demo/ivr.yaml,$(IVR)),$(BIN)/python examples/dem
 # Whole-stack tests mostly wait for sound and timers: more workers than cores pay off.
 WORKERS ?= 3
 
-# What failed among many is run once more, by itself: other tests took its time, or it is broken and fails again.
-again = (echo "once more, by itself:" && $(2) $(BIN)/pytest $(1) --last-failed --last-failed-no-failures none)
+# What failed among many is run again by itself, twice at most: other tests took its time, or it is broken and fails again.
+alone = (echo "once more, by itself:" && $(2) $(BIN)/pytest $(1) --last-failed --last-failed-no-failures none)
+again = ($(call alone,$(1),$(2)) || $(call alone,$(1),$(2)))
 COVERED = --cov=callinteractive --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=100
 COMPILED = tests/unit/core tests/unit/sip tests/unit/kemi  # not tests/unit/call: compiled code refuses its mocks
 AS_COMPILED = CALLINTERACTIVE_TEST_COMPILED=1

@@ -24,7 +24,7 @@ from tests.support.webapp import FakeWebApp, actions
 pytestmark = pytest.mark.skipif(not can_be_made(), reason="hosts need root and iptables")
 
 STORE_PORT = 6399
-SURVIVES_S = 15.0
+SURVIVES_S = 45.0
 HOSTS = ("sidecars-a", "sidecars-b")
 
 

@@ -180,6 +180,7 @@ async def test_failing_trunk_is_replaced_by_the_next(world: World, fault: str) -
     got = await world.gateways[0].receive_only("INVITE")
     ringing = await world.phones[0].receive_only("INVITE")
     ring(world.phones[0], ringing)
+    await world.sidecar.receive(180)
     if fault:
         await refuse(world.gateways[0], got, fault)
     other = await world.gateways[1].receive("INVITE")
