@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import orjson
 import structlog
 
 from callinteractive.config import load_ivr_file
@@ -127,7 +128,7 @@ def layers() -> dict[str, Callable[[], object]]:
         "read its session description": lambda: parse_sdp(SDP),
         "a dialog: transactions, answer, ACK, BYE": Dialogs().run,
         "write a response": lambda: read.reply(200, to_tag="1", headers=[("Contact", "<sip:a@h>")], body=SDP.encode()),
-        "an NG command and its reply": lambda: (json.dumps({"command": "offer", "sdp": SDP}), json.loads(NG_REPLY)),
+        "an NG command and its reply": lambda: (orjson.dumps({"command": "offer", "sdp": SDP}), orjson.loads(NG_REPLY)),
         "a script and its answer": script(),
         "the answer's XML": lambda: parse_answer(XML),
         "a log line": lambda: logger.info("action", action="call_interactive", url="http://127.15.0.9:25080/hangup"),

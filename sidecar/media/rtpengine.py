@@ -15,13 +15,14 @@ What it promises its callers:
 from __future__ import annotations
 
 import asyncio
-import json
 import secrets
 import socket
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
+
+import orjson
 
 from callinteractive.model import Address
 from sidecar.durations import Durations
@@ -172,7 +173,10 @@ class NgClient:
             body["call-id"] = call_id
         if fields:
             body.update(fields)
-        datagram = f"{cookie} {json.dumps(body)}".encode()
+        try:
+            datagram = b"%b %b" % (cookie.encode(), orjson.dumps(body))
+        except orjson.JSONEncodeError:  # the name of a sound's file may be no UTF-8
+            raise NgError(command, "a text in it is not Unicode") from None
         if len(datagram) > _LARGEST_DATAGRAM:
             raise NgError(command, "command too large for a datagram")
         pending = _Pending(command, call_id, cookie, datagram, self._loop.create_future(), may_move)
@@ -260,8 +264,8 @@ class NgClient:
         if pending is None:
             return  # a probe's, a command's that was sent twice, or one after its timeout
         try:
-            reply = json.loads(body)
-        except (ValueError, RecursionError):
+            reply = orjson.loads(body)
+        except orjson.JSONDecodeError:
             reply = None
         if not isinstance(reply, dict):
             self._finish(pending, NgError(pending.command, "reply is not a JSON object"))

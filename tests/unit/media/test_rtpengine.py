@@ -164,7 +164,7 @@ async def test_errors_by_kind(engine: FakeRtpEngine, ng: NgClient, reply: dict[s
     assert ng.counters.errors == 1
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "7", "\x00", '"x"'])
+@pytest.mark.parametrize("text", ["", "{", "[]", "7", "\x00", '"x"', "[" * 20_000, '{"a": NaN}'])
 async def test_a_reply_that_is_none_is_an_error(engine: FakeRtpEngine, ng: NgClient, text: str) -> None:
     engine.answer = lambda command: None  # noqa: ARG005
     waiting = asyncio.create_task(ng.command("offer", "c"))
@@ -202,6 +202,13 @@ async def test_closing_ends_every_wait(engine: FakeRtpEngine, ng: NgClient) -> N
 async def test_a_command_too_large_for_a_datagram(engine: FakeRtpEngine, ng: NgClient) -> None:
     with pytest.raises(NgError, match="too large"):
         await ng.command("offer", "c", {"sdp": "x" * 70_000})
+    await ng.command("offer", "c")
+    assert len(engine.seen) == 1
+
+
+async def test_a_command_that_is_no_unicode(engine: FakeRtpEngine, ng: NgClient) -> None:
+    with pytest.raises(NgError, match="not Unicode"):
+        await ng.command("play media", "c", {"file": "/sounds/b\udcfc.au"})
     await ng.command("offer", "c")
     assert len(engine.seen) == 1
 
