@@ -30,6 +30,8 @@ from sidecar.call.saved import OverCallError, UnreadableCallError
 from sidecar.call.services import Services, media_prefix
 from sidecar.drain import DEFAULT_S, Drain
 from sidecar.edges import Edges
+from sidecar.events.kept import KeptItems
+from sidecar.events.queue import EventQueue
 from sidecar.events.sinks import Sinks
 from sidecar.generations import Generations
 from sidecar.live import Live
@@ -48,7 +50,7 @@ from sidecar.state.figures import StateFigures
 from sidecar.state.keeper import Data, Keeper
 from sidecar.state.storing import StoringKeeper
 from sidecar.story import Stories
-from sidecar.transfer_status import TransferStatuses
+from sidecar.transfer_status import MOST_OCTETS, TransferStatuses
 from sidecar.trust import Trust
 from sidecar.webhook import Webhook
 from sidecar.webhook_figures import WebhookFigures
@@ -93,6 +95,7 @@ def run(
     keeper = make_keeper(site, index, site_dir, state_file, saved.READ)
     sidecar = Sidecar(site, ivr_file, index, key, keeper, drain_s, site_dir)
     sidecar.sinks = Sinks(site.events, site_dir, state_file and state_file.parent / f"events-{index}")
+    sidecar.statuses_folder = state_file and state_file.parent / f"status-{index}"
     if source is not None:
         sidecar.reload = Reload(source, index, site, lambda new: load_sounds(new, site_dir), sidecar.learn)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -160,6 +163,8 @@ class Sidecar:
         self._keeper = keeper
         self._stories = Stories()
         self.sinks = Sinks(site.events, Path(), None)
+        self.statuses_folder: Path | None = None
+        """Where requests to a `status_url` wait; None: in memory only."""
         keeper.on_adopt, keeper.on_surrender = self._adopt, self._surrender
         self._drain_s = drain_s
         self._drain = Drain(lambda: len(self._calls), self._may_drain_s, self._refuse_calls)
@@ -169,6 +174,7 @@ class Sidecar:
         async with AsyncExitStack() as stack:
             self._services = await self._open(stack, sounds)
             self._generations = Generations(self._services)
+            await self._statuses.open()
             self._keeper.start()  # before the first datagram is read: it may be for one of these calls
             self._drain.listen()
             self._metrics.why_not_ready = self._why_not_ready
@@ -199,8 +205,10 @@ class Sidecar:
         webhook = await stack.enter_async_context(Webhook(self._keeper.gate, self._site_dir))
         for problem in webhook.learn(self._ivr_file):
             LOG.error("the web application of an IVR is not asked", reason=problem)
-        statuses = TransferStatuses(self._stories, webhook, self._present_ivr)
-        stack.callback(statuses.close)
+        folder = self.statuses_folder
+        kept = None if folder is None else KeptItems(EventQueue(folder, MOST_OCTETS))
+        self._statuses = TransferStatuses(self._stories, webhook, self._present_ivr, kept)
+        stack.push_async_callback(self._statuses.close)
         await self.sinks.open(self._stories)
         stack.push_async_callback(self.sinks.close)
         self._metrics = Metrics(self._gauges, self._counts)
@@ -374,6 +382,7 @@ class Sidecar:
             "media": self._services.engines.digits.subscribers,
             "ng_commands": self._services.engines.waiting,
             "events_waiting": self.sinks.waiting,
+            "statuses_waiting": self._statuses.waiting,
         }
 
     def _counts(self) -> dict[str, float]:
@@ -383,4 +392,5 @@ class Sidecar:
             "digit_events": digits.received,
             "digit_events_ignored": digits.ignored,
             "events_lost": self.sinks.lost,
+            "statuses_lost": self._statuses.lost,
         }

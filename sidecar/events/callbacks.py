@@ -1,4 +1,8 @@
-"""Sends batches of records to a web application, one after the other, until it takes each (E2)."""
+"""Sends batches of records to a web application, one after the other, until it takes each (E2).
+
+While the application is not there, all wait, in order. A batch that it refuses again and again may be the fault of one
+record: those behind it pass it then, and it is tried again from time to time. `seq` tells the order of records.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from typing import TypeVar
 
@@ -31,6 +36,12 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
 TELL_EVERY_S = 60.0
 """How often it is told that it still fails."""
 CLOSE_S = 2.0
+MOST_REFUSALS = 5
+"""Of a batch, before others pass it."""
+PUT_OFF_S = 600.0
+"""How long such a batch waits for its next try."""
+_NOT_THERE = frozenset((408, 425, 429, 502, 503, 504))
+"""The application, or what stands before it, says by these that it takes nothing now. All others refuse this batch."""
 
 
 class Callbacks:
@@ -48,6 +59,10 @@ class Callbacks:
         self._dropped = 0
         self._more = asyncio.Event()
         self._told_at = float("-inf")
+        self._refusals: dict[str, int] = {}
+        """By name of a batch."""
+        self._put_off: dict[str, float] = {}
+        """Until when, by the monotonic clock, of those that others pass."""
 
     @property
     def waiting(self) -> int:
@@ -98,7 +113,7 @@ class Callbacks:
         writing = asyncio.get_running_loop().run_in_executor(self._thread, self._queue.put, body, len(lines))
         writing.add_done_callback(self._on_written)
 
-    def _on_written(self, writing: asyncio.Future[None]) -> None:
+    def _on_written(self, writing: asyncio.Future[Batch]) -> None:
         self._writes -= 1
         self._more.set()
         if not writing.cancelled() and (error := writing.exception()):
@@ -107,10 +122,9 @@ class Callbacks:
     async def _send_all(self) -> None:
         pause_s = FIRST_PAUSE_S
         while True:
-            batch = self._queue.oldest()
+            batch = self._next()
             if batch is None:
-                self._more.clear()
-                await self._more.wait()
+                await self._wait()
                 continue
             problem = await self._try(batch)
             if problem is None:
@@ -120,6 +134,21 @@ class Callbacks:
             await asyncio.sleep(pause_s * random.uniform(0.8, 1.2))
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
+    def _next(self) -> Batch | None:
+        """The oldest that was not put off; if there is none, the oldest whose time has come."""
+        if (fresh := self._queue.oldest(self._put_off)) is not None:
+            return fresh
+        now = time.monotonic()
+        return self._queue.oldest([name for name, until in self._put_off.items() if until > now])
+
+    async def _wait(self) -> None:
+        """For a new batch, or until the time of one has come."""
+        self._more.clear()
+        until = min(self._put_off.values(), default=None)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(None if until is None else max(0.0, until - time.monotonic())):
+                await self._more.wait()
+
     async def _try(self, batch: Batch) -> str | None:
         """Send a batch. Returns why it has not arrived."""
         try:
@@ -128,8 +157,11 @@ class Callbacks:
                 async with asyncio.timeout(ANSWER_S):
                     status = await self._post(batch, body)
                 if not 200 <= status <= 299:
+                    if status not in _NOT_THERE:
+                        self._on_refused(batch)
                     return f"HTTP status {status}"
             await self._in_thread(partial(self._queue.remove, batch))
+            self._forget_gone()
         except aiohttp.ConnectionTimeoutError:
             return f"no connection within {CONNECT_S:g} s"
         except TimeoutError:
@@ -140,8 +172,22 @@ class Callbacks:
             return str(error) or type(error).__name__
         except Exception as error:  # a defect of ours or of a library: the batches behind it must not wait for ever
             LOG.exception("a request failed")
+            self._on_refused(batch)
             return f"this software failed: {type(error).__name__}"
         return None
+
+    def _on_refused(self, batch: Batch) -> None:
+        times = self._refusals[batch.name] = self._refusals.get(batch.name, 0) + 1
+        if times >= MOST_REFUSALS:
+            self._put_off[batch.name] = time.monotonic() + PUT_OFF_S
+
+    def _forget_gone(self) -> None:
+        """Those that have arrived meanwhile, or were dropped for want of room."""
+        if self._refusals:
+            known = {batch.name for batch in self._queue.all()}
+            for of in (self._refusals, self._put_off):
+                for name in of.keys() - known:
+                    del of[name]
 
     async def _post(self, batch: Batch, body: bytes) -> int:
         headers = {"Content-Type": "application/json", "User-Agent": "callinteractive", "webhook-id": batch.id}

@@ -1,7 +1,8 @@
 """Batches of records on disk, until their web application has taken them: they outlive this process (E2).
 
-A batch is a file, and its name says in which order it came, how many records are in it, and its id:
-`000000000017-42-9f86d081884c7d65.json`. No method may be called in the event loop: disks are slow.
+`sidecar.events.kept` keeps other items in the same way, each a batch of one. A batch is a file, and its name says in
+which order it came, how many records are in it, and its id: `000000000017-42-9f86d081884c7d65.json`. No method may be
+called in the event loop: disks are slow.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import os
 import re
 import secrets
 from collections import deque
+from collections.abc import Container
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -56,7 +58,7 @@ class EventQueue:
                     self.dropped += batch.records
                     (self._folder / name).unlink()
 
-    def put(self, body: bytes, records: int) -> None:
+    def put(self, body: bytes, records: int) -> Batch:
         """Add a batch. Raises OSError; then its records are counted as dropped."""
         self._number += 1
         batch_id = secrets.token_hex(8)
@@ -70,13 +72,20 @@ class EventQueue:
             with suppress(OSError):
                 unfinished.unlink()  # or a full disk would get one file more with each try
             raise
-        self._add(Batch(name, records, batch_id, len(body)))
+        batch = Batch(name, records, batch_id, len(body))
+        self._add(batch)
         while self.octets > self._most_octets and len(self._batches) > 1:
             self.dropped += self._batches[0].records
             self.remove(self._batches[0])
+        return batch
 
-    def oldest(self) -> Batch | None:
-        return self._batches[0] if self._batches else None
+    def oldest(self, but: Container[str] = ()) -> Batch | None:
+        """The first one whose name is not in `but`."""
+        batches = tuple(self._batches)  # a thread may change them
+        return next((batch for batch in batches if batch.name not in but), None)
+
+    def all(self) -> tuple[Batch, ...]:
+        return tuple(self._batches)
 
     def read(self, batch: Batch) -> bytes | None:
         """What is in it; None where somebody has removed it."""
@@ -87,8 +96,8 @@ class EventQueue:
 
     def remove(self, batch: Batch) -> None:
         """It has arrived, or must go. Raises OSError."""
-        if self._batches and self._batches[0] == batch:  # else it was dropped meanwhile
-            self._batches.popleft()
+        if batch in self._batches:  # else it was dropped meanwhile
+            self._batches.remove(batch)
             self.octets -= batch.octets
             self.records -= batch.records
             (self._folder / batch.name).unlink(missing_ok=True)

@@ -27,6 +27,8 @@ class Application:
         self.got: list[Any] = []
         self.requests: list[tuple[dict[str, str], bytes]] = []
         self.answers: list[int] = []
+        self.refuses: int | None = None
+        """The record, by `seq`, that makes it fail."""
         self.url = ""
 
     async def start(self, port: int = 0) -> None:
@@ -47,6 +49,8 @@ class Application:
         body = await request.read()
         self.requests.append((dict(request.headers), body))
         status = self.answers.pop(0) if self.answers else 204
+        if self.refuses in (record["seq"] for record in json.loads(body)):
+            status = 500
         if status < 300:
             self.got += json.loads(body)
         return web.Response(status=status)
@@ -168,4 +172,47 @@ async def test_records_that_are_no_text_are_sent_as_escapes(application, tmp_pat
     callbacks.take(['{"seq":1,"name":"\udcff"}'])
     await true(lambda: bool(application.got))
     assert application.got == [{"seq": 1, "name": "\udcff"}]
+    await callbacks.close()
+
+
+async def test_E2_a_batch_that_is_refused_again_and_again_is_passed_and_comes_later(application, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "LONGEST_PAUSE_S", 0.01)
+    application.refuses = 1
+    callbacks = await opened(application.url, tmp_path)
+    callbacks.take(lines(1))
+    await true(lambda: bool(application.requests))
+    callbacks.take(lines(2))
+    await true(lambda: seqs(application) == [2])
+    assert len(application.requests) == module.MOST_REFUSALS + 1
+    callbacks.take(lines(3))
+    await true(lambda: seqs(application) == [2, 3])
+    assert len(application.requests) == module.MOST_REFUSALS + 2  # it waits
+    await true(lambda: callbacks.waiting == 1)
+    application.refuses = None
+    callbacks._put_off = dict.fromkeys(callbacks._put_off, 0.0)  # its time has come
+    callbacks.take(lines(4))
+    await true(lambda: sorted(seqs(application)) == [1, 2, 3, 4])
+    await true(lambda: callbacks.waiting == 0)
+    assert (callbacks._put_off, callbacks._refusals) == ({}, {})
+    await callbacks.close()
+
+
+async def test_what_was_put_off_comes_again_where_nothing_else_comes(application, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "LONGEST_PAUSE_S", 0.01)
+    monkeypatch.setattr(module, "PUT_OFF_S", 0.05)
+    application.answers = [400] * module.MOST_REFUSALS
+    callbacks = await opened(application.url, tmp_path)
+    callbacks.take(lines(1))
+    await true(lambda: seqs(application) == [1])
+    await callbacks.close()
+
+
+async def test_E2_while_the_application_is_not_there_nothing_passes(application, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "LONGEST_PAUSE_S", 0.01)
+    application.answers = [503] * (2 * module.MOST_REFUSALS)
+    callbacks = await opened(application.url, tmp_path)
+    callbacks.take(lines(1))
+    await true(lambda: bool(application.requests))
+    callbacks.take(lines(2))
+    await true(lambda: seqs(application) == [1, 2])
     await callbacks.close()

@@ -121,3 +121,14 @@ def test_a_batch_that_somebody_has_removed_is_nothing(tmp_path):
     assert queue.read(batch) is None
     queue.remove(batch)
     assert queue.oldest() is None
+
+
+def test_a_batch_in_the_middle_is_passed_and_removed(tmp_path):
+    queue = opened(tmp_path)
+    first, second, third = [queue.put(body, 1) for body in (b"[1]", b"[2]", b"[3]")]
+    assert queue.oldest({first.name}) == second
+    queue.remove(second)
+    queue.remove(second)
+    assert queue.all() == (first, third)
+    assert (queue.records, queue.octets, len(list(tmp_path.iterdir()))) == (2, 6, 2)
+    assert queue.oldest({first.name, third.name}) is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 from unittest.mock import create_autospec
 from urllib.parse import parse_qsl
@@ -17,6 +18,8 @@ from callinteractive.request import HttpRequest
 from callinteractive.secret import Secret
 from callinteractive.web import Web
 from sidecar import transfer_status as module
+from sidecar.events.kept import KeptItems
+from sidecar.events.queue import EventQueue
 from sidecar.story import Stories, Story
 from sidecar.transfer_status import TransferStatuses
 from sidecar.webhook import Webhook
@@ -30,14 +33,14 @@ URL = "http://h/status?key=1"
 class World:
     """A sidecar's stories. `answers` are the web application's next answers; then it says 204."""
 
-    def __init__(self) -> None:
+    def __init__(self, kept: KeptItems | None = None) -> None:
         self.sent: list[HttpRequest] = []
         self.answers: list[Any] = []
         webhook = create_autospec(Webhook, instance=True)
         webhook.fetch.side_effect = self._fetch
         self.stories = Stories()
         ivr = Ivr("000*332", 145, "1", connect_timeout_s=0.5, request_timeout_s=3, web=WEB)
-        self.statuses = TransferStatuses(self.stories, webhook, {"000*332": ivr}.get)
+        self.statuses = TransferStatuses(self.stories, webhook, {"000*332": ivr}.get, kept)
 
     async def _fetch(self, request: HttpRequest) -> Any:
         self.sent.append(request)
@@ -140,7 +143,7 @@ async def test_what_waits_is_bounded(world, monkeypatch):
 
 async def test_a_stopping_sidecar_waits_for_nothing(world):
     world.begin().tell("leg.answered", leg="b1")
-    world.statuses.close()
+    await world.statuses.close()
     await true(lambda: not world.statuses._waiting and not world.statuses._tasks)
     assert world.sent == []
 
@@ -153,3 +156,85 @@ async def test_H1_another_sidecar_tells_the_rest(world):
     heir.tell("call.ended", by="caller", code=200)
     await true(lambda: bool(world.sent))
     assert world.told() == ["ended"]
+
+
+def kept_in(folder: Path) -> KeptItems:
+    return KeptItems(EventQueue(folder, 10**6))
+
+
+async def test_E2_what_one_process_could_not_tell_the_next_one_does_in_order_and_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "PAUSES_S", (60.0,))
+    before = World(kept_in(tmp_path))
+    await before.statuses.open()
+    before.answers = [FetchFailed("unreachable", "refused")]
+    story = before.begin(url="http://me:geheim@h/status")
+    story.tell("leg.answered", leg="b1", by="307")
+    story.tell("call.ended", by="caller", code=200)
+    await true(lambda: len(before.sent) == 1)
+    await before.statuses.close()
+    assert before.statuses.lost == 0
+    after = World(kept_in(tmp_path))
+    await after.statuses.open()
+    await true(lambda: after.told() == ["answered", "ended"])
+    assert after.sent[0] == before.sent[0]
+    assert after.sent[0].authorization is not None
+    await after.statuses.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_what_was_told_or_given_up_is_no_longer_on_disk(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "PAUSES_S", (0.001,))
+    world = World(kept_in(tmp_path))
+    await world.statuses.open()
+    world.answers = [Fetched(404, b"")] * 2
+    story = world.begin()
+    story.tell("leg.answered", leg="b1", by="307")
+    await true(lambda: world.statuses.lost == 1)
+    story.tell("call.ended", by="caller", code=200)
+    await true(lambda: world.told()[-1:] == ["ended"] and world.statuses.waiting == 0)
+    await world.statuses.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("text", [b"", b"[]", b"{}", b'{"call_id": 1}', b"\xff", b"[" * 5000])
+async def test_a_file_that_is_no_request_is_removed_and_told(tmp_path, text):
+    world = World(kept_in(tmp_path))
+    EventQueue(tmp_path, 10**6).put(text or b" ", 1)
+    with capture_logs() as lines:
+        await world.statuses.open()
+    assert [line["event"] for line in lines] == ["status_url"]
+    await world.statuses.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_folder_that_cannot_be_used_costs_only_safety(tmp_path):
+    (tmp_path / "file").write_text("")
+    world = World(kept_in(tmp_path / "file" / "folder"))
+    with capture_logs() as lines:
+        await world.statuses.open()
+        world.begin().tell("leg.answered", leg="b1")
+        await true(lambda: world.told() == ["answered"])
+        await world.statuses.close()
+    assert {line["event"] for line in lines} == {"status_url: requests are in memory only", "not kept on disk"}
+
+
+async def test_while_the_application_is_not_there_it_is_tried_for_a_day(world, monkeypatch):
+    monkeypatch.setattr(module, "LONG_PAUSE_S", 0.001)
+    world.answers = [FetchFailed("breaker", "silent"), *[Fetched(502, b"")] * 10]
+    world.begin(1).tell("leg.answered", leg="b1")
+    await true(lambda: len(world.sent) == 12)
+    await true(lambda: world.statuses.waiting == 0)
+    assert world.statuses.lost == 0
+    monkeypatch.setattr(module, "GIVE_UP_S", 0.0)
+    world.answers = [Fetched(502, b"")]
+    world.begin(2).tell("leg.answered", leg="b1")
+    await true(lambda: world.statuses.lost == 1)
+
+
+async def test_a_call_of_ours_tells_too(world):
+    facts = CallFacts("d" * 32, "1:" + "d" * 32, "306", "", "4912", "000*332", 145, is_outgoing=True)
+    story = world.stories.begin(facts)
+    story.begin_transfer(URL, ("306",))
+    story.tell("leg.answered", leg="b1", by="306")
+    await true(lambda: bool(world.sent))
+    assert ("CallFlow", "OUT") in parse_qsl(str(world.sent[0].body, "ascii"))
