@@ -16,7 +16,7 @@
      "story": {...}}               `Story.to_dict`; releases before it write none
 
 A change that an older release can't read counts `VERSION` up. The version before is read too, so that a fleet can be
-upgraded one sidecar after the other.
+upgraded one sidecar after the other. `tests/unit/call/test_releases.py` notices such a change.
 """
 
 from __future__ import annotations

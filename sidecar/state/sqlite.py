@@ -96,8 +96,9 @@ class SqliteStore:
     def _others(self, cursor: Cursor, now: float) -> int:
         me = self._owner
         ((count,),) = cursor.execute(
-            "SELECT count(*) FROM owner WHERE pool = ? AND name <> ? AND until >= ? AND NOT retires",
-            (me.pool, me.name, now),
+            "SELECT count(*) FROM owner WHERE pool = ? AND name <> ? AND until >= ? AND NOT retires "
+            "AND version BETWEEN ? AND ?",
+            (me.pool, me.name, now, me.version, me.next_version),
         )
         return int(count)
 

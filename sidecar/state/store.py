@@ -46,6 +46,11 @@ class Owner:
         """How the keys of the calls begin that began here."""
         return self.name + "-"
 
+    @property
+    def next_version(self) -> int:
+        """Who writes this one reads ours too, while the next release but one need not."""
+        return self.version + 1
+
 
 @dataclass(frozen=True, slots=True)
 class Begun:
@@ -72,7 +77,11 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class News:
-    """`dead` are sidecars of our pool whose calls we may take; `others` is how many besides us live and take calls."""
+    """`dead` are sidecars of our pool whose calls we may take.
+
+    `others` is how many besides us live and take calls, and can read ours: not those of the release before, where the
+    format has changed since.
+    """
 
     dead: Collection[str] = ()
     others: int = 0

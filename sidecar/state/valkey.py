@@ -62,6 +62,7 @@ class ValkeyStore:
         epoch, lost, *news = await self._run(
             scripts.WRITE,
             *(secrets.token_hex(8), me.oldest, me.version, *counts, int(batch.renews), int(batch.retires)),
+            me.next_version,
             *(*batch.told, *batch.drops, *_flat(batch.puts)),
         )
         return Answer(epoch, frozenset(lost), News(*news) if news else None)

@@ -69,7 +69,7 @@ if renews then
   redis.call('SET', base .. 'epoch', ARGV[7], 'NX')
   if retires then redis.call('ZADD', named('retired', pool), now + lease_ms, me) end
 end
-local at = 15
+local at = 16
 local function next_ones(count)
   local first = at
   at = at + count
@@ -99,9 +99,14 @@ for _, owner in ipairs(redis.call('ZRANGEBYSCORE', named('lease', pool), '-inf',
     table.insert(dead, owner)
   end
 end
-local others = redis.call('ZCOUNT', named('lease', pool), now, '+inf')
-others = others - redis.call('ZCOUNT', named('retired', pool), now, '+inf')
-if not retires then others = others - 1 end
+local retired, others = {}, 0
+for _, owner in ipairs(redis.call('ZRANGEBYSCORE', named('retired', pool), now, '+inf')) do retired[owner] = true end
+for _, owner in ipairs(redis.call('ZRANGEBYSCORE', named('lease', pool), now, '+inf')) do
+  local _, version = about(owner)
+  version = tonumber(version)
+  if owner ~= me and not retired[owner] and version and version >= tonumber(ARGV[9]) and version <= tonumber(ARGV[15])
+  then others = others + 1 end
+end
 return {epoch, lost, dead, others}
 """
 )

@@ -149,6 +149,8 @@ async def test_only_those_of_the_same_pool_that_can_read_them_take_calls(make: M
     for store in (other_pool, older, newer, owner):
         await store.begin()
     await owner.write(Batch({"7-0-a": "1"}))
+    others = [(await news_of(store)).others for store in (older, owner, newer, other_pool)]
+    assert others == [1, 1, 0, 0]  # who would read theirs: the version of their own, or the next
     await owner.give_up()
     assert not (await news_of(other_pool)).dead
     assert not (await news_of(older)).dead  # it reads version 1

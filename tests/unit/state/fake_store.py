@@ -59,7 +59,7 @@ class FakeStore:
         dead = [name for name, (_, until) in data.leases.items() if until < now and self._has_calls(name)]
         if batch.retires:
             data.retired.add(me)
-        others = sum(until >= now for name, (_, until) in data.leases.items() if name not in {me, *data.retired})
+        others = sum(until >= now and self._is_heir(owner) for owner, until in data.leases.values())
         return Answer(data.epoch, lost, News(dead, others) if renews else None)
 
     async def take(self, dead: str, most: int) -> Mapping[str, str]:
@@ -101,6 +101,10 @@ class FakeStore:
 
     def _renew(self) -> None:
         self.data.leases[self.owner.name] = (self.owner, self._now() + LEASE_S)
+
+    def _is_heir(self, other: Owner) -> bool:
+        can_read = self.owner.version <= other.version <= self.owner.next_version
+        return can_read and other.name not in {self.owner.name, *self.data.retired}
 
     def _has_calls(self, name: str) -> bool:
         return any(owner == name for owner, _ in self.data.calls.values())

@@ -44,9 +44,9 @@ class Sidecar:
 
     living: ClassVar[list[Sidecar]] = []
 
-    def __init__(self, data: Data, index: int = 0, incarnation: str = "aa") -> None:
+    def __init__(self, data: Data, index: int = 0, incarnation: str = "aa", version: int = 1) -> None:
         self.loop = asyncio.get_running_loop()
-        self.store = FakeStore(data, Owner(f"7-{index}", "", incarnation))
+        self.store = FakeStore(data, Owner(f"7-{index}", "", incarnation, version))
         self.keeper = StoringKeeper(self.store, "store", self.loop.time)
         self.adopted: dict[str, Any] = {}
         self.surrendered: list[str] = []
@@ -504,14 +504,14 @@ async def test_one_that_drains_takes_no_calls_and_is_not_counted_on():
     assert not draining.adopted
 
 
-@pytest.mark.parametrize("reason", ["alone", "no store"])
+@pytest.mark.parametrize("reason", ["alone", "no store", "older release"])
 @in_virtual_time
 async def test_release_that_finds_nobody_leaves_the_calls_where_they_are(reason: str):
     data = Data()
-    sidecar = Sidecar(data)
+    sidecar = Sidecar(data, version=2)
     await sidecar.start()
-    if reason == "no store":
-        await Sidecar(data, 1).start()
+    if reason != "alone":
+        await Sidecar(data, 1, version=1 if reason == "older release" else 2).start()
     sidecar.keep("7-0-a")
     await settled()
     if reason == "no store":
