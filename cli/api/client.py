@@ -10,7 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+from callinteractive.model import Address
 from cli.api import token
 from cli.files import read_site
 from cli.registrations import state_dir_of
@@ -20,6 +22,8 @@ SITES = (Path("site.yaml"), Path("/etc/callinteractive/site.yaml"))
 OF_UNITS = Path("/var/lib/callinteractive")
 """The state directory of the units: for root, and for their user."""
 ANSWER_S = 15.0
+_THIS_MACHINE = ("127.0.0.1", "::1", "localhost")
+_EVERYWHERE = ("0.0.0.0", "::")
 
 
 class ClientError(Exception):
@@ -39,23 +43,36 @@ class Client:
 
     @classmethod
     def find(cls, url: str | None, site_path: Path | None, state_dir: Path | None) -> Client:
-        """By what the user says, else by the site file of this folder or host. Raises ClientError."""
-        site_path = site_path or next((path for path in SITES if path.exists()), None)
-        if url is None:
-            url = _url_of(site_path)
+        """By what the user says, else by the site file of this folder or host. Raises ClientError.
+
+        The token of a state directory goes only to the address in the site file that it belongs to: who answers at
+        another `url` would get it.
+        """
         try:
-            shown = token.given(os.environ)
+            given = token.given(os.environ)
         except ValueError as error:
             raise ClientError(str(error)) from None
-        place = state_dir or (state_dir_of(site_path) if site_path else None)
-        shown = shown or token.read(place) or (None if state_dir else token.read(OF_UNITS))
+        if url is not None and given is not None:
+            return cls(url.rstrip("/"), given)
+        site_path = site_path or next((path for path in SITES if path.exists()), None)
+        if site_path is None:
+            more = f"or call this where a site.yaml is, or give --api URL and {token.VARIABLE}"
+            raise ClientError(f"which site? Give --site FILE, {more}")
+        own = _address_of(site_path)
+        if url is not None and not _is_at(url, own):
+            raise ClientError(
+                f"{url} is not the API's address in {site_path} ({own}), so it does not get the token of this host: "
+                f"set {token.VARIABLE} to the token of that API"
+            )
+        place = state_dir or state_dir_of(site_path)
+        shown = given or token.read(place) or (None if state_dir else token.read(OF_UNITS))
         if shown is None:
-            where = f"there is no {place / token.FILE}" if place else "no site file says where it is kept"
+            where = f"there is no {place / token.FILE}" if place else "no folder is known where it is kept"
             raise ClientError(
                 f"the API's token is missing ({where}). Is `callinteractive run` up, and are you its user? "
                 f"Give the same --site and --state-dir, or set {token.VARIABLE}."
             )
-        return cls(url.rstrip("/"), shown)
+        return cls(f"http://{own}", shown)
 
     def ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         """The answer to a request. Raises ClientError."""
@@ -81,16 +98,26 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
         return None
 
 
-def _url_of(site_path: Path | None) -> str:
-    """Raises ClientError."""
-    if site_path is None:
-        raise ClientError("which site? Give --site FILE or --api URL, or call this where a site.yaml is")
+def _address_of(site_path: Path) -> Address:
+    """The API's, as the site file says. Raises ClientError."""
     site, findings = read_site(site_path)
     if site is None:
         raise ClientError("\n".join(map(str, findings)))
     if site.api is None:
         raise ClientError(f"{site_path} says api: no. Take that line out, and restart")
-    return f"http://{site.api.listen}"
+    return site.api.listen
+
+
+def _is_at(url: str, address: Address) -> bool:
+    """Whether a URL leads to this address of ours, and nowhere else."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        return False
+    if parts.scheme != "http" or "@" in parts.netloc or parts.path.strip("/") or (port or 80) != address.port:
+        return False
+    return host == address.host or (host in _THIS_MACHINE and address.host in {*_THIS_MACHINE, *_EVERYWHERE})
 
 
 def _detail(error: urllib.error.HTTPError) -> str:

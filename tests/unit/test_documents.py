@@ -209,4 +209,7 @@ def test_the_index_of_decisions_lists_all_of_them() -> None:
 
 def test_the_compose_file_is_yaml() -> None:
     services = yaml.safe_load((ROOT / "examples/deploy/compose.yaml").read_text())["services"]
-    assert list(services) == ["rtpengine", "sidecars", "kamailio"]
+    assert list(services) == ["rtpengine", "sidecars", "kamailio", "api"]
+    for service in services.values():
+        command = main.commands[service["command"][0]]
+        command.make_context(service["command"][0], [*service["command"][1:]], resilient_parsing=True)

@@ -14,7 +14,7 @@ export class Refused extends Error {
 export function takeToken() {
   const found = location.hash.match(/^#token=([^&]+)/);
   if (!found) return;
-  keepToken(decodeURIComponent(found[1]));
+  try { keepToken(decodeURIComponent(found[1])); } catch { /* half of a link: the login asks */ }
   history.replaceState(null, "", location.pathname + "#/");
 }
 
@@ -26,7 +26,10 @@ export async function ask(path, body, method) {
 }
 
 export async function send(path, body, method = body === undefined ? "GET" : "POST") {
-  const headers = { Authorization: `Bearer ${localStorage.getItem(KEY) ?? ""}` };
+  const token = localStorage.getItem(KEY) ?? "";
+  // Tokens are ASCII. `fetch` refuses other characters in a header with an error that no person understands.
+  if (!/^[\x21-\x7e]*$/.test(token)) throw new Refused(401, { detail: "This is no token: it has other characters than those of a link." });
+  const headers = { Authorization: `Bearer ${token}` };
   if (body !== undefined) headers["Content-Type"] = "application/json";
   const response = await fetch(path, {
     method,

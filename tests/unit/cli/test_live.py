@@ -80,10 +80,42 @@ async def test_a_call_that_is_over(world: World):
 
 async def test_an_api_elsewhere(world: World, tmp_path: Path):
     (tmp_path / "site.yaml").unlink()
-    result = await call("calls", "--api", f"{world.url}/")
+    result = await call("calls", "--api", f"{world.url}/", CALLINTERACTIVE_TOKEN=TOKEN)
     assert result.output == "0 calls\n", result.output
     result = await call("calls", CALLINTERACTIVE_API=world.url, CALLINTERACTIVE_TOKEN="another-token-that-is-wrong")
     assert (result.exit_code, "show the token" in result.output) == (1, True)
+
+
+async def test_an_address_of_this_host_may_be_given(world: World):
+    for host in ("127.0.0.1", "localhost"):
+        result = await call("calls", "--api", f"http://{host}:{world.client.port}/")
+        assert result.output == "0 calls\n", result.output
+
+
+async def test_no_stranger_gets_the_token_of_this_host(world: World, tmp_path: Path):
+    said = []
+
+    async def listen(request: web.BaseRequest) -> web.StreamResponse:
+        said.append(request.headers["Authorization"])
+        return web.json_response({"total": 0, "calls": [], "silent": []})
+
+    async with RawTestServer(listen, host="127.0.0.1") as server:
+        stranger, own = server.make_url("").authority, f"127.0.0.1:{world.client.port}"
+        strangers = (
+            f"http://{stranger}",
+            f"http://{own}@{stranger}",
+            f"http://{own}\\@{stranger}",
+            "http://[::1",
+            stranger,
+        )
+        for url in strangers:
+            result = await call("calls", "--api", url)
+            assert (result.exit_code, "CALLINTERACTIVE_TOKEN" in result.output) == (1, True), result.output
+        result = await call("calls", "--api", f"http://{stranger}/elsewhere", CALLINTERACTIVE_TOKEN="1234567890abcdef")
+        assert result.exit_code == 0, result.output
+        (tmp_path / "site.yaml").unlink()
+        assert (await call("calls", "--api", f"http://{stranger}")).exit_code == 1
+    assert said == ["Bearer 1234567890abcdef"]
 
 
 async def test_no_redirect_chooses_who_gets_the_token(world: World):
@@ -94,7 +126,7 @@ async def test_no_redirect_chooses_who_gets_the_token(world: World):
         raise web.HTTPFound("/elsewhere")
 
     async with RawTestServer(answer, host="127.0.0.1") as server:
-        result = await call("calls", "--api", str(server.make_url("")))
+        result = await call("calls", "--api", str(server.make_url("")), CALLINTERACTIVE_TOKEN=TOKEN)
     assert (result.exit_code, asked) == (1, ["/v1/calls"])
     assert "302" in result.output
 
