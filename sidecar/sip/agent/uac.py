@@ -182,12 +182,12 @@ class UacLeg(Leg):
 
     def forget(self) -> None:
         self.core.timers.stop(self._limit)
-        if self._transaction is not None:
-            self._transaction.abandon()
-        for fork in self._forks.values():
+        for fork in self._forks.values():  # first: the end of the INVITE's transaction would close them, with a word
             if fork.session is not self.session:
                 fork.session.forget()
         self._forks.clear()
+        if self._transaction is not None:
+            self._transaction.abandon()
         super().forget()
 
     def _build(self, via: str) -> Request:

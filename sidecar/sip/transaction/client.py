@@ -19,12 +19,12 @@ from sidecar.sip.transaction.machine import (
 class ClientTransaction(Transaction):
     """`start` sends the request. on_response is called with every response that the transaction user must see, and with
     one of our own when none comes: 408 on timeout, 503 on a transport error (8.1.3.1). on_end: it has terminated.
-    request: kept until the final response. sent_by: the address in its Via, which responses must name (18.1.2).
+    sent_by: the address in its Via, which responses must name (18.1.2).
     gives_way: a transport error ends it. All others go on: whoever listens nowhere now is mostly being started again,
     and until timer B or F what was lost is sent again (17.1.1.2, 17.1.2.2).
     """
 
-    __slots__ = ("gives_way", "on_end", "on_response", "request", "sent_by")
+    __slots__ = ("gives_way", "on_end", "on_response", "sent_by")
 
     def __init__(
         self,
@@ -36,8 +36,7 @@ class ClientTransaction(Transaction):
     ) -> None:
         invite = request.method == "INVITE"
         key = (request.via.branch, request.method)
-        super().__init__(layer, key, destination, State.CALLING if invite else State.TRYING)
-        self.request: Request | None = request
+        super().__init__(layer, key, request, destination, State.CALLING if invite else State.TRYING)
         self.sent_by = request.via.sent_by
         self.on_response = on_response
         self.on_end = on_end
@@ -48,6 +47,7 @@ class ClientTransaction(Transaction):
         """Send the request; from now on retransmit it and wait for responses (17.1.1.2, 17.1.2.2)."""
         layer = self.layer
         layer.clients[self.key] = self
+        self.await_final()
         layer.send(self.sent, self.destination)
         invite = self.state is State.CALLING
         self.start_retry(Input.A if invite else Input.E)
@@ -129,7 +129,7 @@ def _pass_last(transaction: ClientTransaction, response: Response) -> None:
 def _accepted(transaction: ClientTransaction, response: Response) -> None:
     transaction.stop_timers()
     transaction.sent = b""
-    transaction.request = None
+    transaction.settle()
     transaction.start_limit(Input.M, transaction.layer.config.timeout_s)
     transaction.on_response(response)
 
@@ -139,7 +139,7 @@ def _acknowledge(transaction: ClientTransaction, response: Response) -> None:
     transaction.stop_timers()
     request = transaction.request
     assert request is not None
-    transaction.request = None
+    transaction.settle()
     ack = Request(
         "ACK",
         request.uri,
@@ -162,7 +162,7 @@ def _acknowledge(transaction: ClientTransaction, response: Response) -> None:
 def _completed(transaction: ClientTransaction, response: Response) -> None:
     transaction.stop_timers()
     transaction.sent = b""
-    transaction.request = None
+    transaction.settle()
     transaction.start_limit(Input.K, transaction.layer.config.t4_s)
     _pass_last(transaction, response)
 
@@ -184,6 +184,7 @@ def _fail(transaction: ClientTransaction, status: int) -> None:
 
 def _end(transaction: ClientTransaction, _argument: object) -> None:
     transaction.stop_timers()
+    transaction.settle()
     transaction.layer.clients.pop(transaction.key, None)
     if transaction.on_end is not None:
         transaction.on_end()

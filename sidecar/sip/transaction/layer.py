@@ -29,13 +29,11 @@ class TransactionLayer(LayerState):
 
     def accept_invite(self, key: Hashable, request: Request) -> InviteServer:
         """A server transaction for an INVITE that belongs to none yet."""
-        transaction = self.servers[key] = InviteServer(self, key, request)
-        return transaction
+        return InviteServer(self, key, request)
 
     def accept(self, key: Hashable, request: Request) -> NonInviteServer:
         """A server transaction for any other request that belongs to none yet."""
-        transaction = self.servers[key] = NonInviteServer(self, key, request)
-        return transaction
+        return NonInviteServer(self, key, request)
 
     def send_invite(
         self,
@@ -57,9 +55,8 @@ class TransactionLayer(LayerState):
 
     def forget(self, call_id: str) -> None:
         """Abandon what waits for a final response of this Call-ID, or has to give one."""
-        for transaction in [*self.clients.values(), *self.servers.values()]:
-            request = transaction.request if isinstance(transaction, ClientTransaction | ServerTransaction) else None
-            if request is not None and request.call_id == call_id:
+        for transaction in list(self.unanswered.get(call_id, ())):
+            if transaction.request is not None:  # the end of one may have settled another
                 transaction.abandon()
 
     def unreachable(self, destination: Address) -> None:

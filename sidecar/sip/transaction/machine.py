@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 from callinteractive.model import Address
 from sidecar.sip.config import UaConfig
+from sidecar.sip.message.message import Request
 from sidecar.sip.transaction.timers import Timer, Timers
 
 log = logging.getLogger(__name__)
@@ -64,9 +65,11 @@ class LayerState:
     """What every transaction of a layer uses: settings, timers, `send`, and the tables of live transactions by key.
 
     merged: new INVITEs under way, to find the same request on another path (8.2.2.2).
+    unanswered: transactions without a final response by Call-ID, in the order in which they began (a dict is an ordered
+    set here). A sidecar that gives up its calls asks for each of them.
     """
 
-    __slots__ = ("clients", "config", "merged", "send", "servers", "timers")
+    __slots__ = ("clients", "config", "merged", "send", "servers", "timers", "unanswered")
 
     def __init__(self, config: UaConfig, timers: Timers, send: Callable[[bytes, Address], None]) -> None:
         self.config = config
@@ -75,21 +78,24 @@ class LayerState:
         self.servers: dict[Hashable, Transaction] = {}
         self.clients: dict[Hashable, Transaction] = {}
         self.merged: dict[Hashable, Transaction] = {}
+        self.unanswered: dict[str, dict[Transaction, None]] = {}
 
 
 class Transaction:
     """A machine's state, its two timers and where it sends.
 
+    request: kept until the final response, so that completed transactions are small (`settle`).
     retry: the timer for the next retransmission (A, E, G). limit: the timer that ends the state (B, D, F, H to M).
     """
 
-    __slots__ = ("destination", "interval_s", "key", "layer", "limit", "retry", "sent", "state")
+    __slots__ = ("destination", "interval_s", "key", "layer", "limit", "request", "retry", "sent", "state")
 
     TABLE: ClassVar[Table]
 
-    def __init__(self, layer: LayerState, key: Hashable, destination: Address, state: State) -> None:
+    def __init__(self, layer: LayerState, key: Hashable, request: Request, destination: Address, state: State) -> None:
         self.layer = layer
         self.key = key
+        self.request: Request | None = request
         self.destination = destination
         self.state = state
         self.sent = b""
@@ -104,6 +110,23 @@ class Transaction:
             return
         self.state, action = entry
         action(self, argument)
+
+    def await_final(self) -> None:
+        """It begins: `TransactionLayer.forget` finds it until `settle`."""
+        assert self.request is not None
+        self.layer.unanswered.setdefault(self.request.call_id, {})[self] = None
+
+    def settle(self) -> None:
+        """The final response is here, or none is wanted any more: drop the request. May be called twice."""
+        request, self.request = self.request, None
+        if request is None:
+            return
+        unanswered, call_id = self.layer.unanswered, request.call_id
+        of_call = unanswered.get(call_id)
+        if of_call is not None:
+            of_call.pop(self, None)
+            if not of_call:
+                del unanswered[call_id]
 
     def abandon(self) -> None:
         """End now, without a word to anybody."""

@@ -19,17 +19,15 @@ log = logging.getLogger(__name__)
 
 
 class ServerTransaction(Transaction):
-    """request: kept until the final response, so that completed transactions are small.
+    """on_cancel: called with a CANCEL that comes before the final response."""
 
-    on_cancel: called with a CANCEL that comes before the final response.
-    """
-
-    __slots__ = ("on_cancel", "request")
+    __slots__ = ("on_cancel",)
 
     def __init__(self, layer: LayerState, key: Hashable, request: Request, state: State) -> None:
-        super().__init__(layer, key, request.reply_to, state)
-        self.request: Request | None = request
+        super().__init__(layer, key, request, request.reply_to, state)
         self.on_cancel: Callable[[Request], None] | None = None
+        layer.servers[key] = self
+        self.await_final()
 
     def respond(
         self,
@@ -133,7 +131,7 @@ def _send_provisional(transaction: ServerTransaction, response: bytes) -> None:
 
 def _send_final(transaction: ServerTransaction, response: bytes) -> None:
     transaction.stop_timers()
-    transaction.request = None
+    transaction.settle()
     transaction.on_cancel = None
     _send(transaction, response)
 
@@ -174,6 +172,7 @@ def _end_invite(transaction: InviteServer, _argument: object) -> None:
 
 def _end(transaction: ServerTransaction, _argument: object) -> None:
     transaction.stop_timers()
+    transaction.settle()
     transaction.layer.servers.pop(transaction.key, None)
 
 

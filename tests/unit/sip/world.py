@@ -111,6 +111,7 @@ class World:
         self.advance(200)
         assert self.alive == (0, 0, 0, 0)
         assert not self.agent._core.transactions.merged
+        assert not self.agent._core.transactions.unanswered
 
 
 def message(start: str, headers: Sequence[tuple[str, str]], body: bytes = b"") -> bytes:

@@ -15,6 +15,7 @@ from sidecar.sip import (
     MalformedError,
     Progressed,
     Rejected,
+    ReOffered,
     UacLeg,
     UserAgent,
 )
@@ -254,6 +255,44 @@ class TestForgotten:
         leg.forget()
         assert callee.world.alive == (0, 0, 0, 0)
         assert callee.reply(200, "one", [], SDP) == []
+
+    def test_an_offer_of_a_callee_that_rings(self):
+        """It gets no 487: the other process answers it."""
+        callee = Callee(World())
+        leg = callee.call()
+        callee.reply(183, "one", RELIABLE, SDP)
+        peer = Caller(callee.world)
+        peer.call_id, peer.tag, peer.to_tag = leg.call_id, "one", callee.invite.get("From").partition("tag=")[2]
+        peer.send("UPDATE", sdp=SDP)
+        assert isinstance(callee.events[-1], ReOffered)
+        callee.world.take()
+        leg.forget()
+        assert callee.world.alive == (0, 0, 0, 0)
+        callee.world.advance(400)
+        assert callee.world.take() == []
+
+    def test_nobody_looks_at_the_transactions_of_other_calls(self):
+        """A sidecar that gives up a thousand calls at once must not stand still."""
+        callee = Callee(World())
+        legs = [callee.call() for _ in range(3)]
+        transactions = callee.world.agent._core.transactions
+        transactions.clients = OnlyByKey(transactions.clients)
+        transactions.unanswered = OnlyByKey(transactions.unanswered)
+        legs[1].forget()
+        assert callee.world.agent.counters.transactions == 2
+        callee.world.take()
+        legs[0].forget()
+        legs[2].forget()
+        callee.world.advance(400)
+        assert callee.world.take() == []
+        callee.world.assert_nothing_left()
+
+
+class OnlyByKey(dict):
+    def __iter__(self):
+        raise AssertionError("all are looked at")
+
+    keys = values = items = __iter__
 
 
 def test_a_referral_goes_on_being_told():
