@@ -11,6 +11,8 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 import orjson
@@ -21,14 +23,18 @@ from callinteractive.events import Fetched
 from callinteractive.facts import CallFacts
 from callinteractive.headers import CallHeader, EntryHeader
 from callinteractive.model import Address
+from callinteractive.request import HttpRequest
 from callinteractive.response import parse as parse_answer
-from callinteractive.script import CallScript
+from callinteractive.script import CallScript, Note
 from callinteractive.signature import SignatureHeader
 from sidecar import log, sip
+from sidecar.call.telling import Telling
 from sidecar.media.sdp import parse as parse_sdp
+from sidecar.outcomes import Outcomes
 from sidecar.sip.message.check import find_fault
 from sidecar.sip.message.message import Request
 from sidecar.sip.message.parser import parse
+from sidecar.story import Stories
 
 ROUNDS, TIMES = 40, 200
 PROXY, LOCAL = Address("127.15.0.1", 25060), Address("127.15.0.1", 25070)
@@ -114,6 +120,34 @@ def script() -> Callable[[], object]:
     return run
 
 
+def records() -> Callable[[], object]:
+    """What a call tells of itself, as the sidecar's metrics hear it; nobody reads the records."""
+    stories, outcomes, number = Stories(), Outcomes(), count()
+    stories.watch(outcomes.EVENTS, outcomes.take)
+    request = HttpRequest("GET", "http://127.15.0.9:25080/hangup?CallID=1", id=f"{CALL_ID}-1")
+    notes = (
+        Note("info", "option", {"context": "dip", "option": "start"}),
+        Note("info", "action", {"action": "CallInteractive", "url": "http://127.15.0.9:25080/hangup", "method": "GET"}),
+        Note("info", "webhook", {"outcome": "ok", "actions": 1, "application": "127.15.0.9:25080", "took_ms": 1}),
+        Note("info", "action", {"action": "Hangup"}),
+        Note("info", "hangup", {"cause": "Hangup"}),
+    )
+
+    def run() -> None:
+        facts = replace(FACTS, call_id=f"{next(number):032x}")
+        telling = Telling(stories.begin(facts))
+        telling.story.tell("call.started", ivr=facts.called_extension, **facts.shown())
+        telling.story.tell("call.answered")
+        for note in notes[:2]:
+            telling.note(note)
+        telling.fetched(request, 1_000_000_000.0, Fetched(200, XML, "application/xml"))
+        for note in notes[2:]:
+            telling.note(note)
+        telling.end("script", 200)
+
+    return run
+
+
 def layers() -> dict[str, Callable[[], object]]:
     """What is measured, by name."""
     logger = structlog.get_logger().bind(call_id=CALL_ID, call_api_id=FACTS.call_api_id)
@@ -130,6 +164,7 @@ def layers() -> dict[str, Callable[[], object]]:
         "write a response": lambda: read.reply(200, to_tag="1", headers=[("Contact", "<sip:a@h>")], body=SDP.encode()),
         "an NG command and its reply": lambda: (orjson.dumps({"command": "offer", "sdp": SDP}), orjson.loads(NG_REPLY)),
         "a script and its answer": script(),
+        "a call's records": records(),
         "the answer's XML": lambda: parse_answer(XML),
         "a log line": lambda: logger.info("action", action="call_interactive", url="http://127.15.0.9:25080/hangup"),
     }

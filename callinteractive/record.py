@@ -43,8 +43,7 @@ UNKNOWN_FROM = 1_000_000
 """Who tells of a call without knowing what was told of it begins above this: no number is there twice either."""
 
 _SUMMARY = ("answered_at", "began_at", "ended_at", "left_out", "legs", "path", "requests", "who")
-_OF_REQUEST = ("id", "method", "url", "application", "outcome", "status", "actions", "reason", "duration_ms", "at")
-_NOT_OF_LEG = frozenset(("event", "at", "call_id", "call_api_id", "seq", "leg"))
+_OF_REQUEST = ("id", "method", "url", "application", "outcome", "status", "actions", "reason", "duration_ms")
 _NOT_IN_SUMMARY = frozenset(("call.action", "call.digit"))
 _LEG_TIMES = {
     "leg.started": "began_at",
@@ -96,28 +95,29 @@ class Summary:
         self.left_out = 0
         """How many of those three are not listed."""
 
-    def take(self, record: Record) -> None:
-        """Learn from the call's next record."""
-        name: str = record["event"]
+    def take(self, event: str, at: float, fields: Mapping[str, Any]) -> None:
+        """Learn from what is told next. at: when, in seconds since the epoch. fields: those of this event."""
         if self.began_at is None:
-            self.began_at = record["at"]  # where nobody has told its start
-        if name in _NOT_IN_SUMMARY:
+            self.began_at = stamp(at)  # where nobody has told its start
+        if event in _NOT_IN_SUMMARY:
             return
-        if name.startswith("leg."):
-            self._take_leg(record, name)
-        elif name == "call.context":
+        if event.startswith("leg."):
+            self._take_leg(event, at, fields)
+        elif event == "call.context":
             if self._has_room(self.path):
-                self.path.append({"context": record["context"], "option": record["option"]})
-        elif name == "call.request":
+                self.path.append({"context": fields["context"], "option": fields["option"]})
+        elif event == "call.request":
             if self._has_room(self.requests):
-                self.requests.append({field: record[field] for field in _OF_REQUEST if field in record})
-        elif name == "call.answered":
-            self.answered_at = record["at"]
-        elif name == "call.started":
-            self.began_at = record["at"]
-            self.who = {field: value for field, value in record.items() if field not in _NOT_OF_LEG}
-        elif name == "call.ended":
-            self.ended_at = record["at"]
+                request = {field: fields[field] for field in _OF_REQUEST if field in fields}
+                request["at"] = stamp(at)
+                self.requests.append(request)
+        elif event == "call.answered":
+            self.answered_at = stamp(at)
+        elif event == "call.started":
+            self.began_at = stamp(at)
+            self.who = dict(fields)
+        elif event == "call.ended":
+            self.ended_at = stamp(at)
 
     def _has_room(self, of: list[dict[str, Any]]) -> bool:
         if len(of) < MOST_OF_A_KIND:
@@ -125,17 +125,15 @@ class Summary:
         self.left_out += 1
         return False
 
-    def _take_leg(self, record: Record, name: str) -> None:
-        leg = self.legs.get(record["leg"])
+    def _take_leg(self, event: str, at: float, fields: Mapping[str, Any]) -> None:
+        leg = self.legs.get(fields["leg"])
         if leg is None:
             if len(self.legs) >= MOST_OF_A_KIND:
                 self.left_out += 1
                 return
-            leg = self.legs[record["leg"]] = {"leg": record["leg"]}
-        leg.setdefault(_LEG_TIMES[name], record["at"])
-        for field, value in record.items():
-            if field not in _NOT_OF_LEG:
-                leg[field] = value
+            leg = self.legs[fields["leg"]] = {"leg": fields["leg"]}
+        leg.setdefault(_LEG_TIMES[event], stamp(at))
+        leg.update(fields)
 
     def fields(self, ended_at: str) -> dict[str, Any]:
         """What it adds to `call.ended`. A leg that nobody has seen end has ended with the call."""

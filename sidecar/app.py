@@ -214,7 +214,7 @@ class Sidecar:
         self._metrics = Metrics(self._gauges, self._counts)
         self._metrics.expect(ivr.number for ivr in self._ivr_file.ivrs)
         outcomes = Outcomes()
-        self._stories.subscribe(outcomes.take)
+        self._stories.watch(outcomes.EVENTS, outcomes.take)
         self._metrics.include(outcomes)
         self._metrics.include(WebhookFigures(webhook.breakers))
         if traces := tracing.begin(self._stories, f"{self._site.node}-{self._index}", os.environ):

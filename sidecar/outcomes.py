@@ -1,4 +1,4 @@
-"""What became of calls, transfers and requests, counted from the calls' records for the metrics."""
+"""What became of calls, transfers and requests, counted from what calls tell, for the metrics."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from callinteractive.events import TransferStatus, transfer_failed
+from callinteractive.record import Name
 from callinteractive.request import application_of
 from sidecar.durations import Durations
 from sidecar.histogram import histogram
@@ -20,7 +21,9 @@ BY = ("caller", "callee", "script", "operator", "system")
 
 
 class Outcomes(Collector):
-    """Subscribe `take` to the calls' records (`callinteractive.record`)."""
+    """Give `EVENTS` and `take` to `Stories.watch`."""
+
+    EVENTS: tuple[Name, ...] = ("call.request", "call.ended")
 
     def __init__(self) -> None:
         self.calls: Counter[tuple[str, str, str]] = Counter()
@@ -31,23 +34,23 @@ class Outcomes(Collector):
         """By application and outcome."""
         self._ivrs, self._applications = Names(), Names()
 
-    def take(self, record: Mapping[str, Any]) -> None:
+    def take(self, event: Name, fields: Mapping[str, Any]) -> None:
         """Count what it tells."""
-        if record["event"] == "call.request":
-            self._take_request(record)
-        elif record["event"] == "call.ended":
-            ivr = self._ivrs.bounded(str(record.get("ivr", "")))
-            by = str(record.get("by", ""))
-            self.calls[ivr, outcome_of_call(record), by if by in BY else OTHER] += 1
-            for leg in record.get("legs", ()):
+        if event == "call.request":
+            self._take_request(fields)
+        elif event == "call.ended":
+            ivr = self._ivrs.bounded(str(fields.get("ivr", "")))
+            by = str(fields.get("by", ""))
+            self.calls[ivr, outcome_of_call(fields), by if by in BY else OTHER] += 1
+            for leg in fields.get("legs", ()):
                 self.transfers[ivr, outcome_of_leg(leg)] += 1
 
-    def _take_request(self, record: Mapping[str, Any]) -> None:
-        which = self._applications.bounded(application_of(record["url"])), str(record["outcome"])
+    def _take_request(self, fields: Mapping[str, Any]) -> None:
+        which = self._applications.bounded(application_of(fields["url"])), str(fields["outcome"])
         durations = self.requests.get(which)
         if durations is None:
             durations = self.requests[which] = Durations()
-        durations.add(max(0.0, record["duration_ms"] / 1000))
+        durations.add(max(0.0, fields["duration_ms"] / 1000))
 
     def collect(self) -> Iterator[Metric]:
         calls = CounterMetricFamily(

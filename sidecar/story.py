@@ -2,6 +2,8 @@
 
 Those who carry a call out tell its story as it happens. Whoever subscribes gets each record at once, in order; the last
 calls stay in memory, for the API and the page. Telling never waits and never fails.
+
+Most calls' records are read by nobody. So what was told is kept as it came, and becomes a record when somebody asks.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from __future__ import annotations
 import json
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import structlog
@@ -33,61 +35,144 @@ MOST_LEFT = 20_000
 State = Literal["live", "left", "ended"]
 """`left`: Kamailio carries the call out, and tells what becomes of it."""
 Subscriber = Callable[[Record], None]
+Watcher = Callable[[Name, Mapping[str, Any]], None]
+"""Gets the event's name and its own fields."""
+Bodies = Callable[[], dict[str, str]]
+"""Makes the fields `BODIES` of a record."""
+
+
+class Told:
+    """One event of a call, until somebody wants its record."""
+
+    __slots__ = ("_bodies", "_ids", "_record", "_seq", "at", "event", "fields")
+
+    def __init__(
+        self, ids: tuple[str, str], seq: int, event: Name, at: float, fields: dict[str, Any], bodies: Bodies | None
+    ) -> None:
+        """ids: CallID and CallAPIID."""
+        self._ids = ids
+        self._seq = seq
+        self.event = event
+        self.at = at
+        self.fields = fields
+        self._bodies = bodies
+        self._record: Record | None = None
+
+    @property
+    def record(self) -> Record:
+        """The same one each time."""
+        record = self._record
+        if record is None:
+            call_id, call_api_id = self._ids
+            record = self._record = {
+                "event": self.event, "at": stamp(self.at), "call_id": call_id, "call_api_id": call_api_id,
+                "seq": self._seq, **self.fields,
+            }  # fmt: skip
+            if self._bodies is not None:
+                record |= self._bodies()
+                self._bodies = None
+        return record
+
+    def drop_bodies(self) -> None:
+        """The texts are not kept any longer."""
+        self._bodies = None
+        for name in BODIES:
+            self.fields.pop(name, None)
+            if self._record is not None:
+                self._record.pop(name, None)
 
 
 class Story:
     """Of one call. `tell` adds to it."""
 
-    __slots__ = ("_stories", "_summary", "call_api_id", "call_id", "cause", "records", "seq", "state", "transfer")
+    __slots__ = (
+        "_facts",
+        "_ids",
+        "_new",
+        "_stories",
+        "_summary",
+        "call_api_id",
+        "call_id",
+        "cause",
+        "seq",
+        "state",
+        "told",
+        "transfer",
+    )
 
-    def __init__(self, stories: Stories, call_id: str, call_api_id: str) -> None:
+    def __init__(self, stories: Stories, call_id: str, call_api_id: str, facts: CallFacts | None = None) -> None:
+        """facts: None where they are not known yet."""
         self._stories = stories
+        self._ids = call_id, call_api_id
+        self._facts = facts
         self.call_id = call_id
         self.call_api_id = call_api_id
         self.seq = 0
         self.state: State = "live"
-        self._summary: Summary | str = Summary()
+        self._summary: Summary | str | None = None
+        """None: nobody has asked for it yet."""
+        self._new = 0
+        """How many of the last events it does not tell yet."""
         self.cause = ""
         """Why the call ends, as far as that is known: a sentence."""
-        self.records: list[Record] = []
+        self.told: list[Told] = []
+        """As much of it as is kept."""
         self.transfer: FollowedTransfer | None = None
         """Whose `status_url` is still to be told something."""
 
     @property
     def summary(self) -> Summary:
-        if isinstance(self._summary, str):
-            self._summary = Summary.from_dict(json.loads(self._summary))
-        return self._summary
+        summary = self._summary
+        if not isinstance(summary, Summary):
+            summary = Summary() if summary is None else Summary.from_dict(json.loads(summary))
+            self._summary = summary
+            if self._facts is not None:
+                summary.who = {"ivr": self._facts.called_extension, **self._facts.shown()}
+                self._facts = None
+        if self._new:
+            for told in self.told[-self._new :]:
+                summary.take(told.event, told.at, told.fields)
+            self._new = 0
+        return summary
+
+    @property
+    def records(self) -> list[Record]:
+        """As far as they are kept."""
+        return [told.record for told in self.told]
 
     @property
     def is_packed(self) -> bool:
-        return isinstance(self._summary, str)
+        return isinstance(self._summary, str) and not self._new
 
     def pack(self) -> None:
         """Be small, without the records: there may be thousands of calls, and garbage collection looks at all."""
-        self.records = []
         self._summary = json.dumps(self.summary.to_dict())
+        self.told = []
 
-    def tell(self, event: Name, /, *, at: float | None = None, **fields: Any) -> None:
+    def tell(self, event: Name, /, *, at: float | None = None, bodies: Bodies | None = None, **fields: Any) -> None:
         """Something has happened. at: when, in seconds since the epoch; None: now. Fields are JSON-ready.
 
-        `call.ended` gets the whole call's summary. Nothing follows it.
+        bodies: makes the texts of a request and its answer when somebody wants them. `call.ended` gets the whole call's
+        summary. Nothing follows it.
         """
         if self.state == "ended":
             return
         self.seq += 1
-        when = stamp(time.time() if at is None else at)
-        summary = self.summary
+        if at is None:
+            at = time.time()
         if event == "call.ended":
-            fields = summary.fields(when) | fields
-        record: Record = {
-            "event": event, "at": when, "call_id": self.call_id, "call_api_id": self.call_api_id, "seq": self.seq,
-            **fields,
-        }  # fmt: skip
-        summary.take(record)
-        self._stories.add(self, record)
+            fields = self.summary.fields(stamp(at)) | fields
+        told = Told(self._ids, self.seq, event, at, fields, bodies)
+        self.told.append(told)
+        self._new += 1
+        self._stories.add(self, told)
         if self.transfer is not None:
-            self._tell_transfer(self.transfer.take(record, time.time() if at is None else at))
+            self._tell_transfer(self.transfer.take(told.record, at))
+
+    def forget_oldest(self) -> None:
+        """Keep one event less. The summary still tells it."""
+        _ = self.summary
+        del self.told[0]
 
     def begin_transfer(self, status_url: str | None, numbers: Sequence[str]) -> None:
         """Numbers are called now. `status_url` is told what becomes of it; None: nobody is."""
@@ -156,8 +241,9 @@ class Stories:
         self._known: dict[str, Story] = {}
         self._past: deque[Story] = deque()  # ended, or left to Kamailio
         self._left: OrderedDict[str, Story] = OrderedDict()
-        self._with_bodies: deque[Record] = deque()
+        self._with_bodies: deque[Told] = deque()
         self._subscribers: list[Subscriber] = []
+        self._watchers: dict[Name, list[Watcher]] = {}
         self.on_transfer: Callable[[Story, Outcome], None] | None = None
         """Told what becomes of a transfer with a `status_url`; must not wait."""
 
@@ -168,9 +254,9 @@ class Stories:
         """
         story, data = self._known.get(facts.call_id), _read(so_far) if so_far else {}
         if story is None:
-            story = self._known[facts.call_id] = Story(self, facts.call_id, facts.call_api_id)
-            story.summary.who = {"ivr": facts.called_extension, **facts.shown()}
-            story.resume(data)
+            story = self._known[facts.call_id] = Story(self, facts.call_id, facts.call_api_id, facts)
+            if data:
+                story.resume(data)
         elif isinstance(seq := data.get("seq"), int) and seq > story.seq:
             story.resume(data)  # the call has been at another one since
         self._left.pop(story.call_id, None)
@@ -198,6 +284,11 @@ class Stories:
         self._subscribers.append(callback)
         return lambda: self._subscribers.remove(callback)
 
+    def watch(self, events: Iterable[Name], callback: Watcher) -> None:
+        """Tell `callback` of these events at once. It must not wait, nor keep the fields. This needs no record."""
+        for event in events:
+            self._watchers.setdefault(event, []).append(callback)
+
     def recent(self) -> list[dict[str, Any]]:
         """The last calls that began, those in progress too, newest first (`Story.overview`)."""
         found = []
@@ -210,28 +301,31 @@ class Stories:
     def of(self, call_id: str) -> list[Record]:
         """The records of a call, as far as they are still in memory; empty where it is not known."""
         story = self._known.get(call_id)
-        return [] if story is None else list(story.records)
+        return [] if story is None else story.records
 
     def knows(self, call_id: str) -> bool:
         return call_id in self._known
 
     # For stories.
 
-    def add(self, story: Story, record: Record) -> None:
-        """Keep a new record of `story`, and pass it on."""
-        records, event = story.records, record["event"]
-        records.append(record)
-        many = len(records) > FEW_RECORDS
-        if many and (len(records) > MOST_RECORDS or len(self._known) >= MANY_CALLS):
-            del records[0]
+    def add(self, story: Story, told: Told) -> None:
+        """`story` was told something: keep it within bounds, and pass it on."""
+        event, kept = told.event, len(story.told)
+        if kept > FEW_RECORDS and (kept > MOST_RECORDS or len(self._known) >= MANY_CALLS):
+            story.forget_oldest()
         if event == "call.request":
-            self._keep_bodies(record)
+            self._keep_bodies(told)
         elif event == "call.ended":
             self._end(story)
+        for watcher in self._watchers.get(event, ()):
+            try:
+                watcher(event, told.fields)
+            except Exception:  # a call must not fail for those who watch it
+                LOG.exception("a watcher of the events failed")
         for subscriber in self._subscribers:
             try:
-                subscriber(record)
-            except Exception:  # a call must not fail for those who watch it
+                subscriber(told.record)
+            except Exception:
                 LOG.exception("a subscriber of the events failed")
 
     def tell_transfer(self, story: Story, outcome: Outcome) -> None:
@@ -271,16 +365,14 @@ class Stories:
             oldest.pack()
 
     def _drop(self, story: Story) -> None:
-        story.records = []
+        story.told = []
         if self._known.get(story.call_id) is story:
             del self._known[story.call_id]
 
-    def _keep_bodies(self, record: Record) -> None:
-        self._with_bodies.append(record)
+    def _keep_bodies(self, told: Told) -> None:
+        self._with_bodies.append(told)
         if len(self._with_bodies) > MOST_BODIES:
-            oldest = self._with_bodies.popleft()
-            for name in BODIES:
-                oldest.pop(name, None)
+            self._with_bodies.popleft().drop_bodies()
 
 
 def _read(story: str) -> dict[str, Any]:

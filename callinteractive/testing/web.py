@@ -159,7 +159,6 @@ class Web(ABC):
             headers |= sign(keys, request.id, int(time.time()), payload)
         return headers
 
-
     def _key(self, secret: Secret) -> bytes:
         text = self.read_secret(secret)
         try:

@@ -13,7 +13,7 @@ from callinteractive.model import Ivr, IvrFile
 from callinteractive.record import stamp
 from callinteractive.request import HttpRequest
 from callinteractive.script import Note
-from sidecar.call.telling import shown_answer, shown_request
+from sidecar.call.telling import shown_bodies, shown_outcome
 
 MOST_RECORDS = 500
 _TOLD = {action.NAME for action in ACTIONS} - {CallInteractive.NAME}
@@ -55,5 +55,5 @@ class Telling:
 
     def request(self, request: HttpRequest, event: Fetched | FetchFailed, took_s: float) -> None:
         """Tell a request and what became of it."""
-        answer = shown_answer(request, event)
-        self.tell("call.request", **shown_request(request), **answer, duration_ms=round(took_s * 1000))
+        shown = shown_outcome(request, event) | shown_bodies(request, event)
+        self.tell("call.request", **shown, duration_ms=round(took_s * 1000))

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from callinteractive.events import Fetched, FetchFailed
-from callinteractive.record import bounded
+from callinteractive.record import MOST_BODY, bounded
 from callinteractive.request import HttpRequest
 from callinteractive.script import Note
 from callinteractive.urls import without_logins
 from sidecar.story import Story
 from sidecar.webhook import Webhook
+
+MOST_UNREAD = 2 * MOST_BODY
+"""Octets of an answer that is kept as it came until somebody looks at it. Of a longer one only the shown part is."""
 
 
 @dataclass(slots=True)
@@ -22,6 +27,7 @@ class _Asked:
 
     at: float
     fields: dict[str, Any]
+    bodies: Callable[[], dict[str, str]]
 
 
 class Telling:
@@ -55,8 +61,11 @@ class Telling:
         """A request is over. event: None if nobody waits for its answer any more."""
         self._tell_request({})  # of one that the script has not heard of
         duration_ms = round((time.time() - began_at) * 1000, 1)
-        fields = shown_request(request) | (shown_answer(request, event) if event else {"outcome": "given_up"})
-        self._asked = _Asked(began_at, {**fields, "duration_ms": duration_ms})
+        fields = {**shown_outcome(request, event), "duration_ms": duration_ms}
+        bodies = partial(shown_bodies, request, event)
+        if isinstance(event, Fetched) and len(event.body) > MOST_UNREAD:
+            bodies = partial(dict, bodies())
+        self._asked = _Asked(began_at, fields, bodies)
         if event is None:
             self._tell_request({})
 
@@ -64,7 +73,7 @@ class Telling:
         """more: what the script makes of the answer."""
         if self._asked is not None:
             asked, self._asked = self._asked, None
-            self.story.tell("call.request", at=asked.at, **{**asked.fields, **more})
+            self.story.tell("call.request", at=asked.at, bodies=asked.bodies, **{**asked.fields, **more})
 
     def end(self, by: str, code: int) -> None:
         """Nothing is left of the call. by: who ended it. code: the SIP code that the caller was told."""
@@ -72,23 +81,31 @@ class Telling:
         self.story.tell("call.ended", by=by, code=code, cause=self.story.cause)
 
 
-def shown_request(request: HttpRequest) -> dict[str, Any]:
-    """A request as `call.request` tells it: without what must be masked (E3)."""
-    body = "" if request.body is None else "\n\n" + request.hide(request.body.decode("ascii", "replace"))
-    text = bounded(f"{request.method} {request.shown_url}{body}")
-    return {"id": request.id, "method": request.method, "url": request.shown_url, "request": text}
+def shown_outcome(request: HttpRequest, event: Fetched | FetchFailed | None) -> dict[str, Any]:
+    """A request and what became of it, as `call.request` tells it: without what must be masked (E3).
 
-
-def shown_answer(request: HttpRequest, event: Fetched | FetchFailed) -> dict[str, Any]:
-    """What became of it, in the same way."""
-    if isinstance(event, FetchFailed):
-        return {"outcome": event.outcome, "reason": request.hide(event.reason)}
-    text = without_logins(request.hide(event.body.decode("utf-8", "replace")))
-    answer = bounded(f"HTTP {event.status} {event.content_type or ''}\n\n{text}")
-    fields = {"outcome": "ok" if 200 <= event.status <= 299 else "status", "status": event.status, "response": answer}
-    if event.before is not None:  # it is the answer of the fallback (R8)
-        fields |= {"fallback_after": event.before.outcome, "reason": request.hide(event.before.reason)}
+    event: None if nobody waits for its answer any more.
+    """
+    fields: dict[str, Any] = {"id": request.id, "method": request.method, "url": request.shown_url}
+    if event is None:
+        fields["outcome"] = "given_up"
+    elif isinstance(event, FetchFailed):
+        fields["outcome"], fields["reason"] = event.outcome, request.hide(event.reason)
+    else:
+        fields["outcome"], fields["status"] = "ok" if 200 <= event.status <= 299 else "status", event.status
+        if event.before is not None:  # it is the answer of the fallback (R8)
+            fields["fallback_after"], fields["reason"] = event.before.outcome, request.hide(event.before.reason)
     return fields
+
+
+def shown_bodies(request: HttpRequest, event: Fetched | FetchFailed | None) -> dict[str, str]:
+    """The texts that were sent and received, in the same way."""
+    body = "" if request.body is None else "\n\n" + request.hide(request.body.decode("ascii", "replace"))
+    shown = {"request": bounded(f"{request.method} {request.shown_url}{body}")}
+    if isinstance(event, Fetched):
+        text = without_logins(request.hide(event.body.decode("utf-8", "replace")))
+        shown["response"] = bounded(f"HTTP {event.status} {event.content_type or ''}\n\n{text}")
+    return shown
 
 
 async def ask(webhook: Webhook, telling: Telling, request: HttpRequest) -> Fetched | FetchFailed:

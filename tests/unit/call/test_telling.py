@@ -20,7 +20,7 @@ from callinteractive.report import LegReport, Report
 from callinteractive.request import HttpRequest
 from sidecar import sip
 from sidecar.call.call import NewCall, Resumption
-from sidecar.call.telling import shown_answer, shown_request
+from sidecar.call.telling import shown_bodies, shown_outcome
 from sidecar.media.dtmf import DigitEvent
 from sidecar.media.errors import NoCommonCodec
 from tests.unit.call.harness import FACTS, until_idle
@@ -360,11 +360,13 @@ async def test_A13_the_status_url_is_told_what_Kamailio_reports(make, outcomes):
 def test_E3_the_reason_of_a_failed_request_shows_no_masked_digits():
     request = HttpRequest("GET", "http://h/?pin=4711", masked_url="http://h/?pin=***", hidden=("4711",))
     failed = FetchFailed("invalid", "line 1: unknown element '4711'")
-    told = [shown_answer(request, failed), shown_answer(request, Fetched(200, b"4711", None, failed))]
-    assert "4711" not in repr([shown_request(request), *told])
+    events = failed, Fetched(200, b"4711", None, failed)
+    told = [(shown_outcome(request, event), shown_bodies(request, event)) for event in events]
+    assert "4711" not in repr(told)
+    assert "***" in repr(told)
 
 
 def test_W2_an_answer_shows_no_password_of_a_url():
     text = '<Response><SimpleTransfer status_url="https://me:ge&amp;heim@h/s?a=b@c">306</SimpleTransfer></Response>'
-    shown = shown_answer(HttpRequest("GET", "http://h/"), Fetched(200, text.encode()))["response"]
+    shown = shown_bodies(HttpRequest("GET", "http://h/"), Fetched(200, text.encode()))["response"]
     assert shown.endswith(text.replace("me:ge&amp;heim@", ""))

@@ -22,13 +22,13 @@ def shown(outcomes: Outcomes) -> set[str]:
     return {line for line in generate_latest(registry).decode().splitlines() if not line.startswith("#")}
 
 
-def request(url: str, outcome: str, duration_ms: float) -> dict[str, Any]:
-    return {"event": "call.request", "url": url, "outcome": outcome, "duration_ms": duration_ms}
+def request(url: str, outcome: str, duration_ms: float) -> tuple[Any, dict[str, Any]]:
+    return "call.request", {"url": url, "outcome": outcome, "duration_ms": duration_ms}
 
 
 def test_a_call_its_transfers_and_its_requests_are_counted():
     stories, outcomes = Stories(), Outcomes()
-    stories.subscribe(outcomes.take)
+    stories.watch(outcomes.EVENTS, outcomes.take)
     story = stories.begin(FACTS)
     story.tell("call.started", ivr="000*332")
     story.tell("call.request", method="GET", url="http://a.example/x?b=c", outcome="ok", duration_ms=40.0)
@@ -48,10 +48,10 @@ def test_a_call_its_transfers_and_its_requests_are_counted():
 
 def test_requests_are_timed_by_application_and_outcome():
     outcomes = Outcomes()
-    outcomes.take(request("http://user:secret@A.example:8000/x", "ok", 40))
-    outcomes.take(request("http://a.example:8000?y", "ok", 60.5))
-    outcomes.take(request("https://b.example/", "timeout", 10_001))
-    outcomes.take(request("https://b.example/", "timeout", -5))  # the clock was set back
+    outcomes.take(*request("http://user:secret@A.example:8000/x", "ok", 40))
+    outcomes.take(*request("http://a.example:8000?y", "ok", 60.5))
+    outcomes.take(*request("https://b.example/", "timeout", 10_001))
+    outcomes.take(*request("https://b.example/", "timeout", -5))  # the clock was set back
     assert {
         'callinteractive_webhook_seconds_bucket{application="a.example:8000",le="0.025",outcome="ok"} 0.0',
         'callinteractive_webhook_seconds_bucket{application="a.example:8000",le="0.05",outcome="ok"} 1.0',
@@ -66,9 +66,9 @@ def test_requests_are_timed_by_application_and_outcome():
 def test_so_many_names_are_told_apart():
     outcomes = Outcomes()
     for number in range(MOST_NAMES + 2):
-        outcomes.take(request(f"http://{number}.example/", "ok", 1))
-        outcomes.take({"event": "call.ended", "ivr": f"000*{number}", "by": "caller", "code": 487})
-    outcomes.take(request("http://0.example/", "status", 1))
+        outcomes.take(*request(f"http://{number}.example/", "ok", 1))
+        outcomes.take("call.ended", {"ivr": f"000*{number}", "by": "caller", "code": 487})
+    outcomes.take(*request("http://0.example/", "status", 1))
     assert {
         'callinteractive_webhook_seconds_count{application="other",outcome="ok"} 2.0',
         'callinteractive_webhook_seconds_count{application="0.example",outcome="status"} 1.0',

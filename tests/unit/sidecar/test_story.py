@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from callinteractive.facts import CallFacts
-from callinteractive.record import HEIR_STEP, UNKNOWN_FROM
+from callinteractive.record import HEIR_STEP, NAMES, UNKNOWN_FROM
 from sidecar import story as module
 from sidecar.story import Stories
 
@@ -66,6 +66,59 @@ def test_a_subscriber_that_fails_harms_nobody():
     end()
     stories.begin(FACTS).tell("call.answered")
     assert len(seen) == 2
+
+
+def test_what_nobody_reads_is_not_written_and_what_was_read_stays():
+    def bodies() -> dict[str, str]:
+        written.append(1)
+        return {"request": "GET /", "response": "HTTP 200"}
+
+    stories, events, written = Stories(), [], []
+    stories.watch(NAMES, lambda event, fields: events.append((event, dict(fields))))
+    story = stories.begin(FACTS)
+    story.tell("call.started", ivr="000*332")
+    story.tell("call.request", bodies=bodies, id="1", outcome="ok")
+    story.tell("call.ended", by="caller")
+    assert [event for event, _ in events] == ["call.started", "call.request", "call.ended"]
+    assert events[1] == ("call.request", {"id": "1", "outcome": "ok"})
+    assert events[2][1]["requests"][0]["outcome"] == "ok"
+    assert not written
+    first = stories.of(FACTS.call_id)
+    assert first[1]["response"] == "HTTP 200"
+    assert all(old is new for old, new in zip(first, stories.of(FACTS.call_id), strict=True))
+    assert len(written) == 1
+
+
+def test_a_watcher_that_fails_harms_nobody():
+    def fail(_event: str, _fields: Any) -> None:
+        raise RuntimeError("broken")
+
+    stories, seen = Stories(), []
+    stories.watch(NAMES, fail)
+    stories.watch(NAMES, lambda event, _fields: seen.append(event))
+    stories.subscribe(lambda record: seen.append(record["event"]))
+    stories.begin(FACTS).tell("call.answered")
+    assert seen == ["call.answered"] * 2
+
+
+def test_a_watcher_hears_of_its_events_only():
+    stories, seen = Stories(), []
+    stories.watch(("call.answered",), lambda event, _fields: seen.append(event))
+    story = stories.begin(FACTS)
+    for event in NAMES:
+        story.tell(event, leg="b1", context="1", option="start")
+    assert seen == ["call.answered"]
+
+
+def test_the_summary_tells_also_what_is_not_kept(monkeypatch):
+    monkeypatch.setattr(module, "FEW_RECORDS", 1)
+    monkeypatch.setattr(module, "MOST_RECORDS", 1)
+    stories = Stories()
+    story = stories.begin(FACTS)
+    for number in range(7):
+        story.tell("call.context", context=str(number), option="start")
+    assert len(story.told) == 1
+    assert [step["context"] for step in story.summary.path] == list("0123456")
 
 
 def test_the_list_is_newest_first_and_says_where_calls_are():
@@ -261,3 +314,10 @@ def test_texts_of_requests_are_bounded_for_all_calls(monkeypatch):
     old, new = stories.of(FACTS.call_id)
     assert "request" not in old
     assert new["response"] == "HTTP 200"
+    for number in range(2):
+        story.tell("call.request", bodies=lambda: {"request": "GET /", "response": "HTTP 201"}, id=str(number))
+    *_, old, new = stories.of(FACTS.call_id)
+    assert "request" not in old
+    assert new["response"] == "HTTP 201"
+    story.tell("call.request", id="5")
+    assert "request" not in new, "also where somebody has read it"
