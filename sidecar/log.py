@@ -15,10 +15,11 @@ import sys
 import threading
 import time
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Literal, TextIO
 
+import orjson
 import structlog
 
 from sidecar import console
@@ -38,7 +39,10 @@ _QUIET = ("httpx", "aiohttp")
 LINES_LOST = "CALLINTERACTIVE_LINES_LOST"
 """The variable with the path of `callinteractive run`'s count of lost lines."""
 _writers: list[LineWriter] = []
-_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, default=repr).encode
+_OPTIONS = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
+"""What orjson writes in a way of its own is shown as everything else that JSON does not have (`_shown`)."""
+_encode_any = json.JSONEncoder(ensure_ascii=False, allow_nan=False, default=repr).encode
+"""For what orjson refuses: an integer of more than 64 bits, a text that is no Unicode, keys that are no texts."""
 
 
 def set_up(log_format: LogFormat, level: int = logging.INFO) -> LineWriter:
@@ -153,7 +157,7 @@ def _to_console(_logger: Any, _name: str, entry: structlog.typing.EventDict, *, 
 def _notice_for(is_console: bool) -> Callable[[int], str]:
     def notice(lost: int) -> str:
         entry = {"event": "log lines could not be written", "lines": lost, "level": "warning", "timestamp": _clock()}
-        return f"warning: {entry['event']}: {lost}" if is_console else _encode(entry)
+        return f"warning: {entry['event']}: {lost}" if is_console else _encoded(entry)
 
     return notice
 
@@ -181,11 +185,20 @@ def _to_json(logger: Any, level: str, entry: structlog.typing.EventDict) -> str:
     return line if len(line) <= MOST_CHARACTERS else _encoded(_bound(logger, level, entry))
 
 
-def _encoded(entry: structlog.typing.EventDict) -> str:
+def _encoded(entry: Mapping[str, Any]) -> str:
     try:
-        return _encode(entry)
+        return orjson.dumps(entry, _shown, _OPTIONS).decode()
+    except orjson.JSONEncodeError:
+        pass
+    try:
+        return _encode_any(entry)
     except (ValueError, RecursionError):  # not a number, or nested too deeply: no log line may stop a call
-        return _encode({name: value if isinstance(value, str) else _repr(value) for name, value in entry.items()})
+        return _encode_any({name: value if isinstance(value, str) else _repr(value) for name, value in entry.items()})
+
+
+def _shown(value: object) -> object:
+    """A named tuple as a list, as `json` has it; anything else as its repr."""
+    return list(value) if isinstance(value, tuple) else repr(value)
 
 
 def _repr(value: object) -> str:

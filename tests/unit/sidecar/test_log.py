@@ -123,6 +123,23 @@ def test_no_value_stops_a_log_line(value: str):
     assert "NaN" not in line
 
 
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("collections.namedtuple('Address', 'host port')('h', 1)", ["h", 1]),
+        ("10 ** 30", 10**30),
+        ("{1: 'x'}", {"1": "x"}),
+        ("datetime.date(2026, 11, 26)", "datetime.date(2026, 11, 26)"),
+        ("dataclasses.make_dataclass('Way', ['host'])('h')", "Way(host='h')"),
+        ("['\u0418', None, True, 1.5]", ["\u0418", None, True, 1.5]),
+    ],
+)
+def test_values_are_as_json_has_them_and_all_others_as_python_does(value: str, shown: object):
+    code = f"import collections, dataclasses, datetime\nstructlog.get_logger().info('x', value={value})"
+    (line,), _ = logged(code)
+    assert json.loads(line)["value"] == shown
+
+
 def test_a_long_field_loses_its_middle():
     (line,), _ = logged("structlog.get_logger().info('x', value='a' * 100_000 + 'end')")
     value = json.loads(line)["value"]
