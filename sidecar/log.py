@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import json
 import logging
 import os
 import sys
@@ -19,10 +18,10 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Literal, TextIO
 
-import orjson
 import structlog
 
 from sidecar import console
+from sidecar.jsontext import encode
 from sidecar.linewriter import LineWriter, read_shared
 
 LogFormat = Literal["auto", "console", "json"]
@@ -39,10 +38,6 @@ _QUIET = ("httpx", "aiohttp")
 LINES_LOST = "CALLINTERACTIVE_LINES_LOST"
 """The variable with the path of `callinteractive run`'s count of lost lines."""
 _writers: list[LineWriter] = []
-_OPTIONS = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
-"""What orjson writes in a way of its own is shown as everything else that JSON does not have (`_shown`)."""
-_encode_any = json.JSONEncoder(ensure_ascii=False, allow_nan=False, default=repr).encode
-"""For what orjson refuses: an integer of more than 64 bits, a text that is no Unicode, keys that are no texts."""
 
 
 def set_up(log_format: LogFormat, level: int = logging.INFO) -> LineWriter:
@@ -187,18 +182,9 @@ def _to_json(logger: Any, level: str, entry: structlog.typing.EventDict) -> str:
 
 def _encoded(entry: Mapping[str, Any]) -> str:
     try:
-        return orjson.dumps(entry, _shown, _OPTIONS).decode()
-    except orjson.JSONEncodeError:
-        pass
-    try:
-        return _encode_any(entry)
+        return encode(entry)
     except (ValueError, RecursionError):  # not a number, or nested too deeply: no log line may stop a call
-        return _encode_any({name: value if isinstance(value, str) else _repr(value) for name, value in entry.items()})
-
-
-def _shown(value: object) -> object:
-    """A named tuple as a list, as `json` has it; anything else as its repr."""
-    return list(value) if isinstance(value, tuple) else repr(value)
+        return encode({name: value if isinstance(value, str) else _repr(value) for name, value in entry.items()})
 
 
 def _repr(value: object) -> str:

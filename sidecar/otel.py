@@ -48,7 +48,7 @@ class Tracing:
         self._provider.add_span_processor(BatchSpanProcessor(exporter or OTLPSpanExporter()))
         self._tracer = self._provider.get_tracer("callinteractive")
         self._stories = stories
-        self._unsubscribe = stories.subscribe(self._on_record)
+        self._unsubscribe = stories.subscribe(self._on_record, with_bodies=False)
 
     def _on_record(self, record: dict[str, Any]) -> None:
         if record["event"] == "call.ended":

@@ -61,6 +61,15 @@ class Told:
     @property
     def record(self) -> Record:
         """The same one each time."""
+        record = self.bare
+        if self._bodies is not None:
+            record |= self._bodies()
+            self._bodies = None
+        return record
+
+    @property
+    def bare(self) -> Record:
+        """The same one, without the texts of a request unless somebody has asked for them."""
         record = self._record
         if record is None:
             call_id, call_api_id = self._ids
@@ -68,9 +77,6 @@ class Told:
                 "event": self.event, "at": stamp(self.at), "call_id": call_id, "call_api_id": call_api_id,
                 "seq": self._seq, **self.fields,
             }  # fmt: skip
-            if self._bodies is not None:
-                record |= self._bodies()
-                self._bodies = None
         return record
 
     def drop_bodies(self) -> None:
@@ -167,7 +173,7 @@ class Story:
         self._new += 1
         self._stories.add(self, told)
         if self.transfer is not None:
-            self._tell_transfer(self.transfer.take(told.record, at))
+            self._tell_transfer(self.transfer.take(told.bare, at))
 
     def forget_oldest(self) -> None:
         """Keep one event less. The summary still tells it."""
@@ -242,7 +248,7 @@ class Stories:
         self._past: deque[Story] = deque()  # ended, or left to Kamailio
         self._left: OrderedDict[str, Story] = OrderedDict()
         self._with_bodies: deque[Told] = deque()
-        self._subscribers: list[Subscriber] = []
+        self._subscribers: list[tuple[Subscriber, bool]] = []
         self._watchers: dict[Name, list[Watcher]] = {}
         self.on_transfer: Callable[[Story, Outcome], None] | None = None
         """Told what becomes of a transfer with a `status_url`; must not wait."""
@@ -279,10 +285,14 @@ class Stories:
         if was_packed and story.state == "left":
             self._passed(story)  # or thousands would not be small again
 
-    def subscribe(self, callback: Subscriber) -> Callable[[], None]:
-        """Give each record to `callback` at once, which must not wait. Returns what ends that."""
-        self._subscribers.append(callback)
-        return lambda: self._subscribers.remove(callback)
+    def subscribe(self, callback: Subscriber, *, with_bodies: bool = True) -> Callable[[], None]:
+        """Give each record to `callback` at once, which must not wait. Returns what ends that.
+
+        with_bodies: whether it needs the texts of requests and answers. They may be there if not.
+        """
+        subscriber = callback, with_bodies
+        self._subscribers.append(subscriber)
+        return lambda: self._subscribers.remove(subscriber)
 
     def watch(self, events: Iterable[Name], callback: Watcher) -> None:
         """Tell `callback` of these events at once. It must not wait, nor keep the fields. This needs no record."""
@@ -322,9 +332,9 @@ class Stories:
                 watcher(event, told.fields)
             except Exception:  # a call must not fail for those who watch it
                 LOG.exception("a watcher of the events failed")
-        for subscriber in self._subscribers:
+        for subscriber, with_bodies in self._subscribers:
             try:
-                subscriber(told.record)
+                subscriber(told.record if with_bodies else told.bare)
             except Exception:
                 LOG.exception("a subscriber of the events failed")
 

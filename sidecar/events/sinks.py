@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import sys
 import time
@@ -19,6 +18,7 @@ from callinteractive.webhook_signature import key_of
 from sidecar.events.callbacks import Callbacks
 from sidecar.events.eventfile import EventFile
 from sidecar.events.queue import EventQueue
+from sidecar.jsontext import encode
 from sidecar.linewriter import LineWriter
 from sidecar.story import Stories
 
@@ -27,7 +27,6 @@ GATHER_S = 0.1
 """A process that is killed takes so much of its records with it."""
 TELL_EVERY_S = 60.0
 """How often it is told that records are lost."""
-_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, default=repr, separators=(",", ":")).encode
 
 
 class Sinks:
@@ -66,7 +65,7 @@ class Sinks:
             self._callbacks = await self._open_callbacks(self._events.http)
         self._unsubscribe: Callable[[], None] = lambda: None
         if self._writers or self._callbacks:
-            self._unsubscribe = stories.subscribe(self._take)
+            self._unsubscribe = stories.subscribe(self._take, with_bodies=self._events.bodies)
 
     async def close(self) -> None:
         """Give away what is there. It waits a little."""
@@ -119,7 +118,7 @@ class Sinks:
         records, self._records = self._records, []
         if not records:
             return
-        lines = [_encode(record if self._events.bodies else without_bodies(record)) for record in records]
+        lines = [encode(record if self._events.bodies else without_bodies(record)) for record in records]
         text = "\n".join((*lines, ""))
         for writer in self._writers:
             writer.write(text)

@@ -73,8 +73,9 @@ def test_what_nobody_reads_is_not_written_and_what_was_read_stays():
         written.append(1)
         return {"request": "GET /", "response": "HTTP 200"}
 
-    stories, events, written = Stories(), [], []
+    stories, events, seen, written = Stories(), [], [], []
     stories.watch(NAMES, lambda event, fields: events.append((event, dict(fields))))
+    stories.subscribe(seen.append, with_bodies=False)
     story = stories.begin(FACTS)
     story.tell("call.started", ivr="000*332")
     story.tell("call.request", bodies=bodies, id="1", outcome="ok")
@@ -82,11 +83,16 @@ def test_what_nobody_reads_is_not_written_and_what_was_read_stays():
     assert [event for event, _ in events] == ["call.started", "call.request", "call.ended"]
     assert events[1] == ("call.request", {"id": "1", "outcome": "ok"})
     assert events[2][1]["requests"][0]["outcome"] == "ok"
+    assert "response" not in seen[1]
     assert not written
     first = stories.of(FACTS.call_id)
     assert first[1]["response"] == "HTTP 200"
     assert all(old is new for old, new in zip(first, stories.of(FACTS.call_id), strict=True))
     assert len(written) == 1
+    stories.subscribe(seen.append)
+    again = stories.begin(FACTS)
+    again.tell("call.request", bodies=bodies, id="2")
+    assert seen[-1]["response"] == "HTTP 200"
 
 
 def test_a_watcher_that_fails_harms_nobody():

@@ -1,0 +1,28 @@
+"""JSON of log lines and records: by orjson, which takes a quarter of the time of `json`."""
+
+from __future__ import annotations
+
+import json
+
+import orjson
+
+_OPTIONS = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
+"""What orjson writes in a way of its own is shown as everything else that JSON does not have (`_shown`)."""
+_encode_any = json.JSONEncoder(ensure_ascii=False, allow_nan=False, default=repr, separators=(",", ":")).encode
+"""For what orjson refuses: an integer of more than 64 bits, a text that is no Unicode, keys that are no texts."""
+
+
+def encode(value: object) -> str:
+    """In one line. What JSON does not have is shown as its repr.
+
+    Raises ValueError or RecursionError for a number that is none inside of what orjson refuses, or too deep a nesting.
+    """
+    try:
+        return orjson.dumps(value, _shown, _OPTIONS).decode()
+    except orjson.JSONEncodeError:
+        return _encode_any(value)
+
+
+def _shown(value: object) -> object:
+    """A named tuple as a list, as `json` has it; anything else as its repr."""
+    return list(value) if isinstance(value, tuple) else repr(value)
