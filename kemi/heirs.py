@@ -16,8 +16,8 @@ from kemi.transaction import transaction
 
 FIRST_MS = 2_000
 """Who is silent for so long is dead. One that is only started again answers within it."""
-HEIRS_MS = 4_000
-"""By then a dead sidecar's calls are another one's."""
+HEIRS_MS = 6_000
+"""By then a dead sidecar's calls are another one's, which has kept the request until then (`sidecar.state.held`)."""
 _INVITE_MS = 120_000  # fr_inv_timer, as in kamailio.cfg
 _UNKNOWN = 481
 

@@ -236,6 +236,7 @@ class Sidecar:
         transport.agent.guard = Trust(self._edges, self._key, transport.agent.refusals)
         reports = Reports(self._stories, self._reports_key, transport.agent.refusals)
         transport.agent.on_message = reports.take
+        transport.agent.hold = self._keeper.hold
         transport.agent.when_drained = partial(self._metrics.count_refused, "draining")
         admission = transport.agent.admit = Admission(
             transport.waited_s,

@@ -10,6 +10,8 @@ from sidecar.state.gate import Gate
 
 Data = dict[str, Any]
 """A call as JSON takes it (`sidecar.call.saved`)."""
+Resume = Callable[[bool], bool]
+"""Try again what is held; returns whether the call was known. With True it is the last time: refuse it otherwise."""
 
 
 class Keeper:
@@ -40,6 +42,11 @@ class Keeper:
 
     def start(self) -> None:
         """Tell `on_adopt` of what `open` took, and from now on of the calls of sidecars that die."""
+
+    def hold(self, _resume: Resume) -> bool:
+        """Something has come for a call that is not known here. True: it waits, since the call may be a dead sidecar's
+        that is ours in a moment. False: it is nobody's, as far as can be known."""
+        return False
 
     def retire(self) -> None:
         """We drain: from now on no call of another sidecar is taken, and no other one counts on us in its `release`."""

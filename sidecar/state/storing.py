@@ -17,7 +17,8 @@ from itertools import islice
 
 import structlog
 
-from sidecar.state.keeper import Data, Keeper
+from sidecar.state.held import Held
+from sidecar.state.keeper import Data, Keeper, Resume
 from sidecar.state.lease import Lease
 from sidecar.state.pending import Pending
 from sidecar.state.store import Answer, Batch, Begun, Store, StoreError, SupersededError
@@ -82,6 +83,7 @@ class StoringKeeper(Keeper):
         self._now = now
         self._pending = Pending(now)
         self._lease = Lease(self.gate, now, self._ask_now, self._on_late)
+        self._held = Held(now)
         self._taken: dict[str, str] = {}
         self._told: tuple[str, ...] = ()
         self._suspects: dict[str, float] = {}
@@ -140,6 +142,12 @@ class StoringKeeper(Keeper):
             self._loop.call_soon(self._take_back)
         else:
             self._lease.let_go()
+
+    def hold(self, _resume: Resume) -> bool:
+        if self._must_probe or not self.adopts or not self._has_started or not self._held.add(_resume, self._loop):
+            return False
+        self._ask_by(self._now())
+        return True
 
     def retire(self) -> None:
         self.adopts = False
@@ -237,6 +245,8 @@ class StoringKeeper(Keeper):
             self._on_answer(await self._store.write(batch))
             self.figures.written += len(batch.puts)
             await self._take_over()
+            if renews and not self._suspects:
+                self._held.refuse(self._asked_at)
         except SupersededError:
             self._on_superseded()
         except StoreError as error:
@@ -253,7 +263,8 @@ class StoringKeeper(Keeper):
     def _must_renew(self) -> bool:
         """Whether the lease is to be renewed with what is written now: not with everything, for that costs more."""
         is_due = self._now() >= self._renewed_at + RENEW_S - BETWEEN_S
-        return is_due or bool(self._suspects) or self._must_probe or not self.adopts or self.gate.is_shut()
+        must = bool(self._suspects) or bool(self._held) or self._must_probe or not self.adopts
+        return is_due or must or self.gate.is_shut()
 
     async def _begin(self) -> Begun:
         begun = await self._store.begin()
@@ -320,6 +331,7 @@ class StoringKeeper(Keeper):
         self.figures.unreadable += len(problems)
         if taken:
             LOG.warning("calls taken over", of=whose, calls=len(taken) - len(problems), more=len(self._taken))
+        self._held.try_again()
         if problems:
             LOG.error("calls can't be taken over: they are lost", of=whose, calls=len(problems), reason=problems[0])
 

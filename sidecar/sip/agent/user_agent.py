@@ -5,6 +5,7 @@ import logging
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 from callinteractive.limits import DRAINING_RETRY_S
@@ -69,6 +70,10 @@ def _admit_all() -> int | None:
     return None
 
 
+def _hold_nothing(_resume: Callable[[bool], bool]) -> bool:
+    return False
+
+
 def _nothing() -> None:
     """Nobody counts."""
 
@@ -80,6 +85,8 @@ class UserAgent:
     guard: asked about every message; a request that it does not take gets 403.
     when_drained: called when a new call is refused for it, to count that.
     admit: called before every new call; a number of seconds refuses it with 503 and Retry-After, None lets it in.
+    hold: asked when a request comes for a dialog that is not there: whether it soon may be. If so, what it is given is
+    called later, with True for the last time, and returns whether the request is answered.
     on_message: what a MESSAGE of no dialog says (RFC 3428); returns the status that answers it. None: 405.
     When on_invite raises an exception, the call gets 500.
     """
@@ -89,6 +96,7 @@ class UserAgent:
         self.guard: Guard = _Anybody()
         self.admit: Callable[[], int | None] = _admit_all
         self.when_drained: Callable[[], None] = _nothing
+        self.hold: Callable[[Callable[[bool], bool]], bool] = _hold_nothing
         self.on_message: Callable[[Request], int] | None = None
         self._on_invite = on_invite
         self._core = Core(local, config, wire)
@@ -299,10 +307,10 @@ class UserAgent:
         if invite.on_cancel is not None:
             invite.on_cancel(request)
 
-    def _receive_new(self, transaction: ServerTransaction, request: Request) -> None:
+    def _receive_new(self, transaction: ServerTransaction, request: Request, is_last: bool = False) -> None:
         """Every request gets a response, also when something fails here."""
         try:
-            self._act_on(transaction, request)
+            self._act_on(transaction, request, is_last)
         except MalformedError as fault:
             self._core.refusals.note(request, fault.status, fault.reason)
             transaction.respond(fault.status)
@@ -310,7 +318,7 @@ class UserAgent:
             log.exception("failed on %s of %s", request.method, request.call_id)
             transaction.respond(500)
 
-    def _act_on(self, transaction: ServerTransaction, request: Request) -> None:
+    def _act_on(self, transaction: ServerTransaction, request: Request, is_last: bool) -> None:
         if request.method == "MESSAGE" and request.to.tag is None and self.on_message is not None:
             # It may be repeated: whoever takes it must not mind. So nothing is kept.
             transaction.respond(self.on_message(request), None, self._stateless_tag(request))
@@ -323,11 +331,11 @@ class UserAgent:
             transaction.respond(status, None, new_tag(), headers)
         elif request.to.tag is not None:
             session = self._core.users.get(_dialog_id(request))
-            if session is None:
+            if session is not None:
+                session.receive(transaction, request)
+            elif is_last or not self.hold(partial(self._receive_held, transaction, request)):
                 self._core.refusals.note(request, 481, "no such dialog")
                 transaction.respond(481)
-            else:
-                session.receive(transaction, request)
         elif isinstance(transaction, InviteServer):
             self._new_call(transaction, request)
         elif request.method == "OPTIONS":
@@ -335,6 +343,13 @@ class UserAgent:
         else:
             self._core.refusals.note(request, 481, "no such dialog")
             transaction.respond(481, None, new_tag())
+
+    def _receive_held(self, transaction: ServerTransaction, request: Request, is_last: bool) -> bool:
+        """Its dialog may be there now. Returns whether it is answered."""
+        if not is_last and _dialog_id(request) not in self._core.users:
+            return False
+        self._receive_new(transaction, request, is_last)
+        return True
 
     def _new_call(self, transaction: InviteServer, request: Request) -> None:
         leg = UasLeg(self._core, transaction, request)

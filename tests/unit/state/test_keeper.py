@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import pytest
 from structlog.testing import capture_logs
 
+from sidecar.state.held import LONGEST_S, MOST
 from sidecar.state.keeper import Keeper
 from sidecar.state.lease import HOLD_S
 from sidecar.state.pending import BEHIND_S, MOST_AT_ONCE, MOST_DROPS
@@ -539,6 +540,69 @@ async def test_the_end_does_not_wait_for_a_hung_store():
     began = sidecar.loop.time()
     await sidecar.keeper.close()
     assert sidecar.loop.time() - began < 3
+
+
+class Wanting:
+    """A request for a call: what became of it."""
+
+    def __init__(self, sidecar: Sidecar, key: str) -> None:
+        self.sidecar, self.key, self.ended = sidecar, key, ""
+        self.since = sidecar.loop.time()
+
+    def resume(self, is_last: bool) -> bool:
+        assert not self.ended
+        if self.key in self.sidecar.adopted:
+            self.ended = "received"
+        elif is_last:
+            self.ended = "refused"
+        self.took_s = self.sidecar.loop.time() - self.since
+        return bool(self.ended)
+
+
+@in_virtual_time
+async def test_what_comes_for_a_call_of_a_dead_sidecar_waits_until_it_is_taken_over():
+    data = Data()
+    dead, heir = Sidecar(data), Sidecar(data, 1)
+    await dead.start()
+    await heir.start()
+    await settled()
+    for i in range(MOST_TAKEN + 1):
+        dead.keep(f"7-0-{i}")
+    await asyncio.sleep(RENEW_S)
+    dead.kill()
+    await asyncio.sleep(LEASE_S + TICK)
+    assert not heir.adopted
+    held = [Wanting(heir, "7-0-0"), Wanting(heir, f"7-0-{MOST_TAKEN}"), Wanting(heir, "nobody's")]
+    assert all(heir.keeper.hold(each.resume) for each in held)
+    await asyncio.sleep(2 * RENEW_S)
+    assert [each.ended for each in held] == ["received", "received", "refused"]
+    assert held[0].took_s < held[1].took_s <= held[2].took_s
+
+
+@in_virtual_time
+async def test_what_comes_for_no_call_is_refused_at_once_where_nobody_is_dead():
+    sidecar = Sidecar(Data())
+    await sidecar.start()
+    await settled()
+    stray = Wanting(sidecar, "nobody's")
+    assert sidecar.keeper.hold(stray.resume)
+    await asyncio.sleep(2 * BETWEEN_S)
+    assert stray.ended == "refused"
+
+
+@in_virtual_time
+async def test_what_comes_for_no_call_does_not_wait_for_a_hung_store():
+    sidecar = Sidecar(Data())
+    await sidecar.start()
+    await settled()
+    sidecar.store.answering.clear()
+    strays = [Wanting(sidecar, "nobody's") for _ in range(MOST)]
+    assert all(sidecar.keeper.hold(each.resume) for each in strays)
+    assert not sidecar.keeper.hold(strays[0].resume)  # they are bounded
+    await asyncio.sleep(LONGEST_S + TICK)
+    assert {each.ended for each in strays} == {"refused"}
+    assert not sidecar.keeper.hold(strays[0].resume)  # nothing is to be had from it
+    sidecar.store.answering.set()
 
 
 @in_virtual_time

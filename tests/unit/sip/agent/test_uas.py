@@ -2,6 +2,7 @@
 
 import gc
 import weakref
+from collections.abc import Callable
 
 import pytest
 
@@ -490,6 +491,17 @@ def test_12_2_2_a_request_of_an_unknown_dialog_gets_481() -> None:
         (answer,) = caller.send(method, to_tag="unknown")
         assert answer.status == 481
     assert len(world.calls) == 1
+
+
+def test_12_2_2_a_request_of_an_unknown_dialog_may_be_held() -> None:
+    world, caller, _ = new_call()
+    held: list[Callable[[bool], bool]] = []
+    world.agent.hold = lambda resume: held.append(resume) is None
+    assert caller.send("BYE", to_tag="unknown") == []
+    (resume,) = held
+    assert not resume(False)
+    assert resume(True)
+    assert world.statuses() == [481]
 
 
 def test_a_leg_without_a_listener_is_still_a_good_citizen() -> None:
