@@ -7,6 +7,7 @@ A part that dies is started again, whatever somebody is just writing into the fi
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from cli.active import FOLDER, Active, ActiveError
 from cli.files import read_both
 from cli.key import read_key, shared_key
 from cli.registrations import state_dir_of
+from sidecar.host import HostCommands
 from sidecar.reload import Source
 
 _MOST_FINDINGS = 20
@@ -52,6 +54,14 @@ def active_of(site_path: Path, state_dir: Path | None = None) -> Active | None:
     if handed := handed_on():
         return handed
     return Active(place / FOLDER, derive(key, PREPARED)) if place else None
+
+
+def host_commands(site_path: Path, state_dir: Path | None, folder: Path | None) -> HostCommands:
+    """The command line as this process would call it. `folder`: of `Active`."""
+    options = ["--site", str(site_path.resolve())]
+    if state_dir is not None:
+        options += ["--state-dir", str(state_dir.resolve())]
+    return HostCommands((sys.executable, "-P", "-m", "callinteractive"), options, folder)
 
 
 def of_part(

@@ -214,9 +214,7 @@ def page(client: Client, *, as_json: bool) -> None:
 @click.option("--var", "variables", multiple=True, metavar="NAME=VALUE", help="A variable; may be repeated.")
 @click.option("--wait", "waits", is_flag=True, help="Until it is answered; the exit status is 1 if it is not.")
 @_asks
-def dial(
-    client: Client, number: str, variables: tuple[str, ...], *, waits: bool, as_json: bool, **more: Any
-) -> None:
+def dial(client: Client, number: str, variables: tuple[str, ...], *, waits: bool, as_json: bool, **more: Any) -> None:
     """Call NUMBER: an extension, or a number outside. Whoever answers enters the context, as a caller does.
 
     \b

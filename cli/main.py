@@ -13,7 +13,20 @@ from typing import Any, Literal
 import click
 
 from cli import live
-from cli.options import CONFIG, EDGE, IVR, IVR_HELP, IVR_OR_URL, LOG_FORMAT, RTPENGINE, SITE, STATE_DIR, Configs
+from cli.options import (
+    CONFIG,
+    EDGE,
+    IVR,
+    IVR_HELP,
+    IVR_OR_URL,
+    LOG_FORMAT,
+    RTPENGINE,
+    SITE,
+    SITE_OR_API,
+    STATE_DIR,
+    Configs,
+    existing,
+)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -184,7 +197,7 @@ def status(site_path: Path, as_json: bool) -> None:
 
 
 @main.command("reload", short_help="Let site.yaml, ivr.yaml, sounds and certificates count now.")
-@SITE
+@SITE_OR_API
 @click.option("--ivr", "ivr_path", type=Configs(takes_url=False), help=f"{IVR_HELP} Default: the one that counts now.")
 @STATE_DIR
 @click.option(
@@ -193,21 +206,32 @@ def status(site_path: Path, as_json: bool) -> None:
     help="Read only the TLS certificate again, in the Kamailio with this run directory.",
 )
 @EDGE
+@click.option("--api", "url", metavar="URL", help="Do it on all hosts of the site, by the API at this address.")
 def reload_files(
-    site_path: Path, ivr_path: Path | None, state_dir: Path | None, run_dir: Path | None, edge: str | None
-) -> None:
+    site_path: Path, ivr_path: Path | None, state_dir: Path | None, run_dir: Path | None, edge: str | None,
+    url: str | None,
+) -> None:  # fmt: skip
     """Let what the files say now count for new calls, without a restart. Calls in progress keep what they began with.
 
     Both files are checked first. If there is a mistake, or a change that needs a restart (addresses, ports, how many
-    there are of something), it is told, nothing changes anywhere, and the exit status is 1. Call it on each host.
+    there are of something), it is told, nothing changes anywhere, and the exit status is 1. Call it on
+    each host, or once with --api.
 
     \b
       callinteractive reload --site site.yaml                  while `callinteractive run` runs
       systemctl reload callinteractive-kamailio                the same, where the parts are units
+      callinteractive reload --api http://10.0.0.5:8090        on all hosts of the site
       callinteractive reload --site site.yaml --run-dir /run/callinteractive-kamailio    in a hook of certbot
     """
+    if url is not None:
+        if ivr_path or run_dir or edge:
+            raise click.UsageError("with --api each host uses its own files: leave out --ivr, --run-dir and --edge")
+        from cli import whole_site
+
+        sys.exit(whole_site.reload(url, site_path, state_dir))
     from cli import reload as command
 
+    site_path = existing(site_path)
     if run_dir is not None:
         sys.exit(command.certificates(site_path, run_dir, edge))
     sys.exit(command.run(site_path, ivr_path, state_dir))
@@ -215,14 +239,16 @@ def reload_files(
 
 @main.command(short_help="Let parts of this host end their calls, and start anew.")
 @click.argument("names", nargs=-1, metavar="[SIDECAR|HOST|EDGE]...")
-@SITE
+@SITE_OR_API
 @STATE_DIR
 @click.option("--edges", is_flag=True, help="The edges of this host, in place of its sidecars.")
 @click.option("--wait", "waits", is_flag=True, help="Return when it has no calls any more, and a sidecar is back.")
 @click.option("--within", "within_s", type=click.FloatRange(0), help="Wait, for so many seconds at most.")
+@click.option("--api", "url", metavar="URL", help="Do it on all hosts of the site, by the API at this address.")
 def drain(
-    names: tuple[str, ...], site_path: Path, state_dir: Path | None, edges: bool, waits: bool, within_s: float | None
-) -> None:
+    names: tuple[str, ...], site_path: Path, state_dir: Path | None, edges: bool, waits: bool, within_s: float | None,
+    url: str | None,
+) -> None:  # fmt: skip
     """Let parts of this host take no new calls, and end those that they have; drain_s in site.yaml bounds it.
 
     A sidecar then ends, and `run` or systemd starts it again. An edge goes on for its calls until you restart it. With
@@ -230,9 +256,18 @@ def drain(
 
     \b
       callinteractive drain --site site.yaml
+      callinteractive drain --api http://10.0.0.5:8090         all sidecars of the site, one after the other
       callinteractive drain --site site.yaml edge-a --wait && systemctl restart callinteractive-kamailio
     """
+    if url is not None:
+        if edges or within_s is not None:
+            raise click.UsageError("with --api, name the edges; --within and --edges are for this host")
+        from cli import whole_site
+
+        sys.exit(whole_site.drain(url, site_path, state_dir, names, waits=waits or not names))
     from cli import drain_command as command
+
+    site_path = existing(site_path)
 
     sys.exit(command.run(site_path, names, state_dir, edges=edges, waits=waits, within_s=within_s))
 

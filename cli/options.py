@@ -13,6 +13,18 @@ CONFIG = click.Path(exists=True, dir_okay=False, path_type=Path)
 SITE = click.option(
     "--site", "site_path", type=CONFIG, default=Path("site.yaml"), show_default=True, help="Where things are."
 )
+SITE_OR_API = click.option(
+    *("--site", "site_path"),
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=Path("site.yaml"),
+    show_default=True,
+    help="Where things are; with --api and CALLINTERACTIVE_TOKEN not needed.",
+)
+
+
+def existing(site_path: Path) -> Path:
+    """That of `SITE_OR_API`, without --api."""
+    return Path(CONFIG.convert(site_path, None, None))
 
 
 class Configs(click.Path):

@@ -12,7 +12,7 @@ from callinteractive import prepared, state
 from callinteractive.keys import site_key
 from callinteractive.model import Site
 from cli import ports
-from cli.configuration import of_part
+from cli.configuration import host_commands, of_part
 from cli.key import missing_key
 from cli.partlog import resolve_format
 from cli.parts import has_address
@@ -59,7 +59,9 @@ def run(
     key = site_key(os.environ)
     assert key is not None, "missing_key has found one"
     file, source = _state_file(site_path, state_dir), start.source
-    return app.run(site, site_path.parent, ivr_file, index, resolve_format(log_format), key, file, drain_s, source)
+    commands = host_commands(site_path, state_dir, source.folder if source else None)
+    form = resolve_format(log_format)
+    return app.run(site, site_path.parent, ivr_file, index, form, key, file, drain_s, source, commands)
 
 
 def _state_file(site_path: Path, state_dir: Path | None) -> Path | None:

@@ -34,6 +34,7 @@ from sidecar.events.kept import KeptItems
 from sidecar.events.queue import EventQueue
 from sidecar.events.sinks import Sinks
 from sidecar.generations import Generations
+from sidecar.host import Host, HostCommands
 from sidecar.live import Live
 from sidecar.making import make
 from sidecar.media.engines import Engines
@@ -79,13 +80,14 @@ def run(
     state_file: Path | None = None,
     drain_s: float = DEFAULT_S,
     source: Source | None = None,
+    commands: HostCommands | None = None,
 ) -> int:
     """Run sidecar `index` of a site until SIGTERM, SIGINT or SIGHUP ends it. Its calls may then go on for a time.
 
     site_dir: the folder that the site's paths start from. key: the site's secret (`callinteractive.keys`), the same as
     Kamailio's. `state_file`: of `state: embedded`, where there is a place for it. drain_s: how long calls may go on
-    where the site does not say. source: where new configurations come from. Returns the exit status. Raises OSError for
-    a port that is taken.
+    where the site does not say. source: where new configurations come from. commands: of this host. Returns the exit
+    status. Raises OSError for a port that is taken.
     """
     log.set_up(log_format)
     sounds = load_sounds(site, site_dir)
@@ -96,6 +98,7 @@ def run(
     sidecar = Sidecar(site, ivr_file, index, key, keeper, drain_s, site_dir)
     sidecar.sinks = Sinks(site.events, site_dir, state_file and state_file.parent / f"events-{index}")
     sidecar.statuses_folder = state_file and state_file.parent / f"status-{index}"
+    sidecar.host.commands = commands
     if source is not None:
         sidecar.reload = Reload(source, index, site, lambda new: load_sounds(new, site_dir), sidecar.learn)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -168,6 +171,7 @@ class Sidecar:
         keeper.on_adopt, keeper.on_surrender = self._adopt, self._surrender
         self._drain_s = drain_s
         self._drain = Drain(lambda: len(self._calls), self._may_drain_s, self._refuse_calls)
+        self.host = Host(self._drain, lambda: len(self._calls))
 
     async def serve(self, sounds: SoundLibrary) -> None:
         """Serve until stopped; then end the calls that are left, within `STOP_S`."""
@@ -226,7 +230,8 @@ class Sidecar:
         self._metrics.include(Configured(self._configuration))
         if self._index == 0:
             self._metrics.include(RtpengineMetrics(engines))
-        routes = *self._live.routes(), *live_stories.routes(self._stories, self._live.guarded)
+        guarded = self._live.guarded
+        routes = *self._live.routes(), *live_stories.routes(self._stories, guarded), *self.host.routes(guarded)
         stack.push_async_callback((await self._metrics.serve(self._own.metrics, routes)).cleanup)
         config = sip.UaConfig(
             trying_delay_s=TRYING_DELAY_S, trying_repeat_s=TRYING_REPEAT_S, takes_refer=self._site.refer

@@ -29,7 +29,7 @@ class Drain:
         self._begin = begin
         self._timer: asyncio.TimerHandle | None = None
         self._parent = os.getppid()
-        self._is_draining = False
+        self.is_draining = False
         self.is_over = asyncio.Event()
 
     def listen(self) -> None:
@@ -44,11 +44,20 @@ class Drain:
 
         Who started us may have died (`setpriv --pdeathsig`): nobody waits for us then, and the next one needs our port.
         """
+        if self.is_draining or os.getppid() != self._parent:
+            self.is_over.set()
+        else:
+            self.begin()
+
+    def begin(self) -> None:
+        """The same, but a second time changes nothing."""
+        if self.is_draining:
+            return
         limit_s = self._limit_s()
-        if self._is_draining or os.getppid() != self._parent or limit_s <= 0:
+        self.is_draining = True
+        if limit_s <= 0:
             self.is_over.set()
             return
-        self._is_draining = True
         self._begin()
         systemd.notify(systemd.STOPPING)
         LOG.info("sidecar drains", calls=self._calls(), seconds=limit_s)
@@ -58,7 +67,7 @@ class Drain:
         self._extend()
 
     def on_call_ended(self) -> None:
-        if self._is_draining and not self._calls():
+        if self.is_draining and not self._calls():
             self.is_over.set()
 
     def _extend(self) -> None:

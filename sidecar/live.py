@@ -105,7 +105,7 @@ class Live:
         return web.json_response(self._summary(self._find(request.match_info["id"])))
 
     async def _make(self, request: web.Request) -> web.Response:
-        call = await self._make_call(await _object_in(request))
+        call = await self._make_call(await object_in(request))
         return web.json_response(self._summary(call), status=201)
 
     async def _media(self, request: web.Request) -> web.Response:
@@ -124,7 +124,7 @@ class Live:
 
     async def _jump(self, request: web.Request) -> web.Response:
         call = self._find(request.match_info["id"])
-        body = await _object_in(request)
+        body = await object_in(request)
         try:
             call.lead(text_in(body, "context"), text_in(body, "option", START))
         except LookupError as error:
@@ -152,7 +152,7 @@ class Live:
         return found[0]
 
 
-async def _object_in(request: web.Request) -> dict[str, Any]:
+async def object_in(request: web.Request) -> dict[str, Any]:
     """The body. Raises LiveError."""
     try:
         body = await request.json()

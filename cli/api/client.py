@@ -74,7 +74,7 @@ class Client:
             )
         return cls(f"http://{own}", shown)
 
-    def ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+    def ask(self, method: str, path: str, body: Mapping[str, Any] | None = None, *, within_s: float = ANSWER_S) -> Any:
         """The answer to a request. Raises ClientError."""
         data = None if body is None else json.dumps(body).encode()
         headers = {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"}
@@ -82,7 +82,7 @@ class Client:
             request = urllib.request.Request(f"{self.url}{path}", data, headers, method=method)
             # An address of ours: no proxy of the environment is asked.
             opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirects)
-            with opener.open(request, timeout=ANSWER_S) as response:
+            with opener.open(request, timeout=within_s) as response:
                 return json.load(response)
         except urllib.error.HTTPError as error:
             raise ClientError(_detail(error), error.code) from None

@@ -16,7 +16,7 @@ from callinteractive.keys import site_key
 from callinteractive.model import Api
 from cli.api import token
 from cli.api.server import create_app
-from cli.configuration import active_of
+from cli.configuration import active_of, host_commands
 from cli.files import read_site
 from cli.key import missing_key, read_key
 from cli.page.app import Page, Place
@@ -54,7 +54,9 @@ def run(site_path: Path, ivr_path: Path | None, state_dir: Path | None, log_form
         return 1
     log.set_up(log_format)
     page = Page(Place(site_path.resolve(), ivr_path and ivr_path.resolve(), place and place.resolve()))
-    asyncio.run(_serve(create_app(site, key, shown, page, active_of(site_path, state_dir)), site.api))
+    active = active_of(site_path, state_dir)
+    commands = host_commands(site_path, state_dir, active.folder if active else None)
+    asyncio.run(_serve(create_app(site, key, shown, page, active, commands), site.api))
     return 0
 
 

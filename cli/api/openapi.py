@@ -83,7 +83,8 @@ _SCHEMAS = {
             "id": {"type": "integer"},
             "kind": {"enum": ["fixed", "registers"], "description": "fixed: site.yaml has its contact."},
             "contacts": {
-                "type": "array", "description": "None: no phone of it is registered.",
+                "type": "array",
+                "description": "None: no phone of it is registered.",
                 "items": _object(
                     {
                         "uri": _TEXT | {"description": "As the phone says it."},
@@ -130,6 +131,37 @@ _SCHEMAS = {
             "option": _TEXT | {"default": "start"},
         },
         "option",
+    ),
+    "Reloaded": _object(
+        {
+            "ok": {"type": "boolean", "description": "It counts on all hosts."},
+            "hosts": {
+                "type": "array",
+                "items": _object({"host": _TEXT, "ok": {"type": "boolean"}, "said": _TEXT}),
+            },
+            "missed": {"type": "array", "items": _TEXT, "description": "Parts that nobody here could reach."},
+        }
+    ),
+    "Drain": _object(
+        {
+            "parts": {
+                "type": "array",
+                "items": _TEXT,
+                "description": "Numbers of sidecars, addresses of their hosts, names of edges; none: all sidecars.",
+            }
+        },
+        "parts",
+    ),
+    "Drained": _object(
+        {
+            "over": {"type": "boolean", "description": "No part is waited for any more."},
+            "parts": {
+                "type": "array",
+                "items": _object(
+                    {"name": _TEXT, "state": {"enum": ["waits", "drains", "done", "failed"]}, "detail": _TEXT}
+                ),
+            },
+        }
     ),
     "Problem": _object({"status": {"type": "integer"}, "detail": _TEXT}, says="RFC 9457."),
 }
@@ -215,6 +247,29 @@ _STORIES = {
         },
     },
 }
+_FLEET = {
+    "/v1/reload": {
+        "post": {
+            "summary": "Let the files of every host count for new calls",
+            "operationId": "reload",
+            "description": "As `callinteractive reload` on every host of the site: the files are those of each host.",
+            "responses": {"200": _told("What each host says.", "Reloaded"), **_problems()},
+        },
+    },
+    "/v1/drain": {
+        "post": {
+            "summary": "Let parts end their calls and start anew, one after the other",
+            "operationId": "drain",
+            "requestBody": _sent("Drain"),
+            "responses": {"202": _told("It has begun.", "Drained"), **_problems(400, 409, 422)},
+        },
+        "get": {
+            "summary": "How far the parts are that drain",
+            "operationId": "showDrain",
+            "responses": {"200": _told("All of the last request.", "Drained"), **_problems()},
+        },
+    },
+}
 
 
 @cache
@@ -229,7 +284,7 @@ def document() -> dict[str, Any]:
             "description": "The live calls of a site: look at them, end them, lead them elsewhere, make new ones.",
         },
         "security": [{"token": []}],
-        "paths": _PATHS | _STORIES,
+        "paths": _PATHS | _STORIES | _FLEET,
         "components": {
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
             "schemas": _SCHEMAS | stories.SCHEMAS,

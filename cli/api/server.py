@@ -16,32 +16,45 @@ from aiohttp.typedefs import Handler, Middleware
 from callinteractive.model import Site
 from cli.active import Active
 from cli.api import stories
+from cli.api.fleet import Fleet
 from cli.api.openapi import document
 from cli.api.phones import Phones
 from cli.api.sidecars import ApiError, Sidecars
 from cli.page.app import PUBLIC, Page
+from sidecar.host import HostCommands
 from sidecar.live import problem
 
 OPEN = frozenset(("/openapi.json", "/healthz"))
 """Paths that tell nothing of the site."""
 SIDECARS: web.AppKey[Sidecars] = web.AppKey("sidecars", Sidecars)
 PHONES: web.AppKey[Phones] = web.AppKey("phones", Phones)
+FLEET: web.AppKey[Fleet] = web.AppKey("fleet", Fleet)
 LARGEST_BODY = 1024 * 1024
 """Octets of a request's body: the editor sends a whole ivr.yaml."""
 DEFAULT_LIMIT = 100
 
 
 def create_app(
-    site: Site, key: bytes, token: str, page: Page | None = None, active: Active | None = None
+    site: Site,
+    key: bytes,
+    token: str,
+    page: Page | None = None,
+    active: Active | None = None,
+    commands: HostCommands | None = None,
 ) -> web.Application:
-    """The API of `site`, and its page. key: the site's secret; token: what users must show; active: of this host."""
+    """The API of `site`, and its page.
+
+    key: the site's secret; token: what users must show; active, commands: of this host.
+    """
     is_open = OPEN | PUBLIC if page else OPEN
     app = web.Application(middlewares=[problems, guard(token, is_open)], client_max_size=LARGEST_BODY)
 
     async def sidecars(app: web.Application) -> AsyncIterator[None]:
         async with Sidecars(site.sidecars, key) as opened:
             app[SIDECARS] = opened
+            app[FLEET] = Fleet(site, opened, commands)
             yield
+            await app[FLEET].close()
 
     app.cleanup_ctx.append(sidecars)
     app[PHONES] = Phones.of_host(site, active)
@@ -56,6 +69,9 @@ def create_app(
     app.router.add_delete("/v1/calls/{id}", _hang_up)
     app.router.add_post("/v1/calls/{id}/jump", _jump)
     app.router.add_get("/v1/phones", _phones)
+    app.router.add_post("/v1/reload", _reload)
+    app.router.add_get("/v1/drain", _drained)
+    app.router.add_post("/v1/drain", _drain)
     if page:
         page.add_to(app)
     return app
@@ -154,6 +170,21 @@ async def _jump(request: web.Request) -> web.Response:
 
 async def _phones(request: web.Request) -> web.Response:
     return web.json_response(await request.app[PHONES].told())
+
+
+async def _reload(request: web.Request) -> web.Response:
+    return web.json_response(await request.app[FLEET].reload())
+
+
+async def _drain(request: web.Request) -> web.Response:
+    names = (await object_in(request)).get("parts", [])
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ApiError(422, "parts must be a list of texts")
+    return web.json_response(request.app[FLEET].drain(names), status=202)
+
+
+async def _drained(request: web.Request) -> web.Response:
+    return web.json_response(request.app[FLEET].drained())
 
 
 async def object_in(request: web.Request) -> dict[str, object]:

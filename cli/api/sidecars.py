@@ -88,7 +88,7 @@ class Sidecars:
         """Ask the sidecar that has the call for something. Returns the call as it was then. Raises ApiError."""
         found = await self._find(call_id)
         # By the whole id: the beginning of it may name another call by now.
-        told = await self._ask(found.sidecar, method, f"/calls/{found.body['call_id']}{what}", body)
+        told = await self.ask(found.sidecar, method, f"/calls/{found.body['call_id']}{what}", body)
         if not told.status:
             raise ApiError(503, f"no answer from {told.name}: look whether it has done it")
         if told.status >= 300:
@@ -99,7 +99,7 @@ class Sidecars:
         """Let a sidecar make a call. Returns the call. Raises ApiError."""
         refusals: dict[int, str] = {}
         for sidecar in random.sample(self._sidecars, len(self._sidecars)):
-            told = await self._ask(sidecar, "POST", "/calls", order)
+            told = await self.ask(sidecar, "POST", "/calls", order)
             detail = str(told.body.get("detail", ""))
             if told.status == 201:
                 return told.body
@@ -124,12 +124,18 @@ class Sidecars:
 
     async def ask_all(self, method: str, path: str) -> list[Told]:
         """What each of them answers. Raises nothing."""
-        return await asyncio.gather(*(self._ask(sidecar, method, path) for sidecar in self._sidecars))
+        return await asyncio.gather(*(self.ask(sidecar, method, path) for sidecar in self._sidecars))
 
-    async def _ask(self, sidecar: Sidecar, method: str, path: str, body: Any = None) -> Told:
-        """Raises nothing."""
+    async def ask(
+        self, sidecar: Sidecar, method: str, path: str, body: Any = None, *, within_s: float | None = None
+    ) -> Told:
+        """What one of them answers. Raises nothing."""
+        url, limit = (
+            f"http://{sidecar.metrics}{path}",
+            aiohttp.ClientTimeout(total=within_s) if within_s else self._session.timeout,
+        )
         try:
-            async with self._session.request(method, f"http://{sidecar.metrics}{path}", json=body) as response:
+            async with self._session.request(method, url, json=body, timeout=limit) as response:
                 said = json.loads(await response.read() or b"{}")
                 return Told(sidecar, response.status, said if isinstance(said, dict) else {})
         except aiohttp.ClientConnectorError:

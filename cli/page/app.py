@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
@@ -16,6 +15,7 @@ from aiohttp import web
 from callinteractive.errors import Finding
 from callinteractive.model import IvrFile, Site
 from cli.api.sidecars import ApiError
+from cli.configuration import host_commands
 from cli.page.checking import check_answer, check_ivr, load_both
 from cli.page.files import IvrFiles, NotSavedError
 from cli.page.phone import PhoneCall, PhoneCalls, World, WrongError
@@ -27,7 +27,6 @@ from sidecar.webhook import Webhook
 
 STATIC = Path(__file__).parent / "static"
 TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
-RELOAD_S = 60.0
 SECURITY = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
@@ -122,20 +121,9 @@ class Page:
         return _json({"version": version, **checked})
 
     async def _reload(self, _request: web.Request) -> web.Response:
-        """What `callinteractive reload` says. A process of its own: it waits and prints as on the command line."""
-        more = ("--state-dir", str(self._place.state_dir)) if self._place.state_dir else ()
-        argv = ("-P", "-m", "callinteractive", "reload", "--site", str(self._place.site_path), *more)
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, *argv), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
-        )
-        try:
-            async with asyncio.timeout(RELOAD_S):
-                said, _ = await process.communicate()
-        except TimeoutError:
-            process.kill()
-            await process.wait()
-            return _json({"ok": False, "said": f"no answer within {RELOAD_S:g} s"})
-        return _json({"ok": process.returncode == 0, "said": said.decode(errors="replace").strip()})
+        """What `callinteractive reload` says."""
+        is_done, said = await host_commands(self._place.site_path, self._place.state_dir, None).reload()
+        return _json({"ok": is_done, "said": said})
 
     async def _begin_call(self, request: web.Request) -> web.Response:
         body = await _body(request)

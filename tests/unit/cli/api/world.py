@@ -16,6 +16,8 @@ from callinteractive.model import Address, Site
 from cli.api.server import create_app
 from sidecar import live_stories
 from sidecar.call.call import NotNowError
+from sidecar.drain import Drain
+from sidecar.host import Host
 from sidecar.live import Live, LiveError
 from sidecar.media.errors import MediaUnavailable
 from sidecar.story import Stories
@@ -83,6 +85,8 @@ class World:
     """What calls were ordered, with the sidecar that was asked."""
     refusals: dict[int, LiveError]
     """Why a sidecar makes none."""
+    hosts: tuple[Host, Host]
+    """What each sidecar does for its host. They are of two hosts; neither is that of the API."""
 
     @property
     def url(self) -> str:
@@ -105,6 +109,7 @@ async def site_with_api() -> AsyncIterator[World]:
         calls: tuple[dict[str, Any], dict[str, Any]] = ({}, {})
         stories = Stories(), Stories()
         servers = []
+        hosts: list[Host] = []
         orders: list[tuple[int, Any]] = []
         refusals: dict[int, LiveError] = {}
 
@@ -117,11 +122,14 @@ async def site_with_api() -> AsyncIterator[World]:
         for index, of_sidecar in enumerate(calls):
             app = web.Application()
             live = Live(KEY, index, of_sidecar, partial(make, index))
+            drain = Drain(partial(len, of_sidecar), lambda: 60.0, lambda: None)
+            hosts.append(Host(drain, partial(len, of_sidecar)))
             app.router.add_routes([*live.routes(), *live_stories.routes(stories[index], live.guarded)])
+            app.router.add_routes(hosts[index].routes(live.guarded))
             servers.append(await stack.enter_async_context(TestServer(app, host="127.0.0.1")))
         app = create_app(site_of(servers), KEY, TOKEN)
         client = await stack.enter_async_context(TestClient(TestServer(app, host="127.0.0.1")))
-        yield World(client, app, calls, stories, (servers[0], servers[1]), orders, refusals)
+        yield World(client, app, calls, stories, (servers[0], servers[1]), orders, refusals, (hosts[0], hosts[1]))
 
 
 def site_of(servers: list[TestServer]) -> Site:
