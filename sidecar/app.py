@@ -17,7 +17,7 @@ import uvloop
 
 from callinteractive.errors import HeaderError, ScriptStateError
 from callinteractive.fleet import ways
-from callinteractive.headers import CallHeader, EntryHeader, GenerationHeader, ResultHeader, StateHeader
+from callinteractive.headers import CallHeader, EntryHeader
 from callinteractive.keys import REPORTS, SIGNATURES, derive
 from callinteractive.model import Ivr, IvrFile, Site
 from callinteractive.prepared import Prepared
@@ -25,7 +25,7 @@ from sidecar import live_stories, log, sip, systemd, tracing
 from sidecar.admission import Admission, Unacknowledged
 from sidecar.call import saved
 from sidecar.call.adopted import AdoptedCall, end_remains
-from sidecar.call.call import Call, NewCall, Resumption
+from sidecar.call.call import Call, NewCall
 from sidecar.call.saved import OverCallError, UnreadableCallError
 from sidecar.call.services import Services, media_prefix
 from sidecar.drain import DEFAULT_S, Drain
@@ -35,6 +35,7 @@ from sidecar.events.queue import EventQueue
 from sidecar.events.sinks import Sinks
 from sidecar.generations import Generations
 from sidecar.host import Host, HostCommands
+from sidecar.invite import generation_in, resumption_in
 from sidecar.live import Live
 from sidecar.making import make
 from sidecar.media.engines import Engines
@@ -122,21 +123,6 @@ def load_sounds(site: Site, site_dir: Path) -> SoundLibrary:
     return library
 
 
-def _generation(invite: sip.IncomingInvite) -> str:
-    """The name of the ivr.yaml that the call began with; empty from an older Kamailio. Raises HeaderError."""
-    named = invite.header(GenerationHeader.NAME)
-    return "" if named is None else GenerationHeader.parse(named).name
-
-
-def _resumption(invite: sip.IncomingInvite) -> Resumption | None:
-    """The script of another sidecar that this INVITE brings, if any. Raises HeaderError."""
-    state = invite.header(StateHeader.NAME)
-    if state is None:
-        return None
-    result = invite.header(ResultHeader.NAME)
-    return Resumption(StateHeader.parse(state), None if result is None else ResultHeader.parse(result))
-
-
 class Sidecar:
     """The calls of one process and what they share."""
 
@@ -163,6 +149,7 @@ class Sidecar:
         self._live = Live(key, index, self._by_key, self._make)
         self._unacknowledged = Unacknowledged(self._own.max_unacknowledged)
         self._calls: set[asyncio.Task[None]] = set()
+        self._transport: sip.Transport | None = None
         self._keeper = keeper
         self._stories = Stories()
         self.sinks = Sinks(site.events, Path(), None)
@@ -231,13 +218,15 @@ class Sidecar:
         if self._index == 0:
             self._metrics.include(RtpengineMetrics(engines))
         guarded = self._live.guarded
-        routes = *self._live.routes(), *live_stories.routes(self._stories, guarded), *self.host.routes(guarded)
+        stories = live_stories.routes(self._stories, guarded, self._seen)
+        routes = *self._live.routes(), *stories, *self.host.routes(guarded)
         stack.push_async_callback((await self._metrics.serve(self._own.metrics, routes)).cleanup)
         config = sip.UaConfig(
             trying_delay_s=TRYING_DELAY_S, trying_repeat_s=TRYING_REPEAT_S, takes_refer=self._site.refer
         )
         known = ways(self._site.edges, self._own.address.host)
         transport = await sip.Transport.open(self._own.address, self._on_invite, config, known, self._keeper.gate)
+        self._transport = transport
         transport.agent.guard = Trust(self._edges, self._key, transport.agent.refusals)
         reports = Reports(self._stories, self._reports_key, transport.agent.refusals)
         transport.agent.on_message = reports.take
@@ -274,7 +263,7 @@ class Sidecar:
         try:
             facts = CallHeader.parse(invite.header(CallHeader.NAME) or "").facts
             entry = EntryHeader.parse(invite.header(EntryHeader.NAME) or "")
-            resumption, generation = _resumption(invite), self._generations.of(_generation(invite))
+            resumption, generation = resumption_in(invite), self._generations.of(generation_in(invite))
         except HeaderError as error:
             change = "run the same release of this software as Kamailio does"
             self._services.agent.refusals.note(invite.request, 400, str(error), change)
@@ -365,6 +354,9 @@ class Sidecar:
             if self._services.agent.counters.legs == 0:
                 return
             await asyncio.sleep(0.05)
+
+    def _seen(self) -> tuple[sip.Sighting, ...]:
+        return tuple(self._transport.seen) if self._transport else ()
 
     def _present_ivr(self, number: str) -> Ivr | None:
         return self._generations.present.ivrs.get(number)

@@ -238,6 +238,14 @@ _STORIES = {
             "responses": {"200": _told("The calls.", "Recent"), **_problems()},
         },
     },
+    "/v1/calls/{id}/sip": {
+        "get": {
+            "summary": "The SIP messages of a call, one of the last",
+            "operationId": "listMessages",
+            "parameters": [_ID | {"description": "The CallID."}],
+            "responses": {"200": _told("The messages.", "Messages"), **_problems(404)},
+        },
+    },
     "/v1/calls/{id}/records": {
         "get": {
             "summary": "What has happened to a call: its events",

@@ -65,6 +65,7 @@ def create_app(
     app.router.add_get("/v1/calls/{id}", _call)
     app.router.add_get("/v1/calls/{id}/media", _media)
     app.router.add_get("/v1/calls/{id}/records", _records)
+    app.router.add_get("/v1/calls/{id}/sip", _messages)
     app.router.add_get("/v1/recent", _recent)
     app.router.add_delete("/v1/calls/{id}", _hang_up)
     app.router.add_post("/v1/calls/{id}/jump", _jump)
@@ -152,6 +153,10 @@ async def _media(request: web.Request) -> web.Response:
 
 async def _records(request: web.Request) -> web.Response:
     return web.json_response(await stories.records(request.app[SIDECARS], request.match_info["id"]))
+
+
+async def _messages(request: web.Request) -> web.Response:
+    return web.json_response(await stories.messages(request.app[SIDECARS], request.match_info["id"]))
 
 
 async def _recent(request: web.Request) -> web.Response:

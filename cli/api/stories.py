@@ -37,6 +37,15 @@ async def records(sidecars: Sidecars, call_id: str) -> dict[str, Any]:
     return {"records": found}
 
 
+async def messages(sidecars: Sidecars, call_id: str) -> dict[str, Any]:
+    """The SIP messages of a call, of all sidecars that have had it, in the order of their times. Raises ApiError."""
+    told = await sidecars.ask_all("GET", f"/stories/{quote(call_id, safe='')}/sip")
+    if all(each.status == 404 for each in told):
+        raise ApiError(404, f"nothing is known of {call_id}: give the whole CallID; only the last calls are kept")
+    found = [message for each in told for message in each.body.get("messages", ())]
+    return {"messages": sorted(found, key=lambda message: str(message["at"]))}
+
+
 # For `cli.api.openapi`.
 
 _TEXT = {"type": "string"}
@@ -60,6 +69,30 @@ SCHEMAS: dict[str, Any] = {
                         "packets": _COUNT,
                         "octets": _COUNT,
                         "errors": _COUNT,
+                    },
+                },
+            }
+        },
+    },
+    "Messages": {
+        "type": "object",
+        "required": ["messages"],
+        "additionalProperties": False,
+        "properties": {
+            "messages": {
+                "type": "array",
+                "description": "In their order. Those that are too old are gone: see docs/api.md.",
+                "items": {
+                    "type": "object",
+                    "required": ["at", "leg", "sent", "peer", "title", "text"],
+                    "additionalProperties": False,
+                    "properties": {
+                        "at": {"type": "string", "format": "date-time"},
+                        "leg": {"type": "integer", "description": "0: the caller's; then those called, in order."},
+                        "sent": {"type": "boolean", "description": "By the sidecar; else received."},
+                        "peer": _TEXT | {"description": "Where it went, or came from: an edge."},
+                        "title": _TEXT | {"description": "The method and URI, or the status."},
+                        "text": _TEXT | {"description": "The message. Passwords, keys, private headers are masked."},
                     },
                 },
             }

@@ -69,7 +69,7 @@ from sidecar.sip.dialog.refer import Subscription
 from sidecar.sip.dialog.refusal_log import RefusalLog
 from sidecar.sip.errors import LegStateError, MalformedError, SipError
 from sidecar.sip.message.message import Headers, Request, Response
-from sidecar.sip.transport import Transport
+from sidecar.sip.transport import Sighting, Transport
 
 __all__ = [
     "Acked",
@@ -100,6 +100,7 @@ __all__ = [
     "Request",
     "Responder",
     "Response",
+    "Sighting",
     "SipError",
     "Subscription",
     "Transport",

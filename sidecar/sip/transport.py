@@ -10,6 +10,7 @@ import logging
 import socket
 import struct
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Protocol
@@ -23,6 +24,10 @@ log = logging.getLogger(__name__)
 RECEIVE_BUFFER = 4 << 20  # at the default 208 KB datagrams are lost from 1000 calls/s on
 _MAX_DATAGRAM = 65535
 _BATCH = 64  # datagrams read before timers and other sockets are served
+MOST_SEEN = 4096
+"""Messages that stay in memory, some 4 MB. For whoever asks what was said, not for calls."""
+Sighting = tuple[float, bool, bytes, Address]
+"""A message: when (seconds since the epoch), whether we have sent it, itself, and the other side."""
 _SO_RCVBUFFORCE = 33
 _IP_RECVERR = 11
 _IPV6_RECVERR = 25
@@ -61,6 +66,8 @@ class Transport:
         self._socket = sock
         self._loop = loop
         self._timer: asyncio.TimerHandle | None = None
+        self.seen: deque[Sighting] = deque(maxlen=MOST_SEEN)
+        """The last messages but OPTIONS, which edges send all the time. Kept as they are: nothing is made of them."""
 
     @classmethod
     async def open(
@@ -105,6 +112,7 @@ class Transport:
         """
         if self._gate.is_shut():
             return
+        self.seen.append((time.time(), True, data, destination))
         destination = self._ways.get(destination, destination)
         try:
             self._socket.sendto(data, destination)
@@ -143,7 +151,7 @@ class Transport:
             self._loop.add_reader(self._socket.fileno(), self._readable)
 
     def _readable(self) -> None:
-        receive, agent, gate = self._socket.recvfrom, self.agent, self._gate
+        receive, agent, gate, seen = self._socket.recvfrom, self.agent, self._gate, self.seen.append
         has_failed = False
         for _ in range(_BATCH):
             if gate.is_shut():
@@ -157,7 +165,10 @@ class Transport:
             except OSError:
                 has_failed = True
                 continue
-            agent.receive(data, Address(source[0], source[1]))
+            peer = Address(source[0], source[1])
+            if not data.startswith(b"OPTIONS "):
+                seen((time.time(), False, data, peer))
+            agent.receive(data, peer)
             if self._socket.fileno() < 0:
                 return  # closed by the transaction user meanwhile
         if has_failed:

@@ -4,6 +4,7 @@ import { fill, h, say } from "./dom.js";
 import { showStory } from "./story.js";
 
 const EVERY_MS = 2000;
+let showsSip = true;
 const STATES = { live: "in progress", left: "at Kamailio", ended: "ended" };
 
 export async function callsView(place, [id]) {
@@ -72,14 +73,22 @@ async function oneCall(place, id) {
   const facts = h("dl", { class: "facts" });
   const end = h("button", { type: "button", class: "end", onclick: () => hangUp(path) }, "Hang up");
   const story = h("section", { class: "card told", "aria-label": "What happened" });
+  const withSip = h("input", { type: "checkbox", id: "sip", checked: showsSip, onchange: event => {
+    showsSip = event.target.checked;
+    draw();
+  } });
+  let records = [], messages = [];
+  const draw = () => showStory(story, records, showsSip ? messages : []);
   const media = h("p", { class: "lead media" });
   let last = "";
   fill(place, h("p", {}, h("a", { href: "#/calls" }, "All calls")),
-    h("div", { class: "bar" }, title, h("span", { class: "space" }), end), facts, media, story);
+    h("div", { class: "bar" }, title, h("span", { class: "space" }),
+      h("label", { class: "check" }, withSip, "SIP messages"), end), facts, media, story);
   return repeat(async () => {
-    const { records } = await ask(`${path}/records`);
+    ({ records } = await ask(`${path}/records`));
+    ({ messages } = await ask(`${path}/sip`).catch(() => ({ messages: [] })));  // too old
     if (!records.some(record => record.event === "call.ended")) media.textContent = await mediaOf(path);
-    const now = JSON.stringify(records.map(record => [record.seq, record.at]));
+    const now = JSON.stringify([...records, ...messages].map(each => [each.seq, each.at]));
     if (now === last) return true;
     last = now;
     const started = records.find(record => record.event === "call.started") ?? {};
@@ -88,7 +97,7 @@ async function oneCall(place, id) {
     end.hidden = Boolean(ended);
     fill(facts, factsOf(records, started, ended).filter(([, value]) => value !== undefined && value !== "").map(([name, value]) =>
       h("div", {}, h("dt", {}, name), h("dd", { class: name.startsWith("Call") ? "id" : null }, String(value)))));
-    showStory(story, records);
+    draw();
     return !ended;
   });
 }

@@ -6,18 +6,24 @@ const TITLES = { [CALLER]: "Caller", [IVR]: "IVR", [APP]: "Web application" };
 const ACTION_FIELDS_HIDDEN = ["event", "at", "call_id", "call_api_id", "seq", "action"];
 const FAILED = { busy: "busy", no_answer: "no answer", rejected: "declined", failed: "failed" };
 
-// Show the records in `place`. What the person has unfolded there stays so.
-export function showStory(place, records) {
-  const open = [...place.querySelectorAll("details")].map(each => each.open);
-  fill(place, storyOf(records));
-  place.querySelectorAll("details").forEach((each, index) => { each.open = open[index] ?? false; });
+// Show the records in `place`, and the SIP messages between them. What the person has unfolded there stays so.
+export function showStory(place, records, messages = []) {
+  const open = new Set([...place.querySelectorAll("details[open]")].map(each => each.id));
+  fill(place, storyOf(records, messages));
+  place.querySelectorAll("details").forEach(each => { each.open = open.has(each.id); });
 }
 
 // The whole ladder: a heading with the lanes and a row for each record.
-function storyOf(records) {
+function storyOf(records, messages) {
   const lanes = lanesOf(records);
   const began = records.length ? Date.parse(records[0].at) : 0;
-  const ladder = h("ol", { class: "rows" }, records.flatMap(record => rowOf(record, lanes, began) ?? []));
+  const legs = [...lanes.keys()].filter(name => ![CALLER, IVR, APP].includes(name));
+  const rows = [
+    ...records.map(record => [record.at, () => rowOf(`r${record.seq}`, record, lanes, began, describe(record))]),
+    ...messages.map((message, index) => [message.at,
+      () => rowOf(`m${message.at}-${index}`, message, lanes, began, sipRow(message, legs))]),
+  ].sort(([one], [other]) => Date.parse(one) - Date.parse(other));  // those of the same time stay as they are
+  const ladder = h("ol", { class: "rows" }, rows.flatMap(([, row]) => row() ?? []));
   const heads = h("div", { class: "row heads", "aria-hidden": "true" }, [...lanes.values()].map(({ title, index }) =>
     placed(h("span", { class: "head" }, title), index, index)));
   const lines = [...lanes.values()].map(({ index }) => {
@@ -46,8 +52,8 @@ function lanesOf(records) {
   return lanes;
 }
 
-function rowOf(record, lanes, began) {
-  const row = describe(record);
+// `row`: what `describe` says of it. `id`: of its details.
+function rowOf(id, record, lanes, began, row) {
   if (!row) return null;
   const { from, to = from, title, kind = "", bodies = [] } = row;
   const [first, last] = [lanes.get(from).index, lanes.get(to).index];
@@ -58,14 +64,23 @@ function rowOf(record, lanes, began) {
   return h("li", { class: "row" },
     h("time", { dateTime: record.at, title: record.at }, `${(ms / 1000).toFixed(1)} s`),
     placed(what, Math.min(first, last), Math.max(first, last)),
-    bodies.filter(([, text]) => text).map(([label, text]) =>
-      h("details", {}, h("summary", {}, label), h("pre", {}, text))));
+    bodies.filter(([, text]) => text).map(([label, text], index) =>
+      h("details", { id: `${id}-${index}` }, h("summary", {}, label), h("pre", {}, text))));
 }
 
 // Between the middles of two lanes; in one lane over its whole width. Column 1 is the time; each lane has two.
 function placed(element, first, last) {
   element.style.gridColumn = first === last ? `${2 * first + 2} / ${2 * first + 4}` : `${2 * first + 3} / ${2 * last + 3}`;
   return element;
+}
+
+// A message as it was. Leg 0 is the caller's; the others have the lanes of those that were called, as far as they match.
+function sipRow({ leg, sent, peer, title, text }, legs) {
+  const other = leg === 0 ? CALLER : legs[leg - 1] ?? IVR;
+  const [method, uri] = title.split(" ");
+  const short = /^\d/.test(method) ? title : `${method} ${uri ?? ""}`.trim();
+  const ends = sent ? { from: IVR, to: other } : { from: other, to: IVR };
+  return { ...ends, title: short, kind: "message", bodies: [[`${short}, ${sent ? "to" : "from"} ${peer}`, text]] };
 }
 
 function describe(record) {

@@ -8,6 +8,7 @@ from callinteractive.facts import CallFacts
 from sidecar.story import Stories, Story
 from tests.unit.cli.api.test_server import is_as_described
 from tests.unit.cli.api.world import World
+from tests.unit.sidecar.test_sip_trace import invite, reply, seen
 
 FIRST, SECOND = "a" * 32, "b" * 32
 
@@ -67,3 +68,23 @@ async def test_a_call_of_which_nothing_is_known(world: World):
     status, told = await world.ask("GET", f"/v1/calls/{FIRST}/records")
     assert status == 503, "it may be known there"
     assert "sidecar 1" in told["detail"]
+
+
+async def test_the_sip_messages_of_a_call(world: World):
+    """Of the sidecar that knows it."""
+    begin(world.stories[1], FIRST, 1000.0)
+    world.seen += seen((False, invite("one@x", FIRST)), (True, reply("200 OK", "one@x")))
+    status, told = await world.ask("GET", f"/v1/calls/{FIRST}/sip")
+    assert (status, [message["title"] for message in told["messages"]]) == (200, ["INVITE sip:332@127.0.0.1", "200 OK"])
+    is_as_described("/v1/calls/{id}/sip", "get", status, told)
+    assert "306" not in told["messages"][0]["text"], "the facts are a private header"
+    status, told = await world.ask("GET", f"/v1/calls/{SECOND}/sip")
+    is_as_described("/v1/calls/{id}/sip", "get", status, told)
+    assert status == 404
+
+
+async def test_numbers_of_a_call_that_hides_its_digits(world: World):
+    begin(world.stories[0], FIRST, 1000.0).tell("call.digit", digit="*", by="rtp")
+    world.seen += seen((False, invite("one@x", FIRST)))
+    [message] = (await world.ask("GET", f"/v1/calls/{FIRST}/sip"))[1]["messages"]
+    assert message["title"] == "INVITE sip:***@127.0.0.1"

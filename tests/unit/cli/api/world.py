@@ -20,6 +20,7 @@ from sidecar.drain import Drain
 from sidecar.host import Host
 from sidecar.live import Live, LiveError
 from sidecar.media.errors import MediaUnavailable
+from sidecar.sip import Sighting
 from sidecar.story import Stories
 
 KEY = bytes(16)
@@ -87,6 +88,8 @@ class World:
     """Why a sidecar makes none."""
     hosts: tuple[Host, Host]
     """What each sidecar does for its host. They are of two hosts; neither is that of the API."""
+    seen: list[Sighting]
+    """The SIP messages that both have seen."""
 
     @property
     def url(self) -> str:
@@ -110,6 +113,7 @@ async def site_with_api() -> AsyncIterator[World]:
         stories = Stories(), Stories()
         servers = []
         hosts: list[Host] = []
+        seen: list[Sighting] = []
         orders: list[tuple[int, Any]] = []
         refusals: dict[int, LiveError] = {}
 
@@ -124,12 +128,13 @@ async def site_with_api() -> AsyncIterator[World]:
             live = Live(KEY, index, of_sidecar, partial(make, index))
             drain = Drain(partial(len, of_sidecar), lambda: 60.0, lambda: None)
             hosts.append(Host(drain, partial(len, of_sidecar)))
-            app.router.add_routes([*live.routes(), *live_stories.routes(stories[index], live.guarded)])
+            of_stories = live_stories.routes(stories[index], live.guarded, partial(tuple, seen))
+            app.router.add_routes([*live.routes(), *of_stories])
             app.router.add_routes(hosts[index].routes(live.guarded))
             servers.append(await stack.enter_async_context(TestServer(app, host="127.0.0.1")))
         app = create_app(site_of(servers), KEY, TOKEN)
         client = await stack.enter_async_context(TestClient(TestServer(app, host="127.0.0.1")))
-        yield World(client, app, calls, stories, (servers[0], servers[1]), orders, refusals, (hosts[0], hosts[1]))
+        yield World(client, app, calls, stories, (servers[0], servers[1]), orders, refusals, (hosts[0], hosts[1]), seen)
 
 
 def site_of(servers: list[TestServer]) -> Site:
