@@ -42,6 +42,7 @@ from sidecar.media.engines import Engines
 from sidecar.media.sounds import SoundLibrary, cache_of_user
 from sidecar.metrics import Configured, Metrics
 from sidecar.outcomes import Outcomes
+from sidecar.parted import Parted
 from sidecar.readiness import why_not_ready
 from sidecar.reload import Reload, Source
 from sidecar.reports import Reports
@@ -143,6 +144,7 @@ class Sidecar:
         self._index = index
         self._own = site.sidecars[index]
         self._by_key: dict[str, Call] = {}
+        self._parted = Parted()
         self._edges = Edges(site.edges, self._own.address.host)
         self._key = derive(key, SIGNATURES)
         self._reports_key = derive(key, REPORTS)
@@ -188,7 +190,7 @@ class Sidecar:
             beating.cancel()
 
     async def _open(self, stack: AsyncExitStack, sounds: SoundLibrary) -> Services:
-        engines = Engines(self._site.rtpengines, self._keeper.gate)
+        engines = Engines(self._site.rtpengines, self._keeper.gate, lambda: self._keeper.is_failing)
         stack.push_async_callback(engines.close)
         prefix = media_prefix(self._site.node, self._index)
         stack.push_async_callback(self._keeper.close)
@@ -331,13 +333,15 @@ class Sidecar:
 
     def _surrender(self, key: str) -> None:
         """This call is another sidecar's now."""
-        if call := self._by_key.get(key):
+        if call := self._by_key.get(key) or self._parted.pop(key):
             call.forget()
 
     def _on_ended(self, call: Call | None, task: asyncio.Task[None]) -> None:
         self._calls.discard(task)
         if call is not None and self._by_key.get(call.key) is call:  # a call that came back from Kamailio has its key
             del self._by_key[call.key]
+            if self._keeper.is_failing:
+                self._parted.add(call)
         self._drain.on_call_ended()
 
     def _refuse_calls(self) -> None:

@@ -28,6 +28,8 @@ LOG = structlog.get_logger()
 MOVES_PER_S = 100
 WAIT_S = 5.0
 """How long a call may be without an RTPengine. Then it ends."""
+CUT_OFF_S = 30.0
+"""The same where the store does not answer either: then it is rather us who can't be reached."""
 PATIENCE_S = 0.7
 """How long one that has died or hangs may take to come back, before its calls move to another one that lives."""
 PATIENCE_WITH_REDIS_S = 3.0

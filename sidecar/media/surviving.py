@@ -10,7 +10,7 @@ from callinteractive.fleet import family_of
 from sidecar.media.engines import Engines
 from sidecar.media.errors import MediaError, MediaFull, MediaLost, MediaUnavailable
 from sidecar.media.exchange import TRANSCODED, Exchanges, described
-from sidecar.media.moving import WAIT_S
+from sidecar.media.moving import CUT_OFF_S, WAIT_S
 
 _RETRY_S = 0.1
 
@@ -115,7 +115,8 @@ class SurvivingMedia(Exchanges):
                 failure: MediaError = MediaUnavailable("no RTPengine lives")
             except (MediaLost, MediaUnavailable) as error:
                 failure, engine = error, None
-            if self._over or isinstance(failure, MediaFull) or loop.time() > since + WAIT_S:
+            wait_s = CUT_OFF_S if self._engines.is_cut_off() else WAIT_S
+            if self._over or isinstance(failure, MediaFull) or loop.time() > since + wait_s:
                 raise failure
             await asyncio.sleep(_RETRY_S)
 

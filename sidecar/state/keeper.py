@@ -20,11 +20,14 @@ class Keeper:
     A call's key is its name in RTPengine, which no other call of the fleet has. Set the hooks before `open`. They run
     in the event loop and may call `keep` and `forget`:
     - `on_adopt`: this call is ours from now on; here is its data. If it raises, the call is logged and forgotten.
-    - `on_surrender`: this call has become another sidecar's. Drop it without a word to anybody.
+    - `on_surrender`: this call has become another sidecar's. Drop it without a word to anybody. It may have ended here
+      meanwhile, and then whoever has it must not be told so.
     """
 
     on_adopt: Callable[[str, Data], None]
     on_surrender: Callable[[str], None]
+    is_failing = False
+    """Whether the store does not answer: calls that end now may be another sidecar's."""
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self.gate = Gate(now)

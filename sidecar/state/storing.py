@@ -289,8 +289,7 @@ class StoringKeeper(Keeper):
         self._told = tuple(answer.lost)
         for key in answer.lost:
             self._taken.pop(key, None)
-            if key in self._pending:
-                self._surrender(key)
+            self._surrender(key)
         if answer.news is not None:
             self._others = answer.news.others
             self._suspects = {name: self._suspects.get(name, now) for name in answer.news.dead}
@@ -298,8 +297,8 @@ class StoringKeeper(Keeper):
             self._lease.renew(self._asked_at)
 
     def _surrender(self, key: str) -> None:
+        self.figures.surrendered += key in self._pending
         self._pending.lose(key)
-        self.figures.surrendered += 1
         try:
             self.on_surrender(key)
         except Exception:

@@ -38,7 +38,8 @@ class Site:
 
     def __init__(self, weights: tuple[int, ...]) -> None:
         configs = [RtpEngine(ng=Address(host, PORT)) for host, _ in zip(HOSTS, weights, strict=False)]
-        self.engines = Engines(configs)
+        self.is_cut_off = False
+        self.engines = Engines(configs, is_cut_off=lambda: self.is_cut_off)
         self.of: list[Engine] = list(self.engines)
         for engine, weight in zip(self.of, weights, strict=True):
             engine.weight = weight
@@ -260,6 +261,28 @@ async def test_without_its_connection_for_digits_or_behind_it_gets_calls_only_if
     assert site.chosen(2) in ("AB", "BA")
     for offer in offers:
         offer.cancel()
+
+
+async def test_one_that_is_cut_off_deletes_nothing_that_may_be_another_s(made: Any) -> None:
+    """Its store does not answer either. When it is plugged in again, it hears first which calls are another's."""
+    site = await made(1)
+    site.is_cut_off = True
+    calls = [site.engines.call(f"1-0-{name}") for name in "ab"]
+    for call in calls:
+        await call.command("offer")
+    site.hang(0)
+    failures = await asyncio.gather(*(call.delete() for call in calls), return_exceptions=True)
+    assert [type(each) for each in failures] == [NgTimeout, NgTimeout]
+    await site.until(lambda: not site.of[0].is_alive)
+    site.wake(0)
+    await site.until(lambda: site.of[0].is_alive)
+    before = len(site.fakes[0].commands)
+    await site.until(lambda: len(site.fakes[0].commands) > before + 1)  # two pings later
+    calls[0].forget()
+    site.is_cut_off = False
+    before = len(site.calls(0))
+    await site.until(lambda: len(site.calls(0)) > before)
+    assert site.calls(0)[before:] == ["1-0-b:delete"]
 
 
 async def test_a_call_that_told_nothing_deletes_nothing(made: Any) -> None:

@@ -27,6 +27,7 @@ from sidecar.sip import Counters, UserAgent
 from sidecar.state.gate import Gate
 from sidecar.state.keeper import Keeper
 from sidecar.story import Stories
+from sidecar.transfer_status import TransferStatuses
 from sidecar.webhook import Webhook
 
 SITE = """
@@ -40,7 +41,7 @@ contexts: {1: {options: {start: [hangup]}}}
 FACTS = CallFacts("c" * 32, "1:" + "c" * 32, "306", "Ann", "332", "000*332", 145)
 GAUGES = {
     "calls": 0, "legs": 1, "dialogs": 2, "transactions": 3, "timers": 4, "unacknowledged": 0, "media": 5,
-    "ng_commands": 0, "events_waiting": 0,
+    "ng_commands": 0, "events_waiting": 0, "statuses_waiting": 0,
 }  # fmt: skip
 """Those of a sidecar without calls, as its fakes tell them."""
 HEADERS = {CallHeader.NAME: str(CallHeader(FACTS)), EntryHeader.NAME: str(EntryHeader("000*332", "1", "start"))}
@@ -66,6 +67,7 @@ def sidecar() -> Sidecar:
     """A sidecar that has been put together, with no socket."""
     ivr_file = load_ivr_file(IVR, "ivr.yaml")
     made = Sidecar(load_site(SITE, "site.yaml"), ivr_file, 0, bytes(16), Keeper())
+    made._statuses = create_autospec(TransferStatuses, instance=True, waiting=0, lost=0)
     made._services = Services(
         media_prefix="1-0-",
         pool=None,
@@ -223,6 +225,19 @@ async def test_H1_a_call_that_is_taken_over_counts_as_all_others(sidecar, adopte
     await asyncio.sleep(0)
     assert sidecar._gauges()["calls"] == 0
     assert sidecar._by_key == {}
+
+
+async def test_a_call_that_ended_while_it_was_cut_off_says_no_more_once_it_is_another_s(sidecar, adopted):
+    """Its BYE would be sent again and again, and end the call where it goes on."""
+    for key, sidecar._keeper.is_failing in (("1-7-x", True), ("1-7-y", False)):
+        sidecar._adopt(key, {"v": 1})
+        adopted[-1].task.cancel()
+        await asyncio.wait([adopted[-1].task])
+        await asyncio.sleep(0)
+    sidecar._surrender("1-7-x")
+    sidecar._surrender("1-7-y")
+    assert [call.is_forgotten for call in adopted] == [True, False]
+    assert sidecar._parted.pop("1-7-x") is None
 
 
 @pytest.mark.parametrize(("error", "is_told"), [(UnreadableCallError("form 7"), True), (OverCallError("gone"), False)])

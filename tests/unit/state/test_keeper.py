@@ -239,6 +239,25 @@ async def test_who_was_asleep_surrenders_before_it_acts():
 
 
 @in_virtual_time
+async def test_who_has_ended_a_call_hears_that_it_is_another_s():
+    data = Data()
+    cut_off = Sidecar(data)
+    await cut_off.start()
+    cut_off.keep("7-0-a")
+    await settled()
+    cut_off.store.problem = StoreError("away")
+    await asyncio.sleep(1)
+    data.calls["7-0-a"] = ("7-1", "{}")  # meanwhile
+    data.moved.add(("7-0", "7-0-a"))
+    cut_off.keeper.forget("7-0-a")
+    cut_off.store.problem = None
+    await asyncio.sleep(1)
+    assert cut_off.surrendered == ["7-0-a"]
+    assert cut_off.keeper.figures.surrendered == 0
+    assert data.calls["7-0-a"] == ("7-1", "{}")
+
+
+@in_virtual_time
 async def test_a_question_from_before_the_sleep_says_nothing():
     data = Data()
     sidecar = Sidecar(data)
