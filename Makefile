@@ -58,7 +58,7 @@ e2e: setup  ## calls through real Kamailio, RTPengine and SIPp, minutes
 fuzz: setup  ## hostile input for every parser, half a minute (LONG=1: ten minutes; FUZZ_S=…: seconds for each)
 	FUZZ_S=$(or $(FUZZ_S),$(if $(LONG),50,2)) $(BIN)/pytest tests/fuzz -q -n auto
 
-short: setup  ## unit tests and calls of all kinds, those of tests/short.txt
+short: setup  ## unit tests and calls of all kinds: what can differ between releases of Debian (tests/short.txt)
 	$(BIN)/pytest tests/unit @tests/short.txt -n $(WORKERS) || $(call again,tests)
 
 test-debian13:  ## every test on Debian 13, in a chroot (root; SHORT=1: `make short`; TESTS="tests/…": these)
