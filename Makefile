@@ -20,7 +20,7 @@ DOCS = $(BIN)/sphinx-build -q -W --keep-going -c docs -b html -d build/doctrees 
 NO_COMPILER = 69
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-runtime compile test unit test-compiled watch e2e short fuzz test-debian13 bench lint docs reference hooks format demo demo-survive matrix chaos run clean deb test-deb
+.PHONY: help setup setup-runtime compile test unit test-compiled watch e2e short fuzz test-debian13 bench lint docs reference hooks format demo demo-survive matrix chaos run peer clean deb test-deb
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -70,9 +70,12 @@ matrix: setup  ## what callers notice when any process dies or hangs, into docs/
 chaos: setup  ## calls for half an hour while processes are killed, into docs/reliability.md (CHAOS_S=180: shorter)
 	$(BIN)/python -m tests.chaos.soak --write --seconds $(or $(CHAOS_S),1800)
 
-bench: compile  ## what a call costs, into bench/report.md (a quarter of an hour; QUICK=1: three minutes; SOAK=1: more)
-	$(BIN)/python -m bench $(if $(QUICK),--quick) $(if $(SOAK),--soak)
+bench: $(if $(PEER),peer) compile  ## what a call costs, into bench/report.md (a quarter of an hour; QUICK=1: three minutes; SOAK=1: more; PEER=asterisk: beside Asterisk)
+	$(BIN)/python -m bench$(if $(PEER),.peer $(PEER)) $(if $(QUICK),--quick) $(if $(PEER),,$(if $(SOAK),--soak))
 	@echo "bench: what each layer of a sidecar costs: $(BIN)/python -m bench.layers"
+
+peer: setup
+	@$(BIN)/python -m bench.peer $(PEER) --check
 
 lint: setup  ## ruff and mypy --strict
 	$(BIN)/ruff check .

@@ -11,21 +11,13 @@ from pathlib import Path
 
 from bench.captures import write_captures
 from bench.held import hold, most_calls, soak
+from bench.loads import BASELINE, DIP, MENU, PROMPT, ROUTING, SLOW, TRANSFER
 from bench.measure import Load, Run, measure
 from bench.overload import FIRST_RATE, find_clean_rate, push
 from bench.report import write_report
-from bench.results import DISTURBING, Results, loop_ms
+from bench.results import DISTURBING, Results, loop_ms, say
 from bench.world import World
 
-BASELINE = Load("baseline", "proxy baseline", "baseline", callee="callee", is_baseline=True)
-DIP = Load("dip", "answer, HTTP dip, hang up", "000*900")
-PROMPT = Load("prompt", "the same with a 2 s prompt", "000*901", lasts_s=2.1)
-MENU = Load("menu", "menu with 3 digits", "000*902", "dialler", lasts_s=1.2, has_media=True, has_digits=True)
-TRANSFER = Load(
-    "transfer", "transfer, bridged, 1 s of talk", "000*903", "talker", "talking-callee", lasts_s=1.3, has_media=True
-)
-ROUTING = Load("routing", "routing dip and transfer, unanswered", "000*904", callee="callee")
-SLOW = Load("slow", "web application takes 1 s", "000*906", lasts_s=1.1)
 LOADS = (DIP, PROMPT, MENU, TRANSFER, ROUTING, SLOW)
 RUNS = 3
 QUICK_S, FULL_S = 3.0, 5.0
@@ -108,7 +100,11 @@ class Bench:
         clean = [rate for rate, runs in by_rate.items() if all(run.is_clean for run in runs)]
         lowest = max(clean, default=FIRST_RATE)
         unclean = [rate for rate in by_rate if rate > lowest]
-        found = find_clean_rate(self._world, DIP, lowest, min(unclean, default=None), FULL_S, self._captures)
+        found = find_clean_rate(
+            lambda rate: measure(self._world, DIP, rate, FULL_S, self._captures).is_clean,
+            lowest,
+            min(unclean, default=None),
+        )
         say(f"clean     up to {found}/s by search")
         while True:  # the search ran each rate once; the rate must be clean several times
             runs = [self._tell(DIP, found, FULL_S) for _ in range(RUNS)]
@@ -155,10 +151,6 @@ class Bench:
             f"answer p99 {run.latency_ms.get('p99', 0):.0f} ms{trouble}"
         )
         return run
-
-
-def say(text: str) -> None:
-    print(time.strftime("%H:%M:%S"), text, flush=True)
 
 
 if __name__ == "__main__":

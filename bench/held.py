@@ -10,7 +10,7 @@ from pathlib import Path
 from bench import usage
 from bench.measure import Load, caller_port, measure
 from bench.sipp import Sipp
-from bench.world import CALLER, CALLER_MEDIA, SIP_PORT, STACK, World
+from bench.world import CALLER, CALLER_MEDIA, SIP_PORT, Server, World
 
 PAUSE = "000*905"
 BUILD_RATE = 150
@@ -54,16 +54,20 @@ def most_calls(wanted: int) -> int:
     return min(wanted, (files - FILES_BESIDES) // FILES_A_CALL)
 
 
-def hold(world: World, calls: int, warm_up: Load, captures: Path) -> Held:
-    """Start a fresh stack, warm it up with some calls, then hold `calls` calls in which nothing happens."""
-    world.restart_stack()
-    measure(world, warm_up, 100, 2, captures)
-    parts = world.parts()
+def hold(world: World, calls: int, warm_up: Load, captures: Path, server: Server | None = None) -> Held:
+    """Start a fresh stack, warm it up with some calls, then hold `calls` calls in which nothing happens.
+
+    `server`: who is called, if not our stack.
+    """
+    server = server or world.stack
+    server.restart()
+    measure(world, warm_up, 100, 2, captures, server)
+    parts = server.parts()
     before = usage.memory_kb(parts)
     built_s = calls / BUILD_RATE
     arguments = (
         *("-s", PAUSE, "-r", str(BUILD_RATE), "-m", str(calls), "-l", str(calls + 1)),
-        *("-d", str(round((built_s + HOLD_S) * 1000)), f"{STACK}:{SIP_PORT}"),
+        *("-d", str(round((built_s + HOLD_S) * 1000)), f"{server.host}:{SIP_PORT}"),
     )
     with Sipp("holder", (CALLER, caller_port()), CALLER_MEDIA, *arguments) as caller:
         time.sleep(built_s + HOLD_S / 2)

@@ -13,17 +13,14 @@ from bench import usage
 from bench.sipp import Outcome, Sipp
 from bench.tap import Tap
 from bench.world import (
-    BASELINE,
-    BASELINE_CALLEE,
-    CALLEE,
     CALLEE_MEDIA,
     CALLEE_PORT,
     CALLER,
     CALLER_MEDIA,
     NG_PORT,
     SIP_PORT,
-    STACK,
     WEB_PORT,
+    Server,
     World,
 )
 
@@ -86,23 +83,33 @@ def caller_port() -> int:
     return 25100 + next(_PORTS) % 800
 
 
-def measure(world: World, load: Load, rate: int, load_s: float, captures: Path) -> Run:
-    """Place `rate` calls a second for `load_s` seconds and wait until all have ended."""
+def measure(
+    world: World,
+    load: Load,
+    rate: int,
+    load_s: float,
+    captures: Path,
+    server: Server | None = None,
+    give_up_s: float = GIVE_UP_S,
+) -> Run:
+    """Place `rate` calls a second for `load_s` seconds and wait until all have ended.
+
+    `server`: who is called, if not our stack (or the baseline, for calls of its kind).
+    """
     calls = round(rate * load_s)
-    host = BASELINE if load.is_baseline else STACK
+    server = server or (world.baseline if load.is_baseline else world.stack)
     pids, began, foreign_s = world.pids, time.monotonic(), usage.foreign_cpu_s(world.pids)
-    parts = world.baseline if load.is_baseline else world.parts()
+    parts = server.parts()
     with ExitStack() as stack:
         if load.callee:
-            callee = (BASELINE_CALLEE if load.is_baseline else CALLEE, CALLEE_PORT)
-            stack.enter_context(Sipp(load.callee, callee, CALLEE_MEDIA, pcaps=captures))
+            stack.enter_context(Sipp(load.callee, (server.callee, CALLEE_PORT), CALLEE_MEDIA, pcaps=captures))
             time.sleep(0.3)
         tap = stack.enter_context(Tap(NG_PORT, WEB_PORT)) if load.has_digits else None
         before = usage.cpu_s(parts)
-        arguments = ("-s", load.service, "-r", str(rate), "-m", str(calls), "-l", "10000", f"{host}:{SIP_PORT}")
+        arguments = ("-s", load.service, "-r", str(rate), "-m", str(calls), "-l", "10000", f"{server.host}:{SIP_PORT}")
         caller = Sipp(load.caller, (CALLER, caller_port()), CALLER_MEDIA, *arguments, pcaps=captures)
         with caller:
-            caller.wait(load_s + load.lasts_s + GIVE_UP_S)
+            caller.wait(load_s + load.lasts_s + give_up_s)
             time.sleep(SETTLE_S)
             after = usage.cpu_s(parts)
             outcome = caller.outcome()

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 
-from bench.measure import GIVE_UP_S, Load, caller_port, measure, percentiles
+from bench.measure import GIVE_UP_S, caller_port, percentiles
 from bench.sipp import Sipp
 from bench.world import CALLER, CALLER_MEDIA, SIP_PORT, STACK, World
 
@@ -41,11 +41,11 @@ class Overload:
     restarts: int
 
 
-def find_clean_rate(world: World, load: Load, clean: int, unclean: int | None, load_s: float, captures: Path) -> int:
+def find_clean_rate(is_clean: Callable[[int], bool], clean: int, unclean: int | None) -> int:
     """The highest clean rate between a rate known to be clean and one known not to be. One run for each step."""
     while unclean is None:
         higher = min(round(clean * 1.25), HIGHEST_RATE)
-        if measure(world, load, higher, load_s, captures).is_clean and higher < HIGHEST_RATE:
+        if is_clean(higher) and higher < HIGHEST_RATE:
             clean = higher
         else:
             unclean = higher
@@ -53,7 +53,7 @@ def find_clean_rate(world: World, load: Load, clean: int, unclean: int | None, l
         middle = round((clean + unclean) / 20) * 10
         if middle in (clean, unclean):
             break
-        if measure(world, load, middle, load_s, captures).is_clean:
+        if is_clean(middle):
             clean = middle
         else:
             unclean = middle

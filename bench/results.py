@@ -79,6 +79,11 @@ class Results:
         }
 
 
+def say(text: str) -> None:
+    """Print a line of progress."""
+    print(time.strftime("%H:%M:%S"), text, flush=True)
+
+
 def loop_ms() -> float:
     """CPU time of a fixed piece of Python: how fast this machine is now. A virtual machine changes its speed."""
     began = time.process_time()

@@ -15,9 +15,10 @@ from collections import defaultdict
 from contextlib import suppress
 from pathlib import Path
 
-from bench.__main__ import DIP, say
 from bench.captures import write_captures
+from bench.loads import DIP
 from bench.measure import Run, measure
+from bench.results import say
 from bench.world import NG_PORT, STACK, World
 
 LOAD_S = 5.0

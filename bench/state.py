@@ -14,18 +14,14 @@ from pathlib import Path
 
 from bench import usage
 from bench.captures import write_captures
+from bench.loads import DIP, HALF_MINUTE, TRANSFER
 from bench.measure import Load, measure
 from bench.world import HERE, World
 from cli.programs import locate
 
 STORE, STORE_PORT = "127.15.0.8", 25079
 STATES = {"none": "none", "embedded": "embedded", "valkey": f"valkey://{STORE}:{STORE_PORT}/0"}
-DIP = Load("dip", "answer, HTTP dip, hang up", "000*900")
-IVR = Load("ivr", "IVR call of 30 s with prompts", "000*908", lasts_s=30.5)
-TRANSFER = Load(
-    "transfer", "transfer, bridged, 1 s of talk", "000*903", "talker", "talking-callee", lasts_s=1.3, has_media=True
-)
-RATES = ((DIP, 30, 10.0), (IVR, 10, 15.0), (TRANSFER, 10, 15.0))
+RATES = ((DIP, 30, 10.0), (HALF_MINUTE, 10, 15.0), (TRANSFER, 10, 15.0))
 """Calls a second, and for how long: far below what a machine can do, so that nothing else decides."""
 MAY_COST = {"dip": 0.05, "ivr": 0.15, "transfer": 0.15}
 

@@ -12,8 +12,8 @@ import time
 from pathlib import Path
 
 from bench.captures import write_captures
+from bench.loads import DIP
 from bench.measure import measure
-from bench.state import DIP
 from bench.world import World
 
 RATE, LASTS_S = 200, 8.0

@@ -10,7 +10,9 @@ import subprocess
 import sys
 import time
 import wave
+from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -28,6 +30,19 @@ PARTS = ("kamailio", "sidecars", "rtpengine", "run")
 """The stack's parts; `run` is the supervisor, which collects the logs of the others."""
 
 
+@dataclass(frozen=True)
+class Server:
+    """What SIPp calls: its address, the address of the phone behind it, its process ids by part.
+
+    `restart` makes a fresh one.
+    """
+
+    host: str
+    callee: str
+    parts: Callable[[], dict[str, list[int]]]
+    restart: Callable[[], None] = lambda: None
+
+
 class World:
     """``with World(directory) as world``: starts everything, and stops it at the end."""
 
@@ -38,11 +53,13 @@ class World:
         self.ivr = (HERE / "ivr.yaml").read_text()
         self._processes: list[subprocess.Popen[bytes]] = []
         self._stack: subprocess.Popen[bytes] | None = None
+        self.stack = Server(STACK, CALLEE, self.parts, self.restart_stack)
 
     def __enter__(self) -> World:
         try:
             self._start_web()
-            self.baseline = self._start_baseline()
+            baseline = self._start_baseline()
+            self.baseline = Server(BASELINE, BASELINE_CALLEE, lambda: baseline)
             self.restart_stack()
         except BaseException:
             self._stop_all()
@@ -51,6 +68,11 @@ class World:
 
     def __exit__(self, *_: object) -> None:
         self._stop_all()
+
+    @property
+    def prompt(self) -> Path:
+        """The sound that is played, as a person would supply it."""
+        return self._directory / "sounds" / "two-seconds.wav"
 
     @property
     def log(self) -> str:
@@ -84,12 +106,12 @@ class World:
     def restart_stack(self) -> None:
         """A fresh stack, as `callinteractive run` starts it, logging to a file."""
         if self._stack is not None:
-            self._end(self._stack)
+            self.end(self._stack)
         (self._directory / "site.yaml").write_text(self.site)
         (self._directory / "ivr.yaml").write_text(self.ivr)
-        _write_prompt(self._directory / "sounds" / "two-seconds.wav")
+        _write_prompt(self.prompt)
         with (self._directory / "stack.log").open("wb") as log:
-            self._stack = self._start(
+            self._stack = self.start(
                 *(sys.executable, "-m", "callinteractive", "run", "--log-format", "json"),
                 *("--site", str(self._directory / "site.yaml"), "--ivr", str(self._directory / "ivr.yaml")),
                 log=log,
@@ -98,14 +120,14 @@ class World:
 
     def _start_web(self) -> None:
         with (self._directory / "web.log").open("wb") as log:
-            web = self._start(sys.executable, "-m", "bench.webapp", WEB, str(WEB_PORT), log=log)
+            web = self.start(sys.executable, "-m", "bench.webapp", WEB, str(WEB_PORT), log=log)
         self._wait_ready(web, "ready")
 
     def _start_baseline(self) -> dict[str, list[int]]:
         configuration = (HERE / "baseline.cfg").read_text().replace("CALLEE", f"{BASELINE_CALLEE}:{CALLEE_PORT}")
         (self._directory / "baseline.cfg").write_text(configuration)
         with (self._directory / "baseline.log").open("wb") as log:
-            process = self._start(
+            process = self.start(
                 *(locate("kamailio"), "-f", str(self._directory / "baseline.cfg"), "-DD", "-E"),
                 *("-Y", str(self._directory), "-l", f"udp:{BASELINE}:{SIP_PORT}", "-m", "256", "-M", "16"),
                 *("-x", ALLOCATOR, "-X", ALLOCATOR),  # the same allocator as ours: only the script may differ
@@ -117,12 +139,13 @@ class World:
             raise RuntimeError("the baseline's Kamailio: " + (self._directory / "baseline.log").read_text()[-2000:])
         return {"kamailio": usage.tree(process.pid)}
 
-    def _start(self, *command: str, log: BinaryIO) -> subprocess.Popen[bytes]:
+    def start(self, *command: str, log: BinaryIO, output: BinaryIO | int = subprocess.PIPE) -> subprocess.Popen[bytes]:
+        """A process that ends with the world; whoever leaves `output` as it is has to read it."""
         process = subprocess.Popen(
             [locate("setpriv"), "--pdeathsig", "TERM", "--", *command],
             cwd=HERE.parent,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
+            stdout=output,
             stderr=log,
             process_group=0,
         )
@@ -137,9 +160,10 @@ class World:
 
     def _stop_all(self) -> None:
         for process in reversed(self._processes):
-            self._end(process)
+            self.end(process)
 
-    def _end(self, process: subprocess.Popen[bytes]) -> None:
+    def end(self, process: subprocess.Popen[bytes]) -> None:
+        """Stop a process that `start` started, and wait for it."""
         if process in self._processes:
             self._processes.remove(process)
         with suppress(ProcessLookupError):
