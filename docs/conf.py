@@ -20,7 +20,7 @@ root_doc = "docs/index"
 extensions = ["myst_parser"]
 include_patterns = [
     *("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs/**.md", "examples/**/README.md", "examples/demo/sounds.md"),
-    *("sipp-scenarios/README.md", "bench/report.md"),
+    *("sipp-scenarios/README.md", "bench/report.md", "bench/report-peer.md"),
 ]
 exclude_patterns = [".*", "build", "cli", "sidecar", "tests", "**/node_modules", "**/__pycache__"]
 nitpicky = True
