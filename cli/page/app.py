@@ -91,14 +91,18 @@ class Page:
             yield
 
     async def _ivr(self, _request: web.Request) -> web.Response:
-        """The files of the IVR, and the numbers that can be called."""
+        """The files of the IVR, the numbers that can be called, and the contexts where a call can go on."""
         files = await asyncio.to_thread(self._files.read)
         loaded = await self._loaded({})
         numbers: list[str] = []
+        contexts: list[dict[str, Any]] = []
         if isinstance(loaded, tuple):
             numbers = [number for ivr in loaded[1].ivrs for number in (ivr.number, *ivr.dids)]
+            known = loaded[1].contexts.values()
+            contexts = [{"id": each.id, "name": each.name, "options": list(each.options)} for each in known]
         shown = [{"name": file.name, "text": file.text, "version": file.version, "wrong": file.wrong} for file in files]
-        return _json({"files": shown, "numbers": numbers, "is_fetched": self._place.is_fetched})
+        more = {"numbers": numbers, "contexts": contexts, "is_fetched": self._place.is_fetched}
+        return _json({"files": shown, **more})
 
     async def _check(self, request: web.Request) -> web.Response:
         body = await _body(request)

@@ -19,7 +19,7 @@ from callinteractive.config import load_site
 from cli.api.server import create_app
 from cli.page.app import Page, Place
 from tests.e2e.conftest import BASE_PORT, PlaceCall, _ivr_yaml, lent, own_net
-from tests.e2e.ivr import TRANSFER
+from tests.e2e.ivr import MENU, TRANSFER
 from tests.e2e.transfers import FIRST, CalledPhones, transfer
 from tests.support.browser import Browser, Tab
 from tests.support.stack import RunningStack, until
@@ -179,11 +179,15 @@ async def test_the_editor_finds_and_saves(browser: Browser, url: str, folder: Pa
         await tab.is_true(has(".findings .problem", "line 2"))
 
 
+def token_of(stack: RunningStack) -> str:
+    return (stack.site_path.parent / "state" / "api-token").read_text()
+
+
 async def test_a_real_call_is_seen_and_ended(
     browser: Browser, stack: RunningStack, call: PlaceCall, callees: CalledPhones, web: FakeWebApp, caller: str
 ) -> None:
     web.on(caller, transfer(FIRST))
-    token = (stack.site_path.parent / "state" / "api-token").read_text()
+    token = token_of(stack)
     async with shown(browser, f"http://{stack.net.stack}:{PORT}", "calls", token) as tab:
         await tab.is_true(has(".lead", "No calls in progress"))
         async with callees.first() as first, call(TRANSFER) as phone:
@@ -199,10 +203,64 @@ async def test_a_real_call_is_seen_and_ended(
             await tab.run("document.querySelector('.row details:nth-of-type(2)').open = true")
             await pictures(tab, "timeline")
             assert await tab.run(has(".row pre", f">{FIRST}</SimpleTransfer>"))
+            for title in ("INVITE sip:", "180 Ringing", "200 OK", "ACK sip:"):
+                await tab.is_true(has(".row .message", title))
+            assert await tab.run(has(".row pre", "X-CI-Call: ***"))
+            assert not await tab.run(has(".row pre", "call_id="))
+            await tab.run("document.getElementById('sip').click()")
+            assert not await tab.run("document.querySelector('.row .message')")
+            await tab.run("document.getElementById('sip').click()")
             await tab.run("document.querySelector('button.end').click()")
             await phone.hung_up()
             await first.hung_up()
         await tab.is_true(has(".facts dt", "Ended"))
         assert await tab.run("document.querySelector('button.end').hidden")
+        await tab.is_true(has(".row .message", "BYE sip:"))
         await tab.run("location.hash = '#/calls'")
+        await tab.is_true(has(".badge.ended", "ended"))
+
+
+async def test_a_call_is_made_led_elsewhere_and_hung_up(
+    browser: Browser, stack: RunningStack, callees: CalledPhones
+) -> None:
+    """By the buttons; and what the editor saves counts at once."""
+
+    async def fills(tab: Tab, **fields: str) -> None:
+        for field, text in fields.items():
+            await tab.run(f"document.getElementById({json.dumps(field.replace('_', '-'))}).select()")
+            await tab.types(text)
+
+    async def presses(tab: Tab, text: str) -> None:
+        button = f"[...document.querySelectorAll('button')].find(each => each.textContent === {json.dumps(text)})"
+        await tab.run(f"{button}.click()")
+
+    async with shown(browser, f"http://{stack.net.stack}:{PORT}", "ivr", token_of(stack)) as tab:
+        await tab.is_true("!!document.querySelector('textarea')?.value")
+        text = await tab.run("document.querySelector('textarea').value")
+        await tab.run("document.querySelector('textarea').select()")
+        await tab.types(f"# another one\n{text}")
+        await tab.is_true("!!document.querySelector('.findings .good')")
+        await presses(tab, "Save and use")
+        await tab.is_true(has("#said.good", "new calls get what"))
+        await tab.run("location.hash = '#/calls'")
+        await tab.is_true("!!document.getElementById('dial-number')")
+        await tab.run("document.querySelector('.steer').open = true")
+        await fills(tab, dial_number=FIRST, dial_context="menu", dial_ivr=MENU)
+        async with callees.first() as first:
+            await presses(tab, "Call")
+            await first.rings()
+            await first.picks_up()
+            await tab.is_true(has(".row .text", "200 OK"))
+            await tab.run("document.querySelector('.steer').open = true")
+            await fills(tab, jump_context="99")
+            await presses(tab, "Jump")
+            await tab.is_true(has("#said.bad", "99"))
+            await tab.run("document.getElementById('said').textContent = ''")
+            await fills(tab, jump_context="menu", jump_option="start")
+            await presses(tab, "Jump")
+            await tab.is_true(has("#said.good", "The call goes on at menu: start."))
+            await tab.run("location.hash = '#/calls'")
+            await tab.is_true("!!document.querySelector('td button.end')")
+            await tab.run("document.querySelector('td button.end').click()")
+            await first.hung_up()
         await tab.is_true(has(".badge.ended", "ended"))

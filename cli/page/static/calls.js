@@ -1,6 +1,7 @@
 // The calls of the site, those in progress and the last ones, and the story of each.
 import { ask } from "./api.js";
 import { fill, h, say } from "./dom.js";
+import { dialForm, hangUp, jumpForm } from "./steer.js";
 import { showStory } from "./story.js";
 
 const EVERY_MS = 2000;
@@ -30,7 +31,7 @@ async function allCalls(place) {
       h("label", { for: "wanted" }, "Find"),
       h("input", { id: "wanted", type: "search", placeholder: "number, name or CallID",
         oninput: event => { wanted = event.target.value.trim(); show(); } })),
-    silent,
+    dialForm(), silent,
     h("div", { class: "card list" }, h("table", {},
       h("thead", {}, h("tr", {}, ["Call", "Began", "Caller", "Called", "Where", "Length"].map(title =>
         h("th", { scope: "col" }, title)))), body)));
@@ -45,8 +46,9 @@ async function allCalls(place) {
 // The row that has the focus keeps it, though the list is made anew.
 function replaceRows(body, calls) {
   const focused = document.activeElement?.closest("tr")?.id;
+  const kind = document.activeElement?.localName;
   fill(body, calls.length ? calls.map(row) : h("tr", {}, h("td", { colSpan: 6 }, "None.")));
-  if (focused) document.getElementById(focused)?.querySelector("a").focus();
+  if (focused) document.getElementById(focused)?.querySelector(kind)?.focus();
 }
 
 function row(call) {
@@ -58,7 +60,8 @@ function row(call) {
     h("td", {}, `${call.caller_number ?? ""}${name}`),
     h("td", {}, call.called_number ?? ""),
     h("td", {}, call.context ? `${call.context}: ${call.option}` : ""),
-    h("td", {}, lengthOf(call)));
+    h("td", {}, lengthOf(call), " ", call.state === "live" && h("button", { type: "button", class: "end small",
+      "aria-label": `Hang up ${call.caller_number ?? ""}`, onclick: () => hangUp(`/v1/calls/${encodeURIComponent(call.call_id)}`) }, "Hang up")));
 }
 
 function lengthOf({ began_at: began, ended_at: ended, state }) {
@@ -71,6 +74,7 @@ async function oneCall(place, id) {
   const path = `/v1/calls/${encodeURIComponent(id)}`;
   const title = h("h1", {});
   const facts = h("dl", { class: "facts" });
+  const jump = jumpForm(path);
   const end = h("button", { type: "button", class: "end", onclick: () => hangUp(path) }, "Hang up");
   const story = h("section", { class: "card told", "aria-label": "What happened" });
   const withSip = h("input", { type: "checkbox", id: "sip", checked: showsSip, onchange: event => {
@@ -83,7 +87,7 @@ async function oneCall(place, id) {
   let last = "";
   fill(place, h("p", {}, h("a", { href: "#/calls" }, "All calls")),
     h("div", { class: "bar" }, title, h("span", { class: "space" }),
-      h("label", { class: "check" }, withSip, "SIP messages"), end), facts, media, story);
+      h("label", { class: "check" }, withSip, "SIP messages"), end), jump, facts, media, story);
   return repeat(async () => {
     ({ records } = await ask(`${path}/records`));
     ({ messages } = await ask(`${path}/sip`).catch(() => ({ messages: [] })));  // too old
@@ -94,7 +98,7 @@ async function oneCall(place, id) {
     const started = records.find(record => record.event === "call.started") ?? {};
     const ended = records.find(record => record.event === "call.ended");
     title.textContent = `${started.caller_number ?? "?"} calls ${started.called_number ?? "?"}`;
-    end.hidden = Boolean(ended);
+    end.hidden = jump.hidden = Boolean(ended);
     fill(facts, factsOf(records, started, ended).filter(([, value]) => value !== undefined && value !== "").map(([name, value]) =>
       h("div", {}, h("dt", {}, name), h("dd", { class: name.startsWith("Call") ? "id" : null }, String(value)))));
     draw();
@@ -118,15 +122,6 @@ function factsOf(records, started, ended) {
     ["Name", started.caller_name], ["Began", new Date(records[0].at).toLocaleString()],
     ["Ended", ended && new Date(ended.at).toLocaleString()], ["By", ended?.by], ["SIP code", ended?.code], ["Why", ended?.cause],
   ];
-}
-
-async function hangUp(path) {
-  try {
-    await ask(path, undefined, "DELETE");
-    say("The call ends.", "good");
-  } catch (error) {
-    say(error.message, "bad");
-  }
 }
 
 // Do something now, and again and again while the page is seen, until it returns false. The first time may fail.

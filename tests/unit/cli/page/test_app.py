@@ -84,7 +84,7 @@ async def test_only_the_static_files_are_for_everybody(page: aiohttp.ClientSessi
 async def test_without_ivr_yaml_there_is_nothing_to_edit(folder: Path) -> None:
     client = TestClient(TestServer(app_of(Place(folder / "site.yaml", None)), host=HOST))
     async with client, client.get("/page/ivr", headers={"Authorization": f"Bearer {TOKEN}"}) as response:
-        assert await response.json() == {"files": [], "numbers": [], "is_fetched": False}
+        assert await response.json() == {"files": [], "numbers": [], "contexts": [], "is_fetched": False}
 
 
 async def test_what_comes_from_a_web_server_is_changed_there(folder: Path) -> None:
@@ -125,6 +125,9 @@ async def test_a_file_is_edited(page: aiohttp.ClientSession, folder: Path) -> No
     async with page.get("/page/ivr") as response:
         said = await response.json()
     assert said["numbers"] == ["000*332", "+15550199"]
+    [context] = said["contexts"]
+    assert context["id"] == "1"
+    assert "start" in context["options"]
     (file,) = said["files"]
     wrong = file["text"].replace("goodbye.wav", "goodby.wav")
     status, checked = await post(page, "/page/check", {"name": "ivr.yaml", "edits": {"ivr.yaml": wrong}})
