@@ -124,6 +124,30 @@ def facts_of_new_call(
     )
 
 
+def facts_of_internal_call(
+    call_id: str,
+    node: int,
+    called: Extension | None,
+    dialled: str,
+    *,
+    name: str,
+    number: str,
+    extension: Extension | None,
+) -> CallFacts:
+    """The facts of a call that enters no IVR (C8). called: the extension; None where the number leads nowhere."""
+    return CallFacts(
+        call_id=call_id,
+        call_api_id=f"{node}:{call_id}",
+        caller_number=number,
+        caller_name=name,
+        called_number=dialled,
+        called_extension=called.number if called else "",
+        called_extension_id=called.id if called else 0,
+        caller_extension=extension.number if extension else None,
+        caller_extension_id=extension.id if extension else None,
+    )
+
+
 def facts_of_transferred_call(
     facts: CallFacts, call_id: str, found: FoundIvr, dialled: str, *, name: str, number: str
 ) -> CallFacts:

@@ -163,6 +163,44 @@ class AnchorHeader(_Header):
 
 
 @dataclass(frozen=True, slots=True)
+class AttemptHeader(_Header):
+    """How many branches the INVITE had before this sidecar was asked, from Kamailio; none for the first.
+
+    In a sidecar's 503: it had begun the call, and Kamailio tells how that ends, or asks another sidecar.
+    """
+
+    NAME: ClassVar[str] = "X-CI-Attempt"
+    before: int
+
+    def _to_form(self) -> dict[str, str]:
+        return {"before": str(self.before)}
+
+    @classmethod
+    def _from_form(cls, form: Mapping[str, str]) -> Self:
+        before = int(form["before"])
+        if not 0 <= before <= 1000:
+            raise ValueError(f"before is {before}")
+        return cls(before)
+
+
+@dataclass(frozen=True, slots=True)
+class ReportedHeader(_Header):
+    """The calls that end when the INVITE's dialog ends (`kemi.reports`). From Kamailio to itself, as `AnchorHeader`."""
+
+    NAME: ClassVar[str] = "X-CI-Reported"
+    names: str
+
+    def _to_form(self) -> dict[str, str]:
+        return {"names": self.names}
+
+    @classmethod
+    def _from_form(cls, form: Mapping[str, str]) -> Self:
+        if not form["names"].isalnum():
+            raise ValueError("names holds what is no name")
+        return cls(form["names"])
+
+
+@dataclass(frozen=True, slots=True)
 class AnsweredHeader(_Header):
     """Which number of a transfer answered, and whether it is an extension of ours. From Kamailio, with the 200.
 

@@ -160,7 +160,7 @@ class Forks:
         if plan.trunk:
             self._limits.begin_out(plan.trunk, index)
         if not plan.is_spiral:
-            self._record_route.on_branch(media, plan.shift, plan.from_, transaction.reported)
+            self._record_route.on_branch(media, plan.shift, plan.from_, self._reports.ending_with_it())
         self._reports.on_branch(index)
         self._ringing.on_branch(index, uri, plan.via, None if plan.is_spiral else plan.from_)
 

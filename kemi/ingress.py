@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
+from hashlib import blake2s
 from urllib.parse import unquote
 
 from callinteractive.actions import START, Context
 from callinteractive.certificate import names_of
-from callinteractive.facts import facts_of_new_call
-from callinteractive.headers import AnchorHeader, CallHeader, EntryHeader, TransferHeader
+from callinteractive.facts import CallFacts, facts_of_internal_call, facts_of_new_call
+from callinteractive.headers import AnchorHeader, CallHeader, EntryHeader, ReportedHeader, TransferHeader
 from callinteractive.identity import Identity
 from callinteractive.model import Address, Edge, Extension, Ivr, Media, Site, Trunk
-from callinteractive.numbers import Directory
+from callinteractive.numbers import Directory, FoundIvr
 from kemi import cseq, draining, identity, ksr, nat
 from kemi.anchor import Anchoring, MediaAnchor
 from kemi.checks import check
@@ -33,6 +35,7 @@ from kemi.registrar import Registrar
 from kemi.reports import Reports
 from kemi.ringing import Ringing
 from kemi.sidecars import Sidecars
+from kemi.transaction import transaction
 from kemi.transfer import Transfer
 from kemi.trunk_callers import TrunkCallers
 
@@ -224,12 +227,39 @@ class Ingress:
 
     def _begin(self, sender: Trunk | Extension) -> None:
         """A new call, which counts unless it is refused."""
-        self._limits.begin(sender)
         try:
-            self._enter(sender)
-        except BaseException:
-            self._limits.end(ksr.from_tag())
+            self._limits.begin(sender)
+            try:
+                self._enter(sender)
+            except BaseException:
+                self._limits.end(ksr.from_tag())
+                raise
+        except Refused as refused:
+            with suppress(Refused):  # a number or a caller that can't be read
+                self._reports.on_refused(self._facts(sender), refused.code, refused.advice or refused.reason)
             raise
+
+    def _facts(self, sender: Trunk | Extension) -> CallFacts:
+        """Of the INVITE at hand, which is refused: as much as can be known. Raises Refused.
+
+        Its CallID is always the same, so an INVITE that is sent again makes no second record.
+        """
+        dialled, caller = _dialled_by(sender), _caller()
+        extension = sender if isinstance(sender, Extension) else None
+        named = f"{ksr.call_id()}\n{ksr.from_tag()}\n{ksr.header('CSeq')}".encode("utf-8", "surrogateescape")
+        call_id, name, number = blake2s(named, digest_size=16).hexdigest(), caller.name, caller.number
+        found = self._find_ivr(dialled, extension)
+        if found is not None:
+            return facts_of_new_call(
+                call_id, self._node, found, dialled.number, name=name, number=number, extension=extension
+            )
+        to = self._directory.find_extension(dialled.number, extension) if extension else None
+        return facts_of_internal_call(
+            call_id, self._node, to, dialled.number, name=name, number=number, extension=extension
+        )
+
+    def _find_ivr(self, dialled: Dialled, caller: Extension | None) -> FoundIvr | None:
+        return self._directory.find_ivr(dialled.number, caller) or self._directory.find_ivr(dialled.telephone, caller)
 
     def _enter(self, sender: Trunk | Extension) -> None:
         """A new call: to an IVR, or between extensions."""
@@ -237,9 +267,7 @@ class Ingress:
             limit_caller(sender.codecs)
         dialled = _dialled_by(sender)
         caller_extension = sender if isinstance(sender, Extension) else None
-        found = self._directory.find_ivr(dialled.number, caller_extension) or self._directory.find_ivr(
-            dialled.telephone, caller_extension
-        )
+        found = self._find_ivr(dialled, caller_extension)
         if found is None:
             self._ring_extension(dialled.number, sender)
             return
@@ -270,7 +298,11 @@ class Ingress:
         says = _caller()
         kind = self._kind_of(sender.media)
         self._accept(sender)
-        self._transfer.ring(extension, sender, says, kind)
+        facts = facts_of_internal_call(
+            new_call_id(), self._node, extension, dialled, name=says.name, number=says.number, extension=sender
+        )
+        self._reports.follow(facts)
+        self._transfer.ring(extension, sender, says, facts.call_id, kind)
 
     def _kind_of(self, media: Media) -> Kind:
         """How the sound of the INVITE's sender travels, where that may matter. Raises Refused."""
@@ -304,6 +336,8 @@ class Ingress:
     def _spiral(self) -> None:
         """An INVITE that `Transfer` sent to ourselves."""
         identity.take_over()
+        if calls := ksr.header(ReportedHeader.NAME):
+            transaction.reported_around = ReportedHeader.parse(calls).names
         if ksr.header(TransferHeader.NAME):
             anchoring = Anchoring.ALL if self._caller_anchors() else Anchoring.TARGETS
             self._transfer.start(anchoring, self._kind_of(Media()), for_caller=True)

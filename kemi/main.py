@@ -6,7 +6,7 @@ import os
 import site as python_site
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -50,6 +50,7 @@ from kemi.ringing import Ringing  # noqa: E402
 from kemi.sidecars import Sidecars  # noqa: E402
 from kemi.sockets import Sockets  # noqa: E402
 from kemi.tls_peer import TlsPeers  # noqa: E402
+from kemi.transaction import transaction  # noqa: E402
 from kemi.transfer import Transfer  # noqa: E402
 from kemi.trunk_callers import TrunkCallers  # noqa: E402
 from kemi.trunks import Trunks, credentials_of  # noqa: E402
@@ -180,7 +181,7 @@ class Callbacks:
 
     @guarded(drop)
     def to_sidecar(self) -> None:
-        self.record_route.on_branch(self.sidecars.on_branch())
+        self.record_route.on_branch(self.sidecars.on_branch(), reported=transaction.reported_around)
         if self.sockets.is_choosing:
             self.sockets.choose(ksr.request_uri())
 
@@ -190,7 +191,7 @@ class Callbacks:
 
     @guarded(fail)
     def sidecar_failed(self) -> None:
-        with self._ending():
+        with self._ending(self._reports.on_sidecar_failed):
             self._redirects.on_sidecar_failure()
 
     @guarded(drop)
@@ -221,11 +222,11 @@ class Callbacks:
     @guarded(fail)
     def transfer_failed(self) -> None:
         self._forks.on_all_failed()
-        with self._ending():
+        with self._ending(self._reports.on_failed):
             self._redirects.on_transfer_failure()
 
     @contextmanager
-    def _ending(self) -> Iterator[None]:
+    def _ending(self, report: Callable[[int, By], None]) -> Iterator[None]:
         """In a failure route: the call is over, unless its INVITE is sent somewhere else."""
         by: By = "callee"
         before, code = ksr.relays(), ksr.failure_code()
@@ -234,10 +235,13 @@ class Callbacks:
         except Refused as refused:
             code, by = refused.code, by if isinstance(refused, Outcome) else "system"
             raise
+        except Exception:
+            code, by = 500, "system"  # `fail` says that
+            raise
         finally:
             if ksr.relays() == before:
                 self._limits.on_invite_failed()
-                self._reports.on_failed(code, by)
+                report(code, by)
 
     @guarded(withhold)
     def in_dialog_replied(self) -> None:

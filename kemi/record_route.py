@@ -31,12 +31,14 @@ _PLACE_DIGITS = 8
 _HEX = r"[0-9a-f]"
 REPORTED = rf"{_HEX}{{36}}"
 """How a call is named whose end is reported."""
+MOST_REPORTED = 4
+"""Calls that end with one dialog: an IVR whose transfer leads to another IVR, and so on."""
 _WRITTEN = re.compile(
     rf";ci=({_HEX}{{8}}\.{_HEX}{{8}}\.((?:{_HEX}{{8}}){{1,3}})(?:\.s[1-9])?)\.({_HEX}{{16}})"
     rf"(?:\.([0-9a-z-]{{1,64}}))?(?![0-9a-z.-])"
     rf"(?:;cx=({_HEX}{{8}})\.({_HEX}{{16}}))?"
     r"(?:;cf=([0-9A-Za-z_-]{1,1024}))?"
-    rf"(?:;ct=({REPORTED})\.({_HEX}{{16}}))?",
+    rf"(?:;ct=((?:{REPORTED}){{1,{MOST_REPORTED}}})\.({_HEX}{{16}}))?",
     re.ASCII,
 )
 _MOST_TRIED = 4
@@ -50,8 +52,8 @@ class Mark(NamedTuple):
     `media` names its media in RTPengine, empty if it is not anchored. `is_from_caller`: the side that made the dialog
     sends it. `targets` are hashes of the places that it may lead to. `shift`: by how much the callee knows the caller's
     CSeq higher than the caller does (`kemi.cseq`). `caller_tag` is that side's tag, and `call_id` the dialog's.
-    `views`: whom both sides see calling; None if that is the same. `reported`: the call whose end is reported, and to
-    whom (`kemi.reports`); empty for none.
+    `views`: whom both sides see calling; None if that is the same. `reported`: the calls whose end is reported, and to
+    whom (`kemi.reports`), one after the other; empty for none.
     """
 
     media: str

@@ -105,6 +105,8 @@ class Redirects:
             self._on_anchored_reply(status)
         if status == 503:
             self._sidecars.on_refusal()
+            if ksr.has_private_headers():  # it had begun the call
+                transaction.teller = name_of(ksr.source())
         elif status == MOVED:
             # Without private headers `read_reply` did not run: what it has read is another reply's.
             said = (self._read if ksr.has_private_headers() else None) or Redirection("", "", "", "")

@@ -1,5 +1,8 @@
 """What became of a call that a sidecar has left to us by 302: that sidecar is told, for the call's records (E1).
 
+So is one of them of a call that none has had: from phone to phone (C8), or refused. A sidecar that answers a call with
+503 gives it back to us. With any other status it has told the end itself.
+
 The INVITE's own transaction remembers its branches. After the answer nothing is kept here: our Record-Route names the
 sidecar and the CallID (`kemi.record_route`), and whichever edge sees the first BYE reports the end. If that sidecar
 does not answer any more, another one of the site is told.
@@ -13,13 +16,16 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
+from urllib.parse import unquote
 
 from callinteractive.dispatcher import sidecar_groups
 from callinteractive.events import transfer_failed
+from callinteractive.facts import CallFacts
 from callinteractive.headers import MAX_LENGTH, CallHeader
 from callinteractive.model import Address, Sidecar
 from callinteractive.report import METHOD, By, EndReport, LegReport, Report, sign
 from kemi import ksr, lost_media, nat
+from kemi.record_route import MOST_REPORTED
 from kemi.transaction import BranchPlan, transaction
 
 _STOPPED = 487
@@ -33,6 +39,15 @@ _MOST_FACTS = 1700
 """It has room for 2,048 octets of header lines. Longer facts are left out."""
 _NAME_DIGITS = 4
 """They begin a call's name in Record-Route; its CallID follows."""
+_NAME_LENGTH = _NAME_DIGITS + 32
+MOST_REFUSED = 10
+"""Calls that no sidecar has had and that are refused, in a second and a worker: so many have a record. The others are
+counted, lest a flood of them costs the calls that go on."""
+_GIVEN_BACK = (302, 503)
+
+
+SPIRALS_ON = "transfer"
+"""The user of an INVITE that spirals because it has too many branches. All others are numbers."""
 
 
 class Reports:
@@ -44,6 +59,39 @@ class Reports:
         self._by_name: dict[str, tuple[Address, int]] = {
             name_of(sidecar.address): (sidecar.address, groups[sidecar.pool]) for sidecar in sidecars
         }
+        self._names = tuple(self._by_name)
+        self._second, self._refused = 0, 0
+        """The refused calls that have a record, in that second."""
+
+    def follow(self, facts: CallFacts) -> None:
+        """We carry out the INVITE at hand by ourselves (C8): what becomes of it is reported."""
+        if self._names:
+            transaction.call = str(CallHeader(facts))
+            transaction.reported = self._name(facts.call_id)
+
+    def on_refused(self, facts: CallFacts, code: int, cause: str) -> None:
+        """Request route: a call that no sidecar has had gets that status."""
+        if self._names and self._has_record():
+            name = self._name(facts.call_id)
+            with _harmless(name):
+                end = EndReport("system", code, _now_ms(), cause[:_LONGEST])
+                self._send(name, Report(facts.call_id, end=end), str(CallHeader(facts)))
+
+    def _name(self, call_id: str) -> str:
+        """Of a call that no sidecar has had: one of them gets its reports."""
+        return self._names[int(call_id[:8], 16) % len(self._names)] + call_id
+
+    def _has_record(self) -> bool:
+        second = int(time.monotonic())
+        if second != self._second:
+            self._second, self._refused = second, 0
+        self._refused += 1
+        return self._refused <= MOST_REFUSED
+
+    @staticmethod
+    def ending_with_it() -> str:
+        """The calls that end with the dialog of the INVITE at hand, as Record-Route names them."""
+        return (transaction.reported + transaction.reported_around)[: MOST_REPORTED * _NAME_LENGTH]
 
     @staticmethod
     def on_branch(index: int) -> None:
@@ -87,6 +135,7 @@ class Reports:
         """The INVITE has come back."""
         if transaction.reported:
             transaction.reported = ""  # until its next 302
+            transaction.returned_from = transaction.reported_branches
             transaction.reported_branches = transaction.branches_used
 
     def on_failed(self, code: int, by: By) -> None:
@@ -97,17 +146,40 @@ class Reports:
             with _harmless(call):
                 self._send(call, Report(_call_id(call), self._legs(now_ms), end), transaction.call)
 
-    def on_bye(self, call: str, *, is_from_caller: bool) -> None:
-        """A BYE has come. `call`: as the dialog's Route has it."""
+    def on_sidecar_failed(self, code: int, by: By) -> None:
+        """Failure route of a sidecar: the call is over. It has told that itself, unless it has given the call back."""
+        if transaction.reported:
+            self.on_failed(code, by)
+        elif ksr.failure_code() in _GIVEN_BACK or ksr.branch_timed_out():
+            with _harmless(transaction.call):
+                self._tell_end(code, by)
+
+    def _tell_end(self, code: int, by: By) -> None:
+        teller, facts = transaction.teller, transaction.call
+        if not self._names or not (teller or self._has_record()):
+            return
+        call_id = CallHeader.parse(facts).facts.call_id
+        end = EndReport("caller" if ksr.is_cancelled() else by, code, _now_ms())
+        returned_from = transaction.returned_from
+        legs = self._legs(end.at_ms, first=returned_from) if returned_from else ()
+        self._send(teller + call_id if teller else self._name(call_id), Report(call_id, legs, end), facts)
+
+    def on_bye(self, calls: str, *, is_from_caller: bool) -> None:
+        """A BYE has come. `calls`: as the dialog's Route has them."""
+        for at in range(0, len(calls), _NAME_LENGTH):
+            self._on_bye(calls[at : at + _NAME_LENGTH], is_from_caller=is_from_caller)
+
+    def _on_bye(self, call: str, *, is_from_caller: bool) -> None:
         reason = ksr.header("Reason")[:_LONGEST]
         by: By = "system" if reason == lost_media.REASON else "caller" if is_from_caller else "callee"
         with _harmless(call):
             self._send(call, Report(_call_id(call), end=EndReport(by, 200, _now_ms(), reason)))
 
     @staticmethod
-    def _legs(now_ms: int, answered: int = -1) -> tuple[LegReport, ...]:
+    def _legs(now_ms: int, answered: int = -1, first: int = -1) -> tuple[LegReport, ...]:
+        """Of the branches from `first` on; -1: of this transfer."""
         legs = []
-        for index in range(transaction.reported_branches, transaction.branches_used):
+        for index in range(transaction.reported_branches if first < 0 else first, transaction.branches_used):
             branch = transaction.branches.get(index)
             times = transaction.legs[index]
             if branch and times:
@@ -177,7 +249,7 @@ def _leg(index: int, plan: BranchPlan, uri: str, times: str, now_ms: int, answer
     code = 200 if is_answered else code or (0 if ended else _STOPPED)
     return LegReport(
         name=f"k{index}",
-        number=plan.label.partition(": ")[2][:_SHORT],
+        number=(plan.label.partition(": ")[2] or _spiral_to(plan, uri))[:_SHORT],
         target=nat.without_alias(uri)[:_LONGEST],
         trunk=plan.trunk[:_SHORT],
         began_ms=began,
@@ -187,6 +259,12 @@ def _leg(index: int, plan: BranchPlan, uri: str, times: str, now_ms: int, answer
         code=code,
         outcome="answered" if is_answered else _outcome(code, rang, is_over=bool(ended)),
     )
+
+
+def _spiral_to(plan: BranchPlan, uri: str) -> str:
+    """The IVR of ours that a branch leads to."""
+    user = uri.removeprefix("sip:").partition("@")[0] if plan.is_spiral else ""
+    return "" if user == SPIRALS_ON else unquote(user)
 
 
 def _outcome(code: int, rang: int, *, is_over: bool) -> str:

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 from callinteractive.dispatcher import sidecar_groups
-from callinteractive.headers import EntryHeader, GenerationHeader
+from callinteractive.headers import AttemptHeader, EntryHeader, GenerationHeader
 from callinteractive.limits import OVERLOAD_RETRY_S, OVERLOAD_WAIT_S
 from callinteractive.model import Address, IvrFile, Sidecar, pools_of
 from callinteractive.signature import SignatureHeader
@@ -123,7 +123,10 @@ class Sidecars:
             transaction.branches[index] = Branch("sidecar", media)
             if not media:
                 ksr.drop()
-        ksr.append_headers(transaction.sidecar_headers)
+        lines = transaction.sidecar_headers
+        if index:
+            lines += f"{AttemptHeader.NAME}: {AttemptHeader(index)}\r\n"
+        ksr.append_headers(lines)
         return media
 
     @staticmethod

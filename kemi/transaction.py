@@ -224,11 +224,15 @@ class Transaction:
     sidecar_headers = _Text()
     """The header lines for the sidecar that is asked."""
     teller = _Text()
-    """The sidecar that sent the last 302 (`kemi.reports.name_of`)."""
+    """The sidecar that had the call last: it sent the last 302, or began the call and said 503 (`reports.name_of`)."""
     reported = _Text()
     """That sidecar and the CallID, while we carry out its transfer."""
     is_reported = _Flag()
     """That it was answered."""
+    reported_around = _Text()
+    """Of an INVITE that spirals: the calls that lead to it, named as `reported`, and that end with its dialog."""
+    returned_from = _Number()
+    """What `reported_branches` was before the INVITE came back to a sidecar for the last time."""
     reported_branches = _Number()
     """How many branches were reported before this transfer, or were others' than a transfer's."""
     # What the last 302 said.

@@ -9,7 +9,7 @@ from urllib.parse import quote
 from callinteractive.actions import START
 from callinteractive.errors import HeaderError
 from callinteractive.facts import CallFacts, facts_of_transferred_call
-from callinteractive.headers import AnchorHeader, CallerHeader, CallHeader, EntryHeader, TransferHeader
+from callinteractive.headers import AnchorHeader, CallerHeader, CallHeader, EntryHeader, ReportedHeader, TransferHeader
 from callinteractive.identity import Identity
 from callinteractive.model import Edge, Extension, Site
 from callinteractive.numbers import Directory, FoundIvr
@@ -23,6 +23,7 @@ from kemi.fork import MOST_BRANCHES, ForkOptions, Forks
 from kemi.identity import from_shown
 from kemi.names import NameFile
 from kemi.refusal import Refused
+from kemi.reports import SPIRALS_ON, Reports
 from kemi.trunks import Trunks, TrunksFull
 
 LONGEST_RING_S = 7200
@@ -75,7 +76,9 @@ class Transfer:
         ksr.remove_private_headers()
         self.carry_out(plan, call, caller, MOST_BRANCHES, anchoring, offered, for_caller=for_caller)
 
-    def ring(self, extension: Extension, caller: Extension, says: Identity, offered: Kind = Kind.RTP) -> None:
+    def ring(
+        self, extension: Extension, caller: Extension, says: Identity, call_id: str, offered: Kind = Kind.RTP
+    ) -> None:
         """Let the INVITE at hand, which `caller` sent, ring the phones of `extension` (C8). Raises Refused.
 
         `says` is what the INVITE says of its caller. The number shown is one of the caller's own, or none.
@@ -87,7 +90,7 @@ class Transfer:
         is_own = says.number in (caller.number, caller.short_number)
         shown = Identity("", "") if says.is_anonymous else says if is_own else Identity.of(says.name, caller.number)
         timeout_s = self._site.defaults.transfer_timeout_s
-        self._forks.fork(targets, ForkOptions(timeout_s, True, shown, is_own, ksr.call_id()))
+        self._forks.fork(targets, ForkOptions(timeout_s, True, shown, is_own, call_id))
 
     def ring_phone(self, uri: str) -> None:
         """Send the INVITE at hand, which another edge has sent us, to that phone of ours. Raises Refused.
@@ -116,7 +119,7 @@ class Transfer:
             raise NoRoute
         timeout_s = plan.timeout_s or self._site.defaults.transfer_timeout_s  # A11
         if len(targets) > branches:
-            self._forks.pass_on(self._spiral("transfer", (plan, call, caller), anchoring), timeout_s)
+            self._forks.pass_on(self._spiral(SPIRALS_ON, (plan, call, caller), anchoring), timeout_s)
             return
         identity = Identity.of(caller.name, caller.number)
         says = parse_address(from_shown())
@@ -138,6 +141,8 @@ class Transfer:
         """
         if anchoring is Anchoring.ALL:
             headers = (*headers, AnchorHeader(True))
+        if calls := Reports.ending_with_it():
+            headers = (*headers, ReportedHeader(calls))
         lines = "".join(f"{header.NAME}: {header}\r\n" for header in headers)
         return BranchSpec(f"sip:{user}@{self._own_address}", lines, is_spiral=True)
 

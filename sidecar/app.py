@@ -30,12 +30,10 @@ from sidecar.call.saved import OverCallError, UnreadableCallError
 from sidecar.call.services import Services, media_prefix
 from sidecar.drain import DEFAULT_S, Drain
 from sidecar.edges import Edges
-from sidecar.events.kept import KeptItems
-from sidecar.events.queue import EventQueue
 from sidecar.events.sinks import Sinks
 from sidecar.generations import Generations
 from sidecar.host import Host, HostCommands
-from sidecar.invite import generation_in, resumption_in
+from sidecar.invite import attempt_in, generation_in, resumption_in, tell_refused
 from sidecar.live import Live
 from sidecar.making import make
 from sidecar.media.engines import Engines
@@ -53,7 +51,7 @@ from sidecar.state.figures import StateFigures
 from sidecar.state.keeper import Data, Keeper
 from sidecar.state.storing import StoringKeeper
 from sidecar.story import Stories
-from sidecar.transfer_status import MOST_OCTETS, TransferStatuses
+from sidecar.transfer_status import TransferStatuses, kept_in
 from sidecar.trust import Trust
 from sidecar.webhook import Webhook
 from sidecar.webhook_figures import WebhookFigures
@@ -155,8 +153,8 @@ class Sidecar:
         self._keeper = keeper
         self._stories = Stories()
         self.sinks = Sinks(site.events, Path(), None)
-        self.statuses_folder: Path | None = None
-        """Where requests to a `status_url` wait; None: in memory only."""
+        self.statuses_folder: Path | None = None  # where requests to a status_url wait; None: in memory only
+        self._statuses: TransferStatuses | None = None
         keeper.on_adopt, keeper.on_surrender = self._adopt, self._surrender
         self._drain_s = drain_s
         self._drain = Drain(lambda: len(self._calls), self._may_drain_s, self._refuse_calls)
@@ -167,7 +165,8 @@ class Sidecar:
         async with AsyncExitStack() as stack:
             self._services = await self._open(stack, sounds)
             self._generations = Generations(self._services)
-            await self._statuses.open()
+            if self._statuses is not None:
+                await self._statuses.open()
             self._keeper.start()  # before the first datagram is read: it may be for one of these calls
             self._drain.listen()
             self._metrics.why_not_ready = self._why_not_ready
@@ -198,10 +197,9 @@ class Sidecar:
         webhook = await stack.enter_async_context(Webhook(self._keeper.gate, self._site_dir))
         for problem in webhook.learn(self._ivr_file):
             LOG.error("the web application of an IVR is not asked", reason=problem)
-        folder = self.statuses_folder
-        kept = None if folder is None else KeptItems(EventQueue(folder, MOST_OCTETS))
-        self._statuses = TransferStatuses(self._stories, webhook, self._present_ivr, kept)
-        stack.push_async_callback(self._statuses.close)
+        kept = kept_in(self.statuses_folder)
+        statuses = self._statuses = TransferStatuses(self._stories, webhook, self._present_ivr, kept)
+        stack.push_async_callback(statuses.close)
         await self.sinks.open(self._stories)
         stack.push_async_callback(self.sinks.close)
         self._metrics = Metrics(self._gauges, self._counts)
@@ -266,21 +264,25 @@ class Sidecar:
             facts = CallHeader.parse(invite.header(CallHeader.NAME) or "").facts
             entry = EntryHeader.parse(invite.header(EntryHeader.NAME) or "")
             resumption, generation = resumption_in(invite), self._generations.of(generation_in(invite))
+            attempt = attempt_in(invite)
         except HeaderError as error:
             change = "run the same release of this software as Kamailio does"
             self._services.agent.refusals.note(invite.request, 400, str(error), change)
             self._metrics.count_refused("headers")
+            tell_refused(self._stories, invite, 400, str(error))
             leg.reject(400, "Missing Or Bad X-CI Header")
             return
         ivr = generation.ivrs.get(entry.ivr)
         if ivr is None:
             change = "give this host the same ivr.yaml as Kamailio's: callinteractive reload"
-            self._services.agent.refusals.note(invite.request, 404, f"there is no IVR {entry.ivr!r} here", change)
+            reason = f"there is no IVR {entry.ivr!r} here"
+            self._services.agent.refusals.note(invite.request, 404, reason, change)
             self._metrics.count_refused("no_ivr")
+            tell_refused(self._stories, invite, 404, reason)
             leg.reject(404)
             return
         try:
-            call = NewCall(generation.services, leg, invite, facts, ivr, resumption or entry)
+            call = NewCall(generation.services, leg, invite, facts, ivr, resumption or entry, attempt)
         except ScriptStateError as error:
             change = "give all hosts the same release and the same ivr.yaml: callinteractive reload"
             self._services.agent.refusals.note(invite.request, 500, str(error), change)
@@ -384,7 +386,7 @@ class Sidecar:
             "media": self._services.engines.digits.subscribers,
             "ng_commands": self._services.engines.waiting,
             "events_waiting": self.sinks.waiting,
-            "statuses_waiting": self._statuses.waiting,
+            "statuses_waiting": self._statuses.waiting if self._statuses else 0,
         }
 
     def _counts(self) -> dict[str, float]:
@@ -394,5 +396,5 @@ class Sidecar:
             "digit_events": digits.received,
             "digit_events_ignored": digits.ignored,
             "events_lost": self.sinks.lost,
-            "statuses_lost": self._statuses.lost,
+            "statuses_lost": self._statuses.lost if self._statuses else 0,
         }

@@ -58,7 +58,7 @@ class Reports:
         try:
             report = Report.from_text(text)
             if facts and not self._stories.knows(report.call_id):
-                self._begin(report.call_id, CallHeader.parse(facts))
+                self._begin(report, CallHeader.parse(facts))
         except HeaderError as error:
             self._refusals.note(request, 400, str(error), "run the same release on all hosts")
             return 400
@@ -69,10 +69,12 @@ class Reports:
             self._tell(report)
         return 200
 
-    def _begin(self, call_id: str, call: CallHeader) -> None:
-        """The sidecar that had the call does not answer any more: as much of its story as Kamailio knows."""
+    def _begin(self, report: Report, call: CallHeader) -> None:
+        """No sidecar has had the call, or that one does not answer any more: as much of its story as Kamailio knows."""
         facts = call.facts
-        self._stories.tell(call_id, "call.started", call_api_id=facts.call_api_id, **facts.shown())
+        times = [leg.began_ms for leg in report.legs] or [report.end.at_ms if report.end else 0]
+        at = min(times) / 1000 or None
+        self._stories.tell(report.call_id, "call.started", at=at, call_api_id=facts.call_api_id, **facts.shown())
 
     def _tell(self, report: Report) -> None:
         for leg in report.legs:

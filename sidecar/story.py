@@ -167,6 +167,8 @@ class Story:
         if at is None:
             at = time.time()
         if event == "call.ended":
+            if not fields.get("cause") and self.cause:
+                fields["cause"] = self.cause
             fields = self.summary.fields(stamp(at)) | fields
         told = Told(self._ids, self.seq, event, at, fields, bodies)
         self.told.append(told)
@@ -253,14 +255,17 @@ class Stories:
         self.on_transfer: Callable[[Story, Outcome], None] | None = None
         """Told what becomes of a transfer with a `status_url`; must not wait."""
 
-    def begin(self, facts: CallFacts, so_far: str = "") -> Story:
+    def begin(self, facts: CallFacts, so_far: str = "", attempt: int = 0) -> Story:
         """The story of a call that this sidecar carries out from now on.
+
+        attempt: the number of its INVITE, where others may have told something of it that is not known here.
 
         so_far: what another sidecar has told of it (`Story.to_json`). If this one had the call last, it knows that.
         """
         story, data = self._known.get(facts.call_id), _read(so_far) if so_far else {}
         if story is None:
             story = self._known[facts.call_id] = Story(self, facts.call_id, facts.call_api_id, facts)
+            story.seq = attempt * HEIR_STEP
             if data:
                 story.resume(data)
         elif isinstance(seq := data.get("seq"), int) and seq > story.seq:

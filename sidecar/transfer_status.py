@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any, Self
 
 import structlog
@@ -24,6 +25,7 @@ from callinteractive.model import Ivr
 from callinteractive.request import FORM, HttpRequest
 from callinteractive.transfer_status import EVENT_TYPE, Outcome
 from sidecar.events.kept import Kept, KeptItems
+from sidecar.events.queue import EventQueue
 from sidecar.story import Stories, Story
 from sidecar.webhook import Webhook
 
@@ -75,6 +77,11 @@ class _Problem:
 
     reason: str
     is_final: bool
+
+
+def kept_in(folder: Path | None) -> KeptItems | None:
+    """The copies on disk; None where there is no folder for them."""
+    return None if folder is None else KeptItems(EventQueue(folder, MOST_OCTETS))
 
 
 class TransferStatuses:

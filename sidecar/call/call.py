@@ -176,6 +176,7 @@ class Call:
         if self._is_forgotten:
             stories.forget(caller.story)
         elif caller.is_left:
+            caller.log.info("call left to Kamailio")
             caller.story.leave()
         else:
             caller.log.info("call ended")
@@ -217,12 +218,14 @@ class NewCall(Call):
         facts: CallFacts,
         ivr: Ivr,
         entry: EntryHeader | Resumption,
+        attempt: int = 0,
     ) -> None:
-        """Raises ScriptStateError where `entry` can't be resumed here."""
+        """attempt: `AttemptHeader`. Raises ScriptStateError where `entry` can't be resumed here."""
         self._services = services
         # Not the INVITE itself: a call that lasts an hour would keep all its headers.
         self._offer = invite.sdp
-        telling = Telling(services.stories.begin(facts, entry.state.story if isinstance(entry, Resumption) else ""))
+        so_far = entry.state.story if isinstance(entry, Resumption) else ""
+        telling = Telling(services.stories.begin(facts, so_far, attempt))
         self._caller = Caller(leg, facts, invite.max_forwards, invite.caller_address, invite.source, telling)
         self._ivr = ivr
         self._entry = entry

@@ -8,6 +8,7 @@ from typing import Any, cast
 import structlog
 
 from callinteractive.facts import CallFacts
+from callinteractive.headers import AttemptHeader
 from callinteractive.limits import OVERLOAD_RETRY_S
 from callinteractive.model import Address
 from sidecar import sip
@@ -24,6 +25,10 @@ _LOST: dict[sip.EndReason, tuple[int, str]] = {
     sip.EndReason.FAILED: (408, "an offer got no answer"),
 }
 """A call that ended though nobody has hung up: its code, and why."""
+
+
+_GIVEN_BACK = (("Retry-After", str(OVERLOAD_RETRY_S)), (AttemptHeader.NAME, str(AttemptHeader(0))))
+"""The headers of a 503 to a call that has begun here."""
 
 
 def drop(_event: sip.Event) -> None:
@@ -140,7 +145,8 @@ class Caller:
         if self.leg.answered:
             self.leg.bye([("Reason", f"SIP ;cause={code}")])
         else:
-            self.invited.reject(code, headers=[("Retry-After", str(OVERLOAD_RETRY_S))] if code == 503 else ())
+            self.is_left = code == 503  # Kamailio asks another sidecar, or tells the end
+            self.invited.reject(code, headers=_GIVEN_BACK if code == 503 else ())
 
     def hang_up(self, reason_header: str | None) -> None:
         """Hang up because the callee has, with the callee's reason."""

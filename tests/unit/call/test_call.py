@@ -58,6 +58,15 @@ async def test_media_that_cannot_be_had_refuses_the_call(make, error, code):
     assert f"a.reject({code})" in await h.over()
 
 
+@pytest.mark.parametrize(("error", "events"), [(NoCommonCodec("none"), ["call.ended"]), (MediaUnavailable("dead"), [])])
+async def test_E1_the_end_of_a_call_that_gets_503_is_Kamailio_s_to_tell(make, error, events):
+    """It asks another sidecar."""
+    h = make("[hangup]", answer=error)
+    await h.over()
+    ended = [record["event"] for record in h.stories.of(h.call.facts.call_id) if record["event"] == "call.ended"]
+    assert ended == events
+
+
 async def test_media_lost_in_the_call_ends_it_with_a_reason(make):
     h = make("[play_sound: {file: a.wav}]", play=MediaUnavailable("dead"))
     await h.answered()

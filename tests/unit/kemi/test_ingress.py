@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 from callinteractive.config import load_ivr_file, load_site
+from callinteractive.facts import CallFacts
 from callinteractive.headers import CallHeader, EntryHeader
 from callinteractive.limits import DRAINING_RETRY_S
+from callinteractive.report import EndReport, Report
 from kemi.main import Callbacks, compose
 from kemi.transaction import transaction
 from tests.unit.kemi.fake_ksr import FakeKsr
@@ -125,6 +127,35 @@ def test_unknown_number_is_404(routing: Callbacks, ksr: FakeKsr, dialled: str) -
     ksr.message("INVITE", dialled)
     routing.ksr_request_route(None)
     assert ksr.replies == [404]
+
+
+def reported(ksr: FakeKsr) -> list[tuple[CallFacts, EndReport | None]]:
+    """What the sidecars are told: of which call, and its end."""
+    found = []
+    bodies = [arguments[1] for name, arguments in ksr.calls if name == "pv.sets" and arguments[0] == "$uac_req(body)"]
+    lines = [arguments[1] for name, arguments in ksr.calls if name == "pv.sets" and arguments[0] == "$uac_req(hdrs)"]
+    for body, headers in zip(bodies, lines, strict=True):
+        facts = next(line for line in headers.split("\r\n") if line.startswith(CallHeader.NAME)).partition(": ")[2]
+        found.append((CallHeader.parse(facts).facts, Report.from_text(body).end))
+    return found
+
+
+def test_E1_a_refused_call_of_somebody_known_has_one_record(routing: Callbacks, ksr: FakeKsr) -> None:
+    for _ in range(2):  # the second is the same INVITE, sent again
+        ksr.message("INVITE", "999")
+        routing.ksr_request_route(None)
+    first, second = reported(ksr)
+    assert first[0] == second[0]
+    facts, end = first
+    assert (facts.called_number, facts.called_extension, len(facts.call_id)) == ("999", "", 32)
+    assert end is not None
+    assert (end.by, end.code) == ("system", 404)
+
+
+def test_E1_a_stranger_s_call_has_no_record(routing: Callbacks, ksr: FakeKsr) -> None:
+    ksr.message("INVITE", "999", ("127.0.0.9", 5060))
+    routing.ksr_request_route(None)
+    assert (ksr.replies, reported(ksr)) == ([403], [])
 
 
 def test_flooding_stranger_gets_silence_and_a_trunk_is_not_counted(routing: Callbacks, ksr: FakeKsr) -> None:

@@ -115,6 +115,17 @@ def test_a_callee_cannot_take_out_whom_the_other_side_shows(ksr: FakeKsr, route:
         assert route.read(routes.replace(f";cf={sealed}", forged)) is None
 
 
+def test_the_ends_of_several_calls(ksr: FakeKsr, route: RecordRoute) -> None:
+    names = ("0a1b" + "5f" * 16) + ("0a1c" + "6a" * 16)
+    ksr.results["kx.get_ruri"] = "sip:7@10.1.0.1:5080"
+    route.on_branch(reported=names)
+    [parameters] = ksr.called("rr.record_route_params")[-1]
+    tags(ksr, "1", "x")
+    mark = route.read(f"<sip:h;lr=on{parameters};ftag=1>")
+    assert mark is not None
+    assert mark.reported == names
+
+
 def test_whose_end_is_reported(ksr: FakeKsr, route: RecordRoute) -> None:
     """An edge of an earlier release reads all but that. Who forges it has no report, and a dialog all the same."""
     reported = "0a1b" + "5f" * 16

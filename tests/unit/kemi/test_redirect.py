@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from unittest.mock import Mock, create_autospec
 
 import pytest
 
 from callinteractive.actions import Context
 from callinteractive.headers import (
+    AttemptHeader,
     CallerHeader,
     EntryHeader,
     ResultHeader,
     StateHeader,
     TransferHeader,
 )
-from callinteractive.model import IvrFile, RtpEngine, sidecars_of_host
+from callinteractive.model import Address, IvrFile, RtpEngine, sidecars_of_host
 from kemi.anchor import MediaAnchor
 from kemi.engines import Engines
 from kemi.redirect import MOST_RETURNS, Redirects
-from kemi.reports import Reports
+from kemi.refusal import Refused
+from kemi.reports import Reports, name_of
 from kemi.sidecars import MOST_EARLIER, Sidecars
 from kemi.transaction import transaction
 from kemi.transfer import NoRoute, Transfer
@@ -30,6 +33,7 @@ IVRS = IvrFile((), {"3": Context("3", "main", {})}, "00aa")
 GENERATION = "X-CI-Generation"
 ENTRY = EntryHeader("000*332", "3", "start")
 STATE = StateHeader("{}")
+SIDECAR = Address("127.0.0.1", 5070)
 PLAN = TransferHeader(("300",), 5)
 CALLER = CallerHeader("N", "7")
 
@@ -197,3 +201,13 @@ def test_a_context_of_long_ago_is_forgotten(ksr: FakeKsr, transfer: Mock) -> Non
         sidecars = Sidecars(sidecars_of_host(), files, b"key", media, sidecars)
     assert sidecars
     assert [sidecars.has_context(str(number)) for number in range(3)] == [False, True, True]
+
+
+@pytest.mark.parametrize(("headers", "teller"), [((), ""), ((AttemptHeader(0),), name_of(SIDECAR))])
+def test_E1_a_sidecar_that_gives_a_call_back_is_told_its_end(
+    ksr: FakeKsr, redirects: Redirects, headers: tuple[object, ...], teller: str
+) -> None:
+    ksr.results["kx.get_srcip"], ksr.results["kx.get_srcport"] = SIDECAR
+    with suppress(Refused):
+        fail(ksr, redirects, 503, *headers)
+    assert transaction.teller == teller

@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-from callinteractive.headers import ResultHeader
+from callinteractive.facts import CallFacts
+from callinteractive.headers import CallHeader, ResultHeader
 from callinteractive.model import Address, Sidecar
 from callinteractive.report import Report, is_genuine
 from callinteractive.signature import SignatureHeader
 from kemi.lost_media import REASON
-from kemi.reports import Reports, name_of
+from kemi.reports import MOST_REFUSED, SPIRALS_ON, Reports, name_of
 from kemi.transaction import Branch, BranchPlan, transaction
 from tests.unit.kemi.fake_ksr import FakeKsr
 
@@ -236,3 +237,105 @@ def test_a_call_that_no_sidecar_takes_back_is_told_with_its_legs(ksr: FakeKsr, r
     report = told(ksr)
     assert legs(report) == [("k1", "306", 486, "busy")]
     assert report.end is not None
+
+
+FACTS = CallFacts(CALL_ID, "1:" + CALL_ID, "306", "Ann", "307", "000*307", 135, None, "000*306", 134)
+
+
+def test_C8_a_call_between_phones_is_followed(ksr: FakeKsr, reports: Reports) -> None:
+    transaction.reported = transaction.call = ""
+    reports.follow(FACTS)
+    rings(reports, "307")
+    reports.on_answer(1)
+    (message,) = sent(ksr)
+    assert legs(Report.from_text(message["body"])) == [("k1", "307", 200, "answered")]
+    assert f"X-CI-Call: {CallHeader(FACTS)}" in message["hdrs"]
+    assert reports.ending_with_it() in (name_of(FIRST) + CALL_ID, name_of(SECOND) + CALL_ID)
+
+
+def test_a_refused_call_has_its_end_and_a_flood_does_not(
+    ksr: FakeKsr, reports: Reports, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [1000.0]
+    monkeypatch.setattr("kemi.reports.time.monotonic", lambda: now[0])
+    for _ in range(2 * MOST_REFUSED):
+        reports.on_refused(FACTS, 404, "no such number")
+    assert len(sent(ksr)) == MOST_REFUSED
+    now[0] += 1
+    reports.on_refused(FACTS, 404, "no such number")
+    assert len(sent(ksr)) == MOST_REFUSED + 1
+    report = Report.from_text(sent(ksr)[0]["body"])
+    assert (report.call_id, report.legs) == (CALL_ID, ())
+    assert report.end is not None
+    assert (report.end.by, report.end.code, report.end.cause) == ("system", 404, "no such number")
+
+
+def test_a_site_without_sidecars_tells_nobody(ksr: FakeKsr) -> None:
+    nobody = Reports([], KEY)
+    nobody.follow(FACTS)
+    nobody.on_refused(FACTS, 404, "no such number")
+    assert (sent(ksr), transaction.reported) == ([], "")
+
+
+@pytest.mark.parametrize(
+    ("code", "timed_out", "teller", "is_told"),
+    [
+        (503, False, name_of(SECOND), True),  # it had begun the call
+        (503, False, "", True),
+        (408, True, "", True),
+        (302, False, name_of(SECOND), True),
+        (486, False, name_of(SECOND), False),  # the sidecar has told that itself
+        (408, False, "", False),
+    ],
+)
+def test_E1_who_tells_the_end_of_a_call_that_no_sidecar_has_taken(
+    ksr: FakeKsr, reports: Reports, code: int, timed_out: bool, teller: str, is_told: bool
+) -> None:
+    transaction.reported, transaction.call, transaction.teller = "", str(CallHeader(FACTS)), teller
+    ksr.results["tm.t_get_status_code"] = code
+    ksr.results["tm.t_branch_timeout"] = 1 if timed_out else -1
+    reports.on_sidecar_failed(503, "system")
+    if not is_told:
+        assert sent(ksr) == []
+        return
+    (message,) = sent(ksr)
+    report = Report.from_text(message["body"])
+    assert report.call_id == CALL_ID
+    assert report.end is not None
+    assert (report.end.by, report.end.code) == ("system", 503)
+    if teller:
+        assert message["ruri"] == f"sip:{SECOND}"
+
+
+def test_E1_a_call_that_comes_back_and_is_not_taken_has_all_its_legs(ksr: FakeKsr, reports: Reports) -> None:
+    transaction.call, transaction.teller, transaction.reported_branches = str(CallHeader(FACTS)), name_of(SECOND), 1
+    rings(reports, "306")
+    reports.on_branch_over(1, 486)
+    reports.on_returned()
+    ksr.results["tm.t_get_status_code"] = 503
+    reports.on_sidecar_failed(503, "system")
+    report = told(ksr)
+    assert legs(report) == [("k1", "306", 486, "busy")]
+    assert report.end is not None
+
+
+def test_one_bye_ends_all_calls_that_led_to_its_dialog(ksr: FakeKsr, reports: Reports) -> None:
+    around = name_of(FIRST) + "6a" * 16
+    transaction.reported_around = around
+    assert reports.ending_with_it() == CALL + around
+    reports.on_bye(reports.ending_with_it(), is_from_caller=True)
+    assert [(message["ruri"], Report.from_text(message["body"]).call_id) for message in sent(ksr)] == [
+        (f"sip:{SECOND}", CALL_ID), (f"sip:{FIRST}", "6a" * 16),
+    ]  # fmt: skip
+    transaction.reported_around = around * 9
+    assert len(reports.ending_with_it()) == 4 * 36
+
+
+def test_an_ivr_of_ours_that_answers_is_named(ksr: FakeKsr, reports: Reports) -> None:
+    for index, uri in enumerate(("sip:000%2A333@h", f"sip:{SPIRALS_ON}@h"), 1):
+        transaction.plans[uri] = BranchPlan(None, "", "", True, False)
+        transaction.branches[index] = Branch(uri)
+        transaction.branches_used = index + 1
+        reports.on_branch(index)
+    reports.on_answer(1)
+    assert [leg.number for leg in told(ksr).legs] == ["000*333", ""]

@@ -8,7 +8,7 @@ import pytest
 
 from callinteractive.actions import Context
 from callinteractive.facts import CallFacts
-from callinteractive.headers import CallHeader, EntryHeader
+from callinteractive.headers import AttemptHeader, CallHeader, EntryHeader
 from callinteractive.model import IvrFile, RtpEngine, sidecars_of_host
 from callinteractive.signature import SignatureHeader
 from kemi.anchor import MediaAnchor
@@ -37,7 +37,16 @@ def enter(sidecars: Sidecars, context: str) -> None:
     sidecars.enter("332", EntryHeader("000*332", context, "start"), {CALL.NAME: str(CALL)})
 
 
+def test_another_sidecar_learns_that_it_is_not_the_first(sidecars: Sidecars, ksr: FakeKsr) -> None:
+    enter(sidecars, "3")
+    ksr.results["tm.t_get_branch_index"] = 2
+    sidecars.on_branch()
+    [(lines,)] = ksr.called("hdr.append")
+    assert lines.endswith(f"\r\n{AttemptHeader.NAME}: {AttemptHeader(2)}\r\n")
+
+
 def test_headers_are_the_branch_s_only(sidecars: Sidecars, ksr: FakeKsr) -> None:
+    ksr.results["tm.t_get_branch_index"] = 0
     enter(sidecars, "3")
     assert not ksr.called("hdr.append")
     sidecars.on_branch()

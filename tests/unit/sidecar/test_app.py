@@ -12,7 +12,7 @@ import structlog
 
 from callinteractive.config import load_ivr_file, load_site
 from callinteractive.facts import CallFacts
-from callinteractive.headers import CallHeader, EntryHeader, StateHeader
+from callinteractive.headers import AttemptHeader, CallHeader, EntryHeader, StateHeader
 from sidecar import app, sip
 from sidecar.app import Sidecar
 from sidecar.call.saved import OverCallError, UnreadableCallError
@@ -52,8 +52,8 @@ class FakeCall:
 
     made: list[FakeCall]
 
-    def __init__(self, _services: Any, _leg: Any, _invite: Any, facts: Any, ivr: Any, entry: Any) -> None:
-        self.facts, self.ivr, self.entry = facts, ivr, entry
+    def __init__(self, _services: Any, _leg: Any, _invite: Any, facts: Any, ivr: Any, entry: Any, attempt: int) -> None:
+        self.facts, self.ivr, self.entry, self.attempt = facts, ivr, entry, attempt
         self.key = f"1-0-{facts.call_id}"
 
     def start(self) -> asyncio.Task[None]:
@@ -119,6 +119,36 @@ async def test_an_invite_with_its_headers_becomes_a_call(sidecar, calls):
     call.task.cancel()
     await asyncio.wait([call.task])
     assert sidecar._gauges()["calls"] == 0
+
+
+async def test_E1_a_later_attempt_is_told_as_one(sidecar, calls):
+    arrive(sidecar, {**HEADERS, AttemptHeader.NAME: str(AttemptHeader(2))})
+    assert calls[0].attempt == 2
+    calls[0].task.cancel()
+
+
+@pytest.mark.parametrize(
+    ("headers", "code"),
+    [
+        ({CallHeader.NAME: HEADERS[CallHeader.NAME]}, 400),
+        ({**HEADERS, AttemptHeader.NAME: "before=-1"}, 400),
+        ({**HEADERS, EntryHeader.NAME: str(EntryHeader("000*999", "1", "start"))}, 404),
+    ],
+)
+@pytest.mark.parametrize("comes_back", [False, True])
+async def test_E1_a_call_that_is_refused_for_good_has_its_one_end(sidecar, headers, code, comes_back):
+    """No other sidecar is asked, and Kamailio does not tell it."""
+    if comes_back:
+        headers = {**headers, StateHeader.NAME: str(StateHeader("{}", '{"seq": 7}'))}
+    leg = arrive(sidecar, headers)
+    assert leg.reject.call_args.args[0] == code
+    records = sidecar._stories.of(FACTS.call_id)
+    ended = [record for record in records if record["event"] == "call.ended"]
+    assert [(record["code"], record["by"], record["caller_number"]) for record in ended] == [(code, "system", "306")]
+    assert ended[0]["cause"]
+    if comes_back and code == 404:
+        assert ended[0]["seq"] > 7
+    assert sidecar._stories.recent()[0]["state"] == "ended"
 
 
 @pytest.mark.parametrize(
