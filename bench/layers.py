@@ -1,4 +1,6 @@
-"""`python -m bench.layers`: what each layer of a sidecar costs, in microseconds of CPU. No other process takes part.
+"""`python -m bench.layers`: what each layer of a sidecar, and of `kemi/`, costs, in microseconds of CPU.
+
+No other process takes part.
 
 The call is that of the dip: an INVITE, its private headers, the answer, one request, the hang-up. A figure is the
 lowest of many rounds: other work on the machine only adds to it.
@@ -18,6 +20,7 @@ from pathlib import Path
 import orjson
 import structlog
 
+from bench import routing
 from callinteractive.config import load_ivr_file
 from callinteractive.events import Fetched
 from callinteractive.facts import CallFacts
@@ -185,7 +188,7 @@ def main() -> None:
     out = sys.stdout
     sys.stderr = open(os.devnull, "w")  # noqa: SIM115  # the log's, until the end
     log.set_up("json")
-    for name, act in layers().items():
+    for name, act in (layers() | routing.rows()).items():
         out.write(f"{lowest_us(act):8.1f} us  {name}\n")
         out.flush()
 

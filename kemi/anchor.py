@@ -291,5 +291,5 @@ def _flags(name: str, offerer: str, answerer: str, sender: Kind, codecs: Collect
     if _has_parts():
         ksr.body_is_sdp()
     # ICE finds out where a browser is, and DTLS who it is.
-    source = "" if sender is Kind.WEBRTC else screened.source_flags(ksr.source()[0])
+    source = "" if sender is Kind.WEBRTC else screened.source_flags(ksr.source_host())
     return f"call-id={name} from-tag={offerer} to-tag={answerer} {_REWRITE} {source}"

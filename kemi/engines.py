@@ -88,7 +88,7 @@ class Engines:
     def offered_family() -> str:
         """That of the description of the INVITE at hand; without one, that of its sender."""
         found = _CONNECTION.search(ksr.body_leniently()) if ksr.has_body() else None
-        return found[1] if found else "6" if ":" in ksr.source()[0] else "4"
+        return found[1] if found else "6" if ":" in ksr.source_host() else "4"
 
 
 class Watch:

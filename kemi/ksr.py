@@ -8,22 +8,46 @@ from __future__ import annotations
 import re
 import time
 from enum import Enum, StrEnum, auto
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import KSR
 
 from callinteractive.fleet import Address
 from callinteractive.headers import PREFIX
 
-_PRIVATE_HEADERS = f"^{PREFIX}"
-_PREFIX = PREFIX.lower()
+_PRIVATE_HEADERS: Final = f"^{PREFIX}"
+_PREFIX: Final = PREFIX.lower()
 _RECORD_ROUTES = re.compile(r"^record-route[ \t]*:([^\r\n]{0,4000})", re.IGNORECASE | re.MULTILINE)
 
+# Looked up once: for what runs with each message, that costs as much as the call itself.
+_get_method: Final = KSR.kx.get_method
+_get_srcip: Final = KSR.kx.get_srcip
+_get_srcport: Final = KSR.kx.get_srcport
+_get_protoid: Final = KSR.kx.get_protoid
+_get_ruri: Final = KSR.kx.get_ruri
+_get_duri: Final = KSR.kx.get_duri
+_get_callid: Final = KSR.kx.get_callid
+_get_msgbuf: Final = KSR.kx.get_msgbuf
+_get_status: Final = KSR.kx.get_status
+_pv_get: Final = KSR.pv.get
+_hdr_get: Final = KSR.hdr.get
+_t_check_trans: Final = KSR.tm.t_check_trans
+_t_relay: Final = KSR.tm.t_relay
+_has_totag: Final = KSR.siputils.has_totag
+_process_maxfwd: Final = KSR.maxfwd.process_maxfwd
+_sanity_check: Final = KSR.sanity.sanity_check
+_xavp_get: Final = KSR.pvx.xavp_get
+_xavp_sets: Final = KSR.pvx.xavp_sets
+_xavp_seti: Final = KSR.pvx.xavp_seti
+_sht_get: Final = KSR.htable.sht_get
+_sht_inc: Final = KSR.htable.sht_inc
+_loose_route: Final = KSR.rr.loose_route
+
 # What the modules' functions take as numbers, by the names of their documentation.
-_MAX_FORWARDS = 10
+_MAX_FORWARDS: Final = 10
 _RURI_SIP_VERSION, _RURI_SCHEME, _REQUIRED_HEADERS = 1, 2, 4
 _CSEQ_METHOD, _CSEQ_VALUE, _CONTENT_LENGTH, _EXPIRES_VALUE, _PARSE_URI, _VIA1 = 32, 64, 128, 256, 1024, 16384
-_MESSAGE_CHECKS = (
+_MESSAGE_CHECKS: Final = (
     _RURI_SIP_VERSION
     + _RURI_SCHEME
     + _REQUIRED_HEADERS
@@ -34,8 +58,8 @@ _MESSAGE_CHECKS = (
     + _PARSE_URI
     + _VIA1
 )
-_URIS_OF_REQUEST_FROM_AND_TO = 1 + 2 + 4
-_ROUND_ROBIN = 4
+_URIS_OF_REQUEST_FROM_AND_TO: Final = 1 + 2 + 4
+_ROUND_ROBIN: Final = 4
 _TRYING_AND_PROBING = "tp"
 _NO_FLAGS = 0
 _USER_IS_CHECKED, _NO_CHECKS = 1, 0
@@ -43,13 +67,14 @@ _WRONG_PASSWORD, _WRONG_USER = -2, -8
 _IS_BEHIND_NAT, _PING_BY_OPTIONS = 6, 7
 """Branch flags, as in kamailio.cfg."""
 _WITH_QOP_AUTH = 1
-_UNCHANGED = 0
+_UNCHANGED: Final = 0
 _BINDING = ("addr", "received", "ruid", "socket")
 _BINDING_NUMBERS = ("modified", "server_id")
 CONNECTION_LIFETIME_S = 3605
 """As long as a registration may live (kamailio.cfg)."""
-_UDP, _TLS, _WEBSOCKETS = 1, 3, (5, 6)
-_MOST_HEADERS = 20
+_UDP: Final = 1
+_TLS, _WEBSOCKETS = 3, (5, 6)
+_MOST_HEADERS: Final = 20
 _ITERATOR = "ci"
 _OURSELVES = "sip:kamailio@callinteractive.invalid"
 _CONTACTS = "ci"
@@ -79,27 +104,32 @@ class Route(StrEnum):
 
 def method() -> str:
     """Of a reply, that of its request."""
-    return KSR.kx.get_method() or ""
+    return _get_method() or ""
 
 
 def source() -> Address:
     """Where the message came from: IP address and port."""
-    port = KSR.kx.get_srcport()
+    port = _get_srcport()
     assert isinstance(port, int)
-    return Address(KSR.kx.get_srcip() or "", port)
+    return Address(_get_srcip() or "", port)
+
+
+def source_host() -> str:
+    """The IP address alone."""
+    return _get_srcip() or ""
 
 
 def is_over_tls() -> bool:
-    return KSR.kx.get_protoid() == _TLS
+    return _get_protoid() == _TLS
 
 
 def is_over_websocket() -> bool:
-    return KSR.kx.get_protoid() in _WEBSOCKETS
+    return _get_protoid() in _WEBSOCKETS
 
 
 def connection() -> int:
     """Kamailio's number of the connection that the message came by; 0 over UDP."""
-    number = KSR.pv.get("$conid")
+    number = _pv_get("$conid")
     return number if isinstance(number, int) else 0
 
 
@@ -110,20 +140,20 @@ def is_connected(connection: int) -> bool:
 
 def verified_certificate() -> str:
     """The certificate, in PEM, of who sent the message by TLS, if an authority that we believe vouches for it."""
-    if not is_over_tls() or _text(KSR.pv.get("$tls_peer_verified")) != "1":
+    if not is_over_tls() or _text(_pv_get("$tls_peer_verified")) != "1":
         return ""
-    return _text(KSR.pv.get("$tls_peer_raw_cert"))
+    return _text(_pv_get("$tls_peer_raw_cert"))
 
 
 def packet_source() -> str:
     """In the callback that sees each packet before it is read: the IP address that it came from."""
-    source = KSR.pv.get("$rcv(srcip)")
+    source = _pv_get("$rcv(srcip)")
     return source if isinstance(source, str) else ""
 
 
 def request_uri() -> str:
     """The Request-URI as it is now; in a branch route, that of the branch."""
-    return KSR.kx.get_ruri() or ""
+    return _get_ruri() or ""
 
 
 def request_user() -> str:
@@ -147,7 +177,7 @@ def to_uri() -> str:
 
 def via_host() -> str:
     """What the sender of the request calls itself in the topmost Via. An IPv6 address has no brackets."""
-    return _text(KSR.pv.get("$sel(via.host)")).strip("[]")
+    return _text(_pv_get("$sel(via.host)")).strip("[]")
 
 
 def is_first_hop() -> bool:
@@ -159,7 +189,7 @@ def source_uri() -> str:
     """Where the message came from, as a SIP URI."""
     host, port = source()
     where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    by = _text(KSR.pv.get("$pr")).lower()
+    by = _text(_pv_get("$pr")).lower()
     return f"sip:{where}" + (f";transport={by}" if by in ("tcp", "tls", "ws", "wss") else "")
 
 
@@ -169,7 +199,7 @@ def header(name: str) -> str:
     Octets that are not UTF-8 become U+FFFD: a display name may be in any code page.
     """
     try:
-        return KSR.hdr.get(name) or ""
+        return _hdr_get(name) or ""
     except UnicodeDecodeError:
         return _lenient(f"hdr({name})")
 
@@ -184,7 +214,7 @@ def headers(name: str) -> list[str]:
 
 def keep_connection() -> None:
     """The message at hand is of a party of ours: if it came by TCP or TLS, let its connection live."""
-    if KSR.kx.get_protoid() != _UDP:
+    if _get_protoid() != _UDP:
         KSR.tcpops.tcp_set_connection_lifetime(CONNECTION_LIFETIME_S)
 
 
@@ -197,29 +227,29 @@ def record_routes() -> str:
 
 
 def call_id() -> str:
-    return KSR.kx.get_callid() or ""
+    return _get_callid() or ""
 
 
 def via_branch() -> str:
     """The branch in the topmost Via; empty if there is none."""
-    branch = KSR.pv.get("$sel(via.branch)")
+    branch = _pv_get("$sel(via.branch)")
     return branch if isinstance(branch, str) else ""
 
 
 def from_tag() -> str:
-    tag = KSR.pv.get("$ft")
+    tag = _pv_get("$ft")
     return tag if isinstance(tag, str) else ""
 
 
 def to_tag() -> str:
     """Empty if there is none."""
-    tag = KSR.pv.get("$tt")
+    tag = _pv_get("$tt")
     return tag if isinstance(tag, str) else ""
 
 
 def next_hop() -> str:
     """The URI that the request is sent to; in a branch route, the branch."""
-    return KSR.kx.get_duri() or KSR.kx.get_ruri() or ""
+    return _get_duri() or _get_ruri() or ""
 
 
 def received_at() -> str:
@@ -229,7 +259,7 @@ def received_at() -> str:
 
 def shown_at() -> str:
     """The same address as others know it, as a URI holds it."""
-    host = _text(KSR.pv.get("$RAi")) or received_at()
+    host = _text(_pv_get("$RAi")) or received_at()
     return f"[{host}]" if ":" in host and not host.startswith("[") else host
 
 
@@ -247,13 +277,13 @@ def received_at_port() -> int:
 
 def status() -> int:
     """Of a reply."""
-    return KSR.kx.get_status()
+    return _get_status()
 
 
 def reason() -> str:
     """The reason phrase of a reply."""
     try:
-        return _text(KSR.pv.get("$rr"))
+        return _text(_pv_get("$rr"))
     except UnicodeDecodeError:
         return _lenient("rr")
 
@@ -276,12 +306,12 @@ def body_leniently() -> str:
 
 def text() -> str:
     """The whole message, as it came."""
-    return KSR.kx.get_msgbuf() or ""
+    return _get_msgbuf() or ""
 
 
 def has_to_tag() -> bool:
     """Whether the request says that it belongs to a dialog."""
-    return KSR.siputils.has_totag() > 0
+    return _has_totag() > 0
 
 
 # --- Checks
@@ -289,12 +319,12 @@ def has_to_tag() -> bool:
 
 def is_sane() -> bool:
     """Whether the request is well-formed, as far as a proxy must know (RFC 3261 16.3). If not, it has been answered."""
-    return KSR.sanity.sanity_check(_MESSAGE_CHECKS, _URIS_OF_REQUEST_FROM_AND_TO) > 0
+    return _sanity_check(_MESSAGE_CHECKS, _URIS_OF_REQUEST_FROM_AND_TO) > 0
 
 
 def may_be_forwarded() -> bool:
     """Max-Forwards (RFC 3261 16.3): False at zero. Else it has been lowered, or added as 10 if it was missing."""
-    return KSR.maxfwd.process_maxfwd(_MAX_FORWARDS) > 0
+    return _process_maxfwd(_MAX_FORWARDS) > 0
 
 
 def is_flooding() -> bool:
@@ -311,7 +341,7 @@ def has_private_headers() -> bool:
     Cheap: Kamailio compiles the expression of `remove_private_headers` anew at each call, which costs ten times more.
     """
     try:
-        return _PREFIX in (KSR.kx.get_msgbuf() or "").lower()
+        return _PREFIX in (_get_msgbuf() or "").lower()
     except UnicodeDecodeError:
         return True
 
@@ -354,7 +384,7 @@ class From(NamedTuple):
 def from_address() -> From:
     """That of the message, as it came."""
     try:
-        name = _text(KSR.pv.get("$fn"))
+        name = _text(_pv_get("$fn"))
     except UnicodeDecodeError:
         name = _lenient("fn")
     return From(name, KSR.kx.get_furi() or "")
@@ -422,7 +452,7 @@ def share_silent_media(text: str) -> None:
 
 def silent_media() -> str:
     """What `share_silent_media` told last; empty before that."""
-    told = KSR.pv.get("$shv(silent_rtpengines)")
+    told = _pv_get("$shv(silent_rtpengines)")
     return told if isinstance(told, str) else ""
 
 
@@ -491,7 +521,7 @@ def open_websocket() -> None:
 
 def closed_websocket() -> int:
     """In the callback of its end: the number of the connection, as of `connection`."""
-    number = KSR.pv.get("$ws_conid")
+    number = _pv_get("$ws_conid")
     return number if isinstance(number, int) else 0
 
 
@@ -551,14 +581,14 @@ _NEW, _ABSORBED, _FOUND = Match
 
 
 def match_transaction() -> Match:
-    result = KSR.tm.t_check_trans()
+    result = _t_check_trans()
     return _NEW if result < 0 else _FOUND if result else _ABSORBED
 
 
 def relay() -> bool:
     """Forward statefully to every branch. False if nothing could be sent; the request is not answered then."""
     global _relays  # noqa: PLW0603
-    is_sent = KSR.tm.t_relay() > 0
+    is_sent = _t_relay() > 0
     _relays += is_sent
     return is_sent
 
@@ -637,20 +667,20 @@ def set_lifetime(lifetime_ms: int) -> None:
 
 def remember(name: str, value: str) -> None:
     """Keep a text with the transaction, for its branch, failure and reply routes (`kemi.transaction`)."""
-    KSR.pvx.xavp_sets(name, value)
+    _xavp_sets(name, value)
 
 
 def recall(name: str) -> str:
-    value = KSR.pvx.xavp_get(name)
+    value = _xavp_get(name)
     return value if isinstance(value, str) else ""
 
 
 def remember_number(name: str, value: int) -> None:
-    KSR.pvx.xavp_seti(name, value)
+    _xavp_seti(name, value)
 
 
 def recall_number(name: str) -> int:
-    value = KSR.pvx.xavp_get(name)
+    value = _xavp_get(name)
     return value if isinstance(value, int) else 0
 
 
@@ -687,7 +717,7 @@ def add_to_record_route(written: str, more: str) -> None:
 
 def follow_route() -> bool:
     """Loose routing (RFC 3261 16.4). False when the request has no Route of ours to follow."""
-    return KSR.rr.loose_route() > 0
+    return _loose_route() > 0
 
 
 def is_from_caller() -> bool:
@@ -744,7 +774,7 @@ class Proof(Enum):
 
 def credentials_user() -> str:
     """The user name in the request's credentials; empty if there are none."""
-    return _text(KSR.pv.get("$au"))
+    return _text(_pv_get("$au"))
 
 
 def check_digest(realm: str, password: str, *, is_user_checked: bool = True) -> Proof:
@@ -789,15 +819,15 @@ def bindings_of(table: str, address_of_record: str) -> list[Binding]:
     """What is registered for it. One that has left is still in Kamailio's list until it is out of the file too."""
     if KSR.registrar.reg_fetch_contacts(table, address_of_record, _CONTACTS) < 0:
         return []
-    count = KSR.pv.get(f"$(ulc({_CONTACTS}=>count))")
+    count = _pv_get(f"$(ulc({_CONTACTS}=>count))")
     bindings, now = [], time.time()
     for index in range(count if isinstance(count, int) else 0):
-        if 0 < _number(KSR.pv.get(f"$(ulc({_CONTACTS}=>expires)[{index}])")) <= now:
+        if 0 < _number(_pv_get(f"$(ulc({_CONTACTS}=>expires)[{index}])")) <= now:
             continue
-        uri, source, id_, name = [_text(KSR.pv.get(f"$(ulc({_CONTACTS}=>{name})[{index}])")) for name in _BINDING]
+        uri, source, id_, name = [_text(_pv_get(f"$(ulc({_CONTACTS}=>{name})[{index}])")) for name in _BINDING]
         # Only a browser's matters: it can't be reached by any other connection.
-        number = KSR.pv.get(f"$(ulc({_CONTACTS}=>conid)[{index}])") if ";transport=ws" in source.lower() else 0
-        modified, edge = [KSR.pv.get(f"$(ulc({_CONTACTS}=>{field})[{index}])") for field in _BINDING_NUMBERS]
+        number = _pv_get(f"$(ulc({_CONTACTS}=>conid)[{index}])") if ";transport=ws" in source.lower() else 0
+        modified, edge = [_pv_get(f"$(ulc({_CONTACTS}=>{field})[{index}])") for field in _BINDING_NUMBERS]
         bindings.append(Binding(uri, source, id_, _number(number), name, _number(modified), _number(edge)))
     KSR.registrar.reg_free_contacts(_CONTACTS)
     return bindings
@@ -825,11 +855,11 @@ def tell_peer(subject: str, peer: str, body: str) -> None:
 
 def count_up(table: str, key: str) -> int:
     """Add one to the count of `key`, and return it."""
-    return KSR.htable.sht_inc(table, key)
+    return _sht_inc(table, key)
 
 
 def count_of(table: str, key: str) -> int:
-    value = KSR.htable.sht_get(table, key)
+    value = _sht_get(table, key)
     return value if isinstance(value, int) else 0
 
 
@@ -846,7 +876,7 @@ def keep_text(table: str, key: str, text: str) -> None:
 
 
 def text_of(table: str, key: str) -> str:
-    return _text(KSR.htable.sht_get(table, key))
+    return _text(_sht_get(table, key))
 
 
 def texts_of(table: str) -> list[str]:
@@ -855,7 +885,7 @@ def texts_of(table: str) -> list[str]:
     KSR.htable.sht_iterator_start(_ITERATOR, table)
     try:
         while KSR.htable.sht_iterator_next(_ITERATOR) > 0:
-            texts.append(_text(KSR.pv.get(f"$shtitval({_ITERATOR})")))
+            texts.append(_text(_pv_get(f"$shtitval({_ITERATOR})")))
     finally:
         KSR.htable.sht_iterator_end(_ITERATOR)
     return texts
@@ -887,7 +917,7 @@ def log_error(text: str) -> None:
 
 def _lenient(variable: str) -> str:
     """A pseudo-variable's value that is not UTF-8."""
-    octets = bytes.fromhex(_text(KSR.pv.get(f"$({variable}{{s.encode.hexa}})")))
+    octets = bytes.fromhex(_text(_pv_get(f"$({variable}{{s.encode.hexa}})")))
     return octets.decode("utf-8", "replace")
 
 
@@ -896,7 +926,7 @@ def _number(value: str | int | None) -> int:
 
 
 def _text_of_number(variable: str) -> str:
-    value = KSR.pv.get(variable)
+    value = _pv_get(variable)
     return "" if value is None else str(value)
 
 

@@ -108,7 +108,7 @@ def mark_reply(*, is_alias: bool) -> bool:
     routes = split_contacts([ksr.header("Record-Route")])
     if routes[0] and not ksr.is_ours(host_of(routes[0])):
         return False  # another proxy is between us and the callee
-    source = ksr.source()[0]
+    source = ksr.source_host()
     host = _contact_host()
     needs_it = is_alias and (ksr.is_over_tls() or address_of(host) != address_of(source))
     if ksr.is_over_websocket() or leads_nowhere(host, source) or needs_it or _is_ours(host, source):
@@ -127,7 +127,7 @@ def name_callee() -> None:
 
 
 def _mark_request(*, is_trunk: bool) -> bool:
-    host, source = _contact_host(), ksr.source()[0]
+    host, source = _contact_host(), ksr.source_host()
     is_elsewhere = host != source and (leads_nowhere(host, source, ksr.via_host()) or _is_ours(host, source))
     # A trunk has a certificate: it can be called anew where its Contact says. A browser never can (RFC 7118 5).
     needs_it = is_elsewhere or ksr.is_over_websocket() or (bool(host) and not is_trunk and ksr.is_over_tls())

@@ -115,7 +115,7 @@ class Registrar:
             raise Refused(403, "Forbidden", advice=_WHO)
         written = decode_user(user)
         extension = self._directory.find_extension(written)
-        guesses = Guesses(ksr.source()[0], extension.number if extension else written)
+        guesses = Guesses(ksr.source_host(), extension.number if extension else written)
         guesses.check()
         password = extension.password if extension else None
         proof = ksr.check_digest(REALM, password or _NOBODYS)

@@ -53,7 +53,7 @@ class TlsPeers:
             return False
         method = ksr.method()
         if method == "REGISTER":  # an impostor that asks for a password must not get it, nor its digest
-            name = self._names.get(ksr.source()[0]) if ksr.is_over_tls() else None
+            name = self._names.get(ksr.source_host()) if ksr.is_over_tls() else None
             return name is not None and self._is_other_than(name)
         if method != "OPTIONS" or ksr.from_user() != PROBER:
             return False
@@ -94,7 +94,7 @@ class TlsPeers:
             return
         self._told[name] = now
         ksr.log_error(
-            f"the certificate of {ksr.source()[0]} is for {names[:300]}, not for {name}: no call is sent there;"
+            f"the certificate of {ksr.source_host()} is for {names[:300]}, not for {name}: no call is sent there;"
             " if it is your carrier, put a name of its certificate into trunks[].tls.name"
         )
 

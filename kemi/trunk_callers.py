@@ -38,7 +38,7 @@ class TrunkCallers:
         trunk, password = self._by_user.get(ksr.credentials_user(), (None, ""))
         if trunk is None:
             return None
-        guesses = Guesses(ksr.source()[0], f"trunk {trunk.name}")
+        guesses = Guesses(ksr.source_host(), f"trunk {trunk.name}")
         guesses.check()
         proof = ksr.check_digest(REALM, password, is_user_checked=False)  # From is the caller's number
         if proof is Proof.GOOD:

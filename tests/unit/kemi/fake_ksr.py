@@ -72,6 +72,8 @@ class FakeKsr:
         for argument, parameter in zip(arguments, parameters, strict=True):
             assert isinstance(argument, TYPES[parameter]), f"KSR.{name} does not take {argument!r}"
         result = self._result(name, arguments)
+        if returns == "bool":
+            return bool(result)
         if returns in TYPES:
             assert isinstance(result, TYPES[returns]), f"KSR.{name} never returns {result!r}"
         return result
