@@ -101,7 +101,7 @@ class Ringing:
 
     def _forget(self, name: str) -> None:
         with suppress(OSError):
-            (self._folder / name).unlink()
+            os.unlink(f"{self._path}{name}")  # a Path would cost more than the call
 
 
 def _name() -> str:

@@ -8,6 +8,7 @@ is empty: "", 0, False, None or no branch.
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 from typing import Generic, NamedTuple, Protocol, Self, TypeVar
 
 from kemi import ksr
@@ -44,14 +45,12 @@ class BranchPlan(NamedTuple):
     via: str = ""
 
     def to_text(self) -> str:
-        return json.dumps(self._asdict())
+        return json.dumps(self)
 
     @classmethod
     def from_text(cls, text: str) -> Self:
-        fields = json.loads(text)
-        if fields["from_"]:
-            fields["from_"] = From(*fields["from_"])
-        return cls(**fields)
+        from_, *others = json.loads(text)
+        return cls(From(*from_) if from_ else None, *others)
 
 
 class Branch(NamedTuple):
@@ -84,11 +83,11 @@ class Exchange(NamedTuple):
     has_offer: bool
 
     def to_text(self) -> str:
-        return json.dumps(self._asdict())
+        return json.dumps(self)
 
     @classmethod
     def from_text(cls, text: str) -> Self:
-        return cls(**json.loads(text))
+        return cls(*json.loads(text))
 
 
 class _Texts:
@@ -183,7 +182,8 @@ class _Records(Generic[_R]):
 
     def __init__(self, name: str, kind: type[_R]) -> None:
         self._prefix = f"ci_{name}:"
-        self._kind = kind
+        self._read = lru_cache(maxsize=64)(kind.from_text)
+        """The routes of one branch read the same again and again."""
 
     def __getitem__(self, key: object) -> _R:
         record = self.get(key)
@@ -193,7 +193,7 @@ class _Records(Generic[_R]):
 
     def get(self, key: object) -> _R | None:
         text = ksr.recall(f"{self._prefix}{key}")
-        return self._kind.from_text(text) if text else None
+        return self._read(text) if text else None
 
     def __setitem__(self, key: object, record: _R) -> None:
         ksr.remember(f"{self._prefix}{key}", record.to_text())

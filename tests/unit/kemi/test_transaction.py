@@ -45,6 +45,15 @@ def test_plan(ksr: FakeKsr, plan: BranchPlan) -> None:
     assert transaction.plans["sip:306@h"] == plan
 
 
+@pytest.mark.usefixtures("ksr")
+def test_a_plan_is_read_once_until_it_changes() -> None:
+    plan = BranchPlan(From("", "sip:7@h"), "", "", False, False)
+    transaction.plans["sip:306@h"] = plan
+    assert transaction.plans["sip:306@h"] is transaction.plans["sip:306@h"]
+    transaction.plans["sip:306@h"] = plan._replace(shift=1)
+    assert transaction.plans["sip:306@h"].shift == 1
+
+
 @AGAIN
 @given(st.builds(Branch, st.text(), WORDS), st.integers(0, 29))
 def test_branch(ksr: FakeKsr, branch: Branch, index: int) -> None:
