@@ -142,7 +142,8 @@ class Ksr(ModuleType):
         return 1
 
     def _count(self, table: str, key: str, by: int = 1) -> int:
-        value = self.tables[table, key] = self.tables.get((table, key), 0) + by
+        value: int = self.tables.get((table, key), 0) + by
+        self.tables[table, key] = value
         return value
 
     def _choose(self) -> int:
