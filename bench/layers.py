@@ -8,30 +8,36 @@ lowest of many rounds: other work on the machine only adds to it.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
+from typing import cast
 
 import orjson
 import structlog
+import uvloop
 
 from bench import routing
 from callinteractive.config import load_ivr_file
 from callinteractive.events import Fetched
 from callinteractive.facts import CallFacts
 from callinteractive.headers import CallHeader, EntryHeader
-from callinteractive.model import Address
+from callinteractive.model import Address, RtpEngine
 from callinteractive.request import HttpRequest
 from callinteractive.response import parse as parse_answer
 from callinteractive.script import CallScript, Note
 from callinteractive.signature import SignatureHeader
 from sidecar import log, sip
 from sidecar.call.telling import Telling
+from sidecar.media.call_media import CallMedia
+from sidecar.media.engines import Engines
 from sidecar.media.sdp import parse as parse_sdp
 from sidecar.outcomes import Outcomes
 from sidecar.sip.message.check import find_fault
@@ -151,6 +157,39 @@ def records() -> Callable[[], object]:
     return run
 
 
+class Media:
+    """A call's sound at an RTPengine that answers at once: offer, answer, delete. The event loop does not run."""
+
+    def __init__(self) -> None:
+        self._loop = uvloop.new_event_loop()
+        self._engines = Engines([RtpEngine()])
+        (engine,) = self._engines
+        engine.is_alive = engine.is_clean = True
+        self._ng = engine.ng
+        self._ng._loop = self._loop
+        self._ng._transport = cast("asyncio.DatagramTransport", self)
+        self._sent: list[bytes] = []
+
+    def sendto(self, datagram: bytes) -> None:
+        self._sent.append(datagram)
+
+    def run(self) -> None:
+        asyncio._set_running_loop(self._loop)
+        call = self._call()
+        with suppress(StopIteration):
+            while True:
+                call.send(None)
+                sent, self._sent = self._sent, []
+                for datagram in sent:
+                    self._ng.on_datagram(b"%b %b" % (datagram.partition(b" ")[0], NG_REPLY))
+        asyncio._set_running_loop(None)
+
+    async def _call(self) -> None:
+        media = CallMedia(self._engines, f"0-{CALL_ID}", "127.15.0.2")
+        await media.answer(SDP)
+        await media.delete()
+
+
 def layers() -> dict[str, Callable[[], object]]:
     """What is measured, by name."""
     logger = structlog.get_logger().bind(call_id=CALL_ID, call_api_id=FACTS.call_api_id)
@@ -166,6 +205,7 @@ def layers() -> dict[str, Callable[[], object]]:
         "a dialog: transactions, answer, ACK, BYE": Dialogs().run,
         "write a response": lambda: read.reply(200, to_tag="1", headers=[("Contact", "<sip:a@h>")], body=SDP.encode()),
         "an NG command and its reply": lambda: (orjson.dumps({"command": "offer", "sdp": SDP}), orjson.loads(NG_REPLY)),
+        "a call's sound: offer, answer, delete": Media().run,
         "a script and its answer": script(),
         "a call's records": records(),
         "the answer's XML": lambda: parse_answer(XML),

@@ -15,7 +15,7 @@ from typing import Any
 from callinteractive.fleet import family_of
 from sidecar.media import sdp
 from sidecar.media.dtmf import CALLER_TAG
-from sidecar.media.errors import MediaRefused
+from sidecar.media.errors import MediaFull, MediaLost, MediaRefused
 from sidecar.media.exchange import IVR_ADDRESS, IVR_IS_THERE, IVR_PORT, IVR_TAG, TRANSCODED, described, written
 from sidecar.media.moving import survives
 from sidecar.media.party import Party
@@ -125,16 +125,17 @@ class CallMedia(SurvivingMedia):
         b_tag: a new name for each attempt, shared by all forks of its INVITE. to_several: whether it is known to fork.
         """
         async with self._turn:
-            # All parties: RTPengine 12 knows no tag of a callee before its answer. Sounds still play and
-            # digits still come. Before the offer, since it also tells whether the call is known (see `_exchange`).
-            await self._command("block media")
             if self._caller.is_to_be_learned:
                 await self._ask_sources()
             leg = Party(b_tag, self._caller.our_address)
             leg.is_one_of_forks = to_several
+            offer = self._offering(self._caller, b_tag, self._caller.agreed, TRANSCODED)
             try:
-                leg.learn(await self._offer(self._caller, b_tag, self._caller.agreed, TRANSCODED))
-            except MediaRefused:
+                # Of all parties: RTPengine 12 knows no tag of a callee before its answer. Sounds still play and
+                # digits still come. It also tells whether the call is known (see `_exchange`).
+                _, reply = await self._commands(("block media", {}), offer)
+                leg.learn(written(reply))
+            except (MediaRefused, MediaFull):
                 await self._command("unblock media")  # tones of the caller would not be digits
                 raise
             self._legs[b_tag] = leg
@@ -158,16 +159,21 @@ class CallMedia(SurvivingMedia):
             if audio.line.hears:
                 leg.check_family(family_of(audio.line.address), self._ng.has)
             leg.signalled_from = signalled_from
+            commands: list[tuple[str, dict[str, Any]]] = []
             if leg.audio is None:
-                await self._answer(self._caller.tag, b_tag, described(leg, audio))
+                commands.append(self._answering(self._caller.tag, b_tag, described(leg, audio)))
             elif audio != leg.audio:  # another fork: RTPengine takes a new codec only from an offer
                 leg.is_one_of_forks = True
                 await self._exchange(leg, audio)
-            leg.audio, leg.is_early = audio, False
-            await self._stop()
+            if self._sound is not None:
+                commands.append(self._stopping())
             if self._peer is not leg:
-                await self._command("unblock media")
-                self._peer = leg
+                commands.append(("unblock media", {}))
+            replies = await self._commands(*commands) if commands else []
+            if leg.audio is None and self._caller.is_elsewhere_in(written(replies[0])):
+                raise MediaLost(f"{b_tag} was connected with a new call of the same name")
+            leg.audio, leg.is_early = audio, False
+            self._peer = leg
 
     @survives
     async def unbridge(self, b_tag: str) -> None:
@@ -184,10 +190,11 @@ class CallMedia(SurvivingMedia):
             # By the branch where it has not answered: it has no tag then.
             fields = {"from-tag": self._caller.tag, "to-tag": b_tag, "via-branch": b_tag, "delete-delay": 0}
             is_first = b_tag == CALLER_TAG  # if a call's first party is deleted, 12.5 stops the sound of the others
-            if not is_first:
-                await self._command("delete", fields)
+            commands = [] if is_first else [("delete", fields)]
             if not was_heard:
-                await self._command("unblock media")
+                commands.append(("unblock media", {}))
+            if commands:
+                await self._commands(*commands)
             if is_first:
                 await self._command("block media", {"from-tag": b_tag, "flags": ("directional",)})
 
@@ -258,10 +265,12 @@ class CallMedia(SurvivingMedia):
         self._sound_ends_at = asyncio.get_running_loop().time() + sound.duration_ms * repeat / 1000
 
     async def _stop(self) -> None:
-        if self._sound is None:
-            return
+        if self._sound is not None:
+            await self._command(*self._stopping())
+
+    def _stopping(self) -> tuple[str, dict[str, Any]]:
         self._sound = self._sound_ends_at = None
-        await self._command("stop media", {"from-tag": self._caller.tag})
+        return "stop media", {"from-tag": self._caller.tag}
 
     async def _restart_sound(self) -> None:
         """RTPengine's player does not change the codec that it has started with."""

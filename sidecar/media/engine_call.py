@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sidecar.media.moving import Movable
 from sidecar.media.rtpengine import (
+    Command,
     Fields,
     NgError,
     NgFailure,
@@ -15,6 +16,7 @@ from sidecar.media.rtpengine import (
     NgTimeout,
     NgUnknownCall,
     NgUnreachable,
+    Outcome,
     Reply,
 )
 
@@ -73,13 +75,21 @@ class EngineCall:
 
     async def command(self, command: str, fields: Fields | None = None) -> Reply:
         """Raises what `NgClient.command` does."""
+        return (await self.commands(((command, fields or {}),)))[0]
+
+    async def commands(self, commands: Sequence[Command]) -> list[Reply]:
+        """Carry out these, which go out at once and are carried out in any order (`NgClient.together`).
+
+        If the call begins with them, then in their order. Raises what `NgClient.command` does, for the first that
+        failed.
+        """
         if self._engines.gate.is_shut():
             await self._engines.gate.passed()
         if self.is_lost:
-            raise NgUnknownCall(command, "it is another sidecar's call")
-        if self._is_settled and self._engine is not None:
-            return await self._engine.ng.command(command, self.media_id, fields)
-        return await self._begin(command, fields)
+            raise NgUnknownCall(commands[0][0], "it is another sidecar's call")
+        if not self._is_settled or self._engine is None:
+            return await self._begin(commands)
+        return _replies(await self._engine.ng.together(self.media_id, commands))
 
     def begin_again(self, families: Collection[str]) -> None:
         """Its next command makes the call anew, at an RTPengine that lives and has interfaces of these families."""
@@ -115,28 +125,30 @@ class EngineCall:
             self._engine.owe(self.media_id)
             raise
 
-    async def _begin(self, command: str, fields: Fields | None) -> Reply:
+    async def _begin(self, commands: Sequence[Command]) -> list[Reply]:
         tried: list[Engine] = []
-        failure: NgFailure = NgUnreachable(f"{command}: no RTPengine has answered yet")
+        failure: NgFailure = NgUnreachable(f"{commands[0][0]}: no RTPengine has answered yet")
         while engine := self._engines.choose(tried, self._families):
             self._engine = engine  # before its reply: the call may be deleted meanwhile
             engine.take(self)
-            try:
-                reply = await engine.ng.command(command, self.media_id, fields, may_move=True)
-            except (NgUnreachable, NgOverloaded) as error:
-                failure = error
+            outcomes = await engine.ng.together(self.media_id, commands, may_move=True)
+            first = outcomes[0]
+            if isinstance(first, NgUnreachable | NgOverloaded):
+                failure = first
                 tried.append(engine)
                 engine.calls.pop(self.media_id, None)
-                if not isinstance(error, NgOverloaded):
+                if not isinstance(first, NgOverloaded):
                     engine.owe(self.media_id)
-                if isinstance(error, NgTimeout):
+                if isinstance(first, NgTimeout):
                     break  # nobody waits so long twice
-            except NgError:
-                self._settle()
-                raise
-            else:
-                self._settle()
-                return reply
+                continue
+            self._settle()
+            if isinstance(first, NgError):
+                raise first
+            for place, outcome in enumerate(outcomes):
+                if isinstance(outcome, NgUnknownCall):  # another thread of RTPengine took it before the first one
+                    outcomes[place] = (await engine.ng.together(self.media_id, (commands[place],)))[0]
+            return _replies(outcomes)
         raise failure
 
     def _settle(self) -> None:
@@ -150,3 +162,13 @@ class EngineCall:
         if left is not None and left is not self._engine:
             left.calls.pop(self.media_id, None)
             left.owe(self.media_id)
+
+
+def _replies(outcomes: Sequence[Outcome]) -> list[Reply]:
+    """Raises the first failure among them."""
+    replies: list[Reply] = []
+    for outcome in outcomes:
+        if isinstance(outcome, NgFailure):
+            raise outcome
+        replies.append(outcome)
+    return replies

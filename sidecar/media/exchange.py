@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any
 
 from callinteractive.fleet import family_of
@@ -48,9 +49,14 @@ class Exchanges(MediaState):
             party.learn(await self._answer(party.tag, other.tag, described(other, other.agreed)))
 
     async def _exchange_with_ivr(self, audio: sdp.Audio) -> str:
-        await self._offer(self._caller, IVR_TAG, audio)
-        ours = sdp.describe(audio.answer_formats, IVR_ADDRESS[family_of(audio.line.address)], IVR_PORT)
-        return await self._answer(self._caller.tag, IVR_TAG, {"sdp": ours, **IVR_IS_THERE})
+        """At once where the call begins: what we answer does not depend on what RTPengine makes of the offer."""
+        offer = self._offering(self._caller, IVR_TAG, audio)
+        ours = _ivr_described(audio.answer_formats, family_of(audio.line.address))
+        answer = self._answering(self._caller.tag, IVR_TAG, {"sdp": ours, **IVR_IS_THERE})
+        if not self._ng.is_settled:
+            return written((await self._commands(offer, answer))[1])
+        await self._command(*offer)
+        return written(await self._command(*answer))
 
     async def _settle_caller(self) -> None:
         """Tell RTPengine where the caller is, once its first packet has shown it.
@@ -81,15 +87,23 @@ class Exchanges(MediaState):
         return counted(tags, parties)
 
     async def _offer(self, party: Party, to_tag: str, audio: sdp.Audio, transcoded: Iterable[str] = ()) -> str:
+        return written(await self._command(*self._offering(party, to_tag, audio, transcoded)))
+
+    def _offering(
+        self, party: Party, to_tag: str, audio: sdp.Audio, transcoded: Iterable[str] = ()
+    ) -> tuple[str, dict[str, Any]]:
         fields = {**self._between(party.tag, to_tag), **described(party, audio)}
         fields["transport-protocol"] = self._protocol_of(to_tag)
         if transcoded:
             # If the other one takes no events, it gets tones for digits. Not events that it has not agreed to.
             fields["codec"] = {"transcode": transcoded, "accept": (sdp.TELEPHONE_EVENT,)}
-        return written(await self._command("offer", fields))
+        return "offer", fields
 
     async def _answer(self, from_tag: str, to_tag: str, description: dict[str, Any]) -> str:
-        return written(await self._command("answer", {**self._between(from_tag, to_tag), **description}))
+        return written(await self._command(*self._answering(from_tag, to_tag, description)))
+
+    def _answering(self, from_tag: str, to_tag: str, description: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+        return "answer", {**self._between(from_tag, to_tag), **description}
 
     def _between(self, from_tag: str, to_tag: str) -> dict[str, Any]:
         """The keys of an offer and of its answer. The caller's offers name the branch too: the one who is offered has
@@ -110,13 +124,17 @@ class Exchanges(MediaState):
         self.detects_inband = True
 
     async def _command(self, command: str, fields: dict[str, Any] | None = None) -> Reply:
-        fields = fields or {}
+        return (await self._commands((command, fields or {})))[0]
+
+    async def _commands(self, *commands: tuple[str, dict[str, Any]]) -> list[Reply]:
+        """Several at once, which RTPengine may carry out in any order (`EngineCall.commands`)."""
         if self._over:
-            raise MediaLost(f"{command}: the call's media was deleted")
-        if "sdp" in fields:
-            fields["ICE"], fields["SDES"] = "remove", _KEYS
+            raise MediaLost(f"{commands[0][0]}: the call's media was deleted")
+        for _, fields in commands:
+            if "sdp" in fields:
+                fields["ICE"], fields["SDES"] = "remove", _KEYS
         try:
-            return await self._ng.command(command, fields)
+            return await self._ng.commands(commands)
         except NgUnknownCall as failure:
             raise MediaLost(str(failure)) from failure
         except NgOverloaded as failure:
@@ -125,6 +143,11 @@ class Exchanges(MediaState):
             raise MediaRefused(str(failure)) from failure
         except NgFailure as failure:
             raise MediaUnavailable(str(failure)) from failure
+
+
+@lru_cache(64)
+def _ivr_described(formats: tuple[sdp.Format, ...], family: str) -> str:
+    return sdp.describe(formats, IVR_ADDRESS[family], IVR_PORT)
 
 
 def written(reply: Reply) -> str:
@@ -154,5 +177,13 @@ def _source(tags: Any, tag: str) -> tuple[str, int] | None:
         if not stream["stats"]["packets"]:
             return None
         return str(stream["endpoint"]["address"]), int(stream["endpoint"]["port"])
+    except (KeyError, IndexError, TypeError, ValueError):
+        return None
+
+
+def port_of(tags: Any, tag: str) -> int | None:
+    """Our port for a party, in the reply to a `query`. None if it is not told."""
+    try:
+        return int(tags[tag]["medias"][0]["streams"][0]["local port"])
     except (KeyError, IndexError, TypeError, ValueError):
         return None

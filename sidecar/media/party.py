@@ -172,6 +172,17 @@ class Party:
         self.our_address = self.our_address or address[1]
         self._section = _DIRECTION.sub("", section[1])
 
+    @property
+    def our_port(self) -> int:
+        """Where it sends to, as RTPengine told last; 0 before that."""
+        return int(self._section.split(" ", 2)[1]) if self._section else 0
+
+    def is_elsewhere_in(self, written: str) -> bool:
+        """Whether RTPengine tells another port for it now: then the call that it was told of is gone, and this is
+        another one of the same name."""
+        section = _SECTION.search(written)
+        return section is not None and int(section[1].split(" ", 2)[1]) != self.our_port
+
     def describe(self, direction: str = "sendrecv") -> str:
         """The description for it: our audio in the place of its own line, its other lines rejected.
 

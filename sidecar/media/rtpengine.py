@@ -3,7 +3,8 @@
 What it promises its callers:
 
 - Commands of one call go out one after the other, those of different calls at the same time. Otherwise a delete could
-  overtake its offer in RTPengine's worker threads.
+  overtake its offer in RTPengine's worker threads. Only those that are given `together` go out at once: each datagram
+  that finds RTPengine asleep wakes it, and that costs more than the command.
 - A lost datagram is sent again with the same cookie. RTPengine answers a known cookie from its cache for 30 s
   and does not execute it twice, so every command may be retransmitted.
 - Every wait is bounded by `NgTimeouts`. All commands share one timer, which runs only while one is unanswered.
@@ -18,7 +19,7 @@ import asyncio
 import secrets
 import socket
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +30,7 @@ from sidecar.durations import Durations
 
 Fields = Mapping[str, Any]
 Reply = dict[str, Any]
+Command = tuple[str, Fields]  # its name and its further keys
 
 # While the event loop is busy, a burst of replies must wait in the kernel; it must not drop any.
 _RECEIVE_BUFFER = 4 * 1024 * 1024
@@ -90,16 +92,30 @@ class NgCounters:
     refusals: int = 0  # times the operating system said that nobody listens
 
 
+Outcome = Reply | NgFailure
+
+
+@dataclass(slots=True, eq=False)
+class _Group:
+    """Commands of one call that go out at the same time, and who waits for all of them."""
+
+    waiter: asyncio.Future[list[Outcome]]
+    may_move: bool
+    outcomes: list[Outcome | None]
+    left: int
+
+
 @dataclass(slots=True, eq=False)
 class _Pending:
-    """One command, from `NgClient.command` to its reply."""
+    """One command, from `NgClient.together` to its reply."""
 
     command: str
     call_id: str | None
     cookie: str
     datagram: bytes
-    reply: asyncio.Future[Reply]
-    may_move: bool
+    group: _Group
+    place: int
+    is_sent: bool = False
     began_at: float = 0.0
     interval_s: float = 0.0
     resend_at: float = 0.0
@@ -123,8 +139,9 @@ class NgClient:
         self.when_refused: Callable[[], None] | None = None
         self._probes = 0
         self._cookie_prefix = secrets.token_hex(6)
+        self._waiting = 0
         self._in_flight: dict[str, _Pending] = {}
-        self._queues: dict[str, deque[_Pending]] = {}  # by call; the first of each is in flight
+        self._queues: dict[str, deque[_Pending]] = {}  # by call; what is left of the first group of each is in flight
         self._timer: asyncio.TimerHandle | None = None
         self._transport: asyncio.DatagramTransport | None = None
 
@@ -151,8 +168,7 @@ class NgClient:
     @property
     def waiting(self) -> int:
         """Commands without a reply, sent or queued; 0 when idle."""
-        queued = sum(len(queue) - 1 for queue in self._queues.values())
-        return len(self._in_flight) + queued
+        return self._waiting
 
     async def command(
         self, command: str, call_id: str | None = None, fields: Fields | None = None, *, may_move: bool = False
@@ -164,29 +180,17 @@ class NgClient:
         Cancelling the caller does not take back a command that was sent, and the call's next one still waits for its
         reply.
         """
-        if self._transport is None:
-            raise NgUnreachable("client closed")
-        self.counters.commands += 1
-        cookie = f"{self._cookie_prefix}{self.counters.commands:x}"
-        body: dict[str, Any] = {"command": command}
-        if call_id is not None:
-            body["call-id"] = call_id
-        if fields:
-            body.update(fields)
-        try:
-            datagram = b"%b %b" % (cookie.encode(), orjson.dumps(body))
-        except orjson.JSONEncodeError:  # the name of a sound's file may be no UTF-8
-            raise NgError(command, "a text in it is not Unicode") from None
-        if len(datagram) > _LARGEST_DATAGRAM:
-            raise NgError(command, "command too large for a datagram")
-        pending = _Pending(command, call_id, cookie, datagram, self._loop.create_future(), may_move)
-        if call_id is not None:
-            queue = self._queues.setdefault(call_id, deque())
-            queue.append(pending)
-            if len(queue) > 1:
-                return await pending.reply
-        self._start(pending)
-        return await pending.reply
+        outcome = (await self._send(call_id, ((command, fields or {}),), may_move))[0]
+        if isinstance(outcome, NgFailure):
+            raise outcome
+        return outcome
+
+    async def together(self, call_id: str, commands: Sequence[Command], *, may_move: bool = False) -> list[Outcome]:
+        """Carry out several commands of a call. They go out at once, and RTPengine may take them in any order.
+
+        Returns the outcome of each. Raises NgUnreachable and NgError where none was sent.
+        """
+        return await self._send(call_id, commands, may_move)
 
     async def ping(self) -> bool:
         """Whether RTPengine answers now; never raises NgFailure."""
@@ -203,8 +207,9 @@ class NgClient:
 
     def give_up(self) -> None:
         """Raise NgSilent in the commands that `may_move`."""
-        for pending in [each for each in self._in_flight.values() if each.may_move]:
-            self._finish(pending, NgSilent(f"{pending.command}: {self.address} is silent"))
+        for pending in [each for each in self._in_flight.values() if each.group.may_move]:
+            if pending.cookie in self._in_flight:  # else sending the call's next one has found that nobody listens
+                self._finish(pending, NgSilent(f"{pending.command}: {self.address} is silent"))
 
     def give_up_call(self, call_id: str) -> None:
         """Raise NgSilent in all commands of this call."""
@@ -215,8 +220,35 @@ class NgClient:
 
     # -- sending
 
+    def _send(self, call_id: str | None, commands: Sequence[Command], may_move: bool) -> asyncio.Future[list[Outcome]]:
+        if self._transport is None:
+            raise NgUnreachable("client closed")
+        count = len(commands)
+        group = _Group(self._loop.create_future(), may_move, [None] * count, count)
+        members: list[_Pending] = []
+        for command, fields in commands:
+            self.counters.commands += 1
+            cookie = f"{self._cookie_prefix}{self.counters.commands:x}"
+            datagram = _datagram(cookie, command, call_id, fields)
+            members.append(_Pending(command, call_id, cookie, datagram, group, len(members)))
+        self._waiting += count
+        if call_id is not None:
+            queue = self._queues.get(call_id)
+            if queue is not None:
+                queue.extend(members)
+                return group.waiter
+            self._queues[call_id] = deque(members)
+        self._start_all(members)
+        return group.waiter
+
+    def _start_all(self, members: Iterable[_Pending]) -> None:
+        for pending in members:
+            if pending.group.outcomes[pending.place] is None:  # else sending the one before has found nobody there
+                self._start(pending)
+
     def _start(self, pending: _Pending) -> None:
         now = self._loop.time()
+        pending.is_sent = True
         pending.interval_s = self.timeouts.retransmit_s
         pending.resend_at = now + pending.interval_s
         pending.began_at, pending.give_up_at = now, now + self.timeouts.total_s
@@ -274,7 +306,7 @@ class NgClient:
 
     # -- ending
 
-    def _finish(self, pending: _Pending, outcome: Reply | NgFailure) -> None:
+    def _finish(self, pending: _Pending, outcome: Outcome) -> None:
         """Hand the outcome to the caller and send the call's next command."""
         del self._in_flight[pending.cookie]
         self.durations.add(self._loop.time() - pending.began_at)
@@ -282,12 +314,15 @@ class NgClient:
         if pending.call_id is None:
             return
         queue = self._queues[pending.call_id]
-        queue.popleft()
-        while queue and queue[0].reply.done():  # its caller was cancelled before it was sent
-            queue.popleft()
-        if queue:
-            self._start(queue[0])
-        else:
+        queue.remove(pending)
+        while queue and not queue[0].is_sent:
+            group = queue[0].group
+            if not group.waiter.done():
+                self._start_all([each for each in queue if each.group is group])
+                return
+            queue.popleft()  # its caller was cancelled before it was sent
+            self._waiting -= 1
+        if not queue:
             del self._queues[pending.call_id]
 
     def _fail_all(self, reason: str) -> None:
@@ -301,15 +336,14 @@ class NgClient:
         for pending in waiting.values():
             self._resolve(pending, NgUnreachable(f"{pending.command}: {reason}"))
 
-    def _resolve(self, pending: _Pending, outcome: Reply | NgFailure) -> None:
-        failed = isinstance(outcome, NgFailure)
-        self.counters.errors += failed
-        if pending.reply.done():  # its caller was cancelled
-            return
-        if isinstance(outcome, NgFailure):
-            pending.reply.set_exception(outcome)
-        else:
-            pending.reply.set_result(outcome)
+    def _resolve(self, pending: _Pending, outcome: Outcome) -> None:
+        self._waiting -= 1
+        self.counters.errors += isinstance(outcome, NgFailure)
+        group = pending.group
+        group.outcomes[pending.place] = outcome
+        group.left -= 1
+        if group.left == 0 and not group.waiter.done():  # done: its caller was cancelled
+            group.waiter.set_result([each for each in group.outcomes if each is not None])
 
 
 class _Reader(asyncio.DatagramProtocol):
@@ -351,6 +385,20 @@ async def delete(ng: NgClient, calls: Sequence[str]) -> None:
         for outcome in await asyncio.gather(*commands, return_exceptions=True):
             if isinstance(outcome, BaseException) and not isinstance(outcome, NgUnknownCall):
                 raise outcome
+
+
+def _datagram(cookie: str, command: str, call_id: str | None, fields: Fields) -> bytes:
+    body: dict[str, Any] = {"command": command}
+    if call_id is not None:
+        body["call-id"] = call_id
+    body.update(fields)
+    try:
+        datagram = b"%b %b" % (cookie.encode(), orjson.dumps(body))
+    except orjson.JSONEncodeError:  # the name of a sound's file may be no UTF-8
+        raise NgError(command, "a text in it is not Unicode") from None
+    if len(datagram) > _LARGEST_DATAGRAM:
+        raise NgError(command, "command too large for a datagram")
+    return datagram
 
 
 def _failure(command: str, reply: Reply) -> NgError | None:

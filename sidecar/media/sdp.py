@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from callinteractive.sdes import read_keys
@@ -40,6 +41,7 @@ _NOWHERE = ("0.0.0.0", "::")  # hold as in RFC 2543; RTPengine sends nothing the
 _DIRECTION_LINES = {f"a={direction}": direction for direction in _REVERSED}
 _MEDIA = re.compile(r"([A-Za-z0-9.+-]{1,32}) ([0-9]{1,5})(?:/[0-9]{1,3})? ([A-Za-z0-9/.+-]{1,64}) ([!-~][ -~]*)")
 _HIGHEST_PORT = 65535
+_LONGEST_REMEMBERED = 1024
 _PAYLOAD_TYPE = re.compile(r"[0-9]{1,3}")
 _RTPMAP = re.compile(r" ?([0-9]{1,3}) ([A-Za-z0-9._-]{1,32})(?: ?/ ?([0-9]{1,6}))?(?:/([0-9]{1,2}))?(?:/[!-~]{0,64})?")
 _FMTP = re.compile(r" ?([0-9]{1,3}) ([!-~][ -~]{0,255})")
@@ -295,6 +297,14 @@ def _media_line(lines: list[str], connection: str | None, direction: str) -> Med
 
 
 def _formats(text: str, lines: list[str]) -> tuple[Format, ...]:
+    """text: the payload types. Each make of phone writes a few lists of them again and again: they are remembered."""
+    attributes = [line for line in lines if line.startswith(("a=rtpmap:", "a=fmtp:"))]
+    if sum(map(len, attributes)) + len(text) > _LONGEST_REMEMBERED:
+        return _read_formats(text, tuple(attributes))
+    return _remembered_formats(text, tuple(attributes))
+
+
+def _read_formats(text: str, lines: tuple[str, ...]) -> tuple[Format, ...]:
     numbers = text.split()
     if len(numbers) > MAX_FORMATS or not all(_PAYLOAD_TYPE.fullmatch(number) for number in numbers):
         raise MalformedSdp("audio formats are not payload types")
@@ -314,6 +324,9 @@ def _formats(text: str, lines: list[str]) -> tuple[Format, ...]:
         for number in map(int, dict.fromkeys(numbers))
         if number <= 127 and number in names
     )
+
+
+_remembered_formats = lru_cache(512)(_read_formats)
 
 
 def _events_for(codec: Format, formats: tuple[Format, ...]) -> Format | None:

@@ -9,7 +9,7 @@ from typing import Any, Self
 from callinteractive.fleet import family_of
 from sidecar.media.engines import Engines
 from sidecar.media.errors import MediaError, MediaFull, MediaLost, MediaUnavailable
-from sidecar.media.exchange import TRANSCODED, Exchanges, described
+from sidecar.media.exchange import TRANSCODED, Exchanges, described, port_of
 from sidecar.media.moving import CUT_OFF_S, WAIT_S
 
 _RETRY_S = 0.1
@@ -121,11 +121,12 @@ class SurvivingMedia(Exchanges):
             await asyncio.sleep(_RETRY_S)
 
     async def _is_known(self) -> bool:
+        """An offer may have begun a call of the same name since it was lost. But that one is on another port."""
         try:
-            await self._command("query", {"from-tag": self._caller.tag})
+            reply = await self._command("query", {"from-tag": self._caller.tag})
         except MediaLost:
             return False
-        return True
+        return port_of(reply.get("tags"), self._caller.tag) in (None, self._caller.our_port)
 
     async def _connect_again(self) -> None:
         """It has read the call back from Redis, to which 10.5 writes offers and answers only, no `unblock media`."""

@@ -77,6 +77,9 @@ class Rtpengine:
         self.commands: list[tuple[str, str]] = []
         self.ng = self
 
+    async def together(self, media_id: str, commands: Any, **_more: Any) -> Any:
+        return [await self.command(command, media_id) for command, _ in commands]
+
     async def command(self, command: str, media_id: str, *_: Any, **_more: Any) -> Any:
         await asyncio.sleep(0)
         self.commands.append((command, media_id))

@@ -188,6 +188,46 @@ async def test_a_cancelled_wait_keeps_the_order(engine: FakeRtpEngine, ng: NgCli
     assert "c:play media" not in engine.commands
 
 
+async def test_some_together_and_the_next_one_after_all_of_them(engine: FakeRtpEngine, ng: NgClient) -> None:
+    engine.answer = lambda command: None if command["command"] != "delete" else {"result": "ok"}
+    first = asyncio.create_task(ng.together("c", (("offer", {}), ("answer", {}))))
+    await until(lambda: len(engine.held) == 2)
+    then = asyncio.create_task(ng.command("delete", "c"))
+    await until(lambda: ng.waiting == 3)
+    assert engine.commands == ["c:offer", "c:answer"]
+    engine.reply(*engine.held[1], '{"result": "error", "error-reason": "Unknown call-id"}')
+    await until(lambda: ng.waiting == 2)
+    await ng.command("delete", "other")
+    assert "c:delete" not in engine.commands  # the offer is still on its way
+    engine.reply(*engine.held[0], '{"result": "ok"}')
+    offered, answered = await first
+    assert offered == {"result": "ok"}
+    assert isinstance(answered, NgUnknownCall)
+    assert await then == {"result": "ok"}
+
+
+async def test_some_together_wait_for_what_is_out(engine: FakeRtpEngine, ng: NgClient) -> None:
+    engine.answer = lambda command: None  # noqa: ARG005
+    tasks = [asyncio.create_task(ng.command("offer", "c"))]
+    tasks += [asyncio.create_task(ng.together("c", ((name, {}), (name, {})))) for name in ("dropped", "stop media")]
+    await until(lambda: len(engine.held) == 1)
+    tasks[1].cancel()
+    await until(tasks[1].done)
+    engine.reply(*engine.held[0], '{"result": "ok"}')
+    await until(lambda: len(engine.held) == 3)
+    assert engine.commands == ["c:offer", "c:stop media", "c:stop media"]
+    assert ng.waiting == 2
+    ng.close()
+    assert [type(each) for each in await tasks[2]] == [NgUnreachable] * 2
+
+
+async def test_one_of_some_that_is_lost_is_sent_again_alone(engine: FakeRtpEngine, ng: NgClient) -> None:
+    lost = iter((None, {"result": "ok"}, {"result": "ok"}))
+    engine.answer = lambda command: next(lost)  # noqa: ARG005
+    assert await ng.together("c", (("stop media", {}), ("unblock media", {}))) == [{"result": "ok"}] * 2
+    assert engine.commands == ["c:stop media", "c:unblock media", "c:stop media"]
+
+
 async def test_closing_ends_every_wait(engine: FakeRtpEngine, ng: NgClient) -> None:
     engine.answer = lambda command: None  # noqa: ARG005
     tasks = [asyncio.create_task(ng.command("offer", call)) for call in ("a", "a", "b")]
@@ -232,7 +272,9 @@ async def _nobody_listens() -> None:
     await client.open()
     for _ in range(3):
         tasks = [client.command("offer", call) for call in ("a", "a", "b")]
-        results = await asyncio.gather(*tasks, return_exceptions=True)
+        together = client.together("c", (("offer", {}), ("answer", {})))
+        *results, both = await asyncio.gather(*tasks, together, return_exceptions=True)
+        assert [type(each) for each in both] == [NgUnreachable] * 2
         assert [type(result) for result in results] == [NgUnreachable] * 3  # at once: after a while it is NgTimeout
     assert client.waiting == 0
     assert client.counters.refusals >= 1

@@ -1,0 +1,222 @@
+"""A call's media against a scripted RTPengine: which commands go out at once, and what a call is that came back."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from callinteractive.model import Address, RtpEngine
+from sidecar.media import engines as engines_module
+from sidecar.media.call_media import CallMedia
+from sidecar.media.engines import Engines
+from sidecar.media.errors import MediaFull, MediaRefused
+from sidecar.media.sounds import Sound
+from tests.unit.media.test_engines import FakeDtmf
+from tests.unit.media.test_rtpengine import FakeRtpEngine, until
+
+NG = Address("127.11.203.1", 22222)
+CALLER, CALLEE = "127.11.203.2", "127.11.203.3"
+TONE = Sound("tone.au", Path("/sounds/tone.au"), 2000)
+
+
+def description(address: str, port: int) -> str:
+    return (
+        f"v=0\r\no=- 1 1 IN IP4 {address}\r\ns=-\r\nc=IN IP4 {address}\r\nt=0 0\r\n"
+        f"m=audio {port} RTP/AVP 0 101\r\na=rtpmap:101 telephone-event/8000\r\n"
+    )
+
+
+class Rtpengine(FakeRtpEngine):
+    """One that knows its calls. While `is_held` it answers nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answer = self.carry_out
+        self.is_held = False
+        self.refused: dict[str, dict[str, Any]] = {}
+        self.ports: dict[str, dict[str, int]] = {}
+        self._next_port = 40000
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        if self.is_held:
+            cookie, _, body = data.decode().partition(" ")
+            self.seen.append((cookie, command := json.loads(body)))
+            if command["command"] != "ping":
+                self.held.append((cookie, (addr, command)))
+        else:
+            super().datagram_received(data, addr)
+
+    def let_go(self) -> None:
+        """Carry out what was held, in its order."""
+        self.is_held, held, self.held = False, self.held, []
+        for cookie, (addr, command) in held:
+            self.reply(cookie, addr, json.dumps(self.carry_out(command)))
+
+    def carry_out(self, command: dict[str, Any]) -> dict[str, Any]:
+        name, call = command["command"], command.get("call-id", "")
+        if name in self.refused:
+            return self.refused.pop(name)
+        if name in ("ping", "list"):
+            return {"result": "pong" if name == "ping" else "ok"}
+        if name != "offer" and call not in self.ports:
+            return {"result": "error", "error-reason": "Unknown call-id"}
+        ports = self.ports.setdefault(call, {})
+        if name == "offer":
+            for tag in (command["from-tag"], command["to-tag"]):
+                if tag not in ports:
+                    self._next_port += 2
+                    ports[tag] = self._next_port
+            return {"result": "ok", "sdp": description(NG.host, ports[command["to-tag"]])}
+        if name == "answer":
+            return {"result": "ok", "sdp": description(NG.host, ports[command["from-tag"]])}
+        tags = {tag: {"medias": [{"streams": [{"local port": port}]}]} for tag, port in ports.items()}
+        return {"result": "ok", "tags": tags}
+
+    def names(self) -> list[str]:
+        """The commands so far, which are then forgotten."""
+        names = [command["command"] for _, command in self.seen]
+        self.seen.clear()
+        return [name for name in names if name not in ("ping", "list")]
+
+
+@pytest_asyncio.fixture
+async def rtpengine() -> AsyncIterator[Rtpengine]:
+    transport, fake = await asyncio.get_running_loop().create_datagram_endpoint(Rtpengine, local_addr=NG)
+    yield fake
+    transport.close()
+
+
+@pytest_asyncio.fixture
+async def media(rtpengine: Rtpengine, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[CallMedia]:
+    monkeypatch.setattr(engines_module, "DtmfReceiver", FakeDtmf)
+    engines = Engines([RtpEngine(ng=NG)])
+    await engines.open("0-")
+    rtpengine.names()
+    yield CallMedia(engines, "0-call", CALLER)
+    await engines.close()
+
+
+async def in_call(media: CallMedia, rtpengine: Rtpengine) -> str:
+    """Answered; returns what the caller was told."""
+    told = await media.answer(description(CALLER, 5000))
+    rtpengine.names()
+    return told
+
+
+async def test_a_call_begins_in_one_go(rtpengine: Rtpengine, media: CallMedia) -> None:
+    rtpengine.is_held = True
+    answering = asyncio.create_task(media.answer(description(CALLER, 5000)))
+    await until(lambda: len(rtpengine.held) == 2)
+    assert rtpengine.names() == ["offer", "answer"]
+    rtpengine.let_go()
+    await answering
+
+
+async def test_an_answer_that_overtook_its_offer_is_sent_again(rtpengine: Rtpengine, media: CallMedia) -> None:
+    rtpengine.refused["answer"] = {"result": "error", "error-reason": "Unknown call-id"}
+    told = await media.answer(description(CALLER, 5000))
+    assert f"m=audio {rtpengine.ports['0-call']['caller']} " in told
+    assert rtpengine.names() == ["offer", "answer", "answer"]
+
+
+async def test_an_offer_that_is_refused_is_what_is_said(rtpengine: Rtpengine, media: CallMedia) -> None:
+    rtpengine.refused["offer"] = {"result": "error", "error-reason": "Failed to parse SDP"}
+    with pytest.raises(MediaRefused, match="Failed to parse SDP"):
+        await media.answer(description(CALLER, 5000))
+    assert rtpengine.names() == ["offer", "answer"]
+
+
+async def test_a_later_offer_of_the_caller_is_exchanged_in_turn(rtpengine: Rtpengine, media: CallMedia) -> None:
+    """An answer that overtook it would belong to what was before."""
+    await in_call(media, rtpengine)
+    rtpengine.is_held = True
+    answering = asyncio.create_task(media.reoffer(description(CALLER, 5002)))
+    for name in ("query", "offer", "answer"):
+        await until(lambda: bool(rtpengine.held))
+        assert rtpengine.names() == [name]
+        rtpengine.let_go()
+        rtpengine.is_held = True
+    await answering
+
+
+async def test_a_callee_is_offered_and_connected_in_one_go_each(rtpengine: Rtpengine, media: CallMedia) -> None:
+    await in_call(media, rtpengine)
+    rtpengine.is_held = True
+    offering = asyncio.create_task(media.offer_leg("b"))
+    await until(lambda: len(rtpengine.held) == 2)
+    assert Counter(rtpengine.names()) == Counter(("block media", "offer"))
+    rtpengine.let_go()
+    await offering
+
+
+async def test_a_callee_that_answers_is_connected_in_one_go(rtpengine: Rtpengine, media: CallMedia) -> None:
+    await in_call(media, rtpengine)
+    await media.offer_leg("b")
+    await media.play(TONE)
+    rtpengine.names()
+    rtpengine.is_held = True
+    bridging = asyncio.create_task(media.bridge("b", description(CALLEE, 6000)))
+    await until(lambda: len(rtpengine.held) == 3)
+    assert Counter(rtpengine.names()) == Counter(("answer", "stop media", "unblock media"))
+    rtpengine.let_go()
+    await bridging
+    assert media.sound_ends_at is None
+    await media.bridge("b", description(CALLEE, 6000))  # the same, in the 200 after a 183
+    assert rtpengine.names() == []
+
+
+async def test_a_callee_that_nobody_answers_for(rtpengine: Rtpengine, media: CallMedia) -> None:
+    await in_call(media, rtpengine)
+    await media.offer_leg("b")
+    rtpengine.names()
+    await media.unbridge("b")
+    assert rtpengine.names() == ["query", "offer", "answer", "delete", "unblock media"]
+
+
+@pytest.mark.parametrize(
+    ("reply", "error"),
+    [
+        ({"result": "error", "error-reason": "Failed to parse SDP"}, MediaRefused),
+        ({"result": "error", "error-reason": "Ran out of ports"}, MediaFull),
+    ],
+)
+async def test_a_callee_that_gets_no_offer(
+    rtpengine: Rtpengine, media: CallMedia, reply: dict[str, Any], error: type[Exception]
+) -> None:
+    """The caller is with the IVR still, and its tones are digits."""
+    await in_call(media, rtpengine)
+    rtpengine.refused["offer"] = reply
+    with pytest.raises(error):
+        await media.offer_leg("b")
+    assert rtpengine.names()[-1] == "unblock media"
+
+
+async def test_an_offer_to_a_forgotten_call_begins_no_other_one(rtpengine: Rtpengine, media: CallMedia) -> None:
+    """RTPengine makes a call of the same name for it, with another port: the caller must hear of that."""
+    before = await in_call(media, rtpengine)
+    rtpengine.ports.clear()
+    rtpengine.refused["block media"] = {"result": "error", "error-reason": "Unknown call-id"}
+    assert f"m=audio {rtpengine._next_port + 2} " not in before
+    offer = await media.offer_leg("b")
+    assert f"m=audio {rtpengine.ports['0-call']['b']} " in offer
+    assert media.moves == 1
+    assert f"m=audio {rtpengine.ports['0-call']['caller']} " in str(media.moved())
+
+
+async def test_a_callee_is_not_connected_with_another_call(rtpengine: Rtpengine, media: CallMedia) -> None:
+    """As above, where a thread of RTPengine took the offer before the other command, and nothing was unknown."""
+    await in_call(media, rtpengine)
+    rtpengine.ports.clear()
+    rtpengine.refused["block media"] = {"result": "ok"}
+    await media.offer_leg("b")
+    assert media.moves == 0
+    await media.bridge("b", description(CALLEE, 6000))
+    assert media.moves == 1
+    assert f"m=audio {rtpengine.ports['0-call']['caller']} " in str(media.moved())
