@@ -26,6 +26,8 @@ _KEYS = ("pad", "no-NULL_HMAC_SHA1_80", "no-NULL_HMAC_SHA1_32")
 _PORT_STAYS = ("port-latching",)
 # Packets are dropped that come from elsewhere than we said or, where we told it to learn, than the first one came from.
 _STRICT = ("strict-source",)
+# Of the IVR: nobody sends there, so RTPengine needs no other one for RTCP. The caller keeps what it would have got.
+_ONE_PORT = ("require", "reject")
 IVR_IS_THERE = {"endpoint-learning": ("off",), "flags": (*_PORT_STAYS, *_STRICT)}  # nobody may speak in its place
 
 
@@ -51,6 +53,7 @@ class Exchanges(MediaState):
     async def _exchange_with_ivr(self, audio: sdp.Audio) -> str:
         """At once where the call begins: what we answer does not depend on what RTPengine makes of the offer."""
         offer = self._offering(self._caller, IVR_TAG, audio)
+        offer[1]["rtcp-mux"] = _ONE_PORT
         ours = _ivr_described(audio.answer_formats, family_of(audio.line.address))
         answer = self._answering(self._caller.tag, IVR_TAG, {"sdp": ours, **IVR_IS_THERE})
         if not self._ng.is_settled:
@@ -147,7 +150,7 @@ class Exchanges(MediaState):
 
 @lru_cache(64)
 def _ivr_described(formats: tuple[sdp.Format, ...], family: str) -> str:
-    return sdp.describe(formats, IVR_ADDRESS[family], IVR_PORT)
+    return sdp.describe(formats, IVR_ADDRESS[family], IVR_PORT, rtcp_mux=True)
 
 
 def written(reply: Reply) -> str:
