@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import random
 import re
-import secrets
 from collections.abc import Callable, Mapping
 from ipaddress import ip_address
 from typing import Any, NamedTuple
@@ -50,7 +50,7 @@ class Party:
         self._said: tuple[str, int] | None = None  # the address and port for which `_learned` holds
         self._learned: tuple[str, int] | None = None
         self._section = ""  # our m=audio section as RTPengine wrote it, but for its direction
-        self._session_id = secrets.randbits(31)
+        self._session_id = random.getrandbits(31)
         self._version = 0
         self._last_body = ""
 
