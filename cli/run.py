@@ -141,7 +141,7 @@ def hand_on(read: Prepared, place: Path, tell: Callable[[str], None]) -> None:
 
 
 def allow_many_files() -> None:
-    """All that this user may open, for the parts too: a call has four sockets in RTPengine, and one more while its web
+    """All that this user may open, for the parts too: a call has three sockets in RTPengine, and one more while its web
     application thinks. A shell's usual limit of 1024 would be the limit of calls."""
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
