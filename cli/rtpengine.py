@@ -18,6 +18,8 @@ LOG_LEVEL = 4
 """Warnings and worse (syslog's numbers): at 5 it writes a line for every call, from 6 on several for every command."""
 CORE_LOG_LEVEL = 3
 """Errors: 10.5 warns twice a transfer that it does not know the flag `directional`, which 12.4 and later need."""
+CONTROL_LOG_LEVEL = 3
+"""Errors: it warns of each command that another thread took before the one that began its call, which we send again."""
 ASLEEP_S = 1.4
 """How long it may do nothing at all: its calls go on at the new one, so a short silence is worth it."""
 ASLEEP_WITH_REDIS_S = 2.5
@@ -43,6 +45,7 @@ def rtpengine_spec(
         argv=(
             *(locate("rtpengine"), "--config-file=none", "--foreground", "--log-stderr"),
             *(f"--log-level={LOG_LEVEL}", f"--log-level-core={CORE_LOG_LEVEL}"),
+            f"--log-level-control={CONTROL_LOG_LEVEL}",
             f"--table={-1 if engine.kernel_table is None else engine.kernel_table}",  # -1: no kernel module
             *(f"--interface={interface}" for interface in engine.interfaces),
             f"--listen-ng={engine.ng}",

@@ -311,8 +311,8 @@ async def test_delete_is_for_ever_and_never_raises(studio: Studio) -> None:
 
 async def test_delete_overtakes_what_waits(studio: Studio) -> None:
     phone: RtpEndpoint = await studio.phone()
-    call = studio.call()
-    answering = asyncio.create_task(call.media.answer(phone.sdp()))
+    call = await studio.answered(phone)
+    answering = asyncio.create_task(call.media.reoffer(phone.sdp()))
     await asyncio.sleep(0)
     await call.media.delete()
     with pytest.raises(MediaLost):
