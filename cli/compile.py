@@ -36,7 +36,7 @@ MODULES = {
         *(f"call/{name}" for name in ("dialled", "digits", "dip", "inbox", "moving", "resumed", "services")),
         *(f"call/{name}" for name in ("steered", "telling", "wait_sound")),
         *(f"media/{name}" for name in ("call_media", "dtmf", "engine_call", "engines", "exchange", "media_state")),
-        *(f"media/{name}" for name in ("moving", "party", "rtpengine", "sdp", "surviving")),
+        *(f"media/{name}" for name in ("moving", "party", "purge", "rtpengine", "sdp", "surviving")),
         "sip/**/*",
     ),
     "kemi": (

@@ -21,12 +21,8 @@ from callinteractive.model import RtpEngine
 from sidecar.media.dtmf import Digits, DtmfReceiver
 from sidecar.media.engine_call import EngineCall
 from sidecar.media.moving import Doubt, Mover
-from sidecar.media.rtpengine import (
-    NgClient,
-    NgFailure,
-    delete,
-    purge,
-)
+from sidecar.media.purge import delete, purge
+from sidecar.media.rtpengine import NgClient, NgFailure
 from sidecar.state.gate import Gate
 
 LOG = structlog.get_logger()

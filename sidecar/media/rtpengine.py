@@ -19,7 +19,7 @@ import asyncio
 import secrets
 import socket
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,8 +35,6 @@ Command = tuple[str, Fields]  # its name and its further keys
 # While the event loop is busy, a burst of replies must wait in the kernel; it must not drop any.
 _RECEIVE_BUFFER = 4 * 1024 * 1024
 _LARGEST_DATAGRAM = 65507
-_LIST_LIMIT = 1500  # calls that a reply in one datagram can name
-_DELETED_AT_ONCE = 50  # fewer than RTPengine's socket has room for
 
 
 @dataclass(frozen=True, slots=True)
@@ -357,34 +355,6 @@ class _Reader(asyncio.DatagramProtocol):
         if isinstance(exc, ConnectionRefusedError):
             self._client.on_refused()
         # Other errors, such as full buffers, count as a lost datagram: the timer sends it again.
-
-
-async def purge(ng: NgClient, prefix: str, spared: Set[str] = frozenset()) -> int:
-    """Delete the calls whose id starts with `prefix`, left behind by a sidecar that died; returns how many.
-    Those in `spared` stay.
-
-    RTPengine lists calls in no order and cannot be asked for the rest of them, so on one that holds more than
-    `_LIST_LIMIT` some may stay, until its own timeout. Raises NgFailure when RTPengine does not answer.
-    """
-    deleted: set[str] = set()
-    while True:
-        reply = await ng.command("list", fields={"limit": _LIST_LIMIT})
-        calls = [str(call) for call in reply.get("calls") or ()]
-        found = [call for call in calls if call.startswith(prefix) and call not in spared and call not in deleted]
-        if not found:
-            return len(deleted)
-        await delete(ng, found)
-        deleted.update(found)
-
-
-async def delete(ng: NgClient, calls: Sequence[str]) -> None:
-    """Delete these calls, those that RTPengine still has. Raises NgFailure when it does not answer."""
-    for start in range(0, len(calls), _DELETED_AT_ONCE):
-        batch = calls[start : start + _DELETED_AT_ONCE]
-        commands = (ng.command("delete", call, {"delete-delay": 0}) for call in batch)
-        for outcome in await asyncio.gather(*commands, return_exceptions=True):
-            if isinstance(outcome, BaseException) and not isinstance(outcome, NgUnknownCall):
-                raise outcome
 
 
 def _datagram(cookie: str, command: str, call_id: str | None, fields: Fields) -> bytes:

@@ -15,7 +15,8 @@ from cli.rtpengine import answers_ping
 from sidecar.media import moving, surviving
 from sidecar.media.call_media import CallMedia
 from sidecar.media.errors import MediaError, MediaRefused, MediaUnavailable
-from sidecar.media.rtpengine import NgClient, purge
+from sidecar.media.purge import purge
+from sidecar.media.rtpengine import NgClient
 from tests.integration.media_support import ENGINE, Studio
 from tests.support.rtpengine import RunningRtpEngine
 

@@ -12,6 +12,7 @@ import pytest
 import pytest_asyncio
 import uvloop
 
+from sidecar.media.purge import purge
 from sidecar.media.rtpengine import (
     NgClient,
     NgError,
@@ -20,7 +21,6 @@ from sidecar.media.rtpengine import (
     NgTimeouts,
     NgUnknownCall,
     NgUnreachable,
-    purge,
 )
 from sidecar.state.storing import All
 

@@ -1,0 +1,39 @@
+"""Calls that an RTPengine must forget."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence, Set
+
+from sidecar.media.rtpengine import NgClient, NgUnknownCall
+
+_LIST_LIMIT = 1500  # calls that a reply in one datagram can name
+_DELETED_AT_ONCE = 50  # fewer than RTPengine's socket has room for
+
+
+async def purge(ng: NgClient, prefix: str, spared: Set[str] = frozenset()) -> int:
+    """Delete the calls whose id starts with `prefix`, left behind by a sidecar that died; returns how many.
+    Those in `spared` stay.
+
+    RTPengine lists calls in no order and cannot be asked for the rest of them, so on one that holds more than
+    `_LIST_LIMIT` some may stay, until its own timeout. Raises NgFailure when RTPengine does not answer.
+    """
+    deleted: set[str] = set()
+    while True:
+        reply = await ng.command("list", fields={"limit": _LIST_LIMIT})
+        calls = [str(call) for call in reply.get("calls") or ()]
+        found = [call for call in calls if call.startswith(prefix) and call not in spared and call not in deleted]
+        if not found:
+            return len(deleted)
+        await delete(ng, found)
+        deleted.update(found)
+
+
+async def delete(ng: NgClient, calls: Sequence[str]) -> None:
+    """Delete these calls, those that RTPengine still has. Raises NgFailure when it does not answer."""
+    for start in range(0, len(calls), _DELETED_AT_ONCE):
+        batch = calls[start : start + _DELETED_AT_ONCE]
+        commands = (ng.command("delete", call, {"delete-delay": 0}) for call in batch)
+        for outcome in await asyncio.gather(*commands, return_exceptions=True):
+            if isinstance(outcome, BaseException) and not isinstance(outcome, NgUnknownCall):
+                raise outcome
