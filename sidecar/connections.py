@@ -6,6 +6,7 @@ line, not their number, and reads a quarter of a megabyte at once. So we count o
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from yarl import URL
 
 from callinteractive.public import is_public
 from callinteractive.response import MAX_BODY
+from sidecar.answer import MAX_COMMON, Answer, common, is_common_head
 
 KEEPALIVE_S = 4
 """Common application servers close an idle connection after 5 s. We do so first, lest they do it under a request."""
@@ -24,7 +26,7 @@ MAX_HEAD = 32 * 1024
 """Octets until the end of the final answer's headers, interim answers and blank lines included."""
 MAX_OCTETS = 2 * MAX_BODY
 """Octets of a whole answer as it comes: chunks of six octets double a body. The costliest takes 30 ms to parse."""
-_PARSED_AT_ONCE = 2048
+_PARSED_AT_ONCE = MAX_COMMON
 """Between two pieces of this size the bounds are looked at: the costliest takes a millisecond or two."""
 
 
@@ -46,23 +48,6 @@ class ForbiddenHostError(Exception):
 
 class PrivateAddressError(Exception):
     """The host, which is named, has private addresses only, and must have a public one."""
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A final response, its content coding left as it is."""
-
-    status: int
-    headers: tuple[tuple[bytes, bytes], ...]
-    body: bytes
-
-    @property
-    def content_type(self) -> str | None:
-        return self.header(b"content-type")
-
-    def header(self, wanted: bytes) -> str | None:
-        """The first header of a name, which is given in lower case."""
-        return next((value.decode("latin-1") for name, value in self.headers if name.lower() == wanted), None)
 
 
 @dataclass(slots=True)
@@ -185,12 +170,25 @@ class Protocol(ResponseHandler):
         self.requests = 0
         self.octets = 0
         self._most = 0
+        self._common: asyncio.Future[Answer | None] | None = None
+        self._head = b""
+        """Of what may be a common answer, when its body has not come with it."""
 
     def begin(self) -> None:
         """A request is about to be sent."""
         self.requests += 1
         self.octets = 0
         self._most = MAX_HEAD
+
+    def begin_common(self) -> asyncio.Future[Answer | None]:
+        """The same, for who does without aiohttp where the answer is a common one.
+
+        The future's result is None where aiohttp reads it, or the connection has ended.
+        """
+        self.begin()
+        self._head = b""
+        self._common = self._loop.create_future()
+        return self._common
 
     def end(self) -> None:
         """Its answer is complete, or given up. What comes now must not count as the answer to the next request."""
@@ -206,6 +204,15 @@ class Protocol(ResponseHandler):
         if not data:
             super().data_received(data)
             return
+        if self._common is not None:
+            data = self._head + data
+            answer = common(data)
+            if answer is None and not self._head and is_common_head(data):
+                self._head, self.octets = data, len(data)  # many servers send the body after the head
+                return
+            self._end_common(answer, data)
+            if answer is not None:
+                return
         for start in range(0, len(data), _PARSED_AT_ONCE):
             piece = data[start : start + _PARSED_AT_ONCE]
             self.octets += len(piece)
@@ -215,6 +222,28 @@ class Protocol(ResponseHandler):
             super().data_received(piece)
             if not self.is_connected():
                 return
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        if self._common is not None:
+            head = self._head
+            self._end_common(None, head)
+            if head:
+                self.data_received(head)  # the body may last until the end of the connection
+        super().connection_lost(exc)
+
+    def _end_common(self, answer: Answer | None, data: bytes) -> None:
+        """It is `answer`, which is all of `data`. None: aiohttp reads it."""
+        waiting, self._common = self._common, None
+        if answer is None:
+            self.octets = 0
+            self.set_response_params(
+                read_until_eof=True, auto_decompress=False, max_line_size=MAX_HEAD, max_field_size=MAX_HEAD
+            )
+        else:
+            self.octets = len(data)
+            self.end()
+        if waiting is not None and not waiting.done():
+            waiting.set_result(answer)
 
     def _stop(self) -> None:
         error, transport, payload = WastefulError(), self.transport, self._payload

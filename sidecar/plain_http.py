@@ -1,7 +1,7 @@
 """The common request of `webhook`: plain HTTP/1.1, by a connection that is kept.
 
-aiohttp reads the answer. Its session is left out: that costs several times what the exchange does, and every call pays
-it. TLS goes by `connections`.
+A common answer is read at once (`sidecar.answer`), any other one by aiohttp. Its session is left out: that costs
+several times what the exchange does, and every call pays it. TLS goes by `connections`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from callinteractive.public import is_public
 from callinteractive.response import MAX_BODY
-from sidecar.connections import KEEPALIVE_S, MAX_HEAD, Answer, PrivateAddressError, Protocol, TooLargeError, Try
+from sidecar.answer import Answer
+from sidecar.connections import KEEPALIVE_S, PrivateAddressError, Protocol, TooLargeError, Try
 
 HAPPY_EYEBALLS_S = 0.25
 """RFC 8305 5: how long an address is tried before the next one is too."""
@@ -198,11 +199,11 @@ async def _exchange(protocol: Protocol, request: bytes) -> Answer:
     transport = protocol.transport
     if transport is None:
         raise aiohttp.ServerDisconnectedError
-    protocol.begin()
-    protocol.set_response_params(
-        read_until_eof=True, auto_decompress=False, max_line_size=MAX_HEAD, max_field_size=MAX_HEAD
-    )
+    waiting = protocol.begin_common()
     transport.write(request)
+    answer = await waiting
+    if answer is not None:
+        return answer
     reader: Any = protocol  # compiled code would insist on the tuple of aiohttp's stubs, which its parser in C is not
     while True:
         message, payload = await reader.read()

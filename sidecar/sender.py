@@ -16,7 +16,8 @@ from callinteractive.events import Fetched
 from callinteractive.request import HttpRequest, redirected
 from callinteractive.urls import REDIRECTS, host_of, origin_of
 from callinteractive.webhook_signature import sign
-from sidecar.connections import Answer, Connections, ForbiddenHostError, TooManyRedirectsError, exchange
+from sidecar.answer import Answer
+from sidecar.connections import Connections, ForbiddenHostError, TooManyRedirectsError, exchange
 from sidecar.credentials import CredentialStore
 from sidecar.plain_http import PlainConnections, server_of, target_of
 
