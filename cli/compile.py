@@ -25,7 +25,7 @@ from cli import compiled
 
 MODULES = {
     "callinteractive": (
-        *("charset", "dialled", "digest", "events", "fit", "identity", "multipart", "numbers"),
+        *("asking", "charset", "dialled", "digest", "events", "fit", "identity", "multipart", "numbers"),
         *("plain", "record", "remember", "request", "response", "sdes", "sdp", "sdp_codecs", "urls"),
         *("webhook_signature", "written"),
     ),

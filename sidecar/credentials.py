@@ -4,31 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 
+from callinteractive.asking import Credentials, credentials_of
 from callinteractive.model import IvrFile
 from callinteractive.secret import Secret, SecretError
 from callinteractive.web import Web
-from callinteractive.web_file import header_problem
-from callinteractive.webhook_signature import key_of
 
-_ALWAYS = {
-    "User-Agent": "callinteractive",
-    "Accept": "application/xml, text/xml",
-    "Accept-Encoding": "identity",  # 64 KiB of compressed answer can unpack to gigabytes
-}
 _MOST = 1024
 _MOST_OCTETS = 4096
 """Of a file: more is no secret anyway."""
-
-
-@dataclass(frozen=True, slots=True)
-class Credentials:
-    """`keys` sign a request. `headers` are those of every request, the configured ones among them."""
-
-    keys: tuple[bytes, ...] = field(repr=False)
-    headers: dict[str, str] = field(repr=False)
 
 
 def reader(folder: Path) -> Callable[[Secret], str]:
@@ -59,7 +44,7 @@ class CredentialStore:
         if known is None:
             if len(self._known) >= _MOST:
                 self._known.clear()
-            known = self._known[web] = self._make(web)
+            known = self._known[web] = credentials_of(web, self._read)
         return known
 
     def learn(self, ivr_file: IvrFile) -> list[str]:
@@ -68,33 +53,9 @@ class CredentialStore:
         problems = []
         for ivr in ivr_file.ivrs:
             try:
-                known[ivr.web] = known.get(ivr.web) or self._make(ivr.web)
+                known[ivr.web] = known.get(ivr.web) or credentials_of(ivr.web, self._read)
             except SecretError as error:
                 problems.append(f"IVR {ivr.number}: web: {error}")
         if not problems:
             self._known = known
         return problems
-
-    def _make(self, web: Web) -> Credentials:
-        own = {name: self._header(secret) for name, secret in web.headers}
-        overridden = {name.lower() for name in own}
-        always = {name: value for name, value in _ALWAYS.items() if name.lower() not in overridden}
-        return Credentials(tuple([self._key(secret) for secret in web.secrets]), {**always, **own})
-
-    def _key(self, secret: Secret) -> bytes:
-        text = self._read(secret)
-        try:
-            return key_of(text)
-        except ValueError as error:
-            raise SecretError(f"the secret {_where(secret)}{error}") from None
-
-    def _header(self, secret: Secret) -> str:
-        text = self._read(secret)
-        if problem := header_problem(text):
-            raise SecretError(f"the header {_where(secret)}can't be sent: {problem}")
-        return text
-
-
-def _where(secret: Secret) -> str:
-    place = secret.file or secret.variable
-    return f"of {place} " if place else ""

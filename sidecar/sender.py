@@ -12,16 +12,14 @@ from collections.abc import Callable
 from yarl import URL
 
 from callinteractive import trace_context
+from callinteractive.asking import MAX_REDIRECTS, headers_of
 from callinteractive.events import Fetched
 from callinteractive.request import HttpRequest, redirected
 from callinteractive.urls import REDIRECTS, host_of, origin_of
-from callinteractive.webhook_signature import sign
 from sidecar.answer import Answer
 from sidecar.connections import Connections, ForbiddenHostError, TooManyRedirectsError, exchange
 from sidecar.credentials import CredentialStore
 from sidecar.plain_http import PlainConnections, server_of, target_of
-
-MAX_REDIRECTS = 5
 
 
 class Sender:
@@ -73,19 +71,7 @@ class Sender:
 
     def _headers(self, request: HttpRequest, target: str) -> dict[str, str]:
         """target: as it will stand in the request line."""
-        credentials = self._credentials.of(request.web)
-        headers = dict(credentials.headers)
-        if request.authorization:
-            for name in [name for name in headers if name.lower() == "authorization"]:
-                del headers[name]
-            headers["Authorization"] = request.authorization
-        if request.content_type:
-            headers["Content-Type"] = request.content_type
-        if request.id:
-            headers["webhook-id"] = request.id
-            if self.traceparent is not None and (value := self.traceparent(request.id)):
-                headers[trace_context.HEADER] = value
-            if credentials.keys:
-                payload = target.encode("ascii") if request.body is None else request.body
-                headers |= sign(credentials.keys, request.id, int(time.time()), payload)
+        headers = headers_of(request, target, self._credentials.of(request.web), int(time.time()))
+        if self.traceparent is not None and request.id and (value := self.traceparent(request.id)):
+            headers[trace_context.HEADER] = value
         return headers

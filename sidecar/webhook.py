@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -15,11 +14,10 @@ from typing import Self
 import aiohttp
 import structlog
 
-from callinteractive import response
-from callinteractive.errors import ResponseError
+from callinteractive.asking import MAX_REDIRECTS, after_fallback, failure_of, may_be_better, to_fallback, why_not_sent
 from callinteractive.events import Fetched, FetchFailed
 from callinteractive.model import IvrFile
-from callinteractive.request import MAX_URL, HttpRequest, with_error_code
+from callinteractive.request import HttpRequest
 from callinteractive.response import MAX_BODY
 from callinteractive.secret import SecretError
 from callinteractive.urls import origin_of
@@ -32,7 +30,7 @@ from sidecar.connections import (
     WastefulError,
 )
 from sidecar.credentials import CredentialStore, reader
-from sidecar.sender import MAX_REDIRECTS, Sender
+from sidecar.sender import Sender
 from sidecar.state.gate import Gate
 
 LOG = structlog.get_logger()
@@ -79,24 +77,16 @@ class Webhook:
             await self._gate.passed()
         ends_at = self._breakers.clock() + request.deadline_s
         answer = await self._ask(request, ends_at)
-        if request.fallback is None or (before := _failure(answer)) is None:
+        if request.fallback is None or (before := failure_of(answer)) is None:
             return answer
         if ends_at <= self._breakers.clock():
             return answer
-        code = str(answer.status) if before.outcome == "status" and isinstance(answer, Fetched) else before.outcome
-        second = await self._ask(with_error_code(request.fallback, code), ends_at)
-        if isinstance(second, FetchFailed):
-            return FetchFailed(second.outcome, f"{before.reason}; fallback_url: {second.reason}"[:400])
-        return replace(second, before=before)
+        return after_fallback(before, await self._ask(to_fallback(request.fallback, answer, before), ends_at))
 
     async def _ask(self, request: HttpRequest, ends_at: float) -> Fetched | FetchFailed:
         """One URL, as often as `retries` says (R7)."""
-        if len(request.url) > MAX_URL:
-            return FetchFailed(
-                "too_long",
-                f"not sent: the URL has {len(request.url)} characters with its variables and parameters, and at most "
-                f"{MAX_URL} are sent; use POST, and put no long variable into the URL",
-            )
+        if (never := why_not_sent(request)) is not None:
+            return never
         clock, origin = self._breakers.clock, origin_of(request.url)
         breaker = self._breakers.of(origin)
         if request.web.breaks and not breaker.may_ask(clock()):
@@ -113,7 +103,7 @@ class Webhook:
                 breaker.on_given_up()
                 raise
             _tell(breaker, answer, began, clock(), had_its_time=limit_s > _MOST_OF_IT * request.timeout_s)
-            if tries > request.web.retries or not _may_be_better(answer) or clock() + pause_s >= ends_at:
+            if tries > request.web.retries or not may_be_better(answer) or clock() + pause_s >= ends_at:
                 return _after(answer, tries)
             await asyncio.sleep(pause_s)
             pause_s *= 2
@@ -160,27 +150,7 @@ def _tell(breaker: Breaker, answer: Fetched | FetchFailed, began: float, now: fl
         breaker.on_answer(now)
 
 
-def _may_be_better(answer: Fetched | FetchFailed) -> bool:
-    """Whether another try may help (R7)."""
-    if isinstance(answer, Fetched):
-        return answer.status >= 500
-    return answer.outcome in ("timeout", "unreachable")
-
-
 def _after(answer: Fetched | FetchFailed, tries: int) -> Fetched | FetchFailed:
     if tries > 1 and isinstance(answer, FetchFailed):
         return FetchFailed(answer.outcome, f"{answer.reason}, at the last of {tries} tries")
     return answer
-
-
-def _failure(answer: Fetched | FetchFailed) -> FetchFailed | None:
-    """Why a fallback must be asked; None if the answer can be used (R8)."""
-    if isinstance(answer, FetchFailed):
-        return answer
-    if not 200 <= answer.status <= 299:
-        return FetchFailed("status", f"HTTP status {answer.status}")
-    try:
-        response.parse(answer.body, answer.content_type)
-    except ResponseError as error:
-        return FetchFailed("invalid", str(error))
-    return None

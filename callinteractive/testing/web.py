@@ -13,16 +13,22 @@ from urllib.parse import parse_qsl, urlsplit
 
 import httpx
 
-from callinteractive.errors import ResponseError
+from callinteractive.asking import (
+    MAX_REDIRECTS,
+    after_fallback,
+    credentials_of,
+    failure_of,
+    headers_of,
+    may_be_better,
+    to_fallback,
+    why_not_sent,
+)
 from callinteractive.events import Fetched, FetchFailed
-from callinteractive.request import MAX_URL, HttpRequest, redirected, with_error_code
-from callinteractive.response import MAX_BODY, parse
+from callinteractive.request import HttpRequest, redirected
+from callinteractive.response import MAX_BODY
 from callinteractive.secret import Secret, SecretError
 from callinteractive.urls import host_of, origin_of
-from callinteractive.webhook_signature import key_of, sign
 
-MAX_REDIRECTS = 5
-_HEADERS = {"User-Agent": "callinteractive", "Accept": "application/xml, text/xml", "Accept-Encoding": "identity"}
 _FUNCTION, _WSGI, _ASGI = 1, 2, 3
 """How many arguments each kind of application takes."""
 
@@ -86,13 +92,9 @@ class Web(ABC):
         `tell` is told of each request that is sent, or would be.
         """
         answer = self._ask(request, tell)
-        if request.fallback is None or (before := _failure(answer)) is None:
+        if request.fallback is None or (before := failure_of(answer)) is None:
             return answer
-        code = str(answer.status) if isinstance(answer, Fetched) and before.outcome == "status" else before.outcome
-        second = self._ask(with_error_code(request.fallback, code), tell)
-        if isinstance(second, FetchFailed):
-            return FetchFailed(second.outcome, f"{before.reason}; fallback_url: {second.reason}")
-        return replace(second, before=before)
+        return after_fallback(before, self._ask(to_fallback(request.fallback, answer, before), tell))
 
     def _ask(self, request: HttpRequest, tell: Callable[[Request], None]) -> Fetched | FetchFailed:
         """One URL, as often as `retries` says (R7)."""
@@ -106,14 +108,12 @@ class Web(ABC):
             else:
                 tell(replace(sent, failure=answer.reason))
             tries -= 1
-            silent = isinstance(answer, FetchFailed) and answer.outcome in ("timeout", "unreachable")
-            if not tries or not (silent or (isinstance(answer, Fetched) and answer.status >= 500)):
+            if not tries or not may_be_better(answer):
                 return answer
 
     def _try(self, request: HttpRequest, seen: list[dict[str, str]]) -> Fetched | FetchFailed:
-        if len(request.url) > MAX_URL:
-            length = len(request.url)
-            return FetchFailed("too_long", f"not sent: the URL has {length} characters, and at most {MAX_URL} are sent")
+        if (never := why_not_sent(request)) is not None:
+            return never
         try:
             seen.append(self._headers(request))
             response = self.send(request, seen[0])
@@ -146,42 +146,11 @@ class Web(ABC):
         host = host_of(origin_of(request.url))
         if not request.web.allows(host):
             raise _ForbiddenError(host)
-        headers = _HEADERS | {name: self.read_secret(value) for name, value in request.web.headers}
-        if request.authorization:
-            headers["Authorization"] = request.authorization
-        if request.content_type:
-            headers["Content-Type"] = request.content_type
-        if request.id:
-            headers["webhook-id"] = request.id
-        if request.id and request.web.secrets:
-            keys = [self._key(secret) for secret in request.web.secrets]
-            payload = _target(request).encode() if request.body is None else request.body
-            headers |= sign(keys, request.id, int(time.time()), payload)
-        return headers
-
-    def _key(self, secret: Secret) -> bytes:
-        text = self.read_secret(secret)
-        try:
-            return key_of(text)
-        except ValueError as error:
-            raise SecretError(f"the secret {error}") from None
+        return headers_of(request, _target(request), credentials_of(request.web, self.read_secret), int(time.time()))
 
 
 class _ForbiddenError(Exception):
     """`allow_hosts` does not name the host."""
-
-
-def _failure(answer: Fetched | FetchFailed) -> FetchFailed | None:
-    """Why a fallback must be asked; None if the answer can be used (R8)."""
-    if isinstance(answer, FetchFailed):
-        return answer
-    if not 200 <= answer.status <= 299:
-        return FetchFailed("status", f"HTTP status {answer.status}")
-    try:
-        parse(answer.body, answer.content_type)
-    except ResponseError as error:
-        return FetchFailed("invalid", str(error))
-    return None
 
 
 def _target(request: HttpRequest) -> str:
