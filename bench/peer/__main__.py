@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 
 from bench.captures import write_captures
@@ -29,19 +30,19 @@ ROUNDS = 3
 FEWEST_CALLS = 400
 """CPU is counted in ticks of 10 ms: slow rates last longer."""
 CLEAN, HELD = "clean", "held"
-HELD_CALLS, QUICK_HELD_CALLS = 2_000, 1_000
-FULL_S, QUICK_S = 5.0, 2.0
+HELD_CALLS, QUICK_HELD_CALLS = 1_500, 1_000
+FULL_S, QUICK_S, CLEAN_S = 5.0, 2.0, 4.0
 GIVE_UP_S, REST_S = 5.0, 3.0
 """Above the clean rate: how long the last calls may take, and how long both rest after calls that failed."""
-LOWER = 0.95
-"""A clean rate that is not confirmed is lowered by this."""
+LOWER, LOWEST_RATE = 0.95, 50
+"""A clean rate that is not confirmed is lowered by this, but not below the other."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.peer", description=__doc__)
     parser.add_argument("peer", help=f"one of: {', '.join(PEERS)}")
     parser.add_argument("--check", action="store_true", help="only say whether there is one to measure")
-    parser.add_argument("--quick", action="store_true", help="shorter, without the highest rate: about four minutes")
+    parser.add_argument("--quick", action="store_true", help="shorter, without the highest rate: about three minutes")
     parser.add_argument("--only", action="append", help="only this (dip, prompt, transfer, routing, clean, held)")
     parser.add_argument("--to", type=Path, default=Path(__file__).parents[1], help="where the report goes")
     options = parser.parse_args()
@@ -123,27 +124,40 @@ class Comparison:
     def _find_clean_rates(self) -> None:
         """Search each, then confirm both in turn; what is not confirmed is lowered and confirmed again."""
         servers = (self._world.stack, self._peer)
-        rates = {server.host: find_clean_rate(self._clean_at(server), FIRST_RATE, None) for server in servers}
-        confirmed = dict.fromkeys(rates, 0)
-        while min(confirmed.values()) < ROUNDS:
-            for server in in_turn(servers, sum(confirmed.values())):
-                if confirmed[server.host] >= ROUNDS:
-                    continue
+        rates = {
+            server.host: find_clean_rate(self._clean_at(server), self._known_clean(server), None) for server in servers
+        }
+        runs: dict[str, list[Run]] = {server.host: [] for server in servers}
+        for number in count():
+            open_ = [server for server in in_turn(servers, number) if len(runs[server.host]) < ROUNDS]
+            if not open_:
+                break
+            for server in open_:
                 run = self._near_the_end(server, rates[server.host])
-                self._results.confirming.append(run)
-                confirmed[server.host] += 1
-                if not run.is_clean and rates[server.host] > FIRST_RATE:
+                runs[server.host].append(run)
+                if not run.is_clean and rates[server.host] > LOWEST_RATE:
                     rates[server.host] = round(rates[server.host] * LOWER)
-                    confirmed[server.host] = 0
-        self._results.clean = (rates[servers[0].host], rates[servers[1].host])
-        say(f"clean     ours {self._results.clean[0]}/s, peer {self._results.clean[1]}/s")
+                    runs[server.host].clear()
+        ours, peer = (server.host for server in servers)
+        self._results.clean = (rates[ours], rates[peer])
+        self._results.confirming = runs[ours] + runs[peer]
+        say(f"clean     ours {rates[ours]}/s, peer {rates[peer]}/s")
+
+    def _known_clean(self, server: Server) -> int:
+        """The highest rate at which all rounds were clean so far, to begin the search there."""
+        by_rate: dict[int, list[bool]] = {}
+        for each in self._results.rounds:
+            run = each.ours if server is self._world.stack else each.peer
+            if run.load == DIP.name:
+                by_rate.setdefault(run.rate, []).append(run.is_clean)
+        return max((rate for rate, clean in by_rate.items() if all(clean)), default=FIRST_RATE)
 
     def _clean_at(self, server: Server) -> Callable[[int], bool]:
         return lambda rate: self._near_the_end(server, rate).is_clean
 
     def _near_the_end(self, server: Server, rate: int) -> Run:
         """A run at a rate that may be too high. Calls that hang make it unclean; nobody waits for their end."""
-        run = self._tell(DIP, rate, self._load_s, server, GIVE_UP_S)
+        run = self._tell(DIP, rate, CLEAN_S, server, GIVE_UP_S)
         if not run.is_clean:
             time.sleep(REST_S)
         return run

@@ -212,6 +212,25 @@ def test_a_clean_rate_that_is_not_confirmed_is_lowered(machine: Machine, monkeyp
     assert results.clean == (900, 771)  # 900, 855 and 812 were not clean
 
 
+def test_the_search_begins_at_a_rate_known_to_be_clean(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[int] = []
+    monkeypatch.setattr("bench.peer.__main__.find_clean_rate", lambda _, clean, __: begun.append(clean) or clean)
+    machine.clean_up_to["peer"] = 100
+    compare(machine)
+    assert begun == [400, 50]
+    compare(machine, "clean")
+    assert begun[2:] == [200, 200]
+
+
+def test_a_machine_too_busy_for_any_rate_is_told(machine: Machine, tmp_path: Path) -> None:
+    machine.clean_up_to["ours"] = 0
+    results = compare(machine, "clean")
+    assert results.clean is not None
+    assert results.clean[0] <= 50
+    write_report(results, tmp_path)
+    assert "**missed**, but calls failed" in (tmp_path / "report-peer.md").read_text()
+
+
 def test_a_call_that_one_of_them_cannot_take_is_told(machine: Machine, tmp_path: Path) -> None:
     machine.clean_up_to["peer"] = 0
     results = compare(machine, "dip")
