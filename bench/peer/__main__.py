@@ -42,7 +42,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.peer", description=__doc__)
     parser.add_argument("peer", help=f"one of: {', '.join(PEERS)}")
     parser.add_argument("--check", action="store_true", help="only say whether there is one to measure")
-    parser.add_argument("--quick", action="store_true", help="shorter, without the highest rate: about three minutes")
+    parser.add_argument("--quick", action="store_true", help="shorter, without the highest rate: about four minutes")
     parser.add_argument("--only", action="append", help="only this (dip, prompt, transfer, routing, clean, held)")
     parser.add_argument("--to", type=Path, default=Path(__file__).parents[1], help="where the report goes")
     options = parser.parse_args()

@@ -226,7 +226,10 @@ def describe(
     cryptos: Iterable[str] = (),
     rtcp_mux: bool = False,
 ) -> str:
-    """A description with one sendrecv audio line, for RTPengine."""
+    """A description with one audio line, for RTPengine.
+
+    It says no direction, which means sendrecv (RFC 3264 5.1): RTPengine keeps each attribute, in 1 KB, until the end.
+    """
     chosen = list(formats)
     family = "IP6" if ":" in address else "IP4"
     numbers = " ".join(str(each.payload_type) for each in chosen)
@@ -241,7 +244,6 @@ def describe(
     text += [f"a=crypto:{crypto}\r\n" for crypto in cryptos]
     if rtcp_mux:
         text.append("a=rtcp-mux\r\n")
-    text.append("a=sendrecv\r\n")
     return "".join(text)
 
 
