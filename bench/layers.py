@@ -43,6 +43,7 @@ from sidecar.outcomes import Outcomes
 from sidecar.sip.message.check import find_fault
 from sidecar.sip.message.message import Request
 from sidecar.sip.message.parser import parse
+from sidecar.sip.transaction.timers import Timers
 from sidecar.story import Stories
 
 ROUNDS, TIMES = 40, 200
@@ -60,7 +61,7 @@ SIGNATURE = SignatureHeader.sign(KEY, 1_000_000_000, "1-1@127.15.0.2", PRIVATE)
 NG_REPLY = json.dumps({"result": "ok", "sdp": SDP}).encode()
 
 
-def request(method: str, number: int, to_tag: str = "") -> bytes:
+def request(method: str, number: int | str, to_tag: str = "") -> bytes:
     """What Kamailio sends on of the call's caller."""
     private = "".join(f"{name}: {value}\r\n" for name, value in PRIVATE.items())
     only_invite = f"{private}{SIGNATURE.NAME}: {SIGNATURE}\r\nContent-Type: application/sdp\r\n"
@@ -74,6 +75,9 @@ def request(method: str, number: int, to_tag: str = "") -> bytes:
         f"CSeq: 1 {method}\r\nContact: <sip:+15550100@127.15.0.2:25100>\r\nMax-Forwards: 69\r\n"
         f"{only_invite if body else ''}Content-Length: {len(body)}\r\n\r\n{body}"
     ).encode()
+
+
+INVITE, ACK, ANSWER = request("INVITE", "NUMBER"), request("ACK", "NUMBER", "TAG"), SDP.encode()
 
 
 class Line:
@@ -93,12 +97,20 @@ class Line:
         """`Dialogs` ticks by itself."""
 
 
+def timers() -> Callable[[], object]:
+    """One of 64*T1 that is stopped soon, as most are, beside those of 5,000 calls."""
+    running = Timers(lambda: 0.0, lambda _when: None)
+    for number in range(5_000):
+        running.start(32 + number / 1000, print)
+    return lambda: running.stop(running.start(37, print))
+
+
 class Dialogs:
     """The user agent alone: each call is answered, acknowledged, ended by us, and that is confirmed."""
 
     def __init__(self) -> None:
         self._line = Line()
-        self.agent = sip.UserAgent(LOCAL, self._on_invite, sip.UaConfig(), self._line)
+        self.agent = sip.UserAgent(LOCAL, self._on_invite, sip.UaConfig(trying_delay_s=0.03), self._line)
         self._number = 0
 
     def _on_invite(self, leg: sip.UasLeg, _invite: sip.IncomingInvite) -> None:
@@ -106,12 +118,15 @@ class Dialogs:
 
     def run(self) -> None:
         self._number += 1
+        number = b"%d" % self._number
         self._line.time_s += 0.001
         self.agent.tick()
-        self.agent.receive(request("INVITE", self._number), PROXY)
-        self._leg.answer(SDP.encode())
-        to_tag = self._line.sent.partition(b"\r\nTo: ")[2].partition(b"\r\n")[0].rpartition(b";tag=")[2].decode()
-        self.agent.receive(request("ACK", self._number, to_tag), PROXY)
+        self.agent.receive(INVITE.replace(b"NUMBER", number), PROXY)
+        self._leg.answer(ANSWER)
+        sent = self._line.sent
+        begin = sent.index(b";tag=", sent.index(b"\r\nTo: ")) + 5
+        to_tag = sent[begin : sent.index(b"\r\n", begin)]
+        self.agent.receive(ACK.replace(b"NUMBER", number).replace(b"TAG", to_tag), PROXY)
         self._leg.bye()
         self.agent.receive(b"SIP/2.0 200 OK\r\n" + self._line.sent.partition(b"\r\n")[2], PROXY)
 
@@ -203,6 +218,7 @@ def layers() -> dict[str, Callable[[], object]]:
         "read its facts": lambda: CallHeader.parse(PRIVATE[CallHeader.NAME]),
         "read its session description": lambda: parse_sdp(SDP),
         "a dialog: transactions, answer, ACK, BYE": Dialogs().run,
+        "start and stop a timer": timers(),
         "write a response": lambda: read.reply(200, to_tag="1", headers=[("Contact", "<sip:a@h>")], body=SDP.encode()),
         "an NG command and its reply": lambda: (orjson.dumps({"command": "offer", "sdp": SDP}), orjson.loads(NG_REPLY)),
         "a call's sound: offer, answer, delete": Media().run,

@@ -13,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Protocol
+from typing import Any, Protocol
 
 from callinteractive.model import Address
 from sidecar.sip.agent.user_agent import OnInvite, UserAgent
@@ -28,6 +28,7 @@ MOST_SEEN = 4096
 """Messages that stay in memory, some 4 MB. For whoever asks what was said, not for calls."""
 Sighting = tuple[float, bool, bytes, Address]
 """A message: when (seconds since the epoch), whether we have sent it, itself, and the other side."""
+_MOST_SOURCES = 256
 _SO_RCVBUFFORCE = 33
 _IP_RECVERR = 11
 _IPV6_RECVERR = 25
@@ -68,6 +69,7 @@ class Transport:
         self._timer: asyncio.TimerHandle | None = None
         self.seen: deque[Sighting] = deque(maxlen=MOST_SEEN)
         """The last messages but OPTIONS, which edges send all the time. Kept as they are: nothing is made of them."""
+        self._sources: dict[tuple[Any, ...], Address] = {}
 
     @classmethod
     async def open(
@@ -165,7 +167,7 @@ class Transport:
             except OSError:
                 has_failed = True
                 continue
-            peer = Address(source[0], source[1])
+            peer = self._sources.get(source) or self._new_source(source)
             if not data.startswith(b"OPTIONS "):
                 seen((time.time(), False, data, peer))
             agent.receive(data, peer)
@@ -173,6 +175,13 @@ class Transport:
                 return  # closed by the transaction user meanwhile
         if has_failed:
             self._read_errors()  # the kernel also returns a queued error once, from the next read or send
+
+    def _new_source(self, source: tuple[Any, ...]) -> Address:
+        """Nearly all datagrams come from a few edges."""
+        if len(self._sources) >= _MOST_SOURCES:
+            self._sources.clear()
+        address = self._sources[source] = Address(source[0], source[1])
+        return address
 
     def _read_errors(self) -> None:
         """The error queue names the destination of each datagram that met ICMP "port unreachable" and the like.

@@ -28,6 +28,7 @@ _SEPARATOR = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)|<[^>]*+(?:>|\Z)|
 _NAME_ADDR = re.compile(
     rf'(?P<display>(?:{_QUOTED}[^<]*+|[^<"][^<]*+)?+)<(?P<uri>[A-Za-z][^\s<>"]*+)>(?P<params>{_PARAMS})', re.DOTALL
 )
+_USUAL_NAME_ADDR = re.compile(rf'<([A-Za-z][^\s<>"]*+)>(?:;tag=({TOKEN}))?')
 _BRACKETED = re.compile(r"<\s*+([A-Za-z][^\s<>\"]*+)\s*+>")
 _TAG = re.compile(rf";\s*+tag\s*+=\s*+({TOKEN})", re.IGNORECASE)
 # Without angle brackets a comma, "?" or ";" cannot belong to the URI (RFC 3261 20).
@@ -63,16 +64,16 @@ class NameAddr(NamedTuple):
         return self.params.get("tag")
 
 
-class Via(NamedTuple):
-    """The top Via: who sent the message, and which transaction it belongs to."""
+class Via:
+    """The top Via: who sent the message, and which transaction it belongs to. Made for each message, so no tuple."""
 
-    host: str
-    port: int | None
-    params: Params
+    __slots__ = ("branch", "host", "params", "port")
 
-    @property
-    def branch(self) -> str:
-        return self.params.get("branch") or ""
+    def __init__(self, host: str, port: int | None, params: Params) -> None:
+        self.host = host
+        self.port = port
+        self.params = params
+        self.branch: str = params.get("branch") or ""
 
     @property
     def sent_by(self) -> Address:
@@ -107,6 +108,10 @@ def parse_params(text: str) -> Params:
 @remember(_CACHED)
 def parse_name_addr(value: str) -> NameAddr:
     """One From, To, Contact or route value. Raises MalformedError."""
+    match = _USUAL_NAME_ADDR.fullmatch(value)
+    if match is not None:
+        uri, tag = match.groups()
+        return NameAddr("", uri, {} if tag is None else {"tag": tag})
     match = _NAME_ADDR.fullmatch(value)
     if match is not None:
         return NameAddr(match["display"].strip(), match["uri"], parse_params(match["params"]))
@@ -134,11 +139,42 @@ def is_via(value: str) -> bool:
 
 def parse_via(value: str) -> Via:
     """One Via value. Raises MalformedError."""
-    match = _USUAL_VIA.fullmatch(value) or _VIA.fullmatch(value)
+    match = _USUAL_VIA.fullmatch(value)
+    if match is not None:
+        host, port, params = match.groups()
+        return Via(host, _port(port), _usual_params(params))
+    match = _VIA.fullmatch(value)
     if match is None:
         raise MalformedError(f"not a Via: {value[:80]!r}")
     host, port, params = match.groups()
-    return Via(host, parse_number(port, "Via port", 65535) if port else None, parse_params(params))
+    return Via(host, _port(port), parse_params(params))
+
+
+def _port(text: str | None) -> int | None:
+    return parse_number(text, "Via port", 65535) if text else None
+
+
+def _usual_params(text: str) -> Params:
+    """As `parse_params`, of what `_USUAL_VIA` takes: no blanks, no quotes, no empty value."""
+    params: dict[str, str | None] = {}
+    for param in text.split(";")[1:]:
+        name, _, value = param.partition("=")
+        params.setdefault(name.lower(), value or None)
+    return params
+
+
+def own_via(value: str) -> tuple[Address, str]:
+    """Sent-by and branch of a Via of our own. As `Core.via` writes it, no pattern is needed. Raises MalformedError."""
+    begin, rport, branch = value.partition(";rport;branch=")
+    if rport and ";" not in branch:
+        return _own_sent_by(begin), branch
+    via = parse_via(value)
+    return via.sent_by, via.branch
+
+
+@remember(16)
+def _own_sent_by(begin: str) -> Address:
+    return parse_via(begin).sent_by
 
 
 @remember(_CACHED)

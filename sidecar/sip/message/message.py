@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from callinteractive.model import Address
 from callinteractive.multipart import session_description
+from callinteractive.signature import SIGNED, SignatureHeader
 from sidecar.sip.errors import MalformedError
 from sidecar.sip.message.headers import (
     NameAddr,
@@ -73,6 +74,17 @@ LONG_NAMES = {
             "User-Agent",
             "Subject",
             "Accept",
+            "Server",
+            "Date",
+            "Reason",
+            "Retry-After",
+            "Session-Expires",
+            "Min-SE",
+            "Timestamp",
+            "Privacy",
+            "P-Asserted-Identity",
+            SignatureHeader.NAME,
+            *SIGNED,
         )
     },
 }
@@ -91,7 +103,8 @@ def long_name(name: str) -> str:
 class Message:
     """What requests and responses share: header fields in order, and a body.
 
-    fields: name and value of each header line of a message of our own. A parsed message has only its `index`.
+    fields: name and value of each header line of a message of our own; its Via is the first. A parsed message has only
+    its `index`.
     """
 
     __slots__ = ("_cseq", "_from", "_index", "_to", "_via", "body", "fields")
@@ -117,12 +130,14 @@ class Message:
 
     def header(self, name: str) -> str | None:
         """The first line of that name, raw; None without one."""
-        lines = (self._index or self.index).get(name.lower())
+        index = self._index or self.index
+        lines = index.get(name) or index.get(name.lower())
         return None if lines is None else lines[0]
 
     def headers(self, name: str) -> list[str]:
         """All lines of that name, raw, in order."""
-        return (self._index or self.index).get(name.lower(), [])
+        index = self._index or self.index
+        return index.get(name) or index.get(name.lower(), [])
 
     def values(self, name: str) -> list[str]:
         """All values of that name: lines split at their commas, empty ones left out."""
@@ -145,6 +160,10 @@ class Message:
     @property
     def call_id(self) -> str:
         """Raises MalformedError without one."""
+        if self._index is None:
+            for name, value in self.fields:  # of our own: to make an index would take longer
+                if name == "Call-ID":
+                    return value
         return self.required("call-id")
 
     @property
@@ -252,7 +271,8 @@ class Request(Message):
         if "rport" in via.params:
             self.reply_to = source
         else:
-            self.reply_to = Address(source.host, via.port or DEFAULT_PORT)
+            port = via.port or DEFAULT_PORT
+            self.reply_to = source if source.port == port else Address(source.host, port)
             if via.host.strip("[]") == source.host:
                 return
         self._patch_via(f";received={source.host}", source.port)

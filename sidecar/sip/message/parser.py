@@ -5,6 +5,7 @@ from sidecar.sip.message.headers import is_token, parse_number
 from sidecar.sip.message.message import LONG_NAMES, Index, Request, Response, long_name
 
 _LINE_END = b"\r\n"
+_BLANK = (" ", "\t")
 _METHODS = frozenset(("INVITE", "ACK", "BYE", "CANCEL", "OPTIONS", "UPDATE", "INFO", "PRACK"))  # known to be tokens
 _ONCE = frozenset(
     (
@@ -34,15 +35,19 @@ def parse(data: bytes) -> Request | Response:
             raise MalformedError("keep-alive")
         head, blank, body = data.partition(b"\r\n\r\n")
     text = head.decode("utf-8", "surrogateescape")
-    if "\r\n " in text or "\r\n\t" in text:
-        text = unfold(text)
     start, *lines = text.split("\r\n")
     index: Index = {}
     fault = _fill(index, lines)
+    if fault is _FOLDED:
+        start, *lines = unfold(text).split("\r\n")
+        index = {}
+        fault = _fill(index, lines)
     if not blank:
         fault = MalformedError("no empty line after the headers")
-    elif text.count("\n") != len(lines) or text.count("\r") != len(lines):
-        fault = MalformedError("CR or LF on its own")
+    else:
+        rest = start + "".join(lines)  # quicker than to look at each line
+        if "\n" in rest or "\r" in rest:
+            fault = MalformedError("CR or LF on its own")
     length = index.get("content-length")
     if length is not None and length[0] != str(len(body)):
         body, cut_short = _cut(body, length[0])
@@ -62,20 +67,25 @@ def unfold(text: str) -> str:
     first, *rest = text.split("\r\n")
     lines = [first]
     for line in rest:
-        if line[:1] in (" ", "\t"):
+        if line[:1] in _BLANK:
             lines[-1] = f"{lines[-1].rstrip()} {line.strip()}"
         else:
             lines.append(line)
     return "\r\n".join(lines)
 
 
+_FOLDED = MalformedError("a continuation line")
+
+
 def _fill(index: Index, lines: list[str]) -> MalformedError | None:
-    """Enter each header line; what a bad line breaks."""
+    """Enter each header line; what a bad line breaks. `_FOLDED`: nothing counts, `unfold` must be called first."""
     fault = None
     for line in lines:
         name, colon, value = line.partition(":")
         key = LONG_NAMES.get(name)
         if key is None:
+            if line[:1] in _BLANK:
+                return _FOLDED
             name = name.rstrip(" \t")
             if not colon or not is_token(name):
                 fault = MalformedError(f"not a header: {line[:80]!r}")

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from callinteractive.model import Address
+from sidecar.sip.message.headers import own_via
 from sidecar.sip.message.message import Headers, Request, Response
 from sidecar.sip.transaction.machine import (
     Input,
@@ -35,9 +36,10 @@ class ClientTransaction(Transaction):
         on_end: Callable[[], None] | None = None,
     ) -> None:
         invite = request.method == "INVITE"
-        key = (request.via.branch, request.method)
+        sent_by, branch = own_via(request.fields[0][1])
+        key = (branch, request.method)
         super().__init__(layer, key, request, destination, State.CALLING if invite else State.TRYING)
-        self.sent_by = request.via.sent_by
+        self.sent_by = sent_by
         self.on_response = on_response
         self.on_end = on_end
         self.gives_way = False

@@ -10,6 +10,7 @@ from sidecar.sip.errors import MalformedError
 from sidecar.sip.message.headers import (
     SessionExpires,
     is_token,
+    own_via,
     parse_cseq,
     parse_min_se,
     parse_name_addr,
@@ -149,3 +150,34 @@ def test_a_caller_whom_kamailio_lets_in_is_not_refused_here(name: str) -> None:
     except UnreadableError:
         return
     assert parse_name_addr(value).tag == "1"
+
+
+@pytest.mark.parametrize(
+    "params",
+    ["", ";branch=z9hG4bK1", ";rport;branch=z9hG4bK1;received=10.0.0.1", ";Branch=a;branch=b", ";rport=5;maddr=[::1]"],
+)
+def test_a_usual_via_reads_as_any_other(params: str) -> None:
+    usual, other = parse_via(f"SIP/2.0/UDP 10.0.0.2:5061{params}"), parse_via(f"sip/2.0/udp  10.0.0.2:5061{params}")
+    assert (usual.host, usual.port, usual.params, usual.branch) == (other.host, other.port, other.params, other.branch)
+
+
+@pytest.mark.parametrize("value", ["<sip:7@h>", "<sip:7@h;lr>;tag=a-1", "<tel:7>;tag=x"])
+def test_a_usual_address_reads_as_any_other(value: str) -> None:
+    assert parse_name_addr(value) == parse_name_addr(f" {value}")
+    assert parse_name_addr(value).tag == (value.partition(";tag=")[2] or None)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "SIP/2.0/UDP 10.0.0.2:5061;rport;branch=z9hG4bK1",
+        "SIP/2.0/UDP 10.0.0.2:5061;branch=z9hG4bK1;rport",
+        "SIP/2.0/UDP 10.0.0.2:5061;rport;branch=z9hG4bK1;alias",
+    ],
+)
+def test_our_own_via_also_as_another_release_writes_it(value: str) -> None:
+    assert own_via(value) == (Address("10.0.0.2", 5061), "z9hG4bK1")
+
+
+def test_our_own_via_with_an_ipv6_address() -> None:
+    assert own_via("SIP/2.0/UDP [::1]:5061;rport;branch=z9hG4bK1") == (Address("::1", 5061), "z9hG4bK1")
