@@ -47,7 +47,7 @@ class Transfer:
     """Ring all `numbers` at once (A10); answered by `TransferAnswered` or `TransferFailed`.
 
     `timeout_s` None means the system timeout (A11). The caller is shown as `caller_name`, `caller_number`.
-    `status_url` is told what becomes of it.
+    `status_url` is told what becomes of it. `hidden`: digits that no record and no log line may show (E3).
     """
 
     numbers: tuple[str, ...]
@@ -57,6 +57,7 @@ class Transfer:
     caller_name: str
     caller_number: str
     status_url: str | None = None
+    hidden: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

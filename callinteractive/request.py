@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
@@ -72,8 +72,10 @@ _SHORTEST_HIDDEN = 2
 """One digit is in every text. Hiding it would hide nothing and spoil the text."""
 
 
-def hide(shown: Any, values: Iterable[str]) -> Any:
-    """A text with a mask in place of each of the values (E3). Anything else stays as it is."""
+def hide(shown: Any, values: Collection[str]) -> Any:
+    """A text, or a list of them, with a mask in place of each of the values (E3). Anything else stays as it is."""
+    if isinstance(shown, list | tuple):
+        return [hide(item, values) for item in shown]
     if isinstance(shown, str):
         for value in sorted(values, key=len, reverse=True):  # one may be a part of another
             if len(value) >= _SHORTEST_HIDDEN:

@@ -208,6 +208,11 @@ class CallScript:
         return max(0, round((self._now - self._state.began_at) * 1000))  # the clock may have been set meanwhile
 
     @property
+    def hidden(self) -> tuple[str, ...]:
+        """What the caller has dialled in secret so far (E3)."""
+        return tuple([self._state.variables[name] for name in self._state.masked])
+
+    @property
     def masks_digits(self) -> bool:
         """Whether what is dialled now is shown nowhere (E3)."""
         return self._ivr.mask_digits or self.context.mask_digits
@@ -327,8 +332,7 @@ class CallScript:
 
     def note(self, level: str, what: str, /, **fields: Any) -> None:
         """Tell the observer of the call."""
-        if self._state.masked:
-            hidden = [self._state.variables[name] for name in self._state.masked]
+        if hidden := self.hidden:
             fields = {name: request.hide(value, hidden) for name, value in fields.items()}
         self._observe(Note(level, what, fields))
 

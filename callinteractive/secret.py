@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-_LONGEST = 256
+_LONGEST = 4096
+"""Characters: room for a token of an API, which may be a JWT."""
 
 
 class SecretError(ValueError):
@@ -43,8 +44,10 @@ def problem_of(text: str) -> str | None:
     """Why it can't be a password, or None."""
     if not text:
         return "is empty"
-    if len(text) > _LONGEST or not text.isprintable():
-        return f"must be one line of at most {_LONGEST} characters"
+    if len(text) > _LONGEST:
+        return f"has {len(text)} characters, and may have {_LONGEST}"
+    if not text.isprintable():
+        return "must be one line of printable characters"
     return None
 
 

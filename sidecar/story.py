@@ -17,8 +17,10 @@ from typing import Any, Literal
 import structlog
 
 from callinteractive.facts import CallFacts
-from callinteractive.record import BODIES, HEIR_STEP, UNKNOWN_FROM, Name, Record, Summary, stamp
+from callinteractive.record import HEIR_STEP, UNKNOWN_FROM, Name, Record, Summary, stamp
+from callinteractive.request import hide
 from callinteractive.transfer_status import FollowedTransfer, Outcome
+from sidecar.told import Bodies, Told
 
 LOG = structlog.get_logger()
 MOST_RECENT = 200
@@ -32,60 +34,14 @@ MOST_BODIES = 500
 MOST_LEFT = 20_000
 """Calls that Kamailio carries out and that may still be heard of. All but the last of them have no records here."""
 
+_OF_LEG = ("targets", "target", "by", "reason")
+"""The fields of a leg that show whom it called."""
+
 State = Literal["live", "left", "ended"]
 """`left`: Kamailio carries the call out, and tells what becomes of it."""
 Subscriber = Callable[[Record], None]
 Watcher = Callable[[Name, Mapping[str, Any]], None]
 """Gets the event's name and its own fields."""
-Bodies = Callable[[], dict[str, str]]
-"""Makes the fields `BODIES` of a record."""
-
-
-class Told:
-    """One event of a call, until somebody wants its record."""
-
-    __slots__ = ("_bodies", "_ids", "_record", "_seq", "at", "event", "fields")
-
-    def __init__(
-        self, ids: tuple[str, str], seq: int, event: Name, at: float, fields: dict[str, Any], bodies: Bodies | None
-    ) -> None:
-        """ids: CallID and CallAPIID."""
-        self._ids = ids
-        self._seq = seq
-        self.event = event
-        self.at = at
-        self.fields = fields
-        self._bodies = bodies
-        self._record: Record | None = None
-
-    @property
-    def record(self) -> Record:
-        """The same one each time."""
-        record = self.bare
-        if self._bodies is not None:
-            record |= self._bodies()
-            self._bodies = None
-        return record
-
-    @property
-    def bare(self) -> Record:
-        """The same one, without the texts of a request unless somebody has asked for them."""
-        record = self._record
-        if record is None:
-            call_id, call_api_id = self._ids
-            record = self._record = {
-                "event": self.event, "at": stamp(self.at), "call_id": call_id, "call_api_id": call_api_id,
-                "seq": self._seq, **self.fields,
-            }  # fmt: skip
-        return record
-
-    def drop_bodies(self) -> None:
-        """The texts are not kept any longer."""
-        self._bodies = None
-        for name in BODIES:
-            self.fields.pop(name, None)
-            if self._record is not None:
-                self._record.pop(name, None)
 
 
 class Story:
@@ -100,6 +56,7 @@ class Story:
         "call_api_id",
         "call_id",
         "cause",
+        "hidden",
         "seq",
         "state",
         "told",
@@ -114,6 +71,8 @@ class Story:
         self.call_id = call_id
         self.call_api_id = call_api_id
         self.seq = 0
+        self.hidden: tuple[str, ...] = ()
+        """Digits that are masked in what is told of the transfer's legs (E3)."""
         self.state: State = "live"
         self._summary: Summary | str | None = None
         """None: nobody has asked for it yet."""
@@ -170,20 +129,25 @@ class Story:
             if not fields.get("cause") and self.cause:
                 fields["cause"] = self.cause
             fields = self.summary.fields(stamp(at)) | fields
-        told = Told(self._ids, self.seq, event, at, fields, bodies)
+        shown = self._masked(fields) if self.hidden and event.startswith("leg.") else fields
+        told = Told(self._ids, self.seq, event, at, shown, bodies)
         self.told.append(told)
         self._new += 1
         self._stories.add(self, told)
         if self.transfer is not None:
-            self._tell_transfer(self.transfer.take(told.bare, at))
+            self._tell_transfer(self.transfer.take({**told.bare, **fields} if self.hidden else told.bare, at))
+
+    def _masked(self, fields: dict[str, Any]) -> dict[str, Any]:
+        return {name: hide(value, self.hidden) if name in _OF_LEG else value for name, value in fields.items()}
 
     def forget_oldest(self) -> None:
         """Keep one event less. The summary still tells it."""
         _ = self.summary
         del self.told[0]
 
-    def begin_transfer(self, status_url: str | None, numbers: Sequence[str]) -> None:
+    def begin_transfer(self, status_url: str | None, numbers: Sequence[str], hidden: tuple[str, ...] = ()) -> None:
         """Numbers are called now. `status_url` is told what becomes of it; None: nobody is."""
+        self.hidden = hidden
         if status_url is not None:
             self.transfer = FollowedTransfer(status_url, ",".join(numbers))
 
@@ -205,6 +169,7 @@ class Story:
     def to_dict(self) -> dict[str, Any]:
         """As data for JSON, for whoever takes the call over: what was told so far, without the records."""
         data = {"seq": self.seq, "cause": self.cause, "summary": self.summary.to_dict()}
+        data |= {"hidden": list(self.hidden)} if self.hidden else {}
         return data if self.transfer is None else data | {"transfer": self.transfer.to_dict()}
 
     def to_json(self, *, whole: bool = True) -> str:
@@ -224,6 +189,8 @@ class Story:
             self._summary.who = self._summary.who or who
         if isinstance(cause, str):
             self.cause = cause
+        if isinstance(hidden := data.get("hidden"), list):
+            self.hidden = tuple(map(str, hidden))
         self.transfer = FollowedTransfer.from_dict(data.get("transfer"))
 
     def overview(self) -> dict[str, Any]:

@@ -160,6 +160,10 @@ class ScriptContext(Protocol):
         """The current context."""
 
     @property
+    def hidden(self) -> tuple[str, ...]:
+        """What the caller has dialled in secret so far (E3)."""
+
+    @property
     def caller_name(self) -> str:
         """The caller's name as SetCaller left it (A5)."""
 

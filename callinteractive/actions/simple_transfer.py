@@ -62,7 +62,8 @@ class SimpleTransfer(Action):
 
     def begin(self, call: ScriptContext) -> Command | None:
         who = call.caller_name, call.caller_number
-        return Transfer(self.numbers, self.timeout_s, self.early_media, self.final, *who, self.status_url)
+        hidden = tuple([digits for digits in call.hidden if any(digits in number for number in self.numbers)])
+        return Transfer(self.numbers, self.timeout_s, self.early_media, self.final, *who, self.status_url, hidden)
 
     def to_dict(self) -> dict[str, Any]:
         """Releases without `status_url` can read it where there is none."""

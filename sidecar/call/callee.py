@@ -13,6 +13,7 @@ from callinteractive.headers import AnsweredHeader, CallerHeader, CallHeader, Tr
 from callinteractive.identity import Identity
 from callinteractive.model import Address
 from callinteractive.record import Name
+from callinteractive.request import hide
 from sidecar import sip
 from sidecar.call.caller import Caller, relay_digit, text_of
 from sidecar.call.inbox import Inbox
@@ -114,7 +115,7 @@ class Callee:
         self._early_media = command.early_media
         self._numbers = command.numbers
         offer = await self._media.offer_leg(self.b_tag, to_several=len(command.numbers) > 1)
-        self._caller.story.begin_transfer(command.status_url, command.numbers)
+        self._caller.story.begin_transfer(command.status_url, command.numbers, command.hidden)
         self._story("leg.started", targets=list(command.numbers), timeout_s=command.timeout_s)
         ways = self._services.edges.ways(self._caller.edge)
         shown = presented(Identity.of(command.caller_name, command.caller_number), ways[0].uri_host)
@@ -262,7 +263,8 @@ class Callee:
     def _tell(self, outcome: str, code: int, reason: str, by: str) -> None:
         """How the transfer ended. Kamailio's log tells it for each number."""
         by, rang = by or "Kamailio", self._is_sounding
-        self._caller.log.info("transfer", to=self._numbers, outcome=outcome, code=code, reason=reason, by=by, rang=rang)
+        to, who = (hide(shown, self._caller.story.hidden) for shown in (self._numbers, by))
+        self._caller.log.info("transfer", to=to, outcome=outcome, code=code, reason=reason, by=who, rang=rang)
         if outcome == "answered":
             self._story("leg.answered", by=by)
         else:

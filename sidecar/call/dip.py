@@ -44,8 +44,8 @@ class Dip:
             match command:
                 case Fetch(request):
                     event = await self._fetch(request)
-                case Transfer(numbers, status_url=status_url):
-                    self._caller.story.begin_transfer(status_url, numbers)
+                case Transfer(numbers, status_url=status_url, hidden=hidden):
+                    self._caller.story.begin_transfer(status_url, numbers, hidden)
                     if self._redirect(transfer_headers(command), keep_script=not command.final):
                         return None
                     return command

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import create_autospec
 
@@ -13,11 +14,12 @@ from structlog.testing import capture_logs
 
 from callinteractive.errors import ScriptStateError
 from callinteractive.events import Fetched, FetchFailed
-from callinteractive.headers import ResultHeader, StateHeader
+from callinteractive.headers import AnsweredHeader, ResultHeader, StateHeader
 from callinteractive.model import Address
 from callinteractive.record import HEIR_STEP
 from callinteractive.report import LegReport, Report
 from callinteractive.request import HttpRequest
+from callinteractive.transfer_status import Outcome
 from sidecar import sip
 from sidecar.call.call import NewCall, Resumption
 from sidecar.call.telling import shown_bodies, shown_outcome
@@ -211,6 +213,34 @@ async def test_E3_masked_digits_are_shown_nowhere(make, masked_by, lines):
     assert named(h, "call.request")[0]["url"].startswith("http://h/?pin=***")
     assert cdr(h)["path"][-1] == {"context": "1", "option": "***"}
     assert {line.get("option") for line in lines if line["event"] == "option"} == {"start", "***"}
+
+
+async def test_E3_a_number_that_was_dialled_in_secret_is_masked_where_it_is_called(make, lines):
+    """A caller dials an extension where digits are masked, and the web application connects it."""
+    h = make(
+        "[record_digits: {prompt: a.wav, variable: pin, max: 4}, "
+        'call_interactive: {url: "http://h/?pin=$pin", method: POST}]',
+        mask_digits="ivr",
+    )
+    outcomes: list[Outcome] = []
+    h.stories.on_transfer = lambda _story, outcome: outcomes.append(outcome)
+    await h.answered()
+    await h.until("media.play(a.wav)")
+    for digit in "4711":
+        h.digits(DigitEvent(digit, 100))
+    transfer = b"<Response><SimpleTransfer status_url='http://h/s'>4711,306</SimpleTransfer></Response>"
+    h.fetched.put_nowait(Fetched(200, transfer))
+    await h.until("invite(max_forwards 69)")
+    answered = {AnsweredHeader.NAME: str(AnsweredHeader("4711", True))}
+    h.b_leg.answered = True
+    h.b_leg.listener(sip.Answered(b"sdp", SimpleNamespace(header=answered.get)))  # type: ignore[arg-type]
+    await h.settled()
+    await h.ended()
+    told = h.stories.of(FACTS.call_id)
+    assert "4711" not in repr(told)
+    assert "4711" not in repr(lines)
+    assert named(h, "leg.started")[0]["targets"] == ["***", "306"]
+    assert (named(h, "leg.answered")[0]["by"], outcomes[0].by) == ("***", "4711")
 
 
 @pytest.mark.parametrize("reason", sip.EndReason)

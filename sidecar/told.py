@@ -1,0 +1,58 @@
+"""What was told of a call, before anybody wants to read it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from callinteractive.record import BODIES, Name, Record, stamp
+
+Bodies = Callable[[], dict[str, str]]
+"""Makes the fields `BODIES` of a record."""
+
+
+class Told:
+    """One event of a call, until somebody wants its record."""
+
+    __slots__ = ("_bodies", "_ids", "_record", "_seq", "at", "event", "fields")
+
+    def __init__(
+        self, ids: tuple[str, str], seq: int, event: Name, at: float, fields: dict[str, Any], bodies: Bodies | None
+    ) -> None:
+        """ids: CallID and CallAPIID."""
+        self._ids = ids
+        self._seq = seq
+        self.event = event
+        self.at = at
+        self.fields = fields
+        self._bodies = bodies
+        self._record: Record | None = None
+
+    @property
+    def record(self) -> Record:
+        """The same one each time."""
+        record = self.bare
+        if self._bodies is not None:
+            record |= self._bodies()
+            self._bodies = None
+        return record
+
+    @property
+    def bare(self) -> Record:
+        """The same one, without the texts of a request unless somebody has asked for them."""
+        record = self._record
+        if record is None:
+            call_id, call_api_id = self._ids
+            record = self._record = {
+                "event": self.event, "at": stamp(self.at), "call_id": call_id, "call_api_id": call_api_id,
+                "seq": self._seq, **self.fields,
+            }  # fmt: skip
+        return record
+
+    def drop_bodies(self) -> None:
+        """The texts are not kept any longer."""
+        self._bodies = None
+        for name in BODIES:
+            self.fields.pop(name, None)
+            if self._record is not None:
+                self._record.pop(name, None)
