@@ -1,8 +1,11 @@
-"""A caller on IPv6 hears a prompt of the IVR, is transferred to a phone on IPv4, and they hear each other."""
+"""A caller on IPv6 hears a prompt of the IVR, is transferred to a phone on IPv4, and they hear each other: also at an
+RTPengine that was started again."""
 
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import socket
 from pathlib import Path
 
@@ -75,6 +78,19 @@ def named(headers: list[str], *names: str) -> list[str]:
     return [line for line in headers if line.partition(":")[0].lower() in names]
 
 
+async def moved(party: Party, sound: RtpEndpoint) -> str:
+    """Take the re-INVITE, and send to where it says. Returns its SDP."""
+    invite, offer = await party.receive("INVITE")
+    before = sound.destination
+    sound.send_to(offer)
+    assert sound.destination != before
+    sound.forget()
+    copied = named(invite, "via", "from", "to", "call-id", "cseq", "record-route")
+    party.send("SIP/2.0 200 OK", [*copied, f"Contact: <sip:me@{party.where}>"], sound.sdp())
+    await party.receive("ACK")
+    return offer
+
+
 async def test_ipv6_caller_prompt_and_ipv4_callee(tmp_path: Path, net: Net) -> None:
     both = BothFamilies(net.prefix, net.base_port + 2000)  # another test has ::1 at the net's own ports
     called = f"sip:+15550199@[::1]:{both.sip[1]}"
@@ -112,6 +128,13 @@ async def test_ipv6_caller_prompt_and_ipv4_callee(tmp_path: Path, net: Net) -> N
             tagged = [f"{line};tag=2" if line.lower().startswith("to:") else line for line in copied]
             phone.send("SIP/2.0 200 OK", [*tagged, f"Contact: <sip:306@{phone.where}>"], theirs.sdp())
             await phone.receive("ACK")
+            await asyncio.gather(ours.send_tone(880, 0.5), theirs.send_tone(1100, 0.5))
+            await theirs.hear_tone(880)
+            await ours.hear_tone(1100)
+
+            os.kill(stack.pid("rtpengine"), signal.SIGKILL)  # its calls begin anew in the next one
+            offers = await asyncio.gather(moved(caller, ours), moved(phone, theirs))
+            assert ["c=IN IP6 ::1" in offers[0], f"c=IN IP4 {net.prefix}.1" in offers[1]] == [True, True]
             await asyncio.gather(ours.send_tone(880, 0.5), theirs.send_tone(1100, 0.5))
             await theirs.hear_tone(880)
             await ours.hear_tone(1100)
