@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import os
 import shutil
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -264,3 +266,24 @@ async def test_a_call_is_made_led_elsewhere_and_hung_up(
             await tab.run("document.querySelector('td button.end').click()")
             await first.hung_up()
         await tab.is_true(has(".badge.ended", "ended"))
+
+
+async def test_all_hosts_reload_and_drain_by_the_api(stack: RunningStack) -> None:
+    """As `--api` does on each host: new files count, and every sidecar is another process afterwards."""
+    url = f"http://{stack.net.stack}:{PORT}"
+
+    async def ask(*argv: str) -> str:
+        environment = {**os.environ, "CALLINTERACTIVE_TOKEN": token_of(stack)}
+        program = (sys.executable, "-m", "callinteractive", *argv, "--api", url)
+        process = await asyncio.create_subprocess_exec(
+            *program, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT, env=environment
+        )
+        async with asyncio.timeout(2 * PATIENT_S):
+            said = (await process.communicate())[0].decode()
+        assert process.returncode == 0, said
+        return said
+
+    assert "this host: new calls get what" in await ask("reload")
+    said = (await ask("drain")).splitlines()
+    assert said[0] == "sidecar 0 drains"
+    assert said[-1].endswith("is back")
