@@ -16,7 +16,7 @@ export function showStory(place, records, messages = []) {
 // The whole ladder: a heading with the lanes and a row for each record.
 function storyOf(records, messages) {
   const lanes = lanesOf(records);
-  const began = records.length ? Date.parse(records[0].at) : 0;
+  const began = Math.min(...[...records, ...messages].map(each => Date.parse(each.at)));
   const legs = [...lanes.keys()].filter(name => ![CALLER, IVR, APP].includes(name));
   const rows = [
     ...records.map(record => [record.at, () => rowOf(`r${record.seq}`, record, lanes, began, describe(record))]),
