@@ -93,9 +93,6 @@ class Rtpengine:
     def owe(self, _media_id: str) -> None:
         raise AssertionError("it always answers")
 
-    def forgive(self, _media_id: str) -> None:
-        """It is owed nothing."""
-
     def names(self) -> list[str]:
         """All but the question whether it has the call still."""
         return [command for command, _ in self.commands if command != "query"]
