@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from callinteractive.headers import CallHeader
@@ -17,6 +18,8 @@ from sidecar.sip.transport import Sighting
 
 MOST_MESSAGES = 200
 """Of one call, the last ones."""
+MOST_DIALOGS = 40
+"""Of one call, the first ones: those of its caller and of whom it calls, one after the other."""
 MOST_TEXT = 8192
 """Octets of one message that are shown."""
 HIDDEN = "***"
@@ -46,15 +49,13 @@ def messages_of(seen: Iterable[Sighting], call_id: str, *, is_ours: bool, hides_
     is_ours: we have made the call. hides_digits: what the caller dials is shown nowhere (E3).
     """
     known = list(seen)
-    dialogs = {dialog.call_id: dialog for dialog in _dialogs(known, call_id.encode(), is_ours=is_ours)}
-    if not dialogs:
-        return []
-    found = []
-    for sighting in known:
-        data = sighting[2]
-        if any(each in data for each in dialogs) and (dialog := dialogs.get(_sip_call_id(data))):
-            found.append(_shown(sighting, dialog.leg, hides_digits=hides_digits))
-    return found[-MOST_MESSAGES:]
+    found: list[tuple[int, int]] = []
+    for dialog in islice(_dialogs(known, call_id.encode(), is_ours=is_ours), MOST_DIALOGS):
+        name = dialog.call_id
+        near = [at for at, sighting in enumerate(known) if name in sighting[2]]  # few: only they are looked into
+        found += [(at, dialog.leg) for at in near if _sip_call_id(known[at][2]) == name]
+    last = sorted(found)[-MOST_MESSAGES:]
+    return [_shown(known[at], leg, hides_digits=hides_digits) for at, leg in last]
 
 
 def _dialogs(seen: Iterable[Sighting], call_id: bytes, *, is_ours: bool) -> Iterator[_Dialog]:
