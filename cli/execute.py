@@ -27,6 +27,7 @@ from cli.parts import Parts, WhichError, find_edge, find_rtpengine
 from cli.process import PROBE_PAUSE_S, ProcessSpec, StackError, answers
 from cli.registrations import state_dir_of
 from cli.rtpengine import rtpengine_spec
+from cli.timer_slack import set_timer_slack
 from sidecar import systemd
 
 
@@ -77,6 +78,8 @@ def run(
         return 1
     _watch_beside(os.getpid(), spec)
     os.chdir(spec.cwd or run_dir)
+    if spec.timer_slack_us is not None:
+        set_timer_slack(spec.timer_slack_us)
     try:
         os.execve(spec.argv[0], spec.command(), env)
     except OSError as error:

@@ -23,6 +23,7 @@ from typing import Protocol
 from cli import partline
 from cli.partlog import OWN_NAME
 from cli.programs import locate
+from cli.timer_slack import timer_slack
 
 PROBE_PAUSE_S = 0.05
 PROBE_TIMEOUT_S = 1.0
@@ -75,6 +76,7 @@ class ProcessSpec:
         asleep_s: how long it may be silent while it does nothing at all.
         ends_after: the reading end of a pipe. It ends when nobody holds the other end any more: neither the supervisor
             nor a process that inherits it. None: when the supervisor has died.
+        timer_slack_us: how late its timers may wake it (`cli.timer_slack`); None: as late as the supervisor's.
     """
 
     name: str
@@ -88,6 +90,7 @@ class ProcessSpec:
     alive: Callable[[], Awaitable[bool]] | None = None
     asleep_s: float = 5.0
     ends_after: int | None = None
+    timer_slack_us: int | None = None
 
     def command(self) -> tuple[str, ...]:
         """The program and its arguments, for one start."""
@@ -124,17 +127,22 @@ class Process:
                 log(OWN_NAME, *told)
         output, writing = await _Output.open()
         try:
-            child = await asyncio.create_subprocess_exec(
-                *(_UNTIL_CLOSED if spec.ends_after is not None else (locate("setpriv"), "--pdeathsig", "TERM", "--")),
-                *(program, *spec.command()[1:]),
-                env=env,
-                cwd=spec.cwd,
-                pass_fds=spec.pass_fds,
-                process_group=0,
-                stdin=asyncio.subprocess.DEVNULL if spec.ends_after is None else spec.ends_after,
-                stdout=writing,
-                stderr=writing,
-            )
+            with timer_slack(spec.timer_slack_us):
+                child = await asyncio.create_subprocess_exec(
+                    *(
+                        _UNTIL_CLOSED
+                        if spec.ends_after is not None
+                        else (locate("setpriv"), "--pdeathsig", "TERM", "--")
+                    ),
+                    *(program, *spec.command()[1:]),
+                    env=env,
+                    cwd=spec.cwd,
+                    pass_fds=spec.pass_fds,
+                    process_group=0,
+                    stdin=asyncio.subprocess.DEVNULL if spec.ends_after is None else spec.ends_after,
+                    stdout=writing,
+                    stderr=writing,
+                )
         finally:
             os.close(writing)
         return cls(spec, child, output, log)

@@ -24,6 +24,9 @@ ASLEEP_S = 1.4
 """How long it may do nothing at all: its calls go on at the new one, so a short silence is worth it."""
 ASLEEP_WITH_REDIS_S = 2.5
 """It may wait for a slow Redis."""
+TIMER_SLACK_US = 1000
+"""It sends the packets of all sounds that are due within a millisecond in one go: each wake-up costs more than a
+packet. A packet every 20 ms may be so much late."""
 REDIS_EXPIRES_S = 86_400
 """Longer than any call (`lifetime`): what a lost RTPengine has left there goes away."""
 REDIS_ANSWER_MS = 500
@@ -63,6 +66,7 @@ def rtpengine_spec(
         },
         ready=partial(answers_ping, engine.ng.host, engine.ng.port),
         alive=SignsOfLife(engine.ng),
+        timer_slack_us=TIMER_SLACK_US,
         asleep_s=ASLEEP_WITH_REDIS_S if engine.redis else ASLEEP_S,
         cwd=run_dir.resolve(),
         more_argv=partial(_ports, engine, _memory(state_dir, run_dir)),

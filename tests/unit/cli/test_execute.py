@@ -14,6 +14,7 @@ from click.testing import CliRunner
 
 from cli import execute, versions, watchdog
 from cli.main import main
+from cli.timer_slack import timer_slack
 
 HOST = "127.13.202.1"
 SITE = f"""
@@ -177,3 +178,12 @@ async def test_a_daemon_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch) -> 
     async with asyncio.timeout(10):
         await execute.watch(child.pid, alive, None, 0.3)
         assert await child.wait() == -signal.SIGKILL
+
+
+def test_rtpengine_may_be_woken_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    slack: list[str] = []
+    monkeypatch.setattr(execute, "_watch_beside", lambda *_: None)
+    monkeypatch.setattr(os, "execve", lambda *_: slack.append(Path("/proc/self/timerslack_ns").read_text().strip()))
+    with timer_slack(50):
+        start(*PARTS[1])
+    assert slack == ["1000000"]

@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -196,3 +197,12 @@ async def test_lines_that_come_one_by_one_are_read_together() -> None:
 @pytest.mark.parametrize(("status", "words"), [(0, "exit 0"), (1, "exit 1"), (-9, "SIGKILL"), (-15, "SIGTERM")])
 def test_describe_exit(status: int, words: str) -> None:
     assert describe_exit(status) == words
+
+
+async def test_a_child_may_be_woken_later_than_its_supervisor(lines: Lines, log: Callable[..., None]) -> None:
+    before = Path("/proc/self/timerslack_ns").read_text()
+    spec = python("print('slack', open('/proc/self/timerslack_ns').read())")
+    child = await Process.start(replace(spec, timer_slack_us=1500), log)
+    await child.wait()
+    assert ("child", "slack 1500000") in lines
+    assert Path("/proc/self/timerslack_ns").read_text() == before
