@@ -21,11 +21,15 @@ from tests.support.stack import RunningStack
 from tests.support.timing import PATIENT_S
 from tests.support.webapp import FakeWebApp, Reply, actions
 
-ROUTED = "000*120"
+ROUTED, TALKS = "000*120", "000*121"
 IVR = """\
 ivrs:
   - {{number: "000*120", id: 220, entry_context: route, answer: on_media, request_timeout_s: 6}}
+  - {{number: "000*121", id: 221, entry_context: talks}}
 contexts:
+  talks:
+    options:
+      start: [{{pause: {{length: 60}}}}]
   route:
     options:
       start:
@@ -54,10 +58,10 @@ async def stack(routing_stack: RunningStack, request: pytest.FixtureRequest) -> 
 class Caller:
     """Somebody who calls the IVR through the carrier and may give up. Checks that no private header reaches them."""
 
-    def __init__(self, endpoint: Endpoint, stack: RunningStack, number: str) -> None:
+    def __init__(self, endpoint: Endpoint, stack: RunningStack, number: str, dialled: str = ROUTED) -> None:
         self.endpoint, self.stack = endpoint, stack
         own = f"<sip:{number}@{endpoint.host}>;tag=own"
-        self.invite = endpoint.request("INVITE", f"sip:{ROUTED}@{stack.net.stack}", body=sip.SDP, From=own)
+        self.invite = endpoint.request("INVITE", f"sip:{dialled}@{stack.net.stack}", body=sip.SDP, From=own)
         self.heard: list[Message] = []
         self.send(self.invite)
 
@@ -252,3 +256,28 @@ async def test_sidecars_killed_after_the_302(
         await calling.answered()
         await calling.hung_up()
     assert calling.sound.tone_duration(PROMPT_HZ) == pytest.approx(0.4, abs=0.05)
+
+
+async def test_E1_an_ivr_that_answers_for_another_one_ends_both(
+    stack: RunningStack, web: FakeWebApp, caller: str
+) -> None:
+    """Kamailio has forked the first call to the second one's IVR. One BYE is the end of two calls."""
+    web.on(caller, transfer(TALKS))
+    async with phone(stack, caller) as calling:
+        await calling.answered()
+        await stack.logged(event="call", caller=caller, called=TALKS)
+        await calling.hang_up()
+    told = await stack.stories(caller, 2)
+    ended = {record["called_number"]: record for record in told if record["event"] == "call.ended"}
+    assert ended.keys() == {ROUTED, TALKS}
+    assert len([record for record in told if record["event"] == "call.ended"]) == 2
+    first, second = ended[ROUTED], ended[TALKS]
+    assert first["call_api_id"] == second["call_api_id"]
+    assert (first["by"], second["by"]) == ("caller", "caller")
+    assert [(leg["targets"], leg["code"]) for leg in first["legs"]] == [([TALKS], 200)]
+
+
+async def test_E1_a_number_that_leads_nowhere_has_a_record(stack: RunningStack, caller: str, carrier: Endpoint) -> None:
+    await Caller(carrier, stack, caller, "000*999").gets(404)
+    (started, ended) = await stack.story(caller)
+    assert (started["called_number"], ended["code"], ended["by"]) == ("000*999", 404, "system")

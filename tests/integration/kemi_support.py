@@ -131,6 +131,8 @@ class Endpoint(asyncio.DatagramProtocol):
         cls._calls.clear()
 
     def __init__(self) -> None:
+        self.reports: list[Message] = []
+        """What Kamailio has told of calls (E1), each of which got 200."""
         self.inbox: asyncio.Queue[Message] = asyncio.Queue()
         self.options_status = "200 OK"
 
@@ -160,6 +162,7 @@ class Endpoint(asyncio.DatagramProtocol):
             if self.options_status:
                 self._transport.sendto(bytes(reply(message, self.options_status)), addr)
         elif message.method == "MESSAGE":
+            self.reports.append(message)
             self._transport.sendto(bytes(reply(message, "200 OK")), addr)
         elif message.get("Call-ID") not in self._calls_of_others:
             self._note(message)

@@ -8,11 +8,15 @@ from contextlib import AsyncExitStack
 import pytest
 import pytest_asyncio
 
+from callinteractive.headers import CallHeader
+from callinteractive.report import Report
 from tests.integration import kemi_support as sip
 from tests.integration.kemi_call import consistent
 from tests.integration.kemi_support import Dialog, Endpoint, Message, RunningKamailio
 from tests.integration.kemi_world import PHONES, SITE, pick_up, refuse, ring
 from tests.integration.test_kemi_registrar import digest, register
+from tests.support.stack import until
+from tests.support.timing import PATIENT_S
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -85,6 +89,26 @@ async def test_call(caller: Endpoint, callee: Endpoint, number: str) -> None:
     answered = pick_up(callee, got)
     answer = await caller.receive(200)
     await consistent(Dialog.of_caller(caller, invite, answer), Dialog.of_callee(callee, got, answered))
+
+
+async def test_E1_the_call_is_reported_to_a_sidecar(caller: Endpoint, callee: Endpoint) -> None:
+    """Once at its answer, once at its BYE, to the same one."""
+    async with Endpoint.at(*sip.SIDECARS[0]) as first, Endpoint.at(*sip.SIDECARS[1]) as second:
+        invite = await dial(caller, "300")
+        got = await callee.receive_only("INVITE")
+        ring(callee, got)
+        answered = pick_up(callee, got)
+        answer = await caller.receive(200)
+        await consistent(Dialog.of_caller(caller, invite, answer), Dialog.of_callee(callee, got, answered))
+        await until(lambda: len(first.reports + second.reports) == 2, PATIENT_S, "reports")
+        told = first.reports or second.reports
+        assert len(told) == 2
+    facts = CallHeader.parse(told[0].get(CallHeader.NAME)).facts
+    assert (facts.caller_extension, facts.called_extension, facts.called_number) == (CALLER, "000*300", "300")
+    at_answer, at_end = [Report.from_text(message.body) for message in told]
+    assert [(leg.number, leg.code) for leg in at_answer.legs] == [("000*300", 200)]
+    assert at_end.end is not None
+    assert (at_end.call_id, at_end.end.by, at_end.end.code) == (facts.call_id, "callee", 200)
 
 
 async def test_a_fixed_phone_shows_its_own_number_whatever_it_says(caller: Endpoint) -> None:

@@ -236,6 +236,10 @@ class RunningStack:
 
     async def story(self, caller: str) -> list[dict[str, Any]]:
         """The records of the only call from `caller`, by their numbers, once it has ended (`events.file`)."""
+        return await self.stories(caller, 1)
+
+    async def stories(self, caller: str, number: int) -> list[dict[str, Any]]:
+        """The same of so many calls."""
         file = self.site_path.parent / "events.jsonl"
 
         def read() -> list[dict[str, Any]]:
@@ -243,7 +247,10 @@ class RunningStack:
             ids = {record["call_id"] for record in records if record.get("caller_number") == caller}
             return sorted((record for record in records if record["call_id"] in ids), key=itemgetter("seq"))
 
-        await until(lambda: any(record["event"] == "call.ended" for record in read()), PATIENT_S, "call.ended")
+        def is_over() -> bool:
+            return len([record for record in read() if record["event"] == "call.ended"]) >= number
+
+        await until(is_over, PATIENT_S, "call.ended")
         return read()
 
     async def metrics(self, index: int) -> dict[str, float]:
