@@ -9,7 +9,7 @@ from typing import Any
 from callinteractive.fleet import family_of
 from sidecar.media import sdp
 from sidecar.media.counters import counted
-from sidecar.media.errors import MediaFull, MediaLost, MediaRefused, MediaUnavailable
+from sidecar.media.errors import MediaError, MediaFull, MediaLost, MediaRefused, MediaUnavailable
 from sidecar.media.media_state import MediaState
 from sidecar.media.party import Party
 from sidecar.media.rtpengine import NgError, NgFailure, NgOverloaded, NgUnknownCall, Reply
@@ -138,14 +138,17 @@ class Exchanges(MediaState):
                 fields["ICE"], fields["SDES"] = "remove", _KEYS
         try:
             return await self._ng.commands(commands)
-        except NgUnknownCall as failure:
-            raise MediaLost(str(failure)) from failure
-        except NgOverloaded as failure:
-            raise MediaFull(str(failure)) from failure
-        except NgError as failure:
-            raise MediaRefused(str(failure)) from failure
         except NgFailure as failure:
-            raise MediaUnavailable(str(failure)) from failure
+            raise _as_media_error(failure) from failure
+
+
+def _as_media_error(failure: NgFailure) -> MediaError:
+    reason = str(failure)
+    if isinstance(failure, NgUnknownCall):
+        return MediaLost(reason)
+    if isinstance(failure, NgOverloaded):
+        return MediaFull(reason)
+    return MediaRefused(reason) if isinstance(failure, NgError) else MediaUnavailable(reason)
 
 
 @lru_cache(64)

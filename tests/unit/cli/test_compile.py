@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -115,3 +116,25 @@ def test_what_mypyc_refuses_is_said(tree: Path, monkeypatch: pytest.MonkeyPatch)
     assert folder() == compiled.BASE / name
     assert list((compiled.BASE / name / "callinteractive").glob("limits.*.so"))
     assert compiling.build(compiled.BASE) == (name, False)
+
+
+def test_no_name_stands_for_errors_of_several_compiled_classes() -> None:
+    """mypyc takes the class of the first `except ... as name` for that of all, and raises TypeError for the others."""
+    sources = [
+        path
+        for package, names in compiling.MODULES.items()
+        for name in names
+        for path in compiled.source_of(package).glob(f"{name}.py")
+    ]
+    trees = {path: ast.parse(path.read_text()) for path in sources}
+    classes = {node.name for tree in trees.values() for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
+    for path, tree in trees.items():
+        for function in ast.walk(tree):
+            if not isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+                continue
+            caught: dict[str, set[str]] = {}
+            for node in ast.walk(function):
+                if isinstance(node, ast.ExceptHandler) and node.name and node.type:
+                    caught.setdefault(node.name, set()).add(ast.unparse(node.type))
+            for name, types in caught.items():
+                assert len(types) == 1 or not types & classes, f"{path}: {function.name}: {name}"
