@@ -40,6 +40,7 @@ MODULES = {
             "plain_http",
             "sender",
             "story",
+            "told",
             "trust",
         ),
         "webhook",
