@@ -24,6 +24,8 @@ _SAFE = re.compile(r"t=[0-9]{1,20} [0-9]{1,20}|b=[A-Za-z0-9-]{1,16}:[0-9]{1,10}"
 _ATTRIBUTE = re.compile(r"a=([A-Za-z0-9_.-]{1,64})(?::([ -~]{0,1000}))?")
 _RTCP = re.compile(r"([0-9]{1,5})(?: (IN .*))?")
 _HIGHEST_PORT = 65535
+_NO_CANDIDATE_YET = 9
+"""A browser's port, with 0.0.0.0 as its address, while ICE has not found any (RFC 8829 5.2.1)."""
 _OF_ICE = ("candidate", "remote-candidates", "end-of-candidates")
 """And all that begins with ``ice-``. RTPengine is asked to remove ICE."""
 _IP_ADDRESS = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}|[0-9A-Fa-f]{0,4}:[0-9A-Fa-f:]*:[0-9A-Fa-f.]*")
@@ -125,6 +127,10 @@ def _stream(section: list[str], session_address: str | None, *, is_browser: bool
         session_address = address
     if session_address is None:
         return None
+    if is_browser and int(port) == _NO_CANDIDATE_YET and ip_address(session_address).is_unspecified:
+        # RTPengine would take it for a call on hold, as in RFC 2543, and send nothing. ICE finds the right address.
+        session_address, family = ("::1", "IP6") if ":" in session_address else ("127.0.0.1", "IP4")
+        connection = f"IN {family} {session_address}"
     attributes = browser_attributes(section) if is_browser else _attributes(section)
     is_keyed = any(line.startswith(("a=crypto:", "a=fingerprint:")) for line in attributes)
     if "SAVP" in first and not is_keyed and any(line.startswith("a=crypto:") for line in section):

@@ -11,6 +11,7 @@ import pytest_asyncio
 
 from tests.e2e.conftest import BASE_PORT, PlaceCall, _ivr_yaml, lent, own_net
 from tests.e2e.ivr import MENU, MENU_HZ, TRANSFER
+from tests.e2e.test_rtpengine_dies import follows, kill
 from tests.e2e.transfers import FIRST, ONE_HZ, REGISTERED, CalledPhones, transfer
 from tests.support.browser import SPEAKS_HZ, Browser, BrowserPhone
 from tests.support.certificates import Authority
@@ -163,6 +164,24 @@ async def test_it_holds_and_resumes(web: FakeWebApp, call: PlaceCall, caller: st
         await phone.holds(True)
         await calling.sound.hear_silence()
         await phone.holds(False)
+        await talk(calling.sound, phone)
+        await calling.hang_up()
+        await phone.call_ended()
+
+
+async def test_a_talk_moves_to_an_rtpengine_that_was_started_again(
+    web: FakeWebApp, stack: RunningStack, call: PlaceCall, caller: str, phone: BrowserPhone
+) -> None:
+    """Both sides get a re-INVITE; with the browser DTLS begins anew."""
+    web.on(caller, transfer(REGISTERED))
+    async with call(TRANSFER) as calling:
+        await calling.answered()
+        await phone.rings()
+        await phone.picks_up()
+        await phone.connected()
+        await talk(calling.sound, phone)
+        kill(stack)
+        await follows(calling.sipp, calling.sound)
         await talk(calling.sound, phone)
         await calling.hang_up()
         await phone.call_ended()

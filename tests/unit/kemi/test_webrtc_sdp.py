@@ -69,6 +69,23 @@ def test_chromium() -> None:
     assert "m=audio 40000 UDP/TLS/RTP/SAVPF 111 0 126" in screened.text
 
 
+@pytest.mark.parametrize(
+    ("port", "written", "read"),
+    [
+        (9, "IP4 0.0.0.0", "IP4 127.0.0.1"),
+        (9, "IP6 ::", "IP6 ::1"),
+        (9, "IP4 192.0.2.7", "IP4 192.0.2.7"),
+        (4000, "IP4 0.0.0.0", "IP4 0.0.0.0"),
+    ],
+)
+def test_a_browser_without_a_candidate_yet_is_not_on_hold(port: int, written: str, read: str) -> None:
+    screened = screen(
+        f"v=0\r\ns=-\r\nt=0 0\r\nm=audio {port} UDP/TLS/RTP/SAVPF 0\r\nc=IN {written}\r\n", is_browser=True
+    )
+    assert screened is not None
+    assert f"m=audio {port} UDP/TLS/RTP/SAVPF 0\r\nc=IN {read}\r\n" in screened.text
+
+
 def test_who_is_no_browser_has_no_ice() -> None:
     screened = screen(CHROME)
     assert screened is not None
