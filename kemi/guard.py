@@ -64,6 +64,7 @@ def blame(error: Exception) -> None:
 def fail(error: Exception) -> None:
     log(error)
     ksr.reply(500, "Server Internal Error")
+    ksr.count_refusal(500)
 
 
 def drop(error: Exception) -> None:

@@ -70,6 +70,8 @@ _WITH_QOP_AUTH = 1
 _UNCHANGED: Final = 0
 _BINDING = ("addr", "received", "ruid", "socket")
 _BINDING_NUMBERS = ("modified", "server_id")
+COUNTED: Final = frozenset((400, 403, 404, 405, 414, 416, 420, 478, 480, 481, 482, 483, 488, 500, 503))
+"""Statuses that have a counter of their own, as in kamailio.cfg."""
 CONNECTION_LIFETIME_S = 3605
 """As long as a registration may live (kamailio.cfg)."""
 _UDP: Final = 1
@@ -896,6 +898,11 @@ def forget_count(table: str, key: str) -> None:
 
 
 # --- Logging and ending
+
+
+def count_refusal(code: int) -> None:
+    """For the edge's metrics. The statuses that have a counter are in kamailio.cfg."""
+    KSR.counters.inc(f"refused.code_{code if code in COUNTED else 'other'}")
 
 
 def drop() -> None:

@@ -51,6 +51,7 @@ class RefusalLog:
         """The request at hand is refused."""
         if code in _QUIET:
             return
+        ksr.count_refusal(code)
         host, port = ksr.source()
         if not self._may_write(host):
             self._left_out += 1

@@ -162,6 +162,24 @@ class _corex:
 
 corex: _corex
 
+class _counters:
+    @staticmethod
+    def add(_0: str, _1: int, /) -> int: ...
+    @staticmethod
+    def inc(_0: str, /) -> int: ...
+    @staticmethod
+    def reset(_0: str, /) -> int: ...
+
+counters: _counters
+
+class _debugger:
+    @staticmethod
+    def dbg_pv_dump() -> int: ...
+    @staticmethod
+    def dbg_pv_dump_ex(_0: int, _1: int, /) -> int: ...
+
+debugger: _debugger
+
 class _dispatcher:
     @staticmethod
     def ds_is_active(_0: int, /) -> int: ...
@@ -865,6 +883,24 @@ class _sanity:
     def sanity_reply() -> int: ...
 
 sanity: _sanity
+
+class _siptrace:
+    @staticmethod
+    def hlog(_0: str, /) -> int: ...
+    @staticmethod
+    def hlog_cid(_0: str, _1: str, /) -> int: ...
+    @staticmethod
+    def sip_trace() -> int: ...
+    @staticmethod
+    def sip_trace_dst(_0: str, /) -> int: ...
+    @staticmethod
+    def sip_trace_dst_cid(_0: str, _1: str, /) -> int: ...
+    @staticmethod
+    def sip_trace_dst_cid_type(_0: str, _1: str, _2: str, /) -> int: ...
+    @staticmethod
+    def sip_trace_mode(_0: str, /) -> int: ...
+
+siptrace: _siptrace
 
 class _siputils:
     @staticmethod

@@ -179,6 +179,9 @@ async def test_wrong_password_of_a_trunk_is_locked_out(sidecar: Endpoint, kamail
 
 
 async def test_state_is_in_metrics(kamailio: RunningKamailio) -> None:
+    async with Endpoint.at(f"{sip.NET}.90", 22080) as stranger:
+        stranger.send(stranger.request("OPTIONS", "foo:bar"))
+        await stranger.receive(416)
     is_up = f'callinteractive_trunk_gateway_up{{gateway="sip:{CARRIER[0]}:{CARRIER[1]}",trunk="carrier"}} 1.0'
     async with aiohttp.ClientSession() as session, asyncio.timeout(3 * PATIENT_S):
         while True:
@@ -198,5 +201,7 @@ async def test_state_is_in_metrics(kamailio: RunningKamailio) -> None:
     figures = dict(re.findall(r"^(kamailio_\w+) ([0-9.e+]+)$", text, re.MULTILINE))
     assert of_kamailio() - figures.keys() == set(), "an alert or the dashboard asks for it"
     assert float(figures["kamailio_core_rcv_replies_2xx_reg"]) >= 1
+    assert float(figures["kamailio_refused_code_416"]) == 1
+    assert float(figures["kamailio_refused_code_other"]) == 0
     assert 0 < float(figures["kamailio_shmem_free_size"]) < float(figures["kamailio_shmem_total_size"])
     await kamailio.logged("trunk carrier: registered")

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
+from importlib import resources
+
 import pytest
 
 from kemi import refusal_log
+from kemi.ksr import COUNTED
 from kemi.refusal import Outcome, Refused
 from kemi.refusal_log import MOST_OF_ALL, MOST_OF_SOURCE, WINDOW_S, RefusalLog
 from tests.unit.kemi.fake_ksr import FakeKsr
@@ -35,6 +40,20 @@ def test_what_a_stranger_wrote_is_cut_and_printable(ksr: FakeKsr) -> None:
     [line] = lines(ksr)
     assert line.rstrip("\n").isprintable()
     assert len(line) < 300
+
+
+def test_every_refusal_is_counted_by_its_status(ksr: FakeKsr) -> None:
+    log = RefusalLog()
+    for code in (404, 404, 487, 699) + (403,) * 2 * MOST_OF_ALL:
+        log.write(code, "No")
+    counted = Counter(name for (name,) in ksr.called("counters.inc"))
+    assert counted == {"refused.code_404": 2, "refused.code_other": 1, "refused.code_403": 2 * MOST_OF_ALL}
+
+
+def test_kamailio_has_these_counters() -> None:
+    text = (resources.files("kemi") / "kamailio.cfg").read_text()
+    configured = re.findall(r'"script_counter", "refused\.code_(\w+) ', text)
+    assert configured == [*map(str, sorted(COUNTED)), "other"]
 
 
 def test_lines_are_limited(ksr: FakeKsr, monkeypatch: pytest.MonkeyPatch) -> None:
