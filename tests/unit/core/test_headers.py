@@ -15,10 +15,12 @@ from callinteractive.headers import (
     MAX_STATE,
     PREFIX,
     AnchorHeader,
+    AttemptHeader,
     CallerHeader,
     CallHeader,
     EntryHeader,
     GenerationHeader,
+    ReportedHeader,
     ResultHeader,
     StateHeader,
     TransferHeader,
@@ -37,10 +39,12 @@ HEADERS: st.SearchStrategy[Any] = st.one_of(
     st.builds(AnchorHeader, st.booleans()),
     st.builds(StateHeader, *[st.text(st.characters(exclude_categories=()), max_size=500)] * 2),
     st.builds(ResultHeader, st.integers(300, 699), TEXT),
+    st.builds(AttemptHeader, st.integers(0, 1000)),
+    st.builds(ReportedHeader, st.from_regex(r"\A[0-9a-zA-Z]{1,144}\Z")),
 )
 KINDS = [
     *(CallHeader, EntryHeader, GenerationHeader, TransferHeader),
-    *(CallerHeader, AnchorHeader, StateHeader, ResultHeader),
+    *(CallerHeader, AnchorHeader, StateHeader, ResultHeader, AttemptHeader, ReportedHeader),
 ]
 
 
@@ -105,6 +109,10 @@ def test_the_headers_as_they_are_on_the_wire():
         (StateHeader, str(StateHeader("a" * (MAX_STATE + 1))), "unpacks to more than 1048576 octets"),
         (ResultHeader, "code=200", "200 is no failure"),
         (ResultHeader, "code=x", "invalid literal"),
+        (AttemptHeader, "before=-1", "before is -1"),
+        (AttemptHeader, "before=1001", "before is 1001"),
+        (ReportedHeader, "names=", "no name"),
+        (ReportedHeader, "names=a;b", "no name"),
     ],
 )
 def test_what_is_wrong_is_told(kind: Any, text: str, reason: str):
