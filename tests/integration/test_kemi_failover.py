@@ -78,6 +78,7 @@ async def test_silent_sidecar_is_passed_over(caller: Endpoint, sidecars: list[En
     assert got.get(CallHeader.NAME) == unanswered.get(CallHeader.NAME)  # R2: the same CallID
     assert got.uri.endswith(f":{alive.port}")
     assert sorted(got.private()) == [
+        "X-CI-Attempt",
         "X-CI-Call",
         "X-CI-Entry",
         "X-CI-Generation",

@@ -11,6 +11,7 @@ import pytest
 import pytest_asyncio
 
 from callinteractive.headers import (
+    AttemptHeader,
     CallerHeader,
     CallHeader,
     EntryHeader,
@@ -136,6 +137,7 @@ async def test_transfers_one_after_the_other_and_then_an_answer(world: World) ->
     assert got.get(StateHeader.NAME) == str(STATE)
     assert EntryHeader.parse(got.get(EntryHeader.NAME)) == ENTRY
     assert sorted(got.private()) == [
+        "X-CI-Attempt",
         "X-CI-Call",
         "X-CI-Entry",
         "X-CI-Generation",
@@ -269,7 +271,10 @@ async def test_dead_sidecar_in_the_dip_is_replaced(world: World) -> None:
     await refuse(world.phones[0], await call.rung(world.phones[0]))
     _, second = await call.dip()
     last, third = await call.dip()
-    assert [third.get(name) for name in second.private()] == [second.get(name) for name in second.private()]
+    same = [name for name in second.private() if name != AttemptHeader.NAME]
+    assert [third.get(name) for name in same] == [second.get(name) for name in same]
+    before = [AttemptHeader.parse(each.get(AttemptHeader.NAME)).before for each in (second, third)]
+    assert before[1] == before[0] + 1
     call.caller.send(sip.cancel_of(call.invite))
     last.send(sip.reply(third, "487 Request Terminated", tag="d"))
     await call.cancelled()
@@ -338,6 +343,7 @@ async def test_pools(tmp_path: Path) -> None:
         main.send(sip.reply(got, "302 Moved Temporarily", tag="d", Contact="<sip:plan@x>", **values), to)
         jumped = await vip.receive("INVITE")
         assert sorted(jumped.private()) == [
+            "X-CI-Attempt",
             "X-CI-Call",
             "X-CI-Entry",
             "X-CI-Generation",
