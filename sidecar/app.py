@@ -165,9 +165,9 @@ class Sidecar:
         async with AsyncExitStack() as stack:
             self._services = await self._open(stack, sounds)
             self._generations = Generations(self._services)
+            self._keeper.start()  # before the first datagram is read: it may be for one of these calls
             if self._statuses is not None:
                 await self._statuses.open()
-            self._keeper.start()  # before the first datagram is read: it may be for one of these calls
             self._drain.listen()
             self._metrics.why_not_ready = self._why_not_ready
             LOG.info("sidecar ready", index=self._index, sip=str(self._own.address))

@@ -144,7 +144,7 @@ class StoringKeeper(Keeper):
             self._lease.let_go()
 
     def hold(self, _resume: Resume) -> bool:
-        if self._must_probe or not self.adopts or not self._has_started or not self._held.add(_resume, self._loop):
+        if self._must_probe or not self.adopts or not self._held.add(_resume, self._loop):
             return False
         self._ask_by(self._now())
         return True
@@ -245,7 +245,7 @@ class StoringKeeper(Keeper):
             self._on_answer(await self._store.write(batch))
             self.figures.written += len(batch.puts)
             await self._take_over()
-            if renews and not self._suspects:
+            if renews and self._has_started and not self._suspects and not self._taken:
                 self._held.refuse(self._asked_at)
         except SupersededError:
             self._on_superseded()

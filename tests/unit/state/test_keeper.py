@@ -599,6 +599,26 @@ async def test_what_comes_for_a_call_of_a_dead_sidecar_waits_until_it_is_taken_o
 
 
 @in_virtual_time
+async def test_what_comes_before_the_start_waits_for_the_calls_that_are_taken_back():
+    data = Data()
+    before = Sidecar(data)
+    await before.start()
+    for i in range(MOST_TAKEN + 1):
+        before.keep(f"7-0-{i}")
+    await asyncio.sleep(RENEW_S)
+    before.kill()
+    sidecar = Sidecar(data, incarnation="bb")
+    await sidecar.keeper.open()
+    held = [Wanting(sidecar, f"7-0-{MOST_TAKEN}"), Wanting(sidecar, "nobody's")]
+    assert all(sidecar.keeper.hold(each.resume) for each in held)
+    await asyncio.sleep(2 * RENEW_S)
+    assert [each.ended for each in held] == ["", ""]
+    sidecar.keeper.start()
+    await asyncio.sleep(2 * RENEW_S)
+    assert [each.ended for each in held] == ["received", "refused"]
+
+
+@in_virtual_time
 async def test_what_comes_for_no_call_is_refused_at_once_where_nobody_is_dead():
     sidecar = Sidecar(Data())
     await sidecar.start()
