@@ -127,6 +127,10 @@ class AnsweredCall:
         self._drop()
         await self._media.delete()
 
+    def totals(self) -> list[dict[str, Any]]:
+        """How much sound each party has sent, once all is given back (`CallMedia.totals`)."""
+        return self._media.totals()
+
     def end_callees(self) -> None:
         """Hang up with them, for the caller's reason. Does nothing the second time."""
         for callee in (self._callee, self._target):

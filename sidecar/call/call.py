@@ -180,7 +180,8 @@ class Call:
             caller.story.leave()
         else:
             caller.log.info("call ended")
-            caller.telling.end(caller.ended_by, caller.code)
+            media = None if self._answered is None else self._answered.totals()
+            caller.telling.end(caller.ended_by, caller.code, media)
 
     def _on_hang_up(self) -> None:
         """The caller has hung up. Its callee is told at once: before the caller gets the 200 for its BYE."""

@@ -75,10 +75,14 @@ class Telling:
             asked, self._asked = self._asked, None
             self.story.tell("call.request", at=asked.at, bodies=asked.bodies, **{**asked.fields, **more})
 
-    def end(self, by: str, code: int) -> None:
-        """Nothing is left of the call. by: who ended it. code: the SIP code that the caller was told."""
+    def end(self, by: str, code: int, media: list[dict[str, Any]] | None = None) -> None:
+        """Nothing is left of the call. by: who ended it. code: the SIP code that the caller was told.
+
+        media: how much sound each party has sent (`CallMedia.totals`).
+        """
         self._tell_request({})
-        self.story.tell("call.ended", by=by, code=code, cause=self.story.cause)
+        more: dict[str, Any] = {"media": media} if media else {}
+        self.story.tell("call.ended", by=by, code=code, cause=self.story.cause, **more)
 
 
 def shown_outcome(request: HttpRequest, event: Fetched | FetchFailed | None) -> dict[str, Any]:

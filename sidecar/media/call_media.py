@@ -112,7 +112,8 @@ class CallMedia(SurvivingMedia):
         self._over = True
         self.when_moved = self.when_lost = None
         try:
-            await self._ng.delete()
+            tag = self._caller.tag if self._caller.audio is not None else ""  # before that it has sent nothing
+            self._last = await self._ng.delete(tag, takes_all=self._caller_takes_all)
         except NgFailure as failure:
             _log.warning("%s: call not deleted in RTPengine: %s", self.media_id, failure)
 
@@ -206,6 +207,7 @@ class CallMedia(SurvivingMedia):
         async with self._turn:
             leg, before = self._leg(b_tag), self._caller
             del self._legs[b_tag]
+            self._caller_takes_all = False  # the IVR, and who was offered before, belong to the one before it
             self._caller, self._peer, self._legs[before.tag] = leg, before, before
             return before.tag
 

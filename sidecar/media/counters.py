@@ -7,9 +7,11 @@ from typing import Any
 
 
 def counted(tags: Any, parties: Iterable[tuple[str, str]]) -> list[dict[str, Any]]:
-    """Of each party that the reply to a `query` knows: `who`, `packets`, `octets`, `errors` of its RTP.
+    """Of each party that the reply to a `query` or `delete` knows: `who`, `packets`, `octets`, `errors` of its RTP.
 
-    tags: of the reply. parties: the tag of each, and who it is.
+    tags: of the reply. parties: the tag of each, and who it is. Not what was lost: RTPengine's one number for that
+    (`cumulative loss`) is what a party missed of what it was sent, by its RTCP, or what is missing of what it sent, if
+    RTPengine has decoded it. Nothing tells which (10.5, 12.5: `ssrc.c`, `codec.c`).
     """
     found = []
     for tag, who in parties:

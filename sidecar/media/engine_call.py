@@ -23,6 +23,8 @@ from sidecar.media.rtpengine import (
 if TYPE_CHECKING:
     from sidecar.media.engines import Engine, Engines
 
+_NOW: Fields = {"delete-delay": 0}
+
 
 class EngineCall:
     """One call's commands, all to the RTPengine that took its first one, until the call begins again at another."""
@@ -109,21 +111,57 @@ class EngineCall:
             self._engine.calls.pop(self.media_id, None)
             self._engine.forgive(self.media_id)
 
-    async def delete(self) -> None:
-        """Let its RTPengine forget the call, now or when it answers again. Raises what `NgClient.command` does."""
+    async def delete(self, tag: str = "", *, takes_all: bool = False) -> Reply:
+        """Let its RTPengine forget the call, now or when it answers again. Raises what `NgClient.command` does.
+
+        tag: of a party whose counters are wanted, with those of whom it talks to; empty where none are. takes_all:
+        whether all others belong to that party alone, so that they go with it. Returns the reply that has the counters.
+        """
         self.forget()
         self._leave()
-        if self._engine is None:
-            return
+        engine, reply = self._engine, Reply()
+        if engine is None:
+            return reply
+        try:
+            if tag and self._is_settled and not engine.tells_at_delete:
+                reply, is_over = await self._count(engine, tag, takes_all)
+                if is_over:
+                    return reply
+            last = await self._last_command(engine, "delete", _NOW)
+        except NgUnreachable:
+            engine.owe(self.media_id)
+            raise
+        except asyncio.CancelledError:  # perhaps before the last command was sent
+            if not (self.is_lost or self._engines.gate.is_shut()):
+                engine.owe(self.media_id, now=True)
+            raise
+        if last and "warning" not in last:
+            engine.tells_at_delete = "tags" in last
+        return last if "tags" in last else reply
+
+    async def _count(self, engine: Engine, tag: str, takes_all: bool) -> tuple[Reply, bool]:
+        """The counters from one that does not tell them as it deletes a whole call, and whether that is done.
+
+        10.5 tells them as it deletes a party. But it deletes the call only if nobody is left, and does not tell that
+        (`monologue_destroy` in its `daemon/call.c`). So whatever may leave somebody is not the last command.
+        """
+        deletes = takes_all and engine.tells_at_delete is False
+        name, fields = ("delete", {"from-tag": tag, **_NOW}) if deletes else ("query", {"from-tag": tag})
+        try:
+            reply = await self._last_command(engine, name, fields)
+        except NgError:
+            return {}, False
+        tags = reply.get("tags")
+        is_told = isinstance(tags, dict) and tag in tags
+        if deletes and reply and not is_told and "warning" not in reply:
+            engine.tells_at_delete = None  # it deleted the party, and told nothing: another release runs there now
+        return reply, deletes and is_told
+
+    async def _last_command(self, engine: Engine, command: str, fields: Fields) -> Reply:
+        """Nothing where another process has the call by now."""
         if self._engines.gate.is_shut():
             await self._engines.gate.passed()
-        if self.is_lost:
-            return
-        try:
-            await self._engine.ng.command("delete", self.media_id, {"delete-delay": 0})
-        except NgUnreachable:
-            self._engine.owe(self.media_id)
-            raise
+        return {} if self.is_lost else await engine.ng.command(command, self.media_id, fields)
 
     async def _begin(self, commands: Sequence[Command]) -> list[Reply]:
         tried: list[Engine] = []

@@ -57,6 +57,9 @@ class Engine:
         """Those of ours that it has, as far as we know."""
         self.lost_at: float | None = None
         """Since when its calls may be lost, by the event loop's clock."""
+        self.tells_at_delete: bool | None = None
+        """Whether it tells a call's counters as it deletes the whole of it: 12.5.1.13 and later do, 10.5 does not.
+        None: not known yet."""
         self.is_alive = False
         self.is_clean = False
         """Whether the calls of a sidecar before us are gone. Until then it must not get any of ours."""
@@ -99,10 +102,12 @@ class Engine:
             return _DEAD
         return _READY if self.dtmf.is_connected and self.ng.waiting < BUSY else _LIVING
 
-    def owe(self, media_id: str) -> None:
-        """It may still have this call, which is over or elsewhere: delete it when it is back."""
+    def owe(self, media_id: str, *, now: bool = False) -> None:
+        """It may still have this call, which is over or elsewhere: delete it when it is back. now: it answers."""
         if len(self._owed) < _MOST_OWED:
             self._owed[media_id] = None
+        if now:
+            self._try_return()
 
     def forgive(self, media_id: str) -> None:
         """This call goes on elsewhere: it must not be deleted."""

@@ -86,8 +86,14 @@ class Exchanges(MediaState):
         if self._over or not self._ng.is_settled:
             return []
         tags = (await self._command("query", {"from-tag": self._caller.tag})).get("tags")
-        parties = [(self._caller.tag, "caller"), *([(self._peer.tag, "callee")] if self._peer else [])]
-        return counted(tags, parties)
+        return counted(tags, self._who())
+
+    def totals(self) -> list[dict[str, Any]]:
+        """The same of a call whose media was deleted."""
+        return counted(self._last.get("tags"), self._who())
+
+    def _who(self) -> list[tuple[str, str]]:
+        return [(self._caller.tag, "caller"), *([(self._peer.tag, "callee")] if self._peer else [])]
 
     async def _offer(self, party: Party, to_tag: str, audio: sdp.Audio, transcoded: Iterable[str] = ()) -> str:
         return written(await self._command(*self._offering(party, to_tag, audio, transcoded)))

@@ -28,6 +28,10 @@ class MediaState:
         self._inner = engines.inner_addresses
         self._turn = asyncio.Lock()
         self._over = False
+        self._last: dict[str, Any] = {}
+        """What RTPengine has said of the call as it deleted it."""
+        self._caller_takes_all = True
+        """Whether nobody in RTPengine belongs to anybody but the caller, as far as we know: see `EngineCall.delete`."""
         self._caller = Party(CALLER_TAG, signalled_from=caller_from, is_near=engines.are_on_loopback)
         self._legs: dict[str, Party] = {}
         self._peer: Party | None = None  # whom the caller is connected with; None: the IVR
@@ -58,6 +62,7 @@ class MediaState:
         """
         media = cls(engines, media_id)
         media._ng = engines.adopt(media_id, data)
+        media._caller_takes_all = False  # it may have been promoted
         media._caller = Party.from_dict(data["caller"])
         media._legs = {leg.tag: leg for leg in map(Party.from_dict, data["legs"])}
         media._peer = None if data["peer"] is None else media._legs[data["peer"]]

@@ -84,6 +84,7 @@ class SurvivingMedia(Exchanges):
         async with self._turn:
             if not self.can_move or moves != self.moves:
                 return
+            self._caller_takes_all = False  # it may be read back from Redis, or another call of the same name
             try:
                 is_moved = await self._begin_again()
                 if was_restarted and not is_moved:

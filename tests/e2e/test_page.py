@@ -218,6 +218,8 @@ async def test_a_real_call_is_seen_and_ended(
         await tab.is_true(has(".facts dt", "Ended"))
         assert await tab.run("document.querySelector('button.end').hidden")
         await tab.is_true(has(".row .message", "BYE sip:"))
+        counted = "/caller: [1-9].*callee: [1-9]/.test(document.querySelector('.media').textContent)"
+        await tab.is_true(counted)
         await tab.run("location.hash = '#/calls'")
         await tab.is_true(has(".badge.ended", "ended"))
 

@@ -91,12 +91,12 @@ async function oneCall(place, id) {
   return repeat(async () => {
     ({ records } = await ask(`${path}/records`));
     ({ messages } = await ask(`${path}/sip`).catch(() => ({ messages: [] })));  // too old
-    if (!records.some(record => record.event === "call.ended")) media.textContent = await mediaOf(path);
+    const ended = records.find(record => record.event === "call.ended");
+    media.textContent = ended ? soundOf(ended.media ?? []) : await mediaOf(path);
     const now = JSON.stringify([...records, ...messages].map(each => [each.seq, each.at]));
     if (now === last) return true;
     last = now;
     const started = records.find(record => record.event === "call.started") ?? {};
-    const ended = records.find(record => record.event === "call.ended");
     title.textContent = `${started.caller_number ?? "?"} calls ${started.called_number ?? "?"}`;
     end.hidden = jump.hidden = Boolean(ended);
     fill(facts, factsOf(records, started, ended).filter(([, value]) => value !== undefined && value !== "").map(([name, value]) =>
@@ -106,11 +106,15 @@ async function oneCall(place, id) {
   });
 }
 
+function soundOf(media) {
+  return media.map(({ who, packets, octets, errors }) => `Sound from the ${who}: ${packets} packets, ` +
+    `${Math.round(octets / 1024)} KiB${errors ? `, ${errors} errors` : ""}.`).join(" ");
+}
+
 async function mediaOf(path) {
   try {
     const { media } = await ask(`${path}/media`);
-    return media.map(({ who, packets, octets, errors }) => `Sound from the ${who}: ${packets} packets, ` +
-      `${Math.round(octets / 1024)} KiB${errors ? `, ${errors} errors` : ""}.`).join(" ");
+    return soundOf(media);
   } catch {
     return "";  // it has just ended, or Kamailio carries it out
   }

@@ -74,7 +74,11 @@ class FakeMedia(Recorder):
 
     def __init__(self, log: list[str], results: dict[str, Any]) -> None:
         super().__init__(CallMedia, log, "media", results)
+        self.heard: list[dict[str, Any]] = []
         self.elsewhere: dict[str | None, str] = {}  # the descriptions of parties whose stream has moved
+
+    def totals(self) -> list[dict[str, Any]]:
+        return self.heard
 
     def is_moved(self, b_tag: str) -> bool:
         return b_tag in self.elsewhere

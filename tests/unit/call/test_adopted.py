@@ -71,6 +71,7 @@ class Rtpengine:
     families = frozenset(("IP4",))
     is_alive = True
     lost_at = None
+    tells_at_delete = True
 
     def __init__(self) -> None:
         self.calls: dict[str, Any] = {}

@@ -134,6 +134,22 @@ async def test_A15_a_caller_who_hangs_up_while_it_rings_ends_the_leg(make):
     assert (cdr(h)["by"], cdr(h)["legs"][0]["code"]) == ("caller", 487)
 
 
+async def test_E1_the_CDR_has_the_sound_of_the_parties(make):
+    h = make("[hangup]")
+    h.media.heard = [{"who": "caller", "packets": 50, "octets": 8600, "errors": 0}]
+    await h.answered()
+    await h.over()
+    assert cdr(h)["media"] == h.media.heard
+    assert h.log.index("media.delete") >= 0
+
+
+async def test_a_call_without_sound_has_none(make):
+    h = make("[hangup]")
+    await h.answered()
+    await h.over()
+    assert "media" not in cdr(h)
+
+
 async def test_a_call_that_cannot_be_answered_says_why(make):
     h = make("[hangup]", answer=NoCommonCodec("no codec in common"))
     await h.over()

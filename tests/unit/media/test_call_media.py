@@ -34,10 +34,16 @@ def description(address: str, port: int) -> str:
 
 
 class Rtpengine(FakeRtpEngine):
-    """One that knows its calls. While `is_held` it answers nothing."""
+    """One that knows its calls. While `is_held` it answers nothing.
+
+    `release`: "10.5", or "12.5" as in Debian 13 (12.5.1.31). They differ in `delete` (`call_delete_branch`).
+    """
 
     def __init__(self) -> None:
         super().__init__()
+        self.release = "10.5"
+        self.talks: dict[str, set[frozenset[str]]] = {}
+        """Who has offered whom, of each call."""
         self.answer = self.carry_out
         self.is_held = False
         self.refused: dict[str, dict[str, Any]] = {}
@@ -65,19 +71,50 @@ class Rtpengine(FakeRtpEngine):
             return self.refused.pop(name)
         if name in ("ping", "list"):
             return {"result": "pong" if name == "ping" else "ok"}
+        if name == "delete":
+            return self.delete(call, command.get("from-tag"), command.get("to-tag"))
         if name != "offer" and call not in self.ports:
             return {"result": "error", "error-reason": "Unknown call-id"}
         ports = self.ports.setdefault(call, {})
         if name == "offer":
-            for tag in (command["from-tag"], command["to-tag"]):
+            parties = frozenset((command["from-tag"], command["to-tag"]))
+            self.talks.setdefault(call, set()).add(parties)
+            for tag in parties:
                 if tag not in ports:
                     self._next_port += 2
                     ports[tag] = self._next_port
             return {"result": "ok", "sdp": description(NG.host, ports[command["to-tag"]])}
         if name == "answer":
             return {"result": "ok", "sdp": description(NG.host, ports[command["from-tag"]])}
-        tags = {tag: {"medias": [{"streams": [{"local port": port}]}]} for tag, port in ports.items()}
-        return {"result": "ok", "tags": tags}
+        return {"result": "ok", "tags": self.counted(call)}
+
+    def counted(self, call: str) -> dict[str, Any]:
+        stats = {"packets": 50, "bytes": 8600, "errors": 0}
+        return {
+            tag: {"medias": [{"streams": [{"local port": port, "stats": stats}]}]}
+            for tag, port in self.ports[call].items()
+        }
+
+    def delete(self, call: str, from_tag: str | None, to_tag: str | None) -> dict[str, Any]:
+        """The whole call, or one party with those who have nobody else; then the call, if nobody is left."""
+        tag, ports, talks = to_tag or from_tag, self.ports.get(call), self.talks.get(call, set())
+        if ports is None or (tag is not None and tag not in ports):
+            return {"result": "ok", "warning": "Call-ID not found or tags didn't match"}
+        reply: dict[str, Any] = {"result": "ok"}
+        if (self.release == "10.5") == (tag is not None):
+            reply["tags"] = self.counted(call)
+        elif tag is not None:
+            reply["tags"] = {}  # it looks for the party that it has just deleted
+        if tag is not None:
+            left = {pair for pair in talks if tag not in pair}
+            alone = {each for pair in talks - left for each in pair} - {each for pair in left for each in pair}
+            talks &= left
+            for each in alone:
+                del ports[each]
+        if tag is None or len(ports) < 2:
+            del self.ports[call]
+            self.talks.pop(call, None)
+        return reply
 
     def names(self) -> list[str]:
         """The commands so far, which are then forgotten."""
@@ -220,3 +257,180 @@ async def test_a_callee_is_not_connected_with_another_call(rtpengine: Rtpengine,
     await media.bridge("b", description(CALLEE, 6000))
     assert media.moves == 1
     assert f"m=audio {rtpengine.ports['0-call']['caller']} " in str(media.moved())
+
+
+SOUND = {"packets": 50, "octets": 8600, "errors": 0}
+
+
+async def to_a_callee(media: CallMedia) -> None:
+    await media.offer_leg("b")
+    await media.bridge("b", description(CALLEE, 6000))
+
+
+async def ringing(media: CallMedia) -> None:
+    await media.offer_leg("b")
+
+
+async def back_from_one(media: CallMedia) -> None:
+    await to_a_callee(media)
+    await media.unbridge("b")
+
+
+async def passed_on(media: CallMedia) -> None:
+    """The caller has asked for a blind transfer, and is gone."""
+    await to_a_callee(media)
+    gone = await media.promote("b")
+    await media.offer_leg("c")
+    await media.bridge("c", description(CALLEE, 7000))
+    await media.unbridge(gone)
+
+
+async def promoted_twice(media: CallMedia) -> None:
+    """Two blind transfers that came to nothing: the caller is back in its place, but the callee has had the IVR."""
+    await to_a_callee(media)
+    await media.promote("b")
+    await media.offer_leg("c")
+    await media.unbridge("c")
+    await media.promote("caller")
+
+
+async def only_the_ivr(media: CallMedia) -> None: ...
+
+
+@pytest.mark.parametrize("release", ["10.5", "12.5"])
+@pytest.mark.parametrize(
+    ("what", "heard", "leaves_nobody"),
+    [
+        (only_the_ivr, ["caller"], True),
+        (to_a_callee, ["caller", "callee"], True),
+        (ringing, ["caller"], True),
+        (back_from_one, ["caller"], True),
+        (passed_on, ["caller", "callee"], False),
+        (promoted_twice, ["caller", "callee"], False),
+    ],
+)
+async def test_E1_a_call_that_is_deleted_tells_its_sound_and_leaves_nothing(
+    rtpengine: Rtpengine, media: CallMedia, release: str, what: Any, heard: list[str], leaves_nobody: bool
+) -> None:
+    """In one exchange, but for the first call at each RTPengine, and where 10.5 might keep somebody."""
+    rtpengine.release = release
+    first = CallMedia(media._engines, "0-first", CALLER)
+    await in_call(first, rtpengine)
+    await first.delete()
+    assert rtpengine.names() == ["query", "delete"]
+    assert first.totals() == [{"who": "caller", **SOUND}]
+    await in_call(media, rtpengine)
+    await what(media)
+    rtpengine.names()
+    await media.delete()
+    assert rtpengine.names() == (["delete"] if leaves_nobody or release == "12.5" else ["query", "delete"])
+    assert media.totals() == [{"who": who, **SOUND} for who in heard]
+    assert rtpengine.ports == {}
+
+
+async def known(media: CallMedia, rtpengine: Rtpengine, release: str) -> None:
+    """RTPengine is of this release, and the sidecar has seen that."""
+    rtpengine.release = release
+    first = CallMedia(media._engines, "0-first", CALLER)
+    await in_call(first, rtpengine)
+    await first.delete()
+    rtpengine.names()
+
+
+async def is_forgotten(rtpengine: Rtpengine) -> None:
+    del rtpengine.ports["0-call"]
+
+
+async def is_another_call(rtpengine: Rtpengine) -> None:
+    """Of the same name, made by an offer without that party."""
+    rtpengine.ports["0-call"] = {"ivr": 1, "b": 2}
+
+
+async def fails(rtpengine: Rtpengine) -> None:
+    rtpengine.refused["delete"] = {"result": "error", "error-reason": "Internal error"}
+
+
+@pytest.mark.parametrize("what", [is_forgotten, is_another_call, fails])
+async def test_whoever_is_not_there_leaves_nothing(rtpengine: Rtpengine, media: CallMedia, what: Any) -> None:
+    await known(media, rtpengine, "10.5")
+    await in_call(media, rtpengine)
+    await what(rtpengine)
+    await media.delete()
+    assert rtpengine.names() == ["delete", "delete"]
+    assert media.totals() == []
+    assert rtpengine.ports == {}
+
+
+@pytest.mark.parametrize(("before", "after"), [("10.5", "12.5"), ("12.5", "10.5")])
+async def test_another_release_is_noticed(rtpengine: Rtpengine, media: CallMedia, before: str, after: str) -> None:
+    """One call has no counters then, and leaves nothing."""
+    await known(media, rtpengine, before)
+    rtpengine.release = after
+    for number in range(3):
+        call = CallMedia(media._engines, f"0-{number}", CALLER)
+        await in_call(call, rtpengine)
+        await call.delete()
+        assert bool(call.totals()) == (number > 0)
+        assert rtpengine.ports == {}
+    assert rtpengine.names() == ["delete"]
+
+
+async def test_a_call_taken_over_tells_its_sound_and_leaves_nothing(rtpengine: Rtpengine, media: CallMedia) -> None:
+    await known(media, rtpengine, "10.5")
+    await in_call(media, rtpengine)
+    await passed_on(media)
+    data = json.loads(json.dumps(media.to_dict()))
+    media.forget()
+    taken_over = CallMedia.from_dict(media._engines, "0-call", data)
+    await taken_over.delete()
+    assert [each["who"] for each in taken_over.totals()] == ["caller", "callee"]
+    assert rtpengine.ports == {}
+
+
+async def test_a_caller_that_was_never_answered_for_costs_one_command(rtpengine: Rtpengine, media: CallMedia) -> None:
+    await known(media, rtpengine, "10.5")
+    rtpengine.refused["answer"] = {"result": "error", "error-reason": "Failed to parse SDP"}
+    with pytest.raises(MediaRefused):
+        await media.answer(description(CALLER, 5000))
+    rtpengine.names()
+    await media.delete()
+    assert rtpengine.names() == ["delete"]
+    assert rtpengine.ports == {}
+
+
+async def test_a_delete_that_is_cancelled_is_made_up_for(rtpengine: Rtpengine, media: CallMedia) -> None:
+    """The first one at an RTPengine asks before: its second command was not sent yet."""
+    await in_call(media, rtpengine)
+    rtpengine.is_held = True
+    deleting = asyncio.create_task(media.delete())
+    await until(lambda: bool(rtpengine.held))
+    deleting.cancel()
+    await asyncio.gather(deleting, return_exceptions=True)
+    rtpengine.let_go()
+    await until(lambda: not rtpengine.ports)
+
+
+async def test_a_call_that_another_sidecar_takes_meanwhile_stays(rtpengine: Rtpengine, media: CallMedia) -> None:
+    await in_call(media, rtpengine)
+    rtpengine.is_held = True
+    deleting = asyncio.create_task(media.delete())
+    await until(lambda: bool(rtpengine.held))
+    media.forget()
+    rtpengine.let_go()
+    await deleting
+    assert rtpengine.names() == ["query"]
+    assert "0-call" in rtpengine.ports
+
+
+async def test_a_call_made_anew_tells_its_sound_and_leaves_nothing(rtpengine: Rtpengine, media: CallMedia) -> None:
+    """Nobody knows what of it there was already: it is asked first, and then deleted as a whole."""
+    await known(media, rtpengine, "10.5")
+    await in_call(media, rtpengine)
+    await is_forgotten(rtpengine)
+    await media.play(TONE)
+    assert media.moves == 1
+    rtpengine.names()
+    await media.delete()
+    assert rtpengine.names() == ["query", "delete"]
+    assert media.totals() == [{"who": "caller", **SOUND}]
+    assert rtpengine.ports == {}
