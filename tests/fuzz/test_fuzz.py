@@ -38,9 +38,10 @@ from kemi import contacts, facts
 from kemi import sdp as kemi_sdp
 from kemi.refusal import Refused
 from sidecar.media import sdp
-from sidecar.media.dtmf import Digits, EventReader, NotAnEventError, digit_of
+from sidecar.media.dtmf import Digits, digit_of
 from sidecar.media.engines import Engine
 from sidecar.media.errors import MediaError
+from sidecar.media.event_reader import EventReader, NotAnEventError
 from sidecar.media.rtpengine import NgFailure
 from sidecar.rtpengine_metrics import RtpengineMetrics
 from tests.fuzz.mutate import fuzz

@@ -23,7 +23,7 @@ from kemi import checks, contacts, facts, places
 from kemi import sdp as kemi_sdp
 from kemi.record_route import _WRITTEN as RECORD_ROUTE
 from sidecar.media import sdp as sidecar_sdp
-from sidecar.media.dtmf import EventReader
+from sidecar.media.event_reader import EventReader
 from sidecar.sip.dialog.info import parse_digit
 from sidecar.sip.message import headers, parser, uri
 

@@ -15,18 +15,8 @@ from hypothesis import strategies as st
 
 from callinteractive.events import DIGITS
 from sidecar.media import dtmf
-from sidecar.media.dtmf import (
-    Bencoded,
-    DigitEvent,
-    DigitFilter,
-    Digits,
-    DigitSource,
-    DtmfReceiver,
-    EventReader,
-    NotAnEventError,
-    Presses,
-    digit_of,
-)
+from sidecar.media.dtmf import DigitEvent, DigitFilter, Digits, DigitSource, DtmfReceiver, Presses, digit_of
+from sidecar.media.event_reader import Bencoded, EventReader, NotAnEventError
 
 HOST = "127.11.200.1"
 COOKIE = b"5878f1e816b198cf "
