@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from collections.abc import Iterator
 from contextlib import suppress
@@ -36,6 +37,37 @@ def test_nobody_listens(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None
     for name in (str(tmp_path / "gone"), "@callinteractive-nobody", "x" * 500, ""):
         monkeypatch.setenv("NOTIFY_SOCKET", name)
         systemd.notify(systemd.READY)
+
+
+def test_descriptors_to_keep(listener: socket.socket, tmp_path: Path) -> None:
+    with (tmp_path / "x").open("w") as file:
+        assert systemd.store("x", [file.fileno()])
+    text, (kept,), _, _ = socket.recv_fds(listener, 1000, 10)
+    assert text == b"FDSTORE=1\nFDNAME=x"
+    os.write(kept, b"1")
+    os.close(kept)
+    assert (tmp_path / "x").read_text() == "1"
+
+
+def test_nobody_keeps_descriptors(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
+    assert not systemd.store("x", [0])
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "gone"))
+    assert not systemd.store("x", [0])
+
+
+@pytest.mark.parametrize(
+    ("names", "found"), [("x:y:x", [3, 5]), ("y", []), ("", []), (None, [])], ids=["some", "others", "empty", "none"]
+)
+def test_descriptors_that_were_kept(names: str | None, found: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    if names is None:
+        monkeypatch.delenv("LISTEN_FDNAMES", raising=False)
+    else:
+        monkeypatch.setenv("LISTEN_FDNAMES", names)
+    monkeypatch.setenv("LISTEN_PID", str(os.getpid()))
+    assert systemd.stored("x") == found
+    monkeypatch.setenv("LISTEN_PID", "1")
+    assert systemd.stored("x") == []
 
 
 def test_a_systemd_that_does_not_read_holds_nothing_up(listener: socket.socket) -> None:
