@@ -25,6 +25,7 @@ from cli.rtpengine import rtpengine_spec
 from cli.sidecar import DRAIN_S, sidecar_spec
 from cli.sounds import sounds_spec
 from cli.web_application import web_application_spec
+from sidecar import descriptor_store
 
 READY_TIMEOUT_S = 30.0
 STOP_GRACE_S = 10.0
@@ -72,6 +73,8 @@ class Stack:
         self._daemons: dict[str, Process] = {}
         self._is_draining = False
         self._last_r, self._last_w = os.pipe()
+        self._stores: dict[str, descriptor_store.Pair] = {}
+        """Of each sidecar: what it leaves to the one that is started in its place."""
 
     async def start(self) -> None:
         """Start every part and return when each answers. Raises StackError, whose text is for the operator."""
@@ -163,7 +166,11 @@ class Stack:
     async def _start_one(self, spec: ProcessSpec) -> Process:
         is_sidecar = spec.name.startswith("sidecar")
         if is_sidecar:
-            spec = replace(spec, pass_fds=tuple({*spec.pass_fds, self._last_w}))
+            if spec.name not in self._stores:
+                self._stores[spec.name] = descriptor_store.make_pair()
+            ends = [end.fileno() for end in self._stores[spec.name]]
+            env = {**spec.env, descriptor_store.VARIABLE: ",".join(map(str, ends))}
+            spec = replace(spec, env=env, pass_fds=tuple({*spec.pass_fds, *ends, self._last_w}))
         else:
             spec = replace(spec, ends_after=self._last_r)
         process = await Process.start(spec, self._log)

@@ -21,7 +21,7 @@ from callinteractive.headers import CallHeader, EntryHeader
 from callinteractive.keys import REPORTS, SIGNATURES, derive
 from callinteractive.model import Ivr, IvrFile, Site
 from callinteractive.prepared import Prepared
-from sidecar import live_stories, log, sip, systemd, tracing
+from sidecar import descriptor_store, live_stories, log, sip, systemd, tracing
 from sidecar.admission import Admission, Unacknowledged
 from sidecar.call import saved
 from sidecar.call.adopted import AdoptedCall, end_remains
@@ -189,7 +189,8 @@ class Sidecar:
             beating.cancel()
 
     async def _open(self, stack: AsyncExitStack, sounds: SoundLibrary) -> Services:
-        engines = Engines(self._site.rtpengines, self._keeper.gate, lambda: self._keeper.is_failing)
+        store = descriptor_store.of_environment()
+        engines = Engines(self._site.rtpengines, self._keeper.gate, lambda: self._keeper.is_failing, store)
         stack.push_async_callback(engines.close)
         prefix = media_prefix(self._site.node, self._index)
         stack.push_async_callback(self._keeper.close)
@@ -228,8 +229,7 @@ class Sidecar:
         transport = await sip.Transport.open(self._own.address, self._on_invite, config, known, self._keeper.gate)
         self._transport = transport
         transport.agent.guard = Trust(self._edges, self._key, transport.agent.refusals)
-        reports = Reports(self._stories, self._reports_key, transport.agent.refusals)
-        transport.agent.on_message = reports.take
+        transport.agent.on_message = Reports(self._stories, self._reports_key, transport.agent.refusals).take
         transport.agent.hold = self._keeper.hold
         transport.agent.when_drained = partial(self._metrics.count_refused, "draining")
         admission = transport.agent.admit = Admission(

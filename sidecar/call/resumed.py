@@ -40,7 +40,7 @@ class ResumedCall(SteeredCall):
             self._resume_blind_transfer(data, moved=moved)
         digits = self._services.engines.digits
         digits.subscribe(self._media.media_id, self._digits.on_rtp)
-        for digit in digits.missed(self._media.media_id, self._digits.at):
+        for digit in digits.missed(self._media.media_id, self._digits.at, was_ours=not moved):
             self._digits.on_rtp(digit)
         if self._callee is None and not self._script.is_over:
             return self._resume_step(step)

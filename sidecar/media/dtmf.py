@@ -6,7 +6,7 @@ bencoded `notify`, to everybody who is connected to its control port over TCP (`
     5878f1e816b198cf d6:notify6:onDTMF4:datad6:callid5:0ci-x10:source_tag6:caller4:type4:DTMF5:eventi5e8:durationi100eee
 
 So every sidecar, on whatever host, has a connection of its own to each RTPengine, and leaves out the calls that are not
-its own.
+its own. The connection outlives it: a sidecar that is killed and started again reads there what has come meanwhile.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ import structlog
 
 from callinteractive.events import DIGITS
 from callinteractive.model import Address
+from sidecar.descriptor_store import DescriptorStore
 from sidecar.media.event_reader import Bencoded, EventReader, NotAnEventError
 
 LOG = structlog.get_logger()
@@ -132,7 +133,7 @@ class Digits:
 
     def __init__(self) -> None:
         self._listeners: dict[str, Presses] = {}
-        self._others: deque[tuple[str, DigitEvent]] = deque(maxlen=_MOST_MISSED)
+        self._others: deque[tuple[str, DigitEvent, bool]] = deque(maxlen=_MOST_MISSED)
         self.received = 0  # events, of whatever call
         self.ignored = 0  # of which: not understood, another sidecar's, of a call that is over, or of one press again
 
@@ -140,14 +141,27 @@ class Digits:
         """From now on the listener gets the call's digits, in order. A call has one listener."""
         self._listeners[media_id] = Presses(listener)
 
-    def missed(self, media_id: str, since: float) -> list[DigitEvent]:
-        """The digits of a call that was another sidecar's, which had taken those until `since`, by `DigitEvent.at`."""
+    def missed(self, media_id: str, since: float, *, was_ours: bool = False) -> list[DigitEvent]:
+        """The digits of a call that another process has had, which had taken those until `since`, by `DigitEvent.at`.
+
+        was_ours: it was the process before us, which has left us what it had not read.
+        """
         found: list[DigitEvent] = []
-        since, oldest = since + SAME_PRESS_S, time.time() - MISSED_S
-        for call, event in self._others:
-            if call == media_id and event.at > max(since, oldest):
+        last: DigitEvent | None = None
+        oldest = time.time() - MISSED_S
+        for call, event, is_left in self._others:
+            if call != media_id or event.at <= oldest:
+                continue
+            if is_left:
+                # When it came is not known, only by when. Another process may have taken it, our own has not.
+                is_known = not was_ours or event.at <= since
+            else:
+                is_known = event.at <= since + SAME_PRESS_S or (
+                    last is not None and last.digit == event.digit and event.at <= last.at + SAME_PRESS_S
+                )
+                last = event
+            if not is_known:
                 found.append(event)
-                since = event.at + SAME_PRESS_S
         return found
 
     def unsubscribe(self, media_id: str) -> None:
@@ -159,15 +173,20 @@ class Digits:
         """Calls that listen now."""
         return len(self._listeners)
 
-    def take(self, event: dict[bytes, Bencoded], at: float, batch: int, waited_s: float) -> None:
-        """An event of an RTPengine. at, batch, waited_s: see `Presses.is_new`."""
+    def take(
+        self, event: dict[bytes, Bencoded], at: float, batch: int, waited_s: float, *, is_left: bool = False
+    ) -> None:
+        """An event of an RTPengine. at, batch, waited_s: see `Presses.is_new`.
+
+        is_left: the process before us could have read it.
+        """
         self.received += 1
         found = digit_of(event)
         call = self._listeners.get(found[0]) if found else None
         if found is not None:
             found = found[0], replace(found[1], at=time.time() - waited_s)
             if call is None:
-                self._others.append(found)
+                self._others.append((*found, is_left))
         if found is None or call is None or not call.is_new(found[1].digit, at, batch, waited_s):
             self.ignored += 1
             return
@@ -184,10 +203,12 @@ class DtmfReceiver:
     when RTPengine answers a ping on it: the kernel connects us before RTPengine knows, and until then no digit comes.
     """
 
-    def __init__(self, host: str, port: int, digits: Digits) -> None:
-        """host and port are those of RTPengine's `listen-tcp-ng`."""
+    def __init__(self, host: str, port: int, digits: Digits, store: DescriptorStore | None = None) -> None:
+        """host and port are those of RTPengine's `listen-tcp-ng`. store: where the connection outlives us."""
         self._host, self._port = host, port
+        self._address = str(Address(host, port))
         self._digits = digits
+        self._store = store or DescriptorStore()
         self.when_connected: Callable[[], None] = _nothing
         """Told when RTPengine has answered on a new connection."""
         self.when_broken: Callable[[], None] = _nothing
@@ -220,8 +241,9 @@ class DtmfReceiver:
                 await self._listen()
             except (OSError, TimeoutError, NotAnEventError) as error:
                 if self.is_connected:
-                    address = str(Address(self._host, self._port))
-                    LOG.warning("no digits until RTPengine is connected again", address=address, reason=str(error))
+                    LOG.warning(
+                        "no digits until RTPengine is connected again", address=self._address, reason=str(error)
+                    )
                     self._connected.clear()
                     self.when_broken()
             self._connected.clear()
@@ -229,29 +251,48 @@ class DtmfReceiver:
 
     async def _listen(self) -> None:
         """Until the connection ends. Raises OSError, TimeoutError, NotAnEventError."""
-        async with asyncio.timeout(CONNECT_TIMEOUT_S) as bound:
-            reader, writer = await asyncio.open_connection(self._host, self._port)
-            try:
-                bound.reschedule(asyncio.get_running_loop().time() + PONG_TIMEOUT_S)
-                connection = writer.get_extra_info("socket")
-                _notice_a_lost_host(connection)
-                writer.write(_PING)
-                events = EventReader()
-                while data := await reader.read(_CHUNK):
-                    self._batch += 1
-                    waited_s = _waited_s(connection)
-                    for event in events.feed(data):
-                        if event.get(b"result") == b"pong":
-                            bound.reschedule(None)
-                            self._connected.set()
-                            self.when_connected()
-                            LOG.info("digits come from RTPengine", address=str(Address(self._host, self._port)))
-                        else:
-                            at = asyncio.get_running_loop().time() - waited_s
-                            self._digits.take(event, at, self._batch, waited_s)
-                raise ConnectionResetError("closed by RTPengine")
-            finally:
-                writer.transport.abort()
+        left = self._store.take(self._address)
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT_S) as bound:
+                reader, writer = await self._connect(left)
+                try:
+                    bound.reschedule(asyncio.get_running_loop().time() + PONG_TIMEOUT_S)
+                    connection = writer.get_extra_info("socket")
+                    self._store.keep(self._address, connection.fileno())
+                    _notice_a_lost_host(connection)
+                    writer.write(_PING)
+                    await self._read(reader, connection, bound, is_left=left is not None)
+                finally:
+                    writer.transport.abort()
+        finally:
+            self._store.drop(self._address)
+
+    async def _connect(self, left: socket.socket | None) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Anew, or where the process before us has left its connection, by that one."""
+        if left is None:
+            return await asyncio.open_connection(self._host, self._port)
+        left.setblocking(False)
+        return await asyncio.open_connection(sock=left)
+
+    async def _read(
+        self, reader: asyncio.StreamReader, connection: socket.socket, bound: asyncio.Timeout, *, is_left: bool
+    ) -> None:
+        """is_left: the process before us could have read what comes until RTPengine answers."""
+        events = EventReader()
+        while data := await reader.read(_CHUNK):
+            self._batch += 1
+            waited_s = _waited_s(connection)
+            for event in events.feed(data):
+                if event.get(b"result") == b"pong":
+                    is_left = False
+                    bound.reschedule(None)
+                    self._connected.set()
+                    self.when_connected()
+                    LOG.info("digits come from RTPengine", address=self._address)
+                else:
+                    at = asyncio.get_running_loop().time() - waited_s
+                    self._digits.take(event, at, self._batch, waited_s, is_left=is_left)
+        raise ConnectionResetError("closed by RTPengine")
 
 
 def _nothing() -> None: ...

@@ -18,6 +18,7 @@ import structlog
 
 from callinteractive.fleet import inner_addresses, is_loopback
 from callinteractive.model import RtpEngine
+from sidecar.descriptor_store import DescriptorStore
 from sidecar.media.dtmf import Digits, DtmfReceiver
 from sidecar.media.engine_call import EngineCall
 from sidecar.media.moving import Doubt, Mover
@@ -43,8 +44,14 @@ _READY, _LIVING, _DEAD = range(3)
 class Engine:
     """One RTPengine: its commands, its digits, and whether it lives."""
 
-    def __init__(self, config: RtpEngine, digits: Digits, is_cut_off: Callable[[], bool] = lambda: False) -> None:
-        """`is_cut_off`: see `Engines`."""
+    def __init__(
+        self,
+        config: RtpEngine,
+        digits: Digits,
+        is_cut_off: Callable[[], bool] = lambda: False,
+        store: DescriptorStore | None = None,
+    ) -> None:
+        """`is_cut_off`, `store`: see `Engines`."""
         self.is_cut_off = is_cut_off
         self.name = config.name
         self.weight = config.weight
@@ -52,7 +59,7 @@ class Engine:
         self.has_redis = config.redis is not None
         """Whether it knows its calls again after a restart."""
         self.ng = NgClient(*config.ng)
-        self.dtmf = DtmfReceiver(*config.ng, digits)
+        self.dtmf = DtmfReceiver(*config.ng, digits, store)
         self.calls: dict[str, EngineCall] = {}
         """Those of ours that it has, as far as we know."""
         self.lost_at: float | None = None
@@ -178,19 +185,23 @@ class Engines:
         configs: Sequence[RtpEngine],
         gate: Gate | None = None,
         is_cut_off: Callable[[], bool] = lambda: False,
+        store: DescriptorStore | None = None,
     ) -> None:
         """`gate`: while it is shut, the commands of calls wait.
 
         `is_cut_off`: whether the store does not answer. If no RTPengine does either, it is us who can't be reached, and
         our calls may be another sidecar's by now: they don't end, and nothing of them is deleted.
+
+        `store`: where the connections for digits outlive this process.
         """
         self.is_cut_off = is_cut_off
+        self._store = store or DescriptorStore()
         self.gate = gate or Gate()
         self.digits = Digits()
         self.inner_addresses = inner_addresses(configs)
         self.are_on_loopback = all(is_loopback(one.address) for config in configs for one in config.interfaces)
         """Whether all sound comes from their own machine."""
-        self._engines = tuple(Engine(config, self.digits, is_cut_off) for config in configs)
+        self._engines = tuple(Engine(config, self.digits, is_cut_off, self._store) for config in configs)
         self.mover = Mover(self._engines)
         self._timer: asyncio.TimerHandle | None = None
         for engine in self._engines:
@@ -207,6 +218,7 @@ class Engines:
         """
         self._loop = asyncio.get_running_loop()
         await asyncio.gather(*(engine.open(prefix, spared) for engine in self._engines))
+        self._store.drop_left()
         self._tick_at(self._loop.time())
 
     async def close(self) -> None:

@@ -90,10 +90,12 @@ class Unit:
         return [sys.executable, "-m", "callinteractive", *shlex.split(line.replace("/run/", f"{self._folder}/"))[1:]]
 
     async def told(self, within_s: float) -> str:
-        """The next word; "nothing" when none comes."""
+        """The next word, but for what it wants kept (`sidecar.descriptor_store`); "nothing" when none comes."""
         try:
             async with asyncio.timeout(within_s):
-                return (await asyncio.get_running_loop().sock_recv(self._listener, 1000)).decode()
+                while (word := await asyncio.get_running_loop().sock_recv(self._listener, 1000)).startswith(b"FDSTORE"):
+                    pass
+                return word.decode()
         except TimeoutError:
             return "nothing"
 

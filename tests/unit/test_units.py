@@ -74,6 +74,11 @@ def test_a_sidecar_has_the_time_to_drain() -> None:
     assert int(settings(FOLDER / "callinteractive-sidecar@.service")["TimeoutStopSec"][0]) > DEFAULT_S
 
 
+def test_a_sidecar_leaves_its_connections_to_the_next_one() -> None:
+    """`sidecar.descriptor_store`: a pair. Without this line systemd takes none, and says nothing."""
+    assert settings(FOLDER / "callinteractive-sidecar@.service")["FileDescriptorStoreMax"] == ["2"]
+
+
 def test_kamailio_may_finish_what_it_sets_up() -> None:
     unit = settings(FOLDER / "callinteractive-kamailio.service")
     within_s = int(unit["ExecStop"][0].partition("--within ")[2].split()[0])

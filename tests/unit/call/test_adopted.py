@@ -480,6 +480,25 @@ async def test_what_was_dialled_meanwhile_is_not_lost():
     assert bye.get("Reason") == "SIP ;cause=200", "12: hang up"
 
 
+@pytest.mark.parametrize(("local", "counts"), [(None, True), (ELSEWHERE, False)])
+async def test_what_the_process_before_has_left_unread_counts(local: Address | None, counts: bool):
+    """Only where the call was ours. Another sidecar that had it meanwhile has heard the same digits."""
+    made = await half_dialled()
+    record = made.first.record
+    record["digit_at"] = time.time() - 2
+    now = Process(made.engine, made.rules, local)
+    now.digits.take(event("2"), 0.0, 1, 1.0, is_left=True)
+    made.first.running.forget()
+    now.adopt(record)
+    if not counts:
+        await true(lambda: KEY in now.kept)
+        await until_idle()
+        assert now.requests_sent("BYE") == []
+        now.dial("2")
+    bye = await now.sent("BYE")
+    assert bye.get("Reason") == "SIP ;cause=200", "12: hang up"
+
+
 def event(digit: str) -> dict[bytes, Any]:
     """As RTPengine tells it."""
     code = "0123456789*#ABCD".index(digit)

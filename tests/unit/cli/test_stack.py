@@ -70,6 +70,35 @@ async def test_a_part_that_cannot_be_started_again_stops_no_other(
     await stack.close()
 
 
+async def test_a_sidecar_gets_what_the_one_before_has_left(tmp_path: Path) -> None:
+    """Its connections: `run` only holds them, and gives each sidecar its own."""
+    path, site = tmp_path / "x.yaml", load_site(SITE, "site.yaml")
+    stack = Stack(site, path, path, run_dir=tmp_path, parts=Parts(), log=PartLog(io.StringIO(), "console"))
+    leave = """
+import socket, sys
+from sidecar import descriptor_store
+store = descriptor_store.of_environment()
+left = store.take("x")
+with open(sys.argv[1], "a") as told:
+    told.write(left.recv(10).decode() if left else "nothing,")
+if left is None:
+    here, there = socket.socketpair()
+    store.keep("x", here.fileno())
+    there.send(sys.argv[2].encode())
+"""
+
+    async def ready() -> bool:
+        return True
+
+    for name in "sidecar-0", "sidecar-1":
+        argv = (sys.executable, "-c", leave, str(tmp_path / name), name[-1])
+        process = await stack._start_one(ProcessSpec(name, argv, dict(os.environ), ready))
+        assert await process.wait() == 0
+        assert await (await stack._restart(process.spec)).wait() == 0
+        assert (tmp_path / name).read_text() == f"nothing,{name[-1]}"
+    await stack.close()
+
+
 def stack_with_api(tmp_path: Path, log: io.StringIO, port: int, api: str = "") -> Stack:
     site = load_site(SITE + api, "site.yaml")
     if not api:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import struct
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from itertools import pairwise
 
@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callinteractive.events import DIGITS
+from sidecar.descriptor_store import DescriptorStore, Pair, make_pair
 from sidecar.media import dtmf
 from sidecar.media.dtmf import DigitEvent, DigitFilter, Digits, DigitSource, DtmfReceiver, Presses, digit_of
 from sidecar.media.event_reader import Bencoded, EventReader, NotAnEventError
@@ -169,15 +170,18 @@ class FakeEngine:
         self.deaf_to = deaf_to
         self.writers: list[asyncio.StreamWriter] = []
         self.connected = asyncio.Event()
+        self.ended = asyncio.Event()
 
     async def on_connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.writers.append(writer)
-        cookie, _, command = (await reader.read(100)).partition(b" ")
-        assert command == b"d7:command4:pinge"
-        if len(self.writers) <= self.deaf_to:
-            return
-        writer.write(cookie + b" d6:result4:ponge")
-        self.connected.set()
+        while ping := await reader.read(100):
+            cookie, _, command = ping.partition(b" ")
+            assert command == b"d7:command4:pinge"
+            if len(self.writers) <= self.deaf_to:
+                return
+            writer.write(cookie + b" d6:result4:ponge")
+            self.connected.set()
+        self.ended.set()
 
     async def next_connection(self, within_s: float = 5) -> asyncio.StreamWriter:
         async with asyncio.timeout(within_s):
@@ -306,6 +310,139 @@ async def test_a_call_whose_listener_fails_costs_no_other_its_digits() -> None:
         (await engine.next_connection()).write(event(b"0a") + event(b"0b"))
         await until(1, heard)
         await receiver.close()
+
+
+class Mortal:
+    """A sidecar that can die: the kernel closes what it has, and the pair is held by another process."""
+
+    def __init__(self, pair: Pair, port: int) -> None:
+        self.digits = Digits()
+        self._store = DescriptorStore((pair[0].dup(), pair[1].dup()))
+        self._receiver = DtmfReceiver(HOST, port, self.digits, self._store)
+
+    async def __aenter__(self) -> Mortal:
+        await self._receiver.open()
+        assert self._receiver.is_connected
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._receiver.close()
+
+    async def die(self) -> None:
+        self._store.drop = lambda _name: None  # type: ignore[method-assign]
+        for kept in self._store._kept.values():
+            kept.close()
+        await self._receiver.close()
+
+    def missed(self, since: float = 0.0, *, was_ours: bool = True) -> str:
+        return "".join(event.digit for event in self.digits.missed("0a", since, was_ours=was_ours))
+
+
+@pytest.fixture
+def pair() -> Iterator[Pair]:
+    made = make_pair()
+    yield made
+    for end in made:
+        end.close()
+
+
+async def test_what_comes_between_two_processes_waits_for_the_second_one(pair: Pair) -> None:
+    engine, heard = FakeEngine(), list[str]()
+    async with fake_engine(engine) as port:
+        first = await Mortal(pair, port).__aenter__()
+        first.digits.subscribe("0a", lambda digit: heard.append(digit.digit))
+        connection = await engine.next_connection()
+        connection.write(event(b"0a", event=1))
+        await until(1, heard)
+        died_at = time.time()
+        await first.die()
+        connection.write(b"".join(event(b"0a", event=code) for code in (7, 7, 8)) + event(b"1other"))
+        async with Mortal(pair, port) as second:
+            assert len(engine.writers) == 1, "the same connection"
+            assert second.missed(died_at) == "778", "not what the first one has taken; equal digits count each"
+            assert second.missed(died_at, was_ours=False) == "", "who had the call meanwhile has heard them itself"
+            assert second.missed(time.time()) == "", "nor when it comes back to us later"
+            second.digits.subscribe("0a", lambda digit: heard.append(digit.digit))
+            connection.write(event(b"0a", event=9))
+            await until(2, heard)
+        assert heard == ["1", "9"]
+
+
+async def test_what_the_second_process_has_read_is_not_read_by_the_third(pair: Pair) -> None:
+    engine = FakeEngine()
+    async with fake_engine(engine) as port:
+        first = await Mortal(pair, port).__aenter__()
+        connection = await engine.next_connection()
+        await first.die()
+        connection.write(event(b"0a", event=7))
+        second = await Mortal(pair, port).__aenter__()
+        assert second.missed() == "7"
+        await second.die()
+        connection.write(event(b"0a", event=8))
+        async with Mortal(pair, port) as third:
+            assert third.missed() == "8"
+            assert len(engine.writers) == 1
+
+
+async def test_half_an_event_that_was_read_harms_no_other(pair: Pair) -> None:
+    engine, heard = FakeEngine(), list[str]()
+    async with fake_engine(engine) as port:
+        first = await Mortal(pair, port).__aenter__()
+        first.digits.subscribe("0a", lambda digit: heard.append(digit.digit))
+        connection = await engine.next_connection()
+        connection.write(event(b"0a", event=1) + event(b"0a", event=2)[:60])
+        await until(1, heard)
+        await first.die()
+        connection.write(event(b"0a", event=2)[60:] + event(b"0a", event=3))
+        async with Mortal(pair, port) as second:
+            assert second.missed() == "3"
+
+
+async def test_an_rtpengine_that_ended_meanwhile_has_told_what_it_heard_before(pair: Pair) -> None:
+    engine, heard = FakeEngine(), list[str]()
+    async with fake_engine(engine) as port:
+        first = await Mortal(pair, port).__aenter__()
+        connection = await engine.next_connection()
+        await first.die()
+        connection.write(event(b"0a", event=7))
+        connection.close()
+        await connection.wait_closed()
+        async with Mortal(pair, port) as second:
+            assert second.missed() == "7"
+            second.digits.subscribe("0a", lambda digit: heard.append(digit.digit))
+            engine.writers[-1].write(event(b"0a", event=8))
+            await until(1, heard)
+            assert len(engine.writers) == 2
+
+
+async def test_a_process_that_stops_leaves_nothing(pair: Pair) -> None:
+    engine = FakeEngine()
+    async with fake_engine(engine) as port:
+        async with Mortal(pair, port):
+            await engine.next_connection()
+        await asyncio.wait_for(engine.ended.wait(), 5)
+        async with Mortal(pair, port):
+            assert len(engine.writers) == 2
+
+
+@pytest.mark.parametrize(
+    ("reports", "since", "digits"),
+    [
+        # digit, and when it came
+        ([("1", 0.0), ("2", 1.0)], 0.0, "2"),
+        ([("1", 0.02), ("2", 1.0)], 0.0, "2"),  # the same report, read a little later than by the other one
+        ([("2", 1.0), ("2", 1.02), ("2", 1.04)], 0.0, "2"),
+        ([("2", 1.0), ("2", 1.08)], 0.0, "22"),
+        ([("2", 1.0), ("3", 1.0)], 0.0, "23"),  # read at once on a busy machine
+        ([("2", 1.0), ("3", 1.0), ("2", 1.0)], 0.0, "232"),
+    ],
+)
+def test_what_another_sidecar_has_missed(reports: list[tuple[str, float]], since: float, digits: str) -> None:
+    all_, now = Digits(), time.time()
+    for batch, (digit, at) in enumerate(reports):
+        (seen,) = EventReader().feed(event(b"0a", event=DIGITS.index(digit)))
+        all_.take(seen, at, batch, 5 - at)
+    assert "".join(each.digit for each in all_.missed("0a", now - 5 + since)) == digits
 
 
 def test_time_is_linear_in_the_length_of_the_stream() -> None:

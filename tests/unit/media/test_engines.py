@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 import pytest_asyncio
 
 from callinteractive.model import Address, RtpEngine
+from sidecar.descriptor_store import DescriptorStore, make_pair
 from sidecar.media import engines as engines_module
 from sidecar.media.dtmf import Digits
 from sidecar.media.engines import BUSY, Engine, Engines
@@ -25,7 +27,7 @@ PORT = 22222
 class FakeDtmf:
     """The connection for digits, which always stands unless the test says otherwise."""
 
-    def __init__(self, _host: str, _port: int, _digits: Digits) -> None:
+    def __init__(self, _host: str, _port: int, _digits: Digits, _store: DescriptorStore | None) -> None:
         self.is_connected = True
 
     async def open(self) -> None: ...
@@ -333,3 +335,18 @@ async def test_commands_of_calls_wait_until_it_is_known_whose_the_calls_are(made
     site.engines.gate.reopen(float("inf"))
     await asyncio.gather(*waiting)
     assert len(site.calls(0)) == 3
+
+
+async def test_the_connection_to_one_that_is_no_longer_in_the_site_ends() -> None:
+    """The process before has left it. RTPengine would write to it, and nobody would read."""
+    pair = make_pair()
+    here, there = socket.socketpair()
+    with here, there:
+        DescriptorStore((pair[0].dup(), pair[1].dup())).keep("127.0.0.1:9", here.fileno())
+        there.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            there.recv(1)
+        engines = Engines((), store=DescriptorStore(pair))
+        await engines.open("1-0-")
+        assert there.recv(1) == b""
+        await engines.close()
