@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from callinteractive.headers import AnsweredHeader
 from callinteractive.identity import Identity
 from callinteractive.model import Trunk
-from kemi import cseq, identity, ksr, nat
+from kemi import cseq, identity, ksr, late_ringing, nat
 from kemi.anchor import CROSSING_S, MediaAnchor
 from kemi.branch_spec import BranchSpec, Target
 from kemi.challenge import ASKED_IN, Challenges, without_credentials
@@ -178,8 +178,7 @@ class Forks:
             if status < 200:
                 self._on_provisional(status, index)
                 if transaction.is_answered or ksr.is_cancelled():
-                    # While we were in this route. tm cancels those whose 1xx it knows already (RFC 3261 9.1).
-                    ksr.cancel_branches()
+                    late_ringing.stop()
             elif status < 300:
                 self._on_success(index)
                 if transaction.is_anchored and branch and branch.media:

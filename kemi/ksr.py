@@ -624,8 +624,16 @@ def is_cancelled() -> bool:
 
 
 def cancel_branches() -> None:
-    """In the route of a 1xx: cancel it and all other branches that have no final response."""
+    """In the route of a 1xx: cancel it and all other branches that have no final response.
+
+    Not those that tm is about to cancel, in another worker.
+    """
     KSR.tmx.t_cancel_branches("this")
+
+
+def status_of_branch() -> int:
+    """In the route of a reply: the highest status that its branch has sent, this reply's included."""
+    return _number(_pv_get("$T_reply_last"))
 
 
 def transaction_id() -> str:

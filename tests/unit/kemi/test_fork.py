@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 import pytest
@@ -151,17 +152,38 @@ def reply(ksr: FakeKsr, index: int, status: int, body: bool = False) -> None:
     FORKS.on_reply()
 
 
-@pytest.mark.parametrize("why", ["answered", "cancelled", ""])
-def test_who_rings_when_all_is_over_is_cancelled(ksr: FakeKsr, why: str) -> None:
-    """tm did not know its 1xx yet when another one answered, or the caller gave up."""
+@pytest.mark.parametrize(
+    ("why", "status", "is_cancelled"),
+    [
+        ("answered", 180, True),
+        ("answered", 200, False),
+        ("cancelled", 183, True),
+        ("cancelled", 486, False),
+        ("", 180, False),
+    ],
+)
+def test_who_rings_when_all_is_over_is_cancelled(
+    ksr: FakeKsr, monkeypatch: pytest.MonkeyPatch, why: str, status: int, is_cancelled: bool
+) -> None:
+    """tm did not know its 1xx yet when another one answered, or the caller gave up. Not who has answered or refused."""
+    steps: list[str] = []
+    monkeypatch.setattr(time, "sleep", lambda seconds: steps.append("waits" if 0 < seconds <= 0.01 else "too long"))
     for index, uri in enumerate(start(ksr, "306", "+7495")):
         enter_branch(ksr, index, uri)
     if why == "answered":
         reply(ksr, 1, 200)
     elif why == "cancelled":
         ksr.results["tm.t_is_canceled"] = 1
+
+    def cancel(which: str) -> int:
+        steps.append(f"cancels {which}")
+        return 1
+
+    ksr.results["tmx.t_cancel_branches"] = cancel
+    ksr.results["pv.get"] = lambda variable: status if variable == "$T_reply_last" else None
     reply(ksr, 0, 180)
-    assert ksr.called("tmx.t_cancel_branches") == ([("this",)] if why else [])
+    # Before the wait, too: tm may have decided already. Between both, tm decides.
+    assert steps == (["cancels this", "waits", "cancels this"] if is_cancelled else [])
 
 
 @pytest.mark.parametrize("early_media", [True, False])
