@@ -60,6 +60,7 @@ class AnsweredCall:
         media_id = services.media_prefix + caller.facts.call_id
         self._media = media or CallMedia(services.engines, media_id, caller.address)
         self._retelling = Retelling(self._media, self._inbox)
+        self.totals = self._media.totals  # how much sound each party has sent, once all is given back
         self._media.when_moved = partial(self._inbox.put, self._on_moved)
         self._media.when_lost = partial(self._inbox.put, end)
         self._digits = CallerDigits(self._inbox, script, caller.story)
@@ -126,10 +127,6 @@ class AnsweredCall:
         self._services.keeper.forget(self._media.media_id)  # not before both sides are told
         self._drop()
         await self._media.delete()
-
-    def totals(self) -> list[dict[str, Any]]:
-        """How much sound each party has sent, once all is given back (`CallMedia.totals`)."""
-        return self._media.totals()
 
     def end_callees(self) -> None:
         """Hang up with them, for the caller's reason. Does nothing the second time."""
@@ -294,9 +291,8 @@ class AnsweredCall:
         if not asked.by_callee:
             callee.swap(await self._media.promote(callee.b_tag))
             self._who, callee.who, self._is_swapped = callee.who, self._who, True
-        shown = self._script.caller_name, self._script.caller_number
-        if self._is_swapped:
-            shown = "", self._who.number
+        script = self._script
+        shown = ("", self._who.number) if self._is_swapped else (script.caller_name, script.caller_number)
         callee.is_leaving = True
         target = asked.referral, self._end_blind_transfer, *self._for_callee()
         self._target = Target(*target, on_referred=self._on_callee_referred)
