@@ -193,7 +193,7 @@ async def test_E2_a_batch_that_is_refused_again_and_again_is_passed_and_comes_la
     callbacks.take(lines(4))
     await true(lambda: sorted(seqs(application)) == [1, 2, 3, 4])
     await true(lambda: callbacks.waiting == 0)
-    assert (callbacks._put_off, callbacks._refusals) == ({}, {})
+    await true(lambda: (callbacks._put_off, callbacks._refusals) == ({}, {}))
     await callbacks.close()
 
 
