@@ -15,7 +15,7 @@ from bench.world import CALLER, CALLER_MEDIA, SIP_PORT, Server, World
 PAUSE = "000*905"
 BUILD_RATE = 150
 HOLD_S = 8.0
-FILES_A_CALL = 4
+FILES_A_CALL = 3
 """Sockets that RTPengine opens for one call."""
 FILES_BESIDES = 200
 SOAK_RATE = 60

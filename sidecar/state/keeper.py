@@ -46,7 +46,7 @@ class Keeper:
     def start(self) -> None:
         """Tell `on_adopt` of what `open` took, and from now on of the calls of sidecars that die."""
 
-    def hold(self, _resume: Resume) -> bool:
+    def hold(self, resume: Resume) -> bool:  # noqa: ARG002  # there is nothing to wait for
         """Something has come for a call that is not known here. True: it waits, since the call may be a dead sidecar's
         that is ours in a moment. False: it is nobody's, as far as can be known."""
         return False

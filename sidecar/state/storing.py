@@ -143,8 +143,8 @@ class StoringKeeper(Keeper):
         else:
             self._lease.let_go()
 
-    def hold(self, _resume: Resume) -> bool:
-        if self._must_probe or not self.adopts or not self._held.add(_resume, self._loop):
+    def hold(self, resume: Resume) -> bool:
+        if self._must_probe or not self.adopts or not self._held.add(resume, self._loop):
             return False
         self._ask_by(self._now())
         return True

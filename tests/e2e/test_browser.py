@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -94,19 +95,13 @@ async def test_it_hears_a_menu_and_dials(web: FakeWebApp, phone: BrowserPhone) -
 
 async def test_over_tls(web: FakeWebApp, stack: RunningStack, browser: Browser, call: PlaceCall, caller: str) -> None:
     """As every page on the internet connects: it calls, and is called."""
-    web.on(caller, transfer(REGISTERED))
     async with browser.phone(REGISTERED, PASSWORD, *where(stack, "wss")) as phone:
         await phone.registers()
         await phone.dials(MENU)
         await phone.connected()
         await phone.hears_tone(MENU_HZ)
         await phone.hangs_up()
-        async with call(TRANSFER) as calling:
-            await calling.answered()
-            await phone.rings()
-            await phone.picks_up()
-            await phone.connected()
-            await talk(calling.sound, phone)
+        async with talking(web, call, caller, phone) as calling:
             await calling.hang_up()
             await phone.call_ended()
 
@@ -138,13 +133,7 @@ async def test_it_hangs_up(phone: BrowserPhone) -> None:
 async def test_a_transfer_rings_it(
     web: FakeWebApp, call: PlaceCall, caller: str, phone: BrowserPhone, who: str
 ) -> None:
-    web.on(caller, transfer(REGISTERED))
-    async with call(TRANSFER) as calling:
-        await calling.answered()
-        assert await phone.rings() == caller
-        await phone.picks_up()
-        await phone.connected()
-        await talk(calling.sound, phone)
+    async with talking(web, call, caller, phone) as calling:
         if who == "caller":
             await calling.hang_up()
             await phone.call_ended()
@@ -154,13 +143,7 @@ async def test_a_transfer_rings_it(
 
 
 async def test_it_holds_and_resumes(web: FakeWebApp, call: PlaceCall, caller: str, phone: BrowserPhone) -> None:
-    web.on(caller, transfer(REGISTERED))
-    async with call(TRANSFER) as calling:
-        await calling.answered()
-        await phone.rings()
-        await phone.picks_up()
-        await phone.connected()
-        await talk(calling.sound, phone)
+    async with talking(web, call, caller, phone) as calling:
         await phone.holds(True)
         await calling.sound.hear_silence()
         await phone.holds(False)
@@ -173,13 +156,7 @@ async def test_a_talk_moves_to_an_rtpengine_that_was_started_again(
     web: FakeWebApp, stack: RunningStack, call: PlaceCall, caller: str, phone: BrowserPhone
 ) -> None:
     """Both sides get a re-INVITE; with the browser DTLS begins anew."""
-    web.on(caller, transfer(REGISTERED))
-    async with call(TRANSFER) as calling:
-        await calling.answered()
-        await phone.rings()
-        await phone.picks_up()
-        await phone.connected()
-        await talk(calling.sound, phone)
+    async with talking(web, call, caller, phone) as calling:
         kill(stack)
         await follows(calling.sipp, calling.sound)
         await talk(calling.sound, phone)
@@ -277,6 +254,19 @@ async def test_behind_a_nat(web: FakeWebApp, browser: Browser, tmp_path: Path) -
         await phone.presses("1")
         assert (await web.request(REGISTERED, before + 1)).query["is"] == "1"
         await phone.call_ended()
+
+
+@asynccontextmanager
+async def talking(web: FakeWebApp, call: PlaceCall, caller: str, phone: BrowserPhone) -> AsyncIterator[Phone]:
+    """A caller whom the IVR has connected with the browser."""
+    web.on(caller, transfer(REGISTERED))
+    async with call(TRANSFER) as calling:
+        await calling.answered()
+        assert await phone.rings() == caller
+        await phone.picks_up()
+        await phone.connected()
+        await talk(calling.sound, phone)
+        yield calling
 
 
 async def talk(sound: RtpEndpoint, phone: BrowserPhone) -> None:
