@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import structlog
@@ -29,6 +28,22 @@ TELL_EVERY_S = 10.0
 LOG = structlog.get_logger()
 
 
+class Waiting:
+    """A call of `Unacknowledged`, for `with`. A generator of `contextlib` costs three times as much."""
+
+    __slots__ = ("_since", "_task")
+
+    def __init__(self, since: dict[asyncio.Task[Any], float], task: asyncio.Task[Any]) -> None:
+        self._since = since
+        self._task = task
+
+    def __enter__(self) -> None:
+        self._since[self._task] = time.monotonic()
+
+    def __exit__(self, *_error: object) -> None:
+        self._since.pop(self._task, None)
+
+
 class Unacknowledged:
     """Answered calls that wait for their ACK, the oldest first. Each has ports of RTPengine.
 
@@ -40,16 +55,11 @@ class Unacknowledged:
         self._since: dict[asyncio.Task[Any], float] = {}
         self._tell_again_at = 0.0
 
-    @contextmanager
-    def waiting(self) -> Iterator[None]:
-        """The call of the current task is being answered, until its ACK has come."""
+    def waiting(self) -> Waiting:
+        """For `with`: the call of the current task is being answered, until its ACK has come."""
         task = asyncio.current_task()
         assert task is not None, "a call has a task"
-        self._since[task] = time.monotonic()
-        try:
-            yield
-        finally:
-            self._since.pop(task, None)
+        return Waiting(self._since, task)
 
     def __len__(self) -> int:
         return len(self._since)

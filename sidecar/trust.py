@@ -13,6 +13,8 @@ from callinteractive.signature import SIGNED, WINDOW_S, SignatureHeader
 from sidecar import sip
 from sidecar.edges import Edges
 
+_SIGNED = tuple((name, name.lower()) for name in SIGNED)
+
 
 class Trust:
     """Asked by the user agent about every message (`sip.Guard`)."""
@@ -47,7 +49,8 @@ class Trust:
         text = invite.header(SignatureHeader.NAME)
         if text is None:
             return f"no {SignatureHeader.NAME} header: it does not come from Kamailio"
-        values = {name: invite.header(name) or "" for name in SIGNED}
+        index = invite.index
+        values = {name: index.get(key, "") for name, key in _SIGNED}
         try:
             signature = SignatureHeader.parse(text)
         except HeaderError as error:

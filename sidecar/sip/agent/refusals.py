@@ -1,6 +1,6 @@
 """What the RFCs say a UAS must refuse, in the order of RFC 3261 8.2."""
 
-from callinteractive.multipart import unsupported_part
+from callinteractive.multipart import SDP, unsupported_part
 from sidecar.sip.config import UaConfig
 from sidecar.sip.dialog.capabilities import ACCEPT_SDP, EXTENSIONS, KNOWN, allow, allowed
 from sidecar.sip.dialog.session_timer import too_small
@@ -24,7 +24,7 @@ def find_refusal(transaction: ServerTransaction, request: Request, config: UaCon
     new_call = isinstance(transaction, InviteServer) and request.to.tag is None
     if new_call and isinstance(transaction, InviteServer) and not transaction.claim(request):
         return 482, ()  # 8.2.2.2
-    if request.headers("require"):
+    if "require" in request.index:
         unknown = request.tokens("require").difference(EXTENSIONS)
         if unknown:
             return 420, [("Unsupported", ", ".join(sorted(unknown)))]  # 8.2.2.3
@@ -39,10 +39,10 @@ def _content_refusal(request: Request) -> Refusal | None:
     if request.body:
         if request.method in _SDP_METHODS and not _is_understood(request):
             return 415, [ACCEPT_SDP]
-        encoding = request.header("content-encoding")
+        encoding = request.index.get("content-encoding")
         if encoding is not None and encoding.lower() != "identity":
             return 415, [("Accept-Encoding", "identity")]
-    if request.method == "INVITE" and request.headers("accept"):
+    if request.method == "INVITE" and "accept" in request.index:
         accepted = {value.lower() for value in request.tokens("accept")}
         if accepted.isdisjoint(_SDP_RANGES):
             return 406, ()
@@ -51,5 +51,7 @@ def _content_refusal(request: Request) -> Refusal | None:
 
 def _is_understood(request: Request) -> bool:
     """Whether its body holds a session description, and nothing strange that must be understood (RFC 5621 8)."""
-    content_type = request.header("content-type") or ""
+    content_type = request.index.get("content-type", "")
+    if content_type == SDP:
+        return True
     return request.sdp is not None and not unsupported_part(content_type, request.body)

@@ -1,13 +1,12 @@
 """The calling side of a call (RFC 3261 13.2)."""
 
-import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from callinteractive.model import Address
 from sidecar.sip.agent.leg import Leg, ignore
-from sidecar.sip.dialog.capabilities import SDP_TYPE, SUPPORTED
+from sidecar.sip.dialog.capabilities import SDP_TYPE
 from sidecar.sip.dialog.core import Core, checked, new_tag
 from sidecar.sip.dialog.dialog import Dialog
 from sidecar.sip.dialog.events import Answered, Listener, Progressed, Rejected
@@ -152,7 +151,7 @@ class UacLeg(Leg):
             if not rings_on:
                 return before
             caller = f"{invite.from_.rpartition(';tag=')[0]};tag={new_tag()}"
-            invite = replace(invite, from_=caller, call_id=f"{secrets.token_hex(12)}@{core.local.host}")
+            invite = replace(invite, from_=caller, call_id=core.new_call_id())
             leg = UacLeg(core, invite, listener)
         leg.start()
         return leg
@@ -205,9 +204,7 @@ class UacLeg(Leg):
                 ("To", invite.to),
                 ("Call-ID", invite.call_id),
                 ("CSeq", f"{self._cseq} INVITE"),
-                core.contact,
-                core.allow,
-                SUPPORTED,
+                *core.capabilities,
                 *timer,
                 *invite.headers,
                 SDP_TYPE,
@@ -280,7 +277,7 @@ class UacLeg(Leg):
         self.session = session
         self.core.timers.stop(self._limit)
         self._close_early()
-        session.dialog.local_sdp = self._invite.sdp.decode("utf-8", "surrogateescape")
+        session.dialog.local_sdp = self._invite.sdp
         session.timer.settle(agreed_in(response, self.core.config), "uac")
         self.emit(Answered(response.sdp or fork.sdp, response))
 

@@ -152,7 +152,7 @@ class UserAgent:
             uri,
             f"{from_};tag={new_tag()}",
             to,
-            f"{secrets.token_hex(12)}@{local.host}",
+            self._core.new_call_id(),
             sdp,
             headers,
             route,
@@ -218,7 +218,7 @@ class UserAgent:
     def _receive_stray(self, response: Response) -> None:
         """A 2xx to an INVITE is for the dialog, which acknowledges it again (RFC 3261 13.2.2.4): also to one that a
         process before us sent. Without ACK the peer would hang up (13.3.1.4)."""
-        dialog = DialogId(response.call_id, response.from_.tag or "", response.to.tag or "")
+        dialog: DialogId = (response.call_id, response.from_.tag or "", response.to.tag or "")
         session = self._core.users.get(dialog)
         is_success = 200 <= response.status < 300 and response.cseq[1] == "INVITE"
         if not is_success or not isinstance(session, InviteUsage) or not session.is_confirmed:
@@ -234,11 +234,14 @@ class UserAgent:
         method = request.method
         if not self.guard.takes(request):
             if method != "ACK":
-                self._refuse_statelessly(request, 403)
+                self._reply_statelessly(request, 403)
             return
         transactions = self._core.transactions
         if method == "ACK":
             self._receive_ack(request)
+            return
+        if method == "MESSAGE" and self.on_message is not None and request.to.tag is None:
+            self._reply_statelessly(request, self._tell(request))
             return
         key = server_key(request, method)
         transaction = transactions.find_server(key)
@@ -257,9 +260,9 @@ class UserAgent:
             raise fault
         request.received_from(source)
         self._core.refusals.note(request, fault.status, fault.reason)
-        self._refuse_statelessly(request, fault.status)
+        self._reply_statelessly(request, fault.status)
 
-    def _refuse_statelessly(self, request: Request, status: int, headers: Headers = ()) -> None:
+    def _reply_statelessly(self, request: Request, status: int, headers: Headers = ()) -> None:
         try:
             response = request.reply(status, None, self._stateless_tag(request), headers)
         except MalformedError:  # a To that cannot be read is copied as it is
@@ -282,7 +285,7 @@ class UserAgent:
         if self.draining:
             self.when_drained()
         self._core.refusals.note(request, 503, "draining" if self.draining else "a limit is reached")
-        self._refuse_statelessly(request, 503, [("Retry-After", str(retry_after))])
+        self._reply_statelessly(request, 503, [("Retry-After", str(retry_after))])
         return True
 
     def _receive_ack(self, request: Request) -> None:
@@ -295,6 +298,16 @@ class UserAgent:
         if session is None:
             raise MalformedError("ACK for nothing of ours")
         session.receive_ack(request)
+
+    def _tell(self, message: Request) -> int:
+        """Returns the status that answers a MESSAGE. Whoever takes it must not mind that it may be repeated: nothing is
+        kept (8.2.7)."""
+        assert self.on_message is not None
+        try:
+            return self.on_message(message)
+        except Exception:
+            log.exception("failed on MESSAGE of %s", message.call_id)
+            return 500
 
     def _receive_cancel(self, cancel: NonInviteServer, request: Request) -> None:
         """9.2: CANCEL has its own transaction. It changes nothing when the INVITE has its final response."""
@@ -319,11 +332,6 @@ class UserAgent:
             transaction.respond(500)
 
     def _act_on(self, transaction: ServerTransaction, request: Request, is_last: bool) -> None:
-        if request.method == "MESSAGE" and request.to.tag is None and self.on_message is not None:
-            # It may be repeated: whoever takes it must not mind. So nothing is kept.
-            transaction.respond(self.on_message(request), None, self._stateless_tag(request))
-            transaction.abandon()
-            return
         refusal = find_refusal(transaction, request, self._core.config)
         if refusal is not None:
             status, headers = refusal
@@ -375,4 +383,4 @@ class UserAgent:
 
 
 def _dialog_id(request: Request) -> DialogId:
-    return DialogId(request.call_id, request.to.tag or "", request.from_.tag or "")
+    return (request.call_id, request.to.tag or "", request.from_.tag or "")

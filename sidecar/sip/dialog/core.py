@@ -6,7 +6,7 @@ from typing import Protocol
 
 from callinteractive.model import Address
 from sidecar.sip.config import UaConfig
-from sidecar.sip.dialog.capabilities import allow
+from sidecar.sip.dialog.capabilities import SUPPORTED, allow
 from sidecar.sip.dialog.dialog import DialogId
 from sidecar.sip.dialog.refusal_log import RefusalLog
 from sidecar.sip.message.message import Headers, Request
@@ -40,10 +40,14 @@ class DialogUser(Protocol):
 
 
 class Core:
-    """The transaction layer, the timers, and what is alive: `users` of dialogs and `legs`."""
+    """The transaction layer, the timers, and what is alive: `users` of dialogs and `legs`.
+
+    capabilities: the headers Contact, Allow and Supported, of our INVITEs, UPDATEs and their 2xx.
+    """
 
     __slots__ = (
         "allow",
+        "capabilities",
         "config",
         "contact",
         "legs",
@@ -65,6 +69,7 @@ class Core:
         self.via_begin = f"SIP/2.0/UDP {local};rport;branch={MAGIC_COOKIE}"
         self.contact = ("Contact", f"<sip:{local}>")
         self.allow = allow(refer=config.takes_refer)
+        self.capabilities: Headers = (self.contact, self.allow, SUPPORTED)
         self.users: dict[DialogId, DialogUser] = {}
         self.legs: set[object] = set()
         self.refusals = RefusalLog(wire.now)
@@ -72,6 +77,10 @@ class Core:
     def via(self) -> str:
         """A Via with a new branch. With rport, so that responses come to the socket that sent (RFC 3581)."""
         return self.via_begin + _RANDOM.take(16)
+
+    def new_call_id(self) -> str:
+        """Random, 96 bits (RFC 3261 8.1.1.4)."""
+        return f"{_RANDOM.take(24)}@{self.local.host}"
 
 
 class HexDigits:
@@ -108,6 +117,7 @@ def new_tag() -> str:
 def checked(headers: Headers) -> Headers:
     """The transaction user's own headers. Raises ValueError for CR, LF or NUL, which could add another header."""
     for name, value in headers:
-        if any(char in name or char in value for char in "\r\n\0"):
+        text = name + value
+        if "\r" in text or "\n" in text or "\0" in text:
             raise ValueError(f"control character in header {name!r}")
     return headers

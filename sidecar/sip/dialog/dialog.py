@@ -1,28 +1,21 @@
 """A dialog is plain data (RFC 3261 12): all that is needed to send the next request and to check the peer's next."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Any, NamedTuple
+from typing import Any
 
 from callinteractive.model import Address
 from sidecar.sip.errors import MalformedError
-from sidecar.sip.message.headers import read_name_addr
+from sidecar.sip.message.headers import read_name_addr, route_address
 from sidecar.sip.message.message import Headers, Message, Request, Response
 from sidecar.sip.message.uri import is_literal, parse_uri
 
 _CSEQ_GAP = 1000
 """More requests than a leg sends between two times that it is written down."""
 
-
-class DialogId(NamedTuple):
-    """12: Call-ID and tags. Ours first, so that both ends of a call to ourselves differ."""
-
-    call_id: str
-    local_tag: str
-    remote_tag: str
+DialogId = tuple[str, str, str]
+"""12: Call-ID, our tag, the peer's. Ours first, so that both ends of a call to ourselves differ."""
 
 
-@dataclass(slots=True)
 class Dialog:
     """local, remote: our and the peer's From/To value with tag, raw. routes: Route values in the order of use.
 
@@ -30,30 +23,63 @@ class Dialog:
     we_called: we made the Call-ID; after glare its maker waits longer (14.1). local_sdp: what we sent last.
     """
 
-    call_id: str
-    local: str
-    local_tag: str
-    remote: str
-    remote_tag: str
-    remote_target: str
-    routes: list[str]
-    peer: Address
-    we_called: bool
-    local_cseq: int = 0
-    remote_cseq: int | None = None
-    allows_update: bool = False
-    local_sdp: str = ""
+    __slots__ = (
+        "allows_update",
+        "call_id",
+        "local",
+        "local_cseq",
+        "local_sdp",
+        "local_tag",
+        "peer",
+        "remote",
+        "remote_cseq",
+        "remote_tag",
+        "remote_target",
+        "routes",
+        "we_called",
+    )
+
+    def __init__(
+        self,
+        call_id: str,
+        local: str,
+        local_tag: str,
+        remote: str,
+        remote_tag: str,
+        remote_target: str,
+        routes: list[str],
+        peer: Address,
+        *,
+        we_called: bool,
+        local_cseq: int = 0,
+        remote_cseq: int | None = None,
+        allows_update: bool = False,
+        local_sdp: bytes = b"",
+    ) -> None:
+        self.call_id = call_id
+        self.local = local
+        self.local_tag = local_tag
+        self.remote = remote
+        self.remote_tag = remote_tag
+        self.remote_target = remote_target
+        self.routes = routes
+        self.peer = peer
+        self.we_called = we_called
+        self.local_cseq = local_cseq
+        self.remote_cseq = remote_cseq
+        self.allows_update = allows_update
+        self.local_sdp = local_sdp
 
     @property
     def id(self) -> DialogId:
-        return DialogId(self.call_id, self.local_tag, self.remote_tag)
+        return (self.call_id, self.local_tag, self.remote_tag)
 
     @classmethod
     def answering(cls, request: Request, local_tag: str) -> "Dialog":
         """The UAS's dialog of an INVITE (12.1.1)."""
         dialog = cls(
             request.call_id,
-            f"{request.header('to')};tag={local_tag}",
+            f"{request.required('to')};tag={local_tag}",
             local_tag,
             request.required("from"),
             request.from_.tag or "",
@@ -90,23 +116,25 @@ class Dialog:
 
         What is no route is left out: our proxy must be able to read the others.
         """
-        self.routes = [value for value in response.values("record-route")[::-1] if _address(read_name_addr(value).uri)]
+        self.routes = [value for value in response.values("record-route")[::-1] if _hop(value)]
 
     def refresh_target(self, message: Message) -> None:
         """12.2: the Contact of a target refresh request or its 2xx is the peer's address from now on.
 
         It is copied as it is. Of several the first counts; without one the target stays as it was.
         """
-        targets = [uri for value in message.values("contact") if ":" in (uri := read_name_addr(value).uri)]
-        if targets:
-            self.remote_target = targets[0]
-        if message.headers("allow"):
+        for value in message.values("contact"):
+            uri = read_name_addr(value).uri
+            if ":" in uri:
+                self.remote_target = uri
+                break
+        if "allow" in message.index:
             self.allows_update = "UPDATE" in message.tokens("allow")
 
     @property
     def next_hop(self) -> Address:
         """The first route, else the remote target (12.2.1.1). We take every route for a loose one (lr)."""
-        address = _address(read_name_addr(self.routes[0]).uri if self.routes else self.remote_target)
+        address = _hop(self.routes[0]) if self.routes else _address(self.remote_target)
         return address if address and is_literal(address.host) else self.peer
 
     def request(
@@ -134,7 +162,21 @@ class Dialog:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able; `from_dict` reads it back."""
-        return {name: getattr(self, name) for name in _NAMES} | {"routes": list(self.routes)}
+        return {
+            "call_id": self.call_id,
+            "local": self.local,
+            "local_tag": self.local_tag,
+            "remote": self.remote,
+            "remote_tag": self.remote_tag,
+            "remote_target": self.remote_target,
+            "routes": list(self.routes),
+            "peer": self.peer,
+            "we_called": self.we_called,
+            "local_cseq": self.local_cseq,
+            "remote_cseq": self.remote_cseq,
+            "allows_update": self.allows_update,
+            "local_sdp": self.local_sdp.decode("utf-8", "surrogateescape"),
+        }
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "Dialog":
@@ -143,12 +185,29 @@ class Dialog:
         The data may be older than our last request. So the next CSeq leaves a gap, which is allowed; a number that was
         used before is not (12.2.1.1).
         """
-        values = {name: data[name] for name in _NAMES}
-        values["local_cseq"] += _CSEQ_GAP
-        return cls(**{**values, "peer": Address(*data["peer"]), "routes": list(data["routes"])})
+        return Dialog(
+            data["call_id"],
+            data["local"],
+            data["local_tag"],
+            data["remote"],
+            data["remote_tag"],
+            data["remote_target"],
+            list(data["routes"]),
+            Address(*data["peer"]),
+            we_called=data["we_called"],
+            local_cseq=data["local_cseq"] + _CSEQ_GAP,
+            remote_cseq=data["remote_cseq"],
+            allows_update=data["allows_update"],
+            local_sdp=bytes(data["local_sdp"], "utf-8", "surrogateescape"),
+        )
 
 
-_NAMES = tuple(field.name for field in fields(Dialog))
+def _hop(route: str) -> Address | None:
+    """Where a route points; None where nobody can tell."""
+    try:
+        return route_address(route)
+    except MalformedError:
+        return _address(read_name_addr(route).uri)
 
 
 def _address(uri: str) -> Address | None:

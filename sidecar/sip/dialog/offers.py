@@ -4,7 +4,7 @@ import random
 from functools import partial
 from typing import NamedTuple
 
-from sidecar.sip.dialog.capabilities import SDP_TYPE, SUPPORTED
+from sidecar.sip.dialog.capabilities import SDP_TYPE
 from sidecar.sip.dialog.events import EndReason, ReAnswered, ReOfferRejected
 from sidecar.sip.dialog.session_timer import MIN_SE_S, agreed_in, min_se, refresh_headers
 from sidecar.sip.dialog.usage import InviteUsage
@@ -49,8 +49,7 @@ class OutgoingOffers:
         """UPDATE without an offer, or a re-INVITE with the same SDP for a peer without UPDATE (RFC 4028 7.4)."""
         dialog = self._session.dialog
         if self.wanted is None and self.under_way is None:
-            sdp = None if dialog.allows_update else dialog.local_sdp.encode("utf-8", "surrogateescape")
-            self.want(Offer(sdp, refresh=True))
+            self.want(Offer(None if dialog.allows_update else dialog.local_sdp, refresh=True))
 
     def proceed(self) -> None:
         """Send what is wanted, if that is allowed now. Called whenever it may have become allowed."""
@@ -59,7 +58,7 @@ class OutgoingOffers:
             return
         self.wanted, self.under_way = None, offer
         core = session.core
-        headers = [core.contact, core.allow, SUPPORTED, *self._timer_headers()]
+        headers = [*core.capabilities, *self._timer_headers()]
         self._stuck = core.timers.start(core.config.timer_c_s, self._give_up)
         hop, on_response = session.dialog.next_hop, partial(self._on_response, offer)
         if offer.sdp is None:
@@ -104,7 +103,7 @@ class OutgoingOffers:
         session.dialog.refresh_target(response)
         session.timer.settle(agreed_in(response, session.core.config), "uac")
         if offer.sdp is not None:
-            session.dialog.local_sdp = offer.sdp.decode("utf-8", "surrogateescape")
+            session.dialog.local_sdp = offer.sdp
         if not offer.refresh:
             session.emit(ReAnswered(response.sdp))
 

@@ -4,7 +4,7 @@ import random
 from collections.abc import Callable
 
 from sidecar.sip.dialog.acceptance import Acceptance
-from sidecar.sip.dialog.capabilities import SDP_TYPE, SUPPORTED
+from sidecar.sip.dialog.capabilities import SDP_TYPE
 from sidecar.sip.dialog.core import Core
 from sidecar.sip.dialog.dialog import Dialog
 from sidecar.sip.dialog.events import Acked, Ended, EndReason, Referred, ReOffered
@@ -21,12 +21,24 @@ from sidecar.sip.transaction.server import InviteServer, ServerTransaction
 class Session(InviteUsage):
     """One dialog's life, from the first response above 100 to the end of BYE."""
 
-    __slots__ = ("offers",)
+    __slots__ = ("_offers",)
 
     def __init__(self, core: Core, dialog: Dialog, owner: Owner, state: SessionState = SessionState.EARLY) -> None:
         super().__init__(core, dialog, owner, state)
-        self.offers = OutgoingOffers(self)
+        self._offers: OutgoingOffers | None = None
         core.users[dialog.id] = self
+
+    @property
+    def offers(self) -> OutgoingOffers:
+        """Made when first asked for: few calls have any."""
+        if self._offers is None:
+            self._offers = OutgoingOffers(self)
+        return self._offers
+
+    def _proceed(self) -> None:
+        """An offer of ours may have waited for this."""
+        if self._offers is not None:
+            self._offers.proceed()
 
     def receive(self, transaction: ServerTransaction, request: Request) -> None:
         """A request other than ACK and CANCEL. The user agent has checked its method, extensions and body type."""
@@ -52,16 +64,17 @@ class Session(InviteUsage):
             self.terminate(EndReason.FAILED)  # 13.2.2.4: the answer to an offer in a 2xx is in its ACK
         else:  # no answer to what we offered in a re-INVITE's 2xx: the session stays as it was (14.1)
             self.emit(Acked(request.sdp if acceptance.awaits_answer else None))
-            self.offers.proceed()
+            self._proceed()
 
     def accept(
         self, transaction: InviteServer, request: Request, sdp: bytes, headers: Headers = (), *, initial: bool
     ) -> None:
         """200 to an INVITE, repeated until its ACK. initial: the INVITE makes the dialog, so that the 200 copies its
         Record-Route (12.1.1)."""
-        routes = [("Record-Route", line) for line in request.headers("record-route")] if initial else []
-        fields = [*routes, *self._refresh_headers(request), *headers, SDP_TYPE]
-        self.dialog.local_sdp = sdp.decode("utf-8", "surrogateescape")
+        fields = [*self._refresh_headers(request), *headers, SDP_TYPE]
+        if initial:
+            fields[:0] = [("Record-Route", line) for line in request.headers("record-route")]
+        self.dialog.local_sdp = sdp
         self.state = SessionState.CONFIRMED
         self.negotiated = True
         transaction.respond(200, None, self.dialog.local_tag, fields, sdp)
@@ -79,7 +92,9 @@ class Session(InviteUsage):
 
     def _stop_all(self) -> None:
         super()._stop_all()
-        self.offers.stop()
+        if self._offers is not None:
+            self._offers.stop()
+            self._offers = None  # it knows us: else both would wait for the garbage collector
 
     # Offers of the peer
 
@@ -126,15 +141,15 @@ class Session(InviteUsage):
         if isinstance(transaction, InviteServer):
             self.accept(transaction, request, sdp, initial=False)
             return
-        self.dialog.local_sdp = sdp.decode("utf-8", "surrogateescape")
+        self.dialog.local_sdp = sdp
         transaction.respond(200, headers=[*self._refresh_headers(request), SDP_TYPE], body=sdp)
-        self.offers.proceed()
+        self._proceed()
 
     def _refresh_headers(self, request: Request) -> list[tuple[str, str]]:
         """Headers of a 2xx to a target refresh request. The session timer starts as they say."""
         agreed = agree(request, self.core.config)
         self.timer.settle(agreed, "uas")
-        headers = [self.core.contact, self.core.allow, SUPPORTED]
+        headers = [*self.core.capabilities]
         if agreed is not None:
             headers.append(("Session-Expires", str(agreed)))
             if agreed.refresher == "uac":  # RFC 4028 9: the UAC must know that it refreshes
@@ -204,7 +219,7 @@ class Session(InviteUsage):
         transaction.respond(481)
 
     def _on_options(self, transaction: ServerTransaction, _request: Request) -> None:
-        transaction.respond(200, headers=[self.core.contact, self.core.allow, SUPPORTED])
+        transaction.respond(200, headers=self.core.capabilities)
 
 
 class PendingOffer:
@@ -228,7 +243,7 @@ class PendingOffer:
         if session.pending is self:
             session.pending = None
             self._transaction.respond(status, reason)
-            session.offers.proceed()
+            session._proceed()
 
 
 def retry_after() -> tuple[str, str]:

@@ -13,13 +13,13 @@ MIN_SE_S = 90  # RFC 4028 5: what an absent Min-SE means
 
 def session_expires(message: Message) -> SessionExpires | None:
     """The Session-Expires header. Raises MalformedError."""
-    value = message.header("session-expires")
+    value = message.index.get("session-expires")
     return None if value is None else parse_session_expires(value)
 
 
 def min_se(message: Message) -> int:
     """The Min-SE header, or its default where there is none to read."""
-    value = message.header("min-se")
+    value = message.index.get("min-se")
     try:
         return MIN_SE_S if value is None else parse_min_se(value)
     except MalformedError:
@@ -35,13 +35,15 @@ def too_small(request: Request, config: UaConfig) -> bool:
 def agree(request: Request, config: UaConfig) -> SessionExpires | None:
     """What we put into the 2xx of this request (RFC 4028 9, table 2). We refresh only when the UAC does not."""
     asked = session_expires(request)
-    if asked is None:
-        if config.session_expires_s is None:
-            return None
-        asked = SessionExpires(max(config.session_expires_s, min_se(request)), None)
-    if "timer" not in request.tokens("supported"):
-        return SessionExpires(max(asked.interval_s, config.min_se_s), "uas")
-    return SessionExpires(asked.interval_s, asked.refresher or "uac")
+    if asked is not None:
+        interval_s, refresher = asked.interval_s, asked.refresher
+    elif config.session_expires_s is not None:
+        interval_s, refresher = max(config.session_expires_s, min_se(request)), None
+    else:
+        return None
+    if "timer" in request.tokens("supported"):
+        return SessionExpires(interval_s, refresher or "uac")
+    return SessionExpires(max(interval_s, config.min_se_s), "uas")
 
 
 def agreed_in(response: Response, config: UaConfig) -> SessionExpires | None:
@@ -75,7 +77,7 @@ class SessionTimer:
 
     def __init__(self, timers: Timers, session: TimedSession) -> None:
         self._timers = timers
-        self._session = session
+        self._session: TimedSession | None = session
         self._half: Timer | None = None
         self._end: Timer | None = None
         self.interval_s: int | None = None
@@ -92,11 +94,12 @@ class SessionTimer:
         """Begin the interval now (RFC 4028 7.2, 9, 10)."""
         self.stop()
         self.interval_s, self.we_refresh = interval_s, we_refresh
-        if interval_s is None:
+        if interval_s is None or self._session is None:
             return
         if we_refresh:
             self.refresh_after(interval_s / 2)
-        self._end = self._timers.start(interval_s - min(32, interval_s / 3), self._session.expire)
+        else:
+            self._end_after(_until_end_s(interval_s))
 
     def refresh_soon(self) -> None:
         """Refresh after a twelfth of the interval, unless it ends before."""
@@ -104,13 +107,38 @@ class SessionTimer:
             self.refresh_after(self.interval_s / 12)
 
     def refresh_after(self, delay_s: float) -> None:
-        self._timers.stop(self._half)
-        self._half = self._timers.start(delay_s, self._session.refresh)
+        if self._session is not None:
+            self._timers.stop(self._half)
+            self._half = self._timers.start(delay_s, self._refresh_due, delay_s)
+
+    def _refresh_due(self, after_s: float) -> None:
+        """Only now does the end count: most calls are shorter, and each timer costs."""
+        if self._session is None or self.interval_s is None:
+            return
+        if self._end is None:
+            self._end_after(_until_end_s(self.interval_s) - after_s)
+        self._session.refresh()
+
+    def _end_after(self, delay_s: float) -> None:
+        if self._session is not None:
+            self._end = self._timers.start(delay_s, self._session.expire)
 
     def stop(self) -> None:
-        self._timers.stop(self._half)
-        self._timers.stop(self._end)
+        if self._half is not None:
+            self._timers.stop(self._half)
+        if self._end is not None:
+            self._timers.stop(self._end)
         self._half = self._end = None
+
+    def release(self) -> None:
+        """Stop for good, and drop the session: else both would wait for the garbage collector."""
+        self.stop()
+        self._session = None
+
+
+def _until_end_s(interval_s: int) -> float:
+    """RFC 4028 10: somewhat before the end."""
+    return interval_s - min(32, interval_s / 3)
 
 
 def refresh_headers(interval_s: int | None, we_refresh: bool, config: UaConfig, floor_s: int) -> list[tuple[str, str]]:

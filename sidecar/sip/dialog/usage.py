@@ -125,6 +125,7 @@ class InviteUsage:
         if self.state is not SessionState.ENDED:
             self.state = SessionState.ENDED
             self._stop_all()
+            self.timer.release()
             self._acknowledged()
             self.core.users.pop(self.dialog.id, None)
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from callinteractive.model import Address
 from callinteractive.remember import remember
 from sidecar.sip.errors import MalformedError
-from sidecar.sip.message.uri import DEFAULT_PORT, HOST
+from sidecar.sip.message.uri import DEFAULT_PORT, HOST, parse_uri
 
 Params = Mapping[str, str | None]
 
@@ -28,20 +28,19 @@ _SEPARATOR = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)|<[^>]*+(?:>|\Z)|
 _NAME_ADDR = re.compile(
     rf'(?P<display>(?:{_QUOTED}[^<]*+|[^<"][^<]*+)?+)<(?P<uri>[A-Za-z][^\s<>"]*+)>(?P<params>{_PARAMS})', re.DOTALL
 )
-_USUAL_NAME_ADDR = re.compile(rf'<([A-Za-z][^\s<>"]*+)>(?:;tag=({TOKEN}))?')
 _BRACKETED = re.compile(r"<\s*+([A-Za-z][^\s<>\"]*+)\s*+>")
 _TAG = re.compile(rf";\s*+tag\s*+=\s*+({TOKEN})", re.IGNORECASE)
 # Without angle brackets a comma, "?" or ";" cannot belong to the URI (RFC 3261 20).
 _ADDR_SPEC = re.compile(rf"(?P<uri>[A-Za-z][^\s<>\",;?]*+)(?P<params>{_PARAMS})", re.DOTALL)
-_VIA = re.compile(
-    rf"SIP\s*+/\s*+2\.0\s*+/\s*+{TOKEN}\s++"
-    rf"({HOST})(?:\s*+:\s*+([0-9]{{1,5}}))?({_PARAMS})",
-    re.IGNORECASE | re.DOTALL,
+# A Via up to its parameters. It repeats in every message of a neighbour.
+_SENT_BY = re.compile(
+    rf"SIP\s*+/\s*+2\.0\s*+/\s*+{TOKEN}\s++({HOST})(?:\s*+:\s*+([0-9]{{1,5}}))?\s*+", re.IGNORECASE | re.DOTALL
 )
-# What nearly everybody writes. It is faster than _VIA, which accepts all that the grammar allows.
-_USUAL_VIA = re.compile(
-    rf"SIP/2\.0/UDP ([A-Za-z0-9.\-]++)(?::([0-9]{{1,5}}))?((?:;{TOKEN}(?:=[A-Za-z0-9\-.!%*_+`'~:\[\]]++)?)*+)"
-)
+_VIA_PARAMS = re.compile(_PARAMS, re.DOTALL)
+# What nearly everybody writes. It is faster than _VIA_PARAMS, which accepts all that the grammar allows.
+_USUAL_PARAM = rf"{TOKEN}(?:=[A-Za-z0-9\-.!%*_+`'~:\[\]]++)?"
+_USUAL_VIA_PARAMS = re.compile(rf"{_USUAL_PARAM}(?:;{_USUAL_PARAM})*+")
+_USUAL_ROUTE = re.compile(r'<(sips?:[^\s<>"@;?]++)(?:;[^\s<>"@;?]++)*+>')
 _CSEQ = re.compile(rf"([0-9]{{1,20}})\s++({TOKEN})")
 
 
@@ -52,16 +51,19 @@ def is_token(text: str) -> bool:
 _TOKEN = re.compile(TOKEN)
 
 
-class NameAddr(NamedTuple):
-    """From, To, Contact, Route, Record-Route: `"display" <uri>;params`. display is raw, quotes included."""
+class NameAddr:
+    """From, To, Contact, Route, Record-Route: `"display" <uri>;params`. display is raw, quotes included.
 
-    display: str
-    uri: str
-    params: Params
+    It may be shared by many messages: never change one.
+    """
 
-    @property
-    def tag(self) -> str | None:
-        return self.params.get("tag")
+    __slots__ = ("display", "params", "tag", "uri")
+
+    def __init__(self, display: str, uri: str, params: Params) -> None:
+        self.display = display
+        self.uri = uri
+        self.params = params
+        self.tag: str | None = params.get("tag")
 
 
 class Via:
@@ -74,6 +76,10 @@ class Via:
         self.port = port
         self.params = params
         self.branch: str = params.get("branch") or ""
+
+    def is_of(self, address: Address) -> bool:
+        """Whether `address` is the sent-by."""
+        return self.host.strip("[]") == address.host and (self.port or DEFAULT_PORT) == address.port
 
     @property
     def sent_by(self) -> Address:
@@ -108,10 +114,15 @@ def parse_params(text: str) -> Params:
 @remember(_CACHED)
 def parse_name_addr(value: str) -> NameAddr:
     """One From, To, Contact or route value. Raises MalformedError."""
-    match = _USUAL_NAME_ADDR.fullmatch(value)
-    if match is not None:
-        uri, tag = match.groups()
-        return NameAddr("", uri, {} if tag is None else {"tag": tag})
+    begin, found, tag = value.rpartition(">;tag=")
+    if found and is_token(tag):  # a tag is new in each call, what stands before it seldom is
+        address = _parse_name_addr(f"{begin}>")
+        return NameAddr(address.display, address.uri, {"tag": tag})
+    return _parse_name_addr(value)
+
+
+@remember(_CACHED)
+def _parse_name_addr(value: str) -> NameAddr:
     match = _NAME_ADDR.fullmatch(value)
     if match is not None:
         return NameAddr(match["display"].strip(), match["uri"], parse_params(match["params"]))
@@ -133,31 +144,36 @@ def read_name_addr(value: str) -> NameAddr:
         return NameAddr("", uri[1] if uri else "", {"tag": tag[1]} if tag else {})
 
 
-def is_via(value: str) -> bool:
-    return (_USUAL_VIA.fullmatch(value) or _VIA.fullmatch(value)) is not None
-
-
 def parse_via(value: str) -> Via:
     """One Via value. Raises MalformedError."""
-    match = _USUAL_VIA.fullmatch(value)
-    if match is not None:
-        host, port, params = match.groups()
-        return Via(host, _port(port), _usual_params(params))
-    match = _VIA.fullmatch(value)
-    if match is None:
+    begin, semicolon, params = value.partition(";")
+    host, port = _parse_sent_by(begin)
+    if not semicolon:
+        return Via(host, port, {})
+    name, _, branch = params.partition("=")
+    if name == "branch" and is_token(branch):  # most often there is only a branch
+        return Via(host, port, {"branch": branch})
+    if _USUAL_VIA_PARAMS.fullmatch(params) is not None:
+        return Via(host, port, _usual_params(params))
+    params = f";{params}"
+    if _VIA_PARAMS.fullmatch(params) is None:
         raise MalformedError(f"not a Via: {value[:80]!r}")
-    host, port, params = match.groups()
-    return Via(host, _port(port), parse_params(params))
+    return Via(host, port, parse_params(params))
 
 
-def _port(text: str | None) -> int | None:
-    return parse_number(text, "Via port", 65535) if text else None
+@remember(_CACHED)
+def _parse_sent_by(begin: str) -> tuple[str, int | None]:
+    match = _SENT_BY.fullmatch(begin)
+    if match is None:
+        raise MalformedError(f"not a Via: {begin[:80]!r}")
+    host, port = match.groups()
+    return host, parse_number(port, "Via port", 65535) if port else None
 
 
 def _usual_params(text: str) -> Params:
-    """As `parse_params`, of what `_USUAL_VIA` takes: no blanks, no quotes, no empty value."""
+    """As `parse_params`, of what `_USUAL_VIA_PARAMS` takes: no blanks, no quotes, no empty value."""
     params: dict[str, str | None] = {}
-    for param in text.split(";")[1:]:
+    for param in text.split(";"):
         name, _, value = param.partition("=")
         params.setdefault(name.lower(), value or None)
     return params
@@ -191,6 +207,20 @@ def parse_number(text: str, what: str, limit: int = 2**31 - 1) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 20 and int(text) <= limit):
         raise MalformedError(f"{what} is not a number up to {limit}: {text[:40]!r}")
     return int(text)
+
+
+@remember(_CACHED)
+def route_address(value: str) -> Address | None:
+    """Where a Route or Record-Route value points; None for a URI without a host. Raises MalformedError."""
+    match = _USUAL_ROUTE.fullmatch(value)  # its parameters are often new in each call
+    uri = parse_uri(parse_name_addr(value).uri if match is None else match[1])
+    return uri.address if uri.host else None
+
+
+@remember(256)
+def parse_tokens(line: str) -> frozenset[str]:
+    """The values of a line of option tags or methods, parameters cut off. Each make of phone has its own few lines."""
+    return frozenset(value.partition(";")[0].strip() for value in split_values(line) if value)
 
 
 class SessionExpires(NamedTuple):

@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 
 from callinteractive.model import Address
-from callinteractive.multipart import session_description
+from callinteractive.multipart import SDP, session_description
 from callinteractive.signature import SIGNED, SignatureHeader
 from sidecar.sip.errors import MalformedError
 from sidecar.sip.message.headers import (
@@ -16,6 +16,7 @@ from sidecar.sip.message.headers import (
     Via,
     parse_cseq,
     parse_name_addr,
+    parse_tokens,
     parse_via,
     read_name_addr,
     split_values,
@@ -24,8 +25,10 @@ from sidecar.sip.message.phrases import PHRASES
 from sidecar.sip.message.uri import DEFAULT_PORT
 
 Headers = Sequence[tuple[str, str]]
-Index = dict[str, list[str]]
-"""Header lines by their long name in lower case."""
+Index = dict[str, str]
+"""The first header line of each name. Names are long, in lower case."""
+Repeated = dict[str, list[str]]
+"""All lines of the names that have several."""
 
 _NOWHERE = Address("", 0)
 _BARE_RPORT = re.compile(r";\s*+rport(?=\s*+(?:;|$))", re.IGNORECASE)
@@ -91,6 +94,16 @@ LONG_NAMES = {
 """The names of nearly every header line: for them `long_name` needs no `lower()`."""
 
 
+def enter(index: Index, repeated: Repeated, name: str, line: str) -> None:
+    """One more line of a message. name: its long name."""
+    if name not in index:
+        index[name] = line
+    elif name in repeated:
+        repeated[name].append(line)
+    else:
+        repeated[name] = [index[name], line]
+
+
 def long_name(name: str) -> str:
     """A header's long name in lower case."""
     known = LONG_NAMES.get(name)
@@ -107,12 +120,19 @@ class Message:
     its `index`.
     """
 
-    __slots__ = ("_cseq", "_from", "_index", "_to", "_via", "body", "fields")
+    __slots__ = ("_cseq", "_from", "_index", "_repeated", "_to", "_via", "body", "fields")
 
-    def __init__(self, fields: list[tuple[str, str]], body: bytes = b"", index: Index | None = None) -> None:
+    def __init__(
+        self,
+        fields: list[tuple[str, str]],
+        body: bytes = b"",
+        index: Index | None = None,
+        repeated: Repeated | None = None,
+    ) -> None:
         self.fields = fields
         self.body = body
         self._index = index
+        self._repeated = repeated
         self._via: Via | None = None
         self._from: NameAddr | None = None
         self._to: NameAddr | None = None
@@ -124,38 +144,48 @@ class Message:
         index = self._index
         if index is None:
             index = self._index = {}
+            repeated: Repeated = {}
             for name, value in self.fields:
-                index.setdefault(long_name(name), []).append(value)
+                enter(index, repeated, long_name(name), value)
+            self._repeated = repeated
         return index
 
     def header(self, name: str) -> str | None:
         """The first line of that name, raw; None without one."""
         index = self._index or self.index
-        lines = index.get(name) or index.get(name.lower())
-        return None if lines is None else lines[0]
+        line = index.get(name)
+        return index.get(name.lower()) if line is None else line
 
     def headers(self, name: str) -> list[str]:
         """All lines of that name, raw, in order."""
         index = self._index or self.index
-        return index.get(name) or index.get(name.lower(), [])
+        line = index.get(name)
+        if line is None:
+            name = name.lower()
+            line = index.get(name)
+            if line is None:
+                return []
+        lines = self._repeated.get(name) if self._repeated else None
+        return [line] if lines is None else lines
 
     def values(self, name: str) -> list[str]:
         """All values of that name: lines split at their commas, empty ones left out."""
         lines = self.headers(name)
         if len(lines) == 1 and "," not in lines[0]:
-            return lines[:] if lines[0] else []
+            return lines if lines[0] else []
         return [value for line in lines for value in split_values(line) if value]
 
-    def tokens(self, name: str) -> set[str]:
+    def tokens(self, name: str) -> frozenset[str]:
         """The values of an option-tag or method list (Supported, Require, Allow), parameters cut off."""
-        return {value.partition(";")[0].strip() for value in self.values(name)}
+        lines = self.headers(name)
+        return parse_tokens(lines[0]) if len(lines) == 1 else frozenset().union(*map(parse_tokens, lines))
 
     def required(self, name: str) -> str:
         """The line of a mandatory header. Raises MalformedError without it."""
-        lines = (self._index or self.index).get(name)
-        if lines is None:
+        line = (self._index or self.index).get(name)
+        if line is None:
             raise MalformedError(f"no {name}")
-        return lines[0]
+        return line
 
     @property
     def call_id(self) -> str:
@@ -169,28 +199,33 @@ class Message:
     @property
     def via(self) -> Via:
         """The top Via. Raises MalformedError."""
-        if self._via is None:
-            self._via = parse_via(split_values(self.required("via"))[0])
-        return self._via
+        via = self._via
+        if via is None:
+            line = self.required("via")
+            via = self._via = parse_via(split_values(line)[0] if "," in line else line)
+        return via
 
     @property
     def from_(self) -> NameAddr:
-        if self._from is None:
-            self._from = parse_name_addr(self.required("from"))
-        return self._from
+        from_ = self._from
+        if from_ is None:
+            from_ = self._from = parse_name_addr(self.required("from"))
+        return from_
 
     @property
     def to(self) -> NameAddr:
-        if self._to is None:
-            self._to = parse_name_addr(self.required("to"))
-        return self._to
+        to = self._to
+        if to is None:
+            to = self._to = parse_name_addr(self.required("to"))
+        return to
 
     @property
     def cseq(self) -> tuple[int, str]:
         """(number, method)."""
-        if self._cseq is None:
-            self._cseq = parse_cseq(self.required("cseq"))
-        return self._cseq
+        cseq = self._cseq
+        if cseq is None:
+            cseq = self._cseq = parse_cseq(self.required("cseq"))
+        return cseq
 
     @property
     def content_type(self) -> str:
@@ -200,7 +235,10 @@ class Message:
     @property
     def sdp(self) -> bytes | None:
         """The session description: the body, or a part of it (RFC 5621)."""
-        return session_description(self.header("content-type") or "", self.body) if self.body else None
+        if not self.body:
+            return None
+        content_type = self.index.get("content-type", "")
+        return self.body if content_type == SDP else session_description(content_type, self.body)
 
 
 class Response(Message):
@@ -219,10 +257,11 @@ class Response(Message):
         body: bytes = b"",
         index: Index | None = None,
         fault: MalformedError | None = None,
+        repeated: Repeated | None = None,
         *,
         local: bool = False,
     ) -> None:
-        super().__init__(fields, body, index)
+        super().__init__(fields, body, index, repeated)
         self.fault = fault
         self.status = status
         self.reason = reason
@@ -231,9 +270,10 @@ class Response(Message):
     @property
     def to(self) -> NameAddr:
         """As far as it can be read: without a tag it is a null tag (12.1.2)."""
-        if self._to is None:
-            self._to = read_name_addr(self.required("to"))
-        return self._to
+        to = self._to
+        if to is None:
+            to = self._to = read_name_addr(self.required("to"))
+        return to
 
 
 class Request(Message):
@@ -252,8 +292,9 @@ class Request(Message):
         body: bytes = b"",
         index: Index | None = None,
         fault: MalformedError | None = None,
+        repeated: Repeated | None = None,
     ) -> None:
-        super().__init__(fields, body, index)
+        super().__init__(fields, body, index, repeated)
         self.method = method
         self.uri = uri
         self.fault = fault
@@ -278,10 +319,10 @@ class Request(Message):
         self._patch_via(f";received={source.host}", source.port)
 
     def _patch_via(self, added: str, source_port: int) -> None:
-        lines = self.index["via"]
+        lines = self.headers("via")
         top = split_values(lines[0])[0]
         rest = lines[0][lines[0].index(top) + len(top) :]
-        lines[0] = _BARE_RPORT.sub(f";rport={source_port}", top, count=1) + added + rest
+        lines[0] = self.index["via"] = _BARE_RPORT.sub(f";rport={source_port}", top, count=1) + added + rest
 
     def reply(
         self,
@@ -296,15 +337,16 @@ class Request(Message):
         It copies this request's lines, so it is put together as text: no object is made for what only passes through.
         """
         index = self.index
-        vias, to = index["via"], index["to"][0]
-        via = vias[0] if len(vias) == 1 else "\r\nVia: ".join(vias)
+        to = index["to"]
+        vias = self._repeated.get("via") if self._repeated else None
+        via = index["via"] if vias is None else "\r\nVia: ".join(vias)
         if to_tag is not None and self.to.tag is None:
             to = f"{to};tag={to_tag}"
         if reason is None:
             reason = PHRASES.get(status, "Unknown")
         return (
-            f"SIP/2.0 {status} {reason}\r\nVia: {via}\r\nFrom: {index['from'][0]}\r\nTo: {to}\r\n"
-            f"Call-ID: {index['call-id'][0]}\r\nCSeq: {index['cseq'][0]}\r\n"
+            f"SIP/2.0 {status} {reason}\r\nVia: {via}\r\nFrom: {index['from']}\r\nTo: {to}\r\n"
+            f"Call-ID: {index['call-id']}\r\nCSeq: {index['cseq']}\r\n"
             f"{_lines(headers) if headers else ''}Content-Length: {len(body)}\r\n\r\n"
         ).encode("utf-8", "surrogateescape") + body
 

@@ -1,8 +1,9 @@
 """From a datagram to a message, in one pass (RFC 3261 7, 25). Every step is linear in the datagram's size."""
 
+from callinteractive.remember import remember
 from sidecar.sip.errors import MalformedError
 from sidecar.sip.message.headers import is_token, parse_number
-from sidecar.sip.message.message import LONG_NAMES, Index, Request, Response, long_name
+from sidecar.sip.message.message import LONG_NAMES, Index, Repeated, Request, Response, enter, long_name
 
 _LINE_END = b"\r\n"
 _BLANK = (" ", "\t")
@@ -35,13 +36,15 @@ def parse(data: bytes) -> Request | Response:
             raise MalformedError("keep-alive")
         head, blank, body = data.partition(b"\r\n\r\n")
     text = head.decode("utf-8", "surrogateescape")
-    start, *lines = text.split("\r\n")
+    lines = text.split("\r\n")
+    start = lines.pop(0)
     index: Index = {}
-    fault = _fill(index, lines)
+    repeated: Repeated = {}
+    fault = _fill(index, repeated, lines)
     if fault is _FOLDED:
         start, *lines = unfold(text).split("\r\n")
-        index = {}
-        fault = _fill(index, lines)
+        index, repeated = {}, {}
+        fault = _fill(index, repeated, lines)
     if not blank:
         fault = MalformedError("no empty line after the headers")
     else:
@@ -49,17 +52,17 @@ def parse(data: bytes) -> Request | Response:
         if "\n" in rest or "\r" in rest:
             fault = MalformedError("CR or LF on its own")
     length = index.get("content-length")
-    if length is not None and length[0] != str(len(body)):
-        body, cut_short = _cut(body, length[0])
+    if length is not None and length != str(len(body)):
+        body, cut_short = _cut(body, length)
         fault = cut_short or fault
     words = start.split(" ")
     if len(words) == 3 and words[2] == "SIP/2.0" and words[1] and words[0] in _METHODS and "\t" not in words[1]:
-        return Request(words[0], words[1], [], body, index, fault)
+        return Request(words[0], words[1], [], body, index, fault, repeated)
     if start[:4].upper() != "SIP/":
         method, uri, bad_start = _parse_request_line(start)
-        return Request(method, uri, [], body, index, fault or bad_start)
+        return Request(method, uri, [], body, index, fault or bad_start, repeated)
     status, reason = _parse_status_line(start)
-    return Response(status, reason, [], body, index, fault)
+    return Response(status, reason, [], body, index, fault, repeated)
 
 
 def unfold(text: str) -> str:
@@ -77,12 +80,13 @@ def unfold(text: str) -> str:
 _FOLDED = MalformedError("a continuation line")
 
 
-def _fill(index: Index, lines: list[str]) -> MalformedError | None:
+def _fill(index: Index, repeated: Repeated, lines: list[str]) -> MalformedError | None:
     """Enter each header line; what a bad line breaks. `_FOLDED`: nothing counts, `unfold` must be called first."""
     fault = None
+    names = LONG_NAMES
     for line in lines:
         name, colon, value = line.partition(":")
-        key = LONG_NAMES.get(name)
+        key = names.get(name)
         if key is None:
             if line[:1] in _BLANK:
                 return _FOLDED
@@ -92,11 +96,11 @@ def _fill(index: Index, lines: list[str]) -> MalformedError | None:
                 continue
             key = long_name(name)
         if key not in index:
-            index[key] = [value.strip(" \t")]
+            index[key] = value.strip(" \t")
         elif key in _ONCE:
             fault = MalformedError(f"more than one {key}")
         else:
-            index[key].append(value.strip(" \t"))
+            enter(index, repeated, key, value.strip(" \t"))
     return fault
 
 
@@ -109,6 +113,7 @@ def _cut(body: bytes, length: str) -> tuple[bytes, MalformedError | None]:
     return body[:count], MalformedError("body shorter than Content-Length") if count > len(body) else None
 
 
+@remember(256)
 def _parse_status_line(line: str) -> tuple[int, str]:
     version, _, rest = line.partition(" ")
     code, _, reason = rest.partition(" ")

@@ -51,9 +51,7 @@ class ClientTransaction(Transaction):
         layer.clients[self.key] = self
         self.await_final()
         layer.send(self.sent, self.destination)
-        invite = self.state is State.CALLING
-        self.start_retry(Input.A if invite else Input.E)
-        self.start_limit(Input.B if invite else Input.F, layer.config.timeout_s)
+        self.start_retry(Input.A if self.state is State.CALLING else Input.E)
 
     def receive(self, response: Response) -> None:
         self.step(input_of(response.status), response)
@@ -72,11 +70,11 @@ class InviteClient(ClientTransaction):
         request = self.request
         assert request is not None
         fields = [
-            ("Via", request.index["via"][0]),
+            ("Via", request.index["via"]),
             ("Max-Forwards", "70"),
             *_routes(request),
-            ("From", request.index["from"][0]),
-            ("To", request.index["to"][0]),
+            ("From", request.index["from"]),
+            ("To", request.index["to"]),
             ("Call-ID", request.call_id),
             ("CSeq", f"{request.cseq[0]} CANCEL"),
             *headers,
@@ -98,6 +96,7 @@ def _routes(request: Request) -> list[tuple[str, str]]:
 
 
 def _retransmit_invite(transaction: ClientTransaction, _argument: object) -> None:
+    transaction.limit_repetitions(Input.B)
     resend(transaction, None)
     transaction.interval_s *= 2
     transaction.start_retry(Input.A)
@@ -105,6 +104,7 @@ def _retransmit_invite(transaction: ClientTransaction, _argument: object) -> Non
 
 def _retransmit(transaction: ClientTransaction, _argument: object) -> None:
     """Timer E doubles up to T2; it is T2 after a provisional response (17.1.2.2)."""
+    transaction.limit_repetitions(Input.F)
     resend(transaction, None)
     t2_s = transaction.layer.config.t2_s
     proceeding = transaction.state is State.PROCEEDING
@@ -146,11 +146,11 @@ def _acknowledge(transaction: ClientTransaction, response: Response) -> None:
         "ACK",
         request.uri,
         [
-            ("Via", request.index["via"][0]),
+            ("Via", request.index["via"]),
             ("Max-Forwards", "70"),
             *_routes(request),
-            ("From", request.index["from"][0]),
-            ("To", response.index["to"][0]),
+            ("From", request.index["from"]),
+            ("To", response.index["to"]),
             ("Call-ID", request.call_id),
             ("CSeq", f"{request.cseq[0]} ACK"),
         ],

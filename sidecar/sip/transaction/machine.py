@@ -134,18 +134,30 @@ class Transaction:
 
     def start_retry(self, input_: Input) -> None:
         timers = self.layer.timers
-        timers.stop(self.retry)
+        if self.retry is not None:
+            timers.stop(self.retry)
         self.retry = timers.start(self.interval_s, self.step, input_)
 
     def start_limit(self, input_: Input, after_s: float) -> None:
+        """It may come a little late: these timers end what has lasted for seconds."""
         timers = self.layer.timers
-        timers.stop(self.limit)
-        self.limit = timers.start(after_s, self.step, input_)
+        if self.limit is not None:
+            timers.stop(self.limit)
+        self.limit = timers.start_late(after_s, self.step, input_)
+
+    def limit_repetitions(self, input_: Input) -> None:
+        """Timer B, F or H: 64*T1 after what is repeated was sent first. It begins to run at the first repetition,
+        because most messages need none."""
+        if self.limit is None:
+            self.start_limit(input_, self.layer.config.timeout_s - self.interval_s)
 
     def stop_timers(self) -> None:
-        self.layer.timers.stop(self.retry)
-        self.layer.timers.stop(self.limit)
-        self.retry = self.limit = None
+        if self.retry is not None:
+            self.layer.timers.stop(self.retry)
+            self.retry = None
+        if self.limit is not None:
+            self.layer.timers.stop(self.limit)
+            self.limit = None
 
 
 # Actions that every machine has. Each takes the transaction and the input's message or None.

@@ -145,10 +145,10 @@ def _refuse(transaction: InviteServer, response: bytes) -> None:
     _send_final(transaction, response)
     transaction.release()
     transaction.start_retry(Input.G)
-    transaction.start_limit(Input.H, transaction.layer.config.timeout_s)
 
 
 def _repeat_refusal(transaction: ServerTransaction, _argument: object) -> None:
+    transaction.limit_repetitions(Input.H)
     resend(transaction, None)
     transaction.interval_s = min(2 * transaction.interval_s, transaction.layer.config.t2_s)
     transaction.start_retry(Input.G)

@@ -8,6 +8,7 @@ from typing import Any
 
 log = logging.getLogger(__name__)
 
+LATE_S = 0.125
 _COMPACT_AT = 1024  # dead entries: most timers of 64*T1 are stopped long before they are due
 
 
@@ -36,8 +37,13 @@ class Timers:
 
     def start(self, delay_s: float, callback: Callable[..., None], *args: Any) -> Timer:
         """Call callback(*args) after delay_s."""
-        timer = Timer(callback, args)
-        when = self._now() + delay_s
+        return self._start(self._now() + delay_s, Timer(callback, args))
+
+    def start_late(self, delay_s: float, callback: Callable[..., None], *args: Any) -> Timer:
+        """As `start`, for what may come up to LATE_S later: so one wake-up of the process is enough for many."""
+        return self._start(-(-(self._now() + delay_s) // LATE_S) * LATE_S, Timer(callback, args))
+
+    def _start(self, when: float, timer: Timer) -> Timer:
         self._sequence += 1
         heapq.heappush(self._heap, (when, self._sequence, timer))
         self.live += 1

@@ -18,6 +18,7 @@ from sidecar.sip import (
     UasLeg,
 )
 from sidecar.sip.agent.leg import ignore
+from sidecar.sip.dialog.session import Session
 from tests.unit.sip.world import OUR_SDP, SDP, Callee, Caller, World
 
 ROUTES = ["<sip:127.10.0.2;r2=on;lr>, <sip:127.10.0.2;transport=tcp;r2=on;lr>", '"P, Q" <sip:127.10.0.8:5070;lr>']
@@ -485,6 +486,26 @@ def test_8_2_1_requests_that_start_nothing(method: str, status: int) -> None:
     world.assert_nothing_left()
 
 
+@pytest.mark.parametrize("status", [200, 400, 403])
+def test_rfc_3428_a_message_gets_what_its_taker_says_and_nothing_is_kept(status: int) -> None:
+    world = World()
+    told: list[bytes] = []
+    world.agent.on_message = lambda message: told.append(message.body) or status
+    caller = Caller(world)
+    data = caller.request("MESSAGE", body=b"said")
+    first, again = world.receive(data) + world.receive(data)
+    assert (first.status, first.data) == (status, again.data)
+    assert told == [b"said", b"said"]
+    assert world.alive == (0, 0, 0, 0)
+
+
+def test_a_message_whose_taker_fails_gets_500() -> None:
+    world = World()
+    world.agent.on_message = lambda message: 1 // len(message.header("subject") or "")
+    (answer,) = Caller(world).send("MESSAGE", body=b"said")
+    assert answer.status == 500
+
+
 def test_12_2_2_a_request_of_an_unknown_dialog_gets_481() -> None:
     world, caller, _ = new_call()
     for method in ("INVITE", "BYE", "OPTIONS"):
@@ -528,5 +549,29 @@ def test_whoever_was_told_is_free_once_the_leg_has_ended() -> None:
         assert told() is not None
         leg.bye()
         assert told() is None
+    finally:
+        gc.enable()
+
+
+def test_a_session_is_free_once_its_transactions_have_ended() -> None:
+    """So is all that it holds, without the garbage collector."""
+    world = World(UaConfig())
+    gc.collect()
+    before = sum(isinstance(found, Session) for found in gc.get_objects())
+    gc.disable()
+    try:
+        caller = Caller(world)
+        caller.invite()
+        leg, _ = world.calls.pop()
+        leg.answer(OUR_SDP)
+        caller.to_tag = world.take()[-1].to_tag
+        caller.ack()
+        leg.reinvite(OUR_SDP)
+        caller.reply(world.take()[-1], 200, sdp=SDP)
+        leg.bye()
+        caller.reply(world.take()[-1], 200)
+        del leg
+        world.advance(33)
+        assert sum(isinstance(found, Session) for found in gc.get_objects()) == before
     finally:
         gc.enable()

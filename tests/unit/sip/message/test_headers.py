@@ -17,9 +17,12 @@ from sidecar.sip.message.headers import (
     parse_number,
     parse_params,
     parse_session_expires,
+    parse_tokens,
     parse_via,
+    route_address,
     split_values,
 )
+from sidecar.sip.message.headers import _parse_name_addr as parse_whole_name_addr
 
 tokens = st.text("abcXYZ0189-.!%*_+`'~", min_size=1, max_size=12)
 
@@ -163,8 +166,67 @@ def test_a_usual_via_reads_as_any_other(params: str) -> None:
 
 @pytest.mark.parametrize("value", ["<sip:7@h>", "<sip:7@h;lr>;tag=a-1", "<tel:7>;tag=x"])
 def test_a_usual_address_reads_as_any_other(value: str) -> None:
-    assert parse_name_addr(value) == parse_name_addr(f" {value}")
-    assert parse_name_addr(value).tag == (value.partition(";tag=")[2] or None)
+    usual, other = parse_name_addr(value), parse_name_addr(f" {value}")
+    assert (usual.display, usual.uri, usual.params) == (other.display, other.uri, other.params)
+    assert usual.tag == (value.partition(";tag=")[2] or None)
+
+
+@given(st.text('<>;="\\ :@sip,tag1', max_size=16).map(lambda text: f"<sip:7@h{text}>;tag=1{text[:3]}"))
+def test_an_address_with_a_tag_is_read_in_two_parts_as_in_one(value: str) -> None:
+    try:
+        whole = parse_whole_name_addr(value)
+    except MalformedError:
+        with pytest.raises(MalformedError):
+            parse_name_addr(value)
+        return
+    parts = parse_name_addr(value)
+    assert (parts.display, parts.uri, parts.params, parts.tag) == (whole.display, whole.uri, whole.params, whole.tag)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "",
+        "SIP/2.0/UDP",
+        "SIP/2.0/UDP ;branch=z9hG4bK1",
+        "SIP/2.0/UDP h:65536;branch=z9hG4bK1",
+        "SIP/2.0/UDP h:x;branch=z9hG4bK1",
+        "SIP/2.0/UDP h x;branch=z9hG4bK1",
+        "SIP/3.0/UDP h;branch=z9hG4bK1",
+        'SIP/2.0/UDP h;branch=z9hG4bK1"',
+        "SIP/2.0/UDP h;;branch=z9hG4bK1",
+        "SIP/2.0/UDP h;branch=",
+    ],
+)
+def test_not_a_via(value: str) -> None:
+    with pytest.raises(MalformedError):
+        parse_via(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "address"),
+    [
+        ("<sip:10.0.0.1:5061;lr;mark=a1.b-2>", Address("10.0.0.1", 5061)),
+        ("<sip:10.0.0.1;lr=on>", Address("10.0.0.1", 5060)),
+        ("<sips:[::1]:5061;lr>", Address("::1", 5061)),
+        ('"edge" <sip:u@edge.example;lr>;x=y', Address("edge.example", 5060)),
+        ("<tel:7>", None),
+    ],
+)
+def test_where_a_route_points(value: str, address: Address | None) -> None:
+    assert route_address(value) == address
+
+
+@pytest.mark.parametrize(
+    "value", ["", "<sip:>", "<sip:h:0;lr>", "<sip:h:99999;lr>", "<sip:h;lr", "<sip:h;;lr>", "<h;lr>"]
+)
+def test_not_a_route(value: str) -> None:
+    with pytest.raises(MalformedError):
+        route_address(value)
+
+
+def test_tokens_are_without_parameters_blanks_and_empty_values() -> None:
+    assert parse_tokens("timer , 100rel;x=y,,") == {"timer", "100rel"}
 
 
 @pytest.mark.parametrize(

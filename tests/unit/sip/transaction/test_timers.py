@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.sip.transaction.timers import Timers
+from sidecar.sip.transaction.timers import LATE_S, Timers
 
 
 class Clock:
@@ -72,6 +72,26 @@ def test_stopped_timers_do_not_pile_up() -> None:
     for _ in range(10_000):
         clock.timers.stop(clock.timers.start(32, print))
     assert len(clock.timers._heap) < 2000
+
+
+def test_one_wake_up_is_enough_for_many_late_timers() -> None:
+    clock, fired = Clock(), []
+    clock.time = 1.0
+    for number in range(20):
+        clock.time += 0.001
+        clock.timers.start_late(5, fired.append, number)
+    assert len(clock.wakes) == 1
+    clock.run(clock.wakes[0])
+    assert fired == list(range(20))
+
+
+@given(st.floats(0, 1e6), st.floats(0, 100))
+def test_a_late_timer_is_never_early_and_at_most_so_late(now: float, delay: float) -> None:
+    clock = Clock()
+    clock.time = now
+    clock.timers.start_late(delay, print)
+    (when,) = clock.wakes
+    assert now + delay <= when <= now + delay + LATE_S
 
 
 @given(st.lists(st.tuples(st.floats(0, 100), st.booleans())))
