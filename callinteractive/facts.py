@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
+from callinteractive import plain
 from callinteractive.model import Extension, Ivr
 from callinteractive.numbers import FoundIvr
 
@@ -33,41 +34,44 @@ class CallFacts:
 
     def parameters(self, caller_name: str, caller_number: str) -> dict[str, str]:
         """The parameters of a request, in the order of the source's example; the caller as SetCaller left it (R6)."""
-        optional = {
-            "CalledDID": self.called_did,
-            "CallerExtensionID": None if self.caller_extension_id is None else str(self.caller_extension_id),
-            "CallerExtension": self.caller_extension,
-        }
-        return {
+        found = {
             "EventType": "call_interactive",
             "CalledExtensionID": str(self.called_extension_id),
             "CalledNumber": self.called_number,
             "CallID": self.call_id,
             "CallerIDNum": caller_number,
-            **{name: value for name, value in optional.items() if value is not None},
-            "CallFlow": "OUT" if self.is_outgoing else "IN",
-            "CalledExtension": self.called_extension,
-            "CallAPIID": self.call_api_id,
-            "CallerIDName": caller_name,
-            "CallStatus": "ANSWER",
         }
+        if self.called_did is not None:
+            found["CalledDID"] = self.called_did
+        if self.caller_extension_id is not None:
+            found["CallerExtensionID"] = str(self.caller_extension_id)
+        if self.caller_extension is not None:
+            found["CallerExtension"] = self.caller_extension
+        found["CallFlow"] = "OUT" if self.is_outgoing else "IN"
+        found["CalledExtension"] = self.called_extension
+        found["CallAPIID"] = self.call_api_id
+        found["CallerIDName"] = caller_name
+        found["CallStatus"] = "ANSWER"
+        return found
 
     def shown(self) -> dict[str, Any]:
         """Caller and called, as the records of the call have them (E1)."""
-        optional = {
-            "called_did": self.called_did,
-            "caller_extension": self.caller_extension,
-            "caller_extension_id": self.caller_extension_id,
-            "direction": "out" if self.is_outgoing else None,
-        }
-        return {
+        found: dict[str, Any] = {
             "caller_number": self.caller_number,
             "caller_name": self.caller_name,
             "called_number": self.called_number,
             "called_extension": self.called_extension,
             "called_extension_id": self.called_extension_id,
-            **{name: value for name, value in optional.items() if value is not None},
         }
+        if self.called_did is not None:
+            found["called_did"] = self.called_did
+        if self.caller_extension is not None:
+            found["caller_extension"] = self.caller_extension
+        if self.caller_extension_id is not None:
+            found["caller_extension_id"] = self.caller_extension_id
+        if self.is_outgoing:
+            found["direction"] = "out"
+        return found
 
     def to_dict(self) -> dict[str, str]:
         """The facts as texts, absent ones left out."""
@@ -100,6 +104,9 @@ class CallFacts:
             if name in known:
                 known[name] = int(known[name])
         return cls(**known)  # type: ignore[arg-type]  # names and count are checked by the constructor
+
+
+plain.tell_types(CallFacts, called_did=str | None, caller_extension=str | None, caller_extension_id=int | None)
 
 
 def facts_of_new_call(

@@ -7,8 +7,19 @@ from types import UnionType
 from typing import Any, TypeVar, get_args, get_type_hints
 
 _T = TypeVar("_T")
+_TOLD: dict[type, dict[str, Any]] = {}
 _LARGEST_FLOAT = 1e15
 """Far beyond any time in seconds. Infinity and NaN are not below it."""
+
+
+def tell_types(kind: type, **types: Any) -> None:
+    """The types of fields of a dataclass that may be compiled: all but plain classes. mypyc keeps only those."""
+    _TOLD[kind] = types
+
+
+def told_types(kind: type) -> dict[str, Any]:
+    """Those of `tell_types`."""
+    return _TOLD.get(kind, {})
 
 
 def read(kind: type[_T], values: dict[str, Any], **made: object) -> _T:
@@ -17,7 +28,7 @@ def read(kind: type[_T], values: dict[str, Any], **made: object) -> _T:
     A field may be a str, int, float, bool, None, tuple[str, ...], dict[str, str], a dataclass, or a union of these.
     Raises ValueError or TypeError, naming the field.
     """
-    types = get_type_hints(kind)
+    types = {**get_type_hints(kind), **told_types(kind)}
     checked = {name: _checked(name, types.get(name), value) for name, value in values.items()}
     return kind(**checked, **made)
 

@@ -128,30 +128,56 @@ def build(
     parameters: Mapping[str, str],
     variables: Mapping[str, str],
     masked: Collection[str] = (),
+    *,
+    id: str = "",
+    connect_timeout_s: float = 2,
+    timeout_s: float = 10,
+    follow_redirects: bool = False,
+    web: Web = NOTHING,
 ) -> HttpRequest:
-    """Make the request of a Call Interactive rule, with default timeouts.
+    """Make the request of a Call Interactive rule.
 
     `url` is as configured and has passed `check_url`; `parameters` come from `CallFacts.parameters`.
     GET adds them to the URL's query, POST sends them as its body (R1). `masked`: variables that nobody may see (E3).
     """
-    if masked:
-        shown = build(url, method, parameters, {**variables, **dict.fromkeys(masked, MASK)})
-        return replace(
-            build(url, method, parameters, variables),
-            masked_url=shown.url.replace(quote(MASK), MASK),
-            hidden=tuple([variables[name] for name in masked]),
-        )
     url, authorization = split_login(url)
+    form = encode_form(parameters)
+    is_post = method == "POST"
+    added = None if is_post else form
+    masked_url = ""
+    if masked:
+        shown = _filled_in(url, {**variables, **dict.fromkeys(masked, MASK)}, added)
+        masked_url = shown.replace(quote(MASK), MASK)
+    return HttpRequest(
+        method,
+        _filled_in(url, variables, added),
+        form.encode("ascii") if is_post else None,
+        FORM if is_post else None,
+        connect_timeout_s,
+        timeout_s,
+        follow_redirects,
+        id,
+        masked_url,
+        tuple([variables[name] for name in masked]),
+        authorization,
+        web,
+    )
+
+
+def _filled_in(url: str, variables: Mapping[str, str], added: str | None) -> str:
+    """The URL with the values of its variables, and what is added to its query."""
     base, mark, query = url.partition("?")
+    if "$" in query:
+        query = _with_values(query, variables)
+    if added is None:
+        return base + mark + query
+    return f"{base}?{query}&{added}" if query else f"{base}?{added}"
+
+
+def _with_values(query: str, variables: Mapping[str, str]) -> str:
     # R4: a value is encoded, so that it can neither end its parameter nor add another. Octets of a SIP header that are
     # not UTF-8 arrive as lone surrogates. They have no UTF-8, so "?" is sent.
-    query = _VARIABLE.sub(lambda match: quote(variables.get(match[1], ""), safe="", errors="replace"), query)
-    encoded = encode_form(parameters)
-    if method == "POST":
-        return HttpRequest(method, base + mark + query, encoded.encode("ascii"), FORM, authorization=authorization)
-    return HttpRequest(
-        method, f"{base}?{query}&{encoded}" if query else f"{base}?{encoded}", authorization=authorization
-    )
+    return _VARIABLE.sub(lambda match: quote(variables.get(match[1], ""), safe="", errors="replace"), query)
 
 
 def with_error_code(fallback: HttpRequest, code: str) -> HttpRequest:
@@ -216,8 +242,10 @@ class _Quoted(dict[str, str]):
     def __missing__(self, text: str) -> str:
         if not text.isascii():
             quoted = quote_plus(text, errors="replace")
+        elif text.replace(":", "").isalnum():  # each call has a CallID and a CallAPIID of its own
+            quoted = text.replace(":", "%3A")
         else:
-            quoted = text if text.isalnum() else _RESERVED.sub(_escape, text)
+            quoted = _RESERVED.sub(_escape, text)
         if len(text) <= _REMEMBERED:
             if len(self) >= _MOST_REMEMBERED:
                 self.clear()

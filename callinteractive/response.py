@@ -7,6 +7,7 @@ bounded.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from lxml import etree
 
@@ -18,6 +19,8 @@ from callinteractive.written import WrittenAction
 MAX_BODY = 64 * 1024
 MAX_ACTIONS = 10
 MAX_WARNINGS = 20
+_SHORT = 1024
+"""Octets of an answer that is read once and remembered: an application gives many of its calls the same answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,18 @@ def parse(body: bytes, content_type: str | None = None) -> Response:
     """
     if len(body) > MAX_BODY:
         raise ResponseError(f"the body is longer than {MAX_BODY} octets")
+    if len(body) + len(content_type or "") <= _SHORT:
+        return _parse_short(body, content_type)
+    return _parse(body, content_type)
+
+
+@lru_cache(maxsize=256)
+def _parse_short(body: bytes, content_type: str | None) -> Response:
+    """An answer that can't be used is not remembered."""
+    return _parse(body, content_type)
+
+
+def _parse(body: bytes, content_type: str | None) -> Response:
     text = charset.decode(body, content_type)
     if not text.strip():
         return Response()
@@ -77,14 +92,19 @@ def _root(body: bytes) -> etree._Element:
     except etree.XMLSyntaxError as error:
         reason = str(error.msg).splitlines()[0].partition(", line ")[0]  # the rest may quote the body
         raise ResponseError(f"not XML: {reason}", int(error.lineno or 0)) from None
-    if root.getroottree().docinfo.doctype:  # type: ignore[union-attr]
+    if b"<!DOCTYPE" in body and root.getroottree().docinfo.doctype:  # type: ignore[union-attr]
         raise ResponseError("a DOCTYPE is not allowed", 1)
     if root.tag != "Response":
         raise ResponseError(f"the root element must be <Response>, not <{root.tag[:40]}>", _line(root))
-    for text, element in [(root.text, root), *((child.tail, child) for child in root)]:
-        if text and text.strip():
-            raise ResponseError(f"text between the actions: {text.strip()[:40]!r}", _line(element))
+    _check_between(root.text, root)
+    for child in root:
+        _check_between(child.tail, child)
     return root
+
+
+def _check_between(text: str | None, element: etree._Element) -> None:
+    if text and text.strip():
+        raise ResponseError(f"text between the actions: {text.strip()[:40]!r}", _line(element))
 
 
 def _action(element: etree._Element, warnings: list[str]) -> actions.Action:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from callinteractive import plain
 from callinteractive.actions import START, Action
 from callinteractive.facts import CallFacts
 
@@ -48,5 +49,6 @@ class State:
         return values
 
 
+plain.tell_types(State, variables=dict[str, str], masked=tuple[str, ...])
 _PLAIN = tuple({state.name for state in fields(State)} - {"facts", "pending", "step", "masked"})
 _FACTS = tuple(fact.name for fact in fields(CallFacts))

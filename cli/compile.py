@@ -25,9 +25,9 @@ from cli import compiled
 
 MODULES = {
     "callinteractive": (
-        *("asking", "charset", "dialled", "digest", "events", "fit", "identity", "multipart", "numbers"),
-        *("plain", "record", "remember", "request", "response", "sdes", "sdp", "sdp_codecs", "urls"),
-        *("webhook_signature", "written"),
+        *("asking", "charset", "commands", "dialled", "digest", "events", "facts", "fit", "identity", "multipart"),
+        *("numbers", "plain", "record", "remember", "request", "response", "script", "script_state", "sdes", "sdp"),
+        *("sdp_codecs", "urls", "webhook_signature", "written"),
     ),
     "sidecar": (
         *(
@@ -37,6 +37,8 @@ MODULES = {
             "credentials",
             "durations",
             "edges",
+            "jsontext",
+            "log",
             "plain_http",
             "sender",
             "story",
@@ -62,8 +64,7 @@ MODULES = {
 """The modules that are compiled; those of `sidecar` and `kemi` that run for each call, and what they use of the core.
 
 mypyc 2.4 cannot compile others: dataclasses with a ClassVar before a field or with an abstract base (actions, headers,
-signature), those that `callinteractive.plain` reads by their types (commands, facts, script), descriptors
-(kemi.transaction), classes with a base that is not compiled (sidecar.connections).
+signature), descriptors (kemi.transaction), classes with a base that is not compiled (sidecar.connections).
 """
 MISSING_COST = "calls cost more CPU; nothing else is different"
 _GROUP = "callinteractive"

@@ -46,7 +46,7 @@ class CallInteractive(Action):
         return request.variables_of(self.url)
 
     def shown(self) -> dict[str, Any]:
-        return {**self.to_dict(), "url": split_login(self.url)[0]}  # W2
+        return {"action": self.NAME, "url": split_login(self.url)[0], "method": self.method}  # W2
 
     def begin(self, call: ScriptContext) -> Command | None:
         return Fetch(call.request(self.url, self.method))

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import get_type_hints
 
 import pytest
 
 from callinteractive import plain
+from callinteractive.commands import Collect, Play, Wait
+from callinteractive.facts import CallFacts
+from callinteractive.script_state import State
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,14 @@ def test_every_kind_of_field():
     }
     assert plain.read(Outer, values, made=7) == Outer(1, 2.0, True, "x", ("a",), {"b": "c"}, Inner("d"), 7)
     assert plain.read(Outer, {"perhaps": None, "inner": None, "time": 0.5}) == Outer(time=0.5)
+
+
+@pytest.mark.parametrize("kind", [CallFacts, State, Play, Collect, Wait])
+def test_types_that_machine_code_forgets_are_told(kind: type):
+    """Without these a call could not be read back by a compiled sidecar, and the tests of sources would not see it."""
+    made = ("pending", "step")  # by `CallScript.from_dict`
+    hints = {name: hint for name, hint in get_type_hints(kind).items() if name not in made}
+    assert plain.told_types(kind) == {name: hint for name, hint in hints.items() if not isinstance(hint, type)}
 
 
 @pytest.mark.parametrize(

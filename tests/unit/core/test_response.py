@@ -55,6 +55,25 @@ def test_X2_any_encoding_that_xml_knows():
     assert parse(b'<?xml version="1.0" encoding="windows-1251"?>' + text.encode("cp1251")).actions == expected
 
 
+def test_a_short_answer_that_comes_again_is_not_read_again():
+    body = b"<Response><Hangup/></Response>"
+    assert parse(body, "text/xml") is parse(bytes(bytearray(body)), "text/xml")
+    long = b"<Response>" + b" " * 1024 + b"</Response>"
+    assert parse(long) is not parse(long)
+
+
+def test_the_same_octets_in_another_charset_are_another_answer():
+    body = '<Response><SetVar name="a">Иван</SetVar></Response>'.encode("cp1251")
+    assert parse(body, "text/xml; charset=windows-1251").actions == (SetVar("a", "Иван"),)
+    assert parse(body, "text/xml; charset=iso-8859-1").actions == (SetVar("a", "Èâàí"),)
+
+
+def test_a_wrong_answer_is_refused_each_time():
+    for _ in range(2):
+        with pytest.raises(ResponseError, match="line 2: unknown element"):
+            parse(b"<Response>\n<Nothing/></Response>")
+
+
 def test_text_may_be_escaped_in_cdata_and_around_comments():
     body = b'<Response><SetVar name="x">a<!-- c -->&amp;<?pi x?>&#1078;<![CDATA[<d>]]></SetVar></Response>'
     assert parse(body).actions == (SetVar("x", "a&ж<d>"),)
