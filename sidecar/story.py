@@ -20,6 +20,7 @@ from callinteractive.facts import CallFacts
 from callinteractive.record import HEIR_STEP, UNKNOWN_FROM, Name, Record, Summary, stamp
 from callinteractive.request import hide
 from callinteractive.transfer_status import FollowedTransfer, Outcome
+from sidecar.jsontext import encode
 from sidecar.told import Bodies, Told
 
 LOG = structlog.get_logger()
@@ -41,14 +42,16 @@ State = Literal["live", "left", "ended"]
 """`left`: Kamailio carries the call out, and tells what becomes of it."""
 Subscriber = Callable[[Record], None]
 Watcher = Callable[[Name, Mapping[str, Any]], None]
-"""Gets the event's name and its own fields."""
+"""Gets the event's name and its own fields; of the summary in `call.ended` what `Story.brief` tells."""
 
 
 class Story:
     """Of one call. `tell` adds to it."""
 
     __slots__ = (
+        "_answered",
         "_facts",
+        "_has_legs",
         "_ids",
         "_new",
         "_stories",
@@ -78,6 +81,9 @@ class Story:
         """None: nobody has asked for it yet."""
         self._new = 0
         """How many of the last events it does not tell yet."""
+        self._answered: float | None = None
+        """When that was told. Not of a call that was taken over: then there is a summary."""
+        self._has_legs = False
         self.cause = ""
         """Why the call ends, as far as that is known: a sentence."""
         self.told: list[Told] = []
@@ -100,6 +106,14 @@ class Story:
             self._new = 0
         return summary
 
+    def brief(self) -> dict[str, Any]:
+        """Of the summary `ivr`, `answered_at` and `legs`. Of most calls that ends, nobody ever wants the whole."""
+        if self._summary is None and self._facts is not None and not self._has_legs:
+            answered_at = None if self._answered is None else stamp(self._answered)
+            return {"ivr": self._facts.called_extension, "answered_at": answered_at, "legs": ()}
+        fields = self.summary.fields("")
+        return {name: fields[name] for name in ("ivr", "answered_at", "legs") if name in fields}
+
     @property
     def records(self) -> list[Record]:
         """As far as they are kept."""
@@ -111,7 +125,7 @@ class Story:
 
     def pack(self) -> None:
         """Be small, without the records: there may be thousands of calls, and garbage collection looks at all."""
-        self._summary = json.dumps(self.summary.to_dict())
+        self._summary = encode(self.summary.to_dict())
         self.told = []
 
     def tell(self, event: Name, /, *, at: float | None = None, bodies: Bodies | None = None, **fields: Any) -> None:
@@ -128,14 +142,25 @@ class Story:
         if event == "call.ended":
             if not fields.get("cause") and self.cause:
                 fields["cause"] = self.cause
-            fields = self.summary.fields(stamp(at)) | fields
-        shown = self._masked(fields) if self.hidden and event.startswith("leg.") else fields
-        told = Told(self._ids, self.seq, event, at, shown, bodies)
+            told = Told(self._ids, self.seq, event, at, fields, bodies, self._sum_up)
+        else:
+            shown = fields
+            if event == "call.answered":
+                self._answered = at
+            elif event.startswith("leg."):
+                self._has_legs = True
+                shown = self._masked(fields) if self.hidden else fields
+            told = Told(self._ids, self.seq, event, at, shown, bodies)
         self.told.append(told)
         self._new += 1
+        if event == "call.ended" and (self.transfer is not None or self._stories.is_read):
+            _ = told.bare  # now: it is dropped with others that ended
         self._stories.add(self, told)
         if self.transfer is not None:
             self._tell_transfer(self.transfer.take({**told.bare, **fields} if self.hidden else told.bare, at))
+
+    def _sum_up(self, ended_at: str) -> dict[str, Any]:
+        return self.summary.fields(ended_at)
 
     def _masked(self, fields: dict[str, Any]) -> dict[str, Any]:
         return {name: hide(value, self.hidden) if name in _OF_LEG else value for name, value in fields.items()}
@@ -177,7 +202,7 @@ class Story:
         data = self.to_dict()
         if not whole:
             data["summary"] = self.summary.to_short_dict()
-        return json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+        return encode(data)
 
     def resume(self, data: Mapping[str, Any]) -> None:
         """Go on where another sidecar was (`to_dict`). Never fails: what can't be read is left out."""
@@ -290,18 +315,24 @@ class Stories:
 
     # For stories.
 
+    @property
+    def is_read(self) -> bool:
+        """Whether somebody gets each record at once."""
+        return bool(self._subscribers)
+
     def add(self, story: Story, told: Told) -> None:
         """`story` was told something: keep it within bounds, and pass it on."""
-        event, kept = told.event, len(story.told)
+        event, kept, fields = told.event, len(story.told), told.fields
         if kept > FEW_RECORDS and (kept > MOST_RECORDS or len(self._known) >= MANY_CALLS):
             story.forget_oldest()
         if event == "call.request":
             self._keep_bodies(told)
         elif event == "call.ended":
+            fields = {**story.brief(), **fields} if event in self._watchers else fields
             self._end(story)
         for watcher in self._watchers.get(event, ()):
             try:
-                watcher(event, told.fields)
+                watcher(event, fields)
             except Exception:  # a call must not fail for those who watch it
                 LOG.exception("a watcher of the events failed")
         for subscriber, with_bodies in self._subscribers:

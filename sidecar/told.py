@@ -14,18 +14,26 @@ Bodies = Callable[[], dict[str, str]]
 class Told:
     """One event of a call, until somebody wants its record."""
 
-    __slots__ = ("_bodies", "_ids", "_record", "_seq", "at", "event", "fields")
+    __slots__ = ("_bodies", "_ids", "_record", "_seq", "_sum_up", "at", "event", "fields")
 
     def __init__(
-        self, ids: tuple[str, str], seq: int, event: Name, at: float, fields: dict[str, Any], bodies: Bodies | None
+        self,
+        ids: tuple[str, str],
+        seq: int,
+        event: Name,
+        at: float,
+        fields: dict[str, Any],
+        bodies: Bodies | None = None,
+        sum_up: Callable[[str], dict[str, Any]] | None = None,
     ) -> None:
-        """ids: CallID and CallAPIID."""
+        """ids: CallID and CallAPIID. sum_up: makes the fields of its record besides `fields`, of the time's text."""
         self._ids = ids
         self._seq = seq
         self.event = event
         self.at = at
         self.fields = fields
         self._bodies = bodies
+        self._sum_up = sum_up
         self._record: Record | None = None
 
     @property
@@ -43,9 +51,12 @@ class Told:
         record = self._record
         if record is None:
             call_id, call_api_id = self._ids
+            at = stamp(self.at)
+            more = {} if self._sum_up is None else self._sum_up(at)
+            self._sum_up = None
             record = self._record = {
-                "event": self.event, "at": stamp(self.at), "call_id": call_id, "call_api_id": call_api_id,
-                "seq": self._seq, **self.fields,
+                "event": self.event, "at": at, "call_id": call_id, "call_api_id": call_api_id,
+                "seq": self._seq, **more, **self.fields,
             }  # fmt: skip
         return record
 

@@ -82,7 +82,8 @@ def test_what_nobody_reads_is_not_written_and_what_was_read_stays():
     story.tell("call.ended", by="caller")
     assert [event for event, _ in events] == ["call.started", "call.request", "call.ended"]
     assert events[1] == ("call.request", {"id": "1", "outcome": "ok"})
-    assert events[2][1]["requests"][0]["outcome"] == "ok"
+    assert (events[2][1]["by"], list(events[2][1]["legs"])) == ("caller", [])
+    assert seen[2]["requests"][0]["outcome"] == "ok"
     assert "response" not in seen[1]
     assert not written
     first = stories.of(FACTS.call_id)
@@ -114,6 +115,37 @@ def test_a_watcher_hears_of_its_events_only():
     for event in NAMES:
         story.tell(event, leg="b1", context="1", option="start")
     assert seen == ["call.answered"]
+
+
+def test_a_watcher_hears_of_the_end_what_the_summary_says():
+    """Also where nobody has asked for the summary, which is not made then."""
+    legs = ("leg.started", "leg.answered")
+    for told in ((), ("call.answered",), legs, ("call.answered", *legs)):
+        for is_read in (False, True):
+            stories, seen = Stories(), []
+            stories.watch(("call.ended",), lambda _event, fields, seen=seen: seen.append(dict(fields)))
+            story = stories.begin(FACTS)
+            story.tell("call.started", ivr=FACTS.called_extension)
+            for event in told:
+                story.tell(event, leg="b1", at=1_795_671_721.4)
+            if is_read:
+                _ = story.summary
+            story.tell("call.ended", by="callee", code=200)
+            (heard,), whole = seen, story.records[-1]
+            names = ("ivr", "answered_at", "by", "code")
+            assert {name: heard[name] for name in names} == {name: whole[name] for name in names}
+            assert [leg.get("answered_at") for leg in heard["legs"]] == [leg["answered_at"] for leg in whole["legs"]]
+
+
+def test_the_end_of_a_call_that_is_forgotten_at_once_is_told_whole(monkeypatch):
+    monkeypatch.setattr(module, "MOST_RECENT", 0)
+    stories, seen = Stories(), []
+    stories.subscribe(seen.append)
+    story = stories.begin(FACTS)
+    story.tell("call.context", context="1", option="start")
+    story.tell("call.ended", by="script", code=200)
+    assert not stories.knows(FACTS.call_id)
+    assert seen[-1]["path"] == [{"context": "1", "option": "start"}]
 
 
 def test_the_summary_tells_also_what_is_not_kept(monkeypatch):
