@@ -9,6 +9,7 @@ lowest of many rounds: other work on the machine only adds to it.
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import os
 import sys
@@ -34,6 +35,7 @@ from callinteractive.request import HttpRequest
 from callinteractive.response import parse as parse_answer
 from callinteractive.script import CallScript, Note
 from callinteractive.signature import SignatureHeader
+from cli.partlog import PartLog
 from sidecar import log, sip
 from sidecar.call.telling import Telling
 from sidecar.media.call_media import CallMedia
@@ -52,6 +54,7 @@ CALL_ID = "5205dc5cc5a411e5ab9eb3691b90ea15"
 FACTS = CallFacts(CALL_ID, f"1:{CALL_ID}", "+15550100", "", "000*900", "000*900", 900)
 KEY = bytes(32)
 XML = b"<Response><Hangup/></Response>"
+URL = "http://127.15.0.9:25080/hangup"
 SDP = (
     "v=0\r\no=user1 53655765 2353687637 IN IP4 127.15.0.2\r\ns=-\r\nc=IN IP4 127.15.0.2\r\nt=0 0\r\n"
     "m=audio 50000 RTP/AVP 0 101\r\na=rtpmap:0 PCMU/8000\r\na=rtpmap:101 telephone-event/8000\r\n"
@@ -131,7 +134,13 @@ class Dialogs:
         self.agent.receive(b"SIP/2.0 200 OK\r\n" + self._line.sent.partition(b"\r\n")[2], PROXY)
 
 
-def script() -> Callable[[], object]:
+def answers() -> Callable[[], bytes]:
+    """The XML of an answer that nobody has given before."""
+    number = count()
+    return lambda: b"<Response><!-- %d --><Hangup/></Response>" % next(number)
+
+
+def script(answer: Callable[[], bytes]) -> Callable[[], object]:
     """A script from its start to its end, with the answer's XML."""
     ivr_file = load_ivr_file(Path(__file__).with_name("ivr.yaml").read_text("utf-8"), "ivr.yaml")
     ivr = next(ivr for ivr in ivr_file.ivrs if ivr.number == "000*900")
@@ -139,9 +148,18 @@ def script() -> Callable[[], object]:
     def run() -> None:
         one = CallScript(ivr_file, ivr, FACTS)
         one.start(0.0)
-        one.handle(Fetched(200, XML, "application/xml"), 1.0)
+        one.handle(Fetched(200, answer(), "application/xml"), 1.0)
 
     return run
+
+
+def supervisor() -> Callable[[], object]:
+    """The part of `callinteractive run` in the lines of a call: they are read, counted, and written with their part."""
+    line = {"call_id": CALL_ID, "call_api_id": FACTS.call_api_id, "action": "CallInteractive", "url": URL}
+    line |= {"event": "action", "level": "info", "timestamp": "2026-11-26T08:50:01.234567Z"}
+    lines = [json.dumps(line, separators=(",", ":"))] * 7
+    log_of_parts = PartLog(io.StringIO(), "json", clock=count().__next__)
+    return lambda: log_of_parts("sidecar-0", *lines)
 
 
 def records() -> Callable[[], object]:
@@ -208,7 +226,7 @@ class Media:
 def layers() -> dict[str, Callable[[], object]]:
     """What is measured, by name."""
     logger = structlog.get_logger().bind(call_id=CALL_ID, call_api_id=FACTS.call_api_id)
-    invite = request("INVITE", 1)
+    invite, new_answer = request("INVITE", 1), answers()
     read = parse(invite)
     assert isinstance(read, Request)
     return {
@@ -222,10 +240,12 @@ def layers() -> dict[str, Callable[[], object]]:
         "write a response": lambda: read.reply(200, to_tag="1", headers=[("Contact", "<sip:a@h>")], body=SDP.encode()),
         "an NG command and its reply": lambda: (orjson.dumps({"command": "offer", "sdp": SDP}), orjson.loads(NG_REPLY)),
         "a call's sound: offer, answer, delete": Media().run,
-        "a script and its answer": script(),
+        "a script and its answer": script(lambda: XML),
+        "a script and a new answer": script(answers()),
         "a call's records": records(),
-        "the answer's XML": lambda: parse_answer(XML),
-        "a log line": lambda: logger.info("action", action="call_interactive", url="http://127.15.0.9:25080/hangup"),
+        "the answer's XML": lambda: parse_answer(new_answer()),
+        "a log line": lambda: logger.info("action", action="call_interactive", url=URL),
+        "seven log lines in the supervisor": supervisor(),
     }
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import stat
 import sys
 import time
 from collections import Counter
@@ -16,6 +18,7 @@ from typing import Literal, Protocol, TextIO
 
 from cli import partline
 from sidecar import console
+from sidecar.linewriter import LINES_A_S, LINES_AT_ONCE
 from sidecar.log import now_text
 
 LogFormat = Literal["json", "console"]
@@ -26,9 +29,8 @@ TELL_EVERY_S = 1.0
 """How often lines that were left out are told."""
 MOST_CAUSES = 4096
 
-SIDECAR_LINES, SIDECAR_LINES_A_S = 20_000, 4_000
-"""At once and steadily: a sidecar's calls are limited themselves, and each is worth its lines."""
 DAEMON_LINES, DAEMON_LINES_A_S = 1_000, 100
+"""At once and steadily; `linewriter.LINES_AT_ONCE` and `LINES_A_S` of a sidecar."""
 CAUSE_LINES, CAUSE_LINES_A_S = 100, 10
 """Of one address that sends, or of one place in Kamailio's code."""
 
@@ -38,6 +40,19 @@ def resolve_format(wanted: str, stream: TextIO | None = sys.stderr) -> LogFormat
     if wanted == "auto":
         return "console" if stream is not None and stream.isatty() else "json"
     return "json" if wanted == "json" else "console"
+
+
+def file_of(stream: TextIO | None, log_format: LogFormat) -> int | None:
+    """A descriptor of the file that JSON lines go to, which sidecars may write to themselves; the caller closes it.
+
+    None where it is no file: what several processes write at once to a pipe or a terminal may get mixed up.
+    """
+    try:
+        if log_format != "json" or stream is None or not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+            return None
+        return os.dup(stream.fileno())
+    except (OSError, ValueError):
+        return None
 
 
 def lost_notice(log_format: LogFormat) -> Callable[[int], str]:
@@ -71,6 +86,8 @@ class PartLog:
         self._left_out: dict[str, Counter[str]] = {}
         self._due: asyncio.TimerHandle | None = None
         self.format = log_format
+        self.file: int | None = None
+        """`file_of` the stream."""
 
     def __call__(self, part: str, *lines: str) -> None:
         """Undecodable octets of a line are lone surrogates (PEP 383). Raises what `stream` raises, nothing else."""
@@ -96,7 +113,7 @@ class PartLog:
 
     def _shown(self, part: str, line: partline.PartLine) -> str:
         if self.format == "json":
-            return line.as_json(part, now_text())
+            return line.as_json(part, "" if line.record is not None else now_text())
         return "\n".join(
             f"{part:<{PREFIX_WIDTH}} | {text}" for text in line.as_lines(now_text(), colours=self._colours)
         )
@@ -143,7 +160,7 @@ class _PartLimit:
 
     def __init__(self, part: str, now: float) -> None:
         is_sidecar = part.startswith(partline.OF_SIDECARS)
-        self._limits = (SIDECAR_LINES, SIDECAR_LINES_A_S) if is_sidecar else (DAEMON_LINES, DAEMON_LINES_A_S)
+        self._limits = (LINES_AT_ONCE, LINES_A_S) if is_sidecar else (DAEMON_LINES, DAEMON_LINES_A_S)
         self._whole = _Bucket(self._limits[0], now)
         self._causes: dict[str, _Bucket] = {}
 

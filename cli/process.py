@@ -212,7 +212,7 @@ class Process:
     def _tell(self, lines: list[bytes]) -> None:
         if lines:
             texts = [line[:LONGEST_LINE_BYTES].decode("utf-8", "surrogateescape").rstrip() for line in lines]
-            self.tail.extend(texts)
+            self.tail.extend(texts[-TAIL_LINES:])
             # Whatever is wrong with a line or with who takes it: what nobody reads fills the pipe.
             with suppress(Exception):
                 self._log(self.spec.name, *texts)

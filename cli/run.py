@@ -21,7 +21,7 @@ from callinteractive.prepared import Prepared
 from cli.active import FOLDER, Active, ActiveError
 from cli.files import read_both, read_site
 from cli.key import kept_key, missing_key, shared_key
-from cli.partlog import OWN_NAME, PartLog, lost_notice, resolve_format
+from cli.partlog import OWN_NAME, PartLog, file_of, lost_notice, resolve_format
 from cli.parts import KINDS, Parts, WhichError, elsewhere, of_this_machine
 from cli.process import StackError
 from cli.registrations import state_dir_of
@@ -96,6 +96,9 @@ def run(
             cleanup.callback(writer.close)
         log = PartLog(errors, log_as, colours=sys.stderr.isatty() and "NO_COLOR" not in os.environ)
         cleanup.callback(log.close)
+        if (file := file_of(sys.stderr, log_as)) is not None:
+            log.file = file
+            cleanup.callback(os.close, file)
         log("callinteractive", *notes)
         stack = Stack(
             site,

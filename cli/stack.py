@@ -92,9 +92,8 @@ class Stack:
         )
         if parts.rtpengines and not parts.sidecars:
             await self._convert_sounds()
-        await self._start_all(
-            sidecar_spec(site, *paths, sidecar.index, "json", self._run_dir) for sidecar in parts.sidecars
-        )
+        where = self._run_dir, self._log.file
+        await self._start_all(sidecar_spec(site, *paths, sidecar.index, "json", *where) for sidecar in parts.sidecars)
         await self._start_all(
             kamailio_spec(site, *paths, self._dir_of(edge), self._state_dir, edge) for edge in parts.edges
         )

@@ -171,6 +171,7 @@ class Sidecar:
             self._drain.listen()
             self._metrics.why_not_ready = self._why_not_ready
             LOG.info("sidecar ready", index=self._index, sip=str(self._own.address))
+            log.write_to_file()
             systemd.notify(systemd.READY)
             beating = asyncio.create_task(systemd.beat())
             if self.reload is not None:
@@ -205,9 +206,8 @@ class Sidecar:
         stack.push_async_callback(self.sinks.close)
         self._metrics = Metrics(self._gauges, self._counts)
         self._metrics.expect(ivr.number for ivr in self._ivr_file.ivrs)
-        outcomes = Outcomes()
+        self._metrics.include(outcomes := Outcomes())
         self._stories.watch(outcomes.EVENTS, outcomes.take)
-        self._metrics.include(outcomes)
         self._metrics.include(WebhookFigures(webhook.breakers))
         if traces := tracing.begin(self._stories, f"{self._site.node}-{self._index}", os.environ):
             webhook.trace(traces.traceparent)

@@ -21,6 +21,9 @@ AT_ONCE_BYTES = 64 * 1024
 RETRY_S = 1.0
 CLOSE_S = 2.0
 
+LINES_AT_ONCE, LINES_A_S = 20_000, 4_000
+"""Of a sidecar, in its log, at once and steadily: its calls are limited themselves, and each is worth its lines."""
+
 _SHARED = struct.Struct("=Q")
 
 Notice = Callable[[int], str]
@@ -141,6 +144,21 @@ class LineWriter:
             except OSError:
                 break
         return written
+
+
+class Flow:
+    """Lets `LINES_AT_ONCE` lines through, then `LINES_A_S` a second."""
+
+    def __init__(self, now: float) -> None:
+        self._left, self._then = float(LINES_AT_ONCE), now
+
+    def take(self, lines: int, now: float) -> int:
+        """How many of these may pass. `now` is monotonic, in seconds."""
+        self._left = min(LINES_AT_ONCE, self._left + (now - self._then) * LINES_A_S)
+        self._then = now
+        taken = min(lines, int(self._left))
+        self._left -= taken
+        return taken
 
 
 def share() -> tuple[mmap.mmap, str]:

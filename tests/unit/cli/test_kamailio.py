@@ -14,6 +14,7 @@ from cli import known_names
 from cli.kamailio import kamailio_spec
 from cli.rtpengine import rtpengine_spec
 from cli.sidecar import sidecar_spec
+from sidecar.log import LOG_FILE
 
 SITE = """
 node: 1
@@ -125,6 +126,14 @@ def test_all_parts_of_a_stack_have_one_key(tmp_path: Path) -> None:
     ]
     [key] = {spec.env["CALLINTERACTIVE_KEY"] for spec in specs}
     assert len(bytes.fromhex(key)) == 16
+
+
+def test_a_sidecar_is_handed_the_file_that_it_may_log_to(tmp_path: Path) -> None:
+    site, path = load_site(SITE, "site.yaml"), tmp_path / "x.yaml"
+    spec = sidecar_spec(site, path, path, 1, "json", Path("/run"), 7)
+    assert (spec.env[LOG_FILE], spec.pass_fds) == ("sidecar-1:7", (7,))
+    spec = sidecar_spec(site, path, path, 1, "json", Path("/run"))
+    assert (LOG_FILE in spec.env, spec.pass_fds) == (False, ())
 
 
 FLEET = """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import os
 import re
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -235,6 +236,21 @@ def test_any_line_is_one_object_of_its_part(part: str, line: str) -> None:
         assert {name for name, _ in found} <= {"part", "level", "event", "timestamp"}
     for_person = written("console", part, line)
     assert all(text.startswith(part) and text.isprintable() for text in for_person[:-1].split("\n"))
+
+
+def test_sidecars_may_write_to_a_file_of_json_lines_and_to_nothing_else(tmp_path: Path) -> None:
+    with (tmp_path / "log").open("w") as file:
+        shared = partlog.file_of(file, "json")
+        assert shared is not None
+        os.write(shared, b"x")
+        os.close(shared)
+        assert partlog.file_of(file, "console") is None
+    assert (tmp_path / "log").read_text() == "x"
+    assert partlog.file_of(file, "json") is None, "it is closed"
+    reading, writing = os.pipe()
+    with open(reading), open(writing, "w") as pipe:
+        assert partlog.file_of(pipe, "json") is None
+    assert partlog.file_of(None, "json") is None
 
 
 # -- a flood

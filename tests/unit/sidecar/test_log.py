@@ -8,10 +8,12 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
-from sidecar import log
+from sidecar import linewriter, log
 from sidecar.log import GatheredLines
 
 
@@ -81,11 +83,12 @@ def test_what_a_process_logs_is_json_in_order_and_complete():
     assert (theirs["event"], theirs["level"]) == ("theirs", "warning")
 
 
-def logged(code: str, log_format: str = "json") -> tuple[list[str], int]:
+def logged(code: str, log_format: str = "json", pass_fds: Sequence[int] = ()) -> tuple[list[str], int]:
     """The lines that a process with our logging writes while it runs `code`, and its exit status."""
     imports = "import asyncio, logging, sys, threading, structlog\nfrom sidecar import log\n"
     whole = f"{imports}log.set_up({log_format!r})\n{code}"
-    done = subprocess.run([sys.executable, "-c", whole], capture_output=True, text=True, check=False, timeout=30)
+    command = [sys.executable, "-c", whole]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30, pass_fds=pass_fds)
     return done.stderr.splitlines(), done.returncode
 
 
@@ -140,6 +143,36 @@ def test_values_are_as_json_has_them_and_all_others_as_python_does(value: str, s
     assert json.loads(line)["value"] == shown
 
 
+def test_a_call_binds_its_fields_once_and_they_come_first():
+    code = (
+        "logger = structlog.get_logger().bind(call_id='c')\n"
+        "logger.bind(leg='b1').warning('one', code=7)\n"
+        "logger.info('two', call_id='d')"
+    )
+    one, two = (json.loads(line) for line in logged(code)[0])
+    assert list(one) == ["call_id", "leg", "code", "event", "level", "timestamp"]
+    assert (one["level"], two["level"], two["call_id"], "leg" in two) == ("warning", "info", "d", False)
+
+
+def test_lines_below_the_level_are_not_written():
+    lines, _ = logged(
+        "import logging\nlog.set_up('json', logging.WARNING)\nlogger = structlog.get_logger()\n"
+        "for level in ('debug', 'info', 'warning', 'error', 'critical'): getattr(logger, level)('x')"
+    )
+    assert [json.loads(line)["level"] for line in lines] == ["warning", "error", "critical"]
+
+
+def test_tests_can_catch_the_lines_of_a_logger_that_has_written_before():
+    code = (
+        "import structlog.testing\nlogger = structlog.get_logger().bind(call_id='c')\nlogger.info('before')\n"
+        "with structlog.testing.capture_logs() as caught: logger.info('x', code=7)\n"
+        "assert caught == [{'call_id': 'c', 'code': 7, 'event': 'x', 'log_level': 'info'}], caught\n"
+        "logger.info('after')"
+    )
+    lines, status = logged(code)
+    assert ([json.loads(line)["event"] for line in lines], status) == (["before", "after"], 0)
+
+
 def test_a_long_field_loses_its_middle():
     (line,), _ = logged("structlog.get_logger().info('x', value='a' * 100_000 + 'end')")
     value = json.loads(line)["value"]
@@ -177,3 +210,56 @@ def test_a_log_that_cannot_be_written_stops_nothing(where: str):
     os.close(reading)
     os.close(writing)
     assert done.stdout == "True\n"
+
+
+SEVERAL = (
+    "logger = structlog.get_logger().bind(call_id='c')\n"
+    "logger.info('before')\n"
+    "log.write_to_file()\n"
+    "logger.info('after', value='Ж\\x9b\\U000e0001')\n"
+    "logging.getLogger('x').warning('theirs')\n"
+)
+
+
+def test_a_part_that_is_ready_writes_to_the_file_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """As `callinteractive run` would write it (`cli.partlog`), which need not copy its lines then."""
+    with (tmp_path / "stack.log").open("w") as file:
+        monkeypatch.setenv(log.LOG_FILE, f"sidecar-0:{file.fileno()}")
+        lines, status = logged(SEVERAL, pass_fds=[file.fileno()])
+    text = (tmp_path / "stack.log").read_text()
+    after, theirs = map(json.loads, text.splitlines())
+    assert ([json.loads(line)["event"] for line in lines], status) == (["before"], 0)
+    assert (after["event"], theirs["event"]) == ("after", "theirs")
+    assert next(iter(after)) == "part"
+    assert (after["part"], theirs["part"], after["call_id"]) == ("sidecar-0", "sidecar-0", "c")
+    assert after["value"] == "Ж\x9b\U000e0001"
+    assert text.replace("\n", "").isprintable()
+
+
+@pytest.mark.parametrize("said", ["", "sidecar-0", "sidecar-0:x", "sidecar-0:4711", ":1"])
+def test_without_a_file_all_lines_stay_where_they_were(said: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv(log.LOG_FILE, said)
+    lines, status = logged(SEVERAL)
+    assert ([json.loads(line)["event"] for line in lines], status) == (["before", "after", "theirs"], 0)
+    assert not any("part" in json.loads(line) for line in lines)
+
+
+def test_what_is_too_much_for_a_file_is_left_out_and_told(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(linewriter, "LINES_AT_ONCE", 3)
+    monkeypatch.setattr(linewriter, "LINES_A_S", 0)
+    pipe, lines = Pipe(), GatheredLines(Pipe())
+    lines.go_to(pipe, linewriter.Flow(0.0))
+    for number in range(5):
+        lines.line(f'{{"event":"{number}"}}')
+    lines.go_to(pipe, linewriter.Flow(0.0))  # as if time had passed
+    lines.line('{"event":"last"}')
+    found = [json.loads(line) for line in pipe.getvalue().splitlines()]
+    assert [entry["event"] for entry in found] == ["0", "1", "2", "log lines left out: too many a second", "last"]
+    assert found[3]["lines"] == 2
+
+
+def test_a_flow_lets_so_many_through_at_once_and_so_many_a_second(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(linewriter, "LINES_AT_ONCE", 10)
+    monkeypatch.setattr(linewriter, "LINES_A_S", 4)
+    flow = linewriter.Flow(100.0)
+    assert [flow.take(7, 100.0), flow.take(7, 100.0), flow.take(7, 101.0), flow.take(7, 200.0)] == [7, 3, 4, 7]
