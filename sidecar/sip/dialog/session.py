@@ -112,6 +112,9 @@ class Session(InviteUsage):
                 # RFC 5407 3.1.4: the peer has our 200, its ACK is late or lost
                 self._acknowledged()
                 self.emit(Acked(None))
+                if self.state is SessionState.ENDING:  # the listener has hung up at once
+                    transaction.respond(481)
+                    return
             self._offer(transaction, request)
             transaction.trying()
 

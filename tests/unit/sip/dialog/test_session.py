@@ -156,6 +156,16 @@ def test_rfc_5407_3_1_4_a_reinvite_before_the_ack_stands_for_it() -> None:
     assert isinstance(offered, ReOffered)
 
 
+def test_rfc_5407_3_1_4_a_reinvite_before_the_ack_of_who_is_hung_up_then_is_refused() -> None:
+    world = World()
+    world.plan = lambda leg, _: leg.answer(OUR_SDP)
+    caller = Caller(world)
+    caller.invite()
+    ((leg, _),) = world.calls
+    leg.listener = lambda _event: leg.bye()
+    assert [seen.status or seen.method for seen in caller.invite(sdp=HOLD)] == ["BYE", 481]
+
+
 def test_rfc_5407_3_1_4_not_when_the_ack_must_bring_the_answer() -> None:
     world = World()
     world.plan = lambda leg, _: leg.answer(OUR_SDP)
