@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from callinteractive.response import MAX_BODY
 
@@ -41,6 +42,8 @@ _HEAD = re.compile(
     rb"((?:[!#$%&'*+.^_`|~0-9A-Za-z-]++:[\t\x20-\x7e\x80-\xff]*+\r\n)*+)\r\n"  # RFC 9112 5
 )
 _NO_BODY = (204, 205, 304)
+_Head = tuple[int, tuple[tuple[bytes, bytes], ...], int, int]
+"""Status, headers, the body's length and where it begins."""
 _OTHER_FRAMING = (b"transfer-encoding", b"upgrade", b"trailer")
 
 
@@ -62,9 +65,18 @@ def is_common_head(data: bytes) -> bool:
     return head is not None and head[2] > 0 and head[3] == len(data)
 
 
-def _head_of(data: bytes) -> tuple[int, tuple[tuple[bytes, bytes], ...], int, int] | None:
-    """Status, headers, the body's length and where it begins."""
-    head = _HEAD.match(data) if len(data) <= MAX_COMMON else None
+def _head_of(data: bytes) -> _Head | None:
+    """Of an answer that may be a common one."""
+    if len(data) > MAX_COMMON:
+        return None
+    end = data.find(b"\r\n\r\n") + 4
+    return _read(data[:end]) if end >= 4 else None
+
+
+@lru_cache(maxsize=64)
+def _read(text: bytes) -> _Head | None:
+    """A server's heads are mostly the same for a second, until its Date changes. None where it is not a common one."""
+    head = _HEAD.fullmatch(text)
     if head is None:
         return None
     status, length, headers = int(head[1]), -1, []
@@ -82,4 +94,4 @@ def _head_of(data: bytes) -> tuple[int, tuple[tuple[bytes, bytes], ...], int, in
         elif lower in _OTHER_FRAMING or (lower == b"connection" and value.lower() != b"keep-alive"):
             return None
         headers.append((name, value))
-    return status, tuple(headers), length, head.end()
+    return status, tuple(headers), length, len(text)

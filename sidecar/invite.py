@@ -5,10 +5,27 @@ from __future__ import annotations
 from contextlib import suppress
 
 from callinteractive.errors import HeaderError
-from callinteractive.headers import AttemptHeader, CallHeader, GenerationHeader, ResultHeader, StateHeader
+from callinteractive.headers import (
+    AttemptHeader,
+    CallHeader,
+    EntryHeader,
+    GenerationHeader,
+    ResultHeader,
+    StateHeader,
+)
+from callinteractive.remember import remember
 from sidecar import sip
 from sidecar.call.call import Resumption
 from sidecar.story import Stories
+
+_entry = remember(1024)(EntryHeader.parse)
+"""All calls of an IVR enter it alike."""
+_generation = remember(64)(GenerationHeader.parse)
+
+
+def entry_in(invite: sip.IncomingInvite) -> EntryHeader:
+    """Where the call enters its IVR. Raises HeaderError."""
+    return _entry(invite.header(EntryHeader.NAME) or "")
 
 
 def attempt_in(invite: sip.IncomingInvite) -> int:
@@ -20,7 +37,7 @@ def attempt_in(invite: sip.IncomingInvite) -> int:
 def generation_in(invite: sip.IncomingInvite) -> str:
     """The name of the ivr.yaml that the call began with; empty from an older Kamailio. Raises HeaderError."""
     named = invite.header(GenerationHeader.NAME)
-    return "" if named is None else GenerationHeader.parse(named).name
+    return "" if named is None else _generation(named).name
 
 
 def resumption_in(invite: sip.IncomingInvite) -> Resumption | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from bench.dip import Dips
 from bench.layers import Dialogs, layers
 
 
@@ -17,3 +18,12 @@ def test_each_dialog_ends() -> None:
     for _ in range(3):
         dialogs.run()
     assert dialogs.agent.counters.legs == dialogs.agent.counters.dialogs == 0
+
+
+def test_each_whole_call_ends() -> None:
+    dips = Dips()
+    for _ in range(3):
+        dips.run()
+    counters, digits = dips.agent.counters, dips.sidecar._services.engines.digits
+    assert counters.legs == counters.dialogs == digits.subscribers == len(dips.sidecar._calls) == 0
+    dips.close()
