@@ -8,7 +8,6 @@ a second. RTPengine gives no such signal: there we count the commands that it ha
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable
 from typing import Any
@@ -17,6 +16,7 @@ import structlog
 
 from callinteractive.limits import OVERLOAD_RETRY_S, OVERLOAD_WAIT_S
 from sidecar.durations import Durations
+from sidecar.eager import current
 
 MAX_MEDIA_COMMANDS = 300
 """Commands without an answer of RTPengine. A call needs three; a busy RTPengine never has so many open."""
@@ -33,7 +33,7 @@ class Waiting:
 
     __slots__ = ("_since", "_task")
 
-    def __init__(self, since: dict[asyncio.Task[Any], float], task: asyncio.Task[Any]) -> None:
+    def __init__(self, since: dict[Any, float], task: Any) -> None:
         self._since = since
         self._task = task
 
@@ -52,14 +52,12 @@ class Unacknowledged:
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._since: dict[asyncio.Task[Any], float] = {}
+        self._since: dict[Any, float] = {}  # by their tasks
         self._tell_again_at = 0.0
 
     def waiting(self) -> Waiting:
         """For `with`: the call of the current task is being answered, until its ACK has come."""
-        task = asyncio.current_task()
-        assert task is not None, "a call has a task"
-        return Waiting(self._since, task)
+        return Waiting(self._since, current())
 
     def __len__(self) -> int:
         return len(self._since)

@@ -17,7 +17,7 @@ import uvloop
 
 from callinteractive.errors import HeaderError, ScriptStateError
 from callinteractive.fleet import ways
-from callinteractive.headers import CallHeader, EntryHeader
+from callinteractive.headers import CallHeader
 from callinteractive.keys import REPORTS, SIGNATURES, derive
 from callinteractive.model import Ivr, IvrFile, Site
 from callinteractive.prepared import Prepared
@@ -29,11 +29,12 @@ from sidecar.call.call import Call, NewCall
 from sidecar.call.saved import OverCallError, UnreadableCallError
 from sidecar.call.services import Services, media_prefix
 from sidecar.drain import DEFAULT_S, Drain
+from sidecar.eager import EagerTask, begin
 from sidecar.edges import Edges
 from sidecar.events.sinks import Sinks
 from sidecar.generations import Generations
 from sidecar.host import Host, HostCommands
-from sidecar.invite import attempt_in, generation_in, resumption_in, tell_refused
+from sidecar.invite import attempt_in, entry_in, generation_in, resumption_in, tell_refused
 from sidecar.live import Live
 from sidecar.making import make
 from sidecar.media.engines import Engines
@@ -148,7 +149,7 @@ class Sidecar:
         self._reports_key = derive(key, REPORTS)
         self._live = Live(key, index, self._by_key, self._make)
         self._unacknowledged = Unacknowledged(self._own.max_unacknowledged)
-        self._calls: set[asyncio.Task[None]] = set()
+        self._calls: set[EagerTask] = set()
         self._transport: sip.Transport | None = None
         self._keeper = keeper
         self._stories = Stories()
@@ -185,7 +186,7 @@ class Sidecar:
             for call in list(self._calls):
                 call.cancel()
             if self._calls:
-                await asyncio.wait(self._calls, timeout=STOP_S)
+                await asyncio.wait([call.ended() for call in self._calls], timeout=STOP_S)
             await self._quiet_down()
             beating.cancel()
 
@@ -218,9 +219,8 @@ class Sidecar:
         self._metrics.include(Configured(self._configuration))
         if self._index == 0:
             self._metrics.include(RtpengineMetrics(engines))
-        guarded = self._live.guarded
-        stories = live_stories.routes(self._stories, guarded, self._seen)
-        routes = *self._live.routes(), *stories, *self.host.routes(guarded)
+        live, stories = self._live, live_stories.routes(self._stories, self._live.guarded, self._seen)
+        routes = *live.routes(), *stories, *self.host.routes(live.guarded)
         stack.push_async_callback((await self._metrics.serve(self._own.metrics, routes)).cleanup)
         config = sip.UaConfig(
             trying_delay_s=TRYING_DELAY_S, trying_repeat_s=TRYING_REPEAT_S, takes_refer=self._site.refer
@@ -262,7 +262,7 @@ class Sidecar:
         """A call from Kamailio, with its facts and where it enters its IVR."""
         try:
             facts = CallHeader.parse(invite.header(CallHeader.NAME) or "").facts
-            entry = EntryHeader.parse(invite.header(EntryHeader.NAME) or "")
+            entry = entry_in(invite)
             resumption, generation = resumption_in(invite), self._generations.of(generation_in(invite))
             attempt = attempt_in(invite)
         except HeaderError as error:
@@ -303,7 +303,7 @@ class Sidecar:
         self._by_key[call.key] = call
         self._watch(call.start(), call)
 
-    def _watch(self, task: asyncio.Task[None], call: Call | None = None) -> None:
+    def _watch(self, task: EagerTask, call: Call | None = None) -> None:
         self._calls.add(task)
         task.add_done_callback(partial(self._on_ended, call))
 
@@ -329,7 +329,7 @@ class Sidecar:
             if not isinstance(error, OverCallError):
                 change = "give all sidecars the same release and the same ivr.yaml and site.yaml"
                 LOG.error("a call of a dead sidecar ends", call=key, reason=str(error), change=change)
-            self._watch(asyncio.create_task(end_remains(self._services, key, data)))
+            self._watch(begin(end_remains(self._services, key, data)))
             return
         self._run(call)
 
@@ -338,7 +338,7 @@ class Sidecar:
         if call := self._by_key.get(key) or self._parted.pop(key):
             call.forget()
 
-    def _on_ended(self, call: Call | None, task: asyncio.Task[None]) -> None:
+    def _on_ended(self, call: Call | None, task: EagerTask) -> None:
         self._calls.discard(task)
         if call is not None and self._by_key.get(call.key) is call:  # a call that came back from Kamailio has its key
             del self._by_key[call.key]

@@ -6,7 +6,6 @@ line, not their number, and reads a quarter of a megabyte at once. So we count o
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from yarl import URL
 from callinteractive.public import is_public
 from callinteractive.response import MAX_BODY
 from sidecar.answer import MAX_COMMON, Answer, common, is_common_head
+from sidecar.eager import Waiter
 
 KEEPALIVE_S = 4
 """Common application servers close an idle connection after 5 s. We do so first, lest they do it under a request."""
@@ -170,7 +170,7 @@ class Protocol(ResponseHandler):
         self.requests = 0
         self.octets = 0
         self._most = 0
-        self._common: asyncio.Future[Answer | None] | None = None
+        self._common: Waiter[Answer | None] | None = None
         self._head = b""
         """Of what may be a common answer, when its body has not come with it."""
 
@@ -180,14 +180,14 @@ class Protocol(ResponseHandler):
         self.octets = 0
         self._most = MAX_HEAD
 
-    def begin_common(self) -> asyncio.Future[Answer | None]:
+    def begin_common(self) -> Waiter[Answer | None]:
         """The same, for who does without aiohttp where the answer is a common one.
 
         The future's result is None where aiohttp reads it, or the connection has ended.
         """
         self.begin()
         self._head = b""
-        self._common = self._loop.create_future()
+        self._common = Waiter(self._loop)
         return self._common
 
     def end(self) -> None:
@@ -232,18 +232,20 @@ class Protocol(ResponseHandler):
         super().connection_lost(exc)
 
     def _end_common(self, answer: Answer | None, data: bytes) -> None:
-        """It is `answer`, which is all of `data`. None: aiohttp reads it."""
+        """It is `answer`, which is all of `data`, and who waits for it goes on now. None: aiohttp reads it."""
         waiting, self._common = self._common, None
+        assert waiting is not None
         if answer is None:
             self.octets = 0
             self.set_response_params(
                 read_until_eof=True, auto_decompress=False, max_line_size=MAX_HEAD, max_field_size=MAX_HEAD
             )
+            if not waiting.done():
+                waiting.set_result(None)
         else:
             self.octets = len(data)
             self.end()
-        if waiting is not None and not waiting.done():
-            waiting.set_result(answer)
+            waiting.resume(answer)
 
     def _stop(self) -> None:
         error, transport, payload = WastefulError(), self.transport, self._payload

@@ -22,6 +22,7 @@ from callinteractive.public import is_public
 from callinteractive.response import MAX_BODY
 from sidecar.answer import Answer
 from sidecar.connections import KEEPALIVE_S, PrivateAddressError, Protocol, TooLargeError, Try
+from sidecar.eager import Limit
 
 HAPPY_EYEBALLS_S = 0.25
 """RFC 8305 5: how long an address is tried before the next one is too."""
@@ -100,7 +101,13 @@ class PlainConnections:
             protocol = await self._connect(server, connect_timeout_s)
         attempt.used = protocol
         try:
-            answer = await _exchange(protocol, "".join(lines).encode("ascii") + (body or b""))
+            if (transport := protocol.transport) is None:
+                raise aiohttp.ServerDisconnectedError
+            waiting = protocol.begin_common()
+            transport.write("".join(lines).encode("ascii") + (body or b""))
+            answer = await waiting
+            if answer is None:
+                answer = await _read_by_aiohttp(protocol)
         except HttpProcessingError as error:
             protocol.close()
             raise aiohttp.ClientPayloadError(error.message) from None
@@ -124,12 +131,15 @@ class PlainConnections:
         self._idle.clear()
 
     async def _connect(self, server: Server, timeout_s: float) -> Protocol:
+        limit = Limit(timeout_s)
         try:
-            async with asyncio.timeout(timeout_s):
-                protocol = await self._connected(server)
-        except TimeoutError as error:
-            raise aiohttp.ConnectionTimeoutError from error
-        return protocol
+            return await self._connected(server)
+        except asyncio.CancelledError:
+            if not limit.has_struck():
+                raise
+            raise aiohttp.ConnectionTimeoutError from None
+        finally:
+            limit.stop()
 
     async def _connected(self, server: Server) -> Protocol:
         loop = asyncio.get_running_loop()
@@ -171,7 +181,7 @@ class PlainConnections:
         return None
 
     def _keep(self, server: Server, protocol: Protocol) -> None:
-        loop = asyncio.get_running_loop()
+        loop = protocol._loop
         self._idle.setdefault(server, []).append((protocol, loop.time() + KEEPALIVE_S))
         if self._due is None:
             self._due = loop.call_later(KEEPALIVE_S, self._close_old)
@@ -195,15 +205,8 @@ async def _look_up(server: Server) -> Sequence[AddrInfoType]:
     return await asyncio.get_running_loop().getaddrinfo(server.host, server.port, type=socket.SOCK_STREAM)
 
 
-async def _exchange(protocol: Protocol, request: bytes) -> Answer:
-    transport = protocol.transport
-    if transport is None:
-        raise aiohttp.ServerDisconnectedError
-    waiting = protocol.begin_common()
-    transport.write(request)
-    answer = await waiting
-    if answer is not None:
-        return answer
+async def _read_by_aiohttp(protocol: Protocol) -> Answer:
+    """The answer, which is no common one."""
     reader: Any = protocol  # compiled code would insist on the tuple of aiohttp's stubs, which its parser in C is not
     while True:
         message, payload = await reader.read()

@@ -19,6 +19,7 @@ from callinteractive.urls import REDIRECTS, host_of, origin_of
 from sidecar.answer import Answer
 from sidecar.connections import Connections, ForbiddenHostError, TooManyRedirectsError, exchange
 from sidecar.credentials import CredentialStore
+from sidecar.eager import in_task
 from sidecar.plain_http import PlainConnections, server_of, target_of
 
 
@@ -67,7 +68,7 @@ class Sender:
             return await exchange(lambda attempt: self._plain.send(attempt, plain, *outgoing, timeout_s))
         outgoing = request.method, url, self._headers(request, URL(url, encoded=True).raw_path_qs), request.body
         pool, timeout_s = self._tls[web.allows_private], request.connect_timeout_s
-        return await exchange(lambda attempt: pool.send(attempt, *outgoing, timeout_s))
+        return await in_task(exchange(lambda attempt: pool.send(attempt, *outgoing, timeout_s)))
 
     def _headers(self, request: HttpRequest, target: str) -> dict[str, str]:
         """target: as it will stand in the request line."""

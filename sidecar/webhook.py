@@ -30,6 +30,7 @@ from sidecar.connections import (
     WastefulError,
 )
 from sidecar.credentials import CredentialStore, reader
+from sidecar.eager import Limit
 from sidecar.sender import Sender
 from sidecar.state.gate import Gate
 
@@ -97,11 +98,16 @@ class Webhook:
             tries += 1
             began = clock()
             limit_s = min(request.timeout_s, ends_at - began)
+            limit = Limit(limit_s)
             try:
                 answer = await self._try(request, limit_s)
             except asyncio.CancelledError:
-                breaker.on_given_up()
-                raise
+                if not limit.has_struck():
+                    breaker.on_given_up()
+                    raise
+                answer = _too_late(limit_s)
+            finally:
+                limit.stop()
             _tell(breaker, answer, began, clock(), had_its_time=limit_s > _MOST_OF_IT * request.timeout_s)
             if tries > request.web.retries or not may_be_better(answer) or clock() + pause_s >= ends_at:
                 return _after(answer, tries)
@@ -110,12 +116,11 @@ class Webhook:
 
     async def _try(self, request: HttpRequest, limit_s: float) -> Fetched | FetchFailed:
         try:
-            async with asyncio.timeout(limit_s):
-                return await self._sender.send(request)
+            return await self._sender.send(request)
         except aiohttp.ConnectionTimeoutError:
             return FetchFailed("timeout", f"no connection within {request.connect_timeout_s:g} s")
         except (TimeoutError, aiohttp.ServerTimeoutError):
-            return FetchFailed("timeout", f"no answer within {round(limit_s, 1):g} s")
+            return _too_late(limit_s)
         except TooLargeError:
             return FetchFailed("too_large", f"the answer is longer than {MAX_BODY} octets")
         except WastefulError:
@@ -148,6 +153,10 @@ def _tell(breaker: Breaker, answer: Fetched | FetchFailed, began: float, now: fl
         breaker.on_silence(began, now)
     else:
         breaker.on_answer(now)
+
+
+def _too_late(limit_s: float) -> FetchFailed:
+    return FetchFailed("timeout", f"no answer within {round(limit_s, 1):g} s")
 
 
 def _after(answer: Fetched | FetchFailed, tries: int) -> Fetched | FetchFailed:

@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 from callinteractive.commands import Collect, Command, Fetch, Hangup, Play, Transfer, Wait
 from callinteractive.events import Event, Expired, Played, PlayFailed, Waited, transfer_failed
@@ -26,15 +25,15 @@ from sidecar.call.blind_transfer import NO_NUMBER, BlindTransfer, Target, number
 from sidecar.call.callee import Callee
 from sidecar.call.caller import Caller, drop, text_of
 from sidecar.call.digits import CallerDigits
-from sidecar.call.inbox import Inbox
+from sidecar.call.inbox import Handler, Inbox
 from sidecar.call.moving import Retelling, end
 from sidecar.call.services import Services
 from sidecar.call.telling import ask
 from sidecar.call.wait_sound import WaitSound
+from sidecar.eager import EagerTask, Waiter, begin
 from sidecar.media.call_media import CallMedia
 from sidecar.media.errors import MediaError, MediaUnavailable, UnusableSdp
 
-_What = TypeVar("_What")
 PLAYOUT_MARGIN_S = 0.04
 """A sound counts as heard this long after its duration: RTPengine sends packets of 20 ms, the caller buffers some."""
 DOUBT_S = 0.2
@@ -56,7 +55,8 @@ class AnsweredCall:
         self._services = services
         self._caller = caller
         self._script = script
-        self._inbox = Inbox()
+        self._loop = asyncio.get_running_loop()
+        self._inbox = Inbox(self._loop)
         media_id = services.media_prefix + caller.facts.call_id
         self._media = media or CallMedia(services.engines, media_id, caller.address)
         self._retelling = Retelling(self._media, self._inbox)
@@ -64,12 +64,12 @@ class AnsweredCall:
         self._media.when_moved = partial(self._inbox.put, self._on_moved)
         self._media.when_lost = partial(self._inbox.put, end)
         self._digits = CallerDigits(self._inbox, script, caller.story)
-        self._acked: asyncio.Future[sip.Acked] | None = None
+        self._acked: Waiter[sip.Acked] | None = None
         self._command: Command | None = None
         self._due: asyncio.TimerHandle | None = None
         self._due_at: float | None = None  # in seconds since the epoch
         self._lifetime: asyncio.TimerHandle | None = None
-        self._fetching: asyncio.Task[None] | None = None
+        self._fetching: EagerTask | None = None
         self._is_playing = False
         self._wait_sound = WaitSound(services, caller, self._media)
         self._tries = 0  # of the request that is out
@@ -92,7 +92,7 @@ class AnsweredCall:
         self._services.engines.digits.subscribe(self._media.media_id, self._digits.on_rtp)
         with unacknowledged.waiting():
             sdp = await (self._media.offer() if offer is None else self._media.answer(text_of(offer)))
-            self._acked = asyncio.get_running_loop().create_future()
+            self._acked = Waiter(self._loop)
             self._caller.listener = self._on_caller
             self._caller.invited.answer(sdp.encode())
             self._caller.story.tell("call.answered")
@@ -192,7 +192,7 @@ class AnsweredCall:
         match command:
             case Fetch(request):
                 self._tries += 1
-                self._fetching = asyncio.create_task(self._fetch(request))
+                self._fetching = begin(self._fetch(request), self._loop)
                 if request.web.wait_sound is not None:
                     self._due = self._put_later(WAIT_SOUND_AFTER_S, self._wait_aloud, command)
             case Play(sound):
@@ -207,7 +207,7 @@ class AnsweredCall:
     async def _fetch(self, request: HttpRequest) -> None:
         answer = await ask(self._services.webhook, self._caller.telling, request)
         self._tries = 0
-        self._inbox.put(told, answer)
+        self._inbox.hand(told, answer)
 
     async def _wait_aloud(self, fetch: Command | None) -> None:
         if fetch is self._command and isinstance(fetch, Fetch):
@@ -319,10 +319,8 @@ class AnsweredCall:
 
     # Its time.
 
-    def _put_later(
-        self, delay_s: float, handler: Callable[[_What], Awaitable[Event | None]], what: _What
-    ) -> asyncio.TimerHandle:
-        return asyncio.get_running_loop().call_later(delay_s, self._inbox.put, handler, what)
+    def _put_later(self, delay_s: float, handler: Handler, what: object) -> asyncio.TimerHandle:
+        return self._loop.call_later(delay_s, self._inbox.put, handler, what)
 
     def _end_after(self, delay_s: float, event: Event) -> None:
         """The outstanding command ends with `event`, unless another one has replaced it by then."""
@@ -337,7 +335,7 @@ class AnsweredCall:
         if self._media.is_in_doubt and isinstance(command, Play | Collect):
             self._end_after(DOUBT_S, event)  # it begins again soon
             return None
-        now, ends_at = asyncio.get_running_loop().time(), self._media.sound_ends_at
+        now, ends_at = self._loop.time(), self._media.sound_ends_at
         if isinstance(event, Played) and ends_at is not None and ends_at > now:
             # A re-offer has started the sound anew: it goes on for that much longer.
             self._end_after(ends_at - now + PLAYOUT_MARGIN_S, event)
@@ -349,7 +347,7 @@ class AnsweredCall:
 
     def _on_caller(self, event: sip.Event) -> None:
         if isinstance(event, sip.Acked) and self._acked is not None and not self._acked.done():
-            self._acked.set_result(event)
+            self._acked.resume(event)
         elif isinstance(event, sip.Referred):
             self._on_referred(event, by_callee=False)
         else:

@@ -30,6 +30,7 @@ from sidecar.call.dip import DECLINE, Dip
 from sidecar.call.services import Services
 from sidecar.call.steered import SteeredCall
 from sidecar.call.telling import Telling
+from sidecar.eager import EagerTask
 from sidecar.media.errors import MediaError
 from sidecar.reports import tell_leg
 
@@ -60,15 +61,18 @@ class Call:
     key: str
     """Its name in RTPengine and in the store."""
 
-    def start(self) -> asyncio.Task[None]:
+    def start(self) -> EagerTask:
         """Run the call in a task of its own, which is done when nothing of the call is left.
 
         Cancel it to end the call from outside, as when the sidecar stops.
         """
-        task = self._task = asyncio.get_running_loop().create_task(
-            self._run(), name=f"call {self._caller.facts.call_id}"
-        )
+        task = self._made()
+        task.start_soon()
+        return task
+
+    def _made(self) -> EagerTask:
         self._caller.listen(_nobody)
+        task = self._task = EagerTask(self._run(), f"call {self._caller.facts.call_id}")
         return task
 
     def forget(self) -> None:
@@ -244,6 +248,12 @@ class NewCall(Call):
             self._script = CallScript(
                 services.ivr_file, ivr, facts, context=entry.context, option=entry.option, observe=observe
             )
+
+    def start(self) -> EagerTask:
+        """At once: the first command to RTPengine, or the request, goes out before this returns."""
+        task = self._made()
+        task.start()
+        return task
 
     async def _carry_out(self) -> None:
         caller = self._caller

@@ -19,6 +19,7 @@ from sidecar.call.callee import transfer_headers
 from sidecar.call.caller import Caller
 from sidecar.call.services import Services
 from sidecar.call.telling import ask
+from sidecar.eager import Limit
 
 DECLINE = 603
 """What a Hangup refuses an unanswered call with (RFC 3261 21.6.2)."""
@@ -63,11 +64,15 @@ class Dip:
         left_s = self._script.expires_at - time.time()
         if left_s >= request.deadline_s:
             return await ask(self._services.webhook, self._caller.telling, request)
+        limit = Limit(left_s)
         try:
-            async with asyncio.timeout(left_s):
-                return await ask(self._services.webhook, self._caller.telling, request)
-        except TimeoutError:
+            return await ask(self._services.webhook, self._caller.telling, request)
+        except asyncio.CancelledError:
+            if not limit.has_struck():
+                raise
             return Expired()
+        finally:
+            limit.stop()
 
     def _belongs_elsewhere(self, command: Command) -> bool:
         """Whether the script has jumped into a context of another pool (A4)."""

@@ -27,6 +27,7 @@ import orjson
 
 from callinteractive.model import Address
 from sidecar.durations import Durations
+from sidecar.eager import Waiter
 
 Fields = Mapping[str, Any]
 Reply = dict[str, Any]
@@ -97,7 +98,7 @@ Outcome = Reply | NgFailure
 class _Group:
     """Commands of one call that go out at the same time, and who waits for all of them."""
 
-    waiter: asyncio.Future[list[Outcome]]
+    waiter: Waiter[list[Outcome]]
     may_move: bool
     outcomes: list[Outcome | None]
     left: int
@@ -218,11 +219,11 @@ class NgClient:
 
     # -- sending
 
-    def _send(self, call_id: str | None, commands: Sequence[Command], may_move: bool) -> asyncio.Future[list[Outcome]]:
+    def _send(self, call_id: str | None, commands: Sequence[Command], may_move: bool) -> Waiter[list[Outcome]]:
         if self._transport is None:
             raise NgUnreachable("client closed")
         count = len(commands)
-        group = _Group(self._loop.create_future(), may_move, [None] * count, count)
+        group = _Group(Waiter(self._loop), may_move, [None] * count, count)
         members: list[_Pending] = []
         for command, fields in commands:
             self.counters.commands += 1
@@ -298,20 +299,23 @@ class NgClient:
         except orjson.JSONDecodeError:
             reply = None
         if not isinstance(reply, dict):
-            self._finish(pending, NgError(pending.command, "reply is not a JSON object"))
+            self._finish(pending, NgError(pending.command, "reply is not a JSON object"), at_once=True)
         else:
-            self._finish(pending, _failure(pending.command, reply) or reply)
+            self._finish(pending, _failure(pending.command, reply) or reply, at_once=True)
 
     # -- ending
 
-    def _finish(self, pending: _Pending, outcome: Outcome) -> None:
-        """Hand the outcome to the caller and send the call's next command."""
+    def _finish(self, pending: _Pending, outcome: Outcome, *, at_once: bool = False) -> None:
+        """Send the call's next command and hand the outcome to the caller. at_once: it goes on before this returns."""
         del self._in_flight[pending.cookie]
         self.durations.add(self._loop.time() - pending.began_at)
-        self._resolve(pending, outcome)
-        if pending.call_id is None:
-            return
-        queue = self._queues[pending.call_id]
+        if pending.call_id is not None:
+            self._send_next(pending, pending.call_id)
+        self._resolve(pending, outcome, at_once=at_once)
+
+    def _send_next(self, pending: _Pending, call_id: str) -> None:
+        """What waits behind a command that is over."""
+        queue = self._queues[call_id]
         queue.remove(pending)
         while queue and not queue[0].is_sent:
             group = queue[0].group
@@ -321,7 +325,7 @@ class NgClient:
             queue.popleft()  # its caller was cancelled before it was sent
             self._waiting -= 1
         if not queue:
-            del self._queues[pending.call_id]
+            del self._queues[call_id]
 
     def _fail_all(self, reason: str) -> None:
         waiting = {pending.cookie: pending for queue in self._queues.values() for pending in queue}
@@ -334,14 +338,18 @@ class NgClient:
         for pending in waiting.values():
             self._resolve(pending, NgUnreachable(f"{pending.command}: {reason}"))
 
-    def _resolve(self, pending: _Pending, outcome: Outcome) -> None:
+    def _resolve(self, pending: _Pending, outcome: Outcome, *, at_once: bool = False) -> None:
         self._waiting -= 1
         self.counters.errors += isinstance(outcome, NgFailure)
         group = pending.group
         group.outcomes[pending.place] = outcome
         group.left -= 1
         if group.left == 0 and not group.waiter.done():  # done: its caller was cancelled
-            group.waiter.set_result([each for each in group.outcomes if each is not None])
+            outcomes = [each for each in group.outcomes if each is not None]
+            if at_once:
+                group.waiter.resume(outcomes)
+            else:
+                group.waiter.set_result(outcomes)
 
 
 class _Reader(asyncio.DatagramProtocol):

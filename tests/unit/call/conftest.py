@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import pytest
 
@@ -8,5 +9,15 @@ from tests.unit.call.harness import Harness
 
 
 @pytest.fixture
-def make(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Harness]:
-    return lambda rules, **results: Harness(rules, monkeypatch, **results)
+async def make(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Callable[..., Harness]]:
+    tasks = []
+
+    def make(rules: str, **results: Any) -> Harness:
+        harness = Harness(rules, monkeypatch, **results)
+        tasks.append(harness.task)
+        return harness
+
+    yield make
+    for task in tasks:
+        task.cancel()
+        await task.ended()

@@ -61,7 +61,8 @@ class Recorder:
             return method
 
         async def awaited(*args: Any, **kwargs: Any) -> Any:
-            await asyncio.sleep(0)
+            for _ in range(2):  # there and back
+                await asyncio.sleep(0)
             return method(*args, **kwargs)
 
         return awaited
@@ -107,7 +108,10 @@ class FakeLeg(Recorder):
 
 
 class Harness:
-    """A call in an IVR whose `start` option has the given rules. `results`: what media's methods return or raise."""
+    """A call in an IVR whose `start` option has the given rules. `results`: what media's methods return or raise.
+
+    outcomes: gets what the `status_url` of a transfer is told.
+    """
 
     def __init__(
         self,
@@ -120,6 +124,7 @@ class Harness:
         invite_sdp: bytes | None = b"offer",
         mask_digits: str = "",
         web: str = "{}",
+        outcomes: list[tuple[str, int]] | None = None,
         **results: Any,
     ) -> None:
         masks = {"ivr": "", "context": "", mask_digits: "mask_digits: yes"}
@@ -134,6 +139,8 @@ contexts:
 """
         self.log: list[str] = []
         self.stories = Stories()
+        if outcomes is not None:  # the call begins below
+            self.stories.on_transfer = lambda _story, told: outcomes.append((told.status, told.code))
         self.requested: list[Any] = []
         self.unacknowledged = Unacknowledged(2)
         self.fetched: asyncio.Queue[Any] = asyncio.Queue()
@@ -230,7 +237,7 @@ contexts:
 
     async def over(self) -> list[str]:
         async with asyncio.timeout(5):
-            await asyncio.wait([self.task])
+            await self.task.ended()
         assert self.task.exception() is None
         return self.log
 

@@ -163,7 +163,7 @@ class Process:
 
     async def over(self) -> None:
         async with asyncio.timeout(5):
-            await asyncio.wait([self.task])
+            await self.task.ended()
         assert self.task.exception() is None
 
 

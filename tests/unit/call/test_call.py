@@ -43,6 +43,14 @@ async def test_A15_the_caller_hangs_up_in_the_middle(make, event, rules, when):
     assert ("b.bye" in log) == when.startswith("invite")
 
 
+async def test_a_call_begins_before_its_INVITE_is_dealt_with(make):
+    """So nothing waits for the next round of the event loop."""
+    h = make('[call_interactive: {url: "http://h/"}]', answer_at="on_media")
+    assert h.log == ["fetch"]
+    h.leg.listener(sip.Cancelled(None))
+    await h.over()
+
+
 async def test_A15_the_caller_cancels_before_the_answer(make):
     h = make("[hangup]")
     await h.until("media.answer(offer)")

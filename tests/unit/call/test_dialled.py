@@ -63,6 +63,7 @@ class World:
             "number": "+15550123", "ivr": self.file.ivrs[0], "context": "3", "option": "start",
             "caller_number": "+15550100", "caller_name": "Alarm", "timeout_s": 20, "variables": {"site": "Depot"},
         }  # fmt: skip
+        await self.base.task.ended()
         self.call = await dial(self.services, 7, Order(**(order | changes)))
         self.task = self.call.start()
         self.log.clear()
@@ -83,7 +84,7 @@ class World:
 
     async def over(self) -> list[str]:
         async with asyncio.timeout(5):
-            await asyncio.wait([self.task])
+            await self.task.ended()
         assert self.task.exception() is None
         return self.log
 
@@ -200,6 +201,7 @@ async def test_without_rtpengine_there_is_no_call(make):
 
 async def test_a_call_that_cannot_be_sent_is_not_listed_for_ever(make):
     w = make()
+    await w.base.task.ended()
     known = w.services.stories.recent()
     w.services.agent.invite.side_effect = ValueError("no such From")
     with pytest.raises(ValueError, match="no such From"):

@@ -8,6 +8,7 @@ import pytest
 
 from callinteractive.events import Event
 from sidecar.call.inbox import Inbox
+from sidecar.eager import begin
 
 
 async def handler(_what: object) -> Event | None:
@@ -41,6 +42,29 @@ async def test_a_task_that_stops_waiting_loses_nothing() -> None:
         await taking
     inbox.put(handler, "later")
     assert (await inbox.get())[1] == "later"
+
+
+async def test_who_waits_takes_at_once_what_is_handed_over() -> None:
+    inbox = Inbox()
+    taken = []
+
+    async def take() -> None:
+        while True:
+            taken.append((await inbox.get())[1])
+
+    task = begin(take())
+    inbox.hand(handler, 1)
+    assert taken == [1]
+    inbox.put(handler, 2)
+    inbox.hand(handler, 3)
+    assert taken == [1]  # in order, even so
+    await asyncio.sleep(0)
+    assert taken == [1, 2, 3]
+    task.cancel()
+    inbox.close()
+    inbox.hand(handler, 4)
+    await task.ended()
+    assert taken == [1, 2, 3]
 
 
 async def test_a_closed_inbox_holds_nothing() -> None:

@@ -166,7 +166,8 @@ async def test_E1_a_call_that_ends_while_its_sidecar_stops_has_its_CDR(make, mon
 
     monkeypatch.setattr(h.media, "delete", delete, raising=False)
     await h.answered()
-    await asyncio.wait([h.task], timeout=4)
+    async with asyncio.timeout(4):
+        await h.task.ended()
     assert h.task.cancelled()
     assert (cdr(h)["by"], cdr(h)["code"]) == ("script", 200)
 
@@ -388,8 +389,8 @@ async def test_A13_the_status_url_of_an_unanswered_call_is_told_by_whoever_has_i
     watch(first, outcomes)
     await first.over()
     state = StateHeader.parse(first.leg.redirected["X-CI-State"])
-    second = make(WITH_STATUS, answer_at="on_media", resumed=Resumption(state, ResultHeader(486, LEGS.to_text())))
-    watch(second, outcomes)
+    resumed = Resumption(state, ResultHeader(486, LEGS.to_text()))
+    second = make(WITH_STATUS, answer_at="on_media", resumed=resumed, outcomes=outcomes)
     await second.over()
     assert outcomes == [("busy", 486)]
 

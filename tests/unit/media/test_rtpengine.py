@@ -12,6 +12,7 @@ import pytest
 import pytest_asyncio
 import uvloop
 
+from sidecar.eager import begin
 from sidecar.media.purge import purge
 from sidecar.media.rtpengine import (
     NgClient,
@@ -204,6 +205,30 @@ async def test_some_together_and_the_next_one_after_all_of_them(engine: FakeRtpE
     assert offered == {"result": "ok"}
     assert isinstance(answered, NgUnknownCall)
     assert await then == {"result": "ok"}
+
+
+async def test_who_waits_goes_on_at_once_when_the_next_command_is_out(engine: FakeRtpEngine, ng: NgClient) -> None:
+    engine.answer = lambda command: None  # noqa: ARG005
+    seen = []
+
+    async def offer() -> None:
+        seen.append(await ng.command("offer", "c"))
+        seen.append(await ng.command("delete", "c"))
+
+    task = begin(offer())
+    behind = begin(answer(ng))
+    await until(lambda: len(engine.seen) == 1)
+    ng.on_datagram(engine.seen[0][0].encode() + b' {"result":"ok"}')
+    assert seen == [{"result": "ok"}]
+    for number, command in enumerate(["c:offer", "c:answer", "c:delete"], 1):
+        await until(lambda number=number: len(engine.seen) == number)  # type: ignore[misc]
+        assert engine.commands[-1] == command
+        ng.on_datagram(engine.seen[-1][0].encode() + b' {"result":"ok"}')
+    await asyncio.gather(task.ended(), behind.ended())
+
+
+async def answer(ng: NgClient) -> None:
+    await ng.command("answer", "c")
 
 
 async def test_some_together_wait_for_what_is_out(engine: FakeRtpEngine, ng: NgClient) -> None:

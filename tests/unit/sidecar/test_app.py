@@ -17,6 +17,7 @@ from sidecar import app, sip
 from sidecar.app import Sidecar
 from sidecar.call.saved import OverCallError, UnreadableCallError
 from sidecar.call.services import Services
+from sidecar.eager import EagerTask, begin
 from sidecar.generations import Generations
 from sidecar.media.dtmf import Digits
 from sidecar.media.engines import Engine, Engines
@@ -56,10 +57,13 @@ class FakeCall:
         self.facts, self.ivr, self.entry, self.attempt = facts, ivr, entry, attempt
         self.key = f"1-0-{facts.call_id}"
 
-    def start(self) -> asyncio.Task[None]:
+    def start(self) -> EagerTask:
         self.made.append(self)
-        self.task = asyncio.create_task(asyncio.Event().wait())
+        self.task = begin(self._run())
         return self.task
+
+    async def _run(self) -> None:
+        await asyncio.Event().wait()
 
 
 @pytest.fixture
@@ -117,7 +121,7 @@ async def test_an_invite_with_its_headers_becomes_a_call(sidecar, calls):
     assert (call.facts, call.ivr.id, call.entry) == (FACTS, 145, EntryHeader("000*332", "1", "start"))
     assert sidecar._gauges()["calls"] == 1
     call.task.cancel()
-    await asyncio.wait([call.task])
+    await call.task.ended()
     assert sidecar._gauges()["calls"] == 0
 
 
@@ -192,7 +196,7 @@ async def test_a_sidecar_that_drains_takes_no_calls_and_stops_with_its_last_one(
     for call in calls:
         assert not sidecar._drain.is_over.is_set()
         call.task.cancel()
-        await asyncio.wait([call.task])
+        await call.task.ended()
     assert sidecar._drain.is_over.is_set()
 
 
@@ -251,7 +255,7 @@ async def test_H1_a_call_that_is_taken_over_counts_as_all_others(sidecar, adopte
     assert not call.is_forgotten
     sidecar._surrender("1-7-x")
     assert call.is_forgotten
-    await asyncio.wait([call.task])
+    await call.task.ended()
     await asyncio.sleep(0)
     assert sidecar._gauges()["calls"] == 0
     assert sidecar._by_key == {}
@@ -262,7 +266,7 @@ async def test_a_call_that_ended_while_it_was_cut_off_says_no_more_once_it_is_an
     for key, sidecar._keeper.is_failing in (("1-7-x", True), ("1-7-y", False)):
         sidecar._adopt(key, {"v": 1})
         adopted[-1].task.cancel()
-        await asyncio.wait([adopted[-1].task])
+        await adopted[-1].task.ended()
         await asyncio.sleep(0)
     sidecar._surrender("1-7-x")
     sidecar._surrender("1-7-y")
@@ -276,12 +280,13 @@ async def test_H1_a_call_that_cannot_go_on_ends_and_says_why(sidecar, adopted, m
     ended: list[str] = []
 
     async def end_remains(_services: Any, key: str, _data: Any) -> None:
+        await asyncio.sleep(0)
         ended.append(key)
 
     monkeypatch.setattr(app, "end_remains", end_remains)
     with structlog.testing.capture_logs() as logged:
         sidecar._adopt("1-7-x", {"v": 7})
     assert sidecar._gauges()["calls"] == 1, "a sidecar that stops waits for it"
-    await asyncio.wait(sidecar._calls)
+    await asyncio.wait([call.ended() for call in sidecar._calls])
     assert ended == ["1-7-x"]
     assert [entry["reason"] for entry in logged] == (["form 7"] if is_told else [])

@@ -11,6 +11,7 @@ from aiohttp import web
 
 from callinteractive.events import Fetched, FetchFailed
 from callinteractive.request import FORM, MAX_URL, HttpRequest
+from sidecar.eager import begin
 
 HOST = "127.9.0.1"
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -83,6 +84,33 @@ async def test_the_connection_is_kept_and_cookies_are_not(webhook, serve):
         await webhook.fetch(HttpRequest("GET", url))
     assert len(peers) == 1
     assert cookies == [None] * 3
+
+
+async def test_requests_of_calls_at_the_same_time(webhook, serve):
+    """A call's task is none of asyncio's."""
+    got, silent = {}, asyncio.Event()
+
+    async def answer(request: web.Request) -> web.Response:
+        number = request.query["number"]
+        if number in got:  # the second round goes by kept connections
+            await silent.wait()
+        return web.Response(text=number)
+
+    async def ask(number: str, timeout_s: float) -> None:
+        got[number] = await webhook.fetch(HttpRequest("GET", f"{url}/?number={number}", timeout_s=timeout_s))
+
+    url = await serve(answer)
+    await asyncio.gather(*[begin(ask(number, 10)).ended() for number in "abc"])
+    assert {number: fetched.body for number, fetched in got.items()} == {"a": b"a", "b": b"b", "c": b"c"}
+    cancelled, *_ = tasks = [begin(ask("a", 60)), begin(ask("b", 0.1)), begin(ask("d", 60))]
+    await asyncio.gather(*[task.ended() for task in tasks[1:]])
+    cancelled.cancel()
+    await cancelled.ended()
+    assert (cancelled.cancelled(), got["b"], got["d"].body) == (True, TOO_LATE, b"d")
+    silent.set()
+
+
+TOO_LATE = FetchFailed("timeout", "no answer within 0.1 s")
 
 
 async def test_R5_a_slow_answer_ends_at_the_timeout(webhook, serve):
