@@ -127,8 +127,6 @@ class Pings:
         """How many in a row have no answer."""
         self.is_heard = False
         """Whether it has ever answered."""
-        self.is_refused = False
-        """Whether nobody listens there."""
         self._socket: socket.socket | None = None
         self._sent = 0
 
@@ -165,11 +163,11 @@ class Pings:
         while True:
             try:
                 opened.recv(4096)
-                lost, self.is_refused, self.is_heard = 0, False, True
+                lost, self.is_heard = 0, True
             except BlockingIOError:
                 return lost
             except OSError:  # nobody listens
-                lost, self.is_refused = max(lost, SILENT_AFTER), True
+                lost = max(lost, SILENT_AFTER)
 
     def _opened(self) -> socket.socket:
         """Made in the process that uses it. Raises OSError."""

@@ -29,10 +29,9 @@ from kemi.engines import PREFIX, Pings
 
 GRACE_S = 1.0
 """How long after its return an RTPengine is asked. By then a sidecar has offered anew the calls that it is in."""
-GONE_S = 5.0
-"""An RTPengine whose process has ended must be back by then, or its calls end."""
-HUNG_S = 10.0
-"""The same for one that is only silent: its host may be gone. A hung one is restarted before."""
+GONE_S = 4.0
+"""An RTPengine that has ended or is silent must be back by then, or its calls end: nobody hears silence for more than
+5 s. A hung one is restarted before; where it is only silent, its host may be gone."""
 ASKED_AT_ONCE = 100
 ENDED_AT_ONCE = 25
 """A tick; there are four in a second."""
@@ -120,7 +119,7 @@ class _Suspect:
     def _is_gone(self, now: float) -> bool:
         if self._doubted_s is None or self._back_s is not None:
             return False
-        return now >= self._doubted_s + (GONE_S if self._pings.is_refused else HUNG_S)
+        return now >= self._doubted_s + GONE_S
 
 
 class _Connection:

@@ -179,6 +179,8 @@ class Collecting(Call):
         code = asked[-1]["query"]["code"] if asked else ""
         if code == "134":
             self.notes.append("the digit dialled meanwhile is lost")
+        elif not code and self.world.struck_part == WEB:
+            self.notes.append("its request failed, as it must")
         elif code != "1234":
             self.notes.append(f"dialled 1234, counted {code or 'nothing'}")
         heard_s = await self.world.heard_since(self.leg, began_s, 3 * AGAIN_S)

@@ -16,7 +16,7 @@ from callinteractive.media_sets import set_of
 from callinteractive.model import Address, RtpEngine
 from kemi.anchored import AnchoredCalls
 from kemi.engines import Watch
-from kemi.lost_media import ENDED_AT_ONCE, GONE_S, GRACE_S, HUNG_S, SWEEP_S, LostMedia
+from kemi.lost_media import ENDED_AT_ONCE, GONE_S, GRACE_S, SWEEP_S, LostMedia
 from kemi.record_route import LONGEST_S
 from tests.unit.kemi.fake_ksr import FakeKsr
 from tests.unit.kemi.test_anchored import CALL
@@ -183,7 +183,7 @@ def test_one_that_hangs_and_goes_on(edge: Edge) -> None:
     media = edge.begin()
     edge.tick(1)
     edge.is_hung = True
-    assert edge.tick(HUNG_S - 1) == []
+    assert edge.tick(GONE_S - 1) == []
     edge.is_hung = False
     assert edge.tick(5) == []
     assert left(edge) == [media]
@@ -192,7 +192,8 @@ def test_one_that_hangs_and_goes_on(edge: Edge) -> None:
 def test_a_host_that_is_gone(edge: Edge) -> None:
     media = edge.begin()
     edge.is_hung = True
-    assert set(edge.tick(HUNG_S + 2)) == byes_of(media)
+    assert edge.tick(GONE_S - 0.5) == []
+    assert set(edge.tick(1.5)) == byes_of(media)
 
 
 def test_what_happened_before_kamailio_was_started(ksr: FakeKsr, tmp_path: Path) -> None:
