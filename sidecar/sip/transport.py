@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from math import inf
 from typing import Any, Protocol
 
 from callinteractive.model import Address
@@ -144,7 +145,7 @@ class Transport:
     def wake_at(self, when: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self._loop.call_at(when, self._tick)
+        self._timer = None if when == inf else self._loop.call_at(when, self._tick)
 
     def _tick(self) -> None:
         self._timer = None

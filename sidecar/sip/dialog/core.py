@@ -26,7 +26,7 @@ class Wire(Protocol):
         """Send one datagram. Never blocks; raises nothing when the network fails."""
 
     def wake_at(self, when: float) -> None:
-        """Call `UserAgent.tick` at that time or later. An earlier time replaces the one before."""
+        """Call `UserAgent.tick` at that time or later; inf: not at all. It replaces the time before."""
 
 
 class DialogUser(Protocol):

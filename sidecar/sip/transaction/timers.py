@@ -8,22 +8,26 @@ from typing import Any
 
 log = logging.getLogger(__name__)
 
-LATE_S = 0.125
+LATE_S = 0.5
 _COMPACT_AT = 1024  # dead entries: most timers of 64*T1 are stopped long before they are due
 
 
 class Timer:
-    """One running timer; `callback` is None once it has fired or been stopped."""
+    """One running timer; `callback` is None once it has fired or been stopped. when: it is due."""
 
-    __slots__ = ("args", "callback")
+    __slots__ = ("args", "callback", "when")
 
-    def __init__(self, callback: Callable[..., None], args: tuple[Any, ...]) -> None:
+    def __init__(self, when: float, callback: Callable[..., None], args: tuple[Any, ...]) -> None:
+        self.when = when
         self.callback: Callable[..., None] | None = callback
         self.args = args
 
 
 class Timers:
-    """now: the clock, in seconds. wake_at: called with the time of the next `run_due` when that gets earlier."""
+    """now: the clock, in seconds. wake_at: called with the time of the next `run_due` when that changes; inf for never.
+
+    To wake a process for nothing costs far more than to set its alarm anew.
+    """
 
     __slots__ = ("_armed", "_heap", "_now", "_sequence", "_wake_at", "live")
 
@@ -37,13 +41,14 @@ class Timers:
 
     def start(self, delay_s: float, callback: Callable[..., None], *args: Any) -> Timer:
         """Call callback(*args) after delay_s."""
-        return self._start(self._now() + delay_s, Timer(callback, args))
+        return self._start(Timer(self._now() + delay_s, callback, args))
 
     def start_late(self, delay_s: float, callback: Callable[..., None], *args: Any) -> Timer:
         """As `start`, for what may come up to LATE_S later: so one wake-up of the process is enough for many."""
-        return self._start(-(-(self._now() + delay_s) // LATE_S) * LATE_S, Timer(callback, args))
+        return self._start(Timer(-(-(self._now() + delay_s) // LATE_S) * LATE_S, callback, args))
 
-    def _start(self, when: float, timer: Timer) -> Timer:
+    def _start(self, timer: Timer) -> Timer:
+        when = timer.when
         self._sequence += 1
         heapq.heappush(self._heap, (when, self._sequence, timer))
         self.live += 1
@@ -62,6 +67,15 @@ class Timers:
         if len(self._heap) - self.live > _COMPACT_AT + self.live:
             self._heap = [entry for entry in self._heap if entry[2].callback is not None]
             heapq.heapify(self._heap)
+        if timer.when <= self._armed:
+            self._arm()
+
+    def _arm(self) -> None:
+        due = self.next_due()
+        armed = inf if due is None else due
+        if armed != self._armed:
+            self._armed = armed
+            self._wake_at(armed)
 
     def next_due(self) -> float | None:
         """When the earliest live timer is due."""
@@ -72,7 +86,7 @@ class Timers:
 
     def run_due(self) -> None:
         """Fire what is due, in order of time. After a callback that raises, the others still run."""
-        self._armed = inf
+        self._armed = -inf  # until all is done nobody need be woken
         now = self._now()
         while (due := self.next_due()) is not None and due <= now:
             timer = heapq.heappop(self._heap)[2]
@@ -84,6 +98,4 @@ class Timers:
                 callback(*args)
             except Exception:
                 log.exception("timer callback failed")
-        if due is not None and due < self._armed:
-            self._armed = due
-            self._wake_at(due)
+        self._arm()

@@ -1,5 +1,7 @@
 """One heap of timers on an artificial clock."""
 
+from math import inf
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -28,6 +30,30 @@ def test_timers_fire_in_order_of_time_and_only_once() -> None:
     clock.run(10)
     assert fired == [1, 2, 3]
     assert (clock.timers.live, clock.timers.next_due()) == (0, None)
+
+
+def test_a_stopped_timer_wakes_nobody() -> None:
+    clock = Clock()
+    late = clock.timers.start(5, print)
+    early = clock.timers.start(2, print)
+    twin = clock.timers.start(2, print)
+    clock.timers.stop(early)
+    assert clock.wakes == [5, 2]
+    clock.timers.stop(twin)
+    assert clock.wakes == [5, 2, 5]
+    clock.timers.stop(late)
+    assert clock.wakes == [5, 2, 5, inf]
+
+
+def test_timers_that_start_and_stop_while_others_fire_ask_once() -> None:
+    clock = Clock()
+    other = clock.timers.start(3, print)
+    clock.timers.start(
+        1, lambda: (clock.timers.stop(other), clock.timers.start(4, print), clock.timers.start(1, print))
+    )
+    clock.wakes.clear()
+    clock.run(1)
+    assert clock.wakes == [2]
 
 
 def test_the_world_is_asked_only_for_earlier_wakes() -> None:
