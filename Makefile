@@ -7,14 +7,20 @@ IVR   ?= examples/demo/ivr.yaml
 # The sample IVR asks the sample web application.
 APP   ?= $(if $(filter examples/demo/ivr.yaml,$(IVR)),$(BIN)/python examples/demo/webapp.py)
 # Whole-stack tests mostly wait for sound and timers: more workers than cores pay off.
-WORKERS ?= 3
+WORKERS ?= 4
 
 # What failed among many is run again by itself, twice at most: other tests took its time, or it is broken and fails again.
 alone = (echo "once more, by itself:" && $(2) $(BIN)/pytest $(1) --last-failed --last-failed-no-failures none)
 again = ($(call alone,$(1),$(2)) || $(call alone,$(1),$(2)))
 COVERED = --cov=callinteractive --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=100
+# A file stays with one worker, which starts its daemons once. tests/conftest.py says which file is first.
+BY_FILE = --dist loadfile --no-loadscope-reorder
 COMPILED = tests/unit/core tests/unit/sip tests/unit/kemi  # not tests/unit/call: compiled code refuses its mocks
-AS_COMPILED = CALLINTERACTIVE_TEST_COMPILED=1
+STACKS = tests/integration tests/e2e
+# What is compiled is used unless the environment says otherwise.
+AS_SOURCES = CALLINTERACTIVE_PURE=1
+NOT_SOURCES = env -u CALLINTERACTIVE_PURE
+AS_COMPILED = $(NOT_SOURCES) CALLINTERACTIVE_TEST_COMPILED=1
 DOCS = $(BIN)/sphinx-build -q -W --keep-going -c docs -b html -d build/doctrees .
 # The exit status of `callinteractive compile` where there is no compiler. Then everything runs as Python.
 NO_COMPILER = 69
@@ -27,6 +33,7 @@ help:  ## this list
 
 setup: $(STAMP)  ## install Kamailio, RTPengine, SIPp and .venv with the test tools
 
+.PRECIOUS: $(STAMP)  # else make would remove it where Ctrl-C stops the last step, compiling
 $(STAMP): pyproject.toml tools/setup tests/support/browser_page/package-lock.json
 	tools/setup
 
@@ -36,15 +43,15 @@ setup-runtime:  ## install only what runs calls: Kamailio, RTPengine and .venv
 compile: setup  ## compile what runs for each call, so that it costs less CPU (a minute or two; needs gcc)
 	$(BIN)/callinteractive compile || [ $$? = $(NO_COMPILER) ]
 
-test: unit e2e  ## every test, on the sources; the shared core must be covered to the last branch
+test: unit e2e test-compiled  ## every test on the sources, then many on what is compiled; each branch of the core is covered
 
-unit: setup  ## tests with no daemon, seconds
-	$(BIN)/pytest tests/unit -n auto $(COVERED) || $(call again,tests/unit $(COVERED) --cov-append)
+unit: setup  ## tests with no daemon, minutes
+	$(AS_SOURCES) $(BIN)/pytest tests/unit -n auto $(COVERED) || $(call again,tests/unit $(COVERED) --cov-append,$(AS_SOURCES))
 
 test-compiled: compile  ## what is compiled, in that form: its unit tests, and calls of all kinds (five minutes)
 	@$(BIN)/callinteractive compile; case $$? in \
 	    0) { $(AS_COMPILED) $(BIN)/pytest $(COMPILED) -n auto -q || $(call again,$(COMPILED),$(AS_COMPILED)); } && \
-	       { $(BIN)/pytest @tests/short.txt tests/e2e/test_compiled.py -n $(WORKERS) || $(call again,tests); } ;; \
+	       { $(NOT_SOURCES) $(BIN)/pytest @tests/short.txt tests/e2e/test_compiled.py -n $(WORKERS) || $(call again,tests,$(NOT_SOURCES)); } ;; \
 	    $(NO_COMPILER)) ;; \
 	    *) exit 1 ;; esac
 
@@ -52,8 +59,8 @@ watch: setup  ## whenever a file is saved, the unit tests that its code can chan
 	$(BIN)/watchfiles --filter python '$(BIN)/pytest tests/unit --testmon -q' callinteractive kemi sidecar cli tests
 
 e2e: setup  ## calls through real Kamailio, RTPengine and SIPp, minutes
-	$(BIN)/pytest tests/integration tests/e2e -n $(WORKERS) --dist loadfile -m "not load" || $(call again,tests/integration tests/e2e)
-	$(BIN)/pytest tests/integration tests/e2e -n 2 -m load || $(call again,tests/integration tests/e2e -m load)
+	$(AS_SOURCES) $(BIN)/pytest $(STACKS) -n $(WORKERS) $(BY_FILE) -m "not load" || $(call again,$(STACKS),$(AS_SOURCES))
+	$(AS_SOURCES) $(BIN)/pytest $(STACKS) -n 4 $(BY_FILE) -m load || $(call again,$(STACKS) -m load,$(AS_SOURCES))
 
 fuzz: setup  ## hostile input for every parser, half a minute (LONG=1: ten minutes; FUZZ_S=…: seconds for each)
 	FUZZ_S=$(or $(FUZZ_S),$(if $(LONG),50,2)) $(BIN)/pytest tests/fuzz -q -n auto

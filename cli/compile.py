@@ -13,7 +13,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
@@ -72,7 +72,8 @@ signature), descriptors (kemi.transaction), classes with a base that is not comp
 """
 MISSING_COST = "calls cost more CPU; nothing else is different"
 _GROUP = "callinteractive"
-_FLAGS = ("-O2", "-fPIC", "-fwrapv", "-DNDEBUG", "-w")
+_FLAGS = ("-O2", "-fPIC", "-fvisibility=hidden", "-fwrapv", "-DNDEBUG", "-w")
+"""Hidden: functions of the library call each other directly, and only its start is seen from outside."""
 _OBJECTS = "objects"
 """The folder of compiled C files by content: after an edit most need not be compiled again."""
 
@@ -99,7 +100,7 @@ class Extension(NamedTuple):
 def run() -> int:
     """Compile unless that was done for these sources. Returns the exit status."""
     try:
-        name, took = build(compiled.BASE)
+        name, took = build(compiled.BASE, click.echo)
     except CompileError as error:
         click.echo(f"not compiled: {error}", err=True)
         return UNAVAILABLE if isinstance(error, ToolMissingError) else 1
@@ -107,10 +108,10 @@ def run() -> int:
     return 0
 
 
-def build(base: Path) -> tuple[str, bool]:
+def build(base: Path, tell: Callable[[str], object] = lambda _line: None) -> tuple[str, bool]:
     """Make the compiled form in `base`, and remove older ones. Returns its name, and False if it was there.
 
-    Raises CompileError.
+    `tell` gets a line now and then. Raises CompileError.
     """
     name = compiled.fingerprint()
     target = base / name
@@ -125,8 +126,9 @@ def build(base: Path) -> tuple[str, bool]:
             _copy(package, made / package)
         if compiled.fingerprint() != name:
             raise CompileError("a source file was changed meanwhile. Run it again.")
+        tell("mypyc writes C")
         extensions = _write_c(made, Path(temporary, "c"))
-        _compile(extensions, made, Path(temporary, "c"), base / _OBJECTS)
+        _compile(extensions, made, Path(temporary, "c"), base / _OBJECTS, tell)
         try:
             made.rename(target)
         except OSError:
@@ -185,7 +187,9 @@ def _files(made: Path) -> Iterator[Path]:
             yield from sorted(path.relative_to(made) for path in (made / package).glob(f"{pattern}.py"))
 
 
-def _compile(extensions: Iterable[Extension], made: Path, folder: Path, objects: Path) -> None:
+def _compile(
+    extensions: Iterable[Extension], made: Path, folder: Path, objects: Path, tell: Callable[[str], object]
+) -> None:
     """Compile each C file once, as many at a time as there are cores, and link the shared libraries."""
     extensions = list(extensions)
     includes = [sysconfig.get_path("include"), str(folder), str(Path(str(_mypyc_folder()), "lib-rt"))]
@@ -203,9 +207,15 @@ def _compile(extensions: Iterable[Extension], made: Path, folder: Path, objects:
             new.rename(target)
         return target
 
-    sources = dict.fromkeys(source for extension in extensions for source in extension.sources)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        made_of: Mapping[str, Path] = dict(zip(sources, pool.map(compile_one, sources), strict=True))
+    sources = {source for extension in extensions for source in extension.sources}
+    # The longest first: none is then compiled alone at the end.
+    longest_first = sorted(sources, key=lambda source: Path(source).stat().st_size, reverse=True)
+    made_of: dict[str, Path] = {}
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        for source, object_file in zip(longest_first, pool.map(compile_one, longest_first), strict=True):
+            made_of[source] = object_file
+            if len(made_of) % 20 == 0:
+                tell(f"{len(made_of)} of {len(sources)} C files are compiled")
         list(pool.map(lambda extension: _link(extension, made_of, made), extensions))
     for old in set(objects.iterdir()) - set(made_of.values()):
         old.unlink(missing_ok=True)

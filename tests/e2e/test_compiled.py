@@ -30,9 +30,11 @@ async def test_a_call_runs_what_was_compiled_unless_that_is_turned_off(
     monkeypatch.delenv(compiled.PURE, raising=False)
     compiled.folder.cache_clear()
     folder = compiled.folder()
+    if folder is None and not pure:
+        pytest.skip("these sources are not compiled: make test-compiled does that, and runs this")
     if pure:
         monkeypatch.setenv(compiled.PURE, "1")
-    expected = set() if pure or folder is None else {str(folder).lstrip("/")}
+    expected = set() if pure else {str(folder).lstrip("/")}
     net = own_net()
     async with RunningStack(net, tmp_path / "site", IVR) as stack:
         async with Phone(net.sip, "000*100", host=net.carrier, caller="+15550123") as phone:

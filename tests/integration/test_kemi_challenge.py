@@ -54,7 +54,7 @@ def is_right(invite: Message, header: str, nonce: str, password: str = "s3cret")
 async def ask(carrier: Endpoint, invite: Message, status: str, nonce: str = "n1", asks: str = ASKS) -> None:
     name = "Proxy_Authenticate" if status.startswith("407") else "WWW_Authenticate"
     carrier.send(sip.reply(invite, status, tag="asks", **{name: asks.format(nonce=nonce)}))
-    ack = await carrier.receive_only("ACK")
+    ack = await carrier.receive("ACK")  # on a busy machine a CANCEL comes twice before it
     assert sequence(ack) == sequence(invite)
 
 

@@ -54,12 +54,15 @@ async def closed(connection: Connection, within_s: float) -> None:
             pass
 
 
-@pytest.mark.parametrize("said", [b"", b"\r\n\r\n", b"INVITE sip:x SIP/2.0\r\nVia: SIP/2.0/TCP x\r\n"])
-async def test_silent_connection_is_closed_s13(kamailio: RunningKamailio, said: bytes) -> None:
-    connection = await connect(sip.STRANGER)
-    connection[1].write(said)
-    await closed(connection, 20)
-    connection[1].close()
+async def test_silent_connections_are_closed_s13(kamailio: RunningKamailio) -> None:
+    """All at once: each waits until its seconds are over."""
+    async with AsyncExitStack() as stack:
+        connections = []
+        for said in (b"", b"\r\n\r\n", b"INVITE sip:x SIP/2.0\r\nVia: SIP/2.0/TCP x\r\n"):
+            connections.append(await connect(sip.STRANGER))
+            stack.callback(connections[-1][1].close)
+            connections[-1][1].write(said)
+        await asyncio.gather(*(closed(connection, 20) for connection in connections))
 
 
 async def test_stranger_s_connection_is_closed_and_a_trunk_s_stays(kamailio: RunningKamailio) -> None:

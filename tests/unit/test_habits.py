@@ -7,6 +7,8 @@ from pathlib import Path
 
 import yaml
 
+from tests.conftest import HERE, LONG
+
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("callinteractive", "kemi", "sidecar", "cli", "bench", "tools", "examples")
 MOST_LINES = 400
@@ -33,3 +35,7 @@ def test_the_hooks_check_what_make_lint_checks() -> None:
     assert [hook["entry"] for hook in hooks] == commands
     assert {repository["repo"] for repository in repositories} == {"local"}, "hooks need no network"
     assert {hook["language"] for hook in hooks} == {"system"}, "hooks need no network"
+
+
+def test_files_of_tests_that_begin_first_are_there() -> None:
+    assert [name for name in LONG if not (HERE / name).is_file()] == [], "tests/conftest.py names them"

@@ -111,8 +111,10 @@ def test_what_mypyc_refuses_is_said(tree: Path, monkeypatch: pytest.MonkeyPatch)
         compiling.build(compiled.BASE)
     assert folder() is None
     (tree / "callinteractive" / "limits.py").write_text("def one() -> int:\n    return 1\n")
-    name, took = compiling.build(compiled.BASE)
+    told: list[str] = []
+    name, took = compiling.build(compiled.BASE, told.append)
     assert took
+    assert told
     assert folder() == compiled.BASE / name
     assert list((compiled.BASE / name / "callinteractive").glob("limits.*.so"))
     assert compiling.build(compiled.BASE) == (name, False)

@@ -1,0 +1,37 @@
+"""Which file of tests begins first, where several workers run them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+STACKS = ("integration", "e2e")
+LONG = (
+    # Those with many calls at once, which run by themselves. Each worker begins with two files: the first four are the
+    # longest, and the fifth goes to the worker that has the first one.
+    *("e2e/test_soak.py", "e2e/test_fault_matrix.py", "e2e/test_transfer_soak.py", "integration/test_kemi_load.py"),
+    *("e2e/test_transfer_ends.py", "e2e/test_rolling.py", "e2e/test_fleet_rolling.py"),
+    # Those with few tests that take long.
+    *("e2e/test_dialog.py", "integration/test_media_sounds.py", "e2e/test_odd_sounds.py", "e2e/test_reload.py"),
+    *("e2e/test_demo.py", "e2e/test_page.py", "e2e/test_new.py", "e2e/test_wheel.py", "e2e/test_units.py"),
+    *("e2e/test_two_releases.py", "e2e/test_fleet_sidecar_dies.py", "e2e/test_provisioning.py", "e2e/test_nat.py"),
+    *("e2e/test_hostile_log.py", "integration/test_media_after_restart.py", "integration/test_kemi_tcp.py"),
+)
+"""They begin first, in this order. One that began last would run alone while the other workers have nothing to do."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files of tests with daemons first, then those with many tests. Tests without daemons stay as they are."""
+    files = {item.path: str(item.path.relative_to(HERE)) for item in items if HERE in item.path.parents}
+    size = Counter(item.path for item in items)
+
+    def place(item: pytest.Item) -> tuple[int, int, str]:
+        name = files.get(item.path, "")
+        if not name.startswith(STACKS):
+            return (-1, 0, "")
+        return (LONG.index(name) if name in LONG else len(LONG), -size[item.path], name)
+
+    items.sort(key=place)
