@@ -2,7 +2,8 @@
 
 A phone knows the CANCEL of its INVITE by the branch in Via (17.2.3). tm makes that of the INVITE's own fields and of
 the branch's number, so a CANCEL that is sent to the same targets in the same order has the same. But where they are it
-keeps in its memory, which ends with Kamailio. So each INVITE that rings has a file, with a line a branch.
+keeps in its memory, which ends with Kamailio. So each INVITE that rings has a text in a file (`kemi.slots`), a line for
+each branch. What has no room there, as that of an INVITE with many branches, gets a file of its own.
 """
 
 from __future__ import annotations
@@ -17,12 +18,15 @@ from typing import NamedTuple
 
 from kemi import ksr, nat
 from kemi.ksr import From, Route
+from kemi.slots import NAME, Slots
 from kemi.transaction import transaction
 
-FOLDER = "ringing"
+FILE, FOLDER = "ringing.calls", "ringing"
 OLD_S = 7200
 """No INVITE rings longer (kamailio.cfg, max_inv_lifetime)."""
 _MOST_OCTETS = 65_536
+_SPILLED = "+"
+"""Behind the name in `transaction.ringing_file`: it has a file of its own, too."""
 
 
 class _Branch(NamedTuple):
@@ -32,16 +36,20 @@ class _Branch(NamedTuple):
 
 
 class Ringing:
-    """`run_dir`: where the files are, in a folder of theirs."""
+    """`run_dir`: where the file is, and a folder for those that did not fit."""
 
     def __init__(self, run_dir: Path) -> None:
+        self._file = run_dir / FILE
+        self._slots: Slots | None = None
         self._folder = run_dir / FOLDER
         self._path = f"{self._folder}/"
         self._cancelled: list[_Branch] = []
         """By index, while `cancel` relays: tm runs the branch routes meanwhile."""
 
     def tidy(self) -> None:
-        """At the start: forget what rang too long ago."""
+        """At the start, before the workers are there: forget what rang too long ago."""
+        with suppress(OSError):
+            self._slots = Slots(self._file, OLD_S)
         with suppress(OSError):
             self._folder.mkdir(mode=0o700, exist_ok=True)
             for file in self._folder.iterdir():
@@ -50,12 +58,19 @@ class Ringing:
 
     def on_branch(self, index: int, uri: str, via: str, shown: From | None) -> None:
         """Branch route: it is about to be sent. `via`, `shown`: as in `BranchPlan`. Without a disk, calls go on."""
-        name = transaction.ringing_file = transaction.ringing_file or _name()
-        line = json.dumps((index, uri, via, shown)) + "\n"
+        name = transaction.ringing_file
+        if not name:
+            name = transaction.ringing_file = _name()
+        line = (json.dumps((index, uri, via, shown)) + "\n").encode()
+        if self._slots is None or not self._slots.add(_key(name), line, time.time()):
+            self._spill(name.removesuffix(_SPILLED), line)
+
+    def _spill(self, name: str, line: bytes) -> None:
+        transaction.ringing_file = name + _SPILLED
         with suppress(OSError):
             file = os.open(f"{self._path}{name}", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
             try:
-                os.write(file, line.encode())
+                os.write(file, line)
             finally:
                 os.close(file)
 
@@ -78,7 +93,7 @@ class Ringing:
             ksr.append_branch(branch.uri)
         ksr.arm_branch(Route.TO_CANCELLED)
         is_sent = ksr.relay()
-        self._forget(name)
+        self._forget(name + _SPILLED)
         return is_sent
 
     def on_cancel_branch(self) -> None:
@@ -92,20 +107,30 @@ class Ringing:
             nat.follow_alias()
 
     def _read(self, name: str) -> dict[int, _Branch]:
+        text = self._slots.get(_key(name)) if self._slots else b""
+        with suppress(OSError), (self._folder / name).open("rb") as file:
+            text += file.read(_MOST_OCTETS)
         try:
-            with (self._folder / name).open(encoding="utf-8") as file:
-                lines = [json.loads(line) for line in file.read(_MOST_OCTETS).splitlines()]
+            lines = [json.loads(line) for line in text.decode().splitlines()]
             return {index: _Branch(uri, via, From(*shown) if shown else None) for index, uri, via, shown in lines}
-        except (OSError, ValueError, TypeError):  # also of another release
+        except (ValueError, TypeError):  # also of another release
             return {}
 
     def _forget(self, name: str) -> None:
-        with suppress(OSError):
-            os.unlink(f"{self._path}{name}")  # a Path would cost more than the call
+        """`name`: as in `transaction.ringing_file`."""
+        if self._slots is not None:
+            self._slots.remove(_key(name))
+        if name.endswith(_SPILLED):
+            with suppress(OSError):
+                os.unlink(f"{self._path}{name.removesuffix(_SPILLED)}")  # a Path would cost more than the call
+
+
+def _key(name: str) -> bytes:
+    return bytes.fromhex(name[: 2 * NAME])
 
 
 def _name() -> str:
     """Of the INVITE at hand, or of the one that the CANCEL at hand is for: they have these in common (9.1)."""
     number = ksr.header("CSeq").split(" ", 1)[0]
     said = "\n".join((ksr.call_id(), ksr.from_tag(), number, ksr.via_branch()))
-    return hashlib.blake2s(said.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
+    return hashlib.blake2s(said.encode("utf-8", "surrogateescape"), digest_size=NAME).hexdigest()

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from callinteractive.headers import CallerHeader, TransferHeader
+from kemi.slots import Slots
 from tests.integration import kemi_support as sip
 from tests.integration.kemi_call import ENTRY, IVR, STATE, UNCHANGED, Call, consistent, redirect
 from tests.integration.kemi_support import Dialog, RunningKamailio
@@ -169,18 +170,18 @@ async def test_a_cancel_of_a_caller_s_own_invite_stops_the_phone(edge: Edge, wor
 
 
 async def test_nothing_is_left_of_calls_that_no_longer_ring(edge: Edge, world: World) -> None:
-    folder = edge.running.run_dir / "ringing"
+    texts = Slots(edge.running.run_dir / "ringing.calls", 7200)
     for number in ("300", "301"):
         world.invite(number)
     answered, refused = [await phone.receive("INVITE") for phone in world.phones[:2]]
     ring(world.phones[0], answered)
     await world.sidecar.receive(180)
-    assert len(list(folder.iterdir())) == 2
+    assert len(list(texts.names())) == 2
     pick_up(world.phones[0], answered)
     await refuse(world.phones[1], refused)
     await world.sidecar.receive(486)
     async with asyncio.timeout(PATIENT_S):  # the route of the 200 may still run in another worker
-        while list(folder.iterdir()):
+        while list(texts.names()):
             await asyncio.sleep(0.01)
     world.sidecar.send(sip.cancel_of(world.sidecar.invite("300")))
     assert (await world.sidecar.receive(481)).status == 481

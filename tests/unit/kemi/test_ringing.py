@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from kemi.ksr import From
-from kemi.ringing import FOLDER, OLD_S, Ringing
+from kemi.ringing import FILE, FOLDER, OLD_S, Ringing
+from kemi.slots import Slots
 from tests.unit.kemi.fake_ksr import FakeKsr
 
 SHOWN = From('"Shown"', "sip:1@h")
@@ -23,7 +24,21 @@ def ringing(tmp_path: Path, ksr: FakeKsr) -> Ringing:
 
 
 def files(folder: Path) -> list[Path]:
+    """Those of what had no room in the file for all."""
     return list((folder / FOLDER).iterdir())
+
+
+def rings(folder: Path) -> int:
+    """How many INVITEs have a text in the file for all."""
+    return len(list(Slots(folder / FILE, OLD_S).names()))
+
+
+@pytest.fixture(params=[True, False], ids=["shared file", "own files"])
+def has_room(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Whether the file for all has room."""
+    if not request.param:
+        monkeypatch.setattr("kemi.slots.LONGEST", 0)
+    return bool(request.param)
 
 
 def cancel(ringing: Ringing, ksr: FakeKsr) -> bool:
@@ -32,10 +47,13 @@ def cancel(ringing: Ringing, ksr: FakeKsr) -> bool:
     return ringing.cancel()
 
 
-def test_a_cancel_goes_where_the_invite_went(ringing: Ringing, ksr: FakeKsr, tmp_path: Path) -> None:
+def test_a_cancel_goes_where_the_invite_went(ringing: Ringing, ksr: FakeKsr, tmp_path: Path, has_room: bool) -> None:
     ringing.on_branch(1, "sip:a@h", "", SHOWN)
     ringing.on_branch(3, "sip:b@h;alias=1.2.3.4~5~1", "sip:edge", None)
-    assert len(files(tmp_path)) == 1
+    assert (rings(tmp_path), len(files(tmp_path))) == ((1, 0) if has_room else (0, 1))
+    after_restart = Ringing(tmp_path)
+    after_restart.tidy()
+    ringing = after_restart
     assert cancel(ringing, ksr)
     assert ksr.called("seturi") == [("sip:a@h",)]  # number 0 was a sidecar's
     appended = [uri for (uri,) in ksr.called("corex.append_branch_uri")]
@@ -44,20 +62,39 @@ def test_a_cancel_goes_where_the_invite_went(ringing: Ringing, ksr: FakeKsr, tmp
         ksr.results["tm.t_get_branch_index"] = index
         ringing.on_cancel_branch()
         assert (len(ksr.called("uac.uac_replace_from")), len(ksr.called("setdsturi"))) == (froms, destinations)
-    assert files(tmp_path) == []
+    assert (rings(tmp_path), files(tmp_path)) == (0, [])
     assert not cancel(ringing, ksr)
 
 
+@pytest.mark.usefixtures("has_room")
 def test_what_has_ended_is_forgotten(ringing: Ringing, ksr: FakeKsr, tmp_path: Path) -> None:
     ringing.on_branch(0, "sip:a@h", "", None)
     ringing.on_end()
     ringing.on_end()
-    assert files(tmp_path) == []
+    assert (rings(tmp_path), files(tmp_path)) == (0, [])
     assert not cancel(ringing, ksr)
+
+
+def test_an_invite_with_many_branches_is_in_both(ringing: Ringing, ksr: FakeKsr, tmp_path: Path) -> None:
+    uris = [f"sip:{'a' * 100}{number}@h" for number in range(29)]
+    for index, uri in enumerate(uris):
+        ringing.on_branch(index, uri, "", None)
+    assert (rings(tmp_path), len(files(tmp_path))) == (1, 1)
+    assert cancel(ringing, ksr)
+    assert [*ksr.called("seturi"), *ksr.called("corex.append_branch_uri")] == [(uri,) for uri in uris]
+    assert (rings(tmp_path), files(tmp_path)) == (0, [])
+
+
+def test_many_branches_are_forgotten_too(ringing: Ringing, tmp_path: Path) -> None:
+    for index in range(29):
+        ringing.on_branch(index, f"sip:{'a' * 100}{index}@h", "", None)
+    ringing.on_end()
+    assert (rings(tmp_path), files(tmp_path)) == (0, [])
 
 
 def test_without_a_disk_calls_go_on(ksr: FakeKsr, tmp_path: Path) -> None:
     (tmp_path / FOLDER).write_text("")
+    (tmp_path / FILE).mkdir()
     ringing = Ringing(tmp_path)
     ringing.tidy()
     ringing.on_branch(0, "sip:a@h", "", None)
@@ -66,13 +103,17 @@ def test_without_a_disk_calls_go_on(ksr: FakeKsr, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"rubbish\n", b"\xff", b"[1,"])
-def test_a_file_cut_short_is_none(ringing: Ringing, ksr: FakeKsr, tmp_path: Path, content: bytes) -> None:
+def test_a_file_cut_short_is_none(
+    ringing: Ringing, ksr: FakeKsr, tmp_path: Path, content: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kemi.slots.LONGEST", 0)
     ringing.on_branch(0, "sip:a@h", "", None)
     files(tmp_path)[0].write_bytes(content)
     assert not cancel(ringing, ksr)
 
 
-def test_old_ones_are_removed_at_the_start(ringing: Ringing, ksr: FakeKsr, tmp_path: Path) -> None:
+def test_old_ones_are_removed_at_the_start(ringing: Ringing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kemi.slots.LONGEST", 0)
     ringing.on_branch(0, "sip:a@h", "", None)
     ringing.tidy()
     [file] = files(tmp_path)
