@@ -1,15 +1,14 @@
 """What Kamailio reports of a call that a sidecar has left to it by 302 (E1): a small SIP message, and its JSON.
 
-A report has the transfer's branches that are over, or the end of the call, or both. It is signed as the private headers
-are, with a key of its own.
+A report has the transfer's branches that are over, or the end of the call, or both. A message has one report, or
+several. It is signed as the private headers are, with a key of its own.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal, Self, get_args
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, NamedTuple, Self, get_args
 
 from callinteractive.errors import HeaderError
 from callinteractive.headers import CallHeader
@@ -19,13 +18,16 @@ METHOD = "MESSAGE"
 """RFC 3428. In the dialog of nobody."""
 By = Literal["caller", "callee", "system"]
 MOST_LEGS = 30
+MOST_REPORTS = 200
+"""In one message."""
 _LONGEST = 16_384
 _TEXTS = ("name", "number", "target", "trunk", "outcome")
 _NUMBERS = ("began_ms", "rang_ms", "answered_ms", "ended_ms", "code")
+_FACTS = '"facts"'
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
 
 
-@dataclass(frozen=True, slots=True)
-class LegReport:
+class LegReport(NamedTuple):
     """A branch. `name` tells it from the others of the call. `number`: what was called; `target`: the URI it led to.
 
     Times are milliseconds since 1970, 0 for never. `code`: the SIP status that it ended with, 200 where it answered, 0
@@ -45,8 +47,7 @@ class LegReport:
     outcome: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class EndReport:
+class EndReport(NamedTuple):
     """The call is over: who ended it, and the SIP code that the caller was told. `cause`: the header Reason, if any."""
 
     by: By
@@ -55,8 +56,7 @@ class EndReport:
     cause: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+class Report(NamedTuple):
     """`call_id`: the CallID of the web application's requests."""
 
     call_id: str
@@ -66,24 +66,56 @@ class Report:
     def to_text(self) -> str:
         """Printable ASCII."""
         # What is empty is left out: a leg of a call that failed at once has six values, not ten.
-        legs = [{name: value for name in (*_TEXTS, *_NUMBERS) if (value := getattr(leg, name))} for leg in self.legs]
-        end = self.end
-        said = {"by": end.by, "code": end.code, "at_ms": end.at_ms, "cause": end.cause} if end else None
-        return json.dumps({"call_id": self.call_id, "legs": legs, "end": said}, separators=(",", ":"))
+        legs = [{name: value for name, value in leg._asdict().items() if value} for leg in self.legs]
+        said = self.end._asdict() if self.end else None
+        return _ENCODER.encode({"call_id": self.call_id, "legs": legs, "end": said})
 
     @classmethod
     def from_text(cls, text: str) -> Self:
         """Raises HeaderError."""
+        return cls.from_data(_loaded(text))
+
+    @classmethod
+    def from_data(cls, said: Any) -> Self:
+        """The same, of what JSON has given. Raises HeaderError."""
         try:
-            if len(text) > _LONGEST:
-                raise ValueError(f"longer than {_LONGEST} characters")
-            said = json.loads(text)
             legs, end = said["legs"], said["end"]
             if len(legs) > MOST_LEGS:
                 raise ValueError(f"more than {MOST_LEGS} legs")
             return cls(_text(said["call_id"]), tuple(map(_leg, legs)), _end(end) if end is not None else None)
-        except (KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        except (KeyError, ValueError, TypeError, AttributeError) as error:
             raise HeaderError(f"a report that can't be read: {error!r}") from None
+
+
+def joined(reports: Iterable[tuple[str, str]]) -> str:
+    """A message's body that has several: of each its text, and the value of X-CI-Call for a sidecar that does not know
+    the call, or nothing."""
+    return f"[{','.join([f'{text[:-1]},{_FACTS}:{_ENCODER.encode(facts)}}}' for text, facts in reports])}]"
+
+
+def reports_in(text: str, facts: str) -> list[tuple[Report, str]]:
+    """Those of a message, each with its facts as `joined` got them. Raises HeaderError.
+
+    `text`: the body. `facts`: the message's X-CI-Call, which belongs to its only report.
+    """
+    said = _loaded(text)
+    if not isinstance(said, list):
+        return [(Report.from_data(said), facts)]
+    if len(said) > MOST_REPORTS:
+        raise HeaderError(f"more than {MOST_REPORTS} reports")
+    try:
+        return [(Report.from_data(each), _text(each["facts"])) for each in said]
+    except (KeyError, TypeError) as error:
+        raise HeaderError(f"reports that can't be read: {error!r}") from None
+
+
+def _loaded(text: str) -> Any:
+    if len(text) > _LONGEST:
+        raise HeaderError(f"a report longer than {_LONGEST} characters")
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise HeaderError(f"a report that can't be read: {error!r}") from None
 
 
 def sign(key: bytes, now_s: int, call_id: str, facts: str, text: str) -> SignatureHeader:

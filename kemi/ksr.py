@@ -17,6 +17,8 @@ from callinteractive.headers import PREFIX
 
 _PRIVATE_HEADERS: Final = f"^{PREFIX}"
 _PREFIX: Final = PREFIX.lower()
+_LONGEST_NAME: Final = 40
+"""Of a private header."""
 _RECORD_ROUTES = re.compile(r"^record-route[ \t]*:([^\r\n]{0,4000})", re.IGNORECASE | re.MULTILINE)
 
 # Looked up once: for what runs with each message, that costs as much as the call itself.
@@ -349,8 +351,37 @@ def has_private_headers() -> bool:
 
 
 def remove_private_headers() -> None:
-    """Remove every X-CI-* header, however its name is capitalised. Read those that are needed before."""
-    KSR.textops.remove_hf_re(_PRIVATE_HEADERS)
+    """Remove every X-CI-* header, however its name is capitalised. Read those that are needed before.
+
+    By their names, which costs a third, where the message is plain and has the prefix nowhere else.
+    """
+    names = _private_names()
+    if names is None:
+        KSR.textops.remove_hf_re(_PRIVATE_HEADERS)
+        return
+    for name in names:
+        KSR.hdr.remove(name)
+
+
+def _private_names() -> set[str] | None:
+    """In small letters; None where reading the message by lines may not show all of them."""
+    try:
+        text = _get_msgbuf() or ""
+    except UnicodeDecodeError:
+        return None
+    if not text.isascii():
+        return None
+    names: set[str] = set()
+    text = text.lower()
+    at = text.find(_PREFIX)
+    while at >= 0:
+        end = text.find(":", at, at + _LONGEST_NAME)
+        name = text[at:end]
+        if end < 0 or not at or text[at - 1] != "\n" or not name.replace("-", "").isalnum():
+            return None
+        names.add(name)
+        at = text.find(_PREFIX, end)
+    return names
 
 
 def remove_header(name: str) -> None:

@@ -6,8 +6,7 @@ import os
 import site as python_site
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -49,6 +48,7 @@ from kemi.reports import Reports  # noqa: E402
 from kemi.ringing import Ringing  # noqa: E402
 from kemi.sidecars import Sidecars  # noqa: E402
 from kemi.sockets import Sockets  # noqa: E402
+from kemi.spool import Spool  # noqa: E402
 from kemi.tls_peer import TlsPeers  # noqa: E402
 from kemi.transaction import transaction  # noqa: E402
 from kemi.transfer import Transfer  # noqa: E402
@@ -84,7 +84,7 @@ class Callbacks:
         ringing: Ringing,
         reports: Reports,
     ) -> None:
-        self._reports = reports
+        self.reports = reports
         self.sockets = sockets
         self.ringing = ringing
         self._tls_peers = tls_peers
@@ -119,6 +119,12 @@ class Callbacks:
         if self._names.is_used:
             self._names.refresh()
 
+    def make_ready(self) -> None:
+        """At the start, before the workers are there: what they write goes into the run directory."""
+        self.ringing.tidy()
+        if self.reports.spool:
+            self.reports.spool.make_ready()
+
     def child_init(self, _rank: int) -> int:
         return 0
 
@@ -143,6 +149,11 @@ class Callbacks:
     def ksr_watch_rtpengines(self) -> None:
         """In a process of its own, again and again."""
         self._watch.on_tick()
+
+    @guarded(log)
+    def ksr_deliver_reports(self) -> None:
+        """In a process of its own, ten times a second."""
+        self.reports.deliver()
 
     @guarded(log)
     def ksr_dispatcher_event(self) -> None:
@@ -191,8 +202,7 @@ class Callbacks:
 
     @guarded(fail)
     def sidecar_failed(self) -> None:
-        with self._ending(self._reports.on_sidecar_failed):
-            self._redirects.on_sidecar_failure()
+        self._go_on_or_end(self._redirects.on_sidecar_failure, self.reports.on_sidecar_failed)
 
     @guarded(drop)
     def to_target(self) -> None:
@@ -222,16 +232,14 @@ class Callbacks:
     @guarded(fail)
     def transfer_failed(self) -> None:
         self._forks.on_all_failed()
-        with self._ending(self._reports.on_failed):
-            self._redirects.on_transfer_failure()
+        self._go_on_or_end(self._redirects.on_transfer_failure, self.reports.on_failed)
 
-    @contextmanager
-    def _ending(self, report: Callable[[int, By], None]) -> Iterator[None]:
+    def _go_on_or_end(self, go_on: Callable[[], None], report: Callable[[int, By], None]) -> None:
         """In a failure route: the call is over, unless its INVITE is sent somewhere else."""
         by: By = "callee"
         before, code = ksr.relays(), ksr.failure_code()
         try:
-            yield
+            go_on()
         except Refused as refused:
             code, by = refused.code, by if isinstance(refused, Outcome) else "system"
             raise
@@ -264,7 +272,7 @@ def mod_init() -> Callbacks:
         configuration.check_pools(present.site, present.ivr_file)
         edge = own_edge(present.site, os.environ)
         callbacks = compose(present.site, present.ivr_file, key, edge)
-        callbacks.ringing.tidy()
+        callbacks.make_ready()
     except (ConfigError, OSError, KeyError, ValueError) as error:
         print(f"callinteractive: cannot start: {error}", file=sys.stderr, flush=True)
         os._exit(EXIT_CONFIG)
@@ -290,7 +298,7 @@ def compose(
     directory = Directory(site, ivr_file)
     places, floods = Places(site, edge), Floods(site, directory)
     run_dir = Path(os.environ.get("CALLINTERACTIVE_RUN_DIR", "."))
-    names, ringing = NameFile(site, run_dir), Ringing(run_dir)
+    names, ringing = NameFile(site, run_dir), before.ringing if before else Ringing(run_dir)
     tls_peers = TlsPeers(site)
     names.on_change += [directory.learn, places.learn, floods.learn, tls_peers.learn]
     routes = before.record_route if before else None
@@ -301,7 +309,8 @@ def compose(
     edges = before.edges if before else Edges(site, edge, derive(key, EDGES))
     sockets = before.sockets if before else Sockets(edge)
     challenges = Challenges(credentials_of(site, os.environ, configuration.read_secret))
-    reports = Reports(site.sidecars, derive(key, REPORTS))
+    spool = before.reports.spool if before else Spool(run_dir / "reports")
+    reports = Reports(site.sidecars, derive(key, REPORTS), spool)
     forks = Forks(media, record_route, challenges, limits, edges, ringing, reports, site.trunks)
     registrar = Registrar(directory, edges, sockets.remember)
     transfer = Transfer(site, directory, registrar.ways_to, forks, Trunks(site, limits, names), names, edge)

@@ -7,7 +7,6 @@ goes back to any sidecar of its context's pool, with the script and the result, 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import NamedTuple
 
 from callinteractive.headers import (
     CallerHeader,
@@ -26,21 +25,12 @@ from kemi.outcome import outcome
 from kemi.refusal import Outcome, Refused
 from kemi.reports import Reports, name_of
 from kemi.sidecars import Sidecars
-from kemi.transaction import forget_media, media_of, transaction
+from kemi.transaction import Redirection, forget_media, media_of, transaction
 from kemi.transfer import NoRoute, Transfer
 
 MOST_RETURNS = 10
 """How often an INVITE may come back to a sidecar. Each time takes at least two of its `fork.MOST_BRANCHES`."""
 MOVED = 302
-
-
-class Redirection(NamedTuple):
-    """The header values of a sidecar's 302, as they came."""
-
-    transfer: str
-    caller: str
-    state: str
-    entry: str
 
 
 class Redirects:
@@ -109,9 +99,8 @@ class Redirects:
                 transaction.teller = name_of(ksr.source())
         elif status == MOVED:
             # Without private headers `read_reply` did not run: what it has read is another reply's.
-            said = (self._read if ksr.has_private_headers() else None) or Redirection("", "", "", "")
-            transaction.transfer, transaction.caller = said.transfer, said.caller
-            transaction.state, transaction.entry = said.state, said.entry
+            said = self._read if ksr.has_private_headers() else None
+            transaction.redirection = said or Redirection()
             transaction.teller = name_of(ksr.source())
 
     def _on_anchored_reply(self, status: int) -> None:
@@ -145,23 +134,26 @@ class Redirects:
             _refuse_cancelled(code)
             return
         better, reason = outcome()
-        if transaction.state:
-            self._come_back(ResultHeader(better))
+        said = transaction.redirection
+        if said and said.state:
+            self._come_back(said, ResultHeader(better))
         elif code != better:
             raise Outcome(better, reason)
 
     def _redirect(self) -> None:
-        if plan := transaction.transfer:
-            self._fork(TransferHeader.parse(plan))
-        elif transaction.state:
-            self._come_back(None)
+        said = transaction.redirection
+        if said and said.transfer:
+            self._fork(said)
+        elif said and said.state:
+            self._come_back(said, None)
         else:
             raise ValueError("a sidecar's 302 with neither a transfer nor a script")
 
-    def _fork(self, plan: TransferHeader) -> None:
+    def _fork(self, said: Redirection) -> None:
+        plan = TransferHeader.parse(said.transfer)
         call = CallHeader.parse(transaction.call)
         transaction.reported = f"{transaction.teller}{call.facts.call_id}"
-        caller = CallerHeader.parse(transaction.caller)
+        caller = CallerHeader.parse(said.caller)
         returns_left = MOST_RETURNS - transaction.returns
         branches = fork.MOST_BRANCHES - transaction.branches_used - 2 * returns_left
         anchoring = Anchoring.ALL if self._anchors and transaction.caller_anchors else Anchoring.TARGETS
@@ -169,20 +161,20 @@ class Redirects:
             kind = Kind(transaction.caller_kind or Kind.RTP)
             self._transfer.carry_out(plan, call, caller, branches, anchoring, kind)
         except NoRoute as refused:
-            if not transaction.state:
+            if not said.state:
                 raise
-            self._come_back(ResultHeader(refused.code))
+            self._come_back(said, ResultHeader(refused.code))
 
-    def _come_back(self, result: ResultHeader | None) -> None:
+    def _come_back(self, said: Redirection, result: ResultHeader | None) -> None:
         """To a sidecar of the pool that serves the script's context."""
         returns = transaction.returns + 1
-        entry = EntryHeader.parse(transaction.entry)
+        entry = EntryHeader.parse(said.entry)
         if returns > MOST_RETURNS or not self._sidecars.has_context(entry.context):
             ksr.log_error(f"call given up after {returns - 1} returns to a sidecar, before context {entry.context}")
             raise Refused(480, "Temporarily Unavailable")
         transaction.returns = returns
         ksr.forget_destinations()
-        headers = {CallHeader.NAME: transaction.call, StateHeader.NAME: transaction.state}
+        headers = {CallHeader.NAME: transaction.call, StateHeader.NAME: said.state}
         headers |= self._sidecars.generation_of_call()
         if result:
             headers[result.NAME] = str(replace(result, legs=self._reports.on_return()))

@@ -6,6 +6,9 @@ So is one of them of a call that none has had: from phone to phone (C8), or refu
 The INVITE's own transaction remembers its branches. After the answer nothing is kept here: our Record-Route names the
 sidecar and the CallID (`kemi.record_route`), and whichever edge sees the first BYE reports the end. If that sidecar
 does not answer any more, another one of the site is told.
+
+A message for each report would cost more than the rest of the call's end. So workers write reports down (`kemi.spool`),
+and ten times a second a process of its own sends what there is, many in one message.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from urllib.parse import unquote
@@ -23,9 +26,10 @@ from callinteractive.events import transfer_failed
 from callinteractive.facts import CallFacts
 from callinteractive.headers import MAX_LENGTH, CallHeader
 from callinteractive.model import Address, Sidecar
-from callinteractive.report import METHOD, By, EndReport, LegReport, Report, sign
+from callinteractive.report import METHOD, By, EndReport, LegReport, Report, joined, sign
 from kemi import ksr, lost_media, nat
 from kemi.record_route import MOST_REPORTED
+from kemi.spool import Spool
 from kemi.transaction import BranchPlan, transaction
 
 _STOPPED = 487
@@ -37,6 +41,8 @@ _MOST_RETURNED = MAX_LENGTH // 3 - 20
 """Of a header's value, in which a character may become three. A longer one would be refused, and the call with it."""
 _MOST_FACTS = 1700
 """It has room for 2,048 octets of header lines. Longer facts are left out."""
+_AROUND_FACTS = 12
+"""Octets that `joined` needs for each report beside its own."""
 _NAME_DIGITS = 4
 """They begin a call's name in Record-Route; its CallID follows."""
 _NAME_LENGTH = _NAME_DIGITS + 32
@@ -51,10 +57,11 @@ SPIRALS_ON = "transfer"
 
 
 class Reports:
-    """`key` signs them."""
+    """`key` signs them. `spool`: where they wait; None: they are sent at once."""
 
-    def __init__(self, sidecars: Sequence[Sidecar], key: bytes) -> None:
+    def __init__(self, sidecars: Sequence[Sidecar], key: bytes, spool: Spool | None = None) -> None:
         self._key = key
+        self.spool = spool
         groups = sidecar_groups(sidecars)
         self._by_name: dict[str, tuple[Address, int]] = {
             name_of(sidecar.address): (sidecar.address, groups[sidecar.pool]) for sidecar in sidecars
@@ -188,13 +195,31 @@ class Reports:
 
     def _send(self, call: str, report: Report, facts: str = "") -> None:
         """`facts`: the value of X-CI-Call, for a sidecar that does not know the call."""
-        to = self._living(call)
+        if len(facts) > _MOST_FACTS:
+            facts = ""
         for text in texts_of(report):
-            self._send_to(to, text, facts if len(facts) <= _MOST_FACTS else "")
+            if self.spool is None or not self.spool.add(f"{call}\t{facts}\t{text}"):
+                self._send_to(self._living(call), [(text, facts)])
 
-    def _send_to(self, to: Address | None, text: str, facts: str) -> None:
+    def deliver(self) -> None:
+        """In a process of its own, again and again: send what has been written down."""
+        if self.spool is not None:
+            self.spool.empty_into(self._send_all)
+
+    def _send_all(self, lines: list[str]) -> None:
+        waiting: dict[Address | None, list[tuple[str, str]]] = {}
+        for line in lines:
+            call, facts, text = line.split("\t")
+            waiting.setdefault(self._living(call), []).append((text, facts))
+        for to, reports in waiting.items():
+            for some in batches_of(reports):
+                self._send_to(to, some)
+
+    def _send_to(self, to: Address | None, reports: Sequence[tuple[str, str]]) -> None:
+        """One as a sidecar of the release before understands it, too."""
         if to is None:
             return
+        text, facts = reports[0] if len(reports) == 1 else (joined(reports), "")
         call_id, now_s = secrets.token_hex(12), int(time.time())
         header = sign(self._key, now_s, call_id, facts, text)
         lines = f"{header.NAME}: {header}\r\nContent-Type: application/json\r\n"
@@ -237,6 +262,21 @@ def texts_of(report: Report, most: int = MOST_BODY) -> list[str]:
         *texts_of(Report(report.call_id, legs[:half]), most),
         *texts_of(Report(report.call_id, legs[half:], report.end), most),
     ]
+
+
+def batches_of(reports: Iterable[tuple[str, str]]) -> Iterator[list[tuple[str, str]]]:
+    """As many at once as fit a message, in their order."""
+    batch: list[tuple[str, str]] = []
+    room = 0
+    for text, facts in reports:
+        needed = len(text) + len(facts) + _AROUND_FACTS
+        if batch and needed > room:
+            yield batch
+            batch = []
+        room = (room if batch else MOST_BODY) - needed
+        batch.append((text, facts))
+    if batch:
+        yield batch
 
 
 def _call_id(call: str) -> str:

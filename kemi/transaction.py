@@ -8,7 +8,6 @@ is empty: "", 0, False, None or no branch.
 from __future__ import annotations
 
 import json
-from functools import lru_cache
 from typing import Generic, NamedTuple, Protocol, Self, TypeVar
 
 from kemi import ksr
@@ -70,6 +69,22 @@ class Branch(NamedTuple):
     def from_text(cls, text: str) -> Self:
         media, shift, uri = text.split(" ", 2)  # the name is ours and has no blank
         return cls(uri, media, int(shift))
+
+
+class Redirection(NamedTuple):
+    """The header values of a sidecar's 302, as they came: empty for none."""
+
+    transfer: str = ""
+    caller: str = ""
+    state: str = ""
+    entry: str = ""
+
+    def to_text(self) -> str:
+        return "\n".join(self)  # no header's value has a line's end
+
+    @classmethod
+    def from_text(cls, text: str) -> Self:
+        return cls(*text.split("\n"))
 
 
 class Exchange(NamedTuple):
@@ -177,13 +192,17 @@ class _Record(_Field, Generic[_R]):
         ksr.remember(self.key, value.to_text())
 
 
+_MOST_KNOWN = 64
+
+
 class _Records(Generic[_R]):
     """Records by a key: ``transaction.branches[index]``. Raises KeyError where nothing was recorded."""
 
     def __init__(self, name: str, kind: type[_R]) -> None:
         self._prefix = f"ci_{name}:"
-        self._read = lru_cache(maxsize=64)(kind.from_text)
-        """The routes of one branch read the same again and again."""
+        self._kind = kind
+        self._known: dict[str, _R] = {}
+        """The last ones, by their texts: the routes of one branch read the same again and again."""
 
     def __getitem__(self, key: object) -> _R:
         record = self.get(key)
@@ -193,10 +212,20 @@ class _Records(Generic[_R]):
 
     def get(self, key: object) -> _R | None:
         text = ksr.recall(f"{self._prefix}{key}")
-        return self._read(text) if text else None
+        if not text:
+            return None
+        return self._known.get(text) or self._keep(text, self._kind.from_text(text))
 
     def __setitem__(self, key: object, record: _R) -> None:
-        ksr.remember(f"{self._prefix}{key}", record.to_text())
+        text = record.to_text()
+        self._keep(text, record)
+        ksr.remember(f"{self._prefix}{key}", text)
+
+    def _keep(self, text: str, record: _R) -> _R:
+        if len(self._known) >= _MOST_KNOWN:
+            self._known.clear()
+        self._known[text] = record
+        return record
 
 
 class Transaction:
@@ -235,11 +264,8 @@ class Transaction:
     """What `reported_branches` was before the INVITE came back to a sidecar for the last time."""
     reported_branches = _Number()
     """How many branches were reported before this transfer, or were others' than a transfer's."""
-    # What the last 302 said.
-    transfer = _Text()
-    caller = _Text()
-    state = _Text()
-    entry = _Text()
+    redirection = _Record(Redirection)
+    """What the last 302 said."""
 
     # --- Its branches (`kemi.fork`)
     branches_used = _Number()

@@ -14,7 +14,7 @@ from callinteractive.errors import HeaderError
 from callinteractive.headers import CallHeader
 from callinteractive.keys import VARIABLE
 from callinteractive.record import Name
-from callinteractive.report import LegReport, Report, is_genuine
+from callinteractive.report import LegReport, Report, is_genuine, reports_in
 from callinteractive.signature import SignatureHeader
 from sidecar import sip
 
@@ -56,9 +56,10 @@ class Reports:
             self._refusals.note(request, 403, str(error), change)
             return 403
         try:
-            report = Report.from_text(text)
-            if facts and not self._stories.knows(report.call_id):
-                self._begin(report, CallHeader.parse(facts))
+            reports = reports_in(text, facts)
+            for report, its_facts in reports:
+                if its_facts and not self._stories.knows(report.call_id):
+                    self._begin(report, CallHeader.parse(its_facts))
         except HeaderError as error:
             self._refusals.note(request, 400, str(error), "run the same release on all hosts")
             return 400
@@ -66,7 +67,8 @@ class Reports:
             self._taken[request.call_id] = None
             if len(self._taken) > _MOST_TAKEN:
                 self._taken.popitem(last=False)
-            self._tell(report)
+            for report, _ in reports:
+                self._tell(report)
         return 200
 
     def _begin(self, report: Report, call: CallHeader) -> None:

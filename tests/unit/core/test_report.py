@@ -10,7 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callinteractive.errors import HeaderError
-from callinteractive.report import MOST_LEGS, EndReport, LegReport, Report, is_genuine, sign
+from callinteractive.report import (
+    MOST_LEGS,
+    MOST_REPORTS,
+    EndReport,
+    LegReport,
+    Report,
+    is_genuine,
+    joined,
+    reports_in,
+    sign,
+)
 
 KEY = bytes(range(32))
 LEG = LegReport("k1", "000*306", "sip:306@192.0.2.36", "", 1000, 1200, 1500, 0, 200, "answered")
@@ -78,3 +88,42 @@ def test_the_signature_covers_all_of_it() -> None:
     assert not is_genuine(header, KEY, now, "other", "facts", text)
     assert not is_genuine(header, bytes(32), now, "id", "facts", text)
     assert not is_genuine(header, KEY, now + 100, "id", "facts", text)
+
+
+REPORTS = st.builds(Report, st.text(), st.lists(LEGS, max_size=2).map(tuple), st.none() | ENDS)
+
+
+@given(st.lists(st.tuples(REPORTS, st.text()), max_size=5))
+def test_several_are_read_as_they_were_written(reports: list[tuple[Report, str]]) -> None:
+    text = joined((report.to_text(), facts) for report, facts in reports)
+    assert text.isascii()
+    assert text.isprintable()
+    assert reports_in(text, "of no use") == reports
+
+
+def test_one_alone_has_the_facts_of_its_message() -> None:
+    """So it comes from another release, or where there is nothing else to tell."""
+    assert reports_in(REPORT.to_text(), "facts") == [(REPORT, "facts")]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "nonsense",
+        "1",
+        "[1]",
+        "[[]]",
+        "[null]",
+        '["text"]',
+        f"[{REPORT.to_text()}]",
+        f"[{changed(facts=7)}]",
+        f"[{changed(facts='', call_id=7)}]",
+        f"[{','.join([changed(facts='', legs=[])] * 20)},7]",
+        f"[{','.join([json.dumps({'call_id': '', 'legs': [], 'end': None, 'facts': ''})] * (MOST_REPORTS + 1))}]",
+        "[" * 10_000,
+        "[" + " " * 20_000 + "]",
+    ],
+)
+def test_several_that_can_t_be_read(text: str) -> None:
+    with pytest.raises(HeaderError):
+        reports_in(text, "")

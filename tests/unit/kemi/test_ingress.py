@@ -37,17 +37,38 @@ def test_invite_goes_to_a_sidecar(routing: Callbacks, ksr: FakeKsr) -> None:
     routing.to_sidecar(None)
     assert len(ksr.called("rr.record_route_params")) == 1
     assert not ksr.called("textops.remove_hf_re")
+    assert not [name for (name,) in ksr.called("hdr.remove") if name.startswith("x-ci-")]
     assert CallHeader.NAME in transaction.sidecar_headers
 
 
-@pytest.mark.parametrize("message", ["INVITE ...\r\nx-Ci-call: 1\r\n", UnicodeDecodeError("utf-8", b"\xff", 0, 1, "")])
+BY_NAME = [("hdr.remove", ("x-ci-call",)), ("hdr.remove", ("x-ci-entry",))]
+BY_PATTERN = [("textops.remove_hf_re", ("^X-CI-",))]
+
+
+@pytest.mark.parametrize(
+    ("message", "removal"),
+    [
+        ("INVITE ...\r\nx-Ci-call: 1\r\nX-CI-ENTRY: 2\r\nA: b\r\nX-CI-Call:3\r\n", BY_NAME),
+        ("INVITE ...\nx-Ci-call: 1\nX-CI-Entry: 2\n", BY_NAME),
+        # What is not plain.
+        ("INVITE ...\r\nx-Ci-call : 1\r\n", BY_PATTERN),
+        ("INVITE ...\r\nx-Ci-call\r\n : 1\r\n", BY_PATTERN),
+        ("INVITE ...\r\nx-Ci-call: X-CI-Entry\r\n", BY_PATTERN),
+        ("INVITE ...\rx-Ci-call: 1\r", BY_PATTERN),
+        ("INVITE ...\r\nx-Ci-call: 1\r\nA: \N{SNOWMAN}\r\n", BY_PATTERN),
+        (f"INVITE ...\r\nx-Ci-{'c' * 99}: 1\r\n", BY_PATTERN),
+        ("INVITE ...\r\nx-Ci-call", BY_PATTERN),
+        ("x-Ci-call: 1\r\n", BY_PATTERN),
+        (UnicodeDecodeError("utf-8", b"\xff", 0, 1, ""), BY_PATTERN),
+    ],
+)
 def test_private_headers_of_outsiders_are_removed(
-    routing: Callbacks, ksr: FakeKsr, message: str | UnicodeDecodeError
+    routing: Callbacks, ksr: FakeKsr, message: str | UnicodeDecodeError, removal: list[tuple[str, tuple[str]]]
 ) -> None:
     ksr.results["kx.get_msgbuf"] = message
     routing.ksr_request_route(None)
-    names = [name for name, _ in ksr.calls]
-    assert names.index("textops.remove_hf_re") < names.index("tm.t_relay")
+    before = ksr.calls[: [name for name, _ in ksr.calls].index("tm.t_relay")]
+    assert sorted(call for call in before if call in BY_NAME + BY_PATTERN) == removal
 
 
 @pytest.mark.parametrize("method", ["INVITE", "ACK", "CANCEL", "BYE", "OPTIONS"])

@@ -23,7 +23,7 @@ from kemi.redirect import MOST_RETURNS, Redirects
 from kemi.refusal import Refused
 from kemi.reports import Reports, name_of
 from kemi.sidecars import MOST_EARLIER, Sidecars
-from kemi.transaction import transaction
+from kemi.transaction import Redirection, transaction
 from kemi.transfer import NoRoute, Transfer
 from tests.unit.kemi.fake_ksr import FakeKsr
 from tests.unit.kemi.refusals import refused
@@ -162,7 +162,7 @@ def test_what_one_302_said_is_not_another_s(ksr: FakeKsr, redirects: Redirects) 
     redirects.read_reply()
     assert ksr.called("textopsx.change_reply_status") == [(503, "Service Unavailable")]
     redirects.on_reply()
-    assert transaction.transfer == ""
+    assert transaction.redirection == Redirection()
 
 
 def test_sign_of_life_starts_the_wait_anew(ksr: FakeKsr, redirects: Redirects) -> None:

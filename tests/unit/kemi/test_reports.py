@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,10 +12,11 @@ import pytest
 from callinteractive.facts import CallFacts
 from callinteractive.headers import CallHeader, ResultHeader
 from callinteractive.model import Address, Sidecar
-from callinteractive.report import Report, is_genuine
+from callinteractive.report import Report, is_genuine, joined, reports_in
 from callinteractive.signature import SignatureHeader
 from kemi.lost_media import REASON
-from kemi.reports import MOST_REFUSED, SPIRALS_ON, Reports, name_of
+from kemi.reports import MOST_BODY, MOST_REFUSED, SPIRALS_ON, Reports, batches_of, name_of
+from kemi.spool import SPAN_S, Spool
 from kemi.transaction import Branch, BranchPlan, transaction
 from tests.unit.kemi.fake_ksr import FakeKsr
 
@@ -339,3 +341,83 @@ def test_an_ivr_of_ours_that_answers_is_named(ksr: FakeKsr, reports: Reports) ->
         reports.on_branch(index)
     reports.on_answer(1)
     assert [leg.number for leg in told(ksr).legs] == ["000*333", ""]
+
+
+class Clock:
+    now_s = 1000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def spooled(ksr: FakeKsr, tmp_path: Path, clock: Clock) -> Reports:
+    """With a place where reports wait."""
+    transaction.reported, transaction.call = CALL, str(CallHeader(FACTS))
+    spool = Spool(tmp_path / "reports", clock)
+    spool.make_ready()
+    return Reports([Sidecar(0, FIRST, FIRST), Sidecar(1, SECOND, SECOND)], KEY, spool)
+
+
+def test_what_waits_is_sent_together(ksr: FakeKsr, spooled: Reports, clock: Clock) -> None:
+    """To each sidecar its own, the answer of a call before its end."""
+    rings(spooled, "306")
+    spooled.on_answer(1)
+    spooled.on_bye(name_of(FIRST) + "6a" * 16, is_from_caller=True)
+    spooled.on_bye(CALL, is_from_caller=False)
+    spooled.deliver()
+    assert sent(ksr) == []
+    clock.now_s += 2 * SPAN_S
+    spooled.deliver()
+    messages = {message["ruri"]: message for message in sent(ksr)}
+    assert len(messages) == len(sent(ksr)) == 2
+    several = messages[f"sip:{SECOND}"]
+    (answer, facts), (end, none) = reports_in(several["body"], "")
+    assert (legs(answer), facts, none) == ([("k1", "306", 200, "answered")], str(CallHeader(FACTS)), "")
+    assert end.end is not None
+    assert (end.call_id, end.end.by) == (CALL_ID, "callee")
+    assert CallHeader.NAME not in several["hdrs"]
+    header = SignatureHeader.parse(several["hdrs"].partition(": ")[2].partition("\r\n")[0])
+    assert is_genuine(header, KEY, time.time(), several["callid"], "", several["body"])
+    assert Report.from_text(messages[f"sip:{FIRST}"]["body"]).call_id == "6a" * 16  # alone, as one release before
+    spooled.deliver()
+    assert len(sent(ksr)) == 2
+
+
+def test_one_that_waits_alone_has_its_facts_in_a_header(ksr: FakeKsr, spooled: Reports, clock: Clock) -> None:
+    rings(spooled, "306")
+    spooled.on_answer(1)
+    clock.now_s += 2 * SPAN_S
+    spooled.deliver()
+    assert legs(told(ksr)) == [("k1", "306", 200, "answered")]
+    assert f"X-CI-Call: {CallHeader(FACTS)}\r\n" in sent(ksr)[0]["hdrs"]
+
+
+def test_what_waits_for_a_dead_sidecar_goes_to_another_one(ksr: FakeKsr, spooled: Reports, clock: Clock) -> None:
+    """It may have died meanwhile."""
+    spooled.on_bye(CALL, is_from_caller=True)
+    ksr.results["dispatcher.ds_is_active_uri"] = lambda _group, uri: 1 if uri == f"sip:{FIRST}" else -1
+    clock.now_s += 2 * SPAN_S
+    spooled.deliver()
+    assert [message["ruri"] for message in sent(ksr)] == [f"sip:{FIRST}"]
+
+
+def test_where_nothing_can_wait_it_is_sent_at_once(ksr: FakeKsr, tmp_path: Path, clock: Clock) -> None:
+    reports = Reports([Sidecar(0, FIRST, FIRST)], KEY, Spool(tmp_path / "no folder", clock))
+    reports.on_bye(CALL, is_from_caller=True)
+    assert told(ksr).call_id == CALL_ID
+
+
+@pytest.mark.parametrize("size", [1, 100, 700, 2000, MOST_BODY])
+def test_messages_are_no_longer_than_kamailio_can_send(size: int) -> None:
+    text = Report("5f" * 16, ()).to_text()
+    reports = [(text, "f" * max(size - len(text), 0))] * 25
+    batches = list(batches_of(reports))
+    assert [report for batch in batches for report in batch] == reports
+    assert all(len(joined(batch)) <= 4086 for batch in batches if len(batch) > 1)
+    assert len(batches) <= max(1, -(-25 * size // 2000))

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kemi.ksr import From
-from kemi.transaction import Branch, BranchPlan, Exchange, Transaction, transaction
+from kemi.transaction import Branch, BranchPlan, Exchange, Redirection, Transaction, transaction
 from tests.unit.kemi.fake_ksr import FakeKsr
 
 FROMS = st.builds(From, st.text(), st.text())
@@ -30,10 +30,17 @@ def test_nothing_is_remembered_at_first() -> None:
 
 
 @pytest.mark.usefixtures("ksr")
+@pytest.mark.parametrize("said", [Redirection(), Redirection("to=1", "", "zlib=%0A", "ivr=1"), Redirection(entry="a")])
+def test_what_a_302_said_comes_back(said: Redirection) -> None:
+    transaction.redirection = said
+    assert transaction.redirection == said
+
+
+@pytest.mark.usefixtures("ksr")
 def test_fields_do_not_share_a_key(ksr: FakeKsr) -> None:
-    transaction.user, transaction.caller, transaction.state, transaction.entry = "a", "b", "c", "d"
+    transaction.user, transaction.call, transaction.teller, transaction.reported = "a", "b", "c", "d"
     transaction.returns, transaction.branches_used, transaction.is_busy = 1, 2, True
-    assert (transaction.user, transaction.caller, transaction.state, transaction.entry) == ("a", "b", "c", "d")
+    assert (transaction.user, transaction.call, transaction.teller, transaction.reported) == ("a", "b", "c", "d")
     assert (transaction.returns, transaction.branches_used, transaction.is_busy) == (1, 2, True)
     assert len(ksr.memory) == 7
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from callinteractive.facts import CallFacts
 from callinteractive.headers import CallHeader
-from callinteractive.report import EndReport, LegReport, Report, sign
+from callinteractive.report import EndReport, LegReport, Report, joined, sign
 from callinteractive.signature import SignatureHeader
 from sidecar import sip
 from sidecar.reports import Reports
@@ -104,6 +105,23 @@ def test_one_that_is_repeated_tells_nothing_new(stories: Stories, reports: Repor
     assert events(stories).count("leg.started") == 1
 
 
+def test_several_in_one_message(stories: Stories, reports: Reports) -> None:
+    """Of a call that is known, of one that is not, and of one that was answered and has ended meanwhile."""
+    other = replace(FACTS, call_id="6a" * 16, call_api_id="1:" + "6a" * 16)
+    stories.begin(FACTS).leave()
+    told = [
+        (of(ANSWERED), str(CallHeader(FACTS))),
+        (Report(other.call_id, (ANSWERED,)), str(CallHeader(other))),
+        (of(end=HUNG_UP), ""),
+    ]
+    text = joined((report.to_text(), facts) for report, facts in told)
+    for _ in range(2):  # it is repeated
+        assert reports.take(message(text)) == 200
+    assert events(stories) == ["leg.started", "leg.ringing", "leg.answered", "call.answered", "leg.ended", "call.ended"]
+    assert stories.of(other.call_id)[0]["event"] == "call.started"
+    assert stories.of(other.call_id)[0]["call_api_id"] == other.call_api_id
+
+
 @pytest.mark.parametrize(
     ("bad", "status"),
     [
@@ -113,6 +131,8 @@ def test_one_that_is_repeated_tells_nothing_new(stories: Stories, reports: Repor
         (lambda: message(of(), call_id="another"), 403),
         (lambda: message("nonsense"), 400),
         (lambda: message(of(ANSWERED), "no=facts"), 400),
+        (lambda: message(joined([(of(ANSWERED).to_text(), "no=facts")])), 400),
+        (lambda: message(joined([(of(ANSWERED).to_text(), "")])[:-1] + ",7]"), 400),
     ],
 )
 def test_others_are_refused(stories: Stories, reports: Reports, bad: Callable[[], sip.Request], status: int) -> None:
