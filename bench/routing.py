@@ -1,7 +1,8 @@
-"""What Kamailio's Python does for one dip, replayed without Kamailio (`bench.layers`).
+"""What Kamailio's Python does for one call, replayed without Kamailio (`bench.layers`).
 
-The messages are those of a call: INVITE, 200, ACK, the sidecar's BYE, 200. `KSR` is replaced by a few dicts, so a
-figure holds the work of `kemi/` and little else.
+Messages are those of a dip: INVITE, 200, ACK, the sidecar's BYE, 200. And those of a call that its sidecar leaves to
+Kamailio: INVITE, 302, the callee's 200, ACK, the callee's BYE, 200. `KSR` is replaced by a few dicts, so a figure holds
+the work of `kemi/` and little else.
 """
 
 from __future__ import annotations
@@ -13,8 +14,10 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 from callinteractive.config import load_ivr_file, load_site
+from callinteractive.headers import CallerHeader, EntryHeader, TransferHeader
 
 CALLER, EDGE, SIDECAR = ("127.15.0.2", 25100), ("127.15.0.1", 25060), ("127.15.0.1", 25070)
+CALLEE = ("127.15.0.3", 25062)
 KEY = bytes(32)
 _HERE = Path(__file__).parent
 _SDP = "v=0\r\no=- 1 1 IN IP4 127.15.0.2\r\ns=-\r\nc=IN IP4 127.15.0.2\r\nt=0 0\r\nm=audio 50000 RTP/AVP 0\r\n"
@@ -51,14 +54,15 @@ class Ksr(ModuleType):
         super().__init__("KSR")
         self.memory: dict[str, Any] = {}
         self.tables: dict[tuple[str, str], Any] = {}
-        self.route, self.relays = "", 0
+        self.route, self.relays, self.branch = "", 0, 0
         for name, functions in self._modules().items():
             setattr(self, name, SimpleNamespace(**functions))
         self.is_ACK = lambda: self.now.method == "ACK"
         self.seturi = self._set_uri
         self.isdsturiset = lambda: False
-        self.is_myself = lambda _uri: True
-        self.err = self.warn = self.notice = _stop
+        self.is_myself = lambda uri: EDGE[0] in uri
+        self.err = self.warn = _stop
+        self.notice = lambda _: 1
 
     def receive(self, message: Message) -> None:
         self.now = message
@@ -67,6 +71,8 @@ class Ksr(ModuleType):
             **message.tags,
             "$rcv(srcip)": message.source[0],
             "$sel(via.host)": message.source[0],
+            "$sel(via.branch)": f"z9hG4bK-1-{message.method}",
+            "$RAi": EDGE[0],
             "$fn": "",
             "$conid": None,
         }
@@ -95,16 +101,21 @@ class Ksr(ModuleType):
                 "get": lambda name: self.now.headers.get(name),  # noqa: PLW0108  # now changes
                 "append": lambda _: 1,
                 "remove": lambda _: 1,
+                "rmappend": lambda *_: 1,
             },
             "tm": {
-                "t_check_trans": lambda: -1,
+                "t_check_trans": lambda: 1 if self.now.status else -1,
                 "t_relay": self._relay,
                 "t_on_branch": lambda _: 1,
                 "t_on_reply": lambda _: 1,
                 "t_on_failure": lambda _: 1,
+                "t_on_branch_failure": lambda _: 1,
+                "t_is_canceled": lambda: -1,
+                "t_branch_timeout": lambda: -1,
+                "t_get_status_code": lambda: 302,
                 "t_set_fr": lambda *_: 1,
                 "t_set_max_lifetime": lambda *_: 1,
-                "t_get_branch_index": lambda: 0,
+                "t_get_branch_index": lambda: self.branch,
             },
             "siputils": {"has_totag": lambda: 1 if self.now.tags["$tt"] else -1, "is_first_hop": lambda: 1},
             "sanity": {"sanity_check": lambda *_: 1},
@@ -127,7 +138,8 @@ class Ksr(ModuleType):
                 "sht_dec": lambda table, key: self._count(table, key, -1),
                 "sht_rm": lambda table, key: self.tables.pop((table, key), None),
             },
-            "dispatcher": {"ds_select_domain": lambda *_: self._choose()},
+            "textopsx": {"exclude_hf_value": lambda *_: 1},
+            "dispatcher": {"ds_select_domain": lambda *_: self._choose(), "ds_is_active_uri": lambda *_: 1},
         }
 
     def _set_uri(self, uri: str) -> None:
@@ -156,16 +168,17 @@ def _stop(text: str) -> None:
 
 
 def rows() -> dict[str, Callable[[], object]]:
-    """What is measured, by name. In a process that has not imported `kemi`."""
+    """What is measured, by name. In a process that has not imported `kemi`, and with a run directory."""
     ksr = Ksr()
     sys.modules["KSR"] = ksr
-    routing = Routing(ksr)
+    routing, routed = Routing(ksr), Routed(ksr)
     return {
         "Kamailio's Python: an INVITE to a sidecar": routing.invite,
         "Kamailio's Python: its 200": routing.ok,
         "Kamailio's Python: its ACK": routing.ack,
         "Kamailio's Python: the BYE": routing.bye,
         "Kamailio's Python: its 200 (BYE)": routing.bye_ok,
+        "Kamailio's Python: a call that is left to it by 302": routed.call,
     }
 
 
@@ -179,6 +192,7 @@ class Routing:
         self._ksr = ksr
         site = load_site(_HERE.joinpath("site.yaml").read_text("utf-8"), "site.yaml")
         self._on = compose(site, load_ivr_file(_HERE.joinpath("ivr.yaml").read_text("utf-8"), "ivr.yaml"), KEY)
+        self._on.make_ready()
         self._invite = _request("INVITE", CALLER, body=_SDP)
         self.invite()
         route = f"<sip:{EDGE[0]}:{EDGE[1]};lr=on;ftag=1{self._ksr.route}>"
@@ -227,14 +241,61 @@ class Routing:
         self._on.ksr_received(self._ksr)
 
 
-def _request(method: str, source: tuple[str, int], route: str = "", body: str = "") -> Message:
+class Routed(Routing):
+    """A call that its sidecar leaves to Kamailio by 302."""
+
+    def __init__(self, ksr: Ksr) -> None:
+        super().__init__(ksr)
+        headers = (
+            TransferHeader(("000*306",)),
+            CallerHeader("", "+15550100"),
+            EntryHeader("000*904", "transfer", "start"),
+        )
+        private = "".join(f"{header.NAME}: {header}\r\n" for header in headers)
+        self._moved = _reply("INVITE", SIDECAR, "", "302 Moved Temporarily", private)
+        self.moved()
+        route = f"<sip:{EDGE[0]}:{EDGE[1]};lr=on;ftag=1{self._ksr.route}>"
+        self._answered = _reply("INVITE", CALLEE, route)
+        self._ack, self._bye = _request("ACK", CALLER, route, to=CALLEE), _request("BYE", CALLEE, route)
+
+    def moved(self) -> None:
+        """The sidecar's 302, and the branch to the callee."""
+        self._ksr.branch = 0
+        self._receive(self._moved)
+        self._on.ksr_reply_route(self._ksr)
+        self._on.sidecar_replied(self._ksr)
+        self._ksr.receive(self._invite)  # in a failure route the request is at hand
+        self._on.sidecar_failed(self._ksr)
+        self._ksr.branch = 1
+        self._on.to_target(self._ksr)
+
+    def answered(self) -> None:
+        """The callee's 200."""
+        self._receive(self._answered)
+        self._on.ksr_reply_route(self._ksr)
+        self._on.target_replied(self._ksr)
+
+    def call(self) -> None:
+        """All of them."""
+        self.invite()
+        self.moved()
+        self.answered()
+        self.ack()
+        self.bye()
+        self.bye_ok()
+
+
+def _request(
+    method: str, source: tuple[str, int], route: str = "", body: str = "", to: tuple[str, int] = SIDECAR
+) -> Message:
     from_caller = source == CALLER
-    host, port = SIDECAR if from_caller and route else EDGE if from_caller else CALLER
+    host, port = to if from_caller and route else EDGE if from_caller else CALLER
     return Message(f"{method} sip:000*900@{host}:{port} SIP/2.0", source, _lines(method, source, route), body)
 
 
-def _reply(method: str, source: tuple[str, int], route: str) -> Message:
-    return Message("SIP/2.0 200 OK", source, _lines(method, source, "") + (route and f"Record-Route: {route}\r\n"))
+def _reply(method: str, source: tuple[str, int], route: str, status: str = "200 OK", more: str = "") -> Message:
+    lines = _lines(method, source, "") + (route and f"Record-Route: {route}\r\n") + more
+    return Message(f"SIP/2.0 {status}", source, lines)
 
 
 def _lines(method: str, source: tuple[str, int], route: str) -> str:

@@ -49,7 +49,10 @@ class Identity:
 
         Without a number `ANONYMOUS`, as RFC 3323 4.1 has it: the user part can't be empty.
         """
-        octets = (self.number or ANONYMOUS).encode("utf-8")
+        number = self.number or ANONYMOUS
+        if number.isascii() and number.removeprefix("+").isalnum():
+            return number
+        octets = number.encode("utf-8")
         return "".join(chr(o) if chr(o) in _USER else f"%{o:02X}" for o in octets)
 
 

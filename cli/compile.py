@@ -26,8 +26,8 @@ from cli import compiled
 MODULES = {
     "callinteractive": (
         *("asking", "charset", "commands", "dialled", "digest", "events", "facts", "fit", "identity", "multipart"),
-        *("numbers", "plain", "record", "remember", "request", "response", "script", "script_state", "sdes", "sdp"),
-        *("sdp_codecs", "urls", "webhook_signature", "written"),
+        *("numbers", "plain", "record", "remember", "report", "request", "response", "script", "script_state", "sdes"),
+        *("sdp", "sdp_codecs", "urls", "webhook_signature", "written"),
     ),
     "sidecar": (
         *(
@@ -59,9 +59,23 @@ MODULES = {
     ),
     "kemi": (
         *("anchor", "anchored", "branch_spec", "challenge", "checks", "codecs", "contacts", "conversion", "cseq"),
-        *("dialled", "edges", "engines", "facts", "flood", "fork", "guard", "guesses", "identity", "ingress", "ksr"),
-        *("limits", "names", "nat", "outcome", "places"),
-        *("record_route", "redirect", "refusal", "refusal_log", "registrar", "resting", "sdp", "sidecars", "sockets"),
+        *(
+            "dialled",
+            "draining",
+            "edges",
+            "engines",
+            "facts",
+            "flood",
+            "fork",
+            "guard",
+            "guesses",
+            "identity",
+            "ingress",
+            "ksr",
+        ),
+        *("heirs", "late_ringing", "limits", "names", "nat", "outcome", "places"),
+        *("record_route", "redirect", "refusal", "refusal_log", "registrar", "reports", "resting", "ringing", "sdp"),
+        *("seal", "sidecars", "slots", "sockets", "spool"),
         *("tls_peer", "transfer", "trunk_callers", "trunks", "webrtc_sdp", "websocket"),
     ),
 }

@@ -317,10 +317,13 @@ def _try_first(uri: str) -> None:
 
 
 def _ring(uris: Sequence[str], timeout_s: int, *, early_media: bool, silent_ms: int = SILENT_MS) -> None:
-    transaction.early_media = early_media
-    transaction.ringing = set()
-    transaction.is_busy = False
-    transaction.failure = 0
+    if transaction.returns:  # of the transfer before
+        transaction.early_media = False
+        transaction.ringing = set()
+        transaction.is_busy = False
+        transaction.failure = 0
+    if early_media:
+        transaction.early_media = True
     ksr.set_request_uri(uris[0])
     for uri in uris[1:]:
         ksr.append_branch(uri)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
 
@@ -28,6 +29,7 @@ from kemi.trunks import Trunks, TrunksFull
 
 LONGEST_RING_S = 7200
 """As long as Kamailio keeps an INVITE."""
+_MOST_SPECS = 4096
 
 
 class NoRoute(Refused):
@@ -61,6 +63,7 @@ class Transfer:
         # Always UDP: only then the sender's port tells us that we sent it ourselves.
         self._own_address = (edge or site.edges[0]).udp_address
         self._trunks = trunks
+        self._specs: dict[tuple[str, str, Way, Anchoring, Kind], BranchSpec] = {}
 
     def start(self, anchoring: Anchoring, offered: Kind = Kind.RTP, *, for_caller: bool) -> None:
         """Carry out what the private headers of the INVITE at hand say. Raises HeaderError and Refused.
@@ -150,7 +153,7 @@ class Transfer:
         self, numbers: tuple[str, ...], facts: CallFacts, caller: CallerHeader, anchoring: Anchoring, offered: Kind
     ) -> list[Target]:
         """The targets of all numbers, each once. Numbers without a route are left out. Raises NoRoute."""
-        home = Extension(facts.called_extension, facts.called_extension_id)  # a short number is looked up from the IVR
+        home = _home(facts.called_extension, facts.called_extension_id)
         targets: dict[tuple[str, ...], Target] = {}
         full = None
         for number in dict.fromkeys(numbers):
@@ -201,18 +204,20 @@ class Transfer:
             phones = [tuple(Way(nat.with_alias(contact, hop.uri)) for hop in hops)] if hops else []
         else:
             phones = [(Way(contact),)] if contact else self._ways_to(extension)
-        return [
-            tuple(
-                converting(
-                    BranchSpec(way.uri, way.lines, number=number, is_extension=True, via=way.via),
-                    extension,
-                    anchoring,
-                    offered,
-                )
-                for way in ways
-            )
-            for ways in phones
-        ]
+        return [tuple([self._branch_to(way, extension, number, anchoring, offered) for way in ways]) for ways in phones]
+
+    def _branch_to(
+        self, way: Way, extension: Extension, number: str, anchoring: Anchoring, offered: Kind
+    ) -> BranchSpec:
+        """Remembered: phones are called again and again."""
+        key = (extension.number, number, way, anchoring, offered)
+        spec = self._specs.get(key)
+        if spec is None:
+            if len(self._specs) >= _MOST_SPECS:
+                self._specs.clear()
+            named = BranchSpec(way.uri, way.lines, number=number, is_extension=True, via=way.via)
+            spec = self._specs[key] = converting(named, extension, anchoring, offered)
+        return spec
 
     def _ivr_target(
         self, number: str, found: FoundIvr, facts: CallFacts, caller: CallerHeader, anchoring: Anchoring
@@ -223,6 +228,12 @@ class Transfer:
         )
         entry = EntryHeader(found.ivr.number, found.ivr.entry_context, START)
         return (self._spiral(_escape(number), (CallHeader(entering), entry), anchoring),)
+
+
+@lru_cache(maxsize=1024)
+def _home(number: str, id_: int) -> Extension:
+    """From where a short number is looked up: the IVR."""
+    return Extension(number, id_)
 
 
 def _escape(number: str) -> str:

@@ -180,7 +180,6 @@ class Call:
         if self._is_forgotten:
             stories.forget(caller.story)
         elif caller.is_left:
-            caller.log.info("call left to Kamailio")
             caller.story.leave()
         else:
             caller.log.info("call ended")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -43,3 +44,10 @@ def ksr(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeKsr]:
     fake = FakeKsr()
     monkeypatch.setattr(STAND_IN, "fake", fake)
     return fake
+
+
+@pytest.fixture(autouse=True)
+def run_dir(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Nothing is written into the folder that the tests are started in."""
+    monkeypatch.setenv("CALLINTERACTIVE_RUN_DIR", str(tmp_path))
+    return tmp_path
