@@ -74,7 +74,7 @@ class AdoptedCall(Call):
         self._caller.log.info("call taken over", reason="its sidecar has died")
         # At once: were it taken over again from the old record, CSeq numbers would be used twice (RFC 3261 12.2.1.1).
         self._services.keeper.keep(self.key, self._answered.to_dict)
-        await self._answered.follow(self._command)
+        await self._answered.go_on(self._command)
 
 
 async def end_remains(services: Services, key: str, data: Mapping[str, Any]) -> None:

@@ -96,14 +96,14 @@ class AnsweredCall:
             self._caller.listener = self._on_caller
             self._caller.invited.answer(sdp.encode())
             self._caller.story.tell("call.answered")
+            self._services.keeper.keep(self._media.media_id, self.to_dict)
             acked = await self._acked
         await self._on_acked(acked)
 
     async def follow(self, command: Command | None) -> None:
         """Do what the script asks for until it is over; then stay with a connected call until that ends.
 
-        command: its first one; None in a call that goes on. From here on the call is written down whenever something
-        has happened to it, so that it outlives this process. Raises MediaError.
+        command: its first one; None in a call that goes on. After each event it is written down. Raises MediaError.
         """
         self._lifetime = self._put_later(self._script.expires_at - time.time(), told, Expired())
         following, keeper, key = command, self._services.keeper, self._media.media_id

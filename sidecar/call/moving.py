@@ -43,16 +43,18 @@ class Retelling:
         return True
 
     async def on_outcome(self, outcome: Outcome) -> bool:
-        """The party's reply to that. Returns whether it hears its sound from now on. Raises MediaError."""
-        if self._asked is None:
-            return False
-        self._asked = None
+        """The party's reply to that. Returns whether it hears its sound from now on. Raises MediaError.
+
+        Where nothing was asked, it is an answer that a dead process should have had (`sip.Leg.is_settled`).
+        """
+        was_asked, self._asked = self._asked is not None, None
         if isinstance(outcome, sip.ReOfferRejected):
-            raise MediaLost(f"a party refuses to be where RTPengine is now: {outcome.status} {outcome.reason[:80]}")
-        if outcome.sdp is not None:
+            if was_asked:
+                raise MediaLost(f"a party refuses to be where RTPengine is now: {outcome.status} {outcome.reason[:80]}")
+        elif outcome.sdp is not None:
             with suppress(UnusableSdp):  # then the session is as it was, but for our end (RFC 3261 14.1)
                 await self._take(text_of(outcome.sdp))
-        return True
+        return was_asked
 
     async def _take(self, sdp: str) -> None:
         if self._b_tag is None:

@@ -16,10 +16,11 @@ from sidecar.call.answered import PLAYOUT_MARGIN_S, told
 from sidecar.call.blind_transfer import Target
 from sidecar.call.callee import Callee
 from sidecar.call.steered import SteeredCall
+from sidecar.media.errors import MediaLost
 
 
 class ResumedCall(SteeredCall):
-    """Call `resume` first; then it is an answered call like any other."""
+    """Call `resume` first, then `go_on`; it is an answered call like any other."""
 
     def resume(self, data: Mapping[str, Any]) -> Command | None:
         """Go on where another process was (`to_dict`). Returns the command that is to be begun again, if any.
@@ -42,12 +43,34 @@ class ResumedCall(SteeredCall):
         digits.subscribe(self._media.media_id, self._digits.on_rtp)
         for digit in digits.missed(self._media.media_id, self._digits.at, was_ours=not moved):
             self._digits.on_rtp(digit)
+        if not self._caller.leg.is_settled:
+            self._acked = asyncio.get_running_loop().create_future()
+            return None
         if self._callee is None and not self._script.is_over:
             return self._resume_step(step)
         if isinstance(step.command, Hangup):
             return step.command
         is_alone = self._target is None and (self._callee is None or self._callee.leg is None)
         return Hangup("the other side had hung up when its sidecar died") if is_alone else None
+
+    async def go_on(self, command: Command | None) -> None:
+        """`follow`, once the caller has acknowledged its answer. Raises MediaError."""
+        if self._acked is not None:
+            with self._services.unacknowledged.waiting():
+                acked = await self._acked
+            await self._on_acked(acked)
+            command = self._script.begin_again(time.time())
+        await self.follow(command)
+
+    def _on_caller(self, event: sip.Event) -> None:
+        """Where we have moved, a re-INVITE brings what the ACK would have brought (`sip.Leg.is_settled`)."""
+        if self._acked is not None and not self._acked.done():
+            if isinstance(event, sip.ReAnswered):
+                event = sip.Acked(event.sdp)
+            elif isinstance(event, sip.ReOfferRejected):
+                self._acked.set_exception(MediaLost(f"the caller does not say where it hears: {event.status}"))
+                return
+        super()._on_caller(event)
 
     def _resume_blind_transfer(self, data: Mapping[str, Any], *, moved: bool) -> None:
         target, callee = data["target"], self._callee

@@ -144,9 +144,11 @@ class StoringKeeper(Keeper):
             self._lease.let_go()
 
     def hold(self, resume: Resume) -> bool:
-        if self._must_probe or not self.adopts or not self._held.add(resume, self._loop):
+        is_useless = self._must_probe and self._has_begun  # before that, the calls of the process before may be there
+        if is_useless or not self.adopts or not self._held.add(resume, self._loop):
             return False
-        self._ask_by(self._now())
+        if not self._must_probe:
+            self._ask_by(self._now())
         return True
 
     def retire(self) -> None:

@@ -38,8 +38,10 @@ TRANSACTIONS_END_S = 60.0
 SAMPLE_EVERY_S = 10.0
 ENDED, UNANSWERED, LOST = "went as it should", "got no answer", "lost after the answer"
 UNSAVED = "answered too shortly before a kill to be written down"
-UNSAVED_S = 0.15
-"""A call's first write is 50 ms after its answer, and takes some time."""
+UNSAVED_S = 0.1
+"""The first write is 50 ms after the answer, and takes some time."""
+READ_S = 0.1
+"""So much later may this process, which is busy too, read an answer that was sent before the kill."""
 STRUCK = (
     faults.SIDECAR,
     faults.OTHER_SIDECAR,
@@ -96,6 +98,7 @@ class Soak:
         self._world, self._report, self._calls_a_s = world, report, calls_a_s
         self._random = random.Random(seed)
         self._kills_s: list[float] = []
+        """Of sidecars: nothing else loses what is not written down."""
         self._without_web: list[tuple[float, float]] = []
         """From when until when there was no web application."""
         self._kinds: tuple[Callable[[Leg, str], Coroutine[None, None, str]], ...] = (
@@ -132,17 +135,18 @@ class Soak:
         if not reason:
             self._report.calls[ENDED] += 1
         else:
-            state = self._state_of(leg)
+            state = self._state_of(leg, *self._world.callees_of(caller))
             self._report.calls[state] += 1
             self._report.reasons[f"{state}, {kind.__name__.strip('_').replace('_', ' ')}: {reason}"] += 1
             print(f"{time.strftime('%H:%M:%S')} {caller} {state}: {kind.__name__} {reason}", flush=True)
         for each in (leg, *self._world.callees_of(caller)):
             await self._world.exchange.forget(each)
 
-    def _state_of(self, leg: Leg) -> str:
+    def _state_of(self, leg: Leg, *callees: Leg) -> str:
         if leg.status != 200:
             return UNANSWERED
-        return UNSAVED if any(0 <= kill_s - leg.final_s < UNSAVED_S for kill_s in self._kills_s) else LOST
+        before_s = [kill_s - each.final_s for kill_s in self._kills_s for each in (leg, *callees) if each.final_s]
+        return UNSAVED if any(-READ_S < each < UNSAVED_S for each in before_s) else LOST
 
     # -- the kinds of calls; each returns what went wrong
 
@@ -241,7 +245,8 @@ class Soak:
             print(f"{time.strftime('%H:%M:%S')} kill {part}", flush=True)
             self._report.kills[part] += 1
             struck_s = self._world.now()
-            self._kills_s.append(struck_s)
+            if part in (faults.SIDECAR, faults.OTHER_SIDECAR):
+                self._kills_s.append(struck_s)
             await self._world.strike(faults.Fault(faults.KILL, part))
             if part == faults.WEB:
                 self._without_web.append((struck_s, self._world.now()))

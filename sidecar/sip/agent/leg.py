@@ -43,6 +43,12 @@ class Leg:
         """A 2xx was sent or received, and the leg has not ended."""
         return not self.ended and self.session is not None and self.session.state is SessionState.CONFIRMED
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether an answered leg has its ACK, and its first offer an answer. An adopted one may not have: then `Acked`
+        follows, or `ReAnswered` where we have moved."""
+        return self.session is not None and self.session.is_settled
+
     def bye(self, headers: Headers = ()) -> None:
         """Hang up an answered leg, e.g. headers=[("Reason", 'Q.850;cause=16')].
 
@@ -85,11 +91,14 @@ class Leg:
         """The leg as data for JSON, for `UserAgent.adopt`. Raises LegStateError if it neither talks nor rings."""
         session = self._answered_session("to_dict")
         timer = session.timer
-        return {
+        data: dict[str, Any] = {
             "dialog": session.dialog.to_dict(),
             "session_interval_s": timer.interval_s,
             "we_refresh": timer.we_refresh,
         }
+        if session.acceptance is not None:
+            data["unacknowledged"] = session.acceptance.to_dict()
+        return data
 
     @classmethod
     def from_dict(cls, core: Core, data: Mapping[str, Any], listener: Listener) -> "Leg":
@@ -106,6 +115,12 @@ class Leg:
         if we_refresh and interval_s is not None:
             # Soon: an unknown part of the interval is over already. Not all at once: a sidecar takes over many.
             session.timer.refresh_after(interval_s / 12 * random.uniform(0.5, 1))
+        if (sent := data.get("unacknowledged")) is not None:
+            try:
+                session.repeat_2xx(sent)
+            except (KeyError, TypeError, ValueError, AttributeError):
+                leg.forget()
+                raise
         return leg
 
     def emit(self, event: Event) -> None:

@@ -148,6 +148,10 @@ class UacLeg(Leg):
             before.forget()
             # RFC 3261 9.2, 17.2.3: the proxy knows the INVITE by its Via.
             InviteClient(core.transactions, before._request, invite.destination, ignore_response).cancel()
+            # Whoever has answered by now is told by neither that CANCEL (9.1) nor the dead process, which may have sent
+            # the ACK. A BYE ends an early dialog too (15).
+            for dialog, _, _ in forks:
+                Session(core, dialog, before, SessionState.CONFIRMED).bye()
             if not rings_on:
                 return before
             caller = f"{invite.from_.rpartition(';tag=')[0]};tag={new_tag()}"

@@ -168,13 +168,14 @@ class UserAgent:
         """Take over a leg that another process wrote down with `Leg.to_dict`.
 
         The data may be somewhat old. When we are the refresher, the session is refreshed soon. A 200 of the other
-        process that still waits for its ACK is not repeated.
+        process that still waits for its ACK is sent again (RFC 3261 13.3.1.4).
 
         One that rings goes on ringing, if the other process was at our address: the proxy takes the same INVITE for a
         repetition, and tells its last response again (RFC 3261 17.2.1). Else it is cancelled, and rung again.
         rings_on: False for a leg that is to be ended at once: then nobody is rung again.
 
-        Raises KeyError, TypeError or MalformedError for other data, ValueError for a dialog that is alive here.
+        Raises KeyError, TypeError, AttributeError or MalformedError for other data, ValueError for a dialog that is
+        alive here.
         """
         if "invite" in data:
             return UacLeg.ringing(self._core, data, listener, rings_on=rings_on)

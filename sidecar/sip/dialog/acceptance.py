@@ -1,8 +1,10 @@
 """A 2xx to an INVITE that waits for its ACK: what the UAS core does, not the transaction (RFC 3261 13.3.1.4)."""
 
-from typing import Protocol
+from collections.abc import Mapping
+from typing import Any, Protocol
 
-from sidecar.sip.transaction.server import InviteServer
+from callinteractive.model import Address
+from sidecar.sip.transaction.machine import LayerState
 from sidecar.sip.transaction.timers import Timer, Timers
 
 
@@ -11,6 +13,38 @@ class AckUser(Protocol):
 
     def ack_missing(self) -> None:
         """No ACK within 64*T1."""
+
+
+class Sent(Protocol):
+    """The 2xx: its transaction, or `SentBefore`."""
+
+    layer: LayerState
+    sent: bytes
+    destination: Address
+
+    def repeat(self) -> None:
+        """Send it again."""
+
+    def acknowledged(self) -> None:
+        """It is never sent again."""
+
+
+class SentBefore:
+    """A 2xx that a process before us has sent. Its INVITE's transaction is not needed: to the proxy it is over."""
+
+    __slots__ = ("destination", "layer", "sent")
+
+    def __init__(self, layer: LayerState, data: Mapping[str, Any]) -> None:
+        """data: of `Acceptance.to_dict`. Raises KeyError, TypeError, ValueError or AttributeError."""
+        self.layer = layer
+        self.sent: bytes = data["sent"].encode("utf-8", "surrogateescape")
+        self.destination = Address(*data["destination"])
+
+    def repeat(self) -> None:
+        self.layer.send(self.sent, self.destination)
+
+    def acknowledged(self) -> None:
+        """Nothing to free."""
 
 
 class Acceptance:
@@ -36,7 +70,7 @@ class Acceptance:
         self,
         user: AckUser,
         timers: Timers,
-        transaction: InviteServer,
+        transaction: Sent,
         cseq: int,
         *,
         awaits_answer: bool,
@@ -52,6 +86,17 @@ class Acceptance:
         self._interval_s = config.t1_s
         self._left_s = config.timeout_s - config.t1_s  # after the timer that runs
         self._timer: Timer = timers.start(self._interval_s, self._due)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As data for JSON, so that another process can repeat the 2xx."""
+        transaction = self._transaction
+        return {
+            "sent": transaction.sent.decode("utf-8", "surrogateescape"),
+            "destination": list(transaction.destination),
+            "cseq": self.cseq,
+            "awaits_answer": self.awaits_answer,
+            "initial": self.initial,
+        }
 
     def acknowledged(self) -> None:
         """The ACK is here, or nobody needs it any more."""

@@ -104,6 +104,7 @@ class OutgoingOffers:
         session.timer.settle(agreed_in(response, session.core.config), "uac")
         if offer.sdp is not None:
             session.dialog.local_sdp = offer.sdp
+            session.negotiated = True
         if not offer.refresh:
             session.emit(ReAnswered(response.sdp))
 

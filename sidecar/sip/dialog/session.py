@@ -1,21 +1,25 @@
 """What the peer does within a dialog, for either side of a call: offers, ACK, BYE, INFO (RFC 3261 12.2.2, 14.2)."""
 
 import random
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
 
-from sidecar.sip.dialog.acceptance import Acceptance
+from sidecar.sip.dialog.acceptance import Acceptance, SentBefore
 from sidecar.sip.dialog.capabilities import SDP_TYPE
 from sidecar.sip.dialog.core import Core
 from sidecar.sip.dialog.dialog import Dialog
 from sidecar.sip.dialog.events import Acked, Ended, EndReason, Referred, ReOffered
 from sidecar.sip.dialog.info import DTMF, DTMF_RELAY, parse_digit
-from sidecar.sip.dialog.offers import OutgoingOffers
+from sidecar.sip.dialog.offers import Offer, OutgoingOffers
 from sidecar.sip.dialog.refer import Referral, refer_target
 from sidecar.sip.dialog.session_timer import agree, too_small
 from sidecar.sip.dialog.usage import InviteUsage, Owner, SessionState
 from sidecar.sip.errors import MalformedError
 from sidecar.sip.message.message import Headers, Request
 from sidecar.sip.transaction.server import InviteServer, ServerTransaction
+
+_CONTACT = re.compile(rb"\r\nContact: [^\r\n]*\r\n")
 
 
 class Session(InviteUsage):
@@ -81,6 +85,34 @@ class Session(InviteUsage):
         self.acceptance = Acceptance(
             self, self.core.timers, transaction, request.cseq[0], awaits_answer=request.sdp is None, initial=initial
         )
+
+    def repeat_2xx(self, data: Mapping[str, Any]) -> None:
+        """Go on with a 2xx whose ACK the process before us has not had (`Acceptance.to_dict`, 13.3.1.4).
+
+        If that was at another address, the ACK goes there: the peer sends it to the Contact that it has read first. So
+        the 2xx is sent once more, with our Contact, and counts as acknowledged. An answer that the ACK would have
+        brought is asked for by a re-INVITE with the same offer (13.2.1).
+        Raises KeyError, TypeError, ValueError or AttributeError.
+        """
+        sent = SentBefore(self.core.transactions, data)
+        cseq, initial, awaits_answer = int(data["cseq"]), bool(data["initial"]), bool(data["awaits_answer"])
+        contact = f"\r\nContact: {self.core.contact[1]}\r\n".encode()
+        moved = contact not in sent.sent
+        if moved:
+            sent.sent = _CONTACT.sub(contact, sent.sent, count=1)
+        sent.repeat()
+        if not moved:
+            self.acceptance = Acceptance(
+                self, self.core.timers, sent, cseq, awaits_answer=awaits_answer, initial=initial
+            )
+        elif awaits_answer:
+            self.negotiated = not initial
+            self.offers.want(Offer(self.dialog.local_sdp))
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the peer has acknowledged what made the dialog, and has answered its first offer."""
+        return self.negotiated and (self.acceptance is None or not self.acceptance.initial)
 
     def refresh(self) -> None:
         self.offers.refresh()

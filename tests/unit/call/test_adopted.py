@@ -177,7 +177,9 @@ class Talk:
         self.caller = Caller(self.first.world)
         self.callee_invite: Seen | None = None
 
-    async def answered(self) -> None:
+    async def answered(self, offer: bytes = SDP) -> None:
+        """The 200 is sent, and has no ACK yet."""
+
         def begin(leg: Any, invite: Any) -> None:
             ivr_file = self.first.services.ivr_file
             entry = EntryHeader("000*332", "1", "start")
@@ -185,9 +187,13 @@ class Talk:
             self.first.task = self.first.running.start()
 
         self.first.world.plan = begin
-        self.caller.invite()
+        self.caller.invite(sdp=offer)
         await true(lambda: any(seen.status == 200 for seen in self.first.world.sent))
         self.caller.to_tag = next(seen.to_tag for seen in self.first.world.sent if seen.status == 200)
+        assert KEY in self.first.kept
+
+    async def acknowledged(self) -> None:
+        self.first.kept.clear()
         self.caller.ack()
         await true(lambda: KEY in self.first.kept)
         await until_idle()
@@ -226,6 +232,14 @@ class Talk:
 async def talk(rules: str) -> Talk:
     made = Talk(rules)
     await made.answered()
+    await made.acknowledged()
+    return made
+
+
+async def unacknowledged(offer: bytes = SDP) -> Talk:
+    """It is not in `SITUATIONS`: the releases before wrote nothing then."""
+    made = Talk("[play_sound: {file: one.wav}, pause]")
+    await made.answered(offer)
     return made
 
 
@@ -338,7 +352,7 @@ async def test_what_is_taken_over_is_what_was_written_down(situation):
     await made.now.over()
 
 
-@pytest.mark.parametrize("situation", SITUATIONS)
+@pytest.mark.parametrize("situation", [*SITUATIONS, unacknowledged])
 @pytest.mark.parametrize("local", [None, ELSEWHERE])
 async def test_the_caller_hangs_up_and_everything_ends(situation, local):
     made = await situation()
@@ -354,7 +368,7 @@ async def test_the_caller_hangs_up_and_everything_ends(situation, local):
     assert now.forgotten == [KEY]
     assert now.digits.subscribers == 0
     expected = {"bridged": {"BYE"}, "held": {"BYE"}, "referred_by_callee": {"BYE", "CANCEL"}}
-    ringing_ends = {"CANCEL"} if situation in (ringing, early) else set()
+    ringing_ends = ({"CANCEL", "BYE"} if local else {"CANCEL"}) if situation in (ringing, early) else set()
     assert {s.method for s in now.world.sent} & {"BYE", "CANCEL"} == expected.get(situation.__name__, ringing_ends)
     now.world.assert_nothing_left()
 
@@ -377,6 +391,78 @@ def answer_all(process: Process) -> None:
             else:
                 sdp = CALLEE_SDP if seen.method == "INVITE" else b""
                 process.world.receive(respond(seen, 200, "", [("Contact", "<sip:306@127.10.0.9>")], sdp))
+
+
+async def test_a_call_without_its_ack_is_written_down_and_goes_on_with_it():
+    """RFC 3261 13.3.1.4. What is played before may not be heard."""
+    made = await unacknowledged()
+    before = made.first.record
+    assert before["step"]["do"] is None
+    now = made.handed_over()
+    await true(lambda: KEY in now.kept)
+    await until_idle()
+    assert stable(now.record) == stable(before)
+    assert (made.engine.names(), len(now.services.unacknowledged)) == ([], 1)
+    assert [seen.status for seen in now.world.take()] == [200]
+    made.caller.ack()
+    await true(lambda: made.engine.names() == ["play media"])
+    assert len(now.services.unacknowledged) == 0
+    await true(lambda: "unacknowledged" not in now.record["caller"]["leg"])
+    assert made.caller.send("BYE")[-1].status == 200
+    await now.over()
+    now.world.assert_nothing_left()
+
+
+async def test_a_call_whose_ack_never_comes_ends():
+    made = await unacknowledged()
+    now = made.handed_over()
+    await until_idle()
+    now.world.advance(32)
+    await now.over()
+    assert made.engine.names() == ["delete"]
+    (end,) = [told for told in now.stories.of(FACTS.call_id) if told["event"] == "call.ended"]
+    assert (end["by"], end["code"]) == ("system", 408)
+    answer_all(now)
+    now.world.assert_nothing_left()
+
+
+async def test_an_answer_that_the_ack_brings_is_taken():
+    """RFC 3261 13.2.1: the INVITE had no offer."""
+    made = await unacknowledged(b"")
+    now = made.handed_over()
+    await until_idle()
+    made.caller.ack(SDP)
+    await true(lambda: made.engine.names()[-1:] == ["play media"])
+    assert "answer" in made.engine.names()
+    assert now.record["media"]["caller"]["audio"] is not None
+
+
+async def test_another_sidecar_does_not_wait_for_an_ack_that_goes_to_the_dead_one():
+    made = await unacknowledged()
+    now = made.handed_over(ELSEWHERE)
+    await true(lambda: made.engine.names() == ["play media"])
+    again, reinvite = now.world.sent
+    assert (again.status, again.get("Contact")) == (200, f"<sip:{ELSEWHERE}>")
+    assert reinvite.method == "INVITE", "as after any move"
+
+
+@pytest.mark.parametrize("status", [200, 488])
+async def test_another_sidecar_asks_for_the_answer_that_the_ack_has_brought(status):
+    made = await unacknowledged(b"")
+    now = made.handed_over(ELSEWHERE)
+    await until_idle()
+    assert made.engine.names() == []
+    reinvite = now.requests_sent("INVITE")[-1]
+    made.caller.reply(reinvite, status, [("Contact", "<sip:a@127.10.0.3>")], SDP if status == 200 else b"")
+    if status == 200:
+        await true(lambda: made.engine.names()[-1:] == ["play media"])
+        assert "answer" in made.engine.names()
+        made.caller.send("BYE")
+    await now.over()
+    assert made.engine.names()[-1] == "delete"
+    assert len(now.requests_sent("BYE")) == (status == 488)
+    answer_all(now)
+    now.world.assert_nothing_left()
 
 
 @pytest.mark.parametrize("situation", SITUATIONS)
@@ -727,7 +813,7 @@ async def test_a_caller_that_cannot_be_read_leaves_nothing_behind():
     now.world.assert_nothing_left()
 
 
-@pytest.mark.parametrize("situation", SITUATIONS)
+@pytest.mark.parametrize("situation", [*SITUATIONS, unacknowledged])
 async def test_the_caller_hangs_up_before_the_call_has_begun_here(situation):
     """Its BYE may be read before the call's task runs for the first time."""
     made = await situation()

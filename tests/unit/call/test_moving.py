@@ -29,7 +29,15 @@ async def test_who_is_where_it_was_is_told_nothing(monkeypatch: pytest.MonkeyPat
     retelling, leg, _, _ = made(monkeypatch, elsewhere=False)
     assert not retelling.tell(leg)
     assert leg.offers == []
+
+
+async def test_an_answer_that_a_dead_process_should_have_had_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The user agent has asked for it again (RFC 3261 13.2.1)."""
+    retelling, _, media, _ = made(monkeypatch, elsewhere=False)
+    assert not await retelling.on_outcome(sip.ReOfferRejected(488, "Not Acceptable Here"))
+    assert media._log == []
     assert not await retelling.on_outcome(sip.ReAnswered(b"sdp"))
+    assert media._log == ["media.accept(sdp)"]
 
 
 async def test_an_answer_is_taken_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -645,6 +645,28 @@ async def test_what_comes_for_no_call_does_not_wait_for_a_hung_store():
 
 
 @in_virtual_time
+async def test_what_comes_while_a_restarted_sidecar_has_not_read_its_calls_yet_waits_for_them():
+    """The store did not answer when it started. A 481 now would end the call for one side only."""
+    data = Data()
+    before = Sidecar(data)
+    await before.start()
+    before.keep("7-0-a")
+    await asyncio.sleep(RENEW_S)
+    before.kill()
+    sidecar = Sidecar(data, incarnation="bb")
+    sidecar.store.answering.clear()
+    await sidecar.start()
+    assert sidecar.keeper.is_failing
+    held = [Wanting(sidecar, "7-0-a"), Wanting(sidecar, "nobody's")]
+    assert all(sidecar.keeper.hold(each.resume) for each in held)
+    await asyncio.sleep(LATE_S)
+    assert [each.ended for each in held] == ["", ""]
+    sidecar.store.answering.set()
+    await asyncio.sleep(3 * RENEW_S)
+    assert [each.ended for each in held] == ["received", "refused"]
+
+
+@in_virtual_time
 async def test_no_store():
     keeper = Keeper()
     assert not await keeper.open()

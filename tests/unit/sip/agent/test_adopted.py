@@ -7,6 +7,7 @@ import json
 import pytest
 
 from sidecar.sip import (
+    Acked,
     Address,
     Answered,
     Ended,
@@ -14,8 +15,10 @@ from sidecar.sip import (
     LegStateError,
     MalformedError,
     Progressed,
+    ReAnswered,
     Rejected,
     ReOffered,
+    ReOfferRejected,
     UacLeg,
     UserAgent,
 )
@@ -98,13 +101,14 @@ def test_it_can_be_cancelled_and_refused():
 
 def test_another_process_cancels_it_and_rings_again():
     ringing = Ringing(ELSEWHERE, (180, "one"))
-    cancel, invite = ringing.world.take()
-    assert (cancel.method, invite.method) == ("CANCEL", "INVITE")
+    cancel, bye, invite = ringing.world.take()
+    assert (cancel.method, bye.method, invite.method) == ("CANCEL", "BYE", "INVITE")
     for name in ("Via", "From", "To", "Call-ID"):
         assert cancel.get(name) == ringing.invite.get(name)
     assert cancel.get("CSeq") == "1 CANCEL"
     assert cancel.destination == invite.destination == ringing.invite.destination
     ringing.callee.reply(200, request=cancel)
+    ringing.callee.reply(481, request=bye)
     for name in ("Via", "From", "Call-ID"):
         assert invite.get(name) != ringing.invite.get(name)
     assert invite.get("From").partition(";tag=")[0] == '"Ann" <sip:7812@example.org>'
@@ -115,6 +119,22 @@ def test_another_process_cancels_it_and_rings_again():
     assert ringing.leg.answered
     ringing.leg.bye()
     ringing.callee.reply(200, "two", request=ringing.world.sent[-1])
+    ringing.world.assert_nothing_left()
+
+
+def test_15_who_has_answered_since_it_was_written_down_gets_a_bye():
+    """The dead process may even have acknowledged it. It would talk to nobody, for the CANCEL comes too late (9.1)."""
+    route = [("Record-Route", "<sip:127.10.0.2;lr>")]
+    ringing = Ringing(ELSEWHERE, (100,), (180, "one", route), (183, "two", [*RELIABLE, *route], OUR_SDP))
+    byes = [seen for seen in ringing.world.sent if seen.method == "BYE"]
+    assert [bye.to_tag for bye in byes] == ["one", "two"]
+    for bye in byes:
+        assert bye.get("From") == ringing.invite.get("From")
+        assert bye.start == f"BYE sip:{bye.to_tag}@127.10.0.9:5090 SIP/2.0"
+        assert bye.get("Route") == "<sip:127.10.0.2;lr>"
+        assert int(bye.get("CSeq").split()[0]) > 1000, "12.2.1.1: higher than that of a PRACK"
+        ringing.callee.reply(200, request=bye)
+    ringing.leg.forget()
     ringing.world.assert_nothing_left()
 
 
@@ -189,6 +209,124 @@ def test_a_refresh_tells_the_peer_our_address(allow):
     caller.reply(request, 481)
     assert events == [Ended(EndReason.GONE)]
     assert world.take()[-1].method == "BYE"
+
+
+class Unacknowledged:
+    """A 200 that one process has sent, and whose ACK another one gets, at `local`."""
+
+    def __init__(self, local: Address | None = None, *, is_offer: bool = False, is_reinvite: bool = False) -> None:
+        first = World()
+        first.plan = lambda leg, _: leg.answer(OUR_SDP)
+        self.caller = Caller(first)
+        if is_reinvite:
+            self.caller.invite()
+            self.caller.ack()
+        self.caller.invite(sdp=b"" if is_offer else SDP)
+        if is_reinvite:
+            first.events[-1].respond.answer(OUR_SDP)  # type: ignore[union-attr]
+        self.first_200 = first.sent[-1]
+        self.data = written(first.calls[0][0])
+        self.world = self.caller.world = World()
+        if local is not None:
+            self.world.agent = UserAgent(local, self.world._on_invite, NO_SESSION_TIMER, self.world)
+        self.events: list[object] = []
+        self.leg = self.world.agent.adopt(self.data, self.events.append)
+
+
+class TestUnacknowledged:
+    """RFC 3261 13.3.1.4."""
+
+    @pytest.mark.parametrize("is_reinvite", [False, True])
+    def test_the_200_is_repeated_until_its_ack(self, is_reinvite: bool):
+        call = Unacknowledged(is_reinvite=is_reinvite)
+        assert call.leg.is_settled == is_reinvite, "only the first one holds up the call"
+        call.world.advance(4)
+        assert [seen.at - 1000 for seen in call.world.sent] == [0, 0.5, 1.5, 3.5]
+        assert {(seen.data, seen.destination) for seen in call.world.take()} == {
+            (call.first_200.data, call.first_200.destination)
+        }
+        call.caller.ack()
+        assert call.events == [Acked(None)]
+        assert call.leg.is_settled
+        call.world.advance(40)
+        assert call.world.take() == []
+        assert "unacknowledged" not in written(call.leg)
+        call.caller.send("BYE")
+        call.world.assert_nothing_left()
+
+    def test_bye_waits_for_the_ack(self):
+        call = Unacknowledged()
+        call.world.take()
+        call.leg.bye()
+        assert call.world.take() == []
+        (bye,) = call.caller.ack()
+        assert bye.method == "BYE"
+        call.caller.reply(bye, 200)
+        call.world.assert_nothing_left()
+
+    def test_it_never_comes(self):
+        call = Unacknowledged()
+        call.world.advance(32)
+        assert call.events == [Ended(EndReason.NO_ACK)]
+        assert call.world.sent[-1].method == "BYE"
+        call.caller.reply(call.world.sent[-1], 200)
+        call.world.assert_nothing_left()
+
+    @pytest.mark.parametrize("is_reinvite", [False, True])
+    def test_13_2_1_the_ack_brings_the_answer(self, is_reinvite: bool):
+        call = Unacknowledged(is_offer=True, is_reinvite=is_reinvite)
+        call.caller.ack(SDP)
+        assert call.events == [Acked(SDP)]
+        assert call.leg.is_settled
+
+    def test_it_is_taken_over_once_more(self):
+        call = Unacknowledged()
+        world = call.caller.world = World()
+        world.agent.adopt(written(call.leg), call.events.append)
+        assert world.take()[0].data == call.first_200.data
+        call.caller.ack()
+        assert call.events == [Acked(None)]
+
+    @pytest.mark.parametrize("is_reinvite", [False, True])
+    def test_elsewhere_it_is_sent_once_and_names_our_address(self, is_reinvite: bool):
+        """Who has it already sends its ACK to the address of the dead process: we would wait in vain."""
+        call = Unacknowledged(ELSEWHERE, is_reinvite=is_reinvite)
+        assert call.leg.is_settled
+        (again,) = call.world.take()
+        assert again.get("Contact") == f"<sip:{ELSEWHERE}>"
+        ours, theirs = ([line for line in seen.lines if "Contact" not in line] for seen in (again, call.first_200))
+        assert (ours, again.body) == (theirs, call.first_200.body)
+        assert call.caller.ack() == []
+        call.world.advance(40)
+        assert call.world.take() == []
+        call.leg.bye()
+        call.caller.reply(call.world.take()[0], 200)
+        call.world.assert_nothing_left()
+
+    @pytest.mark.parametrize("is_reinvite", [False, True])
+    @pytest.mark.parametrize("status", [200, 488])
+    def test_elsewhere_the_answer_is_asked_for(self, is_reinvite: bool, status: int):
+        call = Unacknowledged(ELSEWHERE, is_offer=True, is_reinvite=is_reinvite)
+        assert call.leg.is_settled == is_reinvite
+        call.leg.refresh()
+        again, reinvite = call.world.take()
+        assert (again.status, reinvite.method, reinvite.body) == (200, "INVITE", OUR_SDP)
+        assert call.caller.send("UPDATE", sdp=SDP)[0].status == 491, "RFC 3311 5.2: ours has no answer yet"
+        call.caller.reply(reinvite, status, [], SDP if status == 200 else b"")
+        assert call.events == [ReAnswered(SDP) if status == 200 else ReOfferRejected(488, "Reason")]
+        assert call.leg.is_settled == (is_reinvite or status == 200)
+
+    @pytest.mark.parametrize(
+        "change", [{}, 1, {"sent": 1}, {"destination": 5}, {"cseq": "x"}, {"sent": None}, {"destination": ["a"]}]
+    )
+    def test_what_is_none_leaves_nothing_behind(self, change: object):
+        call = Unacknowledged()
+        sent = call.data["unacknowledged"]
+        wrong = {**sent, **change} if isinstance(change, dict) and change else change  # type: ignore[dict-item]
+        world = World()
+        with pytest.raises((KeyError, TypeError, ValueError, AttributeError)):
+            world.agent.adopt(call.data | {"unacknowledged": wrong})
+        assert world.alive == (0, 0, 0, 0)
 
 
 class TestForgotten:
