@@ -147,7 +147,7 @@ class Callee:
         self._try_next(self._other_ways)
 
     def tell_move(self) -> None:
-        """Our end of its sound may be elsewhere. If it rings, it is told once it has answered."""
+        """Our end of its sound may be elsewhere. If it rings, it is told once it has answered. Raises MediaLost."""
         if self._leg is not None and not self._is_over:
             self._retelling.tell(self._leg)
 

@@ -1,5 +1,8 @@
 """The sound of a call has moved to another RTPengine: both sides learn by re-INVITE where it is now (RFC 3261 14.1).
 
+With SDES it gets new keys, as it must (RFC 4568 7.1.4). Some phones go on with the old ones: their calls end here, for
+nobody sees that such a phone hears nothing.
+
 A callee that rings learns it right after its answer: before that, an UPDATE could reach only one of several that ring
 (RFC 3311 5.1). Until then the caller hears our ringback tone.
 """
@@ -7,6 +10,7 @@ A callee that rings learns it right after its answer: before that, an UPDATE cou
 from __future__ import annotations
 
 import asyncio
+import re
 from contextlib import suppress
 
 from sidecar import sip
@@ -19,6 +23,8 @@ ANSWERED_S = 5.0
 """How long a party has to answer. Then both sides are hung up: they would hear nothing."""
 
 Outcome = sip.ReAnswered | sip.ReOfferRejected
+_KEEPS_ITS_KEYS = re.compile(r"baresip v(?:[0-2]|3\.(?:\d|1[01]))\.", re.ASCII)
+"""What phones say they are that read new keys, but decrypt with the old ones. baresip does so up to 3.11."""
 
 
 class Retelling:
@@ -34,9 +40,11 @@ class Retelling:
         self._asked: tuple[sip.Leg, str] | None = None  # who has a re-INVITE to answer, and what it says
 
     def tell(self, leg: sip.Leg) -> bool:
-        """Tell it where its sound is now. Returns whether there was anything to tell."""
+        """Tell it where its sound is now. Returns whether there was anything to tell. Raises MediaLost."""
         if not leg.answered or (sdp := self._media.moved(self._b_tag)) is None:
             return False
+        if _KEEPS_ITS_KEYS.match(leg.peer_agent):
+            raise MediaLost(f"{leg.peer_agent} does not take the new keys of its SRTP, and would hear nothing")
         self._asked = leg, sdp
         asyncio.get_running_loop().call_later(ANSWERED_S, self._inbox.put, self._on_silence, self._asked)
         leg.reinvite(sdp.encode())

@@ -49,6 +49,11 @@ class Leg:
         follows, or `ReAnswered` where we have moved."""
         return self.session is not None and self.session.is_settled
 
+    @property
+    def peer_agent(self) -> str:
+        """What the peer of an answered leg says it is, where its sound is encrypted by SDES; else empty."""
+        return "" if self.session is None else self.session.dialog.agent
+
     def bye(self, headers: Headers = ()) -> None:
         """Hang up an answered leg, e.g. headers=[("Reason", 'Q.850;cause=16')].
 

@@ -9,6 +9,7 @@ from sidecar.sip.message.headers import read_name_addr, route_address
 from sidecar.sip.message.message import Headers, Message, Request, Response
 from sidecar.sip.message.uri import is_literal, parse_uri
 
+_LONGEST_AGENT = 100
 _CSEQ_GAP = 1000
 """More requests than a leg sends between two times that it is written down."""
 
@@ -21,9 +22,11 @@ class Dialog:
 
     peer: where the dialog's messages come from. It is the next hop when the route names a host: we resolve none.
     we_called: we made the Call-ID; after glare its maker waits longer (14.1). local_sdp: what we sent last.
+    agent: what the peer says it is (20.35, 20.41), where its sound is encrypted: see `sidecar.call.moving`.
     """
 
     __slots__ = (
+        "agent",
         "allows_update",
         "call_id",
         "local",
@@ -55,6 +58,7 @@ class Dialog:
         remote_cseq: int | None = None,
         allows_update: bool = False,
         local_sdp: bytes = b"",
+        agent: str = "",
     ) -> None:
         self.call_id = call_id
         self.local = local
@@ -69,6 +73,7 @@ class Dialog:
         self.remote_cseq = remote_cseq
         self.allows_update = allows_update
         self.local_sdp = local_sdp
+        self.agent = agent
 
     @property
     def id(self) -> DialogId:
@@ -130,6 +135,8 @@ class Dialog:
                 break
         if "allow" in message.index:
             self.allows_update = "UPDATE" in message.tokens("allow")
+        if b"a=crypto:" in message.body:
+            self.agent = (message.header("user-agent") or message.header("server") or "")[:_LONGEST_AGENT]
 
     @property
     def next_hop(self) -> Address:
@@ -176,6 +183,7 @@ class Dialog:
             "remote_cseq": self.remote_cseq,
             "allows_update": self.allows_update,
             "local_sdp": self.local_sdp.decode("utf-8", "surrogateescape"),
+            **({"agent": self.agent} if self.agent else {}),
         }
 
     @classmethod
@@ -199,6 +207,7 @@ class Dialog:
             remote_cseq=data["remote_cseq"],
             allows_update=data["allows_update"],
             local_sdp=bytes(data["local_sdp"], "utf-8", "surrogateescape"),
+            agent=str(data.get("agent", "")),
         )
 
 

@@ -20,7 +20,7 @@ def made(monkeypatch: pytest.MonkeyPatch, elsewhere: bool = True) -> tuple[Retel
     media, inbox = FakeMedia([], {}), Inbox()
     if elsewhere:
         media.elsewhere[None] = "v=0"
-    leg = SimpleNamespace(answered=True, ended=False, offers=[])
+    leg = SimpleNamespace(answered=True, ended=False, offers=[], peer_agent="")
     leg.reinvite = leg.offers.append
     return Retelling(media, inbox), leg, media, inbox  # type: ignore[arg-type]
 
@@ -29,6 +29,33 @@ async def test_who_is_where_it_was_is_told_nothing(monkeypatch: pytest.MonkeyPat
     retelling, leg, _, _ = made(monkeypatch, elsewhere=False)
     assert not retelling.tell(leg)
     assert leg.offers == []
+
+
+@pytest.mark.parametrize(
+    ("agent", "takes_keys"),
+    [
+        ("baresip v1.0.0 (x86_64/linux)", False),
+        ("baresip v0.6.5", False),
+        ("baresip v2.12.0", False),
+        ("baresip v3.11.0", False),
+        ("baresip v3.12.0", True),
+        ("baresip v3.20.1", True),
+        ("baresip v4.0.0", True),
+        ("Linphone/5.1", True),
+    ],
+)
+async def test_rfc_4568_a_phone_that_does_not_take_new_keys_is_hung_up(
+    monkeypatch: pytest.MonkeyPatch, agent: str, takes_keys: bool
+) -> None:
+    """Dead air is worse. `peer_agent` is empty where the sound is not encrypted."""
+    retelling, leg, _, _ = made(monkeypatch)
+    leg.peer_agent = agent
+    if takes_keys:
+        assert retelling.tell(leg)
+    else:
+        with pytest.raises(MediaLost, match="new keys"):
+            retelling.tell(leg)
+        assert leg.offers == []
 
 
 async def test_an_answer_that_a_dead_process_should_have_had_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:

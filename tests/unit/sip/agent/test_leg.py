@@ -148,3 +148,17 @@ def test_an_ended_leg_cannot_be_written_down(handover: Handover) -> None:
     handover.peer.send("BYE")
     with pytest.raises(LegStateError):
         handover.leg.to_dict()
+
+
+@pytest.mark.parametrize("side", ["uas", "uac"])
+@pytest.mark.parametrize("is_encrypted", [True, False])
+def test_what_an_encrypted_phone_is_goes_along(side: str, is_encrypted: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`sidecar.call.moving` asks. Of other phones it is not kept."""
+    if is_encrypted:
+        monkeypatch.setattr("tests.unit.sip.agent.test_leg.SDP", SDP + b"a=crypto:1 X inline:Y\r\n")
+        monkeypatch.setattr(Caller.invite, "__defaults__", (SDP + b"a=crypto:1 X inline:Y\r\n",))
+    name = "User-Agent" if side == "uas" else "Server"
+    handover = Handover(side, [(name, "baresip v1.0.0 " + 200 * "x")])
+    expected = ("baresip v1.0.0 " + 200 * "x")[:100] if is_encrypted else ""
+    assert handover.first_leg.peer_agent == handover.leg.peer_agent == expected
+    assert ("agent" in handover.data["dialog"]) == is_encrypted
