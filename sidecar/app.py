@@ -355,9 +355,9 @@ class Sidecar:
         return self._drain_s if self._site.drain_s is None else self._site.drain_s
 
     async def _quiet_down(self) -> None:
-        """Give our BYEs the time to be answered, so that no peer is left talking to nobody."""
+        """Give our BYEs the time to be sent, for some wait for an ACK (RFC 3261 15), and to be answered."""
         for _ in range(20):
-            if self._services.agent.counters.legs == 0:
+            if self._services.agent.counters.dialogs == 0:
                 return
             await asyncio.sleep(0.05)
 

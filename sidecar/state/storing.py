@@ -29,7 +29,10 @@ RENEW_S = 0.3
 BETWEEN_S = 0.02
 """From one question to the next, at least."""
 MOST_TAKEN = 20
-"""Calls taken over at once: the event loop serves others in between."""
+"""Calls that the store gives us at once."""
+AT_ONCE = 4
+"""So many of another sidecar's calls begin here before the event loop serves others. New calls are refused if they have
+to wait for 0.1 s (`sidecar.admission`)."""
 RETIRE_S = 2 * RENEW_S
 """In this time every sidecar has written once, and has learned what the others have written."""
 SETTLE_S = 2.0
@@ -136,7 +139,7 @@ class StoringKeeper(Keeper):
         """All calls of the process before, however many: what comes for one that is not there yet must wait."""
         if not self._has_started:
             return
-        self._adopt("the process before")
+        self._adopt("the process before", MOST_TAKEN)
         if self._taken:
             self._lease.hold()
             self._loop.call_soon(self._take_back)
@@ -315,18 +318,23 @@ class StoringKeeper(Keeper):
     async def _take_over(self) -> None:
         """Some calls of another one that is dead, and not only because the store was away."""
         now = self._now()
-        if not self.adopts or not self._has_started or now < self._settled_at:
+        if not self.adopts or not self._has_started or self._taken or now < self._settled_at:
             return
         for name, since in self._suspects.items():
             if now - since >= CONFIRM_S:
                 self._taken.update(await self._store.take(name, MOST_TAKEN))
-                self._adopt(f"sidecar {name}")
+                self._adopt_all(f"sidecar {name}")
                 return
 
-    def _adopt(self, whose: str) -> None:
+    def _adopt_all(self, whose: str) -> None:
+        self._adopt(whose, AT_ONCE)
+        if self._taken and not self._is_over:
+            self._loop.call_soon(self._adopt_all, whose)
+
+    def _adopt(self, whose: str, most: int) -> None:
         if not self._has_started:
             return
-        taken = {key: self._taken.pop(key) for key in list(islice(self._taken, MOST_TAKEN))}
+        taken = {key: self._taken.pop(key) for key in list(islice(self._taken, most))}
         problems = [problem for key, text in taken.items() if (problem := self._adopt_one(key, text)) is not None]
         self.figures.adopted += len(taken) - len(problems)
         self.figures.unreadable += len(problems)

@@ -40,6 +40,12 @@ BEHIND_S = 0.2
 """Longer than the store is behind a call."""
 LONG = "<PlaySound>tone-880-3000.wav</PlaySound>"
 TWICE = ("-aa", "-m", "2")
+LOSES_ITS_ACK = {
+    '<recv response="200" rrs="true"/>\n  <send>': '<recv response="200" rrs="true"/>\n'
+    '  <label id="acknowledge"/>\n  <send lost="100">',
+    '<label id="talk"/>': '<label id="talk"/>\n  <recv response="200" optional="true" rrs="true" next="acknowledge"/>',
+}
+"""A caller whose ACK does not arrive; only what SIPp sends again when it gets the very same 200."""
 
 Place = Callable[..., Phone]
 
@@ -170,6 +176,18 @@ async def test_a_prompt_is_heard_to_its_end(call: Place, web: FakeWebApp, caller
         await web.request(caller, nth=2, within_s=20)
         await phone.hung_up()
     assert 8.5 < phone.sound.tone_duration(880) < 13, "each of the three to its end, and at most one of them again"
+
+
+async def test_a_call_whose_ack_was_lost_goes_on(call: Place, web: FakeWebApp, caller: str, killed: Kill) -> None:
+    """RFC 3261 13.3.1.4: whoever has it then sends the 200 again."""
+    web.on(caller, actions("<Hangup/>"))
+    async with call(MENU, replace=LOSES_ITS_ACK) as phone:
+        await phone.answered()
+        await killed()
+        await phone.sound.hear_tone(440)
+        await phone.sound.send_digits("1")
+        await web.request(caller)
+        await phone.hung_up()
 
 
 async def test_a_number_is_dialled_across_the_death(call: Place, web: FakeWebApp, caller: str, killed: Kill) -> None:

@@ -290,3 +290,17 @@ async def test_H1_a_call_that_cannot_go_on_ends_and_says_why(sidecar, adopted, m
     await asyncio.wait([call.ended() for call in sidecar._calls])
     assert ended == ["1-7-x"]
     assert [entry["reason"] for entry in logged] == (["form 7"] if is_told else [])
+
+
+async def test_15_a_sidecar_that_stops_waits_for_byes_that_wait_for_an_ack(sidecar, monkeypatch):
+    """Their legs are over. But a caller that gets no BYE would talk to nobody."""
+    agent, waited = sidecar._services.agent, []
+
+    async def sleep(seconds: float) -> None:
+        waited.append(seconds)
+        agent.counters = Counters(0, 2 - len(waited), 3, 4)
+
+    agent.counters = Counters(0, 2, 3, 4)
+    monkeypatch.setattr(app.asyncio, "sleep", sleep)
+    await sidecar._quiet_down()
+    assert len(waited) == 2

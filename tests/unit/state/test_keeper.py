@@ -16,7 +16,7 @@ from sidecar.state.keeper import Keeper
 from sidecar.state.lease import HOLD_S
 from sidecar.state.pending import BEHIND_S, MOST_AT_ONCE, MOST_DROPS
 from sidecar.state.store import LEASE_S, Owner, StoreError
-from sidecar.state.storing import BETWEEN_S, LATE_S, MOST_TAKEN, RENEW_S, SETTLE_S, StoringKeeper
+from sidecar.state.storing import AT_ONCE, BETWEEN_S, LATE_S, MOST_TAKEN, RENEW_S, SETTLE_S, StoringKeeper
 from tests.unit.state.fake_store import Data, FakeStore
 from tests.unit.state.virtual_time import VirtualLoop, run
 
@@ -208,6 +208,40 @@ async def test_another_one_takes_the_calls_of_the_dead():
     assert {**survivor.adopted, **third.adopted} == {f"7-0-{i}": {"v": i} for i in range(100)}
     assert not survivor.adopted.keys() & third.adopted.keys()
     assert (survivor.keeper.figures.adopted, survivor.keeper.figures.unreadable) == (len(survivor.adopted), 0)
+
+
+@in_virtual_time
+async def test_others_are_served_while_calls_are_taken_over():
+    """A new call is refused if it has waited for 0.1 s in our socket."""
+    data = Data()
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualLoop)
+    dead, survivor = Sidecar(data), Sidecar(data, 1)
+    for sidecar in (dead, survivor):
+        await sidecar.start()
+    for i in range(3 * MOST_TAKEN):
+        dead.keep(f"7-0-{i}")
+    await settled()
+    began: list[str] = []
+    waits_s: list[float] = []
+
+    def adopt(key: str, _call: dict[str, Any]) -> None:
+        loop.sleep_process(0.005)
+        began.append(key)
+
+    async def arrive() -> None:
+        while len(began) < 3 * MOST_TAKEN:
+            since = loop.time()
+            await asyncio.sleep(0)
+            waits_s.append(loop.time() - since)
+            await asyncio.sleep(TICK)
+
+    survivor.keeper.on_adopt = adopt
+    dead.kill()
+    async with asyncio.timeout(10):
+        await arrive()
+    assert len(set(began)) == len(began)
+    assert max(waits_s) <= AT_ONCE * 0.005 + TICK
 
 
 @in_virtual_time
