@@ -70,7 +70,7 @@ class AdoptedCall(Call):
             raise
 
     async def _carry_out(self) -> None:
-        assert self._answered is not None
+        assert isinstance(self._answered, ResumedCall)
         self._caller.log.info("call taken over", reason="its sidecar has died")
         # At once: were it taken over again from the old record, CSeq numbers would be used twice (RFC 3261 12.2.1.1).
         self._services.keeper.keep(self.key, self._answered.to_dict)

@@ -24,6 +24,7 @@ from sidecar.media.errors import MediaError, UnusableSdp
 
 RINGBACK_REPEATS = 1000
 """Longer than any number may ring."""
+_TWICE = sip.Rejected(408, "it has been rung again once", sip.Response(408, "Request Timeout", [], local=True))
 EDGE_SILENT_S = 0.6
 """Kamailio says 100 at once. So an edge that says nothing to the INVITE, and to its repetition after T1, is gone."""
 
@@ -64,6 +65,9 @@ class Callee:
         self._early_media = False
         self._is_sounding = False
         self._is_over = False
+        self._has_moved = False
+        self.is_given_up = False
+        """It rings no more, because its sidecars have died. Its failure is in the inbox."""
         self._retelling = Retelling(media, inbox, b_tag)
 
     @property
@@ -87,22 +91,30 @@ class Callee:
             "numbers": self._numbers,
             "early_media": self._early_media,
             "is_sounding": self._is_sounding,
+            **({"has_moved": True} if self._has_moved else {}),
         }
 
     def resume(self, data: Mapping[str, Any], *, moved: bool) -> None:
         """Go on where another process was (`to_dict`). moved: it was at another address.
 
-        Then an answered one is told ours, and one that rings is rung again. Raises `saved.WRONG`.
+        Then an answered one is told ours, and one that rings is rung again, once: else its phones might ring for ever.
+        Raises `saved.WRONG`.
         """
         self.who, self.is_leaving = AnsweredHeader.parse(data["who"]), bool(data["is_leaving"])
         self._numbers, self._early_media = tuple(data["numbers"]), bool(data["early_media"])
         self._is_sounding = bool(data["is_sounding"])
         if data["leg"] is not None:
-            self._leg = self._services.agent.adopt(data["leg"], self._on_event)
+            self._has_moved = bool(data.get("has_moved"))
+            rings_on = not (moved and self._has_moved)
+            self._leg = self._services.agent.adopt(data["leg"], self._on_event, rings_on=rings_on)
             if moved and self._leg.answered:
                 self._leg.refresh()
             elif moved:
+                self._has_moved = True
                 self._is_sounding = False  # early media has ended with the first ringing
+                self.is_given_up = not rings_on
+                if self.is_given_up:
+                    self._inbox.put(self._handle, _TWICE)
 
     def forget(self) -> None:
         """Another sidecar has the call: drop it without a word."""

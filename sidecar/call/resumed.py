@@ -16,6 +16,7 @@ from sidecar.call.answered import PLAYOUT_MARGIN_S, told
 from sidecar.call.blind_transfer import Target
 from sidecar.call.callee import Callee
 from sidecar.call.steered import SteeredCall
+from sidecar.eager import Waiter
 from sidecar.media.errors import MediaLost
 
 
@@ -35,22 +36,23 @@ class ResumedCall(SteeredCall):
         moved = data["at"] != str(self._services.agent.local)
         if moved:
             self._caller.leg.refresh()
-        if (callee := data["callee"]) is not None:
-            self._callee = Callee(*self._for_callee(callee["b_tag"]), on_referred=self._on_callee_referred)
-            self._callee.resume(callee, moved=moved)
+        if (saved_callee := data["callee"]) is not None:
+            self._callee = Callee(*self._for_callee(saved_callee["b_tag"]), on_referred=self._on_callee_referred)
+            self._callee.resume(saved_callee, moved=moved)
             self._resume_blind_transfer(data, moved=moved)
         digits = self._services.engines.digits
         digits.subscribe(self._media.media_id, self._digits.on_rtp)
         for digit in digits.missed(self._media.media_id, self._digits.at, was_ours=not moved):
             self._digits.on_rtp(digit)
         if not self._caller.leg.is_settled:
-            self._acked = asyncio.get_running_loop().create_future()
+            self._acked = Waiter(self._loop)
             return None
         if self._callee is None and not self._script.is_over:
             return self._resume_step(step)
         if isinstance(step.command, Hangup):
             return step.command
-        is_alone = self._target is None and (self._callee is None or self._callee.leg is None)
+        callee = self._callee
+        is_alone = self._target is None and (callee is None or (callee.leg is None and not callee.is_given_up))
         return Hangup("the other side had hung up when its sidecar died") if is_alone else None
 
     async def go_on(self, command: Command | None) -> None:

@@ -9,7 +9,7 @@ from sidecar.sip.agent.leg import Leg, ignore
 from sidecar.sip.dialog.capabilities import SDP_TYPE
 from sidecar.sip.dialog.core import Core, checked, new_tag
 from sidecar.sip.dialog.dialog import Dialog
-from sidecar.sip.dialog.events import Answered, Listener, Progressed, Rejected
+from sidecar.sip.dialog.events import Answered, Ended, Event, Listener, Progressed, Rejected
 from sidecar.sip.dialog.session import Session
 from sidecar.sip.dialog.session_timer import MIN_SE_S, agreed_in, min_se, refresh_headers
 from sidecar.sip.dialog.usage import SessionState
@@ -143,15 +143,14 @@ class UacLeg(Leg):
                 leg._forks[dialog.remote_tag] = fork = Fork(Session(core, dialog, leg))
                 fork.sdp, fork.rseq = sdp, rseq
                 fork.session.negotiated = sdp is not None and rseq is not None
+                fork.session.may_be_answered = True
         else:
             before = UacLeg(core, invite, ignore, via, cseq)
             before.forget()
             # RFC 3261 9.2, 17.2.3: the proxy knows the INVITE by its Via.
             InviteClient(core.transactions, before._request, invite.destination, ignore_response).cancel()
-            # Whoever has answered by now is told by neither that CANCEL (9.1) nor the dead process, which may have sent
-            # the ACK. A BYE ends an early dialog too (15).
             for dialog, _, _ in forks:
-                Session(core, dialog, before, SessionState.CONFIRMED).bye()
+                _end_early(Session(core, dialog, before))
             if not rings_on:
                 return before
             caller = f"{invite.from_.rpartition(';tag=')[0]};tag={new_tag()}"
@@ -182,6 +181,11 @@ class UacLeg(Leg):
         headers = checked(headers)
         self._end()
         self._give_up(headers)
+
+    def emit(self, event: Event) -> None:
+        if isinstance(event, Ended) and self.session is None and not self.ended:
+            self._give_up(())  # one fork has hung up that had answered a process before us: the others ring on
+        super().emit(event)
 
     def forget(self) -> None:
         self.core.timers.stop(self._limit)
@@ -309,6 +313,9 @@ class UacLeg(Leg):
     def _give_up(self, headers: Headers) -> None:
         self._cancel = headers
         self.core.timers.stop(self._limit)
+        for fork in self._forks.values():
+            if fork.session.may_be_answered and fork.session.state is SessionState.EARLY:
+                _end_early(fork.session)
         if self._provisional:
             self._send_cancel()
 
@@ -342,6 +349,13 @@ class UacLeg(Leg):
         """No 2xx can come any more: end the early dialogs, and keep no ACK for a repeated 2xx."""
         self._close_early()
         self._forks.clear()
+
+
+def _end_early(session: Session) -> None:
+    """Hang up with who rings as far as we know, in a call of a process before us. A CANCEL comes too late for who has
+    answered (9.1), and that process may have sent the ACK. BYE ends an early dialog too (15)."""
+    session.state = SessionState.CONFIRMED
+    session.bye()
 
 
 def _text(sdp: bytes) -> str:

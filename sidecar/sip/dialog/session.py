@@ -23,13 +23,17 @@ _CONTACT = re.compile(rb"\r\nContact: [^\r\n]*\r\n")
 
 
 class Session(InviteUsage):
-    """One dialog's life, from the first response above 100 to the end of BYE."""
+    """One dialog's life, from the first response above 100 to the end of BYE.
 
-    __slots__ = ("_offers",)
+    may_be_answered: it is early as far as we know, but a process before us had it.
+    """
+
+    __slots__ = ("_offers", "may_be_answered")
 
     def __init__(self, core: Core, dialog: Dialog, owner: Owner, state: SessionState = SessionState.EARLY) -> None:
         super().__init__(core, dialog, owner, state)
         self._offers: OutgoingOffers | None = None
+        self.may_be_answered = False
         core.users[dialog.id] = self
 
     @property
@@ -205,10 +209,11 @@ class Session(InviteUsage):
     # Other requests of the peer
 
     def _on_bye(self, transaction: ServerTransaction, request: Request) -> None:
-        if self.state is SessionState.EARLY:
+        is_early = self.state is SessionState.EARLY
+        if is_early and not self.may_be_answered:
             transaction.respond(481)  # 15: a callee must not send BYE before it has answered
             return
-        if self.state is SessionState.CONFIRMED:
+        if is_early or self.state is SessionState.CONFIRMED:
             self.close()
             # Before the 200: should this process die in between, this peer sends its BYE again (17.1.2.2), and the
             # other side of the call has heard of it.

@@ -85,11 +85,13 @@ def test_a_callee_that_answers_with_what_it_said_reliably_before():
 def test_it_can_be_cancelled_and_refused():
     ringing = Ringing(None, (180, "one"))
     ringing.leg.cancel()
-    assert [seen.method for seen in ringing.world.take()] == ["INVITE"], "9.1: not before a provisional response"
+    invite, bye = ringing.world.take()
+    assert (invite.method, bye.method) == ("INVITE", "BYE"), "9.1: no CANCEL before a provisional response"
     (cancel,) = ringing.callee.reply(180, "one")
     assert cancel.method == "CANCEL"
     assert cancel.get("Via") == ringing.invite.get("Via")
     ringing.callee.reply(200, request=cancel)
+    ringing.callee.reply(481, request=bye)
     ringing.callee.reply(487, "one")
     ringing.world.assert_nothing_left()
 
@@ -136,6 +138,42 @@ def test_15_who_has_answered_since_it_was_written_down_gets_a_bye():
         ringing.callee.reply(200, request=bye)
     ringing.leg.forget()
     ringing.world.assert_nothing_left()
+
+
+def test_15_a_bye_of_who_rings_as_far_as_we_know_means_that_it_had_answered():
+    """It had the ACK of the dead process, and nobody has told us. The others stop ringing."""
+    ringing = Ringing(None, (180, "one"), (180, "two"))
+    ringing.callee.reply(100)
+    ringing.world.take()
+    peer = Caller(ringing.world)
+    peer.call_id, peer.tag = ringing.leg.call_id, "one"
+    peer.to_tag = ringing.invite.get("From").partition("tag=")[2]
+    bye, cancel, answer = peer.send("BYE", headers=[("Reason", "Q.850;cause=16")])
+    assert (bye.method, bye.to_tag, cancel.method, answer.status) == ("BYE", "two", "CANCEL", 200)
+    assert ringing.callee.events == [Ended(EndReason.BYE, "Q.850;cause=16")]
+    ringing.callee.reply(200, request=cancel)
+    ringing.callee.reply(200, request=bye)
+    ringing.callee.reply(487, "two")
+    assert len(ringing.callee.events) == 1
+
+
+def test_15_who_has_answered_and_is_cancelled_gets_ack_and_bye():
+    ringing = Ringing(None, (180, "one"))
+    ringing.leg.cancel()
+    ringing.world.take()
+    (ack,) = ringing.callee.reply(200, "one", [], SDP)
+    assert ack.method == "ACK", "its BYE is under way"
+    assert ringing.callee.events == []
+    ringing.world.assert_nothing_left()
+
+
+def test_15_before_its_answer_a_callee_may_not_send_bye():
+    ringing = Ringing(None)
+    ringing.callee.reply(180, "new")
+    peer = Caller(ringing.world)
+    peer.call_id, peer.tag = ringing.leg.call_id, "new"
+    peer.to_tag = ringing.invite.get("From").partition("tag=")[2]
+    assert [seen.status for seen in peer.send("BYE")] == [481]
 
 
 @pytest.mark.parametrize(
