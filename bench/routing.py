@@ -237,8 +237,7 @@ class Routing:
         self.bye_ok()
 
     def _receive(self, message: Message) -> None:
-        self._ksr.receive(message)
-        self._on.ksr_received(self._ksr)
+        self._ksr.receive(message)  # `ksr_received` is not asked: Kamailio knows these sources
 
 
 class Routed(Routing):

@@ -1,6 +1,8 @@
 """A stranger who sends too much is not read: his packets cost no parsing, and no log lines if they are no SIP.
 
-pike counts requests only, those that could be read (`kemi.ingress`). This counts packets, before Kamailio reads them.
+Kamailio asks of each packet, unless it was told within the last seconds that its source is ours (kamailio.cfg): most
+packets cost no Python. pike counts requests only, those that could be read (`kemi.ingress`). This counts packets,
+before Kamailio reads them.
 """
 
 from __future__ import annotations
@@ -8,7 +10,6 @@ from __future__ import annotations
 import time
 
 from callinteractive.model import Site
-from callinteractive.names import Names
 from callinteractive.numbers import Directory
 from kemi import ksr
 from kemi.guesses import has_proved
@@ -17,6 +18,8 @@ MOST_PER_S = 50
 """Packets of one stranger that each worker reads in a second. A party of a call is a stranger too, unless its address
 is configured."""
 _MOST_SOURCES = 4096
+_TABLE = "ours"
+"""In kamailio.cfg."""
 
 
 class Floods:
@@ -24,25 +27,17 @@ class Floods:
 
     def __init__(self, site: Site, directory: Directory) -> None:
         self._directory = directory
-        self.ours = {*(sidecar.address.host for sidecar in site.sidecars), *(listen.host for listen in site.listen)}
-        self.ours |= {edge.peer.host for edge in site.edges if edge.peer}
-        """Sources that are not counted, as far as they have been seen."""
-        self._configured = frozenset(self.ours)
+        ours = {*(sidecar.address.host for sidecar in site.sidecars), *(listen.host for listen in site.listen)}
+        ours |= {edge.peer.host for edge in site.edges if edge.peer}
+        self._ours = frozenset(ours)
         self._second = 0
         self._packets: dict[str, int] = {}
-
-    def learn(self, _names: Names) -> None:
-        """The directory knows other sources now."""
-        self.ours.intersection_update(self._configured)
 
     def is_too_much(self) -> bool:
         """Whether the packet at hand is left unread."""
         source = ksr.packet_source()
-        if source in self.ours:
-            return False
-        if self._directory.knows_source(source):
-            if len(self.ours) < _MOST_SOURCES:
-                self.ours.add(source)
+        if source in self._ours or self._directory.knows_source(source):
+            ksr.set_count(_TABLE, source, 1)
             return False
         second = int(time.monotonic())
         if second != self._second:

@@ -94,7 +94,6 @@ class Callbacks:
         self._companion = Companion()
         self._watch = watch
         self._floods = floods
-        self._ours = floods.ours
         self.edges = edges
         self._limits = limits
         self._ingress = ingress
@@ -128,14 +127,13 @@ class Callbacks:
     def child_init(self, _rank: int) -> int:
         return 0
 
-    def ksr_received(self, message: object) -> int:
-        """Of each packet, before it is read: so what is ours is told from the rest at once."""
-        return 1 if ksr.packet_source() in self._ours else self._received_unknown(message)
-
-    @guarded(log)
-    def _received_unknown(self) -> None:
-        if self._floods.is_too_much():
-            ksr.drop()
+    def ksr_received(self, _message: object) -> int:
+        """Of a packet, before it is read, unless Kamailio knows its source as ours. Negative: it is not read."""
+        try:
+            return -1 if self._floods.is_too_much() else 1
+        except Exception as error:
+            log(error)
+            return 1
 
     def ksr_companion(self, _message: object, _event: str) -> int:
         """Each second, in a process of its own (kamailio.cfg)."""
@@ -300,7 +298,7 @@ def compose(
     run_dir = Path(os.environ.get("CALLINTERACTIVE_RUN_DIR", "."))
     names, ringing = NameFile(site, run_dir), before.ringing if before else Ringing(run_dir)
     tls_peers = TlsPeers(site)
-    names.on_change += [directory.learn, places.learn, floods.learn, tls_peers.learn]
+    names.on_change += [directory.learn, places.learn, tls_peers.learn]
     routes = before.record_route if before else None
     record_route = RecordRoute(derive(key, ROUTES), derive(key, VIEWS), places, routes)
     calls = AnchoredCalls(run_dir)

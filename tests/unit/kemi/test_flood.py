@@ -30,6 +30,7 @@ def unread(ksr: FakeKsr, floods: Floods, source: str, packets: int = 3 * MOST_PE
 def test_stranger(ksr: FakeKsr, floods: Floods, monkeypatch: pytest.MonkeyPatch) -> None:
     assert unread(ksr, floods, "192.0.2.1") == 2 * MOST_PER_S
     assert len(ksr.called("warn")) == 1
+    assert ksr.called("htable.sht_seti") == []
     assert unread(ksr, floods, "192.0.2.2", MOST_PER_S) == 0
     monkeypatch.setattr(flood.time, "monotonic", lambda: 1001.0)
     assert unread(ksr, floods, "192.0.2.1", MOST_PER_S) == 0
@@ -38,6 +39,7 @@ def test_stranger(ksr: FakeKsr, floods: Floods, monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize("source", ["127.0.0.1", "127.0.0.2", "127.0.0.3"])
 def test_trunk_phone_sidecar(ksr: FakeKsr, floods: Floods, source: str) -> None:
     assert unread(ksr, floods, source) == 0
+    assert set(ksr.called("htable.sht_seti")) == {("ours", source, 1)}  # Kamailio need not ask again
 
 
 def test_registered_phones_behind_one_nat(ksr: FakeKsr, floods: Floods) -> None:
