@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from ipaddress import ip_address
-from typing import NamedTuple
 
 from callinteractive.model import Address
 from callinteractive.remember import remember
@@ -26,10 +25,13 @@ def _address(host: str) -> str:
         return ""
 
 
-class IncomingInvite(NamedTuple):
+class IncomingInvite:
     """A new call as the transaction user sees it; `header("x-ci-call")` gives a header's raw value."""
 
-    request: Request
+    __slots__ = ("request",)
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
 
     @property
     def request_uri(self) -> str:

@@ -20,6 +20,7 @@ from sidecar.sip.message.message import Headers, Request
 from sidecar.sip.transaction.server import InviteServer, ServerTransaction
 
 _CONTACT = re.compile(rb"\r\nContact: [^\r\n]*\r\n")
+_ACKED = Acked(None)
 
 
 class Session(InviteUsage):
@@ -71,7 +72,7 @@ class Session(InviteUsage):
         elif acceptance.awaits_answer and acceptance.initial and request.sdp is None:
             self.terminate(EndReason.FAILED)  # 13.2.2.4: the answer to an offer in a 2xx is in its ACK
         else:  # no answer to what we offered in a re-INVITE's 2xx: the session stays as it was (14.1)
-            self.emit(Acked(request.sdp if acceptance.awaits_answer else None))
+            self.emit(Acked(request.sdp) if acceptance.awaits_answer else _ACKED)
             self._proceed()
 
     def accept(

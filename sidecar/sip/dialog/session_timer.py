@@ -1,5 +1,6 @@
 """Session timers (RFC 4028): the interval that a request and its 2xx agree on, and who refreshes when."""
 
+from functools import lru_cache
 from typing import Protocol
 
 from sidecar.sip.config import UaConfig
@@ -42,8 +43,14 @@ def agree(request: Request, config: UaConfig) -> SessionExpires | None:
     else:
         return None
     if "timer" in request.tokens("supported"):
-        return SessionExpires(interval_s, refresher or "uac")
-    return SessionExpires(max(interval_s, config.min_se_s), "uas")
+        return _agreed(interval_s, refresher or "uac")
+    return _agreed(max(interval_s, config.min_se_s), "uas")
+
+
+@lru_cache(maxsize=256)
+def _agreed(interval_s: int, refresher: str) -> SessionExpires:
+    """Nearly all calls agree on the same."""
+    return SessionExpires(interval_s, refresher)
 
 
 def agreed_in(response: Response, config: UaConfig) -> SessionExpires | None:

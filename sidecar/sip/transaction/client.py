@@ -188,6 +188,8 @@ def _end(transaction: ClientTransaction, _argument: object) -> None:
     transaction.stop_timers()
     transaction.settle()
     transaction.layer.clients.pop(transaction.key, None)
+    if transaction.gives_way:
+        transaction.layer.giving_way.pop(transaction, None)
     if transaction.on_end is not None:
         transaction.on_end()
 

@@ -46,6 +46,8 @@ class TransactionLayer(LayerState):
     ) -> InviteClient:
         transaction = InviteClient(self, request, destination, on_response, on_end)
         transaction.gives_way = gives_way
+        if gives_way:
+            self.giving_way[transaction] = None
         transaction.start()
         return transaction
 
@@ -61,9 +63,8 @@ class TransactionLayer(LayerState):
 
     def unreachable(self, destination: Address) -> None:
         """Nobody listens there (ICMP): an INVITE that gives way and has no response yet fails (18.4)."""
-        for transaction in [found for found in self.clients.values() if found.destination == destination]:
-            if isinstance(transaction, ClientTransaction) and transaction.gives_way:
-                transaction.step(Input.TRANSPORT_ERROR)
+        for transaction in [found for found in self.giving_way if found.destination == destination]:
+            transaction.step(Input.TRANSPORT_ERROR)
 
 
 def server_key(request: Request, method: str) -> Hashable:

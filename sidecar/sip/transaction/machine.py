@@ -65,11 +65,12 @@ class LayerState:
     """What every transaction of a layer uses: settings, timers, `send`, and the tables of live transactions by key.
 
     merged: new INVITEs under way, to find the same request on another path (8.2.2.2).
+    giving_way: clients that end where nobody listens. Few do, and ICMP may tell of every datagram of a thousand calls.
     unanswered: transactions without a final response by Call-ID, in the order in which they began (a dict is an ordered
     set here). A sidecar that gives up its calls asks for each of them.
     """
 
-    __slots__ = ("clients", "config", "merged", "send", "servers", "timers", "unanswered")
+    __slots__ = ("clients", "config", "giving_way", "merged", "send", "servers", "timers", "unanswered")
 
     def __init__(self, config: UaConfig, timers: Timers, send: Callable[[bytes, Address], None]) -> None:
         self.config = config
@@ -78,6 +79,7 @@ class LayerState:
         self.servers: dict[Hashable, Transaction] = {}
         self.clients: dict[Hashable, Transaction] = {}
         self.merged: dict[Hashable, Transaction] = {}
+        self.giving_way: dict[Transaction, None] = {}
         self.unanswered: dict[str, dict[Transaction, None]] = {}
 
 

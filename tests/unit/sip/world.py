@@ -111,6 +111,7 @@ class World:
         self.advance(200)
         assert self.alive == (0, 0, 0, 0)
         assert not self.agent._core.transactions.merged
+        assert not self.agent._core.transactions.giving_way
         assert not self.agent._core.transactions.unanswered
 
 

@@ -203,7 +203,7 @@ def test_8_1_3_1_icmp_fails_the_invite_with_503_at_once() -> None:
     (event,) = callee.events
     assert isinstance(event, Rejected)
     assert (event.status, event.response.local) == (503, True)
-    assert world.alive == (0, 0, 0, 0)
+    world.assert_nothing_left()
 
 
 def test_icmp_from_elsewhere_and_after_a_reply_changes_nothing() -> None:
@@ -214,6 +214,8 @@ def test_icmp_from_elsewhere_and_after_a_reply_changes_nothing() -> None:
     callee.reply(180, "a")
     world.agent.unreachable(PROXY)
     assert [type(event).__name__ for event in callee.events] == ["Progressed"]
+    callee.reply(486, "a")
+    world.assert_nothing_left()
 
 
 def test_icmp_is_a_lost_packet_where_nobody_else_can_be_asked() -> None:
