@@ -13,10 +13,8 @@ from dataclasses import dataclass
 import orjson
 
 from sidecar import console
-from sidecar.linewriter import printable
+from sidecar.linewriter import printable, shown
 
-MOST_CHARACTERS = 2000
-"""Of a text; a record may be longer."""
 OF_SIDECARS = "sidecar-"
 """How their names begin."""
 _OWN = (OF_SIDECARS, "api")
@@ -49,7 +47,7 @@ class PartLine:
     """One line.
 
     Attributes:
-        text: what it says, at most about `MOST_CHARACTERS` long. Printable, but for the line breaks of a message.
+        text: what it says, at most about `TEXT_CHARACTERS` long. Printable, but for the line breaks of a message.
         level: in lower case, where the part's logger vouches for it.
         cause: whom or what a flood of such lines is to be counted against: an address, a place in the code, or nothing.
         record: the JSON object that it is, where a sidecar's logger made it.
@@ -87,15 +85,8 @@ def read(part: str, line: str) -> PartLine:
     if part == KAMAILIO and (found := _KAMAILIO.match(line)):
         return _kamailio(*found.groups())
     if part.startswith(RTPENGINE) and (found := _RTPENGINE.match(line)):
-        return PartLine(_shown(found[2]), _SYSLOG.get(found[1], found[1].lower()))
-    return PartLine(_shown(_COLOUR.sub("", line) if part == APPLICATION else line))
-
-
-def _shown(text: str) -> str:
-    left_out = len(text) - MOST_CHARACTERS
-    return "\n".join(map(printable, text[:MOST_CHARACTERS].split("\n"))) + (
-        f"… ({left_out} more characters)" if left_out > 0 else ""
-    )
+        return PartLine(shown(found[2]), _SYSLOG.get(found[1], found[1].lower()))
+    return PartLine(shown(_COLOUR.sub("", line) if part == APPLICATION else line))
 
 
 def _record(line: str) -> str | None:
@@ -125,7 +116,7 @@ def _kamailio(level: str, module: str, file: str, number: str, function: str, re
     text = _unescaped(message.removesuffix(_END)).rstrip()
     source = _ADDRESS.match(prefix) or (_UNREADABLE.match(text) if function == "receive_msg" else None)
     where = f"{module}: " if module != "core" else ""
-    return PartLine(_shown(f"{prefix}{where}{text}"), level.lower(), source[1] if source else f"{file}:{number}")
+    return PartLine(shown(f"{prefix}{where}{text}"), level.lower(), source[1] if source else f"{file}:{number}")
 
 
 def _unescaped(message: str) -> str:

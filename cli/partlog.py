@@ -18,15 +18,13 @@ from typing import Literal, Protocol, TextIO
 
 from cli import partline
 from sidecar import console
-from sidecar.linewriter import LINES_A_S, LINES_AT_ONCE
+from sidecar.linewriter import LINES_A_S, LINES_AT_ONCE, TELL_EVERY_S
 from sidecar.log import now_text
 
 LogFormat = Literal["json", "console"]
 
 OWN_NAME = "callinteractive"
 PREFIX_WIDTH = len(OWN_NAME)
-TELL_EVERY_S = 1.0
-"""How often lines that were left out are told."""
 MOST_CAUSES = 4096
 
 DAEMON_LINES, DAEMON_LINES_A_S = 1_000, 100

@@ -24,11 +24,11 @@ from cli import partline
 from cli.partlog import OWN_NAME
 from cli.programs import locate
 from cli.timer_slack import timer_slack
+from sidecar.linewriter import LONGEST_LINE_BYTES
 
 PROBE_PAUSE_S = 0.05
 PROBE_TIMEOUT_S = 1.0
 TAIL_LINES = 15
-LONGEST_LINE_BYTES = 64 * 1024
 CHUNK_BYTES = 64 * 1024
 FREE_READINGS, REST_S = 20, 0.05
 """A part's output is read so often in a second at once, then only after a rest."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import mmap
 import os
 import select
+import stat
 import struct
 import threading
 from collections import deque
@@ -18,11 +19,17 @@ from typing import TextIO
 MOST_BYTES = 2 * 1024 * 1024
 """What may wait to be written: several seconds of a busy stack."""
 AT_ONCE_BYTES = 64 * 1024
+LONGEST_LINE_BYTES = 64 * 1024
+"""A longer line of a part is no record: its beginning is shown as text."""
+TEXT_CHARACTERS = 2000
+"""Of a line that is no record."""
 RETRY_S = 1.0
 CLOSE_S = 2.0
 
 LINES_AT_ONCE, LINES_A_S = 20_000, 4_000
 """Of a sidecar, in its log, at once and steadily: its calls are limited themselves, and each is worth its lines."""
+TELL_EVERY_S = 1.0
+"""How often lines that were left out are told."""
 
 _SHARED = struct.Struct("=Q")
 
@@ -85,11 +92,12 @@ class LineWriter:
     def _run(self) -> None:
         """The thread. `untold` lines are lost, and nobody has been told; half a line stands where it is `torn`."""
         untold, torn = 0, False
+        reading = _opened_to_read(self._descriptor)
         while (taken := self._take(untold)) is not None:
             dropped, data = taken
             untold += dropped
             # An empty line or two where a disk was full is better than two halves that look like one line.
-            before = (b"\n" if torn else b"") + self._told(untold)
+            before = (b"\n" if _ends_in_half(reading, torn) else b"") + self._told(untold)
             written = self._put(before + data)
             if written == len(before) + len(data):
                 untold, torn = 0, False
@@ -104,6 +112,8 @@ class LineWriter:
                 if written < len(before) + len(data):
                     self._count(lines)
                     self._changed.wait_for(lambda: self._is_closed, RETRY_S)
+        if reading >= 0:
+            os.close(reading)
 
     def _take(self, untold: int) -> tuple[int, bytes] | None:
         """What to write next and what was dropped before it; None at the end. Waits, but not long with `untold`."""
@@ -138,7 +148,7 @@ class LineWriter:
         written = 0
         while written < len(data):
             try:
-                written += os.write(self._descriptor, data[written : written + AT_ONCE_BYTES])
+                written += os.write(self._descriptor, _next_lines(data, written))
             except BlockingIOError:
                 _wait_writable(self._descriptor)
             except OSError:
@@ -147,18 +157,32 @@ class LineWriter:
 
 
 class Flow:
-    """Lets `LINES_AT_ONCE` lines through, then `LINES_A_S` a second."""
+    """Lets `LINES_AT_ONCE` lines through, then `LINES_A_S` a second. All times are monotonic, in seconds."""
 
     def __init__(self, now: float) -> None:
         self._left, self._then = float(LINES_AT_ONCE), now
+        self.left_out = 0
+        """Lines that have not been told."""
+        self._since = now
 
     def take(self, lines: int, now: float) -> int:
-        """How many of these may pass. `now` is monotonic, in seconds."""
+        """How many of these may pass."""
         self._left = min(LINES_AT_ONCE, self._left + (now - self._then) * LINES_A_S)
         self._then = now
         taken = min(lines, int(self._left))
         self._left -= taken
+        if taken < lines:
+            if not self.left_out:
+                self._since = now
+            self.left_out += lines - taken
         return taken
+
+    def to_tell(self, now: float) -> int:
+        """How many were left out, once the first of them is `TELL_EVERY_S` old. Then they count as told."""
+        if now - self._since < TELL_EVERY_S:
+            return 0
+        left_out, self.left_out = self.left_out, 0
+        return left_out
 
 
 def share() -> tuple[mmap.mmap, str]:
@@ -184,6 +208,14 @@ def printable(text: str) -> str:
     return "".join(character if character.isprintable() else _escaped(character) for character in text)
 
 
+def shown(text: str) -> str:
+    """A text that is no record: printable but for its line breaks, its end left out where it is long."""
+    left_out = len(text) - TEXT_CHARACTERS
+    return "\n".join(map(printable, text[:TEXT_CHARACTERS].split("\n"))) + (
+        f"… ({left_out} more characters)" if left_out > 0 else ""
+    )
+
+
 _SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
@@ -202,6 +234,36 @@ def _descriptor(stream: TextIO | None) -> int:
         return -1 if stream is None else stream.fileno()
     except (OSError, ValueError):
         return -1
+
+
+def _opened_to_read(descriptor: int) -> int:
+    """What this descriptor writes to, where that is a file and may be read; else -1."""
+    try:
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return os.open(f"/proc/self/fd/{descriptor}", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        pass
+    return -1
+
+
+def _ends_in_half(reading: int, torn: bool) -> bool:
+    """Whether half a line stands at the end. Other processes write to a file too: one may have found the disk full, or
+    was killed. `torn`: the last of our own writes left one there."""
+    if reading < 0:
+        return torn
+    try:
+        size = os.fstat(reading).st_size
+        return size > 0 and os.pread(reading, 1, size - 1) not in (b"\n", b"")
+    except OSError:
+        return torn
+
+
+def _next_lines(data: bytes, start: int) -> bytes:
+    """Whole lines, about `AT_ONCE_BYTES`: between two writes to a file come those of other processes."""
+    end = start + AT_ONCE_BYTES
+    if end >= len(data):
+        return data[start:]
+    return data[start : data.rfind(b"\n", start, end) + 1 or data.find(b"\n", end) + 1 or len(data)]
 
 
 def _wait_writable(descriptor: int) -> None:

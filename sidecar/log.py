@@ -10,12 +10,15 @@ import asyncio
 import atexit
 import json
 import logging
+import math
 import os
+import stat
 import sys
 import threading
 import time
 import types
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Any, Literal, TextIO
 
@@ -23,7 +26,7 @@ import structlog
 
 from sidecar import console
 from sidecar.jsontext import encode
-from sidecar.linewriter import Flow, LineWriter, read_shared
+from sidecar.linewriter import LONGEST_LINE_BYTES, TELL_EVERY_S, Flow, LineWriter, read_shared, shown
 
 LogFormat = Literal["auto", "console", "json"]
 
@@ -42,6 +45,8 @@ LOG_FILE = "CALLINTERACTIVE_LOG_FILE"
 """The variable with the name of this part and the descriptor of the file that `callinteractive run` logs to."""
 _writers: list[LineWriter] = []
 _streams: list[GatheredLines] = []
+_handed: tuple[str, int] | None = None
+"""What `LOG_FILE` said."""
 _part = ""
 """What each line says it is of, where nobody adds that."""
 
@@ -51,6 +56,8 @@ def set_up(log_format: LogFormat, level: int = logging.INFO) -> LineWriter:
 
     A traceback is a field of its record. Returns what writes, which counts the lines that could not be written.
     """
+    global _handed  # noqa: PLW0603  # there is one log in a process
+    _handed = _taken_from_environment()
     is_terminal = sys.stderr is not None and sys.stderr.isatty()
     is_console = log_format == "console" or (log_format == "auto" and is_terminal)
     last: list[structlog.typing.Processor] = (
@@ -89,20 +96,29 @@ def write_to_file() -> None:
 
     It would spend a tenth of a call's CPU on copying them.
     """
-    global _part  # noqa: PLW0603  # there is one log in a process
-    part, _, descriptor = os.environ.get(LOG_FILE, "").rpartition(":")
-    if not part or not _streams:
-        return
-    try:
-        file = open(int(descriptor), "w", closefd=False)  # noqa: SIM115  # as long as this process lives
-    except (ValueError, OSError):
+    global _part
+    if _handed is None or not _streams:
         return  # they go to stderr
     _streams[-1].write_out()
-    _part = part
+    _part, descriptor = _handed
+    file = open(descriptor, "w", closefd=False)  # noqa: SIM115  # as long as this process lives
     writer = LineWriter(file, _notice_for(is_console=False))
     _writers.append(writer)
     _streams[-1].go_to(writer, Flow(time.monotonic()))
     atexit.register(_finish, _streams[-1], writer)
+
+
+def _taken_from_environment() -> tuple[str, int] | None:
+    """What `LOG_FILE` says, if it is a file. Processes that this one starts get neither the variable nor the file."""
+    part, _, number = os.environ.pop(LOG_FILE, "").rpartition(":")
+    try:
+        descriptor = int(number)
+        if not part or not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return None
+        os.set_inheritable(descriptor, False)
+    except (ValueError, OverflowError, OSError):
+        return None
+    return part, descriptor
 
 
 def lines_lost() -> int:
@@ -116,7 +132,7 @@ def _on_uncaught(kind: type[BaseException], error: BaseException | None, trace: 
 
 
 def _finish(stream: GatheredLines, writer: LineWriter) -> None:
-    stream.write_out()
+    stream.finish()
     writer.close()
 
 
@@ -129,7 +145,7 @@ class GatheredLines:
         self._chars = 0
         self._due: asyncio.TimerHandle | None = None
         self._flow: Flow | None = None
-        self._left_out = 0
+        self._telling: asyncio.TimerHandle | None = None
 
     def go_to(self, stream: TextIO | LineWriter, flow: Flow) -> None:
         """Lines that come from now on reach `stream`, as many as `flow` lets through."""
@@ -172,10 +188,25 @@ class GatheredLines:
             self._stream.flush()
 
     def _let_through(self, lines: list[str], flow: Flow) -> list[str]:
-        taken = flow.take(len(lines), time.monotonic())
-        told = [_left_out_notice(self._left_out)] if self._left_out and taken else []
-        self._left_out = len(lines) - taken + (0 if told else self._left_out)
-        return told + lines[:taken]
+        now = time.monotonic()
+        passed = lines[: flow.take(len(lines), now)]
+        if left_out := flow.to_tell(now):
+            passed.append(_left_out_notice(left_out))
+        elif flow.left_out and self._telling is None:
+            with suppress(RuntimeError):  # no event loop: it is told with a later line, or at the end
+                self._telling = asyncio.get_running_loop().call_later(TELL_EVERY_S + GATHER_S, self._tell)
+        return passed
+
+    def _tell(self) -> None:
+        """No line may have come since: then nothing else tells what was left out."""
+        self._telling = None
+        self.write_out()
+
+    def finish(self) -> None:
+        """Everything, and what was left out."""
+        self.write_out()
+        if self._flow is not None and (left_out := self._flow.to_tell(math.inf)):
+            self._stream.write(_left_out_notice(left_out))
 
 
 class Logger:
@@ -292,14 +323,23 @@ def _to_json(logger: Any, level: str, entry: structlog.typing.EventDict) -> str:
     line = _encoded(entry)
     if len(line) > MOST_CHARACTERS:
         line = _encoded(_bound(logger, level, entry))
-    return _with_part(line) if _part else line
+    return _with_part(line, "part" in entry) if _part else line
 
 
-def _with_part(line: str) -> str:
-    """As `callinteractive run` writes it: nothing in it harms a terminal that the file is shown on."""
+def _with_part(line: str, has_other: bool) -> str:
+    """As `callinteractive run` writes it (`cli.partline`): nothing in it harms a terminal that the file is shown on, or
+    says that it is of another part."""
+    if has_other or _is_too_long(line):
+        text = {"part": _part, "level": "info", "event": shown(line), "timestamp": _clock()}
+        return json.dumps(text, ensure_ascii=False)
     if not ((line.isascii() and "\x7f" not in line) or line.isprintable()):
         line = "".join([char if char.isprintable() else json.dumps(char)[1:-1] for char in line])
     return f'{{"part": "{_part}", {line[1:]}'
+
+
+def _is_too_long(line: str) -> bool:
+    most = LONGEST_LINE_BYTES
+    return len(line) > most // 4 and len(line.encode("utf-8", "backslashreplace")) > most
 
 
 def _encoded(entry: Mapping[str, Any]) -> str:

@@ -16,8 +16,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cli import partlog
-from cli.partline import MOST_CHARACTERS
 from cli.partlog import LogFormat, PartLog, resolve_format
+from sidecar.linewriter import TEXT_CHARACTERS
 
 
 def written(log_format: LogFormat, part: str, *lines: str) -> str:
@@ -132,7 +132,7 @@ def test_what_a_daemon_writes_is_never_a_record(part: str, line: str) -> None:
     found = entry(part, line)
     assert found.keys() == {"part", "level", "event", "timestamp"}
     assert found["part"] == part
-    assert found["event"].startswith(line[:MOST_CHARACTERS])
+    assert found["event"].startswith(line[:TEXT_CHARACTERS])
 
 
 @pytest.mark.parametrize(
@@ -199,7 +199,7 @@ def test_a_record_stays_what_it_was_and_on_its_line() -> None:
 
 def test_a_long_line_is_cut() -> None:
     event = entry("rtpengine", "x" * 60_000)["event"]
-    assert event == "x" * MOST_CHARACTERS + f"… ({60_000 - MOST_CHARACTERS} more characters)"
+    assert event == "x" * TEXT_CHARACTERS + f"… ({60_000 - TEXT_CHARACTERS} more characters)"
 
 
 PARTS = st.sampled_from(["kamailio", "rtpengine", "sidecar-0"])

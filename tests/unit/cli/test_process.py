@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from cli.process import FREE_READINGS, LONGEST_LINE_BYTES, REST_S, Process, ProcessSpec, StackError, describe_exit
+from cli.process import FREE_READINGS, REST_S, Process, ProcessSpec, StackError, describe_exit
+from sidecar.linewriter import LONGEST_LINE_BYTES
 
 Lines = list[tuple[str, str]]
 

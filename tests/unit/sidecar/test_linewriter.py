@@ -119,6 +119,92 @@ def test_whatever_is_wrong_with_the_stream_nothing_raises(kind: str, pipe: Pipe,
         assert writer.lost == 21
 
 
+class Disk:
+    """A file that several processes write to; it has so much `room`."""
+
+    def __init__(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.path, self.room = path, 1 << 30
+        self.pieces: list[bytes] = []
+        real = os.write
+
+        def write(_descriptor: int, data: bytes) -> int:
+            if self.room <= 0:
+                raise OSError(28, "No space left on device")
+            taken = real(_descriptor, data[: self.room])
+            self.pieces.append(data[:taken])
+            self.room -= taken
+            return taken
+
+        monkeypatch.setattr(os, "write", write)
+
+    def lines(self) -> list[str]:
+        return self.path.read_text().splitlines()
+
+
+@pytest.fixture
+def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Disk:
+    return Disk(tmp_path / "log", monkeypatch)
+
+
+@pytest.mark.parametrize("mode", ["w", "a"])
+def test_half_a_line_of_one_process_is_not_joined_by_anothers(mode: str, disk: Disk) -> None:
+    with open(disk.path, mode) as file, open(os.dup(file.fileno()), mode) as same:
+        one, other = LineWriter(file, notice), LineWriter(same, notice)
+        disk.room = 6
+        one.write("one\ntwo\n")
+        wait_until(lambda: one.lost == 1)
+        disk.room = 1 << 30
+        other.write("other\n")
+        assert other.drain(5)
+        one.write("three\n")
+        assert one.drain(5)
+        for writer in (one, other):
+            writer.close()
+    assert sorted(disk.lines()) == sorted(["one", "tw", "other", "lost 1", "three"])
+
+
+def test_what_a_dead_process_left_there_is_a_line_of_its_own(disk: Disk) -> None:
+    disk.path.write_text("whole\nhalf")
+    with open(disk.path, "a") as file:
+        writer = LineWriter(file, notice)
+        writer.write("next\n")
+        writer.close()
+    assert disk.lines() == ["whole", "half", "next"]
+
+
+def test_between_two_writes_to_a_file_there_is_no_half_a_line(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(linewriter, "AT_ONCE_BYTES", 100)
+    texts = ["x" * length + "\n" for length in (30, 60, 80, 250, 0, 99, 100, 101, 1, 2)]
+    with open(disk.path, "w") as file:
+        writer = LineWriter(file, notice)
+        writer.write("".join(texts))
+        writer.close()
+    assert "".join(texts) == disk.path.read_text()
+    assert all(piece.endswith(b"\n") for piece in disk.pieces)
+    assert all(len(piece) <= 100 or piece.count(b"\n") == 1 for piece in disk.pieces)
+
+
+def test_a_file_may_be_renamed_or_emptied_while_several_write_to_it(tmp_path: Path) -> None:
+    """What logrotate does: all have one open file, as if one process wrote."""
+    path, old = tmp_path / "log", tmp_path / "log.1"
+    with open(path, "a") as file, open(os.dup(file.fileno()), "a") as same:
+        writers = LineWriter(file, notice), LineWriter(same, notice)
+
+        def write(text: str) -> None:
+            for writer in writers:
+                writer.write(text)
+                assert writer.drain(5)
+
+        write("a\n")
+        os.truncate(path, 0)
+        write("b\n")
+        path.rename(old)
+        write("c\n")
+        assert old.read_text() == "b\nb\nc\nc\n"
+        for writer in writers:
+            writer.close()
+
+
 def test_a_disk_that_was_full_is_told_as_soon_as_it_has_room(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
     real = os.write
     room = 5

@@ -12,7 +12,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
+from cli import partline
 from sidecar import linewriter, log
 from sidecar.log import GatheredLines
 
@@ -244,6 +247,15 @@ def test_without_a_file_all_lines_stay_where_they_were(said: str, monkeypatch: p
     assert not any("part" in json.loads(line) for line in lines)
 
 
+def test_a_descriptor_of_something_else_is_no_file_to_log_to(monkeypatch: pytest.MonkeyPatch):
+    reading, writing = os.pipe()
+    monkeypatch.setenv(log.LOG_FILE, f"sidecar-0:{writing}")
+    lines, status = logged(SEVERAL, pass_fds=[writing])
+    assert ([json.loads(line)["event"] for line in lines], status) == (["before", "after", "theirs"], 0)
+    os.close(reading)
+    os.close(writing)
+
+
 def test_what_is_too_much_for_a_file_is_left_out_and_told(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(linewriter, "LINES_AT_ONCE", 3)
     monkeypatch.setattr(linewriter, "LINES_A_S", 0)
@@ -251,11 +263,98 @@ def test_what_is_too_much_for_a_file_is_left_out_and_told(monkeypatch: pytest.Mo
     lines.go_to(pipe, linewriter.Flow(0.0))
     for number in range(5):
         lines.line(f'{{"event":"{number}"}}')
-    lines.go_to(pipe, linewriter.Flow(0.0))  # as if time had passed
-    lines.line('{"event":"last"}')
+    lines.finish()
+    lines.finish()
+    assert told_in(pipe) == ["0", "1", "2", ("log lines left out: too many a second", 2)]
+
+
+def told_in(pipe: Pipe) -> list[object]:
+    """The events of these lines; with the number of lines where one tells that."""
     found = [json.loads(line) for line in pipe.getvalue().splitlines()]
-    assert [entry["event"] for entry in found] == ["0", "1", "2", "log lines left out: too many a second", "last"]
-    assert found[3]["lines"] == 2
+    return [(entry["event"], entry["lines"]) if "lines" in entry else entry["event"] for entry in found]
+
+
+def test_in_a_flood_it_is_told_once_a_second_what_was_left_out(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(linewriter, "LINES_AT_ONCE", 1)
+    monkeypatch.setattr(linewriter, "LINES_A_S", 100)
+    now = 50.0
+    monkeypatch.setattr(log.time, "monotonic", lambda: now)
+    pipe, lines = Pipe(), GatheredLines(Pipe())
+    lines.go_to(pipe, linewriter.Flow(now))
+    for _ in range(2 * 500):
+        lines.line('{"event":"x"}')
+        now += 1 / 500
+    lines.finish()
+    told = [entry for entry in told_in(pipe) if entry != "x"]
+    assert 2 <= len(told) <= 3
+    assert sum(entry[1] for entry in told) + told_in(pipe).count("x") == 1000
+
+
+async def test_what_was_left_out_is_told_also_where_no_more_lines_come(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(linewriter, "LINES_AT_ONCE", 1)
+    monkeypatch.setattr(linewriter, "LINES_A_S", 0)
+    for module in (log, linewriter):
+        monkeypatch.setattr(module, "TELL_EVERY_S", 0.02)
+    pipe, lines = Pipe(), GatheredLines(Pipe())
+    lines.go_to(pipe, linewriter.Flow(0.0))
+    for _ in range(5):
+        lines.line('{"event":"x"}')
+    async with asyncio.timeout(5):
+        while len(told_in(pipe)) < 2:
+            await asyncio.sleep(0.01)
+    assert told_in(pipe) == ["x", ("log lines left out: too many a second", 4)]
+
+
+CHILD = "import os; print(os.environ.get('CALLINTERACTIVE_LOG_FILE'), os.path.exists('/proc/self/fd/{}'))"
+
+
+def test_what_a_part_starts_gets_neither_the_file_nor_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    with (tmp_path / "stack.log").open("w") as file:
+        monkeypatch.setenv(log.LOG_FILE, f"sidecar-0:{file.fileno()}")
+        child = [sys.executable, "-c", CHILD.format(file.fileno())]
+        code = f"import subprocess\nsubprocess.run({child!r}, close_fds=False, stdout=2)\n"
+        lines, status = logged(code, pass_fds=[file.fileno()])
+    assert (lines, status) == (["None False"], 0)
+
+
+def once_each(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    assert len(dict(pairs)) == len(pairs)
+    return dict(pairs)
+
+
+ANY_TEXT = st.text(st.characters(codec=None), max_size=20)
+VALUES = st.recursive(
+    st.one_of(ANY_TEXT, st.integers(), st.booleans(), st.none(), st.floats(), st.binary(max_size=5)),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(ANY_TEXT, inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@given(st.dictionaries(st.sampled_from(["part", "of", "level"]) | ANY_TEXT, VALUES, max_size=4))
+@example({"part": "sidecar-1"})
+@example({"of": {"part": 1}})
+@example({"many": ["x" * 1000] * 100})
+@example({"many": ["Ж" * 1000] * 40})
+@example({"part": "x\x9b" * 3000})
+def test_a_part_writes_each_record_to_the_file_as_run_would(fields: dict[str, object]):
+    entry = {**fields, "event": "x"}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(log, "_clock", lambda: "now")
+        from_run = log._to_json(None, "info", dict(entry))
+        patch.setattr(log, "_part", "sidecar-0")
+        direct = log._to_json(None, "info", dict(entry))
+    as_read = from_run.encode("utf-8", "backslashreplace")
+    is_whole = len(as_read) <= linewriter.LONGEST_LINE_BYTES
+    as_read = as_read[: linewriter.LONGEST_LINE_BYTES]
+    by_run = partline.read("sidecar-0", as_read.decode("utf-8", "surrogateescape")).as_json("sidecar-0", "now")
+    shown, expected = (json.loads(line, object_pairs_hook=once_each) for line in (direct, by_run))
+    if not is_whole:  # the one says how much it left out, the other how much of what it had read
+        shown["event"], expected["event"] = (
+            str(one["event"])[: linewriter.TEXT_CHARACTERS] for one in (shown, expected)
+        )
+    assert repr(shown) == repr(expected)  # NaN is not equal to itself
+    assert "\n" not in direct
+    assert all(char.isprintable() for char in direct)
 
 
 def test_a_flow_lets_so_many_through_at_once_and_so_many_a_second(monkeypatch: pytest.MonkeyPatch):
