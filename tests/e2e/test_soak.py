@@ -13,7 +13,7 @@ from tests.support.stack import RunningStack
 from tests.support.webapp import FakeWebApp, actions
 
 CALLS = 1000
-RATE = 40
+RATE = 20
 TRANSACTIONS_END_S = 45
 """Timers B, F, H and J of RFC 3261 last 32 s."""
 GROWTH_KB = 4096
