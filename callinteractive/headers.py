@@ -13,12 +13,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import ClassVar, Self, cast
+from typing import ClassVar, Self
 
 from callinteractive.dialled import is_dialled_number
 from callinteractive.errors import HeaderError
 from callinteractive.facts import CallFacts
-from callinteractive.remember import LONGEST
 from callinteractive.request import decode_form, encode_form
 
 PREFIX = "X-CI-"
@@ -32,8 +31,6 @@ class _Header(ABC):
     """A header whose value is an urlencoded form. Subclasses say which fields it has."""
 
     NAME: ClassVar[str]
-    IS_SHARED: ClassVar[bool] = False
-    """Whether the same value comes with many calls, so that it is read once and remembered."""
 
     def __str__(self) -> str:
         return encode_form(self._to_form())
@@ -41,10 +38,6 @@ class _Header(ABC):
     @classmethod
     def parse(cls, text: str) -> Self:
         """Read a header's value. Raises HeaderError, naming the header."""
-        return cast(Self, _read_once(cls, text)) if cls.IS_SHARED and len(text) <= LONGEST else cls._read(text)
-
-    @classmethod
-    def _read(cls, text: str) -> Self:
         try:
             if len(text) > MAX_LENGTH:
                 raise ValueError(f"longer than {MAX_LENGTH} octets")
@@ -62,11 +55,6 @@ class _Header(ABC):
     @abstractmethod
     def _from_form(cls, form: Mapping[str, str]) -> Self:
         """The reverse of `_to_form`. Raises ValueError, TypeError or KeyError."""
-
-
-@lru_cache(maxsize=1024)
-def _read_once(kind: type[_Header], text: str) -> _Header:
-    return kind._read(text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +77,6 @@ class EntryHeader(_Header):
     """Where a call enters its IVR: the IVR's extended number, a context, an option. From Kamailio to the sidecar."""
 
     NAME: ClassVar[str] = "X-CI-Entry"
-    IS_SHARED: ClassVar[bool] = True
     ivr: str
     context: str
     option: str
@@ -110,7 +97,6 @@ class GenerationHeader(_Header):
     """
 
     NAME: ClassVar[str] = "X-CI-Generation"
-    IS_SHARED: ClassVar[bool] = True
     name: str
 
     def _to_form(self) -> dict[str, str]:

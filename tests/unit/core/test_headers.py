@@ -120,16 +120,6 @@ def test_what_is_wrong_is_told(kind: Any, text: str, reason: str):
         kind.parse(text)
 
 
-def test_what_comes_with_many_calls_is_read_once():
-    text = "ivr=000%2A332&context=1&option=start"
-    assert EntryHeader.parse(text) is EntryHeader.parse(text[:9] + text[9:])
-    assert GenerationHeader.parse("ivr=7") == GenerationHeader("7")
-    with pytest.raises(HeaderError, match="X-CI-Entry"):
-        EntryHeader.parse("ivr=7")
-    long = f"{text}{'t' * 300}"
-    assert EntryHeader.parse(long) is not EntryHeader.parse(long)
-
-
 def test_a_state_that_does_not_fit_into_a_header_is_known_before_it_is_sent():
     assert not StateHeader("a" * MAX_STATE).is_too_long
     assert StateHeader("Ж" * MAX_STATE).is_too_long  # it would fit, packed, but not be read
