@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import zlib
-from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -27,10 +26,18 @@ MAX_STATE = 1024 * 1024
 """Octets of a script's state as JSON: 200 variables of 4096 ASCII characters each, and what else there is."""
 
 
-class _Header(ABC):
-    """A header whose value is an urlencoded form. Subclasses say which fields it has."""
+class Named:
+    """A private header. Its name is that of its class: `CallHeader` is X-CI-Call."""
 
     NAME: ClassVar[str]
+
+    def __init_subclass__(cls) -> None:
+        # Not written in each class: mypyc would take it for a field of the dataclass.
+        cls.NAME = PREFIX + cls.__name__.removesuffix("Header")
+
+
+class _Header(Named):
+    """A header whose value is an urlencoded form. Subclasses say which fields it has."""
 
     def __str__(self) -> str:
         return encode_form(self._to_form())
@@ -47,21 +54,22 @@ class _Header(ABC):
         except (ValueError, TypeError) as error:
             raise HeaderError(f"{cls.NAME}: {error}") from None
 
-    @abstractmethod
+    # Not abstract methods: mypyc takes no dataclass whose base is an ABC.
+
     def _to_form(self) -> dict[str, str]:
         """The fields as texts."""
+        raise NotImplementedError
 
     @classmethod
-    @abstractmethod
     def _from_form(cls, form: Mapping[str, str]) -> Self:
         """The reverse of `_to_form`. Raises ValueError, TypeError or KeyError."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True, slots=True)
 class CallHeader(_Header):
     """The facts of the call (R2), from Kamailio to the sidecar on every INVITE of an IVR, and with every leg back."""
 
-    NAME: ClassVar[str] = "X-CI-Call"
     facts: CallFacts
 
     def _to_form(self) -> dict[str, str]:
@@ -76,7 +84,6 @@ class CallHeader(_Header):
 class EntryHeader(_Header):
     """Where a call enters its IVR: the IVR's extended number, a context, an option. From Kamailio to the sidecar."""
 
-    NAME: ClassVar[str] = "X-CI-Entry"
     ivr: str
     context: str
     option: str
@@ -96,7 +103,6 @@ class GenerationHeader(_Header):
     A header of its own, not signed: one release back knows nothing of it, and it only chooses among files of ours.
     """
 
-    NAME: ClassVar[str] = "X-CI-Generation"
     name: str
 
     def _to_form(self) -> dict[str, str]:
@@ -111,7 +117,6 @@ class GenerationHeader(_Header):
 class TransferHeader(_Header):
     """A SimpleTransfer's plan (A10-A12), from the sidecar to Kamailio. `timeout_s` None is the system timeout."""
 
-    NAME: ClassVar[str] = "X-CI-Transfer"
     numbers: tuple[str, ...]
     timeout_s: int | None = None
     early_media: bool = False
@@ -135,7 +140,6 @@ class TransferHeader(_Header):
 class CallerHeader(_Header):
     """The caller to show (A5), from the sidecar to Kamailio. As SetCaller gave it: `Identity` makes it safe for SIP."""
 
-    NAME: ClassVar[str] = "X-CI-Caller"
     name: str
     number: str
 
@@ -151,7 +155,6 @@ class CallerHeader(_Header):
 class AnchorHeader(_Header):
     """Whether the caller's media is anchored. From Kamailio to itself, with an INVITE that passes it twice."""
 
-    NAME: ClassVar[str] = "X-CI-Anchor"
     caller: bool
 
     def _to_form(self) -> dict[str, str]:
@@ -169,7 +172,6 @@ class AttemptHeader(_Header):
     In a sidecar's 503: it had begun the call, and Kamailio tells how that ends, or asks another sidecar.
     """
 
-    NAME: ClassVar[str] = "X-CI-Attempt"
     before: int
 
     def _to_form(self) -> dict[str, str]:
@@ -187,7 +189,6 @@ class AttemptHeader(_Header):
 class ReportedHeader(_Header):
     """The calls that end when the INVITE's dialog ends (`kemi.reports`). From Kamailio to itself, as `AnchorHeader`."""
 
-    NAME: ClassVar[str] = "X-CI-Reported"
     names: str
 
     def _to_form(self) -> dict[str, str]:
@@ -207,7 +208,6 @@ class AnsweredHeader(_Header):
     `source`: the IP address that the 200 came from; empty where it is not known.
     """
 
-    NAME: ClassVar[str] = "X-CI-Answered"
     number: str
     is_extension: bool
     source: str = ""
@@ -227,7 +227,6 @@ class StateHeader(_Header):
     `story`: what was told of the call so far, as JSON. Empty from a sidecar of another release.
     """
 
-    NAME: ClassVar[str] = "X-CI-State"
     script: str
     story: str = ""
 
@@ -275,7 +274,6 @@ class ResultHeader(_Header):
     `legs`: what became of each number (`callinteractive.report`); empty from another release.
     """
 
-    NAME: ClassVar[str] = "X-CI-Result"
     code: int
     legs: str = ""
 

@@ -44,13 +44,18 @@ HEARD_RINGING_S = 1.0
 """A failed transfer that took at least this long counts as a wait."""
 
 
-@dataclass(slots=True)  # not frozen: that costs half a microsecond, five times a call
+@dataclass(slots=True, init=False)  # a dataclass's own `__init__` is never compiled, and a call makes five
 class Note:
     """Something to log: `level` is info, warning or error, `what` a word, `fields` JSON-ready."""
 
     level: str
     what: str
     fields: dict[str, Any]
+
+    def __init__(self, level: str, what: str, fields: dict[str, Any]) -> None:
+        self.level = level
+        self.what = what
+        self.fields = fields
 
 
 def _ignore(_note: Note) -> None:

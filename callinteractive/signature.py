@@ -12,10 +12,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import ClassVar, Self
+from typing import Self
 
 from callinteractive.errors import HeaderError
-from callinteractive.headers import CallHeader, EntryHeader, ResultHeader, StateHeader
+from callinteractive.headers import CallHeader, EntryHeader, Named, ResultHeader, StateHeader
 
 WINDOW_S = 60
 """How long a signature is valid, and how far the clocks of two hosts may be apart."""
@@ -26,13 +26,12 @@ _LONGEST = 128
 
 
 @dataclass(frozen=True, slots=True)
-class SignatureHeader:
+class SignatureHeader(Named):
     """``t=<seconds since 1970>;v1=<64 hex digits>``.
 
     That is BLAKE2s (RFC 7693) with the key `callinteractive.keys.SIGNATURES`.
     """
 
-    NAME: ClassVar[str] = "X-CI-Signature"
     time_s: int
     digest: str
 

@@ -25,9 +25,9 @@ from cli import compiled
 
 MODULES = {
     "callinteractive": (
-        *("asking", "charset", "commands", "dialled", "digest", "events", "facts", "fit", "identity", "multipart"),
-        *("numbers", "plain", "record", "remember", "report", "request", "response", "script", "script_state", "sdes"),
-        *("sdp", "sdp_codecs", "urls", "webhook_signature", "written"),
+        *("asking", "charset", "commands", "dialled", "digest", "events", "facts", "fit", "headers", "identity"),
+        *("multipart", "numbers", "plain", "record", "remember", "report", "request", "response", "script"),
+        *("script_state", "sdes", "sdp", "sdp_codecs", "signature", "urls", "webhook_signature", "written"),
     ),
     "sidecar": (
         *(
@@ -81,8 +81,8 @@ MODULES = {
 }
 """The modules that are compiled; those of `sidecar` and `kemi` that run for each call, and what they use of the core.
 
-mypyc 2.4 cannot compile others: dataclasses with a ClassVar before a field or with an abstract base (actions, headers,
-signature), descriptors (kemi.transaction), classes with a base that is not compiled (sidecar.connections).
+mypyc 2.4 cannot compile others: dataclasses with a ClassVar or with a base that is an ABC (actions), descriptors
+(kemi.transaction), classes with a base that is not compiled (sidecar.connections).
 """
 MISSING_COST = "calls cost more CPU; nothing else is different"
 _GROUP = "callinteractive"

@@ -15,6 +15,7 @@ from callinteractive.headers import (
     MAX_STATE,
     PREFIX,
     AnchorHeader,
+    AnsweredHeader,
     AttemptHeader,
     CallerHeader,
     CallHeader,
@@ -25,6 +26,7 @@ from callinteractive.headers import (
     StateHeader,
     TransferHeader,
 )
+from callinteractive.signature import SignatureHeader
 from tests.unit.core.call import FACTS
 from tests.unit.core.test_facts import ANY_FACTS
 
@@ -75,6 +77,13 @@ def test_what_is_no_header_is_refused_by_its_name(kind: Any, text: str):
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_header_has_the_prefix_that_kamailio_strips(kind: Any):
     assert kind.NAME.startswith(PREFIX)
+
+
+def test_the_names_on_the_wire_are_those_of_the_release_before():
+    """They come from the classes' names, which nobody may change without a thought for other hosts."""
+    names = "Call Entry Generation Transfer Caller Anchor State Result Attempt Reported Answered Signature"
+    kinds = (*KINDS, AnsweredHeader, SignatureHeader)
+    assert [kind.NAME for kind in kinds] == [f"X-CI-{name}" for name in names.split()]
 
 
 def test_the_headers_as_they_are_on_the_wire():
