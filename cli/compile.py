@@ -74,8 +74,8 @@ MODULES = {
             "ksr",
         ),
         *("heirs", "late_ringing", "limits", "names", "nat", "outcome", "places"),
-        *("record_route", "redirect", "refusal", "refusal_log", "registrar", "reports", "resting", "ringing", "sdp"),
-        *("seal", "sidecars", "slots", "sockets", "spool"),
+        *("record_route", "redirect", "refusal", "refusal_log", "registrar", "resting", "sdp", "seal"),
+        *("sidecars", "slots", "sockets", "spool"),
         *("tls_peer", "transfer", "trunk_callers", "trunks", "webrtc_sdp", "websocket"),
     ),
 }

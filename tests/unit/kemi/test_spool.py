@@ -85,6 +85,7 @@ def test_a_line_that_was_cut_short_is_left_out(tmp_path: Path, clock: Clock, mon
     monkeypatch.setattr(os, "write", lambda file, octets: write(file, octets[:9]))
     assert not lines.add("cut")
     monkeypatch.setattr(os, "write", write)
+    clock.now_s += 0.001
     assert lines.add("again")
     clock.next_span()
     clock.next_span()
