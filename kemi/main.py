@@ -150,7 +150,7 @@ class Callbacks:
 
     @guarded(log)
     def ksr_deliver_reports(self) -> None:
-        """In a process of its own, ten times a second."""
+        """In a process of its own, five times a second."""
         self.reports.deliver()
 
     @guarded(log)

@@ -8,7 +8,7 @@ sidecar and the CallID (`kemi.record_route`), and whichever edge sees the first 
 does not answer any more, another one of the site is told.
 
 A message for each report would cost more than the rest of the call's end. So workers write reports down (`kemi.spool`),
-and ten times a second a process of its own sends what there is, many in one message.
+and five times a second a process of its own sends what there is, many in one message.
 """
 
 from __future__ import annotations

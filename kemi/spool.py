@@ -12,7 +12,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-SPAN_S = 0.1
+SPAN_S = 0.2
+"""Also how often lines are taken (kamailio.cfg). Each time wakes a process, which costs as much as a message."""
 LATE_S = 0.02
 """How long after a span its files are taken. A worker that had to wait longer to write notices that they are gone."""
 _MOST_OCTETS = 64 << 20

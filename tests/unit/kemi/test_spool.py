@@ -45,9 +45,9 @@ def test_lines_of_a_span_are_taken_when_it_is_over(tmp_path: Path, clock: Clock)
     assert taken(taker) == []
     clock.next_span()
     assert one.add("third")
-    clock.now_s = 1000.1 + LATE_S / 2
+    clock.now_s = 1000.0 + SPAN_S + LATE_S / 2
     assert taken(taker) == []  # a worker may be about to write
-    clock.now_s = 1000.1 + LATE_S * 1.5
+    clock.now_s = 1000.0 + SPAN_S + LATE_S * 1.5
     assert taken(taker) == [["first", "sec\tond"]]
     clock.next_span()
     assert taken(taker) == [["third"]]
