@@ -7,7 +7,6 @@ the web application and Kamailio answer at once.
 from __future__ import annotations
 
 import asyncio
-import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +22,7 @@ from sidecar.app import TRYING_DELAY_S, Sidecar
 from sidecar.call.services import Services
 from sidecar.connections import Protocol
 from sidecar.generations import Generations
+from sidecar.media import bencode
 from sidecar.media.dtmf import CALLER_TAG
 from sidecar.media.engines import Engines
 from sidecar.metrics import Metrics
@@ -34,7 +34,7 @@ from sidecar.webhook import Webhook
 
 SITE = 'node: 1\nsip: {listen: ["udp:127.15.0.1:25060"]}\n'
 URL = "http://127.15.0.9:25080/hangup"
-NG_REPLY = json.dumps({"result": "ok", "sdp": SDP, "tags": {CALLER_TAG: {}}}).encode()
+NG_REPLY = bencode.encode({"result": "ok", "sdp": SDP, "tags": {CALLER_TAG: {}}})
 HTTP_ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/xml\r\nContent-Length: %d\r\n\r\n%b" % (len(XML), XML)
 """As of `webapp.py`."""
 MOST_ROUNDS = 100
@@ -128,6 +128,8 @@ class Dips:
         self._connection.data_received(HTTP_ANSWER)
         await self._until(lambda: self._line.sent.startswith(b"BYE"))
         self.agent.receive(b"SIP/2.0 200 OK\r\n" + self._line.sent.partition(b"\r\n")[2], PROXY)
+        await self._until(lambda: bool(self._ng._alone))
+        self._ng._tell_company()
         await self._until(lambda: bool(self._commands))
         self._answer_commands()
         await self._until(lambda: not self.sidecar._calls)

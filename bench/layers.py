@@ -12,6 +12,7 @@ import asyncio
 import io
 import json
 import os
+import socket
 import sys
 import time
 from collections.abc import Callable
@@ -20,9 +21,8 @@ from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import cast
+from typing import Any, cast
 
-import orjson
 import structlog
 import uvloop
 
@@ -39,9 +39,11 @@ from callinteractive.signature import SignatureHeader
 from cli.partlog import PartLog
 from sidecar import log, sip
 from sidecar.call.telling import Telling
+from sidecar.media import bencode
 from sidecar.media.call_media import CallMedia
 from sidecar.media.engines import Engines
 from sidecar.media.sdp import parse as parse_sdp
+from sidecar.media.sdp import read_audio
 from sidecar.outcomes import Outcomes
 from sidecar.sip.message.check import find_fault
 from sidecar.sip.message.message import Request
@@ -62,7 +64,7 @@ SDP = (
 )
 PRIVATE = {CallHeader.NAME: str(CallHeader(FACTS)), EntryHeader.NAME: str(EntryHeader("000*900", "dip", "start"))}
 SIGNATURE = SignatureHeader.sign(KEY, 1_000_000_000, "1-1@127.15.0.2", PRIVATE)
-NG_REPLY = json.dumps({"result": "ok", "sdp": SDP}).encode()
+NG_REPLY = bencode.encode({"sdp": SDP, "result": "ok"})
 
 
 def request(method: str, number: int | str, to_tag: str = "") -> bytes:
@@ -191,6 +193,22 @@ def records() -> Callable[[], object]:
     return run
 
 
+def ng_report() -> bytes:
+    """What RTPengine 10.5 tells as it deletes the call."""
+    at: dict[str, Any] = {"family": "IPv4", "address": "127.15.0.2", "port": 50000}
+    stats = {"packets": 50, "bytes": 8600, "errors": 0}
+    stream: dict[str, Any] = {"local port": 40000, "local address": "127.15.0.3", "family": "IPv4", "endpoint": at}
+    stream |= {"advertised endpoint": at, "last packet": 1_700_000_000, "flags": ("RTP", "filled", "strict source")}
+    media = {"index": 1, "type": "audio", "protocol": "RTP/AVP", "streams": [stream | {"stats": stats}] * 2}
+    media["flags"] = ("initialized", "send", "recv")
+    talk = [{"tag": "caller", "type": "offer/answer"}]
+    party = {"tag": "caller", "via-branch": "ivr", "created": 1_700_000_000, "subscriptions": talk, "subscribers": talk}
+    tags = {tag: party | {"medias": [media]} for tag in ("caller", "ivr")}
+    totals = {"RTP": stats, "RTCP": stats}
+    times = {"created": 1_700_000_000, "created_us": 1, "last signal": 1_700_000_000}
+    return bencode.encode({**times, "SSRC": {}, "tags": tags, "totals": totals, "result": "ok"})
+
+
 class Media:
     """A call's sound at an RTPengine that answers at once: offer, answer, delete. The event loop does not run."""
 
@@ -199,13 +217,21 @@ class Media:
         self._engines = Engines([RtpEngine()])
         (engine,) = self._engines
         engine.is_alive = engine.is_clean = True
+        engine.tells_at_delete = False
         self._ng = engine.ng
         self._ng._loop = self._loop
         self._ng._transport = cast("asyncio.DatagramTransport", self)
+        self._ng._quiet = cast("socket.socket", self)
         self._sent: list[bytes] = []
+        self._report = ng_report()
 
     def sendto(self, datagram: bytes) -> None:
         self._sent.append(datagram)
+
+    send = sendto
+
+    def recv(self, _most: int) -> bytes:
+        raise BlockingIOError
 
     def run(self) -> None:
         asyncio._set_running_loop(self._loop)
@@ -215,13 +241,16 @@ class Media:
                 call.send(None)
                 sent, self._sent = self._sent, []
                 for datagram in sent:
-                    self._ng.on_datagram(b"%b %b" % (datagram.partition(b" ")[0], NG_REPLY))
+                    reply = self._report if b"7:command6:delete" in datagram else NG_REPLY
+                    self._ng.on_datagram(b"%b %b" % (datagram.partition(b" ")[0], reply))
+                self._ng._tell_company()
         asyncio._set_running_loop(None)
 
     async def _call(self) -> None:
         media = CallMedia(self._engines, f"0-{CALL_ID}", "127.15.0.2")
         await media.answer(SDP)
         await media.delete()
+        assert media.totals()
 
 
 def layers() -> dict[str, Callable[[], object]]:
@@ -230,16 +259,20 @@ def layers() -> dict[str, Callable[[], object]]:
     invite, new_answer = request("INVITE", 1), answers()
     read = parse(invite)
     assert isinstance(read, Request)
+    command: dict[str, Any] = {"command": "offer", "sdp": SDP}
+    report = ng_report()
     return {
         "read an INVITE": lambda: parse(invite),
         "read and check an INVITE": lambda: find_fault(parse(invite)),  # type: ignore[arg-type]
         "check its signature": lambda: SIGNATURE.is_valid(KEY, 1_000_000_000.0, "1-1@127.15.0.2", PRIVATE),
         "read its facts": lambda: CallHeader.parse(PRIVATE[CallHeader.NAME]),
         "read its session description": lambda: parse_sdp(SDP),
+        "read one of a phone that was seen before": lambda: read_audio(SDP),
         "a dialog: transactions, answer, ACK, BYE": Dialogs().run,
         "start and stop a timer": timers(),
         "write a response": lambda: read.reply(200, to_tag="1", headers=[("Contact", "<sip:a@h>")], body=SDP.encode()),
-        "an NG command and its reply": lambda: (orjson.dumps({"command": "offer", "sdp": SDP}), orjson.loads(NG_REPLY)),
+        "an NG command and its reply": lambda: (bencode.encode(command), bencode.decode(NG_REPLY)),
+        "the reply to the last one": lambda: bencode.decode(report),
         "a call's sound: offer, answer, delete": Media().run,
         "a script and its answer": script(lambda: XML),
         "a script and a new answer": script(answers()),

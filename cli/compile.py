@@ -53,8 +53,21 @@ MODULES = {
         *(f"call/{name}" for name in ("adopted", "answered", "blind_transfer", "call", "callee", "caller")),
         *(f"call/{name}" for name in ("dialled", "digits", "dip", "inbox", "moving", "resumed", "services")),
         *(f"call/{name}" for name in ("steered", "telling", "wait_sound")),
-        *(f"media/{name}" for name in ("call_media", "dtmf", "engine_call", "engines", "event_reader", "exchange")),
-        *(f"media/{name}" for name in ("media_state", "moving", "party", "purge", "rtpengine", "sdp", "surviving")),
+        *(f"media/{name}" for name in ("bencode", "call_media", "dtmf", "engine_call", "engines", "event_reader")),
+        *(
+            f"media/{name}"
+            for name in (
+                "exchange",
+                "media_state",
+                "moving",
+                "ng_failures",
+                "party",
+                "purge",
+                "rtpengine",
+                "sdp",
+                "surviving",
+            )
+        ),
         "sip/**/*",
     ),
     "kemi": (

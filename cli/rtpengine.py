@@ -12,7 +12,8 @@ from callinteractive.model import Address, RtpEngine, Site
 from cli import media_ports
 from cli.process import ProcessSpec
 from cli.programs import locate
-from sidecar.media.rtpengine import NgClient, NgTimeouts
+from sidecar.media.ng_command import NgTimeouts
+from sidecar.media.rtpengine import NgClient
 
 LOG_LEVEL = 4
 """Warnings and worse (syslog's numbers): at 5 it writes a line for every call, from 6 on several for every command."""

@@ -22,7 +22,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from callinteractive.model import Address, Edge, RtpEngine, Sidecar, Site
 from cli.files import read_site
 from cli.probe import DRAINS, ask_options
-from sidecar.media.rtpengine import NgClient, NgFailure, NgTimeouts
+from sidecar.media.ng_command import NgTimeouts
+from sidecar.media.ng_failures import NgFailure
+from sidecar.media.rtpengine import NgClient
 from sidecar.metrics import CONFIGURATION, STALE, STATE_UP
 
 ANSWER_S = 1.0

@@ -49,7 +49,7 @@ class Waiter(Generic[_Result]):
         task, self._task = self._task, None
         if task is not None:
             task.step()
-        elif self._future is not None:
+        elif self._future is not None and not self._future.done():  # done: its task was just cancelled
             self._future.set_result(None)
 
     def set_result(self, result: _Result) -> None:
@@ -78,7 +78,7 @@ class Waiter(Generic[_Result]):
         task, self._task = self._task, None
         if task is not None:
             self._loop.call_soon(task.step)
-        elif self._future is not None:
+        elif self._future is not None and not self._future.done():  # done: its task was just cancelled
             self._future.set_result(None)
 
     def __await__(self) -> Generator[Any, None, _Result]:

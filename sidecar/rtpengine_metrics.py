@@ -14,7 +14,7 @@ from prometheus_client.registry import Collector
 
 from sidecar.histogram import histogram
 from sidecar.media.engines import Engine, Engines
-from sidecar.media.rtpengine import NgFailure
+from sidecar.media.ng_failures import NgFailure
 
 FRESH_S = 5.0
 """RTPengine is asked no more often than this, however often somebody reads our metrics."""

@@ -21,7 +21,7 @@ from sidecar.call.saved import OverCallError, UnreadableCallError
 from sidecar.call.services import Services
 from sidecar.call.telling import Telling
 from sidecar.media.call_media import CallMedia
-from sidecar.media.rtpengine import NgFailure
+from sidecar.media.ng_failures import NgFailure
 
 LOG = structlog.get_logger()
 _REASON = [("Reason", "SIP ;cause=500")]

@@ -18,8 +18,8 @@ from sidecar.media.dtmf import CALLER_TAG
 from sidecar.media.errors import MediaFull, MediaLost, MediaRefused
 from sidecar.media.exchange import IVR_ADDRESS, IVR_IS_THERE, IVR_PORT, IVR_TAG, TRANSCODED, described, written
 from sidecar.media.moving import survives
+from sidecar.media.ng_failures import NgFailure
 from sidecar.media.party import Party
-from sidecar.media.rtpengine import NgFailure
 from sidecar.media.sounds import Sound
 from sidecar.media.surviving import SurvivingMedia
 
@@ -241,7 +241,7 @@ class CallMedia(SurvivingMedia):
 
     def _audio_in(self, description: str) -> sdp.Audio:
         """What a party says. If Kamailio has anchored it, it is at an RTPengine of ours (`kemi.anchor`)."""
-        return sdp.find_audio(sdp.parse(description)).at(self._inner)
+        return sdp.read_audio(description).at(self._inner)
 
     async def _answer_caller(self, audio: sdp.Audio) -> str:
         caller = self._caller

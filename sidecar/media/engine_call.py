@@ -7,18 +7,8 @@ from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sidecar.media.moving import Movable
-from sidecar.media.rtpengine import (
-    Command,
-    Fields,
-    NgError,
-    NgFailure,
-    NgOverloaded,
-    NgTimeout,
-    NgUnknownCall,
-    NgUnreachable,
-    Outcome,
-    Reply,
-)
+from sidecar.media.ng_command import Command, Fields, Outcome, Reply
+from sidecar.media.ng_failures import NgError, NgFailure, NgOverloaded, NgTimeout, NgUnknownCall, NgUnreachable
 
 if TYPE_CHECKING:
     from sidecar.media.engines import Engine, Engines
@@ -123,6 +113,7 @@ class EngineCall:
         if engine is None:
             return reply
         try:
+            await engine.ng.company()
             if tag and self._is_settled and not engine.tells_at_delete:
                 reply, is_over = await self._count(engine, tag, takes_all)
                 if is_over:
@@ -161,7 +152,7 @@ class EngineCall:
         """Nothing where another process has the call by now."""
         if self._engines.gate.is_shut():
             await self._engines.gate.passed()
-        return {} if self.is_lost else await engine.ng.command(command, self.media_id, fields)
+        return {} if self.is_lost else await engine.ng.command(command, self.media_id, fields, is_quiet=True)
 
     async def _begin(self, commands: Sequence[Command]) -> list[Reply]:
         tried: list[Engine] = []

@@ -22,8 +22,9 @@ from sidecar.descriptor_store import DescriptorStore
 from sidecar.media.dtmf import Digits, DtmfReceiver
 from sidecar.media.engine_call import EngineCall
 from sidecar.media.moving import Doubt, Mover
+from sidecar.media.ng_failures import NgFailure
 from sidecar.media.purge import delete, purge
-from sidecar.media.rtpengine import NgClient, NgFailure
+from sidecar.media.rtpengine import NgClient
 from sidecar.state.gate import Gate
 
 LOG = structlog.get_logger()
@@ -257,6 +258,9 @@ class Engines:
         Smooth weighted round robin, as in nginx: with weights of 2 and 1 the turn is A B A. `but` have been tried: in
         their place only a living one will do. `families` are those that its interfaces must have.
         """
+        if len(self._engines) == 1 and not but:  # no turn to keep
+            only = self._engines[0]
+            return only if only.is_clean and families <= only.families else None
         left = [
             engine for engine in self._engines if engine.is_clean and engine not in but and families <= engine.families
         ]

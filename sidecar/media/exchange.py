@@ -11,8 +11,9 @@ from sidecar.media import sdp
 from sidecar.media.counters import counted
 from sidecar.media.errors import MediaError, MediaFull, MediaLost, MediaRefused, MediaUnavailable
 from sidecar.media.media_state import MediaState
+from sidecar.media.ng_command import Reply
+from sidecar.media.ng_failures import NgError, NgFailure, NgOverloaded, NgUnknownCall
 from sidecar.media.party import Party
-from sidecar.media.rtpengine import NgError, NgFailure, NgOverloaded, NgUnknownCall, Reply
 
 IVR_TAG = "ivr"
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence, Set
 
-from sidecar.media.rtpengine import NgClient, NgUnknownCall
+from sidecar.media.ng_failures import NgUnknownCall
+from sidecar.media.rtpengine import NgClient
 
 _LIST_LIMIT = 1500  # calls that a reply in one datagram can name
 _DELETED_AT_ONCE = 50  # fewer than RTPengine's socket has room for

@@ -1,17 +1,18 @@
-"""Client of RTPengine's NG protocol: JSON in UDP datagrams, `cookie {"command": ...}`.
+"""Client of RTPengine's NG protocol: bencoded mappings in UDP datagrams, `cookie d7:command4:pinge`.
 
 What it promises its callers:
 
 - Commands of one call go out one after the other, those of different calls at the same time. Otherwise a delete could
   overtake its offer in RTPengine's worker threads. Only those that are given `together` go out at once: each datagram
-  that finds RTPengine asleep wakes it, and that costs more than the command.
+  that finds RTPengine asleep wakes it, and that costs more than the command. So one that nobody waits for may go out
+  in `company`.
+- Of commands that go out at once only the last one's reply wakes us. The others' come to a socket that the event loop
+  does not watch: they are there by then. So does the reply to a command that nobody waits for.
 - A lost datagram is sent again with the same cookie. RTPengine answers a known cookie from its cache for 30 s
   and does not execute it twice, so every command may be retransmitted.
-- Every wait is bounded by `NgTimeouts`. All commands share one timer, which runs only while one is unanswered.
+- Every wait is bounded by `NgTimeouts`. All share one timer, which runs only while somebody waits.
 - A dead RTPengine (ICMP port unreachable) ends all waits at once.
 """
-
-# ruff: noqa: N818  each name says what is the matter, and is read as `except MediaLost`
 
 from __future__ import annotations
 
@@ -19,106 +20,34 @@ import asyncio
 import secrets
 import socket
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
-
-import orjson
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 
 from callinteractive.model import Address
 from sidecar.durations import Durations
 from sidecar.eager import Waiter
-
-Fields = Mapping[str, Any]
-Reply = dict[str, Any]
-Command = tuple[str, Fields]  # its name and its further keys
+from sidecar.media import bencode
+from sidecar.media.ng_command import (
+    LARGEST_DATAGRAM,
+    Command,
+    Fields,
+    Group,
+    NgCounters,
+    NgTimeouts,
+    Outcome,
+    Pending,
+    Reply,
+    datagram,
+)
+from sidecar.media.ng_failures import NgError, NgFailure, NgSilent, NgTimeout, NgUnreachable, failure
 
 # While the event loop is busy, a burst of replies must wait in the kernel; it must not drop any.
 _RECEIVE_BUFFER = 4 * 1024 * 1024
-_LARGEST_DATAGRAM = 65507
-
-
-@dataclass(frozen=True, slots=True)
-class NgTimeouts:
-    """Bounds of one command's wait, in seconds, counted from its first sending."""
-
-    retransmit_s: float = 0.25  # until the first retransmission; each further one waits twice as long
-    total_s: float = 3.0  # until NgTimeout; far below the 30 s for which RTPengine remembers a cookie
-    tick_s: float = 0.05  # how exactly the two above are kept
-
-
-class NgFailure(Exception):
-    """A command that was not carried out, for one of the reasons below."""
-
-
-class NgUnreachable(NgFailure):
-    """Nobody listens at RTPengine's address, or the client was closed."""
-
-
-class NgSilent(NgUnreachable):
-    """RTPengine is silent, and another one may take the call; this one may still have executed the command."""
-
-
-class NgTimeout(NgUnreachable):
-    """No reply within `NgTimeouts.total_s`; the command may or may not have been executed."""
-
-
-class NgError(NgFailure):
-    """RTPengine answered that it failed; `reason` is its own text."""
-
-    def __init__(self, command: str, reason: str) -> None:
-        super().__init__(f"{command}: {reason}")
-        self.command = command
-        self.reason = reason
-
-
-class NgUnknownCall(NgError):
-    """RTPengine knows no such call: deleted, timed out, or RTPengine was restarted."""
-
-
-class NgOverloaded(NgError):
-    """RTPengine accepts no new call (`load limit`), or has no port left for it."""
-
-
-@dataclass(slots=True)
-class NgCounters:
-    """What has happened since the start."""
-
-    commands: int = 0
-    retransmissions: int = 0
-    errors: int = 0
-    timeouts: int = 0
-    refusals: int = 0  # times the operating system said that nobody listens
-
-
-Outcome = Reply | NgFailure
-
-
-@dataclass(slots=True, eq=False)
-class _Group:
-    """Commands of one call that go out at the same time, and who waits for all of them."""
-
-    waiter: Waiter[list[Outcome]]
-    may_move: bool
-    outcomes: list[Outcome | None]
-    left: int
-
-
-@dataclass(slots=True, eq=False)
-class _Pending:
-    """One command, from `NgClient.together` to its reply."""
-
-    command: str
-    call_id: str | None
-    cookie: str
-    datagram: bytes
-    group: _Group
-    place: int
-    is_sent: bool = False
-    began_at: float = 0.0
-    interval_s: float = 0.0
-    resend_at: float = 0.0
-    give_up_at: float = 0.0
+_SOON_S = 0.002
+"""With several threads RTPengine may send a quiet reply a moment after the one that wakes us."""
+# What of a call's report nobody asks for.
+_UNREAD = frozenset((b"SSRC", b"totals", b"advertised endpoint", b"flags", b"subscriptions", b"subscribers"))
+_NOTHING: frozenset[bytes] = frozenset()
 
 
 class NgClient:
@@ -137,10 +66,16 @@ class NgClient:
         """Set by whatever RTPengine sends; who watches it takes it back."""
         self.when_refused: Callable[[], None] | None = None
         self._probes = 0
-        self._cookie_prefix = secrets.token_hex(6)
+        self._cookie_prefix = secrets.token_hex(6).encode()
         self._waiting = 0
-        self._in_flight: dict[str, _Pending] = {}
-        self._queues: dict[str, deque[_Pending]] = {}  # by call; what is left of the first group of each is in flight
+        self._in_flight: dict[bytes, Pending] = {}
+        self._queues: dict[str, deque[Pending]] = {}  # by call; what is left of the first group of each is in flight
+        self._alone: list[Waiter[None]] = []
+        """Those who wait for `company`."""
+        self._alone_since = 0.0
+        self._quiet: socket.socket | None = None
+        self._quiet_replies = 0
+        """How many may come there."""
         self._timer: asyncio.TimerHandle | None = None
         self._transport: asyncio.DatagramTransport | None = None
 
@@ -150,6 +85,10 @@ class NgClient:
         # A transport and not a reader on a socket of ours: uvloop stops calling a reader after its first ICMP error.
         transport, _ = await self._loop.create_datagram_endpoint(lambda: _Reader(self), remote_addr=self.address)
         transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
+        self._quiet = quiet = socket.socket(transport.get_extra_info("socket").family, socket.SOCK_DGRAM)
+        quiet.setblocking(False)
+        quiet.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
+        quiet.connect(transport.get_extra_info("peername"))
         self._transport = transport
 
     @property
@@ -162,6 +101,9 @@ class NgClient:
             return
         self._transport.close()
         self._transport = None
+        if self._quiet is not None:
+            self._quiet.close()
+            self._quiet = None
         self._fail_all("client closed")
 
     @property
@@ -170,16 +112,22 @@ class NgClient:
         return self._waiting
 
     async def command(
-        self, command: str, call_id: str | None = None, fields: Fields | None = None, *, may_move: bool = False
+        self,
+        command: str,
+        call_id: str | None = None,
+        fields: Fields | None = None,
+        *,
+        may_move: bool = False,
+        is_quiet: bool = False,
     ) -> Reply:
         """Carry out one NG command and return RTPengine's reply.
 
-        fields: the command's further keys, with RTPengine's own spelling ("from-tag"); JSON types. may_move: whether
-        `give_up` ends its wait. Raises NgUnknownCall, NgOverloaded, NgError, NgTimeout, NgSilent, NgUnreachable.
+        fields: its further keys, with RTPengine's own spelling ("from-tag"), as `bencode.encode` takes them. may_move:
+        if `give_up` ends its wait. Raises NgUnknownCall, NgOverloaded, NgError, NgTimeout, NgSilent, NgUnreachable.
         Cancelling the caller does not take back a command that was sent, and the call's next one still waits for its
-        reply.
+        reply. is_quiet: its reply may be read late, at the next tick.
         """
-        outcome = (await self._send(call_id, ((command, fields or {}),), may_move))[0]
+        outcome = (await self._send(call_id, ((command, fields or {}),), may_move, is_quiet))[0]
         if isinstance(outcome, NgFailure):
             raise outcome
         return outcome
@@ -189,20 +137,33 @@ class NgClient:
 
         Returns the outcome of each. Raises NgUnreachable and NgError where none was sent.
         """
-        return await self._send(call_id, commands, may_move)
+        return await self._send(call_id, commands, may_move, is_quiet=False)
+
+    async def company(self) -> None:
+        """Return when another command goes out, which wakes RTPengine anyway, or after two ticks at most.
+
+        Nobody goes alone with it: they are gathered for `NgTimeouts.gather_s`.
+        """
+        if self._transport is None:
+            return
+        come: Waiter[None] = Waiter(self._loop)
+        if not self._alone:
+            self._alone_since = self._loop.time()
+        self._alone.append(come)
+        self._run_timer()
+        await come
 
     async def ping(self) -> bool:
         """Whether RTPengine answers now; never raises NgFailure."""
         try:
-            reply = await self.command("ping")
+            return (await self.command("ping")).get("result") == "pong"
         except NgFailure:
             return False
-        return reply.get("result") == "pong"
 
     def probe(self) -> None:
         """Send a ping whose answer sets `is_heard`, and for which nothing waits."""
         self._probes += 1
-        self._transmit(f'{self._cookie_prefix}p{self._probes:x} {{"command":"ping"}}'.encode())
+        self._transmit(b"%bp%x d7:command4:pinge" % (self._cookie_prefix, self._probes))
 
     def give_up(self) -> None:
         """Raise NgSilent in the commands that `may_move`."""
@@ -212,24 +173,27 @@ class NgClient:
 
     def give_up_call(self, call_id: str) -> None:
         """Raise NgSilent in all commands of this call."""
-        queue = self._queues.pop(call_id, deque[_Pending]())
+        queue = self._queues.pop(call_id, deque[Pending]())
         for pending in queue:
             self._in_flight.pop(pending.cookie, None)
             self._resolve(pending, NgSilent(f"{pending.command}: {self.address} is silent"))
 
     # -- sending
 
-    def _send(self, call_id: str | None, commands: Sequence[Command], may_move: bool) -> Waiter[list[Outcome]]:
+    def _send(
+        self, call_id: str | None, commands: Sequence[Command], may_move: bool, is_quiet: bool
+    ) -> Waiter[list[Outcome]]:
         if self._transport is None:
             raise NgUnreachable("client closed")
         count = len(commands)
-        group = _Group(Waiter(self._loop), may_move, [None] * count, count)
-        members: list[_Pending] = []
+        group = Group(Waiter(self._loop), may_move, [None] * count, count)
+        members: list[Pending] = []
         for command, fields in commands:
             self.counters.commands += 1
-            cookie = f"{self._cookie_prefix}{self.counters.commands:x}"
-            datagram = _datagram(cookie, command, call_id, fields)
-            members.append(_Pending(command, call_id, cookie, datagram, group, len(members)))
+            cookie = b"%b%x" % (self._cookie_prefix, self.counters.commands)
+            written = datagram(cookie, command, call_id, fields)
+            place = len(members)
+            members.append(Pending(command, call_id, cookie, written, group, place, is_quiet or place < count - 1))
         self._waiting += count
         if call_id is not None:
             queue = self._queues.get(call_id)
@@ -240,33 +204,56 @@ class NgClient:
         self._start_all(members)
         return group.waiter
 
-    def _start_all(self, members: Iterable[_Pending]) -> None:
+    def _start_all(self, members: Iterable[Pending]) -> None:
+        now = self._loop.time()
         for pending in members:
             if pending.group.outcomes[pending.place] is None:  # else sending the one before has found nobody there
-                self._start(pending)
+                pending.is_sent, pending.began_at = True, now
+                pending.interval_s = self.timeouts.retransmit_s
+                pending.resend_at = now + pending.interval_s
+                self._in_flight[pending.cookie] = pending
+                self._run_timer()
+                if pending.is_quiet and self._quiet is not None:
+                    self._transmit_quietly(pending.datagram, self._quiet)
+                else:
+                    self._transmit(pending.datagram)
+        if self._alone and now - self._alone_since >= self.timeouts.gather_s:
+            self._tell_company()
 
-    def _start(self, pending: _Pending) -> None:
-        now = self._loop.time()
-        pending.is_sent = True
-        pending.interval_s = self.timeouts.retransmit_s
-        pending.resend_at = now + pending.interval_s
-        pending.began_at, pending.give_up_at = now, now + self.timeouts.total_s
-        self._in_flight[pending.cookie] = pending
+    def _tell_company(self) -> None:
+        alone, self._alone = self._alone, []
+        for come in alone:
+            if not come.done():  # its caller was cancelled
+                come.set_result(None)
+
+    def _run_timer(self) -> None:
         if self._timer is None:
             self._timer = self._loop.call_later(self.timeouts.tick_s, self._on_tick)
-        self._transmit(pending.datagram)
 
     def _transmit(self, datagram: bytes) -> None:
         if self._transport is not None:
             self._transport.sendto(datagram)
 
+    def _transmit_quietly(self, datagram: bytes, quiet: socket.socket) -> None:
+        self._quiet_replies += 1
+        try:
+            quiet.send(datagram)
+        except ConnectionRefusedError:  # of one before: who listens now is not known
+            with suppress(OSError):
+                quiet.send(datagram)
+        except OSError:
+            pass  # as if it were lost: the timer sends it again
+
     def _on_tick(self) -> None:
         self._timer = None
+        self._read_quiet()
         now = self._loop.time()
+        if self._alone and now - self._alone_since >= self.timeouts.tick_s:
+            self._tell_company()
         for pending in list(self._in_flight.values()):
             if pending.cookie not in self._in_flight:
                 return  # sending another one again has found that nobody listens: all have failed
-            if now >= pending.give_up_at:
+            if now >= pending.began_at + self.timeouts.total_s:
                 self.counters.timeouts += 1
                 self._finish(pending, NgTimeout(f"{pending.command}: no reply in {self.timeouts.total_s} s"))
             elif now >= pending.resend_at:
@@ -274,8 +261,10 @@ class NgClient:
                 pending.interval_s *= 2
                 pending.resend_at = now + pending.interval_s
                 self._transmit(pending.datagram)
-        if self._in_flight and self._timer is None:
-            self._timer = self._loop.call_later(self.timeouts.tick_s, self._on_tick)
+        if self._in_flight or self._alone:
+            self._run_timer()
+        else:
+            self._quiet_replies = 0  # of one that was lost
 
     # -- receiving
 
@@ -288,32 +277,58 @@ class NgClient:
         self._fail_all(f"nobody listens at {self.address}")
 
     def on_datagram(self, datagram: bytes) -> None:
-        """Take one reply."""
+        """Take one reply, and those that came quietly."""
+        group = self._take(datagram)
+        if self._quiet_replies:
+            if group is None:
+                self._read_quiet()
+            else:
+                self._read_rest(group)
+
+    def _read_rest(self, group: Group) -> None:
+        self._read_quiet()
+        if group.left:
+            self._loop.call_later(_SOON_S, self._read_rest, group)
+
+    def _read_quiet(self) -> None:
+        while self._quiet_replies > 0 and self._quiet is not None:
+            try:
+                datagram = self._quiet.recv(LARGEST_DATAGRAM)
+            except ConnectionRefusedError:
+                self.on_refused()
+                return
+            except OSError:  # none is there
+                return
+            self._quiet_replies -= 1
+            self._take(datagram)
+
+    def _take(self, datagram: bytes) -> Group | None:
+        """The group that the reply belongs to; None if it is nobody's."""
         self.is_heard = True
         cookie, _, body = datagram.partition(b" ")
-        pending = self._in_flight.get(cookie.decode("ascii", "replace"))
+        pending = self._in_flight.get(cookie)
         if pending is None:
-            return  # a probe's, a command's that was sent twice, or one after its timeout
+            return None  # a probe's, a command's that was sent twice, or one after its timeout
         try:
-            reply = orjson.loads(body)
-        except orjson.JSONDecodeError:
-            reply = None
-        if not isinstance(reply, dict):
-            self._finish(pending, NgError(pending.command, "reply is not a JSON object"), at_once=True)
+            reply = bencode.decode(body, _NOTHING if pending.call_id is None else _UNREAD)
+        except bencode.NotBencodedError as error:
+            self._finish(pending, NgError(pending.command, f"reply is not bencoded: {error}"), at_once=True)
         else:
-            self._finish(pending, _failure(pending.command, reply) or reply, at_once=True)
+            self._finish(pending, failure(pending.command, reply) or reply, at_once=True)
+        return pending.group
 
     # -- ending
 
-    def _finish(self, pending: _Pending, outcome: Outcome, *, at_once: bool = False) -> None:
+    def _finish(self, pending: Pending, outcome: Outcome, *, at_once: bool = False) -> None:
         """Send the call's next command and hand the outcome to the caller. at_once: it goes on before this returns."""
         del self._in_flight[pending.cookie]
-        self.durations.add(self._loop.time() - pending.began_at)
+        if not pending.is_quiet:
+            self.durations.add(self._loop.time() - pending.began_at)
         if pending.call_id is not None:
             self._send_next(pending, pending.call_id)
         self._resolve(pending, outcome, at_once=at_once)
 
-    def _send_next(self, pending: _Pending, call_id: str) -> None:
+    def _send_next(self, pending: Pending, call_id: str) -> None:
         """What waits behind a command that is over."""
         queue = self._queues[call_id]
         queue.remove(pending)
@@ -335,10 +350,12 @@ class NgClient:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        self._quiet_replies = 0
+        self._tell_company()
         for pending in waiting.values():
             self._resolve(pending, NgUnreachable(f"{pending.command}: {reason}"))
 
-    def _resolve(self, pending: _Pending, outcome: Outcome, *, at_once: bool = False) -> None:
+    def _resolve(self, pending: Pending, outcome: Outcome, *, at_once: bool = False) -> None:
         self._waiting -= 1
         self.counters.errors += isinstance(outcome, NgFailure)
         group = pending.group
@@ -363,29 +380,3 @@ class _Reader(asyncio.DatagramProtocol):
         if isinstance(exc, ConnectionRefusedError):
             self._client.on_refused()
         # Other errors, such as full buffers, count as a lost datagram: the timer sends it again.
-
-
-def _datagram(cookie: str, command: str, call_id: str | None, fields: Fields) -> bytes:
-    body: dict[str, Any] = {"command": command}
-    if call_id is not None:
-        body["call-id"] = call_id
-    body.update(fields)
-    try:
-        datagram = b"%b %b" % (cookie.encode(), orjson.dumps(body))
-    except orjson.JSONEncodeError:  # the name of a sound's file may be no UTF-8
-        raise NgError(command, "a text in it is not Unicode") from None
-    if len(datagram) > _LARGEST_DATAGRAM:
-        raise NgError(command, "command too large for a datagram")
-    return datagram
-
-
-def _failure(command: str, reply: Reply) -> NgError | None:
-    result = reply.get("result")
-    if result in ("ok", "pong"):
-        return None
-    reason = str(reply.get("error-reason") or reply.get("message") or result)
-    if result == "load limit" or reason.casefold() == "ran out of ports":
-        return NgOverloaded(command, reason)
-    if "unknown call-id" in reason.casefold():  # its spelling differs between commands
-        return NgUnknownCall(command, reason)
-    return NgError(command, reason)

@@ -41,7 +41,13 @@ _NOWHERE = ("0.0.0.0", "::")  # hold as in RFC 2543; RTPengine sends nothing the
 _DIRECTION_LINES = {f"a={direction}": direction for direction in _REVERSED}
 _MEDIA = re.compile(r"([A-Za-z0-9.+-]{1,32}) ([0-9]{1,5})(?:/[0-9]{1,3})? ([A-Za-z0-9/.+-]{1,64}) ([!-~][ -~]*)")
 _HIGHEST_PORT = 65535
+_LONGEST_PORT = 5
 _LONGEST_REMEMBERED = 1024
+_MOST_REMEMBERED = 512
+_ORIGIN = re.compile(r"v=0\r\no=[!-~](?:[ -~]*[!-~])?")
+_AUDIO_BEGINS = "\r\nm=audio "
+# Secrets, and what is never the same again.
+_NOT_REMEMBERED = ("a=crypto", "a=ice-", "a=ssrc", "a=fingerprint", "a=candidate")
 _PAYLOAD_TYPE = re.compile(r"[0-9]{1,3}")
 _RTPMAP = re.compile(r" ?([0-9]{1,3}) ([A-Za-z0-9._-]{1,32})(?: ?/ ?([0-9]{1,6}))?(?:/([0-9]{1,2}))?(?:/[!-~]{0,64})?")
 _FMTP = re.compile(r" ?([0-9]{1,3}) ([!-~][ -~]{0,255})")
@@ -215,6 +221,47 @@ def find_audio(lines: tuple[MediaLine, ...]) -> Audio:
         if line.fault:
             raise MalformedSdp(line.fault)
     raise NoCommonCodec("no audio line with a codec of ours")
+
+
+def read_audio(text: str) -> Audio:
+    """The audio stream of a description: `parse` and `find_audio`. Raises what they do.
+
+    Two descriptions of one phone mostly differ in their origin and port alone. What else they say is remembered.
+    """
+    apart = _take_apart(text)
+    if apart is None:
+        return find_audio(parse(text))
+    rest, port = apart
+    known = _remembered_audio.get(rest)
+    if known is not None:
+        return Audio((MediaLine(known.line.kind, port, *known.line[2:]),), 0, known.codec, known.events)
+    audio = find_audio(parse(text))
+    if not any(each in rest for each in _NOT_REMEMBERED):
+        if len(_remembered_audio) >= _MOST_REMEMBERED:
+            _remembered_audio.clear()
+        _remembered_audio[rest] = audio
+    return audio
+
+
+_remembered_audio: dict[str, Audio] = {}
+
+
+def _take_apart(text: str) -> tuple[str, int] | None:
+    """A tidy description without its origin and port, and the port. None for one with several media lines, or none."""
+    origin_end = text.find("\r\n", 5)
+    port_begin = text.find(_AUDIO_BEGINS, origin_end) + len(_AUDIO_BEGINS)
+    port_end = text.find(" ", port_begin)
+    port = text[port_begin:port_end]
+    if (
+        len(text) > _LONGEST_REMEMBERED
+        or origin_end < 0
+        or port_begin < len(_AUDIO_BEGINS) + origin_end
+        or not (port.isascii() and port.isdigit() and len(port) <= _LONGEST_PORT and 0 < int(port) <= _HIGHEST_PORT)
+        or text.count("m=") != 1
+        or not _ORIGIN.fullmatch(text, 0, origin_end)
+    ):
+        return None
+    return text[origin_end:port_begin] + text[port_end:], int(port)
 
 
 def describe(

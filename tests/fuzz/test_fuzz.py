@@ -42,7 +42,7 @@ from sidecar.media.dtmf import Digits, digit_of
 from sidecar.media.engines import Engine
 from sidecar.media.errors import MediaError
 from sidecar.media.event_reader import EventReader, NotAnEventError
-from sidecar.media.rtpengine import NgFailure
+from sidecar.media.ng_failures import NgFailure
 from sidecar.rtpengine_metrics import RtpengineMetrics
 from tests.fuzz.mutate import fuzz
 from tests.unit.media.test_dtmf import SEEN, event
@@ -224,6 +224,7 @@ def descriptions(data: bytes) -> None:
     text = text_of(data)
     with suppress(MediaError):
         audio = sdp.find_audio(sdp.parse(text))
+        assert sdp.read_audio(text) == audio == sdp.read_audio(text)
         described = sdp.describe_party(audio, "127.0.0.1", 4000)
         assert "\n" not in described.replace("\r\n", ""), "what RTPengine gets has lines as RFC 8866 wants them"
         again = sdp.find_audio(sdp.parse(described))

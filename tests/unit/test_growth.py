@@ -22,6 +22,7 @@ from callinteractive.signature import SignatureHeader
 from kemi import checks, contacts, facts, places
 from kemi import sdp as kemi_sdp
 from kemi.record_route import _WRITTEN as RECORD_ROUTE
+from sidecar.media import bencode
 from sidecar.media import sdp as sidecar_sdp
 from sidecar.media.event_reader import EventReader
 from sidecar.sip.dialog.info import parse_digit
@@ -113,8 +114,12 @@ PARSERS: dict[str, Parser] = {
     "Session-Expires": around("90;", "", headers.parse_session_expires),
     "URI": around("sip:", "@h", uri.parse_uri),
     "SDP, sidecar": around(SDP, "", sidecar_sdp.parse),
+    "SDP, seen before": around(SDP, "", sidecar_sdp.read_audio),
+    "SDP, origin": around("v=0\r\no=", SDP[5:], sidecar_sdp.read_audio),
     "SDP, formats": around(SDP + "a=rtpmap:0 ", "\r\n", sidecar_sdp.parse),
     "INFO digit": around("Signal=", "", octets(parse_digit)),
+    "bencoded reply": octets(bencode.decode),
+    "bencoded reply, inside": around("d1:a", "e", octets(bencode.decode)),
     "digit event": lambda text: list(EventReader().feed(text.encode())),
 }  # fmt: skip
 

@@ -13,10 +13,12 @@ import pytest
 import pytest_asyncio
 
 from callinteractive.model import Address, RtpEngine
+from sidecar.media import bencode
 from sidecar.media import engines as engines_module
 from sidecar.media.call_media import CallMedia
 from sidecar.media.engines import Engines
 from sidecar.media.errors import MediaFull, MediaRefused
+from sidecar.media.ng_command import NgTimeouts
 from sidecar.media.sounds import Sound
 from tests.unit.media.test_engines import FakeDtmf
 from tests.unit.media.test_rtpengine import FakeRtpEngine, until
@@ -52,8 +54,8 @@ class Rtpengine(FakeRtpEngine):
 
     def datagram_received(self, data: bytes, addr: Any) -> None:
         if self.is_held:
-            cookie, _, body = data.decode().partition(" ")
-            self.seen.append((cookie, command := json.loads(body)))
+            cookie, _, body = data.partition(b" ")
+            self.seen.append((cookie, command := bencode.decode(body)))
             if command["command"] != "ping":
                 self.held.append((cookie, (addr, command)))
         else:
@@ -63,7 +65,7 @@ class Rtpengine(FakeRtpEngine):
         """Carry out what was held, in its order."""
         self.is_held, held, self.held = False, self.held, []
         for cookie, (addr, command) in held:
-            self.reply(cookie, addr, json.dumps(self.carry_out(command)))
+            self.reply(cookie, addr, self.carry_out(command))
 
     def carry_out(self, command: dict[str, Any]) -> dict[str, Any]:
         name, call = command["command"], command.get("call-id", "")
@@ -407,6 +409,54 @@ async def test_a_delete_that_is_cancelled_is_made_up_for(rtpengine: Rtpengine, m
     deleting.cancel()
     await asyncio.gather(deleting, return_exceptions=True)
     rtpengine.let_go()
+    await until(lambda: not rtpengine.ports)
+
+
+async def quiet(media: CallMedia) -> None:
+    """RTPengine has answered everything, and from now on nothing is sent just because time passes."""
+    (engine,) = media._engines
+    await until(lambda: engine.ng._timer is None)
+    engine.ng.timeouts = NgTimeouts(tick_s=30, gather_s=0)
+
+
+async def test_a_call_s_end_goes_out_with_the_beginning_of_another(rtpengine: Rtpengine, media: CallMedia) -> None:
+    await known(media, rtpengine, "10.5")
+    await in_call(media, rtpengine)
+    await quiet(media)
+    deleting = asyncio.create_task(media.delete())
+    await asyncio.sleep(0.01)
+    assert rtpengine.names() == []
+    await CallMedia(media._engines, "0-other", CALLER).answer(description(CALLER, 5002))
+    await until(lambda: "0-call" not in rtpengine.ports)
+    assert rtpengine.names() == ["offer", "answer", "delete"]
+    assert not deleting.done(), "its reply need not wake us"
+    await CallMedia(media._engines, "0-third", CALLER).answer(description(CALLER, 5004))
+    await deleting
+    assert list(rtpengine.ports) == ["0-other", "0-third"]
+
+
+async def test_a_call_that_another_sidecar_takes_before_its_end_goes_out(
+    rtpengine: Rtpengine, media: CallMedia
+) -> None:
+    await in_call(media, rtpengine)
+    await quiet(media)
+    deleting = asyncio.create_task(media.delete())
+    await asyncio.sleep(0)
+    media.forget()
+    await CallMedia(media._engines, "0-other", CALLER).answer(description(CALLER, 5002))
+    await deleting
+    assert rtpengine.names() == ["offer", "answer"]
+    assert "0-call" in rtpengine.ports
+
+
+async def test_an_end_that_is_cancelled_before_it_goes_out_is_made_up_for(
+    rtpengine: Rtpengine, media: CallMedia
+) -> None:
+    await in_call(media, rtpengine)
+    await quiet(media)
+    deleting = asyncio.create_task(media.delete())
+    await asyncio.sleep(0)
+    deleting.cancel()
     await until(lambda: not rtpengine.ports)
 
 

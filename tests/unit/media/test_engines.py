@@ -17,7 +17,8 @@ from sidecar.descriptor_store import DescriptorStore, make_pair
 from sidecar.media import engines as engines_module
 from sidecar.media.dtmf import Digits
 from sidecar.media.engines import BUSY, Engine, Engines
-from sidecar.media.rtpengine import NgClient, NgError, NgOverloaded, NgTimeout, NgUnreachable
+from sidecar.media.ng_failures import NgError, NgOverloaded, NgTimeout, NgUnreachable
+from sidecar.media.rtpengine import NgClient
 from tests.unit.media.test_rtpengine import FakeRtpEngine
 
 HOSTS = ("127.11.202.1", "127.11.202.2", "127.11.202.3")

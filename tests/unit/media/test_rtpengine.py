@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import socket
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -13,16 +12,11 @@ import pytest_asyncio
 import uvloop
 
 from sidecar.eager import begin
+from sidecar.media import bencode
+from sidecar.media.ng_command import NgTimeouts
+from sidecar.media.ng_failures import NgError, NgOverloaded, NgTimeout, NgUnknownCall, NgUnreachable
 from sidecar.media.purge import purge
-from sidecar.media.rtpengine import (
-    NgClient,
-    NgError,
-    NgOverloaded,
-    NgTimeout,
-    NgTimeouts,
-    NgUnknownCall,
-    NgUnreachable,
-)
+from sidecar.media.rtpengine import NgClient
 from sidecar.state.storing import All
 
 HOST = "127.11.201.1"
@@ -36,24 +30,25 @@ class FakeRtpEngine(asyncio.DatagramProtocol):
 
     def __init__(self) -> None:
         self.answer: Answer = lambda command: {"result": "ok"}  # noqa: ARG005
-        self.seen: list[tuple[str, dict[str, Any]]] = []
-        self.held: list[tuple[str, Any]] = []
+        self.seen: list[tuple[bytes, dict[str, Any]]] = []
+        self.held: list[tuple[bytes, Any]] = []
 
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
 
     def datagram_received(self, data: bytes, addr: Any) -> None:
-        cookie, _, body = data.decode().partition(" ")
-        command = json.loads(body)
+        cookie, _, body = data.partition(b" ")
+        command = bencode.decode(body)
         self.seen.append((cookie, command))
         reply = self.answer(command)
         if reply is None:
             self.held.append((cookie, addr))
         else:
-            self.reply(cookie, addr, json.dumps(reply))
+            self.reply(cookie, addr, reply)
 
-    def reply(self, cookie: str, addr: Any, text: str) -> None:
-        self.transport.sendto(f"{cookie} {text}".encode(), addr)
+    def reply(self, cookie: bytes, addr: Any, reply: dict[str, Any] | bytes) -> None:
+        body = reply if isinstance(reply, bytes) else bencode.encode(reply)
+        self.transport.sendto(b"%b %b" % (cookie, body), addr)
 
     @property
     def commands(self) -> list[str]:
@@ -97,7 +92,7 @@ async def test_one_call_in_order_and_others_beside_it(engine: FakeRtpEngine, ng:
     assert engine.commands.count("slow:answer") == 0
     assert ng.waiting == 3
     engine.answer = lambda command: {"result": "ok"}  # noqa: ARG005
-    engine.reply(*engine.held[0], '{"result": "ok"}')
+    engine.reply(*engine.held[0], {"result": "ok"})
     await asyncio.gather(*slow)
     order = list(dict.fromkeys(command for command in engine.commands if command.startswith("slow")))
     assert order == ["slow:offer", "slow:answer", "slow:delete"]
@@ -115,8 +110,8 @@ async def test_a_second_reply_is_nobodys(engine: FakeRtpEngine, ng: NgClient) ->
     engine.answer = lambda command: None  # noqa: ARG005
     waiting = asyncio.create_task(ng.command("offer", "c"))
     await until(lambda: bool(engine.held))
-    engine.reply(*engine.held[0], '{"result": "ok"}')
-    engine.reply(*engine.held[0], '{"result": "error"}')
+    engine.reply(*engine.held[0], {"result": "ok"})
+    engine.reply(*engine.held[0], {"result": "error"})
     assert await waiting == {"result": "ok"}
     engine.answer = lambda command: {"result": "ok"}  # noqa: ARG005
     await ng.command("answer", "c")
@@ -165,13 +160,13 @@ async def test_errors_by_kind(engine: FakeRtpEngine, ng: NgClient, reply: dict[s
     assert ng.counters.errors == 1
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "7", "\x00", '"x"', "[" * 20_000, '{"a": NaN}'])
-async def test_a_reply_that_is_none_is_an_error(engine: FakeRtpEngine, ng: NgClient, text: str) -> None:
+@pytest.mark.parametrize("body", [b"", b"d", b"le", b"i7e", b"\0", b'{"result":"ok"}', b"d6:result" + b"l" * 20_000])
+async def test_a_reply_that_is_none_is_an_error(engine: FakeRtpEngine, ng: NgClient, body: bytes) -> None:
     engine.answer = lambda command: None  # noqa: ARG005
     waiting = asyncio.create_task(ng.command("offer", "c"))
     await until(lambda: bool(engine.held))
-    engine.reply(*engine.held[0], text)
-    with pytest.raises(NgError, match="not a JSON object"):
+    engine.reply(*engine.held[0], body)
+    with pytest.raises(NgError, match="not bencoded"):
         await waiting
 
 
@@ -184,27 +179,9 @@ async def test_a_cancelled_wait_keeps_the_order(engine: FakeRtpEngine, ng: NgCli
     await until(lambda: tasks[0].done() and tasks[1].done())
     await ng.command("query", "other")
     assert engine.commands.count("c:delete") == 0  # the offer is still on its way
-    engine.reply(*engine.held[0], '{"result": "ok"}')
+    engine.reply(*engine.held[0], {"result": "ok"})
     assert await tasks[2] == {"result": "ok"}
     assert "c:play media" not in engine.commands
-
-
-async def test_some_together_and_the_next_one_after_all_of_them(engine: FakeRtpEngine, ng: NgClient) -> None:
-    engine.answer = lambda command: None if command["command"] != "delete" else {"result": "ok"}
-    first = asyncio.create_task(ng.together("c", (("offer", {}), ("answer", {}))))
-    await until(lambda: len(engine.held) == 2)
-    then = asyncio.create_task(ng.command("delete", "c"))
-    await until(lambda: ng.waiting == 3)
-    assert engine.commands == ["c:offer", "c:answer"]
-    engine.reply(*engine.held[1], '{"result": "error", "error-reason": "Unknown call-id"}')
-    await until(lambda: ng.waiting == 2)
-    await ng.command("delete", "other")
-    assert "c:delete" not in engine.commands  # the offer is still on its way
-    engine.reply(*engine.held[0], '{"result": "ok"}')
-    offered, answered = await first
-    assert offered == {"result": "ok"}
-    assert isinstance(answered, NgUnknownCall)
-    assert await then == {"result": "ok"}
 
 
 async def test_who_waits_goes_on_at_once_when_the_next_command_is_out(engine: FakeRtpEngine, ng: NgClient) -> None:
@@ -218,17 +195,35 @@ async def test_who_waits_goes_on_at_once_when_the_next_command_is_out(engine: Fa
     task = begin(offer())
     behind = begin(answer(ng))
     await until(lambda: len(engine.seen) == 1)
-    ng.on_datagram(engine.seen[0][0].encode() + b' {"result":"ok"}')
+    ng.on_datagram(engine.seen[0][0] + b" d6:result2:oke")
     assert seen == [{"result": "ok"}]
     for number, command in enumerate(["c:offer", "c:answer", "c:delete"], 1):
         await until(lambda number=number: len(engine.seen) == number)  # type: ignore[misc]
         assert engine.commands[-1] == command
-        ng.on_datagram(engine.seen[-1][0].encode() + b' {"result":"ok"}')
+        ng.on_datagram(engine.seen[-1][0] + b" d6:result2:oke")
     await asyncio.gather(task.ended(), behind.ended())
 
 
 async def answer(ng: NgClient) -> None:
     await ng.command("answer", "c")
+
+
+async def test_some_together_and_the_next_one_after_all_of_them(engine: FakeRtpEngine, ng: NgClient) -> None:
+    engine.answer = lambda command: None if command["command"] != "delete" else {"result": "ok"}
+    first = asyncio.create_task(ng.together("c", (("offer", {}), ("answer", {}))))
+    await until(lambda: len(engine.held) == 2)
+    then = asyncio.create_task(ng.command("delete", "c"))
+    await until(lambda: ng.waiting == 3)
+    assert engine.commands == ["c:offer", "c:answer"]
+    engine.reply(*engine.held[1], {"result": "error", "error-reason": "Unknown call-id"})
+    await until(lambda: ng.waiting == 2)
+    await ng.command("delete", "other")
+    assert "c:delete" not in engine.commands  # the offer is still on its way
+    engine.reply(*engine.held[0], {"result": "ok"})
+    offered, answered = await first
+    assert offered == {"result": "ok"}
+    assert isinstance(answered, NgUnknownCall)
+    assert await then == {"result": "ok"}
 
 
 async def test_some_together_wait_for_what_is_out(engine: FakeRtpEngine, ng: NgClient) -> None:
@@ -238,7 +233,7 @@ async def test_some_together_wait_for_what_is_out(engine: FakeRtpEngine, ng: NgC
     await until(lambda: len(engine.held) == 1)
     tasks[1].cancel()
     await until(tasks[1].done)
-    engine.reply(*engine.held[0], '{"result": "ok"}')
+    engine.reply(*engine.held[0], {"result": "ok"})
     await until(lambda: len(engine.held) == 3)
     assert engine.commands == ["c:offer", "c:stop media", "c:stop media"]
     assert ng.waiting == 2
@@ -251,6 +246,121 @@ async def test_one_of_some_that_is_lost_is_sent_again_alone(engine: FakeRtpEngin
     engine.answer = lambda command: next(lost)  # noqa: ARG005
     assert await ng.together("c", (("stop media", {}), ("unblock media", {}))) == [{"result": "ok"}] * 2
     assert engine.commands == ["c:stop media", "c:unblock media", "c:stop media"]
+
+
+@pytest_asyncio.fixture
+async def patient(engine: FakeRtpEngine) -> AsyncIterator[NgClient]:
+    """Nothing happens in it just because time passes."""
+    timeouts = NgTimeouts(retransmit_s=60, total_s=60, tick_s=30)
+    client = NgClient(*engine.transport.get_extra_info("sockname"), timeouts=timeouts)
+    await client.open()
+    yield client
+    client.close()
+
+
+async def test_the_last_reply_of_some_together_wakes_us(engine: FakeRtpEngine, patient: NgClient) -> None:
+    engine.answer = lambda command: None  # noqa: ARG005
+    both = asyncio.create_task(patient.together("c", (("offer", {}), ("answer", {}))))
+    await until(lambda: len(engine.held) == 2)
+    woken = 0
+
+    def count(datagram: bytes, of: Callable[[bytes], None] = patient.on_datagram) -> None:
+        nonlocal woken
+        woken += 1
+        of(datagram)
+
+    patient.on_datagram = count  # type: ignore[method-assign]
+    engine.reply(*engine.held[0], {"result": "ok", "sdp": "1"})
+    engine.reply(*engine.held[1], {"result": "ok", "sdp": "2"})
+    async with asyncio.timeout(2):
+        assert await both == [{"result": "ok", "sdp": "1"}, {"result": "ok", "sdp": "2"}]
+    assert woken == 1
+
+
+async def test_a_reply_that_comes_after_the_last_one(engine: FakeRtpEngine, patient: NgClient) -> None:
+    engine.answer = lambda command: None  # noqa: ARG005
+    both = asyncio.create_task(patient.together("c", (("offer", {}), ("answer", {}))))
+    await until(lambda: len(engine.held) == 2)
+    engine.reply(*engine.held[1], {"result": "ok"})
+    await until(lambda: patient.waiting == 1)
+    engine.reply(*engine.held[0], {"result": "ok"})
+    async with asyncio.timeout(2):
+        assert await both == [{"result": "ok"}] * 2
+
+
+async def test_a_quiet_reply_is_read_with_the_next_one(engine: FakeRtpEngine, patient: NgClient) -> None:
+    quiet = asyncio.create_task(patient.command("delete", "c", is_quiet=True))
+    await until(lambda: bool(engine.seen))
+    await asyncio.sleep(0.01)
+    assert patient.waiting == 1
+    await patient.command("offer", "other")
+    async with asyncio.timeout(2):
+        assert await quiet == {"result": "ok"}
+    assert sum(patient.durations.counts) == 1, "when its reply came is not known"
+
+
+async def test_a_quiet_reply_is_read_at_a_tick(ng: NgClient) -> None:
+    async with asyncio.timeout(2):
+        assert await ng.command("delete", "c", is_quiet=True) == {"result": "ok"}
+
+
+async def test_a_quiet_command_to_nobody(engine: FakeRtpEngine, ng: NgClient) -> None:
+    engine.transport.abort()
+    await asyncio.sleep(0)
+    with pytest.raises(NgUnreachable):
+        await ng.command("delete", "c", is_quiet=True)
+
+
+async def test_what_was_refused_before_says_nothing_of_now() -> None:
+    port = unused_port()
+    client = NgClient(HOST, port, QUICK)
+    await client.open()
+    both = (("offer", {}), ("answer", {}))
+    assert [type(each) for each in await client.together("c", both)] == [NgUnreachable] * 2
+    transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(FakeRtpEngine, local_addr=(HOST, port))
+    assert await client.together("c", both) == [{"result": "ok"}] * 2
+    transport.close()
+    client.close()
+
+
+async def test_company_is_another_command(engine: FakeRtpEngine) -> None:
+    ng = NgClient(*engine.transport.get_extra_info("sockname"), timeouts=NgTimeouts(tick_s=30, gather_s=0))
+    await ng.open()
+    alone = [asyncio.create_task(ng.company()) for _ in range(3)]
+    await asyncio.sleep(0)
+    alone[0].cancel()
+    await ng.command("offer", "c")
+    async with asyncio.timeout(2):
+        await asyncio.gather(*alone[1:])
+    ng.close()
+
+
+async def test_those_who_wait_for_company_are_gathered(engine: FakeRtpEngine) -> None:
+    ng = NgClient(*engine.transport.get_extra_info("sockname"), timeouts=NgTimeouts(tick_s=30, gather_s=20))
+    await ng.open()
+    alone = asyncio.create_task(ng.company())
+    await asyncio.sleep(0)
+    await ng.command("offer", "c")
+    assert not alone.done(), "others may still come"
+    ng.close()
+    await alone
+
+
+async def test_who_stays_alone_waits_for_a_tick(ng: NgClient) -> None:
+    async with asyncio.timeout(2):
+        await asyncio.gather(ng.company(), ng.company())
+    assert ng.counters.commands == 0
+
+
+async def test_nobody_waits_for_company_in_a_client_that_is_closed(engine: FakeRtpEngine) -> None:
+    ng = NgClient(*engine.transport.get_extra_info("sockname"), timeouts=NgTimeouts(tick_s=30))
+    await ng.open()
+    alone = asyncio.create_task(ng.company())
+    await asyncio.sleep(0)
+    ng.close()
+    async with asyncio.timeout(2):
+        await alone
+        await ng.company()
 
 
 async def test_closing_ends_every_wait(engine: FakeRtpEngine, ng: NgClient) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import string
+from collections.abc import Callable
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from callinteractive.sdp import MAX_SDP
@@ -18,6 +19,67 @@ PLAIN = HEAD + "m=audio 4000 RTP/AVP 0 8 101\r\na=rtpmap:101 telephone-event/800
 
 def audio_of(text: str) -> sdp.Audio:
     return sdp.find_audio(sdp.parse(text))
+
+
+def outcome(read: Callable[[str], sdp.Audio], text: str) -> object:
+    try:
+        return read(text)
+    except MediaError as error:
+        return type(error), str(error)
+
+
+_PIECES = ("v=0", "o=- 1 1 IN IP4 192.0.2.1", "o=", "s=-", "c=IN IP4 192.0.2.7", "t=0 0", "m=audio 4000 RTP/AVP 0 8")
+_PIECES += ("m=audio 4002 RTP/AVP 8", "m=audio 0 RTP/AVP 0", "m=audio 70000 RTP/AVP 0", "m=video 5 RTP/AVP 31")
+_PIECES += ("m=audio 04 RTP/AVP 0", "m=audio 4/2 RTP/AVP 0", "m=audio 4006", "m=audio  6 RTP/AVP 8", "a=sendonly", "\0")
+_PIECES += ("a=rtpmap:0 PCMA/8000", "m=audio \u0664 RTP/AVP 0", "m=audio 6 RTP/SAVP 0", "a=fmtp:0 m=1", "x", " ", "")
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(st.tuples(st.sampled_from(_PIECES), st.sampled_from(("\r\n", "\r\n", "\r\n", "\n", "\r", " ")))))
+@example([(line, "\r\n") for line in PLAIN.split("\r\n")])
+def test_what_is_remembered_changes_nothing(pieces: list[tuple[str, str]]) -> None:
+    """Descriptions that differ in their origin or port, in turn, beside others."""
+    text = "".join(line + end for line, end in pieces)
+    for begun in (text, PLAIN + text):
+        for port in ("4000", "65536", "1", "0", "", "-1", "4 "):
+            other = begun.replace("4000", port)
+            assert outcome(sdp.read_audio, other) == outcome(audio_of, other)
+        for origin in ("- 2 9", "", "\x01", "a\n", "a\rm=audio 1 RTP/AVP 8\r", "\u00e9", "a "):
+            other = begun.replace("- 1 1", origin)
+            assert outcome(sdp.read_audio, other) == outcome(audio_of, other)
+
+
+def test_another_description_of_the_same_phone_is_another() -> None:
+    for more in ("", "a=sendonly\r\n", "a=rtcp-mux\r\n", "a=rtpmap:0 PCMA/8000\r\n"):
+        for text in (
+            PLAIN + more,
+            PLAIN.replace("0 8 101", "8 0 101") + more,
+            PLAIN.replace("192.0.2.1", "192.0.2.9") + more,
+        ):
+            assert sdp.read_audio(text) == audio_of(text) == sdp.read_audio(text)
+
+
+def test_a_phone_that_calls_again_is_not_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    sdp.read_audio(PLAIN)
+    monkeypatch.setattr(sdp, "parse", None)
+    again = sdp.read_audio(PLAIN.replace("- 1 1", "- 7 8").replace("4000", "4711"))
+    assert (again.line.port, again.line.address, again.codec) == (4711, "192.0.2.1", sdp.PCMU)
+
+
+@pytest.mark.parametrize("line", ["a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:c2VjcmV0", "a=ice-pwd:secret", "a=ssrc:1"])
+def test_secrets_and_what_never_comes_again_are_not_remembered(line: str) -> None:
+    before = len(sdp._remembered_audio)
+    sdp.read_audio(f"{PLAIN}{line}\r\n")
+    assert len(sdp._remembered_audio) == before
+
+
+def test_how_much_is_remembered() -> None:
+    for number in range(1000):
+        sdp.read_audio(f"{PLAIN}a=x:{number}\r\n")
+    assert len(sdp._remembered_audio) <= 512
+    before = len(sdp._remembered_audio)
+    sdp.read_audio(f"{PLAIN}a=x:{'y' * 1024}\r\n")
+    assert len(sdp._remembered_audio) == before
 
 
 def test_a_plain_offer() -> None:

@@ -16,7 +16,8 @@ from callinteractive.model import Address
 from callinteractive.script import Note
 from sidecar.admission import Admission
 from sidecar.durations import Durations
-from sidecar.media.rtpengine import NgClient, NgTimeout
+from sidecar.media.ng_failures import NgTimeout
+from sidecar.media.rtpengine import NgClient
 from sidecar.metrics import COUNTS, Metrics
 from sidecar.names import MOST_NAMES
 from sidecar.rtpengine_metrics import FRESH_S, EngineCounters, RtpengineMetrics

@@ -1,0 +1,81 @@
+"""A command of RTPengine's NG protocol, from when it is given to the client until its reply."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sidecar.eager import Waiter
+from sidecar.media import bencode
+from sidecar.media.ng_failures import NgError, NgFailure
+
+Fields = Mapping[str, Any]
+Reply = dict[str, Any]
+Command = tuple[str, Fields]  # its name and its further keys
+Outcome = Reply | NgFailure
+
+LARGEST_DATAGRAM = 65507
+
+
+@dataclass(frozen=True, slots=True)
+class NgTimeouts:
+    """Bounds of one command's wait, in seconds, counted from its first sending."""
+
+    retransmit_s: float = 0.25  # until the first retransmission; each further one waits twice as long
+    total_s: float = 3.0  # until NgTimeout; far below the 30 s for which RTPengine remembers a cookie
+    tick_s: float = 0.05  # how exactly the two above are kept
+    gather_s: float = 0.03  # how long those who wait for company are gathered
+
+
+@dataclass(slots=True)
+class NgCounters:
+    """What has happened since the start."""
+
+    commands: int = 0
+    retransmissions: int = 0
+    errors: int = 0
+    timeouts: int = 0
+    refusals: int = 0  # times the operating system said that nobody listens
+
+
+@dataclass(slots=True, eq=False)
+class Group:
+    """Commands of one call that go out at the same time, and who waits for all of them."""
+
+    waiter: Waiter[list[Outcome]]
+    may_move: bool
+    outcomes: list[Outcome | None]
+    left: int
+
+
+@dataclass(slots=True, eq=False)
+class Pending:
+    """One command, from `NgClient.together` to its reply."""
+
+    command: str
+    call_id: str | None
+    cookie: bytes
+    datagram: bytes
+    group: Group
+    place: int
+    is_quiet: bool
+    """Whether its reply need not wake us."""
+    is_sent: bool = False
+    began_at: float = 0.0
+    interval_s: float = 0.0
+    resend_at: float = 0.0
+
+
+def datagram(cookie: bytes, command: str, call_id: str | None, fields: Fields) -> bytes:
+    body: dict[str, Any] = {"command": command}
+    if call_id is not None:
+        body["call-id"] = call_id
+    body.update(fields)
+    try:
+        written = b"%b %b" % (cookie, bencode.encode(body))
+    except UnicodeEncodeError:  # the name of a sound's file may be no UTF-8
+        raise NgError(command, "a text in it is not Unicode") from None
+    if len(written) > LARGEST_DATAGRAM:
+        raise NgError(command, "command too large for a datagram")
+    return written
