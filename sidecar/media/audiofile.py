@@ -1,4 +1,4 @@
-"""Sound files as RTPengine plays them best: G.711 µ-law, 8 kHz, mono, in an .au file.
+"""Sound files as RTPengine plays them best: G.711 µ-law, 8 kHz, mono, in a `quicktime` file.
 
 It runs in a process of its own (see `conversion`): a file may make ffmpeg's libraries do anything. What can be heard of
 a damaged file is kept: a frame that cannot be decoded is left out, and tags are never looked at.
@@ -19,8 +19,9 @@ from typing import Any
 import av
 import av.error
 
+from sidecar.media import quicktime
 from sidecar.media.conversion import ConversionError, unfinished_name
-from sidecar.media.sounds import AU_HEADER, SAMPLES_PER_S
+from sidecar.media.quicktime import SAMPLES_PER_S
 
 MAX_DURATION_S = 3600
 RATES = range(1000, 768_001)
@@ -30,7 +31,6 @@ MOST_ERRORS_IN_A_ROW = 1000
 MOST_BYTES_OF_MEMORY = 2 << 30
 MOST_CPU_S = 600
 
-_MULAW = 1  # the encoding's number in an .au header
 _RATE = SAMPLES_PER_S
 _AT_8000 = {"sample_rate": "8000"}
 _FORMATS: dict[str, tuple[str, dict[str, str]]] = {
@@ -165,10 +165,11 @@ def _write(target: Path, parts: Iterator[bytes]) -> None:
     unfinished = unfinished_name(target, os.getpid())
     try:
         with unfinished.open("wb") as file:
-            file.write(bytes(AU_HEADER.size))
-            size = sum(file.write(part) for part in parts)
+            file.write(bytes(quicktime.HEADER_SIZE))
+            samples = sum(file.write(part) for part in parts)
+            file.write(quicktime.padding(samples))
             file.seek(0)
-            file.write(AU_HEADER.pack(b".snd", AU_HEADER.size, size, _MULAW, _RATE, 1))
+            file.write(quicktime.header(samples))
         unfinished.replace(target)
     finally:
         unfinished.unlink(missing_ok=True)

@@ -11,7 +11,6 @@ import hashlib
 import math
 import os
 import stat
-import struct
 import tempfile
 import time
 from collections.abc import Callable, Collection, Iterator
@@ -22,16 +21,15 @@ from pathlib import Path
 import structlog
 
 from callinteractive.sounds import NAME_RULE, is_sound_name
+from sidecar.media import quicktime
 from sidecar.media.conversion import ConversionError, Converter, alone
 
 LOG = structlog.get_logger()
 
 WAIT_S = 2.0
 """How long a call waits for a sound to be converted, at most."""
-_CONVERSION = 1  # count up when the conversion changes: the cache then converts every sound again
+_CONVERSION = 2  # count up when the conversion changes: the cache then converts every sound again
 
-AU_HEADER = struct.Struct(">4sIIIII")  # magic, data offset, data size, encoding, sample rate, channels
-SAMPLES_PER_S = 8000  # of one byte
 
 Progress = Callable[[str, int, int], None]  # name, its number from 1, of how many
 
@@ -157,7 +155,7 @@ class SoundLibrary:
         """
         if name is not None and (sound := self.find(name)):
             return sound
-        target = self._cache_dir / f"ringback.{_CONVERSION}.au"
+        target = self._cache_dir / f"ringback.{_CONVERSION}.mov"
         if not target.exists():
             with Converter() as converter:
                 converter.write_tone(target, frequency_hz=425, on_s=1, off_s=4)
@@ -248,7 +246,7 @@ def _target(file: Path, link: Path) -> Path:
         with file.open("rb") as opened:
             while block := opened.read(1 << 20):
                 content.update(block)
-        return link.with_name(f"{file.name}.{content.hexdigest()[:16]}.au")
+        return link.with_name(f"{file.name}.{content.hexdigest()[:16]}.mov")
 
 
 def cache_of_user() -> Path:
@@ -260,7 +258,13 @@ def cache_of_user() -> Path:
 
 
 def _duration_ms(converted: Path) -> int:
-    return (converted.stat().st_size - AU_HEADER.size) * 1000 // SAMPLES_PER_S
+    """Raises OSError, ConversionError."""
+    with converted.open("rb") as file:
+        head = file.read(quicktime.HEADER_SIZE)
+    try:
+        return quicktime.samples_in(head) * 1000 // quicktime.SAMPLES_PER_S
+    except quicktime.NotASoundError:
+        raise ConversionError(f"{converted} was written by somebody else. Delete it.") from None
 
 
 def _words(error: OSError) -> str:

@@ -14,10 +14,11 @@ from types import TracebackType
 import numpy as np
 
 from callinteractive.model import Address, Interface, RtpEngine
+from sidecar.media import quicktime
 from sidecar.media.call_media import CallMedia
 from sidecar.media.dtmf import DigitEvent
 from sidecar.media.engines import Engines
-from sidecar.media.sounds import AU_HEADER, Sound
+from sidecar.media.sounds import Sound
 from tests.support.audio import CODECS, Encoder, silence, tone
 from tests.support.rtp import RtpEndpoint
 from tests.support.rtpengine import RunningRtpEngine
@@ -116,11 +117,11 @@ class Studio:
 
 def sound(directory: Path, frequency: float, duration_s: float) -> Sound:
     """A tone, as the sound library would have converted it; frequency 0 is silence."""
-    path = directory / f"{frequency}-{duration_s}.au"
+    path = directory / f"{frequency}-{duration_s}.mov"
     samples = tone((frequency,), duration_s, 8000) if frequency else silence(duration_s, 8000)
     encoder = Encoder(CODECS["PCMU"])
     data = b"".join(encoder.encode(part) for part in np.split(samples, range(160, len(samples), 160)))
-    path.write_bytes(AU_HEADER.pack(b".snd", AU_HEADER.size, len(data), 1, 8000, 1) + data)
+    path.write_bytes(quicktime.header(len(data)) + data + quicktime.padding(len(data)))
     return Sound(path.name, path, round(duration_s * 1000))
 
 

@@ -26,7 +26,7 @@ def test_all_sounds_and_the_ringback_are_converted(site: Path) -> None:
     done = CliRunner().invoke(main, ["sounds", "--site", str(site)])
     assert done.exit_code == 0, done.output
     assert "12 sounds are in" in done.output
-    made = [path.name for path in (site.parent / "cache" / "sounds").glob("*.au")]
+    made = [path.name for path in (site.parent / "cache" / "sounds").glob("*.mov")]
     assert len(made) == 13
     assert any(name.startswith("ringback") for name in made)
 

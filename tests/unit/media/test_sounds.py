@@ -19,7 +19,8 @@ import pytest
 from callinteractive.sounds import is_sound_name
 from sidecar.media import audiofile, conversion, sounds
 from sidecar.media.conversion import ConversionError
-from sidecar.media.sounds import AU_HEADER, Sound, SoundLibrary
+from sidecar.media.quicktime import samples_of as octets_of
+from sidecar.media.sounds import Sound, SoundLibrary
 from tests.support.audio import CODECS, Decoder, level, share_of, tone
 
 FORMATS = {
@@ -85,9 +86,7 @@ def write_sound(
 
 
 def samples_of(sound: Sound) -> Any:
-    data = sound.path.read_bytes()
-    assert AU_HEADER.unpack(data[: AU_HEADER.size]) == (b".snd", 24, len(data) - 24, 1, 8000, 1)
-    return Decoder(CODECS["PCMU"]).decode(data[AU_HEADER.size :])
+    return Decoder(CODECS["PCMU"]).decode(octets_of(sound.path.read_bytes()))
 
 
 @pytest.fixture
@@ -190,10 +189,10 @@ def test_converted_once_and_again_when_the_source_changes(source: Path, cache: P
     made_at = first.path.stat().st_ino
     assert SoundLibrary.load(source, cache).find("one.wav") == first
     assert first.path.stat().st_ino == made_at
-    assert len(list(cache.glob("*.au"))) == 2
+    assert len(list(cache.glob("*.mov"))) == 2
     write_sound(source / "one.wav", *FORMATS["s16-8k.wav"], seconds=2.0)
     changed = SoundLibrary.load(source, cache).find("one.wav")
-    assert len(list(cache.glob("*.au"))) == 3
+    assert len(list(cache.glob("*.mov"))) == 3
     assert changed is not None
     assert changed.duration_ms == 2000
     assert first.path.exists()  # a sidecar started before may still play it
@@ -374,8 +373,8 @@ def test_too_long(source: Path, monkeypatch: pytest.MonkeyPatch, data: bytes) ->
     monkeypatch.setattr(audiofile, "MAX_DURATION_S", 1)
     (source / "long.wav").write_bytes(data)
     with pytest.raises(ConversionError, match="longer than 1 s"):
-        audiofile.convert(source / "long.wav", source / "long.au")
-    assert not (source / "long.au").exists()
+        audiofile.convert(source / "long.wav", source / "long.mov")
+    assert not (source / "long.mov").exists()
 
 
 @pytest.mark.parametrize("number", range(6))
@@ -529,7 +528,7 @@ def test_several_processes_convert_once(source: Path, cache: Path) -> None:
     assert [len(library) for library in libraries] == [5] * 4
     names = {path.name for path in cache.iterdir() if not path.is_symlink()}
     assert len(names) == 5
-    assert all(name.endswith(".au") for name in names)
+    assert all(name.endswith(".mov") for name in names)
 
 
 def test_a_missing_directory_is_a_finding(tmp_path: Path, cache: Path) -> None:
