@@ -57,7 +57,7 @@ def set_up(log_format: LogFormat, level: int = logging.INFO) -> LineWriter:
     A traceback is a field of its record. Returns what writes, which counts the lines that could not be written.
     """
     global _handed  # noqa: PLW0603  # there is one log in a process
-    _handed = _taken_from_environment()
+    _handed = _taken_from_environment() or _handed
     is_terminal = sys.stderr is not None and sys.stderr.isatty()
     is_console = log_format == "console" or (log_format == "auto" and is_terminal)
     last: list[structlog.typing.Processor] = (
@@ -96,14 +96,15 @@ def write_to_file() -> None:
 
     It would spend a tenth of a call's CPU on copying them.
     """
-    global _part
+    global _part  # noqa: PLW0603  # there is one log in a process
     if _handed is None or not _streams:
         return  # they go to stderr
-    _streams[-1].write_out()
-    _part, descriptor = _handed
+    part, descriptor = _handed
     file = open(descriptor, "w", closefd=False)  # noqa: SIM115  # as long as this process lives
     writer = LineWriter(file, _notice_for(is_console=False))
     _writers.append(writer)
+    _streams[-1].write_out()
+    _part = part
     _streams[-1].go_to(writer, Flow(time.monotonic()))
     atexit.register(_finish, _streams[-1], writer)
 

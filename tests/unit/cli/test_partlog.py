@@ -242,10 +242,11 @@ def test_sidecars_may_write_to_a_file_of_json_lines_and_to_nothing_else(tmp_path
     with (tmp_path / "log").open("w") as file:
         shared = partlog.file_of(file, "json")
         assert shared is not None
-        os.write(shared, b"x")
+        os.write(shared, b"x\n")
         os.close(shared)
+        file.write("y\n")  # after it, since both have one open file: so it is where logrotate renames or empties it
         assert partlog.file_of(file, "console") is None
-    assert (tmp_path / "log").read_text() == "x"
+    assert (tmp_path / "log").read_text() == "x\ny\n"
     assert partlog.file_of(file, "json") is None, "it is closed"
     reading, writing = os.pipe()
     with open(reading), open(writing, "w") as pipe:

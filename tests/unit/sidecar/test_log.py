@@ -305,6 +305,20 @@ async def test_what_was_left_out_is_told_also_where_no_more_lines_come(monkeypat
     assert told_in(pipe) == ["x", ("log lines left out: too many a second", 4)]
 
 
+def test_at_the_end_of_a_process_it_is_told_what_was_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    code = (
+        "from sidecar import linewriter\n"
+        "linewriter.LINES_AT_ONCE, linewriter.LINES_A_S = 1, 0\n"
+        "log.write_to_file()\n"
+        "for _ in range(5): structlog.get_logger().info('x')\n"
+    )
+    with (tmp_path / "stack.log").open("w") as file:
+        monkeypatch.setenv(log.LOG_FILE, f"sidecar-0:{file.fileno()}")
+        assert logged(code, pass_fds=[file.fileno()]) == ([], 0)
+    x, told = map(json.loads, (tmp_path / "stack.log").read_text().splitlines())
+    assert (x["event"], told["of"], told["lines"]) == ("x", "sidecar-0", 4)
+
+
 CHILD = "import os; print(os.environ.get('CALLINTERACTIVE_LOG_FILE'), os.path.exists('/proc/self/fd/{}'))"
 
 
