@@ -213,7 +213,10 @@ class Reports:
             waiting.setdefault(self._living(call), []).append((text, facts))
         for to, reports in waiting.items():
             for some in batches_of(reports):
-                self._send_to(to, some)
+                try:
+                    self._send_to(to, some)
+                except Exception as error:  # the others must not be lost too
+                    ksr.log_error(f"{len(some)} reports of calls for {to} are lost: {error!r}")
 
     def _send_to(self, to: Address | None, reports: Sequence[tuple[str, str]]) -> None:
         """One as a sidecar of the release before understands it, too."""

@@ -407,6 +407,20 @@ def test_what_waits_for_a_dead_sidecar_goes_to_another_one(ksr: FakeKsr, spooled
     assert [message["ruri"] for message in sent(ksr)] == [f"sip:{FIRST}"]
 
 
+def test_what_cannot_be_sent_stops_nothing_else(ksr: FakeKsr, spooled: Reports, clock: Clock) -> None:
+    def fail_once() -> int:
+        ksr.results["uac.uac_req_send"] = 1
+        raise RuntimeError("boom")
+
+    ksr.results["uac.uac_req_send"] = fail_once
+    spooled.on_bye(CALL, is_from_caller=True)
+    spooled.on_bye(name_of(FIRST) + "6a" * 16, is_from_caller=True)
+    clock.now_s += 2 * SPAN_S
+    spooled.deliver()
+    assert "1 reports of calls for" in ksr.called("err")[0][0]
+    assert len(sent(ksr)) == 2  # the first of them in vain
+
+
 def test_where_nothing_can_wait_it_is_sent_at_once(ksr: FakeKsr, tmp_path: Path, clock: Clock) -> None:
     reports = Reports([Sidecar(0, FIRST, FIRST)], KEY, Spool(tmp_path / "no folder", clock))
     reports.on_bye(CALL, is_from_caller=True)
