@@ -84,8 +84,13 @@ class NgClient:
         self._loop = asyncio.get_running_loop()
         # A transport and not a reader on a socket of ours: uvloop stops calling a reader after its first ICMP error.
         transport, _ = await self._loop.create_datagram_endpoint(lambda: _Reader(self), remote_addr=self.address)
-        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
-        self._quiet = quiet = socket.socket(transport.get_extra_info("socket").family, socket.SOCK_DGRAM)
+        watched = transport.get_extra_info("socket")
+        watched.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
+        try:
+            self._quiet = quiet = socket.socket(watched.family, socket.SOCK_DGRAM)
+        except OSError:  # no descriptor is left
+            transport.close()
+            raise
         quiet.setblocking(False)
         quiet.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
         quiet.connect(transport.get_extra_info("peername"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -309,6 +310,30 @@ async def test_a_quiet_command_to_nobody(engine: FakeRtpEngine, ng: NgClient) ->
     await asyncio.sleep(0)
     with pytest.raises(NgUnreachable):
         await ng.command("delete", "c", is_quiet=True)
+
+
+async def test_a_second_socket_that_cannot_be_had(engine: FakeRtpEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = NgClient(*engine.transport.get_extra_info("sockname"))
+    transports: list[asyncio.DatagramTransport] = []
+
+    def refuse(*_arguments: object) -> socket.socket:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    loop = asyncio.get_running_loop()
+    make = loop.create_datagram_endpoint
+
+    async def made(*arguments: Any, **named: Any) -> Any:
+        transport, protocol = await make(*arguments, **named)
+        transports.append(transport)
+        monkeypatch.setattr(socket, "socket", refuse)
+        return transport, protocol
+
+    monkeypatch.setattr(loop, "create_datagram_endpoint", made)
+    with pytest.raises(OSError, match="Too many"):
+        await client.open()
+    monkeypatch.undo()
+    assert transports[0].is_closing()
+    assert not client.is_open
 
 
 async def test_what_was_refused_before_says_nothing_of_now() -> None:
