@@ -43,7 +43,8 @@ setup-runtime:  ## install only what runs calls: Kamailio, RTPengine and .venv
 compile: setup  ## compile what runs for each call, so that it costs less CPU (a minute or two; needs gcc)
 	$(BIN)/callinteractive compile || [ $$? = $(NO_COMPILER) ]
 
-test: unit e2e test-compiled  ## every test on the sources, then many on what is compiled; each branch of the core is covered
+test:  ## every test on the sources, then many on what is compiled; each branch of the core is covered
+	@tools/test
 
 unit: setup  ## tests with no daemon, minutes
 	$(AS_SOURCES) $(BIN)/pytest tests/unit -n auto $(COVERED) || $(call again,tests/unit $(COVERED) --cov-append,$(AS_SOURCES))
