@@ -60,6 +60,7 @@ MODULES = {
                 "exchange",
                 "media_state",
                 "moving",
+                "ng_command",
                 "ng_failures",
                 "party",
                 "purge",
