@@ -61,7 +61,7 @@ watch: setup  ## whenever a file is saved, the unit tests that its code can chan
 
 e2e: setup  ## calls through real Kamailio, RTPengine and SIPp, minutes
 	$(AS_SOURCES) $(BIN)/pytest $(STACKS) -n $(WORKERS) $(BY_FILE) -m "not load" || $(call again,$(STACKS),$(AS_SOURCES))
-	$(AS_SOURCES) $(BIN)/pytest $(STACKS) -n 3 $(BY_FILE) -m load || $(call again,$(STACKS) -m load,$(AS_SOURCES))
+	$(AS_SOURCES) $(BIN)/pytest $(STACKS) -n 2 $(BY_FILE) -m load || $(call again,$(STACKS) -m load,$(AS_SOURCES))
 
 fuzz: setup  ## hostile input for every parser, half a minute (LONG=1: ten minutes; FUZZ_S=…: seconds for each)
 	FUZZ_S=$(or $(FUZZ_S),$(if $(LONG),50,2)) $(BIN)/pytest tests/fuzz -q -n auto

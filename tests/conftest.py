@@ -10,10 +10,10 @@ import pytest
 HERE = Path(__file__).parent
 STACKS = ("integration", "e2e")
 LONG = (
-    # Those with many calls at once: three workers run them by themselves. Each begins with two files: the first worker
-    # with the first and the fourth, and so on. The last file goes to who has done the third. Two start stacks at once.
-    *("e2e/test_soak.py", "e2e/test_fault_matrix.py", "integration/test_kemi_load.py", "e2e/test_transfer_ends.py"),
-    *("e2e/test_transfer_soak.py", "e2e/test_rolling.py", "e2e/test_fleet_rolling.py"),
+    # Those with many calls at once: two workers run them by themselves. The first worker begins with the first and the
+    # third file. Each gets another one when it has two tests left. In this order both end at the same time.
+    *("e2e/test_soak.py", "e2e/test_fault_matrix.py", "integration/test_kemi_load.py", "e2e/test_transfer_soak.py"),
+    *("e2e/test_fleet_rolling.py", "e2e/test_rolling.py", "e2e/test_transfer_ends.py"),
     # Those with few tests that take long.
     *("e2e/test_dialog.py", "integration/test_media_sounds.py", "e2e/test_odd_sounds.py", "e2e/test_reload.py"),
     *("e2e/test_demo.py", "e2e/test_page.py", "e2e/test_new.py", "e2e/test_wheel.py", "e2e/test_units.py"),
