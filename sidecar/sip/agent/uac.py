@@ -19,6 +19,9 @@ from sidecar.sip.message.message import Headers, Request, Response
 from sidecar.sip.transaction.client import InviteClient, ignore_response
 from sidecar.sip.transaction.timers import Timer
 
+_CANCELLED_S = 1.0
+"""By then who rings has stopped: phones need not understand a BYE while they ring."""
+
 
 @dataclass(frozen=True, slots=True)
 class OutgoingInvite:
@@ -150,7 +153,9 @@ class UacLeg(Leg):
             # RFC 3261 9.2, 17.2.3: the proxy knows the INVITE by its Via.
             InviteClient(core.transactions, before._request, invite.destination, ignore_response).cancel()
             for dialog, _, _ in forks:
-                _end_early(Session(core, dialog, before))
+                session = Session(core, dialog, before)
+                session.may_be_answered = True
+                core.timers.start(_CANCELLED_S, _end_early, session)
             if not rings_on:
                 return before
             caller = f"{invite.from_.rpartition(';tag=')[0]};tag={new_tag()}"
@@ -314,8 +319,8 @@ class UacLeg(Leg):
         self._cancel = headers
         self.core.timers.stop(self._limit)
         for fork in self._forks.values():
-            if fork.session.may_be_answered and fork.session.state is SessionState.EARLY:
-                _end_early(fork.session)
+            if fork.session.may_be_answered:
+                self.core.timers.start(_CANCELLED_S, _end_early, fork.session)
         if self._provisional:
             self._send_cancel()
 
@@ -352,10 +357,11 @@ class UacLeg(Leg):
 
 
 def _end_early(session: Session) -> None:
-    """Hang up with who rings as far as we know, in a call of a process before us. A CANCEL comes too late for who has
-    answered (9.1), and that process may have sent the ACK. BYE ends an early dialog too (15)."""
-    session.state = SessionState.CONFIRMED
-    session.bye()
+    """Hang up with who was cancelled, in a call of a process before us. A CANCEL comes too late for who has answered
+    (9.1), and that process may have sent the ACK. BYE ends an early dialog too (15)."""
+    if session.state is SessionState.EARLY:
+        session.state = SessionState.CONFIRMED
+        session.bye()
 
 
 def _text(sdp: bytes) -> str:
