@@ -201,7 +201,6 @@ class Forks:
     def _on_success(self, index: int) -> None:
         self._ringing.on_end()
         self._reports.on_answer(index)
-        tell(index, "answered")
         nat.name_callee()
         if (branch := transaction.branches.get(index)) is not None:
             plan = transaction.plans[branch.uri]

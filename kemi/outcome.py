@@ -16,7 +16,10 @@ def note_ringing(index: int, *, rings: bool) -> None:
 
 
 def tell(index: int, what: str) -> None:
-    """One line for each branch: who it was, whether it rang, and how it ended."""
+    """One line for each branch that fails: who it was, whether it rang, and how it ended.
+
+    An answer is in the call's record only: as a line it would be one for each routed call.
+    """
     branch = transaction.branches.get(index)
     label = transaction.plans[branch.uri].label if branch else ""
     if branch and label:

@@ -224,7 +224,7 @@ def test_final_code(ksr: FakeKsr, replies: list[tuple[int, int]], picked: int, t
     assert outcome()[0] == (told or [picked])[0]
 
 
-def test_each_branch_s_end_is_one_line_of_the_log(ksr: FakeKsr) -> None:
+def test_each_branch_that_fails_is_one_line_of_the_log(ksr: FakeKsr) -> None:
     start(ksr, "000*306", "001*306", "+15550100")
     for index, uri in enumerate(["sip:306@127.0.0.4:5090", "sip:306@127.0.0.5:5090", "sip:+15550100@127.0.0.2:5080"]):
         ksr.results.update({"tm.t_get_branch_index": index, "kx.get_ruri": uri})
@@ -236,7 +236,6 @@ def test_each_branch_s_end_is_one_line_of_the_log(ksr: FakeKsr) -> None:
     assert [text for (text,) in ksr.called("notice")] == [
         f"transfer of call {'a' * 32}: 000*306 at sip:306@127.0.0.4:5090: rang, refused: 486 Busy Here\n",
         f"transfer of call {'a' * 32}: 001*306 at sip:306@127.0.0.5:5090: failed: 404 Not Found\n",
-        f"transfer of call {'a' * 32}: +15550100 at sip:+15550100@127.0.0.2:5080: answered\n",
     ]
 
 
