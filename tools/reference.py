@@ -98,7 +98,11 @@ def _example(head: str) -> tuple[str, str]:
 
 def private_headers() -> str:
     """The private headers, by name."""
-    kinds = [kind for _, kind in inspect.getmembers(headers, inspect.isclass) if getattr(kind, "NAME", None)]
+    kinds = [
+        kind
+        for name, kind in inspect.getmembers(headers, inspect.isclass)
+        if getattr(kind, "NAME", None) and not name.startswith("_")
+    ]
     rows = sorted((kind.NAME, _markdown(kind.__doc__ or "").partition("\n\n")[0]) for kind in [*kinds, SignatureHeader])
     return "\n".join((_HEADERS, *(f"| `{name}` | {' '.join(text.split())} |" for name, text in rows), ""))
 

@@ -39,7 +39,7 @@ Asking = probe.SignsOfLife | rtpengine.SignsOfLife
 @pytest.fixture(params=["sip", "ng"])
 async def pair(request: pytest.FixtureRequest) -> AsyncIterator[tuple[Element, Asking]]:
     is_sip = request.param == "sip"
-    answer = b"SIP/2.0 503 x\r\n\r\n" if is_sip else b'COOKIE {"result": "pong"}'
+    answer = b"SIP/2.0 503 x\r\n\r\n" if is_sip else b"COOKIE d6:result4:ponge"
     loop = asyncio.get_running_loop()
     _, element = await loop.create_datagram_endpoint(lambda: Element(answer), local_addr=("127.0.0.1", 0))
     asking: Asking = (probe if is_sip else rtpengine).SignsOfLife(element.address)

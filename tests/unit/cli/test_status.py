@@ -16,6 +16,7 @@ from callinteractive.config import load_site
 from cli import status
 from cli.main import main
 from cli.status import PartStatus, ask_all, report
+from sidecar.media import bencode
 
 HOST = "127.13.207.1"
 SITE = f"""
@@ -67,7 +68,7 @@ async def metrics(port: int, text: str) -> AsyncIterator[None]:
 
 
 async def test_each_part_is_asked() -> None:
-    pong = json.dumps({"result": "pong", "statistics": {"currentstatistics": {"sessionstotal": 3}}})
+    pong = bencode.encode({"result": "pong", "statistics": {"currentstatistics": {"sessionstotal": 3}}}).decode()
     async with (
         answering(23960, "SIP/2.0 200 OK\r\n\r\n"),
         answering(23961, "SIP/2.0 404 Not Here\r\n\r\n"),
