@@ -104,7 +104,9 @@ async def test_start_again_at_once_on_the_same_ports(private_stack: RunningStack
         await stack.stop()
         await stack.start()
         await one_call(stack, web, caller)
-        assert await stack.media_calls() == []
+        async with asyncio.timeout(PATIENT_S):
+            while await stack.media_calls():  # they are deleted many at once, after a moment
+                await asyncio.sleep(0.05)
 
 
 async def test_a_killed_supervisor_s_calls_are_hung_up_and_nothing_outlives_it(

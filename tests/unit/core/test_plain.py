@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from typing import get_type_hints
 
@@ -44,6 +45,7 @@ def test_every_kind_of_field():
     assert plain.read(Outer, {"perhaps": None, "inner": None, "time": 0.5}) == Outer(time=0.5)
 
 
+@pytest.mark.skipif("CALLINTERACTIVE_TEST_COMPILED" in os.environ, reason="it needs the annotations of the sources")
 @pytest.mark.parametrize("kind", [CallFacts, State, Play, Collect, Wait])
 def test_types_that_machine_code_forgets_are_told(kind: type):
     """Without these a call could not be read back by a compiled sidecar, and the tests of sources would not see it."""
