@@ -23,6 +23,7 @@ from bench.peer import asterisk
 from bench.peer.report import write_report
 from bench.peer.results import ROWS, HeldRound, PeerResults, Round, verdicts
 from bench.world import Server
+from sidecar.media import quicktime
 
 
 @pytest.fixture(autouse=True)
@@ -311,7 +312,8 @@ def test_asterisk_is_asked_until_it_has_booted(tmp_path: Path, monkeypatch: pyte
     world.start = lambda *command, **_: world.started.append(command) or process
     world.end = world.ended.append
     answers = iter(["", "Asterisk has fully booted.", "26 modules loaded"])
-    monkeypatch.setattr("bench.peer.asterisk.convert", lambda *_: 0)
+    sound = quicktime.header(1) + b"\x12" + quicktime.padding(1)
+    monkeypatch.setattr("bench.peer.asterisk.convert", lambda _, target: target.write_bytes(sound))
     monkeypatch.setattr("bench.peer.asterisk.time.sleep", lambda _: None)
     monkeypatch.setattr(
         "bench.peer.asterisk.subprocess.run", lambda *_, **__: subprocess.CompletedProcess((), 0, next(answers), "")
@@ -319,6 +321,8 @@ def test_asterisk_is_asked_until_it_has_booted(tmp_path: Path, monkeypatch: pyte
     with asterisk.Asterisk(world, asterisk.Installed(root, "22.1")) as running:
         settings = world.started[0][-1]
         assert (root / settings[1:]).exists()
+        samples = (root / settings[1:]).with_name("two-seconds.ulaw").read_bytes()
+        assert samples == b"\x12" + quicktime.padding(1)
         assert settings.startswith("/tmp/bench-asterisk-")
         assert running.modules == 26
     assert world.ended == [process]
