@@ -71,7 +71,11 @@ class MediaState:
             name, path, duration_ms, repeat, ends_at = data["sound"]
             media._sound = Sound(name, Path(path), duration_ms), repeat
             media._sound_ends_at = asyncio.get_running_loop().time() + ends_at - time.time()
+        media.go_on()
         return media
+
+    def go_on(self) -> None:
+        """Of `from_dict`: all is read. A method, for mypyc's `super()` loses the class in a class method."""
 
     def forget(self) -> None:
         """Another process has the call: RTPengine is told nothing from now on."""

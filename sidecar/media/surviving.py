@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
-from typing import Any, Self
+from collections.abc import Callable
 
 from callinteractive.fleet import family_of
 from sidecar.media.engines import Engines
@@ -28,13 +27,10 @@ class SurvivingMedia(Exchanges):
         self._engines = engines
         self._ng.owner = self
 
-    @classmethod
-    def from_dict(cls, engines: Engines, media_id: str, data: Mapping[str, Any]) -> Self:
-        """See `MediaState`. Whether RTPengine still has it is asked soon."""
-        media = super().from_dict(engines, media_id, data)
-        media._ng.owner = media
-        engines.mover.look_after(media, was_restarted=False)
-        return media
+    def go_on(self) -> None:
+        """Whether RTPengine still has it is asked soon."""
+        self._ng.owner = self
+        self._engines.mover.look_after(self, was_restarted=False)
 
     def forget(self) -> None:
         """Another process has the call."""

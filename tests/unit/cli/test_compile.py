@@ -120,15 +120,28 @@ def test_what_mypyc_refuses_is_said(tree: Path, monkeypatch: pytest.MonkeyPatch)
     assert compiling.build(compiled.BASE) == (name, False)
 
 
-def test_no_name_stands_for_errors_of_several_compiled_classes() -> None:
-    """mypyc takes the class of the first `except ... as name` for that of all, and raises TypeError for the others."""
+def _compiled_sources() -> dict[Path, ast.Module]:
     sources = [
         path
         for package, names in compiling.MODULES.items()
         for name in names
         for path in compiled.source_of(package).glob(f"{name}.py")
     ]
-    trees = {path: ast.parse(path.read_text()) for path in sources}
+    return {path: ast.parse(path.read_text()) for path in sources}
+
+
+def test_no_compiled_class_method_calls_that_of_its_base() -> None:
+    """mypyc gives the base's class method the metaclass: `cls(...)` there raises TypeError."""
+    for path, tree in _compiled_sources().items():
+        for function in ast.walk(tree):
+            if isinstance(function, ast.FunctionDef) and "classmethod" in map(ast.unparse, function.decorator_list):
+                called = [ast.unparse(node.func) for node in ast.walk(function) if isinstance(node, ast.Call)]
+                assert "super" not in called, f"{path}: {function.name}"
+
+
+def test_no_name_stands_for_errors_of_several_compiled_classes() -> None:
+    """mypyc takes the class of the first `except ... as name` for that of all, and raises TypeError for the others."""
+    trees = _compiled_sources()
     classes = {node.name for tree in trees.values() for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
     for path, tree in trees.items():
         for function in ast.walk(tree):
