@@ -106,9 +106,12 @@ class MediaLine(NamedTuple):
     @classmethod
     def of(cls, values: Iterable[Any]) -> MediaLine:
         """The reverse of JSON's list of its fields. Raises TypeError."""
-        line = cls(*values)
-        formats = tuple(Format(*each) for each in line.formats)
-        return line._replace(formats=formats, cryptos=tuple(line.cryptos))
+        fields = list(values)
+        # Compiled code reads a tuple only where one is, so none is made with JSON's lists in it.
+        at, beyond = cls._fields.index("formats"), cls._fields.index("cryptos")
+        fields[at:beyond] = [tuple([Format(*each) for each in part]) for part in fields[at:beyond]]
+        fields[beyond : beyond + 1] = [tuple(part) for part in fields[beyond : beyond + 1]]
+        return cls(*fields)
 
     @property
     def rejected(self) -> str:
