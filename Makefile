@@ -33,7 +33,6 @@ help:  ## this list
 
 setup: $(STAMP)  ## install Kamailio, RTPengine, SIPp and .venv with the test tools
 
-.PRECIOUS: $(STAMP)  # else make would remove it where Ctrl-C stops the last step, compiling
 $(STAMP): pyproject.toml tools/setup tests/support/browser_page/package-lock.json
 	tools/setup
 

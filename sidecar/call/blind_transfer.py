@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import unquote
 
 from callinteractive.dialled import is_dialled_number
@@ -13,6 +12,10 @@ from callinteractive.events import Event, TransferAnswered, TransferFailed
 from callinteractive.headers import AnsweredHeader
 from sidecar import sip
 from sidecar.call.callee import Callee
+from sidecar.call.caller import Caller
+from sidecar.call.inbox import Inbox
+from sidecar.call.services import Services
+from sidecar.media.call_media import CallMedia
 
 _SEPARATORS = str.maketrans("", "", "-.()")
 """Visual separators of a telephone number (RFC 3966 5.1.1)."""
@@ -78,11 +81,15 @@ class Target(Callee):
         self,
         referral: sip.ReferralSubscription,
         on_end: Callable[[int], Awaitable[None]],
-        *callee: Any,
-        **more: Any,
+        services: Services,
+        caller: Caller,
+        media: CallMedia,
+        b_tag: str,
+        inbox: Inbox,
+        on_referred: Callable[[sip.Referred], None],
     ) -> None:
         """on_end: told 200 when it has answered and is connected, else why not. The rest is for `Callee`."""
-        super().__init__(*callee, **more)
+        super().__init__(services, caller, media, b_tag, inbox, on_referred)  # one by one: mypyc mixes up `*callee`
         self._referral = referral
         self._on_end = on_end
 

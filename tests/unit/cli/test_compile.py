@@ -139,6 +139,14 @@ def test_no_compiled_class_method_calls_that_of_its_base() -> None:
                 assert "super" not in called, f"{path}: {function.name}"
 
 
+def test_no_compiled_constructor_hands_on_starred_arguments() -> None:
+    """mypyc gives the base's `__init__` the tuple as its first argument."""
+    for path, tree in _compiled_sources().items():
+        for call in ast.walk(tree):
+            if isinstance(call, ast.Call) and ast.unparse(call.func) == "super().__init__":
+                assert not any(isinstance(argument, ast.Starred) for argument in call.args), path
+
+
 def test_no_name_stands_for_errors_of_several_compiled_classes() -> None:
     """mypyc takes the class of the first `except ... as name` for that of all, and raises TypeError for the others."""
     trees = _compiled_sources()
