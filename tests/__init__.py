@@ -2,6 +2,7 @@
 
 import os
 import signal
+from pathlib import Path
 
 # A shell starts what is in its background with these ignored, nohup with SIGHUP; what we start would inherit that.
 for number in (signal.SIGINT, signal.SIGHUP):
@@ -15,3 +16,8 @@ if "CALLINTERACTIVE_TEST_COMPILED" in os.environ:
     folder = compiled.folder()
     assert folder is not None, "nothing is compiled, or not these sources: run callinteractive compile"
     use_compiled(folder)
+    # Now: pytest puts the folder of the sources before this one, and then these would be found there.
+    import kemi
+    import sidecar
+
+    assert {Path(package.__path__[0]).parent for package in (kemi, sidecar)} == {folder}
