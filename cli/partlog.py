@@ -18,7 +18,7 @@ from typing import Literal, Protocol, TextIO
 
 from cli import partline
 from sidecar import console
-from sidecar.linewriter import LINES_A_S, LINES_AT_ONCE, TELL_EVERY_S
+from sidecar.linewriter import LINES_A_S, LINES_AT_ONCE, TELL_EVERY_S, Bucket
 from sidecar.log import now_text
 
 LogFormat = Literal["json", "console"]
@@ -136,41 +136,24 @@ class PartLog:
             self._write([_notice(self.format, "log lines left out: too many a second", **told)])
 
 
-class _Bucket:
-    """Lets `burst` lines through at once, `rate` a second steadily."""
-
-    __slots__ = ("_left", "_then")
-
-    def __init__(self, burst: float, now: float) -> None:
-        self._left, self._then = burst, now
-
-    def allows(self, burst: float, rate: float, now: float) -> bool:
-        self._left = min(burst, self._left + (now - self._then) * rate)
-        self._then = now
-        if self._left < 1:
-            return False
-        self._left -= 1
-        return True
-
-
 class _PartLimit:
     """The limits of one part. A flood's cause meets its own limit first, and leaves the part's to the others."""
 
     def __init__(self, part: str, now: float) -> None:
         is_sidecar = part.startswith(partline.OF_SIDECARS)
-        self._limits = (LINES_AT_ONCE, LINES_A_S) if is_sidecar else (DAEMON_LINES, DAEMON_LINES_A_S)
-        self._whole = _Bucket(self._limits[0], now)
-        self._causes: dict[str, _Bucket] = {}
+        limits = (LINES_AT_ONCE, LINES_A_S) if is_sidecar else (DAEMON_LINES, DAEMON_LINES_A_S)
+        self._whole = Bucket(*limits, now)
+        self._causes: dict[str, Bucket] = {}
 
     def allows(self, cause: str, now: float) -> bool:
         if cause:
             if cause not in self._causes:
                 if len(self._causes) >= MOST_CAUSES:  # addresses can be invented; the part's own limit stays
                     self._causes.clear()
-                self._causes[cause] = _Bucket(CAUSE_LINES, now)
-            if not self._causes[cause].allows(CAUSE_LINES, CAUSE_LINES_A_S, now):
+                self._causes[cause] = Bucket(CAUSE_LINES, CAUSE_LINES_A_S, now)
+            if not self._causes[cause].take(1, now):
                 return False
-        return self._whole.allows(*self._limits, now)
+        return self._whole.take(1, now) == 1
 
 
 def _notice(log_format: LogFormat, event: str, **fields: object) -> str:

@@ -156,21 +156,36 @@ class LineWriter:
         return written
 
 
+class Bucket:
+    """Lets `at_once` lines through, and `a_s` a second steadily. All times are monotonic, in seconds."""
+
+    __slots__ = ("_a_s", "_at_once", "_left", "_then")
+
+    def __init__(self, at_once: float, a_s: float, now: float) -> None:
+        self._at_once, self._a_s = at_once, a_s
+        self._left, self._then = at_once, now
+
+    def take(self, lines: int, now: float) -> int:
+        """How many of these may pass."""
+        self._left = min(self._at_once, self._left + (now - self._then) * self._a_s)
+        self._then = now
+        taken = min(lines, int(self._left))
+        self._left -= taken
+        return taken
+
+
 class Flow:
-    """Lets `LINES_AT_ONCE` lines through, then `LINES_A_S` a second. All times are monotonic, in seconds."""
+    """A sidecar's lines: bounded, and those that were left out are counted and told."""
 
     def __init__(self, now: float) -> None:
-        self._left, self._then = float(LINES_AT_ONCE), now
+        self._bucket = Bucket(LINES_AT_ONCE, LINES_A_S, now)
         self.left_out = 0
         """Lines that have not been told."""
         self._since = now
 
     def take(self, lines: int, now: float) -> int:
         """How many of these may pass."""
-        self._left = min(LINES_AT_ONCE, self._left + (now - self._then) * LINES_A_S)
-        self._then = now
-        taken = min(lines, int(self._left))
-        self._left -= taken
+        taken = self._bucket.take(lines, now)
         if taken < lines:
             if not self.left_out:
                 self._since = now
