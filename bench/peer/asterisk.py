@@ -21,7 +21,7 @@ from bench import usage
 from bench.world import CALLEE, CALLEE_PORT, CALLER, READY_S, SIP_PORT, WEB, WEB_PORT, Server, World
 from cli.programs import locate
 from sidecar.media.audiofile import convert
-from sidecar.media.quicktime import HEADER_SIZE
+from sidecar.media.quicktime import samples_of
 
 ROOT_VARIABLE = "ASTERISK_ROOT"
 MADE_BY_TOOL = Path("/var/cache/callinteractive/asterisk")
@@ -141,7 +141,7 @@ class Asterisk:
         ours = self._directory / "ours"
         convert(self._world.prompt, ours)
         # The same samples that ours plays, in Asterisk's own form.
-        (self._directory / "two-seconds.ulaw").write_bytes(ours.read_bytes()[HEADER_SIZE:])
+        (self._directory / "two-seconds.ulaw").write_bytes(samples_of(ours.read_bytes()))
         with (self._directory / "asterisk.log").open("wb") as log:
             self._process = self._world.start(*self._installed.command("-f", "-C", self._settings), log=log, output=log)
         self._wait_booted(self._process)
