@@ -75,7 +75,7 @@ class MediaState:
         return media
 
     def go_on(self) -> None:
-        """Of `from_dict`: all is read. A method, for mypyc's `super()` loses the class in a class method."""
+        """`from_dict` has read everything. A method of its own: in a class method mypyc's `super()` loses the class."""
 
     def forget(self) -> None:
         """Another process has the call: RTPengine is told nothing from now on."""

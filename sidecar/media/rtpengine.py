@@ -7,7 +7,7 @@ What it promises its callers:
   that finds RTPengine asleep wakes it, and that costs more than the command. So one that nobody waits for may go out
   in `company`.
 - Of commands that go out at once only the last one's reply wakes us. The others' come to a socket that the event loop
-  does not watch: they are there by then. So does the reply to a command that nobody waits for.
+  does not watch; they have arrived by then. So does the reply to a command that nobody waits for.
 - A lost datagram is sent again with the same cookie. RTPengine answers a known cookie from its cache for 30 s
   and does not execute it twice, so every command may be retransmitted.
 - Every wait is bounded by `NgTimeouts`. All share one timer, which runs only while somebody waits.
@@ -147,7 +147,7 @@ class NgClient:
     async def company(self) -> None:
         """Return when another command goes out, which wakes RTPengine anyway, or after two ticks at most.
 
-        Nobody goes alone with it: they are gathered for `NgTimeouts.gather_s`.
+        Those who wait are gathered for `NgTimeouts.gather_s` first, so that many go out with one command.
         """
         if self._transport is None:
             return
