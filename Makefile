@@ -33,7 +33,10 @@ NO_COMPILER = 69
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: $(STAMP)  ## install Kamailio, RTPengine, SIPp and .venv with the test tools
+# All works without the compiled form, so whatever else needs .venv does not wait for it.
+setup: $(STAMP)  ## install Kamailio, RTPengine, SIPp and .venv with the test tools; compile what runs for each call
+	@echo "make: compiling what runs for each call, so that it costs less CPU: a minute or two. All works without it: Ctrl-C stops it"
+	@$(BIN)/callinteractive compile || echo "make: not compiled, see above. All works; \`make compile\` tries again"
 
 $(STAMP): pyproject.toml tools/setup tests/support/browser_page/package-lock.json
 	tools/setup
@@ -41,13 +44,13 @@ $(STAMP): pyproject.toml tools/setup tests/support/browser_page/package-lock.jso
 setup-runtime:  ## install only what runs calls: Kamailio, RTPengine and .venv
 	tools/setup --runtime
 
-compile: setup  ## compile what runs for each call, so that it costs less CPU (a minute or two; needs gcc)
+compile: $(STAMP)  ## the last step of setup alone, after an edit or an update (a minute or two; needs gcc)
 	$(BIN)/callinteractive compile || [ $$? = $(NO_COMPILER) ]
 
 test:  ## every test on the sources, then many on what is compiled; each branch of the core is covered
 	@tools/test
 
-unit: setup  ## tests with no daemon, minutes
+unit: $(STAMP)  ## tests with no daemon, minutes
 	$(AS_SOURCES) $(BIN)/pytest tests/unit -n auto $(COVERED) || $(call again,tests/unit $(COVERED) --cov-append,$(AS_SOURCES))
 
 test-compiled: compile  ## what is compiled, in that form: its unit tests, and calls of all kinds (five minutes)
@@ -57,59 +60,59 @@ test-compiled: compile  ## what is compiled, in that form: its unit tests, and c
 	    $(NO_COMPILER)) ;; \
 	    *) exit 1 ;; esac
 
-watch: setup  ## whenever a file is saved, the unit tests that its code can change (the first time: all)
+watch: $(STAMP)  ## whenever a file is saved, the unit tests that its code can change (the first time: all)
 	$(BIN)/watchfiles --filter python '$(BIN)/pytest tests/unit --testmon -q' callinteractive kemi sidecar cli tests
 
-e2e: setup  ## calls through real Kamailio, RTPengine and SIPp, minutes
+e2e: $(STAMP)  ## calls through real Kamailio, RTPengine and SIPp, minutes
 	$(AS_SOURCES) $(BIN)/pytest $(STACKS) -n $(WORKERS) $(BY_FILE) -m "not load" || $(call again,$(STACKS),$(AS_SOURCES))
 	$(AS_SOURCES) $(BIN)/pytest $(STACKS) -n 2 $(BY_FILE) -m load || $(call again,$(STACKS) -m load,$(AS_SOURCES))
 
-fuzz: setup  ## hostile input for every parser, half a minute (LONG=1: ten minutes; FUZZ_S=…: seconds for each)
+fuzz: $(STAMP)  ## hostile input for every parser, half a minute (LONG=1: ten minutes; FUZZ_S=…: seconds for each)
 	FUZZ_S=$(or $(FUZZ_S),$(if $(LONG),50,2)) $(BIN)/pytest tests/fuzz -q -n auto
 
-short: setup  ## unit tests and calls of all kinds: what can differ between releases of Debian (tests/short.txt)
+short: $(STAMP)  ## unit tests and calls of all kinds: what can differ between releases of Debian (tests/short.txt)
 	$(BIN)/pytest tests/unit @tests/short.txt -n $(WORKERS) || $(call again,tests)
 
 test-debian13:  ## every test on Debian 13, in a chroot (root; SHORT=1: `make short`; TESTS="tests/…": these)
 	WORKERS=$(WORKERS) tools/debian13 $(if $(TESTS),$(BIN)/pytest $(TESTS),make $(if $(SHORT),short,test))
 
-matrix: setup  ## what callers notice when any process dies or hangs, into docs/reliability.md (ten minutes)
+matrix: $(STAMP)  ## what callers notice when any process dies or hangs, into docs/reliability.md (ten minutes)
 	$(BIN)/python -m tests.chaos.matrix --write
 
-chaos: setup  ## calls for half an hour while processes are killed, into docs/reliability.md (CHAOS_S=180: shorter)
+chaos: $(STAMP)  ## calls for half an hour while processes are killed, into docs/reliability.md (CHAOS_S=180: shorter)
 	$(BIN)/python -m tests.chaos.soak --write --seconds $(or $(CHAOS_S),1800)
 
 bench: $(if $(PEER),peer) compile  ## what a call costs, into bench/report.md (a quarter of an hour; QUICK=1: three minutes; SOAK=1: more; PEER=asterisk: beside Asterisk)
 	$(BIN)/python -m bench$(if $(PEER),.peer $(PEER)) $(if $(QUICK),--quick) $(if $(PEER),,$(if $(SOAK),--soak))
 	@echo "bench: what each layer of a sidecar costs: $(BIN)/python -m bench.layers"
 
-peer: setup
+peer: $(STAMP)
 	@$(BIN)/python -m bench.peer $(PEER) --check
 
-lint: setup  ## ruff and mypy --strict
+lint: $(STAMP)  ## ruff and mypy --strict
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-docs: setup  ## make a site of the documents, in build/docs; a link that leads nowhere is an error
+docs: $(STAMP)  ## make a site of the documents, in build/docs; a link that leads nowhere is an error
 	$(DOCS) build/docs
 
-reference: setup  ## write the pages of docs/reference that are made of the code
+reference: $(STAMP)  ## write the pages of docs/reference that are made of the code
 	$(BIN)/python -m tools.reference
 
-hooks: setup  ## let git check before each commit what `make lint` checks
+hooks: $(STAMP)  ## let git check before each commit what `make lint` checks
 	$(BIN)/pre-commit install
 
-format: setup  ## put the sources in their standard form
+format: $(STAMP)  ## put the sources in their standard form
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-demo: setup  ## place a real call to the sample IVR and show what happens
+demo: $(STAMP)  ## place a real call to the sample IVR and show what happens
 	@$(BIN)/python -m examples.demo.demo
 
-demo-survive: setup  ## a call during which every process is killed once: both sides hear each other again
+demo-survive: $(STAMP)  ## a call during which every process is killed once: both sides hear each other again
 	@$(BIN)/python -m examples.demo.survive
 
-run: setup  ## run the sample IVR and its web application until Ctrl-C (SITE=… IVR=… APP=… for yours)
+run: $(STAMP)  ## run the sample IVR and its web application until Ctrl-C (SITE=… IVR=… APP=… for yours)
 	$(BIN)/callinteractive run --site $(SITE) --ivr $(IVR) $(if $(APP),--app "$(APP)")
 
 deb:  ## build the Debian package for this release, into build/
