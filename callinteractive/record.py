@@ -56,7 +56,7 @@ _LEG_TIMES = {
 def stamp(at: float) -> str:
     """A time, in seconds since the epoch, as ISO 8601 in UTC with milliseconds."""
     milliseconds = int(at * 1000)
-    return f"{_second(milliseconds // 1000)}.{milliseconds % 1000:03}Z"
+    return f"{_second(milliseconds // 1000)}.{str(1000 + milliseconds % 1000)[1:]}Z"  # a width costs compiled code much
 
 
 @lru_cache(maxsize=16)

@@ -95,7 +95,7 @@ class RecordRoute:
         `shown`: the From that it sees, if not the INVITE's own. `reported`: as in `Mark`.
         """
         caller_tag, call_id = ksr.from_tag(), ksr.call_id()
-        until = f"{int(time.time()) + LONGEST_S:08x}"
+        until = _hex(int(time.time()) + LONGEST_S)
         callee = self._hash(call_id, self._places.of(host_of(ksr.next_hop())).name)
         callers = "".join([self._hash(call_id, name) for name in self._places_of_caller()])
         said = f"{until}.{callee}.{callers}{f'.s{shift}' if shift else ''}"
@@ -207,6 +207,12 @@ class RecordRoute:
         signing = self._signing.copy()
         signing.update(text.encode("utf-8", "surrogateescape"))
         return signing.hexdigest()
+
+
+@lru_cache(maxsize=4)
+def _hex(seconds: int) -> str:
+    """All calls of a second have the same."""
+    return f"{seconds:08x}"
 
 
 def _dialog(call_id: str, caller_tag: str) -> str:

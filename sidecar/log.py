@@ -309,10 +309,11 @@ class _Clock:
 
     def __call__(self) -> str:
         now = time.time_ns() // 1000
-        second, microseconds = divmod(now, 1_000_000)
+        second = now // 1_000_000
         if second != self._second:
             self._second, self._text = second, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
-        return f"{self._text}.{microseconds:06}Z"
+        # Not with a width in the f-string: where it is compiled, that takes half as long as all else of a line.
+        return f"{self._text}.{str(1_000_000 + now % 1_000_000)[1:]}Z"
 
 
 _clock = now_text = _Clock()

@@ -39,32 +39,39 @@ class NgCounters:
     refusals: int = 0  # times the operating system said that nobody listens
 
 
-@dataclass(slots=True, eq=False)
+# No dataclasses: each command makes one, and what a dataclass generates stays Python in a compiled module.
 class Group:
     """Commands of one call that go out at the same time, and who waits for all of them."""
 
-    waiter: Waiter[list[Outcome]]
-    may_move: bool
-    outcomes: list[Outcome | None]
-    left: int
+    def __init__(self, waiter: Waiter[list[Outcome]], may_move: bool, count: int) -> None:
+        self.waiter = waiter
+        self.may_move = may_move
+        self.outcomes: list[Outcome | None] = [None] * count
+        self.left = count
 
 
-@dataclass(slots=True, eq=False)
 class Pending:
-    """One command, from `NgClient.together` to its reply."""
+    """One command, from `NgClient.together` to its reply. is_quiet: its reply need not wake us."""
 
-    command: str
-    call_id: str | None
-    cookie: bytes
-    datagram: bytes
-    group: Group
-    place: int
-    is_quiet: bool
-    """Whether its reply need not wake us."""
-    is_sent: bool = False
-    began_at: float = 0.0
-    interval_s: float = 0.0
-    resend_at: float = 0.0
+    def __init__(
+        self,
+        command: str,
+        call_id: str | None,
+        cookie: bytes,
+        datagram: bytes,
+        group: Group,
+        place: int,
+        is_quiet: bool,
+    ) -> None:
+        self.command = command
+        self.call_id = call_id
+        self.cookie = cookie
+        self.datagram = datagram
+        self.group = group
+        self.place = place
+        self.is_quiet = is_quiet
+        self.is_sent = False
+        self.began_at = self.interval_s = self.resend_at = 0.0
 
 
 def datagram(cookie: bytes, command: str, call_id: str | None, fields: Fields) -> bytes:

@@ -12,9 +12,9 @@ from callinteractive.fleet import family_of, is_loopback
 from sidecar.media.errors import MediaRefused, NoCommonAddress
 from sidecar.media.sdp import Audio, MediaLine
 
-_ADDRESS = re.compile(r"^c=IN IP[46] (\S+)", re.M)
-_SECTION = re.compile(r"^(m=audio [1-9].*?)(?=^m=|\Z)", re.M | re.S)
-_DIRECTION = re.compile(r"^a=(?:sendrecv|sendonly|recvonly|inactive)\r?\n", re.M)
+_ADDRESS = re.compile(r"\nc=IN IP[46] (\S+)")
+_AUDIO, _MEDIA = "\nm=audio ", "\nm="
+_DIRECTIONS = tuple(f"\na={direction}\r\n" for direction in ("sendrecv", "sendonly", "recvonly", "inactive"))
 
 
 class Source(NamedTuple):
@@ -165,12 +165,14 @@ class Party:
 
     def learn(self, written: str) -> None:
         """Take our end from a description that RTPengine wrote for this party. Raises MediaRefused if it has none."""
-        address, section = _ADDRESS.search(written), _SECTION.search(written)
-        if address is None or section is None:
+        address, section = _ADDRESS.search(written), _section_in(written)
+        if address is None or not section:
             raise MediaRefused(f"RTPengine has no audio stream for {self.tag}")
         # Later its c= line may say 0.0.0.0, when the other party holds. So our address is the first one it told.
         self.our_address = self.our_address or address[1]
-        self._section = _DIRECTION.sub("", section[1])
+        for direction in _DIRECTIONS:
+            section = section.replace(direction, "\n")
+        self._section = section
 
     @property
     def our_port(self) -> int:
@@ -180,8 +182,8 @@ class Party:
     def is_elsewhere_in(self, written: str) -> bool:
         """Whether RTPengine tells another port for it now: then the call that it was told of is gone, and this is
         another one of the same name."""
-        section = _SECTION.search(written)
-        return section is not None and int(section[1].split(" ", 2)[1]) != self.our_port
+        section = _section_in(written)
+        return bool(section) and int(section.split(" ", 2)[1]) != self.our_port
 
     def describe(self, direction: str = "sendrecv") -> str:
         """The description for it: our audio in the place of its own line, its other lines rejected.
@@ -199,6 +201,17 @@ class Party:
             self._version += 1
             self._last_body = body
         return f"v=0\r\no=- {self._session_id} {self._version} {where}\r\n{body}"
+
+
+def _section_in(written: str) -> str:
+    """The lines of the first audio stream that is not rejected; empty where there is none."""
+    begin = written.find(_AUDIO)
+    while begin >= 0 and not "1" <= written[begin + len(_AUDIO) : begin + len(_AUDIO) + 1] <= "9":
+        begin = written.find(_AUDIO, begin + 1)
+    if begin < 0:
+        return ""
+    end = written.find(_MEDIA, begin + 1)
+    return written[begin + 1 : end + 1] if end >= 0 else written[begin + 1 :]
 
 
 def _endpoint(saved: Any) -> tuple[str, int] | None:

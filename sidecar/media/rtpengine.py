@@ -191,7 +191,7 @@ class NgClient:
         if self._transport is None:
             raise NgUnreachable("client closed")
         count = len(commands)
-        group = Group(Waiter(self._loop), may_move, [None] * count, count)
+        group = Group(Waiter(self._loop), may_move, count)
         members: list[Pending] = []
         for command, fields in commands:
             self.counters.commands += 1
