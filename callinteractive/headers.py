@@ -205,19 +205,22 @@ class ReportedHeader(_Header):
 class AnsweredHeader(_Header):
     """Which number of a transfer answered, and whether it is an extension of ours. From Kamailio, with the 200.
 
-    `source`: the IP address that the 200 came from; empty where it is not known.
+    `source`: the IP address that the 200 came from; empty where it is not known. `agent`: what it says it is, where
+    Kamailio encrypts its sound by SDES: the sidecar does not see that.
     """
 
     number: str
     is_extension: bool
     source: str = ""
+    agent: str = ""
 
     def _to_form(self) -> dict[str, str]:
-        return {"number": self.number, "extension": str(int(self.is_extension)), "source": self.source}
+        form = {"number": self.number, "extension": str(int(self.is_extension)), "source": self.source}
+        return form | {"agent": self.agent} if self.agent else form
 
     @classmethod
     def _from_form(cls, form: Mapping[str, str]) -> Self:
-        return cls(form["number"], form["extension"] == "1", form["source"])
+        return cls(form["number"], form["extension"] == "1", form["source"], form.get("agent", ""))
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from kemi.anchor import CROSSING_S, MediaAnchor
 from kemi.branch_spec import BranchSpec, Target
 from kemi.challenge import ASKED_IN, Challenges, without_credentials
 from kemi.codecs import limit
+from kemi.conversion import Kind, Sides
 from kemi.edges import Edges
 from kemi.ksr import Route
 from kemi.limits import Limits
@@ -41,6 +42,8 @@ UNCHANGED = 0
 _BY_MACHINES = (404, 408, 410, 415, 420, 480, 481, 482, 483, 484, 488)
 """What an address or a machine answers, not a person."""
 _NO_CODE = 700
+LONGEST_AGENT = 80
+"""Characters of a phone's User-Agent that a sidecar is told."""
 NOT_ACCEPTABLE = 488
 MARGIN_S = 2
 """How much longer we wait for a peer that rings for us when its time is up."""
@@ -207,7 +210,7 @@ class Forks:
             if plan.tells:
                 # Where its media is anchored, its packets come from RTPengine.
                 source = "" if branch.media else self._edges.source_of_answer()
-                who = AnsweredHeader(plan.tells, plan.is_extension, source)
+                who = AnsweredHeader(plan.tells, plan.is_extension, source, _agent() if _has_keys(plan.sides) else "")
                 ksr.append_headers(f"{who.NAME}: {who}\r\n")
             self._limits.answer_out(plan.trunk, index)
             self._limits.end_losers(index)
@@ -295,6 +298,16 @@ class Forks:
         self._ringing.on_end()
         if transaction.is_anchored:
             self._media.release_all()
+
+
+def _has_keys(sides: str) -> bool:
+    """Whether the callee's sound is encrypted by keys in its SDP, which Kamailio lets RTPengine make."""
+    return Sides.parse(sides).callee is Kind.SRTP
+
+
+def _agent() -> str:
+    """What the phone says it is in its 200 (RFC 3261 20.35, 20.41)."""
+    return (ksr.header("User-Agent") or ksr.header("Server"))[:LONGEST_AGENT]
 
 
 def _is_behind_nat(uri: str) -> bool:

@@ -218,7 +218,7 @@ class AnsweredCall:
         self._caller.log.warning("RTPengine was started again, or is another one", moved=is_elsewhere)
         if self._is_playing and self._due is not None:
             self._due.cancel()
-        if not (is_elsewhere and self._retelling.tell(self._caller.leg)):
+        if not (is_elsewhere and self._retelling.tell(self._caller.leg, self._who.agent)):
             await self._begin_sound_again()  # it can hear it: it is where it was, or asked by a re-INVITE of its own
         for callee in (self._callee, self._target):
             if callee is not None:

@@ -161,7 +161,7 @@ class Callee:
     def tell_move(self) -> None:
         """Our end of its sound may be elsewhere. If it rings, it is told once it has answered. Raises MediaLost."""
         if self._leg is not None and not self._is_over:
-            self._retelling.tell(self._leg)
+            self._retelling.tell(self._leg, self.who.agent)
 
     async def sound_again(self) -> bool:
         """Let the caller hear that it rings, if it does and was heard. Returns whether it does. Raises MediaError."""

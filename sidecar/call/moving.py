@@ -39,12 +39,16 @@ class Retelling:
         self._b_tag = b_tag
         self._asked: tuple[sip.Leg, str] | None = None  # who has a re-INVITE to answer, and what it says
 
-    def tell(self, leg: sip.Leg) -> bool:
-        """Tell it where its sound is now. Returns whether there was anything to tell. Raises MediaLost."""
+    def tell(self, leg: sip.Leg, agent: str = "") -> bool:
+        """Tell it where its sound is now. Returns whether there was anything to tell. Raises MediaLost.
+
+        agent: what Kamailio says that it is (`AnsweredHeader.agent`).
+        """
         if not leg.answered or (sdp := self._media.moved(self._b_tag)) is None:
             return False
-        if _KEEPS_ITS_KEYS.match(leg.peer_agent):
-            raise MediaLost(f"{leg.peer_agent} does not take the new keys of its SRTP, and would hear nothing")
+        agent = agent or leg.peer_agent
+        if _KEEPS_ITS_KEYS.match(agent):
+            raise MediaLost(f"{agent} does not take the new keys of its SRTP, and would hear nothing")
         self._asked = leg, sdp
         asyncio.get_running_loop().call_later(ANSWERED_S, self._inbox.put, self._on_silence, self._asked)
         leg.reinvite(sdp.encode())

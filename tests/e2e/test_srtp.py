@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -12,7 +15,7 @@ from tests.e2e.ivr import MENU, MENU_HZ, TRANSFER
 from tests.e2e.test_routing import IVR as ROUTING_IVR
 from tests.e2e.test_routing import ROUTED
 from tests.e2e.transfers import FIRST, ONE_HZ, SECOND, CalledPhones, transfer
-from tests.support.baresip import SPEAKS_HZ, Baresip
+from tests.support.baresip import SPEAKS_HZ, Baresip, takes_new_keys
 from tests.support.callee import Callee
 from tests.support.phone import Phone
 from tests.support.sipp import SipMessage
@@ -220,6 +223,29 @@ async def test_a_phone_that_wants_srtp_without_saying_so_beforehand(
             await calling.sound.send_tone(ONE_HZ, 1.0)
             await phone.hears_tone(ONE_HZ)
             await calling.hang_up()
+            await phone.call_ended()
+
+
+async def test_rfc_4568_7_1_4_a_callee_that_does_not_take_new_keys_is_hung_up(
+    web: FakeWebApp, stack: RunningStack, caller: str, encrypted: str
+) -> None:
+    """RTPengine's next process has new ones, and Debian 12's baresip would hear nothing. Kamailio tells who it is."""
+    web.on(caller, transfer(encrypted))
+    async with softphone(stack, encrypted, SRTP_ONLY) as phone:
+        await phone.registered()
+        async with carrier(stack, TRANSFER, caller) as calling:
+            await calling.answered()
+            await phone.rings()
+            await phone.picks_up()
+            await calling.sound.hear_tone(SPEAKS_HZ)
+            await asyncio.sleep(0.2)  # it is written down
+            os.kill(stack.pid("rtpengine"), signal.SIGKILL)
+            if takes_new_keys():
+                calling.sound.forget()
+                await calling.sound.hear_tone(SPEAKS_HZ)
+                await calling.hang_up()
+            else:
+                await calling.hung_up()
             await phone.call_ended()
 
 

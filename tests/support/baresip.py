@@ -19,6 +19,7 @@ import random
 import re
 import shutil
 import socket
+import subprocess
 import tempfile
 import threading
 import time
@@ -281,6 +282,14 @@ class Baresip:
 
 def is_installed() -> bool:
     return shutil.which("baresip") is not None
+
+
+def takes_new_keys() -> bool:
+    """Whether this release decrypts with the keys of a later description (RFC 4568 7.1.4): from 3.12 on."""
+    told = subprocess.run(["baresip", "-h"], capture_output=True, text=True, check=False, timeout=PATIENT_S).stdout
+    found = re.search(r"baresip v(\d+)\.(\d+)", told)
+    assert found, told
+    return (int(found[1]), int(found[2])) >= (3, 12)
 
 
 def _connected(port: int, namespace: int | None) -> socket.socket:

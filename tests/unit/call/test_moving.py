@@ -48,14 +48,15 @@ async def test_rfc_4568_a_phone_that_does_not_take_new_keys_is_hung_up(
     monkeypatch: pytest.MonkeyPatch, agent: str, takes_keys: bool
 ) -> None:
     """Dead air is worse. `peer_agent` is empty where the sound is not encrypted."""
-    retelling, leg, _, _ = made(monkeypatch)
-    leg.peer_agent = agent
-    if takes_keys:
-        assert retelling.tell(leg)
-    else:
-        with pytest.raises(MediaLost, match="new keys"):
-            retelling.tell(leg)
-        assert leg.offers == []
+    for by_itself, by_kamailio in ((agent, ""), ("", agent)):
+        retelling, leg, _, _ = made(monkeypatch)
+        leg.peer_agent = by_itself
+        if takes_keys:
+            assert retelling.tell(leg, by_kamailio)
+        else:
+            with pytest.raises(MediaLost, match=r"baresip .* new keys"):
+                retelling.tell(leg, by_kamailio)
+            assert leg.offers == []
 
 
 async def test_an_answer_that_a_dead_process_should_have_had_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,6 +39,7 @@ HEADERS: st.SearchStrategy[Any] = st.one_of(
     st.builds(TransferHeader, NUMBERS, st.none() | st.integers(1, 3600), st.booleans()),
     st.builds(CallerHeader, TEXT, TEXT),
     st.builds(AnchorHeader, st.booleans()),
+    st.builds(AnsweredHeader, TEXT, st.booleans(), TEXT, TEXT),
     st.builds(StateHeader, *[st.text(st.characters(exclude_categories=()), max_size=500)] * 2),
     st.builds(ResultHeader, st.integers(300, 699), TEXT),
     st.builds(AttemptHeader, st.integers(0, 1000)),
