@@ -35,7 +35,7 @@ help:  ## this list
 
 # All works without the compiled form, so whatever else needs .venv does not wait for it.
 setup: $(STAMP)  ## install Kamailio, RTPengine, SIPp and .venv with the test tools; compile what runs for each call
-	@echo "make: compiling what runs for each call, so that it costs less CPU: a minute or two. All works without it: Ctrl-C stops it"
+	@echo "make: compiling what runs for each call, so that it costs less CPU: one to three minutes. All works without it: Ctrl-C stops it"
 	@$(BIN)/callinteractive compile || echo "make: not compiled, see above. All works; \`make compile\` tries again"
 
 $(STAMP): pyproject.toml tools/setup tests/support/browser_page/package-lock.json
@@ -44,7 +44,7 @@ $(STAMP): pyproject.toml tools/setup tests/support/browser_page/package-lock.jso
 setup-runtime:  ## install only what runs calls: Kamailio, RTPengine and .venv
 	tools/setup --runtime
 
-compile: $(STAMP)  ## the last step of setup alone, after an edit or an update (a minute or two; needs gcc)
+compile: $(STAMP)  ## the last step of setup alone, after an edit or an update (one to three minutes; needs gcc)
 	$(BIN)/callinteractive compile || [ $$? = $(NO_COMPILER) ]
 
 test:  ## every test on the sources, then many on what is compiled; each branch of the core is covered
