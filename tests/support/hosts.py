@@ -21,6 +21,8 @@ from dataclasses import dataclass, field
 from types import TracebackType
 
 _PATH = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
+_OWN_CARDS = itertools.count()
+"""Of this process. The kernel removes a card some time after its other end's namespace: its name may still be taken."""
 
 
 def can_be_made() -> bool:
@@ -83,7 +85,7 @@ class Hosts:
         """Give a host, or this process, a card in that network. `addresses`: the last part, as ``.5``, or whole ones
         with their length, as ``fd00::5/64``."""
         port = f"port{next(self._numbers)}"
-        card = f"eth{len(host.interfaces)}" if host else f"{port}x{os.getpid()}"
+        card = f"eth{len(host.interfaces)}" if host else f"own{next(_OWN_CARDS)}x{os.getpid()}"
         inside = host.inside if host else ()
         netns = str(host.pid if host else os.getpid())
         there = ("nsenter", "-t", str(switch.pid), "-n", "--")
