@@ -14,7 +14,7 @@ from sidecar.media.sdp import Audio, MediaLine
 
 _ADDRESS = re.compile(r"\nc=IN IP[46] (\S+)")
 _AUDIO, _MEDIA = "\nm=audio ", "\nm="
-_DIRECTIONS = tuple(f"\na={direction}\r\n" for direction in ("sendrecv", "sendonly", "recvonly", "inactive"))
+_DIRECTIONS = frozenset(("a=sendrecv\r", "a=sendonly\r", "a=recvonly\r", "a=inactive\r"))
 
 
 class Source(NamedTuple):
@@ -170,9 +170,7 @@ class Party:
             raise MediaRefused(f"RTPengine has no audio stream for {self.tag}")
         # Later its c= line may say 0.0.0.0, when the other party holds. So our address is the first one it told.
         self.our_address = self.our_address or address[1]
-        for direction in _DIRECTIONS:
-            section = section.replace(direction, "\n")
-        self._section = section
+        self._section = "\n".join([line for line in section.split("\n") if line not in _DIRECTIONS])
 
     @property
     def our_port(self) -> int:

@@ -34,7 +34,8 @@ def test_our_stream_takes_the_place_of_theirs_and_the_rest_is_rejected() -> None
 
 def test_our_stream_is_the_first_that_is_not_rejected_and_ends_where_the_next_line_begins() -> None:
     party = Party("caller")
-    written = WRITTEN.replace("m=audio", "m=audio 0 RTP/AVP 8\r\na=inactive\r\nm=audio") + "m=video 0 RTP/AVP 96\r\n"
+    written = WRITTEN.replace("m=audio", "m=audio 0 RTP/AVP 8\r\na=inactive\r\nm=audio")
+    written = written.replace("a=sendrecv\r\n", "a=sendrecv\r\n" * 2) + "m=video 0 RTP/AVP 96\r\n"
     party.learn(written.format("198.51.100.7"))
     assert party.our_port == 30000
     assert party.describe().endswith("t=0 0\r\nm=audio 30000 RTP/AVP 0\r\na=rtcp:30001\r\na=sendrecv\r\n")
