@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 
 import pytest
 import pytest_asyncio
@@ -109,44 +109,29 @@ async def test_who_may_not_call_so_is_told(stack: RunningStack, number: str, acc
 async def test_a_transfer_to_who_wants_srtp(
     web: FakeWebApp, stack: RunningStack, caller: str, encrypted: str, who: str
 ) -> None:
-    web.on(caller, transfer(encrypted))
-    async with softphone(stack, encrypted, SRTP_ONLY) as phone:
-        await phone.registered()
-        async with carrier(stack, TRANSFER, caller) as calling:
-            await calling.answered()
-            await phone.rings()
-            await phone.picks_up()
-            await phone.connected()
-            await calling.sound.hear_tone(SPEAKS_HZ)
-            await calling.sound.send_tone(ONE_HZ, 1.0)
-            await phone.hears_tone(ONE_HZ)
-            await calling.sound.send_digits("1")
-            if who == "caller":
-                await calling.hang_up()
-                await phone.call_ended()
-            else:
-                await phone.hangs_up()
-                await calling.hung_up()
+    async with a_talk(web, stack, caller, encrypted) as (phone, calling):
+        await calling.sound.send_tone(ONE_HZ, 1.0)
+        await phone.hears_tone(ONE_HZ)
+        await calling.sound.send_digits("1")
+        if who == "caller":
+            await calling.hang_up()
+            await phone.call_ended()
+        else:
+            await phone.hangs_up()
+            await calling.hung_up()
 
 
 async def test_it_holds_and_resumes(web: FakeWebApp, stack: RunningStack, caller: str, encrypted: str) -> None:
-    web.on(caller, transfer(encrypted))
-    async with softphone(stack, encrypted, SRTP_ONLY) as phone:
-        await phone.registered()
-        async with carrier(stack, TRANSFER, caller) as calling:
-            await calling.answered()
-            await phone.rings()
-            await phone.picks_up()
-            await calling.sound.hear_tone(SPEAKS_HZ)
-            phone.holds()
-            await until(lambda: phone.answers("INVITE").count(200) == 1, PATIENT_S, "the answer to the hold")
-            await calling.sound.hear_silence()
-            phone.resumes()
-            await until(lambda: phone.answers("INVITE").count(200) == 2, PATIENT_S, "the answer to the resumption")
-            calling.sound.forget()
-            await calling.sound.hear_tone(SPEAKS_HZ)
-            await calling.hang_up()
-            await phone.call_ended()
+    async with a_talk(web, stack, caller, encrypted) as (phone, calling):
+        phone.holds()
+        await until(lambda: phone.answers("INVITE").count(200) == 1, PATIENT_S, "the answer to the hold")
+        await calling.sound.hear_silence()
+        phone.resumes()
+        await until(lambda: phone.answers("INVITE").count(200) == 2, PATIENT_S, "the answer to the resumption")
+        calling.sound.forget()
+        await calling.sound.hear_tone(SPEAKS_HZ)
+        await calling.hang_up()
+        await phone.call_ended()
 
 
 async def test_a_callee_that_answers_in_the_clear_is_hung_up(
@@ -211,8 +196,36 @@ async def test_a_phone_that_wants_srtp_without_saying_so_beforehand(
     web: FakeWebApp, stack: RunningStack, caller: str
 ) -> None:
     """Its media.srtp is optional. It refuses RTP with 488, and is offered SRTP then."""
-    web.on(caller, transfer(ANY))
-    async with softphone(stack, ANY, SRTP_ONLY) as phone:
+    async with a_talk(web, stack, caller, ANY) as (phone, calling):
+        await calling.sound.send_tone(ONE_HZ, 1.0)
+        await phone.hears_tone(ONE_HZ)
+        await calling.hang_up()
+        await phone.call_ended()
+
+
+@pytest.mark.parametrize("is_required", [True, False])
+async def test_rfc_4568_7_1_4_a_callee_that_does_not_take_new_keys_is_hung_up(
+    web: FakeWebApp, stack: RunningStack, caller: str, encrypted: str, is_required: bool
+) -> None:
+    """RTPengine's next process has new ones, and Debian 12's baresip would hear nothing. Kamailio tells who it is."""
+    async with a_talk(web, stack, caller, encrypted if is_required else ANY) as (phone, calling):
+        os.kill(stack.pid("rtpengine"), signal.SIGKILL)
+        if takes_new_keys():
+            calling.sound.forget()
+            await calling.sound.hear_tone(SPEAKS_HZ)
+            await calling.hang_up()
+        else:
+            await calling.hung_up()
+        await phone.call_ended()
+
+
+@asynccontextmanager
+async def a_talk(
+    web: FakeWebApp, stack: RunningStack, caller: str, number: str
+) -> AsyncIterator[tuple[Baresip, Phone]]:
+    """An IVR has transferred its caller to this extension, which encrypts, and the caller hears it."""
+    web.on(caller, transfer(number))
+    async with softphone(stack, number, SRTP_ONLY) as phone:
         await phone.registered()
         async with carrier(stack, TRANSFER, caller) as calling:
             await calling.answered()
@@ -220,33 +233,7 @@ async def test_a_phone_that_wants_srtp_without_saying_so_beforehand(
             await phone.picks_up()
             await phone.connected()
             await calling.sound.hear_tone(SPEAKS_HZ)
-            await calling.sound.send_tone(ONE_HZ, 1.0)
-            await phone.hears_tone(ONE_HZ)
-            await calling.hang_up()
-            await phone.call_ended()
-
-
-async def test_rfc_4568_7_1_4_a_callee_that_does_not_take_new_keys_is_hung_up(
-    web: FakeWebApp, stack: RunningStack, caller: str, encrypted: str
-) -> None:
-    """RTPengine's next process has new ones, and Debian 12's baresip would hear nothing. Kamailio tells who it is."""
-    web.on(caller, transfer(encrypted))
-    async with softphone(stack, encrypted, SRTP_ONLY) as phone:
-        await phone.registered()
-        async with carrier(stack, TRANSFER, caller) as calling:
-            await calling.answered()
-            await phone.rings()
-            await phone.picks_up()
-            await calling.sound.hear_tone(SPEAKS_HZ)
-            await asyncio.sleep(0.2)  # it is written down
-            os.kill(stack.pid("rtpengine"), signal.SIGKILL)
-            if takes_new_keys():
-                calling.sound.forget()
-                await calling.sound.hear_tone(SPEAKS_HZ)
-                await calling.hang_up()
-            else:
-                await calling.hung_up()
-            await phone.call_ended()
+            yield phone, calling
 
 
 async def speak(phone: Baresip, callee: Callee, invite: SipMessage) -> None:
