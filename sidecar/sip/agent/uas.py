@@ -8,7 +8,7 @@ from callinteractive.remember import remember
 from sidecar.sip.agent.leg import Leg, ignore
 from sidecar.sip.dialog.core import Core, checked, new_tag
 from sidecar.sip.dialog.dialog import Dialog
-from sidecar.sip.dialog.events import Cancelled
+from sidecar.sip.dialog.events import Cancelled, reason_of
 from sidecar.sip.dialog.session import Session
 from sidecar.sip.errors import LegStateError
 from sidecar.sip.message.headers import parse_via
@@ -113,7 +113,7 @@ class UasLeg(Leg):
         """9.2."""
         if self._request is not None:
             self._refuse(487, None, ())
-            self.emit(Cancelled(cancel.header("reason")))
+            self.emit(Cancelled(reason_of(cancel)))
             self._end()
 
     def _refuse(self, status: int, reason: str | None, headers: Headers) -> None:

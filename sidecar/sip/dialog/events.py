@@ -9,7 +9,20 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
 
-from sidecar.sip.message.message import Response
+from sidecar.sip.message.message import Request, Response
+
+_LONGEST_REASON = 300
+
+
+def reason_of(request: Request) -> str | None:
+    """The Reason of a BYE or CANCEL, fit to be told to the other party (RFC 3326). None without one.
+
+    A control character, or more than a datagram has room for, would keep that party from hearing of the end at all.
+    """
+    reason = request.header("reason")
+    if reason is None or len(reason) > _LONGEST_REASON:
+        return None
+    return "".join([char if char.isprintable() else "?" for char in reason])
 
 
 class EndReason(StrEnum):
@@ -127,14 +140,14 @@ class Referred:
 
 @dataclass(frozen=True, slots=True)
 class Cancelled:
-    """UAS: the caller gave up before our answer. reason_header: the CANCEL's Reason (RFC 3326), as received."""
+    """UAS: the caller gave up before our answer. reason_header: `reason_of` the CANCEL."""
 
     reason_header: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The answered call is over. reason_header: the BYE's Reason (RFC 3326), as received."""
+    """The answered call is over. reason_header: `reason_of` the BYE."""
 
     reason: EndReason
     reason_header: str | None = None

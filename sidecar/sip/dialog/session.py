@@ -9,7 +9,7 @@ from sidecar.sip.dialog.acceptance import Acceptance, SentBefore
 from sidecar.sip.dialog.capabilities import SDP_TYPE
 from sidecar.sip.dialog.core import Core
 from sidecar.sip.dialog.dialog import Dialog
-from sidecar.sip.dialog.events import Acked, Ended, EndReason, Referred, ReOffered
+from sidecar.sip.dialog.events import Acked, Ended, EndReason, Referred, ReOffered, reason_of
 from sidecar.sip.dialog.info import DTMF, DTMF_RELAY, parse_digit
 from sidecar.sip.dialog.offers import Offer, OutgoingOffers
 from sidecar.sip.dialog.refer import Referral, refer_target
@@ -218,7 +218,7 @@ class Session(InviteUsage):
             self.close()
             # Before the 200: should this process die in between, this peer sends its BYE again (17.1.2.2), and the
             # other side of the call has heard of it.
-            self.emit(Ended(EndReason.BYE, request.header("reason")))
+            self.emit(Ended(EndReason.BYE, reason_of(request)))
         transaction.respond(200)
 
     def _on_info(self, transaction: ServerTransaction, request: Request) -> None:

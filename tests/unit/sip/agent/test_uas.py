@@ -319,6 +319,12 @@ def test_9_2_cancel_gets_200_and_the_invite_487() -> None:
     world.assert_nothing_left()
 
 
+def test_rfc_3326_the_reason_of_a_cancel_is_fit_for_the_other_party() -> None:
+    world, caller, _ = new_call()
+    caller.send("CANCEL", cseq=1, branch=caller.branch, to_tag="", headers=[("Reason", 'SIP;text="\0"')])
+    assert world.events == [Cancelled('SIP;text="?"')]
+
+
 def test_9_2_cancel_before_any_reply_of_the_user() -> None:
     world = World(UaConfig(trying_delay_s=0.2))
     caller = Caller(world)

@@ -14,6 +14,7 @@ from sidecar.sip import (
     UaConfig,
     dtmf_relay,
 )
+from sidecar.sip.dialog.core import checked
 from sidecar.sip.dialog.session import _HANDLERS
 from tests.unit.sip.world import LOCAL, NO_SESSION_TIMER, OUR_SDP, SDP, Callee, Caller, Seen, World
 
@@ -446,3 +447,22 @@ def test_a_bye_is_told_before_it_is_answered(side):
     call.world.take()
     assert [seen.status for seen in call.peer.send("BYE")] == [200]
     assert before == [0]
+
+
+@pytest.mark.parametrize(
+    ("reason", "told"),
+    [
+        ('Q.850;cause=17;text="занято"', 'Q.850;cause=17;text="занято"'),
+        ('SIP;text="a\0b\x1b\x7f"', 'SIP;text="a?b??"'),
+        ('SIP;text="\t"', 'SIP;text="?"'),
+        ('SIP;text="f\udcfcr"', 'SIP;text="f?r"'),
+        (f'SIP;text="{"x" * 60_000}"', None),
+        ("", ""),
+    ],
+)
+def test_rfc_3326_a_reason_is_fit_for_the_other_party(call: Call, reason: str, told: str | None) -> None:
+    """Else that one would never hear that the call is over."""
+    bye = call.peer.request("BYE", headers=[("Reason", "here")])
+    call.world.receive(bye.replace(b"here", reason.encode("utf-8", "surrogateescape")))
+    assert call.events == [Ended(EndReason.BYE, told)]
+    checked([("Reason", told or "")])
