@@ -21,6 +21,8 @@ from sidecar.sip.transaction.timers import Timer
 
 _CANCELLED_S = 1.0
 """By then who rings has stopped: phones need not understand a BYE while they ring."""
+MOST_FORKS = 100
+"""Callees of one INVITE. Kamailio rings up to 30 numbers; each To tag that one of them makes up takes our memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +101,7 @@ class UacLeg(Leg):
         "_limit",
         "_provisional",
         "_request",
+        "_spent",
         "_transaction",
     )
 
@@ -111,6 +114,7 @@ class UacLeg(Leg):
         self._cseq = cseq
         self._floor_s = MIN_SE_S
         self._forks: dict[str, Fork] = {}
+        self._spent: dict[str, int] = {}  # the last CSeq to each fork that got a PRACK, and did not answer first
         self._cancel: Headers | None = None  # cancelled: the CANCEL's headers
         self._provisional = False  # one has come, so CANCEL may be sent (9.1)
         self._limit: Timer | None = None  # timer C, or how long a CANCEL may take
@@ -250,7 +254,7 @@ class UacLeg(Leg):
             if first:
                 self._send_cancel()
             return
-        if response.status == 100 or not response.to.tag:
+        if response.status == 100 or self._is_one_too_many(response):
             return
         timers = self.core.timers
         timers.stop(self._limit)  # 16.7 step 2: timer C starts anew
@@ -278,6 +282,8 @@ class UacLeg(Leg):
 
     def _on_success(self, response: Response) -> None:
         """13.2.2.4: the first 2xx answers the call. One of another callee, or after a CANCEL, gets ACK and BYE."""
+        if self.session is not None and self._is_one_too_many(response):
+            return
         fork = self._fork(response)
         session = fork.session
         if session.state is not SessionState.EARLY:
@@ -341,13 +347,19 @@ class UacLeg(Leg):
         fork = self._forks.get(tag)
         if fork is None:
             dialog = Dialog.calling(self._request, response, self._invite.destination)
+            dialog.local_cseq = self._spent.get(tag, dialog.local_cseq)
             fork = self._forks[tag] = Fork(Session(self.core, dialog, self))
         return fork
+
+    def _is_one_too_many(self, response: Response) -> bool:
+        return len(self._forks) >= MOST_FORKS and (response.to.tag or "") not in self._forks
 
     def _close_early(self) -> None:
         for tag, fork in list(self._forks.items()):
             if fork.session.state is SessionState.EARLY:
                 fork.session.close()
+                if fork.rseq is not None:  # should it answer after all, its BYE needs a new number (12.2.1.1)
+                    self._spent[tag] = fork.session.dialog.local_cseq
                 del self._forks[tag]
 
     def _forget_forks(self) -> None:

@@ -13,6 +13,7 @@ from sidecar.sip import (
     ReOffered,
     UaConfig,
 )
+from sidecar.sip.agent.uac import MOST_FORKS
 from tests.unit.sip.world import OUR_SDP, PROXY, SDP, Callee, Caller, World, respond
 
 
@@ -455,3 +456,48 @@ def test_rfc_3311_5_1_an_early_update_is_an_offer_once_the_first_offer_has_its_a
     assert isinstance(offered, ReOffered)
     offered.respond.answer(OUR_SDP)
     assert (world.sent[-1].status, world.sent[-1].body) == (200, OUR_SDP)
+
+
+def test_12_2_1_1_a_fork_that_answers_too_late_gets_a_bye_with_a_new_cseq() -> None:
+    world = World()
+    callee = Callee(world)
+    callee.call()
+    for tag in ("a", "b"):
+        (prack,) = callee.reply(183, tag, reliable(1), SDP)
+        callee.reply(200, request=prack)
+    (prack,) = callee.reply(180, "b", reliable(2))
+    callee.reply(200, request=prack)
+    callee.reply(200, "a", sdp=SDP)
+    ack, bye = callee.reply(200, "b", sdp=SDP)
+    assert (ack.get("CSeq"), prack.get("CSeq"), bye.get("CSeq")) == ("1 ACK", "3 PRACK", "4 BYE")
+
+
+@pytest.mark.parametrize(("status", "sdp"), [(180, b""), (183, SDP)])
+def test_12_1_2_a_ringing_without_a_to_tag_counts(callee: Callee, status: int, sdp: bytes) -> None:
+    leg = callee.call()
+    callee.reply(status, sdp=sdp)
+    progressed = callee.events[-1]
+    assert isinstance(progressed, Progressed)
+    assert (progressed.status, progressed.sdp) == (status, sdp or None)
+    callee.reply(200, "a", sdp=SDP)
+    assert leg.answered
+    leg.bye()
+    callee.reply(200, request=callee.world.sent[-1])
+    callee.world.assert_nothing_left()
+
+
+def test_to_tags_without_end_take_no_memory_without_end(callee: Callee) -> None:
+    leg = callee.call()
+    for number in range(2 * MOST_FORKS):
+        callee.reply(180, f"a{number}")
+    assert len(callee.events) == MOST_FORKS
+    assert callee.world.alive[1] == MOST_FORKS
+    callee.reply(200, "another", sdp=SDP)  # the one who answers counts all the same
+    assert leg.answered
+    for number in range(2 * MOST_FORKS):
+        callee.reply(200, f"b{number}", sdp=SDP)
+    assert callee.world.alive[1] == MOST_FORKS
+    leg.bye()
+    for bye in [seen for seen in callee.world.take() if seen.method == "BYE"]:
+        callee.reply(200, request=bye)
+    callee.world.assert_nothing_left()
