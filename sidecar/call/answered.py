@@ -32,7 +32,7 @@ from sidecar.call.telling import ask
 from sidecar.call.wait_sound import WaitSound
 from sidecar.eager import EagerTask, Waiter, begin
 from sidecar.media.call_media import CallMedia
-from sidecar.media.errors import MediaError, MediaUnavailable, UnusableSdp
+from sidecar.media.errors import MediaError, MediaRefused, MediaUnavailable, UnusableSdp
 
 PLAYOUT_MARGIN_S = 0.04
 """A sound counts as heard this long after its duration: RTPengine sends packets of 20 ms, the caller buffers some."""
@@ -237,12 +237,14 @@ class AnsweredCall:
 
     async def _play(self, name: str) -> None:
         sound = await self._services.sounds.get(name)
-        if sound is None:
-            reason = self._services.sounds.why_not(name)
-            self._caller.log.error("sound", reason=reason)
-            self._inbox.put(told, PlayFailed(reason))
+        try:
+            if sound is None:
+                raise MediaRefused(self._services.sounds.why_not(name))
+            await self._media.play(sound)
+        except MediaRefused as error:  # also where RTPengine's host has no such file
+            self._caller.log.error("sound", reason=str(error))
+            self._inbox.put(told, PlayFailed(str(error)))
             return
-        await self._media.play(sound)
         self._is_playing = True
         self._end_after(sound.duration_ms / 1000 + PLAYOUT_MARGIN_S, Played())
 

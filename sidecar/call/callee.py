@@ -20,7 +20,7 @@ from sidecar.call.inbox import Inbox
 from sidecar.call.moving import Retelling
 from sidecar.call.services import Services
 from sidecar.media.call_media import CallMedia
-from sidecar.media.errors import MediaError, UnusableSdp
+from sidecar.media.errors import MediaError, MediaRefused, UnusableSdp
 
 RINGBACK_REPEATS = 1000
 """Longer than any number may ring."""
@@ -168,7 +168,7 @@ class Callee:
         if self._is_over or self.is_answered:
             return False
         if self._is_sounding:
-            await self._media.play(self._services.ringback, repeat=RINGBACK_REPEATS)
+            await self._ring_back()
         return True
 
     def send_digit(self, digit: sip.DigitReceived) -> None:
@@ -246,7 +246,14 @@ class Callee:
             self._is_sounding = True
         elif not self._is_sounding:
             self._is_sounding = True
+            await self._ring_back()
+
+    async def _ring_back(self) -> None:
+        """The caller hears that it rings; or nothing, where RTPengine can't play that. Raises MediaError."""
+        try:
             await self._media.play(self._services.ringback, repeat=RINGBACK_REPEATS)
+        except MediaRefused as error:
+            self._caller.log.error("sound", reason=str(error))
 
     async def _lets_hear(self, sdp: bytes) -> bool:
         """Early media of one who rings. False if its description cannot be used; the others may still answer."""

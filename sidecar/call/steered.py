@@ -65,8 +65,8 @@ class SteeredCall(AnsweredCall):
             self._inbox.drop(Fetched, FetchFailed)  # the next step may have a request of its own
             self._tries = 0
         self._inbox.drop(PlayFailed, TransferFailed)  # they are about the step that is left
-        if self._callee is not None:
-            self._callee.end()
-            await self._media.unbridge(self._callee.b_tag)
-            self._callee = None
+        if (callee := self._callee) is not None:
+            self._callee = None  # before anything else can happen: from now on there is nobody to transfer (REFER)
+            callee.end()
+            await self._media.unbridge(callee.b_tag)
         return to

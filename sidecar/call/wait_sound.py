@@ -6,6 +6,7 @@ from callinteractive.request import HttpRequest
 from sidecar.call.caller import Caller
 from sidecar.call.services import Services
 from sidecar.media.call_media import CallMedia
+from sidecar.media.errors import MediaRefused
 
 _REPEATS = 10_000
 """Longer than a request may take, however short the sound."""
@@ -24,8 +25,11 @@ class WaitSound:
         """Play it again and again, from its start. Raises MediaError."""
         name = request.web.wait_sound or ""
         sound = await self._services.sounds.get(name)
-        if sound is None:
-            self._caller.log.error("sound", reason=self._services.sounds.why_not(name))
+        try:
+            if sound is None:
+                raise MediaRefused(self._services.sounds.why_not(name))
+            await self._media.play(sound, repeat=_REPEATS)
+        except MediaRefused as error:
+            self._caller.log.error("sound", reason=str(error))
             return
-        await self._media.play(sound, repeat=_REPEATS)
         self.is_playing = True

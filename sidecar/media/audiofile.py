@@ -201,6 +201,8 @@ def _outcome(job: dict[str, Any]) -> dict[str, Any]:
         return {"left_out": convert(Path(job["source"]), target)}
     except ConversionError as error:
         return {"reason": str(error)}
+    except OSError as error:  # of the target's disk
+        return {"reason": _words(error), "may_pass": True}
     except Exception as error:
         return {"reason": _words(error)}
 

@@ -19,7 +19,14 @@ LONGEST_S = 120.0
 
 
 class ConversionError(Exception):
-    """Why a file could not be converted, in words for the person who supplied it."""
+    """Why a file could not be converted, in words for the person who supplied it.
+
+    may_pass: the file may be right, and a later try may go well: our own disk was full, say.
+    """
+
+    def __init__(self, reason: str, *, may_pass: bool = False) -> None:
+        super().__init__(reason)
+        self.may_pass = may_pass
 
 
 class Converter:
@@ -71,7 +78,7 @@ class Converter:
             raise ConversionError("its conversion crashed")
         outcome = json.loads(answer)
         if "reason" in outcome:
-            raise ConversionError(outcome["reason"])
+            raise ConversionError(outcome["reason"], may_pass=bool(outcome.get("may_pass")))
         return int(outcome["left_out"])
 
     def _end(self, unfinished: str | None = None) -> None:

@@ -122,10 +122,10 @@ class Mover:
         finally:
             del self._watching[engine]
             ended_at = self._ended.pop(engine, None)
-        if is_back:
+        if engine.is_alive:  # else it is forgotten when it is back; its connection for digits may still be missing
             engine.lost_at = None
-            if ended_at is None:
-                return
+        if is_back and ended_at is None:
+            return
         calls = [call for call in engine.calls.values() if ended_at is None or call.taken_at <= ended_at]
         if calls:
             LOG.warning("RTPengine's calls are looked after", rtpengine=engine.name, calls=len(calls), is_back=is_back)

@@ -28,6 +28,8 @@ LOG = structlog.get_logger()
 
 WAIT_S = 2.0
 """How long a call waits for a sound to be converted, at most."""
+AGAIN_S = 10.0
+"""After this time a file is tried again that failed for a reason that may pass: a full disk, a missing permission."""
 _CONVERSION = 2  # count up when the conversion changes: the cache then converts every sound again
 
 
@@ -56,11 +58,20 @@ _Version = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True)
 class _File:
-    """What became of a file: of its version, by which a change shows."""
+    """What became of a file: of its version, by which a change shows.
+
+    again_at: when to try it again, though it has not changed; by the monotonic clock.
+    """
 
     version: _Version
     sound: Sound | None
     problem: str
+    again_at: float = math.inf
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether somebody has emptied the cache."""
+        return self.sound is not None and not self.sound.path.exists()
 
 
 class SoundLibrary:
@@ -121,6 +132,7 @@ class SoundLibrary:
 
         One that has been added is converted first, and comes as None if that takes longer than `WAIT_S`; it is there
         for the next caller. One that has been replaced is heard as it was until the new one is converted.
+        One that is no longer in the cache is converted again.
         """
         if not is_sound_name(name):
             return None
@@ -130,13 +142,14 @@ class SoundLibrary:
         except OSError:
             self._files.pop(name, None)
             return None
-        if known and known.version == version:
+        is_lost = known is not None and known.is_lost
+        if known and known.version == version and not is_lost and time.monotonic() < known.again_at:
             return known.sound
         reading = self._being_read.get(name)
         if reading is None:
             reading = self._being_read[name] = asyncio.create_task(self._read_again(path))
             reading.add_done_callback(lambda _: self._being_read.pop(name, None))
-        if known and known.sound:
+        if known and known.sound and not is_lost:
             return known.sound
         done, _ = await asyncio.wait({reading}, timeout=WAIT_S)
         return reading.result() if done else None
@@ -156,10 +169,10 @@ class SoundLibrary:
         if name is not None and (sound := self.find(name)):
             return sound
         target = self._cache_dir / f"ringback.{_CONVERSION}.mov"
-        if not target.exists():
+        if _duration_ms(target) is None:
             with Converter() as converter:
                 converter.write_tone(target, frequency_hz=425, on_s=1, off_s=4)
-        return Sound("ringback", target, _duration_ms(target))
+        return _sound("ringback", target)
 
     def __iter__(self) -> Iterator[Sound]:
         return (file.sound for file in self._files.values() if file.sound)
@@ -184,17 +197,21 @@ class SoundLibrary:
         """Take up a file as it is now."""
         version: _Version = ()
         sound: Sound | None = None
-        problem = ""
+        problem, may_pass = "", False
         try:
             version = _version(path)
             sound, left_out = _load(path, self._cache_dir, converter)
             if left_out:
                 problem = f"{left_out} damaged {'part is' if left_out == 1 else 'parts are'} left out"
         except ConversionError as error:
-            problem = str(error)
+            problem, may_pass = str(error), error.may_pass
         except OSError as error:
-            problem = _words(error)
-        self._files[path.name] = _File(version, sound, problem)
+            problem, may_pass = _words(error), True
+        before = self._files.get(path.name)
+        if may_pass and before is not None and not before.is_lost:
+            sound = before.sound  # as it was
+        again_at = time.monotonic() + AGAIN_S if may_pass else math.inf
+        self._files[path.name] = _File(version, sound, problem, again_at)
         if problem:
             self.findings.append(SoundProblem(path.name, problem))
         return sound
@@ -222,9 +239,9 @@ def _load(file: Path, cache_dir: Path, converter: Converter) -> tuple[Sound, int
     link = cache_dir / f".{file.name}.{hashlib.sha256(version.encode()).hexdigest()[:16]}"
     target = _target(file, link)
     note = target.with_name(f".{target.name}.left_out")
-    if not target.exists():
+    if _duration_ms(target) is None:
         with alone(cache_dir):
-            if not target.exists():
+            if _duration_ms(target) is None:
                 left_out = converter.convert(file, target)
                 if _version(file) != _version_of(status):
                     target.unlink()  # it is named by what was in the file before
@@ -234,7 +251,7 @@ def _load(file: Path, cache_dir: Path, converter: Converter) -> tuple[Sound, int
     if not link.is_symlink():
         with suppress(FileExistsError):
             link.symlink_to(target.name)
-    return Sound(file.name, target, _duration_ms(target)), int(note.read_text() or 0) if note.exists() else 0
+    return _sound(file.name, target), int(note.read_text() or 0) if note.exists() else 0
 
 
 def _target(file: Path, link: Path) -> Path:
@@ -257,14 +274,28 @@ def cache_of_user() -> Path:
     return Path(home if os.path.isabs(home) else tempfile.gettempdir()) / "callinteractive" / "sounds"
 
 
-def _duration_ms(converted: Path) -> int:
+def _sound(name: str, converted: Path) -> Sound:
     """Raises OSError, ConversionError."""
-    with converted.open("rb") as file:
-        head = file.read(quicktime.HEADER_SIZE)
+    duration_ms = _duration_ms(converted)
+    if duration_ms is None:
+        raise ConversionError(f"{converted} has changed while it was made", may_pass=True)
+    return Sound(name, converted, duration_ms)
+
+
+def _duration_ms(converted: Path) -> int | None:
+    """None where it is not there, or not whole: the host may have lost its power before the disk had it.
+
+    Raises OSError.
+    """
     try:
-        return quicktime.samples_in(head) * 1000 // quicktime.SAMPLES_PER_S
-    except quicktime.NotASoundError:
-        raise ConversionError(f"{converted} was written by somebody else. Delete it.") from None
+        with converted.open("rb") as file:
+            head, size = file.read(quicktime.HEADER_SIZE), os.fstat(file.fileno()).st_size
+        samples = quicktime.samples_in(head)
+    except (FileNotFoundError, quicktime.NotASoundError):
+        return None
+    if size != quicktime.HEADER_SIZE + samples + len(quicktime.padding(samples)):
+        return None
+    return samples * 1000 // quicktime.SAMPLES_PER_S
 
 
 def _words(error: OSError) -> str:

@@ -11,7 +11,7 @@ from callinteractive.events import Fetched, FetchFailed
 from sidecar import sip
 from sidecar.admission import Unacknowledged
 from sidecar.media.dtmf import DigitEvent
-from sidecar.media.errors import MalformedSdp, NoCommonCodec
+from sidecar.media.errors import MalformedSdp, MediaRefused, NoCommonCodec
 from tests.unit.call.harness import responder, true, until_idle
 
 
@@ -87,6 +87,14 @@ async def test_A6_a_missing_sound_does_not_end_the_call(make):
     assert "media.play(a.wav)" in await h.over()
 
 
+async def test_A6_a_sound_that_rtpengine_cannot_play_does_not_end_the_call(make):
+    """Its file may be missing on RTPengine's host."""
+    h = make("[play_sound: {file: a.wav}, hangup]", play=MediaRefused("Failed to start media playback from file"))
+    await h.answered()
+    log = await h.over()
+    assert log.index("media.play(a.wav)") < log.index("a.bye(SIP ;cause=200)")
+
+
 @pytest.mark.parametrize("answer", [Fetched(200, b""), Fetched(500, b"x"), FetchFailed("timeout", "slow")])
 async def test_X3_the_next_rule_runs_whatever_the_web_application_does(make, answer):
     h = make('[call_interactive: {url: "http://h/"}, play_sound: {file: a.wav}, hangup]')
@@ -133,6 +141,16 @@ async def test_a_missing_wait_sound_is_silence(make):
     h.fetched.put_nowait(Fetched(200, b""))
     h.fetched.put_nowait(Fetched(200, b""))
     assert not any(entry.startswith("media.play") for entry in await h.over())
+
+
+@pytest.mark.usefixtures("at_once")
+async def test_a_wait_sound_that_rtpengine_cannot_play_is_silence(make):
+    h = make(SLOW, web="{wait_sound: wait.wav}", play=MediaRefused("Failed to start media playback from file"))
+    await h.answered()
+    await h.until("media.play(wait.wav)")
+    h.fetched.put_nowait(Fetched(200, b""))
+    h.fetched.put_nowait(Fetched(200, b""))
+    assert "a.bye(SIP ;cause=200)" in await h.over()
 
 
 @pytest.mark.usefixtures("at_once")

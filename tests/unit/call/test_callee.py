@@ -10,7 +10,7 @@ from callinteractive.headers import TransferHeader
 from callinteractive.model import Address
 from sidecar import sip
 from sidecar.call import callee
-from sidecar.media.errors import MediaUnavailable, NoCommonCodec
+from sidecar.media.errors import MediaRefused, MediaUnavailable, NoCommonCodec
 from tests.unit.call.harness import EDGES, FakeLeg, responder, true
 
 
@@ -34,6 +34,16 @@ async def test_A12_ringback_starts_once_and_early_media_replaces_it(make):
     h.b_leg.listener(sip.Progressed(183, "Session Progress", b"sdp", None))
     await h.until("media.early(b1)")
     assert h.log.count("media.play(ringback)") == 1
+    await h.ended()
+
+
+async def test_A12_a_ringback_tone_that_rtpengine_cannot_play_ends_no_transfer(make):
+    h = make('[simple_transfer: {to: ["1"]}]', play=MediaRefused("Failed to start media playback from file"))
+    await h.answered()
+    await h.until("invite(max_forwards 69)")
+    h.b_leg.listener(sip.Progressed(180, "Ringing", None, None))
+    h.b_leg.listener(sip.Answered(b"sdp", None))
+    await h.until("media.bridge(b1)")
     await h.ended()
 
 

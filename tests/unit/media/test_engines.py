@@ -15,6 +15,7 @@ import pytest_asyncio
 from callinteractive.model import Address, RtpEngine
 from sidecar.descriptor_store import DescriptorStore, make_pair
 from sidecar.media import engines as engines_module
+from sidecar.media import moving
 from sidecar.media.dtmf import Digits
 from sidecar.media.engines import BUSY, Engine, Engines
 from sidecar.media.ng_failures import NgError, NgOverloaded, NgTimeout, NgUnreachable
@@ -264,6 +265,21 @@ async def test_without_its_connection_for_digits_or_behind_it_gets_calls_only_if
     assert site.chosen(2) in ("AB", "BA")
     for offer in offers:
         offer.cancel()
+
+
+async def test_calls_go_on_at_one_that_answers_but_tells_no_digits_for_long(
+    made: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its process lives, only the way of its digits is broken: no sound may count as lost for ever."""
+    monkeypatch.setattr(moving, "WAIT_S", 0.05)
+    site = await made(1)
+    await site.engines.call("1-0-c").command("offer")
+    engine = site.of[0]
+    engine.dtmf.is_connected = False
+    engine.dtmf.when_broken()
+    assert engine.lost_at is not None
+    await site.until(lambda: engine.lost_at is None)
+    assert engine.is_alive
 
 
 async def test_one_that_is_cut_off_deletes_nothing_that_may_be_another_s(made: Any) -> None:

@@ -11,6 +11,7 @@ import threading
 import wave
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import av
 import numpy as np
@@ -494,6 +495,82 @@ async def test_a_bad_file_that_is_added_is_tried_once(
         assert await running.get("bad.wav") is None
     write_sound(source / "bad.wav", *FORMATS["s16-8k.wav"])
     assert await running.get("bad.wav") is not None
+
+
+def test_a_disk_without_room_is_not_the_file_s_fault(source: Path, tmp_path: Path) -> None:
+    write_sound(source / "a.wav", *FORMATS["s16-8k.wav"])
+    (source / "bad.wav").write_bytes(b"not a sound")
+
+    def may_pass(file: str, target: Path) -> bool:
+        outcome = audiofile._outcome({"source": str(source / file), "target": str(target)})
+        assert "reason" in outcome
+        return bool(outcome.get("may_pass"))
+
+    assert may_pass("a.wav", tmp_path / "nowhere" / "a.mov")
+    assert not may_pass("bad.wav", tmp_path / "bad.mov")
+
+
+async def test_what_fails_for_want_of_room_is_tried_again(
+    running: SoundLibrary, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sounds, "AGAIN_S", 0)
+    write_sound(source / "new.wav", *FORMATS["s16-8k.wav"])
+    with monkeypatch.context() as patch:
+        patch.setattr(conversion.Converter, "convert", _without_room)
+        assert await running.get("new.wav") is None
+        assert running.why_not("new.wav") == "new.wav cannot be used: No space left on device"
+    assert await running.get("new.wav") is not None
+
+
+async def test_a_file_that_could_not_be_read_is_tried_again(
+    running: SoundLibrary, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its permissions are no part of its version."""
+    monkeypatch.setattr(sounds, "AGAIN_S", 0)
+    write_sound(source / "new.wav", *FORMATS["s16-8k.wav"])
+
+    def refused(_file: Path, _link: Path) -> Path:
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sounds, "_target", refused)
+        assert await running.get("new.wav") is None
+    assert await running.get("new.wav") is not None
+
+
+def _without_room(_self: conversion.Converter, _source: Path, _target: Path) -> int:
+    raise ConversionError("No space left on device", may_pass=True)
+
+
+async def test_what_has_failed_for_want_of_room_is_not_tried_at_once(
+    running: SoundLibrary, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    convert = Mock(side_effect=ConversionError("No space left on device", may_pass=True))
+    monkeypatch.setattr(conversion.Converter, "convert", convert)
+    write_sound(source / "old.wav", *FORMATS["s16-8k.wav"], seconds=2)
+    for _ in range(3):
+        sound = await running.get("old.wav")
+        assert sound is not None
+        assert sound.duration_ms == 1000  # as it was
+        await asyncio.gather(*running._being_read.values())
+    assert convert.call_count == 1
+
+
+@pytest.mark.parametrize("size", [None, 0, 100, 5000])
+async def test_what_is_gone_from_the_cache_or_not_whole_is_converted_again(
+    running: SoundLibrary, source: Path, cache: Path, size: int | None
+) -> None:
+    """None: somebody has emptied the cache. Else the host has lost its power before the disk had all of it."""
+    sound = running.find("old.wav")
+    assert sound is not None
+    if size is None:
+        sound.path.unlink()
+        again = await running.get("old.wav")
+    else:
+        os.truncate(sound.path, size)
+        again = SoundLibrary.load(source, cache).find("old.wav")
+    assert again == sound
+    assert len(samples_of(sound)) == 8000
 
 
 @pytest.mark.parametrize("name", ["", "..", "../sounds/old.wav", "/etc/passwd", ".old.wav", "a/b", "a\0"])
