@@ -10,6 +10,8 @@ import re
 
 from callinteractive.errors import ResponseError
 
+_GZIP = b"\x1f\x8b"
+"""How it begins (RFC 1952 2.3.1)."""
 _UTF_8_MARK = b"\xef\xbb\xbf"
 _MARKS = (
     (_UTF_8_MARK, "utf-8"),
@@ -65,12 +67,15 @@ def decode(body: bytes, content_type: str | None) -> str:
     `content_type` is the value of that header. White space and marks before an XML declaration would make it no XML;
     they are moved behind it, so that lines keep their numbers.
     """
+    if body.startswith(_GZIP):
+        raise ResponseError("not XML: it is compressed (gzip); send it as it is, as Accept-Encoding: identity asks")
     codec, body = _codec(body, content_type)
     try:
         text = body.decode(codec)
     except UnicodeDecodeError as error:
         line = body.count(b"\n", 0, error.start) + 1
-        raise ResponseError(f"not XML: octet 0x{body[error.start]:02x} is not {codec}", line) from None
+        octet = f"octet 0x{body[error.start]:02x} is not {codec}"
+        raise ResponseError(f"not XML: {octet}; send utf-8, or name the charset in Content-Type", line) from None
     start = text.lstrip(_IGNORED)
     if not start.startswith("<?xml"):
         return text.lstrip("\ufeff")

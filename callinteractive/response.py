@@ -90,16 +90,38 @@ def _root(body: bytes) -> etree._Element:
     try:
         root = etree.fromstring(body, _PARSER)
     except etree.XMLSyntaxError as error:
-        reason = str(error.msg).splitlines()[0].partition(", line ")[0]  # the rest may quote the body
-        raise ResponseError(f"not XML: {reason}", int(error.lineno or 0)) from None
+        raise ResponseError(_reason(error), int(error.lineno or 0)) from None
     if b"<!DOCTYPE" in body and root.getroottree().docinfo.doctype:  # type: ignore[union-attr]
-        raise ResponseError("a DOCTYPE is not allowed", 1)
+        raise ResponseError("a DOCTYPE is not allowed; leave it out", body.count(b"\n", 0, body.find(b"<!DOCTYPE")) + 1)
     if root.tag != "Response":
-        raise ResponseError(f"the root element must be <Response>, not <{root.tag[:40]}>", _line(root))
+        hint = "; leave xmlns out" if root.tag.endswith("}Response") else ""
+        raise ResponseError(f"the root element must be <Response>, not <{root.tag[:40]}>{hint}", _line(root))
     _check_between(root.text, root)
     for child in root:
         _check_between(child.tail, child)
     return root
+
+
+_AMPERSAND = "write &amp; for a literal &"
+_HINTS = (
+    ("xmlParseEntityRef", _AMPERSAND),
+    ("EntityRef:", _AMPERSAND),
+    ("Entity '", f"XML itself knows amp, lt, gt, quot and apos only; others as a number, like &#160;; {_AMPERSAND}"),
+    ("StartTag:", "write &lt; for a literal <"),
+    ("Unescaped '<'", "write &lt; for a literal <"),
+    ("Start tag expected", "an answer begins with <?xml or <Response>"),
+    ("XML declaration allowed only", "nothing stands before <?xml"),
+    ("Extra content", "nothing follows </Response>"),
+)
+"""What to do about what libxml2 says, by how that begins."""
+
+
+def _reason(error: etree.XMLSyntaxError) -> str:
+    """Why it is no XML, in which column, and what to do."""
+    reason = str(error.msg).splitlines()[0].partition(", line ")[0]  # the rest may quote the body
+    reason = reason.partition(", use XML_PARSE_HUGE")[0]
+    hint = next((f"; {hint}" for start, hint in _HINTS if reason.startswith(start)), "")
+    return f"not XML: {reason}, column {error.position[1]}{hint}"
 
 
 def _check_between(text: str | None, element: etree._Element) -> None:

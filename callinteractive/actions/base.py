@@ -19,6 +19,8 @@ from callinteractive.near import near
 from callinteractive.request import HttpRequest
 from callinteractive.written import WrittenAction
 
+MOST_NOT_UNDERSTOOD = 20
+"""Complaints about one action. To find what is meant by a name takes long, and an answer may have thousands of them."""
 START, TIMEOUT, INVALID = "start", "timeout", "invalid"
 """The options of a context that nobody dials (C2)."""
 
@@ -100,9 +102,9 @@ class Action(ABC):
     @classmethod
     def not_understood(cls, written: WrittenAction) -> list[str]:
         """What `read` does not read (X4): a warning in XML, an error in YAML."""
-        found = []
+        found: list[str] = []
         for name in written.attributes:
-            if name not in cls.ATTRIBUTES:
+            if name not in cls.ATTRIBUTES and len(found) < MOST_NOT_UNDERSTOOD:
                 # A comprehension costs a frame.
                 found.append(f"unknown attribute {name[:40]!r}{near(name, cls.ATTRIBUTES)}")
         if cls.TEXT_KEY is None and written.has_text:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
+
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from callinteractive.actions import base
 from callinteractive.actions.hangup import Hangup
 from callinteractive.actions.play_sound import PlaySound
 from callinteractive.actions.set_caller import SetCaller
@@ -103,6 +106,9 @@ def test_text_may_be_escaped_in_cdata_and_around_comments():
         (b"<Response>hello<Hangup/></Response>", 1, "text between the actions: 'hello'"),
         (b"<Response>\n<Hangup/>hello</Response>", 2, "text between the actions: 'hello'"),
         (b"<Response>&nbsp;</Response>", 1, "not XML: Entity 'nbsp' not defined"),
+        (PROLOGUE + b"<!-- a -->\n<!DOCTYPE Response>\n<Response/>", 3, "a DOCTYPE is not allowed; leave it out"),
+        (b'<?xml version="1.0"?>\r\n<!DOCTYPE html>\r\n<html></html>', 2, "a DOCTYPE is not allowed"),
+        (b"<Response>" + b"<a>" * 300, 1, "not XML: Excessive depth in document: 256, column"),
     ],
 )
 def test_X3_what_is_invalid_is_told_with_its_line(body: bytes, line: int, reason: str):
@@ -111,6 +117,34 @@ def test_X3_what_is_invalid_is_told_with_its_line(body: bytes, line: int, reason
     assert caught.value.line == line
     assert caught.value.reason.startswith(reason)
     assert str(caught.value) == f"line {line}: {caught.value.reason}"
+
+
+@pytest.mark.parametrize(
+    ("body", "column", "hint"),
+    [
+        (b"<Response><SetVar name='a'>b & c</SetVar></Response>", 31, "write &amp; for a literal &"),
+        (b"<Response>\n<Pause a='x?b=1&c=2'/></Response>", 18, "write &amp; for a literal &"),
+        (b"<Response><Pause a='x?b=1&c;=2'/></Response>", 29, "write &amp; for a literal &"),
+        (b"<Response>&nbsp;</Response>", 17, "others as a number, like &#160;"),
+        (b"<Response><SetVar name='a'>1 < 2</SetVar></Response>", 31, "write &lt; for a literal <"),
+        (b"<Response><SetVar name='<'/></Response>", 25, "write &lt; for a literal <"),
+        (b"OK", 1, "an answer begins with <?xml or <Response>"),
+        (b"<Response/>OK", 12, "nothing follows </Response>"),
+        (b"<!-- --><?xml version='1.0'?><Response/>", 14, "nothing stands before <?xml"),
+    ],
+)
+def test_X3_what_is_no_xml_is_told_with_its_column_and_what_to_do(body: bytes, column: int, hint: str):
+    with pytest.raises(ResponseError) as caught:
+        parse(body)
+    assert f", column {column}; " in caught.value.reason
+    assert hint in caught.value.reason
+
+
+def test_X3_what_else_is_told_with_what_to_do():
+    with pytest.raises(ResponseError, match="leave xmlns out"):
+        parse(b'<Response xmlns="urn:x"/>')
+    with pytest.raises(ResponseError, match=r"compressed \(gzip\); send it as it is"):
+        parse(gzip.compress(b"<Response/>"))
 
 
 def test_X3_one_bad_action_and_nothing_of_the_response_runs():
@@ -188,6 +222,16 @@ def test_X4_variables_are_not_expanded():
 def test_warnings_cannot_flood_the_log():
     attributes = " ".join(f'a{index}=""' for index in range(1000))
     assert len(parse(f"<Response {attributes}/>".encode()).warnings) == MAX_WARNINGS
+
+
+def test_no_answer_has_many_names_looked_at(monkeypatch: pytest.MonkeyPatch):
+    """To look for what was meant takes 40 µs, and 64 KiB have room for 8000 names."""
+    asked: list[str] = []
+    monkeypatch.setattr(base, "near", lambda name, _known: asked.append(name) or "")
+    attributes = " ".join(f'a{index}=""' for index in range(1000))
+    action = f"<Pause {attributes}/>"
+    assert len(parse(f"<Response>{action * 4}</Response>".encode()).warnings) == MAX_WARNINGS
+    assert len(asked) <= 4 * MAX_WARNINGS
 
 
 def parses_or_says_why(body: bytes) -> None:
