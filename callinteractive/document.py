@@ -158,7 +158,7 @@ class Value:
         entries: dict[str, Value] = {}
         for key, node in self._node.value:
             if not isinstance(key, yaml.ScalarNode):
-                self.wrong("a key must be one value; put it in quotes")
+                Value(self._document, key, self.path, _line(key)).wrong("a key must be one value; put it in quotes")
                 continue
             name = str(key.value)
             here = Value(self._document, node, self._path_of(name), _line(key))

@@ -142,9 +142,9 @@ def test_every_finding_has_its_place_and_all_are_told():
     with pytest.raises(ConfigError) as caught:
         document.finish()
     assert str(caught.value).splitlines() == [
-        "f.yaml:1: a: a key must be one value; put it in quotes",
         "f.yaml:1: z: is missing",
         "f.yaml:5: a.b: 'b' is given twice",
+        "f.yaml:6: a: a key must be one value; put it in quotes",
     ]
 
 
