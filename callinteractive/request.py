@@ -7,9 +7,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
-from urllib.parse import quote, quote_plus, unquote_plus, urlsplit
+from urllib.parse import quote, quote_plus, unquote_plus
 
-from callinteractive.urls import follow, is_same_origin, login_problem, split_login
+from callinteractive.urls import ascii_host, follow, is_same_origin, login_problem, server_problem, split_login
 from callinteractive.web import NOTHING, Web
 
 VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
@@ -92,20 +92,15 @@ def check_url(url: str) -> str | None:
     """What is wrong with a configured URL, or None. Variables may stand in its query only (R4)."""
     if len(url) > MAX_URL:
         return f"a URL has at most {MAX_URL} characters; give longer values to your application by POST"
+    if (host := ascii_host(url)) is not None:
+        return f"a URL holds ASCII only; write the host as {host[:253]}"
     if not url.isascii() or any(char <= " " or char == "\x7f" for char in url):
         return "a URL holds printable ASCII without spaces; percent-encode the rest"
     if _VARIABLE.search(url.partition("?")[0]):
         return "variables may stand in the query only (after ?), never in scheme, host, port or path"
     if "#" in url:
         return "a fragment (#) is never sent to a web application; write %23 for a literal #"
-    try:
-        parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
-    except ValueError as error:
-        return f"not a URL: {error}"
-    if parts.scheme not in ("http", "https") or not host:
-        return "must start with http:// or https:// and a host"
-    return login_problem(url)
+    return server_problem(url) or login_problem(url)
 
 
 def variables_of(url: str) -> tuple[str, ...]:

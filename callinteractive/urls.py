@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 from base64 import b64encode
 from functools import lru_cache
+from ipaddress import IPv6Address
 from urllib.parse import quote, unquote_to_bytes, urljoin, urlsplit
 
 _LOCATION = "!#$%&'()*+,/:;=?@[]~"
 """Besides letters and digits, what stays in a Location as it is."""
 REDIRECTS = (301, 302, 303, 307, 308)
+_HOST = re.compile(r"(?!.{254})[0-9A-Za-z_-]{1,63}(?:\.[0-9A-Za-z_-]{1,63})*\.?", re.ASCII)
+"""RFC 1123 2.1, RFC 1035 2.3.4, with the _ that some networks have. An IPv4 address is one too."""
 _LOGIN = re.compile(r"(https?://)[^\s/?#@\"'<>]*@", re.IGNORECASE)
 
 
@@ -52,6 +55,40 @@ def login_problem(url: str) -> str | None:
     return None
 
 
+def server_problem(url: str) -> str | None:
+    """What is wrong with the host or the port of a URL that is printable ASCII, or None."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        return f"not a URL: {error}"
+    if parts.scheme not in ("http", "https") or not host:
+        return "must start with http:// or https:// and a host"
+    if port == 0:
+        return "a port is a number from 1 to 65535"
+    if parts.netloc.rpartition("@")[2].startswith("["):
+        return None if _is_ipv6(host) else f"[{host[:40]}] is no IPv6 address; one without a zone is like http://[::1]/"
+    if not _HOST.fullmatch(host):
+        return f"{host[:40]!r} is no host: write a name like ivr.example.com, or an address"
+    return None
+
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        return IPv6Address(text).scope_id is None
+    except ValueError:
+        return False
+
+
+def ascii_host(url: str) -> str | None:
+    """The host's name in ASCII (RFC 5891), where it has other letters and can be written so; else None."""
+    try:
+        host = urlsplit(url).hostname or ""
+        return None if host.isascii() else host.encode("idna").decode("ascii")
+    except ValueError:
+        return None
+
+
 @lru_cache(maxsize=256)
 def host_of(origin: str) -> str:
     """The host of a URL, in lower case and without brackets."""
@@ -76,7 +113,6 @@ def _origin(url: str) -> tuple[str, str | None, int]:
 def follow(url: str, location: str) -> str:
     """Where a Location leads (RFC 9110 10.2.2), without a fragment. Raises ValueError where that is no web address."""
     target = urljoin(url, quote(location, safe=_LOCATION, encoding="latin-1")).partition("#")[0]
-    parts = urlsplit(target)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
-        raise ValueError("the redirect leads to something that is no web address")
+    if problem := server_problem(target):
+        raise ValueError(f"the redirect leads to no web address: {problem}")
     return target

@@ -187,7 +187,10 @@ def test_where_a_redirect_leads(location: str, url: str):
     assert redirected(HttpRequest("GET", "http://h:1/a/c?y"), 302, location).url == url
 
 
-@pytest.mark.parametrize("location", ["file:///etc/passwd", "http://[::", "javascript:1", "http://h:99999/"])
+@pytest.mark.parametrize(
+    "location",
+    ["file:///etc/passwd", "http://[::", "javascript:1", "http://h:99999/", "http://h:0/", "http://a..b/", "//b{}/"],
+)
 def test_where_no_redirect_leads(location: str):
     with pytest.raises(ValueError, match=r"no web address|IPv6|[Pp]ort"):
         redirected(HttpRequest("GET", "http://h:1/a/c?y"), 302, location)
