@@ -134,11 +134,12 @@ class Webhook:
         except SecretError as error:
             return FetchFailed("secret", f"not sent: {error}")
         except (aiohttp.ClientConnectionError, OSError) as error:
-            return FetchFailed("unreachable", str(error) or type(error).__name__)
+            return FetchFailed("unreachable", _in_a_line(error))
         except aiohttp.ClientResponseError as error:  # its text has the whole URL, with digits that may be masked (E3)
-            return FetchFailed("protocol", f"not an HTTP answer: {error.message}"[:200])
-        except (aiohttp.ClientError, ValueError) as error:
-            return FetchFailed("protocol", f"not an HTTP answer: {type(error).__name__}: {error}"[:200])
+            return FetchFailed("protocol", f"not an HTTP answer: {_in_a_line(error.message)}"[:200])
+        except (aiohttp.ClientError, ValueError) as error:  # a ValueError is of a redirect or of the URL
+            what = "not an HTTP answer: " if isinstance(error, aiohttp.ClientError) else ""
+            return FetchFailed("protocol", f"{what}{_in_a_line(error)}"[:200])
         except Exception as error:  # a defect of ours or of a library: the call's script must not wait for ever
             LOG.exception("a request failed")
             return FetchFailed("protocol", f"this software failed: {type(error).__name__}"[:200])
@@ -157,6 +158,13 @@ def _tell(breaker: Breaker, answer: Fetched | FetchFailed, began: float, now: fl
 
 def _too_late(limit_s: float) -> FetchFailed:
     return FetchFailed("timeout", f"no answer within {round(limit_s, 1):g} s")
+
+
+def _in_a_line(error: object) -> str:
+    """Its text. A parser's has several lines, with a mark below the wrong character."""
+    if isinstance(error, aiohttp.ServerDisconnectedError):  # its text may be what was read of the head
+        return "the connection ended before the answer came"
+    return " ".join(str(error).rstrip(" ^\n").split()) or type(error).__name__
 
 
 def _after(answer: Fetched | FetchFailed, tries: int) -> Fetched | FetchFailed:

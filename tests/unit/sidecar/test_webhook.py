@@ -210,6 +210,22 @@ async def test_X3_whatever_a_server_does_is_an_outcome(webhook, speak, octets, o
     assert failed.outcome == outcome
 
 
+@pytest.mark.parametrize(
+    ("octets", "reason"),
+    [
+        (b"hello world\r\n\r\n", "not an HTTP answer: Bad status line"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nshort", "not an HTTP answer: Response payload"),
+        (b"HTTP/1.1 302 Found\r\nLocation: http://a..b/\r\nContent-Length: 0\r\n\r\n", "the redirect leads to no"),
+        (b"HTTP/1.1 200 OK\r\nSet-Cookie: secret\r\n", "the connection ended before the answer came"),
+        (b"", "the connection ended before the answer came"),
+    ],
+)
+async def test_X3_what_a_server_did_is_told_in_one_line(webhook, speak, octets, reason):
+    failed = await webhook.fetch(HttpRequest("GET", await speak(octets), follow_redirects=True, timeout_s=5))
+    assert failed.reason.startswith(reason)
+    assert failed.reason.isprintable()
+
+
 @pytest.mark.parametrize("url", ["http://127.9.0.1:1/", "http://no-such-host.invalid/", "https://127.9.0.1:1/"])
 async def test_X3_nobody_there(webhook, url):
     assert (await webhook.fetch(HttpRequest("GET", url))).outcome == "unreachable"
