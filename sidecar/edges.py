@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 
+from callinteractive.fleet import ways
 from callinteractive.model import Address, Edge
 
 SILENT_S = 2.5
@@ -29,6 +30,7 @@ class Edges:
         self._edge_of = {address: at for at, edge in enumerate(edges) for address in _addresses(edge.udp_addresses)}
         self._way_to = [edge.udp_address_for(own_host) for edge in edges]
         self._heard_at = [float("-inf")] * len(edges)
+        self._advertised = frozenset(ways(edges, own_host))
 
     def knows(self, source: Address) -> bool:
         """Whether one of our edges sends from there. Then it lives."""
@@ -37,6 +39,10 @@ class Edges:
             return False
         self._heard_at[at] = self._clock()
         return True
+
+    def is_way(self, hop: Address) -> bool:
+        """Whether that is an edge, by an address of its own or by one that it advertises (`fleet.ways`)."""
+        return hop in self._edge_of or hop in self._advertised
 
     def living(self) -> tuple[Address, ...]:
         """Where to send an INVITE of a call that we begin: edges in any order, also silent ones if all are."""

@@ -24,6 +24,7 @@ class Trust:
         self._key = key
         self._refusals = refusals
         self.takes_from = edges.knows
+        self.leads_to = edges.is_way
 
     def takes(self, request: sip.Request) -> bool:
         """Whether to act on it. A refusal is logged."""

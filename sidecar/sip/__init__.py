@@ -42,9 +42,9 @@ from callinteractive.model import Address
 from sidecar.sip.agent.leg import Leg
 from sidecar.sip.agent.uac import UacLeg
 from sidecar.sip.agent.uas import IncomingInvite, UasLeg
-from sidecar.sip.agent.user_agent import Counters, Guard, UserAgent
+from sidecar.sip.agent.user_agent import Counters, UserAgent
 from sidecar.sip.config import UaConfig
-from sidecar.sip.dialog.core import Wire
+from sidecar.sip.dialog.core import Guard, Wire
 from sidecar.sip.dialog.events import (
     Acked,
     Answered,

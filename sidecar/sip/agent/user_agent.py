@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from callinteractive.limits import DRAINING_RETRY_S
 from callinteractive.model import Address
@@ -16,7 +16,7 @@ from sidecar.sip.agent.uac import OutgoingInvite, UacLeg
 from sidecar.sip.agent.uas import IncomingInvite, UasLeg
 from sidecar.sip.config import UaConfig
 from sidecar.sip.dialog.capabilities import ACCEPT_SDP, SUPPORTED
-from sidecar.sip.dialog.core import Core, Wire, checked, new_tag
+from sidecar.sip.dialog.core import Core, Guard, Wire, checked, new_tag
 from sidecar.sip.dialog.dialog import DialogId
 from sidecar.sip.dialog.events import Listener
 from sidecar.sip.dialog.refusal_log import RefusalLog
@@ -46,26 +46,6 @@ class Counters:
     timers: int
 
 
-class Guard(Protocol):
-    """Decides whose messages are acted on."""
-
-    def takes_from(self, source: Address) -> bool:
-        """Whether responses from there count."""
-
-    def takes(self, request: Request) -> bool:
-        """Whether to act on a request; its `source` is set. Another one gets 403."""
-
-
-class _Anybody:
-    """Without a guard."""
-
-    def takes_from(self, _source: Address) -> bool:
-        return True
-
-    def takes(self, _request: Request) -> bool:
-        return True
-
-
 def _admit_all() -> int | None:
     return None
 
@@ -93,7 +73,6 @@ class UserAgent:
 
     def __init__(self, local: Address, on_invite: OnInvite, config: UaConfig, wire: Wire) -> None:
         self.draining = False
-        self.guard: Guard = _Anybody()
         self.admit: Callable[[], int | None] = _admit_all
         self.when_drained: Callable[[], None] = _nothing
         self.hold: Callable[[Callable[[bool], bool]], bool] = _hold_nothing
@@ -101,6 +80,14 @@ class UserAgent:
         self._on_invite = on_invite
         self._core = Core(local, config, wire)
         self._secret = secrets.token_bytes(16)
+
+    @property
+    def guard(self) -> Guard:
+        return self._core.guard
+
+    @guard.setter
+    def guard(self, guard: Guard) -> None:
+        self._core.guard = guard
 
     @property
     def local(self) -> Address:
@@ -207,7 +194,7 @@ class UserAgent:
         self._core.timers.run_due()
 
     def _receive_response(self, response: Response, source: Address) -> None:
-        if not self.guard.takes_from(source):
+        if not self._core.guard.takes_from(source):
             raise MalformedError(f"{response.status} from a stranger")
         transaction = self._core.transactions.find_client(response)
         check_response(response, self._core.local if transaction is None else transaction.sent_by)
@@ -233,7 +220,7 @@ class UserAgent:
             return
         request.received_from(source)
         method = request.method
-        if not self.guard.takes(request):
+        if not self._core.guard.takes(request):
             if method != "ACK":
                 self._reply_statelessly(request, 403)
             return

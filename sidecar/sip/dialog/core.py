@@ -39,6 +39,32 @@ class DialogUser(Protocol):
         """The ACK of a 2xx."""
 
 
+class Guard(Protocol):
+    """Decides whose messages are acted on, and where ours go."""
+
+    def takes_from(self, source: Address) -> bool:
+        """Whether responses from there count."""
+
+    def takes(self, request: Request) -> bool:
+        """Whether to act on a request; its `source` is set. Another one gets 403."""
+
+    def leads_to(self, hop: Address) -> bool:
+        """Whether requests may go there, where a dialog's route says so. Else they go where the dialog came from."""
+
+
+class _Anybody:
+    """Without a guard."""
+
+    def takes_from(self, _source: Address) -> bool:
+        return True
+
+    def takes(self, _request: Request) -> bool:
+        return True
+
+    def leads_to(self, _hop: Address) -> bool:
+        return True
+
+
 class Core:
     """The transaction layer, the timers, and what is alive: `users` of dialogs and `legs`.
 
@@ -50,6 +76,7 @@ class Core:
         "capabilities",
         "config",
         "contact",
+        "guard",
         "legs",
         "local",
         "refusals",
@@ -72,6 +99,7 @@ class Core:
         self.capabilities: Headers = (self.contact, self.allow, SUPPORTED)
         self.users: dict[DialogId, DialogUser] = {}
         self.legs: set[object] = set()
+        self.guard: Guard = _Anybody()
         self.refusals = RefusalLog(wire.now)
 
     def via(self) -> str:

@@ -60,7 +60,7 @@ class OutgoingOffers:
         core = session.core
         headers = [*core.capabilities, *self._timer_headers()]
         self._stuck = core.timers.start(core.config.timer_c_s, self._give_up)
-        hop, on_response = session.dialog.next_hop, partial(self._on_response, offer)
+        hop, on_response = session.next_hop, partial(self._on_response, offer)
         if offer.sdp is None:
             update = session.dialog.request("UPDATE", core.via(), None, headers)
             core.transactions.send_request(update, hop, on_response)

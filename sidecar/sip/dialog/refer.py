@@ -78,7 +78,7 @@ class Subscription:
         request = session.dialog.request("NOTIFY", core.via(), None, headers, body)
         # A peer that does not want it has still its call (RFC 5057 5.1).
         on_response = ignore_response if done is None else partial(_on_answered, done)
-        core.transactions.send_request(request, session.dialog.next_hop, on_response)
+        core.transactions.send_request(request, session.next_hop, on_response)
 
 
 class Referral(Subscription):

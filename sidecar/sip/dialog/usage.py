@@ -3,6 +3,7 @@
 from enum import StrEnum
 from typing import Protocol
 
+from callinteractive.model import Address
 from sidecar.sip.dialog.acceptance import Acceptance
 from sidecar.sip.dialog.core import Core
 from sidecar.sip.dialog.dialog import Dialog
@@ -67,6 +68,12 @@ class InviteUsage:
     def is_confirmed(self) -> bool:
         return self.state is SessionState.CONFIRMED
 
+    @property
+    def next_hop(self) -> Address:
+        """Where the next request goes. The peer writes the routes of its response: they must not lead us anywhere."""
+        hop, peer = self.dialog.next_hop, self.dialog.peer
+        return hop if hop == peer or self.core.guard.leads_to(hop) else peer
+
     def emit(self, event: Event) -> None:
         if self.owner is not None:
             self.owner.emit(event)
@@ -85,17 +92,17 @@ class InviteUsage:
             self.dialog.refresh_target(response)
             ack = self.dialog.request("ACK", self.core.via(), cseq)
             self._last_ack = cseq, ack.serialise()
-        self.core.wire.send(self._last_ack[1], self.dialog.next_hop)
+        self.core.wire.send(self._last_ack[1], self.next_hop)
 
     def request(self, method: str, headers: Headers = (), body: bytes = b"") -> None:
         """Send a request. All that we want to know of its outcome is whether the dialog still exists (12.2.1.2)."""
         request = self.dialog.request(method, self.core.via(), None, headers, body)
-        self.core.transactions.send_request(request, self.dialog.next_hop, self._on_response)
+        self.core.transactions.send_request(request, self.next_hop, self._on_response)
 
     def prack(self, rack: str) -> None:
         """Acknowledge a reliable provisional response (RFC 3262 4). Its outcome does not matter: the INVITE decides."""
         request = self.dialog.request("PRACK", self.core.via(), None, [("RAck", rack)])
-        self.core.transactions.send_request(request, self.dialog.next_hop, ignore_response)
+        self.core.transactions.send_request(request, self.next_hop, ignore_response)
 
     def _on_response(self, response: Response) -> None:
         if response.status in (408, 481):
@@ -154,7 +161,7 @@ class InviteUsage:
     def _send_bye(self, headers: Headers) -> None:
         self._acknowledged()
         request = self.dialog.request("BYE", self.core.via(), None, headers)
-        self.core.transactions.send_request(request, self.dialog.next_hop, self._on_bye_response)
+        self.core.transactions.send_request(request, self.next_hop, self._on_bye_response)
 
     def _on_bye_response(self, response: Response) -> None:
         if response.status >= 200:

@@ -47,6 +47,13 @@ def test_others_are_strangers(edges: Edges, source: Address) -> None:
     assert not edges.knows(source)
 
 
+def test_routes_lead_to_edges_only_also_by_the_addresses_that_they_advertise() -> None:
+    public, near = Address("198.51.100.1", 5080), Address("10.0.0.1", 5080)
+    edges = Edges([Edge("edge", (Listen("udp", *A, public),))], "10.0.1.1")
+    assert all(map(edges.is_way, (A, public, near)))
+    assert not any(map(edges.is_way, (B, Address("198.51.100.1", 5060), Address("10.0.1.1", 5060))))
+
+
 def test_a_name_stands_for_its_addresses() -> None:
     edges = Edges([Edge("edge", (Listen("udp", "localhost", 5060),))], "127.0.0.1")
     assert edges.knows(Address("127.0.0.1", 5060))

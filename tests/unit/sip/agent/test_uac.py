@@ -3,6 +3,7 @@
 import pytest
 
 from sidecar.sip import (
+    Address,
     Answered,
     Ended,
     EndReason,
@@ -11,6 +12,7 @@ from sidecar.sip import (
     Progressed,
     Rejected,
     ReOffered,
+    Request,
     UaConfig,
 )
 from sidecar.sip.agent.uac import MOST_FORKS
@@ -501,3 +503,44 @@ def test_to_tags_without_end_take_no_memory_without_end(callee: Callee) -> None:
     for bye in [seen for seen in callee.world.take() if seen.method == "BYE"]:
         callee.reply(200, request=bye)
     callee.world.assert_nothing_left()
+
+
+class OneProxy:
+    """A guard."""
+
+    def takes_from(self, _source: Address) -> bool:
+        return True
+
+    def takes(self, _request: Request) -> bool:
+        return True
+
+    def leads_to(self, hop: Address) -> bool:
+        return hop == PROXY
+
+
+@pytest.mark.parametrize(
+    "routes",
+    [
+        [],
+        ["<sip:127.0.0.1:2223;lr>"],
+        [f"<sip:{PROXY};lr>", "<sip:127.0.0.1:2223;lr>"],
+        ["<sip:300.300.300.300;lr>"],
+        [f"<sip:{PROXY};lr>"],
+    ],
+)
+def test_the_routes_of_a_callee_lead_to_no_stranger(routes: list[str]) -> None:
+    """It could have us send what it likes to other processes of this host, or make us wait for a name server."""
+    world = World()
+    world.agent.guard = OneProxy()
+    callee = Callee(world)
+    leg = callee.call()
+    headers = [("Record-Route", route) for route in routes]
+    callee.reply(180, "a", [*reliable(1), *headers])
+    callee.reply(200, "a", [("Allow", "UPDATE"), *headers], SDP)
+    leg.info("a/b", b"")
+    leg.refresh()
+    leg.reinvite(SDP)
+    leg.bye()
+    sent = world.take()
+    assert {seen.method for seen in sent} == {"INVITE", "PRACK", "ACK", "INFO", "UPDATE", "BYE"}
+    assert {seen.destination for seen in sent} == {PROXY}

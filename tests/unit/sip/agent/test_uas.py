@@ -396,6 +396,9 @@ class Nobody:
     def takes(self, request: Request) -> bool:
         return request.method == "OPTIONS"
 
+    def leads_to(self, _hop: Address) -> bool:
+        return False
+
 
 def test_whom_the_guard_does_not_take_gets_403_and_leaves_nothing() -> None:
     world = World()
