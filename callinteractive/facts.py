@@ -31,6 +31,8 @@ class CallFacts:
     caller_extension_id: int | None = None
     is_outgoing: bool = False
     """We have called: `called_number` is who was called, and the caller is whom that one saw calling."""
+    is_hidden: bool = False
+    """The caller wants to be shown to nobody, and the network has told us the number (RFC 3325 7)."""
 
     def parameters(self, caller_name: str, caller_number: str) -> dict[str, str]:
         """The parameters of a request, in the order of the source's example; the caller as SetCaller left it (R6)."""
@@ -92,14 +94,17 @@ class CallFacts:
             texts["caller_extension_id"] = str(self.caller_extension_id)
         if self.is_outgoing:
             texts["is_outgoing"] = "1"
+        if self.is_hidden:
+            texts["is_hidden"] = "1"
         return texts
 
     @classmethod
     def from_dict(cls, values: Mapping[str, str]) -> Self:
         """The reverse of `to_dict`. Raises ValueError or TypeError."""
         known: dict[str, str | int | bool] = dict(values)
-        if "is_outgoing" in known:
-            known["is_outgoing"] = known["is_outgoing"] == "1"
+        for name in ("is_outgoing", "is_hidden"):
+            if name in known:
+                known[name] = known[name] == "1"
         for name in ("called_extension_id", "caller_extension_id"):
             if name in known:
                 known[name] = int(known[name])
@@ -172,6 +177,7 @@ def facts_of_transferred_call(
         called_extension=found.ivr.number,
         called_extension_id=found.ivr.id,
         is_outgoing=False,
+        is_hidden=facts.is_hidden and number == facts.caller_number,
     )
 
 

@@ -39,8 +39,9 @@ class State:
         """As data for JSON."""
         values: dict[str, Any] = {name: getattr(self, name) for name in _PLAIN}
         values["facts"] = {name: getattr(self.facts, name) for name in _FACTS}
-        if not self.facts.is_outgoing:
-            del values["facts"]["is_outgoing"]  # releases before it cannot read it
+        for name in ("is_outgoing", "is_hidden"):
+            if not values["facts"][name]:
+                del values["facts"][name]  # releases before it cannot read it
         values["variables"] = dict(self.variables)
         values["pending"] = [action.to_dict() for action in self.pending]
         values["step"] = self.step.to_dict() if self.step else None

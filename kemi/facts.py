@@ -26,6 +26,7 @@ _QUOTED_NAME = re.compile(r'"((?:[^"\\]|\\.)*+)"', re.DOTALL)
 _QUOTED_PAIR = re.compile(r"\\(.)", re.DOTALL)
 _SCHEME = re.compile(r"(?:sips?|(tel)):", re.IGNORECASE)
 _VISUAL_SEPARATORS = str.maketrans("", "", "-.()")  # RFC 3966 3
+_HIDING = frozenset(("id", "user", "header", "full"))
 _GLOBAL_NUMBER = re.compile(r"\+[0-9]{1,20}", re.ASCII)
 
 
@@ -130,6 +131,11 @@ def _split_address(text: str) -> tuple[str, str]:
     if not bracket or (_SCHEME.match(text) and "," in before):
         return "", text.partition(",")[0].partition(">")[0]
     return before.strip(), after.partition(">")[0].strip()
+
+
+def asks_to_be_hidden(privacy: str) -> bool:
+    """Whether a Privacy header asks for that (RFC 3323 4.2, RFC 3325 9.3)."""
+    return not _HIDING.isdisjoint(privacy[:MAX_ADDRESS].lower().replace(",", ";").replace(" ", "").split(";"))
 
 
 def find_identity(from_value: str, asserted: Callable[[], str]) -> Identity:

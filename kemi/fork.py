@@ -53,7 +53,7 @@ MARGIN_S = 2
 class ForkOptions:
     """How the targets are rung. `keeps_from`: the INVITE's From is the caller's own. `call_id`: CallID, for the log.
 
-    `tells_who`: the INVITE is a sidecar's, which is told who answers.
+    `tells_who`: the INVITE is a sidecar's, which is told who answers. `tells_from`: the INVITE may tell whose it is.
     """
 
     timeout_s: int
@@ -62,6 +62,7 @@ class ForkOptions:
     keeps_from: bool
     call_id: str = ""
     tells_who: bool = False
+    tells_from: bool = True
 
 
 class Forks:
@@ -93,7 +94,7 @@ class Forks:
         is_anchored = any(spec.is_anchored for target in targets for spec in target)
         if is_anchored and not self._media.has_acceptable_offer():
             raise Refused(488, "Not Acceptable Here")
-        identity.remove_claims()
+        identity.remove_claims(tells_from=options.tells_from)
         if not options.early_media:
             # We can't turn a reliable 183 into a plain 180: the callee would wait for its PRACK (RFC 3262).
             ksr.remove_option_tag("Supported", "100rel")

@@ -15,7 +15,13 @@ from kemi.transaction import transaction
 
 _SHOWN = "X-CI-From"
 """Only in an INVITE that we send to ourselves."""
-_CLAIMS = ("P-Asserted-Identity", "P-Preferred-Identity", "Remote-Party-ID", "Privacy")
+_CLAIMS = ("Remote-Party-ID", "Privacy")
+_NEEDED = (
+    "^(Via|v|Max-Forwards|From|f|To|t|Call-ID|i|CSeq|Contact|m|Route|Record-Route|Content-[A-Za-z-]+|[clek]|MIME-Version"
+    "|Require|Supported|Proxy-Require|Allow|Allow-Events|u|Accept|Accept-[EL][a-z]+|Session-Expires|x|Min-SE|Expires)$"
+)
+"""What an INVITE needs, also by compact names (RFC 3261 7.3.3): nothing else is known to be about no caller."""
+_NOT_PRIVATE = "^([^P]|P[^-]|P-Early-Media$)"
 ANONYMOUS = From('"Anonymous"', "sip:anonymous@anonymous.invalid")
 
 
@@ -46,10 +52,20 @@ def present(
     return PresentedIdentity(None if keeps_from else From(caller.display_name, uri), lines)
 
 
-def remove_claims() -> None:
-    """Remove from the INVITE at hand what its sender said of itself beside From."""
+def remove_claims(*, tells_from: bool) -> None:
+    """Remove from the INVITE at hand what its sender said of itself beside From.
+
+    What one network says to another stays between them (RFC 7315 6, RFC 3325 7). Without `tells_from` callees see
+    another From, or none, and nothing else may tell them of the first: carriers repeat it in History-Info, Diversion,
+    Identity and in headers of their own.
+    """
+    if not tells_from:
+        ksr.remove_all_headers(but=_NEEDED)
+        return
     for name in _CLAIMS:
         ksr.remove_header(name)
+    if ksr.may_have_header("P-"):
+        ksr.remove_all_headers(but=_NOT_PRIVATE)
 
 
 def line_of(shown: From) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from hashlib import blake2s
 from urllib.parse import unquote
 
@@ -21,7 +22,15 @@ from kemi.codecs import limit_caller
 from kemi.conversion import Kind, check_caller, kind_without_offer, kinds_in
 from kemi.dialled import dialled_at
 from kemi.edges import PEER_METHOD, Edges
-from kemi.facts import Dialled, find_identity, new_call_id, parse_dialled, uri_parameters
+from kemi.facts import (
+    Dialled,
+    asks_to_be_hidden,
+    find_identity,
+    new_call_id,
+    parse_address,
+    parse_dialled,
+    uri_parameters,
+)
 from kemi.guesses import has_proved, prove
 from kemi.heirs import Heirs
 from kemi.ksr import Match
@@ -284,6 +293,8 @@ class Ingress:
             number=caller.number,
             extension=caller_extension,
         )
+        if _is_hidden(caller):
+            facts = replace(facts, is_hidden=True)
         kind = self._kind_of(sender.media)
         self._accept(sender)
         self._redirects.enter(dialled.user, CallHeader(facts), entry, kind, caller_anchors=sender.anchors_media)
@@ -302,7 +313,7 @@ class Ingress:
             new_call_id(), self._node, extension, dialled, name=says.name, number=says.number, extension=sender
         )
         self._reports.follow(facts)
-        self._transfer.ring(extension, sender, says, facts.call_id, kind)
+        self._transfer.ring(extension, sender, says, facts.call_id, kind, is_hidden=_is_hidden(says))
 
     def _kind_of(self, media: Media) -> Kind:
         """How the sound of the INVITE's sender travels, where that may matter. Raises Refused."""
@@ -368,3 +379,10 @@ def _dialled_by(sender: Trunk | Extension) -> Dialled:
 def _caller() -> Identity:
     """Who sends the INVITE at hand, as it says or as the network asserts."""
     return find_identity(ksr.header("From"), lambda: ksr.header("P-Asserted-Identity"))
+
+
+def _is_hidden(caller: Identity) -> bool:
+    """Whether those who are called must not learn this number. An anonymous one tells nothing."""
+    if caller.is_anonymous:
+        return False
+    return asks_to_be_hidden(ksr.header("Privacy")) or parse_address(ksr.header("From")).is_anonymous

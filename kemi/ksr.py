@@ -388,6 +388,19 @@ def remove_header(name: str) -> None:
     KSR.hdr.remove(name)
 
 
+def may_have_header(beginning: str) -> bool:
+    """Whether the message may have a header whose name begins so. Says yes too often, never too rarely."""
+    try:
+        return f"\n{beginning.lower()}" in (_get_msgbuf() or "").lower()
+    except UnicodeDecodeError:
+        return True
+
+
+def remove_all_headers(*, but: str) -> None:
+    """Remove all headers but those whose names match the POSIX expression, in large and small letters alike."""
+    KSR.textops.remove_hf_exp(".", but)
+
+
 def replace_header(name: str, value: str) -> None:
     KSR.hdr.rmappend(name, f"{name}: {value}\r\n")
 

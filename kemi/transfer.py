@@ -29,6 +29,7 @@ from kemi.trunks import Trunks, TrunksFull
 
 LONGEST_RING_S = 7200
 """As long as Kamailio keeps an INVITE."""
+NOBODY = Identity("", "")
 _MOST_SPECS = 4096
 
 
@@ -80,7 +81,14 @@ class Transfer:
         self.carry_out(plan, call, caller, MOST_BRANCHES, anchoring, offered, for_caller=for_caller)
 
     def ring(
-        self, extension: Extension, caller: Extension, says: Identity, call_id: str, offered: Kind = Kind.RTP
+        self,
+        extension: Extension,
+        caller: Extension,
+        says: Identity,
+        call_id: str,
+        offered: Kind = Kind.RTP,
+        *,
+        is_hidden: bool = False,
     ) -> None:
         """Let the INVITE at hand, which `caller` sent, ring the phones of `extension` (C8). Raises Refused.
 
@@ -91,9 +99,10 @@ class Transfer:
         if not targets:
             raise Refused(480, "Temporarily Unavailable")  # none of its phones is registered
         is_own = says.number in (caller.number, caller.short_number)
-        shown = Identity("", "") if says.is_anonymous else says if is_own else Identity.of(says.name, caller.number)
+        is_hidden = is_hidden or says.is_anonymous
+        shown = NOBODY if is_hidden else says if is_own else Identity.of(says.name, caller.number)
         timeout_s = self._site.defaults.transfer_timeout_s
-        self._forks.fork(targets, ForkOptions(timeout_s, True, shown, is_own, call_id))
+        self._forks.fork(targets, ForkOptions(timeout_s, True, shown, is_own, call_id, tells_from=not is_hidden))
 
     def ring_phone(self, uri: str) -> None:
         """Send the INVITE at hand, which another edge has sent us, to that phone of ours. Raises Refused.
@@ -125,17 +134,17 @@ class Transfer:
             self._forks.pass_on(self._spiral(SPIRALS_ON, (plan, call, caller), anchoring), timeout_s)
             return
         identity = Identity.of(caller.name, caller.number)
-        says = parse_address(from_shown())
+        if call.facts.is_hidden and caller.number == call.facts.caller_number:
+            identity = NOBODY  # those who are called must not learn it (RFC 3325 7)
         if for_caller:
             keeps_from = (caller.name, caller.number) == (call.facts.caller_name, call.facts.caller_number)
         else:
-            keeps_from = says == identity
-        if keeps_from and says.is_anonymous:
-            # The network told us who calls. Those who are called must not learn it (RFC 3325 7).
-            identity = Identity("", "")
-        self._forks.fork(
-            targets, ForkOptions(timeout_s, plan.early_media, identity, keeps_from, call.facts.call_id, not for_caller)
+            keeps_from = parse_address(from_shown()) == identity
+        tells_from = keeps_from and not identity.is_anonymous
+        options = ForkOptions(
+            timeout_s, plan.early_media, identity, keeps_from, call.facts.call_id, not for_caller, tells_from
         )
+        self._forks.fork(targets, options)
 
     def _spiral(self, user: str, headers: tuple[Any, ...], anchoring: Anchoring) -> BranchSpec:
         """The branch of an INVITE that spirals: it passes us again, as a transaction of its own (RFC 3261 6).

@@ -55,7 +55,7 @@ class World:
         plan = TransferHeader(numbers, timeout_s, early_media)
         values = [CallHeader(FACTS), plan, caller or CallerHeader("Ivan", "+7903")]
         private = {header.NAME.replace("-", "_"): str(header) for header in values}
-        request = self.sidecar.invite("transfer", **private, **(headers or {}))
+        request = self.sidecar.invite("transfer", **(private | dict(headers or {})))
         self.sidecar.send(request)
         return request
 

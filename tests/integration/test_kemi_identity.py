@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 import pytest_asyncio
 
-from callinteractive.headers import CallerHeader
+from callinteractive.headers import CallerHeader, CallHeader
 from tests.integration import kemi_support as sip
 from tests.integration.kemi_call import consistent
 from tests.integration.kemi_support import Dialog, RunningKamailio
-from tests.integration.kemi_world import SITE, World, pick_up, refuse, ring, world_around
+from tests.integration.kemi_world import FACTS, SITE, World, pick_up, refuse, ring, world_around
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -66,6 +67,19 @@ async def test_anonymous_caller(world: World, number: str) -> None:
     assert "Secret" not in bytes(got).decode()
     await refuse(world.phones[0], got)
     await world.refused(invite)
+
+
+@pytest.mark.parametrize(("number", "is_shown"), [(FACTS.caller_number, False), ("+7812", True)])
+async def test_a_hidden_caller_of_an_answered_call_stays_hidden(world: World, number: str, is_shown: bool) -> None:
+    """Only the network and the web application know the number (RFC 3325 7), until SetCaller shows one."""
+    facts = {CallHeader.NAME.replace("-", "_"): str(CallHeader(replace(FACTS, is_hidden=True)))}
+    said = f"<sip:{number}@{sip.SIDECAR}>;tag=1"
+    invite = world.invite("300", caller=CallerHeader("", number), headers={"From": said} | facts)
+    got = await world.phones[0].receive_only("INVITE")
+    assert (number in bytes(got).decode()) is is_shown
+    assert got.get("Privacy") == ("" if is_shown else "id")
+    await refuse(world.phones[0], got)
+    assert (await world.refused(invite)).get("From") == said
 
 
 async def test_both_sides_stay_consistent(world: World) -> None:

@@ -40,6 +40,19 @@ async def world(kamailio: RunningKamailio) -> AsyncIterator[World]:
         yield made
 
 
+TELLING = {
+    "P_Preferred_Identity": "<sip:+7903@carrier.example>",
+    "p_charge_info": "<sip:+7903@carrier.example>",
+    "Diversion": "<sip:+7903@carrier.example>;reason=unknown",
+    "History_Info": "<sip:+7903@carrier.example>;index=1",
+    "Identity": "eyJvcmlnIjp7InRuIjoiNzkwMyJ9fQ;+7903",
+    "b": "<sip:+7903@carrier.example>",
+    "X_Caller": "+7903",
+    "Session_Expires": "1800",
+}
+"""Headers of an INVITE that tell who calls, and one that does not."""
+
+
 def result_of(invite: Message) -> int | None:
     result = invite.get(ResultHeader.NAME)
     return ResultHeader.parse(result).code if result else None
@@ -47,13 +60,16 @@ def result_of(invite: Message) -> int | None:
 
 @pytest.mark.parametrize("caller", [UNCHANGED, CHANGED])
 async def test_transfer_is_answered_and_both_sides_stay_consistent(world: World, caller: CallerHeader) -> None:
-    call = Call(world, P_Asserted_Identity="<sip:claimed@carrier.example>")
+    call = Call(world, **TELLING)
     await call.plan("300", "301", caller=caller)
     phone = world.phones[0]
     got, other = await call.rung(phone), await call.rung(world.phones[1])
     shown = OWN_FROM if caller is UNCHANGED else f'"Shown" <sip:+7812@{sip.KAMAILIO[0]}>;tag=own'
     assert got.get("From") == other.get("From") == shown
     assert got.all("P-Asserted-Identity") == [f'"{caller.name}" <sip:{caller.number}@{sip.KAMAILIO[0]}>']
+    assert [name for name, _ in got.headers if name.lower().startswith("p-")] == ["P-Asserted-Identity"]
+    assert got.get("Diversion") == ("" if caller is CHANGED else TELLING["Diversion"])
+    assert got.get("Session-Expires") == "1800"
     if caller is CHANGED:
         assert "Own" not in bytes(got).decode()
         assert "+7903" not in bytes(got).decode()
@@ -67,11 +83,19 @@ async def test_transfer_is_answered_and_both_sides_stay_consistent(world: World,
     assert world.sidecar.inbox.empty()
 
 
-async def test_hidden_caller_stays_hidden(world: World) -> None:
+@pytest.mark.parametrize(
+    ("says", "name"),
+    [
+        ({"From": '"Anonymous" <sip:anonymous@anonymous.invalid>;tag=own'}, "Own"),
+        ({"From": '"Anonymous" <sip:anonymous@anonymous.invalid>;tag=own', "Privacy": "id"}, "Given By The IVR"),
+        ({"Privacy": "user; id;critical"}, "Own"),
+        ({"Privacy": "header"}, "Own"),
+    ],
+)
+async def test_hidden_caller_stays_hidden(world: World, says: dict[str, str], name: str) -> None:
     """The carrier asserts the number to us. The caller wants to be anonymous, so callees don't see it (RFC 3325 7)."""
-    asserted = '"Own" <sip:+7903@carrier.example>'
-    call = Call(world, From='"Anonymous" <sip:anonymous@anonymous.invalid>;tag=own', P_Asserted_Identity=asserted)
-    await call.plan("300")
+    call = Call(world, **{"P_Asserted_Identity": '"Own" <sip:+7903@carrier.example>'} | TELLING | says)
+    await call.plan("300", caller=CallerHeader(name, "+7903"))
     got = await call.rung(world.phones[0])
     assert got.get("From").startswith('"Anonymous" <sip:anonymous@anonymous.invalid>')
     assert got.get("Privacy") == "id"

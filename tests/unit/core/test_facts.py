@@ -27,6 +27,7 @@ ANY_FACTS = st.builds(
     *[st.none() | TEXTS] * 2,
     st.none() | st.integers(0, 2**63),
     st.booleans(),
+    st.booleans(),
 )
 ID = "c" * 32
 
@@ -74,3 +75,12 @@ def test_the_release_before_reads_calls_that_have_come_in() -> None:
     assert "is_outgoing" not in State(FACTS, "", "").to_dict()["facts"]
     assert "is_outgoing" not in FACTS.to_dict()
     assert State(replace(FACTS, is_outgoing=True), "", "").to_dict()["facts"]["is_outgoing"] is True
+    assert "is_hidden" not in State(FACTS, "", "").to_dict()["facts"] | FACTS.to_dict()
+    assert State(replace(FACTS, is_hidden=True), "", "").to_dict()["facts"]["is_hidden"] is True
+
+
+@pytest.mark.parametrize(("number", "is_hidden"), [(FACTS.caller_number, True), ("9", False)])
+def test_a_hidden_caller_stays_so_unless_an_ivr_shows_another_number(number: str, is_hidden: bool) -> None:
+    hidden = replace(FACTS, is_hidden=True)
+    found = FoundIvr(Ivr("000*400", 2, "1"))
+    assert facts_of_transferred_call(hidden, ID, found, "400", name="X", number=number).is_hidden is is_hidden

@@ -18,6 +18,12 @@ from tests.unit.kemi.fake_ksr import FakeKsr
 _NAME_ADDR = re.compile(r'(?:"(?:[^"\\\r\n]|\\[^\r\n])*" )?<sip:[^<>"\s]+@127\.0\.0\.1>')
 
 
+NEEDED = ["Via", "v", "f", "FROM", "To", "m", "Call-ID", "c", "Content-Type", "l", "Record-Route", "Session-Expires"]
+HEADERS = [
+    *NEEDED,
+    *("P-Asserted-Identity", "p-charge-info", "P-Early-Media", "Privacy", "Diversion", "History-Info", "Identity", "y"),
+    *("Accept-Contact", "Call-Info", "X-Caller", "Referred-By", "b", "s"),
+]
 HOST = "127.0.0.1"
 IVAN = Identity.of("Иван", "000*306")
 ADDRESS = '"Иван" <sip:000*306@127.0.0.1>'
@@ -47,8 +53,18 @@ def test_caller_s_own_from_stays() -> None:
 
 
 def test_what_the_sender_claims_is_removed(ksr: FakeKsr) -> None:
-    identity.remove_claims()
-    assert {name for (name,) in ksr.called("hdr.remove")} >= {"P-Asserted-Identity", "Privacy", "Remote-Party-ID"}
+    ksr.results["kx.get_msgbuf"] = "INVITE sip:1@h SIP/2.0\r\np-asserted-identity: <sip:1@h>\r\n\r\n"
+    identity.remove_claims(tells_from=True)
+    assert ksr.called("hdr.remove") == [("Remote-Party-ID",), ("Privacy",)]
+    [(all_, but)] = ksr.called("textops.remove_hf_exp")
+    stays = [name for name in HEADERS if not re.search(all_, name) or re.search(but, name, re.IGNORECASE)]
+    assert stays == [name for name in HEADERS if not name.lower().startswith("p-") or name == "P-Early-Media"]
+
+
+def test_where_another_caller_is_shown_only_what_an_invite_needs_stays(ksr: FakeKsr) -> None:
+    identity.remove_claims(tells_from=False)
+    [(_, but)] = ksr.called("textops.remove_hf_exp")
+    assert [name for name in HEADERS if re.search(but, name, re.IGNORECASE)] == NEEDED
 
 
 @given(name=st.text(), number=st.text())
