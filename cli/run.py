@@ -74,9 +74,13 @@ def run(
         os.environ[VARIABLE] = kept_key(state_dir)
     allow_many_files()
     with ExitStack() as cleanup:
-        if run_dir is None:
-            run_dir = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="callinteractive-")))
-        run_dir.mkdir(parents=True, exist_ok=True)
+        try:
+            if run_dir is None:
+                run_dir = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="callinteractive-")))
+            run_dir.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            click.echo(f"callinteractive can't run: {_words(error, run_dir)}. Give another --run-dir.", err=True)
+            return 1
         # Daemons are started elsewhere than here: their paths must not depend on where this was called.
         longest = (
             max((len(os.fsencode(edge.name)) + 1 for edge in parts.edges), default=0) if len(parts.edges) > 1 else 0
@@ -113,10 +117,17 @@ def run(
         log(OWN_NAME, *others)
         try:
             asyncio.run(run_stack(stack, lambda: output.write(_announcement(parts))))
-        except StackError as error:
-            errors.write(f"callinteractive can't run:\n{error}\n")
+        except (StackError, OSError) as error:  # OSError: a file of a part can't be written, or no process be started
+            errors.write(f"callinteractive can't run:\n{_words(error, run_dir)}\n")
             return 1
     return 0
+
+
+def _words(error: StackError | OSError, place: Path | None) -> str:
+    """What is wrong, and where: a full disk does not tell which."""
+    if isinstance(error, StackError):
+        return str(error)
+    return f"{error.filename or place or tempfile.gettempdir()}: {error.strerror or error}"
 
 
 def _local(ivr: Path | str, state_dir: Path | None, tell: Callable[[str], None]) -> tuple[Path, list[Finding]]:

@@ -34,6 +34,9 @@ LONGEST_BACKOFF_S = 30.0
 STABLE_AFTER_S = 1.0
 """One that has run for so long does not fail at its start: it is started again without delay."""
 
+_NOT_NOW = (OSError, RuntimeError)
+"""What a machine without memory, processes or threads raises: `RuntimeError: can't start new thread`."""
+
 
 class Stack:
     """The processes of one site: ``start``, ``watch``, ``drain``, then ``close``, which is right after any failure too.
@@ -189,7 +192,7 @@ class Stack:
             paths = self._site_path, self._ivr_path, place.resolve()
             process = await self._start_one(api_spec(api, *paths, "json"))
             self._log(OWN_NAME, f"the page is at http://{api.listen}; `callinteractive page` prints its link")
-        except (StackError, OSError) as error:
+        except (StackError, *_NOT_NOW) as error:
             self._log(OWN_NAME, *str(error).splitlines())
             return
         await self._keep(process)
@@ -231,7 +234,7 @@ class Stack:
         """
         try:
             return await self._start_one(spec)
-        except (StackError, OSError) as error:
+        except (StackError, *_NOT_NOW) as error:
             self._log(OWN_NAME, *(str(error).splitlines() or [type(error).__name__]))
             process = (self._sidecars | self._daemons)[spec.name]
             await process.stop(STOP_GRACE_S)

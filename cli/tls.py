@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-from cli.certificates import SYSTEM_CA, Files, problems
+from cli.certificates import SYSTEM_CA, Files, Stamps, problems
 from cli.programs import locate
 
 CONFIG = "tls.cfg"
@@ -50,6 +50,8 @@ def reload(files: Files, run_dir: Path, *, asks: bool) -> list[str]:
         done = subprocess.run(command, capture_output=True, timeout=RELOAD_S, check=False, text=True, errors="replace")
     except FileNotFoundError:
         return ["kamcmd is not installed: apt-get install kamailio"]
+    except OSError as error:  # the machine is out of memory or processes
+        return [f"kamcmd can't be started: {error.strerror or error}"]
     except subprocess.TimeoutExpired:
         return [f"Kamailio has not answered within {RELOAD_S:g} s"]
     told = (done.stdout + done.stderr).strip()
@@ -62,7 +64,8 @@ async def keep_current(
     files: Files, run_dir: Path, tell: Callable[[str], None], *, asks: bool, every_s: float = LOOK_EVERY_S
 ) -> None:
     """`reload` the files whenever they have changed and are no longer being written, and tell. Until cancelled."""
-    used = last = files.stamps()
+    used: Stamps | None = files.stamps()
+    last = used
     while True:
         await asyncio.sleep(every_s)
         now = files.stamps()
@@ -70,7 +73,10 @@ async def keep_current(
         if now == used or not is_settled:
             continue
         used = now
-        wrong = await asyncio.to_thread(reload, files, run_dir, asks=asks)
+        try:
+            wrong = await asyncio.to_thread(reload, files, run_dir, asks=asks)
+        except RuntimeError as error:  # no thread can be started: whoever watches all parts must go on
+            wrong, used = [str(error)], None
         for line in wrong:
             tell(f"new certificate refused, the old one stays in use: {line}")
         if not wrong:

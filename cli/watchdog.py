@@ -101,7 +101,9 @@ async def watch(pid: int, alive: Callable[[], Awaitable[bool]], asleep_s: float)
             vigil.on_answer()
             continue
         is_late = is_late or asked > due + PROBE_TIMEOUT_S + 2 * LATE_S
-        activity = await asyncio.to_thread(activity_of, pid)
+        activity: Activity | None = None
+        with suppress(RuntimeError):  # no thread can be started
+            activity = await asyncio.to_thread(activity_of, pid)
         if (reason := vigil.on_silence(asked - before, activity, is_late=is_late)) is not None:
             return reason
 

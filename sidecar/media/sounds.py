@@ -188,7 +188,11 @@ class SoundLibrary:
                 return self._read(path, converter)
 
         async with self._one_at_a_time:
-            sound = await asyncio.to_thread(read)
+            try:
+                sound = await asyncio.to_thread(read)
+            except RuntimeError as error:  # no thread can be started: not now
+                LOG.warning("sound", file=path.name, reason=str(error))
+                return None
         for problem in self.findings[before:]:
             LOG.warning("sound", file=problem.file, reason=problem.reason)
         return sound

@@ -24,8 +24,9 @@ class Worker:
     async def do(self, work: Callable[[], _T]) -> _T:
         """What `work` returns or raises. If the waiting is cancelled, it is done nevertheless."""
         if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+            thread.start()  # may raise RuntimeError: then the next work tries again
+            self._thread = thread
         loop = asyncio.get_running_loop()
         done: asyncio.Future[_T] = loop.create_future()
         self._jobs.put((work, loop, done))  # type: ignore[arg-type]  # a future of whatever it returns

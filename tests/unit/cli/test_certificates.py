@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from click.testing import CliRunner
@@ -199,3 +201,24 @@ def test_a_full_disk_stops_nothing(
     (reason,) = tls.reload(mine, tmp_path, asks=True)
     assert "No space left" in reason
     assert (tmp_path / tls.CONFIG).read_text() == before
+
+
+async def test_a_machine_without_processes_or_threads_stops_nothing(
+    pair: Pair, authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The supervisor of all parts waits for new certificates in the same place: it tells, and tries again."""
+    mine = files(pair, authority)
+    told: list[str] = []
+    monkeypatch.setattr(subprocess, "run", Mock(side_effect=BlockingIOError(11, "Resource temporarily unavailable")))
+    monkeypatch.setattr(asyncio, "to_thread", Mock(side_effect=RuntimeError("can't start new thread")))
+    watching = asyncio.create_task(tls.keep_current(mine, tmp_path, told.append, asks=False, every_s=0.01))
+    try:
+        await asyncio.sleep(0)
+        os.utime(mine.certificate)
+        async with asyncio.timeout(5):
+            while len(told) < 2 and not watching.done():
+                await asyncio.sleep(0.01)
+    finally:
+        watching.cancel()
+    assert set(told) == {"new certificate refused, the old one stays in use: can't start new thread"}
+    assert "kamcmd can't be started" in tls.reload(mine, tmp_path, asks=False)[0]

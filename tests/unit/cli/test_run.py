@@ -54,3 +54,35 @@ def test_what_it_has_read_is_handed_on(tmp_path: Path, monkeypatch: pytest.Monke
         start, findings = of_part(kind, site, ivr, tmp_path, lambda _: None)
         assert start, findings
         assert (start.prepared.site, start.prepared.ivr_file, start.problem) == (read.site, read.ivr_file, "")
+
+
+@pytest.mark.parametrize("below", ["file/run", "/proc/nowhere"])
+def test_a_run_dir_that_cannot_be_made_is_told_in_one_line(
+    below: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    told = told_by_run(tmp_path, tmp_path / below, monkeypatch, capfd)
+    assert told.startswith(f"callinteractive can't run: {tmp_path / below}: ")
+    assert "--run-dir" in told
+
+
+def test_a_full_disk_is_told_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    async def full(*_arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("cli.run.run_stack", full)
+    told = told_by_run(tmp_path, tmp_path / "run", monkeypatch, capfd)
+    assert f"callinteractive can't run:\n{tmp_path / 'run'}: No space left on device\n" in told
+
+
+def told_by_run(folder: Path, run_dir: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> str:
+    for name in ("CALLINTERACTIVE_KEY", prepared.VARIABLE, "CALLINTERACTIVE_LINES_LOST"):
+        monkeypatch.setenv(name, "")  # `run` sets them: they are as before at the end
+        monkeypatch.delenv(name)
+    site, ivr = folder / "site.yaml", folder / "ivr.yaml"
+    site.write_text('node: 1\nsip: {listen: ["udp:127.9.9.9:23960"]}\n')
+    ivr.write_text('ivrs: [{number: "000*1", id: 1, entry_context: 1}]\ncontexts: {1: {options: {start: [hangup]}}}\n')
+    (folder / "file").touch()
+    assert run(site, ivr, "json", run_dir, (), folder / "state") == 1
+    return capfd.readouterr().err

@@ -47,10 +47,13 @@ async def test_a_daemon_that_is_known_to_be_bad_is_not_started(tmp_path: Path, m
     assert "is ready" not in log.getvalue()
 
 
+@pytest.mark.parametrize(
+    "error", [BlockingIOError(errno.EAGAIN, "not now"), RuntimeError("not now: can't start new thread")]
+)
 async def test_a_part_that_cannot_be_started_again_stops_no_other(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    """The machine may be out of processes for a moment."""
+    """The machine may be out of processes or threads for a moment."""
     log, path = io.StringIO(), tmp_path / "x.yaml"
     site = load_site(SITE, "site.yaml")
     stack = Stack(site, path, path, run_dir=tmp_path, parts=Parts(), log=PartLog(log, "console"))
@@ -62,11 +65,11 @@ async def test_a_part_that_cannot_be_started_again_stops_no_other(
     await process.wait()
 
     async def fails(*_args: object) -> Process:
-        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+        raise error
 
     monkeypatch.setattr(Process, "start", fails)
     assert await stack._restart(process.spec) is process
-    assert "Resource temporarily unavailable" in log.getvalue()
+    assert "not now" in log.getvalue()
     await stack.close()
 
 

@@ -136,3 +136,14 @@ async def test_a_silent_one_is_asked_again_sooner(monkeypatch: pytest.MonkeyPatc
     with pytest.raises(RuntimeError):  # no more answers
         await watchdog.watch(os.getpid(), alive, asleep_s=60)
     assert paused == [watchdog.PAUSE_S] * 3 + [watchdog.AGAIN_S] * 2 + [watchdog.PAUSE_S]
+
+
+async def test_a_machine_without_threads_does_not_end_the_vigil(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def no_thread(*_arguments: object) -> Any:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(asyncio, "to_thread", no_thread)
+    monkeypatch.setattr(watchdog, "PAUSE_S", 0.01)
+    monkeypatch.setattr(watchdog, "HANGS_S", 0.2)
+    async with asyncio.timeout(10):
+        assert "has not answered" in await watchdog.watch(os.getpid(), never, 0.2)
