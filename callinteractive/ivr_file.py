@@ -11,7 +11,7 @@ from callinteractive.document import Document, Value
 from callinteractive.errors import ConfigError, InvalidActionError
 from callinteractive.loading import MOST, without_collection
 from callinteractive.model import Ivr, IvrFile
-from callinteractive.near import near
+from callinteractive.near import Guesses, near
 from callinteractive.spelling import check_did, check_extended, check_identifier, check_unique
 from callinteractive.web import NOTHING, Web
 from callinteractive.web_file import read_web
@@ -44,17 +44,19 @@ def load_ivr_files(texts: Mapping[str, str]) -> IvrFile:
     jumps: Jumps = []
     written = [entry for root in roots for entry in root["contexts"].entries().items()]
     contexts = {name: _context(name, value, jumps) for name, value in written}
+    guesses = Guesses()
     ivrs = []
     for root in roots:
         web = read_web(root["web"], NOTHING)
-        ivrs += [(item, _ivr(item, contexts, web)) for item in root["ivrs"].items()]
+        ivrs += [(item, _ivr(item, contexts, web, guesses)) for item in root["ivrs"].items()]
     if not ivrs:
         documents[0].root.wrong('no IVR is configured; write ivrs: [{number: "000*332", id: 1, entry_context: 1}]')
     for where, (context, option) in jumps:
         if context not in contexts:
-            where.wrong(f"jumps to context {context[:40]!r}{near(context, contexts)}, which is not configured")
+            meant = guesses.near(context, contexts)
+            where.wrong(f"jumps to context {context[:40]!r}{meant}, which is not configured")
         elif option not in contexts[context].options:
-            meant = near(option, contexts[context].options)
+            meant = guesses.near(option, contexts[context].options)
             where.wrong(f"jumps to option {option[:40]!r}{meant}, but context {context!r} has no such option")
     check_unique("context", ((value, name) for name, value in written))
     check_unique("IVR", ((item, ivr.number) for item, ivr in ivrs))
@@ -89,7 +91,7 @@ def _finish(documents: Sequence[Document]) -> None:
         raise ConfigError(sorted(findings))
 
 
-def _ivr(value: Value, contexts: Mapping[str, Context], web: Web) -> Ivr:
+def _ivr(value: Value, contexts: Mapping[str, Context], web: Web, guesses: Guesses) -> Ivr:
     """web: what counts for all IVRs of the file."""
     section = value.section(
         "entry_context",
@@ -124,7 +126,7 @@ def _ivr(value: Value, contexts: Mapping[str, Context], web: Web) -> Ivr:
     if entry.is_missing:
         return ivr
     if ivr.entry_context not in contexts:
-        meant = near(ivr.entry_context, contexts)
+        meant = guesses.near(ivr.entry_context, contexts)
         known = ", ".join(contexts)[:200]
         entry.wrong(f"context {ivr.entry_context[:40]!r}{meant} is not configured; known: {known}")
     elif START not in contexts[ivr.entry_context].options:

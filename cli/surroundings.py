@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 
 from callinteractive.actions import Action
 from callinteractive.model import IvrFile, Site
-from callinteractive.near import near
+from callinteractive.near import Guesses, near
 from callinteractive.numbers import Directory
 from callinteractive.request import application_of
 from callinteractive.urls import host_of, origin_of
@@ -31,6 +31,7 @@ class Surroundings:
         self._directory = Directory(site, ivr_file)
         self._webs = {ivr.web for ivr in ivr_file.ivrs}
         self._has_trunk = any(trunk.to for trunk in site.trunks)
+        self._guesses = Guesses()
         self._ours = [*(one.number for one in site.extensions), *(ivr.number for ivr in ivr_file.ivrs)]
         ports = ports_of(Parts.of(site, KINDS))
         self._ports = {(port.host, str(port.port)): port for port in ports if port.transport == "tcp"}
@@ -54,14 +55,15 @@ class Surroundings:
     def _unreachable(self, number: str) -> str | None:
         if self._directory.find_extension(number) or self._directory.find_ivr(number):
             return None
-        meant = near(number, self._ours)
         if not self._has_trunk:
-            return f"{number}{meant} is no extension, no IVR, and no trunk has a `to`"
-        if EXTENDED.fullmatch(number):
-            return f"{number}{meant} is no extension and no IVR, and no carrier knows such a number"
-        if not EXTERNAL.fullmatch(number):
-            return f"{number}{meant} is no extension and no IVR, and a carrier wants a number of digits"
-        return None
+            reason = "is no extension, no IVR, and no trunk has a `to`"
+        elif EXTENDED.fullmatch(number):
+            reason = "is no extension and no IVR, and no carrier knows such a number"
+        elif not EXTERNAL.fullmatch(number):
+            reason = "is no extension and no IVR, and a carrier wants a number of digits"
+        else:
+            return None
+        return f"{number}{self._guesses.near(number, self._ours)} {reason}"
 
 
 def jumps_nowhere(action: Action, ivr_file: IvrFile) -> str | None:
@@ -104,7 +106,8 @@ def read_sounds(directory: Path, names: Set[str]) -> tuple[dict[str, float], dic
     lengths = {name: sound.duration_ms / 1000 for name in names if (sound := library.find(name))}
     missing = names - lengths.keys()
     there = _names_in(directory) if missing else ()
-    wrong = {name: f"there is no {name}{near(name, there)} in {directory}" for name in missing}
+    guesses = Guesses()
+    wrong = {name: f"there is no {name}{guesses.near(name, there)} in {directory}" for name in sorted(missing)}
     read = {problem.file: f"{problem.file}: {problem.reason}" for problem in library.findings if problem.file in names}
     return lengths, wrong | read
 

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from callinteractive import near
 from callinteractive.actions import Context
 from callinteractive.actions.call_interactive import CallInteractive
 from callinteractive.actions.hangup import Hangup
@@ -654,3 +655,16 @@ def test_the_garbage_collector_is_as_it_was(is_enabled: bool):
 def test_a_carrier_may_be_known_by_its_host_name():
     (trunk,) = load_site(SITE.replace('"127.0.0.2/32"', '"10.0.0.0/8", Sip.Carrier.Example'), "f.yaml").trunks
     assert (trunk.sources, trunk.source_names) == ((ip_network("10.0.0.0/8"),), ("sip.carrier.example",))
+
+
+def test_a_file_full_of_mistakes_is_told_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Among 2000 contexts it takes 40 ms to find what may have been meant by one name."""
+    sought: list[str] = []
+    monkeypatch.setattr(near, "near", lambda name, _known: sought.append(name) or "")
+    head = 'ivrs: [{number: "000*332", id: 1, entry_context: "0"}]\ncontexts:\n'
+    contexts = [f"  {i}: {{options: {{start: [{{jump: {{context: x{i}}}}}]}}}}\n" for i in range(100)]
+    options = [f"  o{i}: {{options: {{start: [{{jump: {{context: 1, option: {i}}}}}]}}}}\n" for i in range(100)]
+    with pytest.raises(ConfigError) as caught:
+        load_ivr_file(head + "".join(contexts + options), "ivr.yaml")
+    assert len(caught.value.findings) == 200
+    assert len(sought) == near.MOST_GUESSES
