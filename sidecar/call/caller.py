@@ -31,8 +31,18 @@ _GIVEN_BACK = (("Retry-After", str(OVERLOAD_RETRY_S)), (AttemptHeader.NAME, str(
 """The headers of a 503 to a call that has begun here."""
 
 
-def drop(_event: sip.Event) -> None:
-    """What listens to an unanswered leg: it has nothing to tell but its end."""
+def drop(event: sip.Event) -> None:
+    """What listens to an unanswered leg: it has nothing to tell but its end.
+
+    Who asks for something already is to ask again (RFC 3261 14.2, RFC 3311 5.2).
+    """
+    match event:
+        case sip.ReOffered(_, respond):
+            respond.reject(491)
+        case sip.Referred(_, referral):
+            referral.reject(491)
+        case _:
+            pass
 
 
 class Caller:

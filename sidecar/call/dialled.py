@@ -21,7 +21,7 @@ from callinteractive.script import CallScript
 from sidecar import sip
 from sidecar.call.call import Call, observer
 from sidecar.call.callee import EDGE_SILENT_S, is_unreachable, presented, transfer_headers
-from sidecar.call.caller import Caller
+from sidecar.call.caller import Caller, drop
 from sidecar.call.services import Services
 from sidecar.call.steered import SteeredCall
 from sidecar.call.telling import Telling
@@ -85,6 +85,8 @@ class DialledParty(Caller):
                 self.is_over, self.ended_by, self.code = True, "callee", event.status
                 self.story.cause = event.reason[:80]
                 self.decided.set_result(event)
+        else:
+            drop(event)
 
     def _watch(self, leg: sip.UacLeg) -> None:
         if self._other_ways:

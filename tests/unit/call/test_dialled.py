@@ -17,7 +17,7 @@ from sidecar.call import dialled
 from sidecar.call.call import NotNowError
 from sidecar.call.dialled import Order, OutgoingCall, dial
 from sidecar.media.errors import MediaUnavailable, UnusableSdp
-from tests.unit.call.harness import EDGES, FakeMedia, Harness, true, until_idle
+from tests.unit.call.harness import EDGES, FakeMedia, Harness, Recorder, responder, true, until_idle
 
 IVR = """
 ivrs: [{number: "000*332", id: 145, entry_context: 1}]
@@ -158,6 +158,20 @@ async def test_one_that_talks_to_the_ivr_is_hung_up_by_either_side(make):
     log = await w.over()
     assert not [entry for entry in log if entry.startswith("b.bye")]
     assert log[-1] == "media.delete"
+
+
+@pytest.mark.parametrize("answered", [False, True])
+async def test_one_that_asks_for_something_too_early_is_to_ask_again(make, answered):
+    """RFC 3311 5.2; without any answer it would give the call up (RFC 3261 12.2.1.2)."""
+    w = await make().dial()
+    if answered:
+        w.answered()  # the call's task has not heard of it yet
+    w.legs[-1].listener(sip.ReOffered(b"sdp", responder(w.log)))
+    w.legs[-1].listener(sip.Referred("sip:306@x", Recorder(sip.ReferralResponder, w.log, "referral", {})))
+    assert w.log.count("respond.reject(491)") == 1
+    assert w.log.count("referral.reject(491)") == 1
+    w.task.cancel()
+    await w.over()
 
 
 async def test_an_edge_that_does_not_listen_is_gone_round(make):
