@@ -11,7 +11,9 @@ MAX_PARTS = 16
 MAX_DEPTH = 3
 
 _BOUNDARY = re.compile(r';[ \t]*boundary[ \t]*=[ \t]*(?:"([^"\\]{1,70})"|([^ \t;"]{1,70}))', re.IGNORECASE)
-_REQUIRED = re.compile(r";[ \t]*handling[ \t]*=[ \t]*\"?required", re.IGNORECASE)
+_HANDLING = r";[ \t]*handling[ \t]*=[ \t]*\"?"
+_REQUIRED = re.compile(rf"{_HANDLING}required", re.IGNORECASE)
+_OPTIONAL = re.compile(rf"{_HANDLING}optional", re.IGNORECASE)
 _BLANK_LINE = re.compile(rb"\r?\n[ \t]*\r?\n")
 _PLAIN_ENCODINGS = ("", "7bit", "8bit", "binary")
 
@@ -42,6 +44,11 @@ def unsupported_part(content_type: str, body: bytes) -> str:
     """The type of a part that its sender says we must understand, and don't (RFC 5621 8); empty where there is none."""
     strange = (part for part in _parts(content_type, body) if part.is_required and not _is_sdp(part))
     return next((media_type(part.content_type) or "text/plain" for part in strange), "")
+
+
+def is_optional(disposition: str) -> bool:
+    """Whether a Content-Disposition says that its body need not be understood."""
+    return _OPTIONAL.search(disposition) is not None
 
 
 def _is_sdp(part: _Part) -> bool:

@@ -1,6 +1,6 @@
 """What the RFCs say a UAS must refuse, in the order of RFC 3261 8.2."""
 
-from callinteractive.multipart import SDP, unsupported_part
+from callinteractive.multipart import SDP, is_optional, unsupported_part
 from sidecar.sip.config import UaConfig
 from sidecar.sip.dialog.capabilities import ACCEPT_SDP, EXTENSIONS, KNOWN, allow, allowed
 from sidecar.sip.dialog.session_timer import too_small
@@ -25,9 +25,10 @@ def find_refusal(transaction: ServerTransaction, request: Request, config: UaCon
     if new_call and isinstance(transaction, InviteServer) and not transaction.claim(request):
         return 482, ()  # 8.2.2.2
     if "require" in request.index:
-        unknown = request.tokens("require").difference(EXTENSIONS)
+        required = {value.partition(";")[0].strip() for value in request.values("require")}
+        unknown = sorted(tag for tag in required if tag.lower() not in EXTENSIONS)
         if unknown:
-            return 420, [("Unsupported", ", ".join(sorted(unknown)))]  # 8.2.2.3
+            return 420, [("Unsupported", ", ".join(unknown))]  # 8.2.2.3: as they are written
     refusal = _content_refusal(request)
     if refusal is None and new_call and too_small(request, config):
         return 422, [("Min-SE", str(config.min_se_s))]  # RFC 4028 9
@@ -42,16 +43,19 @@ def _content_refusal(request: Request) -> Refusal | None:
         encoding = request.index.get("content-encoding")
         if encoding is not None and encoding.lower() != "identity":
             return 415, [("Accept-Encoding", "identity")]
-    if request.method == "INVITE" and "accept" in request.index:
-        accepted = {value.lower() for value in request.tokens("accept")}
-        if accepted.isdisjoint(_SDP_RANGES):
-            return 406, ()
+    if request.method == "INVITE" and "accept" in request.index and request.tokens("accept").isdisjoint(_SDP_RANGES):
+        return 406, ()
     return None
 
 
 def _is_understood(request: Request) -> bool:
-    """Whether its body holds a session description, and nothing strange that must be understood (RFC 5621 8)."""
+    """Whether its body holds a session description, and nothing strange that must be understood (RFC 5621 8).
+
+    A body of which its sender says that we need not understand it is left out (RFC 3261 8.2.3, 20.11).
+    """
     content_type = request.index.get("content-type", "")
     if content_type == SDP:
         return True
-    return request.sdp is not None and not unsupported_part(content_type, request.body)
+    if request.sdp is None:
+        return is_optional(request.index.get("content-disposition", ""))
+    return not unsupported_part(content_type, request.body)

@@ -302,7 +302,7 @@ class UserAgent:
         invite = self._core.transactions.find_server(server_key(request, "INVITE"))
         if invite is None:
             self._core.refusals.note(request, 481, "no such INVITE")
-            cancel.respond(481)
+            cancel.respond(481, None, new_tag())
             return
         cancel.respond(200, None, new_tag())
         if invite.on_cancel is not None:
@@ -314,10 +314,10 @@ class UserAgent:
             self._act_on(transaction, request, is_last)
         except MalformedError as fault:
             self._core.refusals.note(request, fault.status, fault.reason)
-            transaction.respond(fault.status)
+            transaction.respond(fault.status, None, new_tag())
         except Exception:
             log.exception("failed on %s of %s", request.method, request.call_id)
-            transaction.respond(500)
+            transaction.respond(500, None, new_tag())
 
     def _act_on(self, transaction: ServerTransaction, request: Request, is_last: bool) -> None:
         refusal = find_refusal(transaction, request, self._core.config)

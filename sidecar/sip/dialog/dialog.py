@@ -134,7 +134,7 @@ class Dialog:
                 self.remote_target = uri
                 break
         if "allow" in message.index:
-            self.allows_update = "UPDATE" in message.tokens("allow")
+            self.allows_update = "update" in message.tokens("allow")
         if b"a=crypto:" in message.body:
             self.agent = (message.header("user-agent") or message.header("server") or "")[:_LONGEST_AGENT]
 

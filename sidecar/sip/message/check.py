@@ -45,11 +45,11 @@ def check_response(response: Response, local: Address) -> None:
     """Raises MalformedError for a response that is broken or not for us (8.1.3.3, 18.1.2)."""
     if len(response.values("via")) != 1:
         raise MalformedError("response with more than one Via")
-    via, cseq = response.via, response.cseq
+    via, _ = response.via, response.cseq
     if not via.is_of(local):
         raise MalformedError(f"response to a request of {via.sent_by}")
     _ = response.to
-    if response.fault is not None and not (cseq[1] == "INVITE" and 200 <= response.status < 300):
+    if response.fault is not None and response.status < 200:
         raise response.fault
 
 
@@ -85,11 +85,16 @@ def _check_vias(request: Request) -> None:
 
 
 def _check_dialog_headers(request: Request) -> None:
-    """What a dialog takes from a request must be usable (12.1). A Contact's URI is the peer's own: any will do."""
+    """What a dialog takes from a request must be usable (12.1). A Contact's URI is the peer's own: any will do.
+
+    Within a dialog there need not be one (12.2.1.1).
+    """
     contacts = request.values("contact")
-    if len(contacts) != 1:
+    if len(contacts) != 1 and (contacts or request.to.tag is None):
         raise MalformedError(f"{len(contacts)} Contact values")
-    parse_name_addr(contacts[0])
+    for contact in contacts:
+        if not parse_name_addr(contact).uri.partition(":")[2]:
+            raise MalformedError(f"no URI in Contact: {contact[:80]!r}")
     for value in request.values("record-route"):
         route_address(value)
 

@@ -219,8 +219,8 @@ def route_address(value: str) -> Address | None:
 
 @remember(256)
 def parse_tokens(line: str) -> frozenset[str]:
-    """The values of a line of option tags or methods, parameters cut off. Each make of phone has its own few lines."""
-    return frozenset(value.partition(";")[0].strip() for value in split_values(line) if value)
+    """As `Message.tokens`, of one line. Each make of phone has its own few lines. Case does not matter (7.3.1)."""
+    return frozenset(value.partition(";")[0].strip().lower() for value in split_values(line) if value)
 
 
 class SessionExpires(NamedTuple):

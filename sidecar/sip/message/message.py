@@ -176,7 +176,7 @@ class Message:
         return [value for line in lines for value in split_values(line) if value]
 
     def tokens(self, name: str) -> frozenset[str]:
-        """The values of an option-tag or method list (Supported, Require, Allow), parameters cut off."""
+        """The values of a list of option tags, methods or types, in lower case; parameters cut off."""
         lines = self.headers(name)
         return parse_tokens(lines[0]) if len(lines) == 1 else frozenset().union(*map(parse_tokens, lines))
 
@@ -242,7 +242,8 @@ class Message:
 
 
 class Response(Message):
-    """fault: what the parser found wrong. A 2xx to an INVITE must be acknowledged all the same (13.2.2.4).
+    """fault: what the parser found wrong. A final one counts all the same: a 2xx must be acknowledged (13.2.2.4), and
+    who has refused rings no more.
 
     local: made by ourselves for a transaction that failed: 408 on silence, 503 on a transport error (8.1.3.1).
     """

@@ -167,6 +167,8 @@ ANSWERED = {
     "Call-ID with a space": (lines(OPTIONS, Call_ID="Call-ID: a b"), 400),
     "INVITE without Contact": (lines(INVITE, Contact=None), 400),
     "INVITE with two Contacts": (lines(INVITE, CONTACT), 400),
+    "Contact that is no URI": (lines(INVITE, Contact="Contact: <host>"), 400),
+    "Contact of a scheme and nothing else": (lines(INVITE, Contact="Contact: <sip:>"), 400),
     "INVITE with an unreadable Record-Route": (lines(INVITE, "Record-Route: <nonsense"), 400),
     "Session-Expires that is no number": (lines(INVITE, "Session-Expires: soon"), 400),
     "encoded body": (lines(INVITE, "Content-Encoding: gzip", body=SDP), 415),

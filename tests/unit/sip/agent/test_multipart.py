@@ -25,3 +25,20 @@ def test_the_sdp_part_counts(handling: str, is_taken: bool) -> None:
     else:
         assert [answer.status for answer in world.take()] == [415]
         assert not world.calls
+
+
+@pytest.mark.parametrize(
+    ("disposition", "is_taken"),
+    [
+        ("signal;handling=optional", True),
+        ('x; Handling = "OPTIONAL"', True),
+        ("signal;handling=required", False),
+        ("signal", False),
+    ],
+)
+def test_8_2_3_a_body_that_need_not_be_understood_is_left_out(disposition: str, is_taken: bool) -> None:
+    world = World()
+    headers = [("Content-Type", "application/isup"), ("Content-Disposition", disposition)]
+    Caller(world).send("INVITE", headers=headers, body=ISUP)
+    assert world.statuses() == [100 if is_taken else 415]
+    assert [invite.sdp for _, invite in world.calls] == [None] * is_taken

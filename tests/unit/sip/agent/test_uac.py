@@ -328,11 +328,24 @@ def test_13_2_2_4_a_2xx_cut_short_is_acknowledged(callee: Callee) -> None:
     assert leg.answered
 
 
-def test_a_refusal_or_a_ringing_that_cannot_be_read_is_dropped(callee: Callee) -> None:
+def test_18_3_a_ringing_that_is_cut_short_is_dropped(callee: Callee) -> None:
     callee.call()
-    for status in (180, 486):
-        assert callee.world.receive(respond(callee.invite, status, "a", [CONTACT], SDP)[:-20]) == []
+    assert callee.world.receive(respond(callee.invite, 180, "a", [CONTACT], SDP)[:-20]) == []
     assert callee.events == []
+
+
+@pytest.mark.parametrize(
+    ("headers", "cut"), [((), 20), ([("This is no header", "")], 0), ([("Naïve", "x")], 0), ([("To", "<sip:x>")], 0)]
+)
+def test_who_has_refused_rings_no_more_whatever_else_it_says(
+    callee: Callee, headers: list[tuple[str, str]], cut: int
+) -> None:
+    callee.call()
+    callee.reply(180, "a")
+    busy = respond(callee.invite, 486, "a", headers, SDP)
+    assert [seen.method for seen in callee.world.receive(busy[: len(busy) - cut])] == ["ACK"]
+    assert names(callee) == ["Progressed", "Rejected"]
+    callee.world.assert_nothing_left()
 
 
 def test_rfc_4028_7_3_a_422_that_says_no_interval_is_a_refusal(callee: Callee) -> None:

@@ -132,6 +132,18 @@ def test_12_2_2_a_reinvite_moves_the_remote_target(call: Call) -> None:
     assert bye.destination == ("127.10.0.77", 7777)
 
 
+@pytest.mark.parametrize("method", ["INVITE", "UPDATE"])
+def test_12_2_2_without_a_contact_the_remote_target_stays(call: Call, method: str) -> None:
+    request = call.peer.request(method, sdp=SDP).replace(f"Contact: {call.peer.contact}\r\n".encode(), b"")
+    call.world.receive(request)
+    offered = call.events[-1]
+    assert isinstance(offered, ReOffered)
+    offered.respond.answer(OUR_SDP)
+    call.world.take()
+    call.leg.info("a/b", b"")
+    assert call.sent().start == f"INFO {call.peer.contact[1:-1]} SIP/2.0"
+
+
 def test_14_2_a_second_reinvite_before_the_answer_gets_500_and_retry_after(call: Call) -> None:
     call.peer.invite(sdp=SDP)
     (refusal,) = call.peer.invite(sdp=SDP)
