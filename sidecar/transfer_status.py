@@ -190,7 +190,11 @@ class TransferStatuses:
         ivr = self._ivr_of(asked.ivr)
         if ivr is None:  # it says how requests are signed, and which hosts may be asked
             return _Problem(f"ivr.yaml has no IVR {asked.ivr} any more", is_final=True)
-        answer = await self._webhook.fetch(_http(asked, ivr))
+        try:
+            answer = await self._webhook.fetch(_http(asked, ivr))
+        except Exception as error:  # a defect of ours, or of who has written the file: it must not be tried for ever
+            LOG.exception("a request failed")
+            return _Problem(f"this software failed: {type(error).__name__}", is_final=True)
         if isinstance(answer, FetchFailed):
             return _Problem(answer.reason, is_final=answer.outcome not in _NOT_THERE)
         if 200 <= answer.status <= 299:

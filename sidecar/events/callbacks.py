@@ -152,7 +152,11 @@ class Callbacks:
     async def _try(self, batch: Batch) -> str | None:
         """Send a batch. Returns why it has not arrived."""
         try:
-            body = await self._in_thread(partial(self._queue.read, batch))
+            try:
+                body = await self._in_thread(partial(self._queue.read, batch))
+            except OSError as error:  # a damaged disk: the batches behind it can be read
+                self._on_refused(batch)
+                return f"{batch.name}: {error.strerror}"
             if body is not None:
                 async with asyncio.timeout(ANSWER_S):
                     status = await self._post(batch, body)

@@ -42,7 +42,7 @@ class KeptItems:
         self._told_at = float("-inf")
 
     async def open(self) -> list[tuple[Kept, bytes]]:
-        """What an earlier process has left, the oldest first. Raises OSError."""
+        """What an earlier process has left, the oldest first; one that can't be read is empty. Raises OSError."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._read_all)
 
     async def close(self) -> None:
@@ -63,8 +63,14 @@ class KeptItems:
 
     def _read_all(self) -> list[tuple[Kept, bytes]]:
         self._queue.open()
-        found = [(Kept(batch), self._queue.read(batch)) for batch in self._queue.all()]
+        found = [(Kept(batch), self._read(batch)) for batch in self._queue.all()]
         return [(kept, item) for kept, item in found if item is not None]
+
+    def _read(self, batch: Batch) -> bytes | None:
+        try:
+            return self._queue.read(batch)
+        except OSError:  # a damaged disk: the others can be read
+            return b""
 
     def _put(self, kept: Kept, item: bytes) -> None:
         kept.batch = self._queue.put(item, 1)

@@ -197,6 +197,19 @@ async def test_E2_a_batch_that_is_refused_again_and_again_is_passed_and_comes_la
     await callbacks.close()
 
 
+async def test_E2_a_batch_that_cannot_be_read_is_passed(application, tmp_path, monkeypatch):
+    """The disk is damaged, say."""
+    monkeypatch.setattr(module, "MOST_REFUSALS", 2)
+    queue = EventQueue(tmp_path, 10**6)
+    unreadable = queue.put(b"[]", 1)
+    queue.put(b'[{"seq": 2}]', 1)
+    (tmp_path / unreadable.name).unlink()
+    (tmp_path / unreadable.name).mkdir()
+    callbacks = await opened(application.url, tmp_path)
+    await true(lambda: seqs(application) == [2])
+    await callbacks.close()
+
+
 async def test_what_was_put_off_comes_again_where_nothing_else_comes(application, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "LONGEST_PAUSE_S", 0.01)
     monkeypatch.setattr(module, "PUT_OFF_S", 0.05)

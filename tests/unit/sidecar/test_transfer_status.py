@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 from typing import Any
 from unittest.mock import create_autospec
@@ -21,7 +22,7 @@ from sidecar import transfer_status as module
 from sidecar.events.kept import KeptItems
 from sidecar.events.queue import EventQueue
 from sidecar.story import Stories, Story
-from sidecar.transfer_status import TransferStatuses
+from sidecar.transfer_status import StatusRequest, TransferStatuses
 from sidecar.webhook import Webhook
 from tests.unit.call.harness import true
 
@@ -205,6 +206,33 @@ async def test_a_file_that_is_no_request_is_removed_and_told(tmp_path, text):
     assert [line["event"] for line in lines] == ["status_url"]
     await world.statuses.close()
     assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_request_that_cannot_be_sent_at_all_is_given_up_and_told(tmp_path, monkeypatch):
+    """It was tried again at once and for ever."""
+    monkeypatch.setattr(module, "PAUSES_S", (0.001, 0.001))
+    asked = {"call_id": "c", "ivr": "000*332", "id": "i", "url": URL, "body": "é", "authorization": None, "at": 1.0}
+    EventQueue(tmp_path, 10**6).put(json.dumps(asked).encode(), 1)
+    world = World(kept_in(tmp_path))
+    with capture_logs() as lines:
+        await world.statuses.open()
+        await true(lambda: world.statuses.lost == 1)
+    assert [line["event"] for line in lines].count("a request failed") <= 3
+    await true(lambda: world.statuses.waiting == 0)
+    await world.statuses.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_file_that_cannot_be_read_keeps_no_other_from_being_sent(tmp_path):
+    queue = EventQueue(tmp_path, 10**6)
+    unreadable, readable = queue.put(b"{}", 1), StatusRequest("c", "000*332", "i", URL, "a=1", None, 1.0)
+    queue.put(readable.to_json(), 1)
+    (tmp_path / unreadable.name).unlink()
+    (tmp_path / unreadable.name).mkdir()
+    world = World(kept_in(tmp_path))
+    await world.statuses.open()
+    await true(lambda: len(world.sent) == 1)
+    await world.statuses.close()
 
 
 async def test_a_folder_that_cannot_be_used_costs_only_safety(tmp_path):
