@@ -63,6 +63,8 @@ def run(
     try:
         draining = Draining(site, active, partial(click.echo), within_s)
         names = list(active.edges()) if edges else names
+        if edges and not names:  # no name means all sidecars
+            raise _FailedError(f"no edge of this site runs on this host, as far as {active.folder} tells")
         asyncio.run(draining.run(names, waits=waits or not names or within_s is not None))
     except _FailedError as error:
         click.echo(str(error), err=True)
@@ -85,7 +87,9 @@ class Draining:
         """Raises _FailedError."""
         edges = {edge.name: edge for edge in self._site.edges}
         sidecars = [index for name in names if name not in edges for index in self._indexes(name)]
-        for index in sidecars if names else self._active.sidecars():
+        if not names and not (sidecars := list(self._active.sidecars())):
+            raise _FailedError(f"no sidecar of this site runs on this host, as far as {self._active.folder} tells")
+        for index in sidecars:
             await self._drain_sidecar(index, waits=waits)
         for name in names:
             if name in edges:

@@ -33,3 +33,34 @@ def test_that_of_the_parts_whatever_the_file_says(
     monkeypatch.setattr(drain_command.Draining, "run", run)
     assert drain_command.run(tmp_path / "site.yaml", [], tmp_path, edges=False, waits=False, within_s=None) == 0
     assert counts == [3]
+
+
+@pytest.mark.parametrize("what", ["sidecar", "edge"])
+def test_a_host_without_such_parts_says_so(
+    what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An operator who is in the wrong place must not believe that something has drained."""
+    monkeypatch.delenv(prepared.VARIABLE, raising=False)
+    monkeypatch.setenv("CALLINTERACTIVE_KEY", "00" * 16)
+    (tmp_path / "site.yaml").write_text(SITE)
+    assert drain_command.run(tmp_path / "site.yaml", [], tmp_path, edges=what == "edge", waits=False, within_s=1) == 1
+    assert f"no {what} of this site runs on this host" in capsys.readouterr().err
+
+
+def test_no_sidecar_drains_for_want_of_an_edge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kamailio's unit calls `drain --edges` whenever it stops: the sidecars' calls must go on."""
+    monkeypatch.delenv(prepared.VARIABLE, raising=False)
+    monkeypatch.setenv("CALLINTERACTIVE_KEY", "00" * 16)
+    (tmp_path / "site.yaml").write_text(SITE)
+    drained: list[int] = []
+
+    async def drain(_self: drain_command.Draining, index: int, *, waits: bool) -> None:
+        assert waits
+        drained.append(index)
+
+    monkeypatch.setattr(Active, "sidecars", lambda _: {0: {"pid": 1}})
+    monkeypatch.setattr(drain_command.Draining, "_drain_sidecar", drain)
+    assert drain_command.run(tmp_path / "site.yaml", [], tmp_path, edges=False, waits=False, within_s=None) == 0
+    assert drained == [0]
+    assert drain_command.run(tmp_path / "site.yaml", [], tmp_path, edges=True, waits=False, within_s=None) == 1
+    assert drained == [0]
