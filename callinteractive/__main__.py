@@ -29,7 +29,7 @@ def main() -> None:
     compiled: Path | None = importlib.import_module("cli.compiled").folder()
     if compiled is not None:
         use_compiled(compiled)
-    importlib.import_module("cli.main").main(prog_name="callinteractive")
+    importlib.import_module("cli.start").run()
 
 
 if __name__ == "__main__":

@@ -84,7 +84,8 @@ def run(folder: Path, template: str, address: str) -> int:
     try:
         passwords = make(folder, template, address)
     except (NewError, OSError) as error:
-        click.echo(f"{folder}: {error}", err=True)
+        reason = error.strerror if isinstance(error, OSError) else error
+        click.echo(f"{folder}: {reason}", err=True)
         return 1
     if not has_address(address):
         click.echo(f"warning: this machine has no address {address}: `callinteractive run` will need it", err=True)
@@ -115,7 +116,7 @@ def make(folder: Path, template: str, address: str) -> dict[str, str]:
         shutil.copyfile(TEMPLATES / template / name, folder / name)
     own = TEMPLATES / template / IVR
     shutil.copyfile(own if own.exists() else TEMPLATES / "common" / IVR, folder / IVR)
-    texts = {name: (TEMPLATES / "common" / name).read_text() for name in (SITE, README)}
+    texts = {name: (TEMPLATES / "common" / name).read_text(encoding="utf-8") for name in (SITE, README)}
     (folder / "schema").mkdir()
     schema.write(folder / "schema")
     (folder / BARESIP).mkdir()
@@ -123,7 +124,7 @@ def make(folder: Path, template: str, address: str) -> dict[str, str]:
     for name, text in texts.items():  # they hold passwords
         path = folder / name
         path.touch(mode=0o600)
-        path.write_text(_filled(text, {**_texts(kind, host, address), **values}))
+        path.write_text(_filled(text, {**_texts(kind, host, address), **values}), encoding="utf-8")
     return passwords
 
 

@@ -98,7 +98,7 @@ def run(
         output, errors = LineWriter(sys.stdout), LineWriter(sys.stderr, lost_notice(log_as), lost)
         for writer in (output, errors):
             cleanup.callback(writer.close)
-        log = PartLog(errors, log_as, colours=sys.stderr.isatty() and "NO_COLOR" not in os.environ)
+        log = PartLog(errors, log_as, colours=sys.stderr.isatty() and not os.environ.get("NO_COLOR"))
         cleanup.callback(log.close)
         if (file := file_of(sys.stderr, log_as)) is not None:
             log.file = file

@@ -62,7 +62,8 @@ def run(kind: Kind) -> int:
 def write(folder: Path) -> None:
     """Both, as site.json and ivr.json. Raises OSError."""
     for kind in KINDS:
-        (folder / f"{kind}.json").write_text(json.dumps(schema(kind), indent=2, ensure_ascii=False) + "\n")
+        text = json.dumps(schema(kind), indent=2, ensure_ascii=False) + "\n"
+        (folder / f"{kind}.json").write_text(text, encoding="utf-8")
 
 
 @dataclass

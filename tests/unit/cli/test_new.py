@@ -112,4 +112,4 @@ def test_an_empty_folder_will_do() -> None:
 def test_a_folder_that_cannot_be_made() -> None:
     Path("file").write_text("x")
     result = invoke("new", "file/pizza")
-    assert (result.exit_code, result.stderr) == (1, "file/pizza: [Errno 20] Not a directory: 'file/pizza'\n")
+    assert (result.exit_code, result.stderr) == (1, "file/pizza: Not a directory\n")

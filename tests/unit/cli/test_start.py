@@ -1,0 +1,67 @@
+"""What holds for each command, whatever it does."""
+
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+COMMAND = (sys.executable, "-P", "-m", "callinteractive")
+
+
+def environment(**more: str) -> dict[str, str]:
+    inherited = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "PYTHONUNBUFFERED")}
+    return {**inherited, "PYTHONPATH": str(ROOT), **more}
+
+
+@pytest.mark.parametrize("argv", [["--help"], ["schema", "ivr"], ["check", "nowhere.yaml"]], ids=" ".join)
+def test_a_full_disk_is_told_in_a_line(argv: list[str], tmp_path: Path) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [*COMMAND, *argv],
+            check=False,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            env=environment(),
+            cwd=tmp_path,
+            timeout=60,
+        )
+    assert (done.returncode, done.stderr) == (1, b"callinteractive: No space left on device\n")
+
+
+def test_a_defect_has_its_traceback(tmp_path: Path) -> None:
+    broken = (
+        "import cli.start as start\ndef fail(**_): raise ConnectionError(5000, 'odd')\nstart.main = fail\nstart.run()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", broken], check=False, capture_output=True, env=environment(), timeout=60
+    )
+    assert b"Traceback" in done.stderr
+
+
+@pytest.mark.parametrize(("value", "coloured"), [(None, True), ("", True), ("1", False)])
+def test_no_color_is_heeded(value: str | None, coloured: bool, tmp_path: Path) -> None:
+    (tmp_path / "ivr.yaml").write_text(
+        'ivrs: [{number: "000*332", id: 1, entry_context: 1}]\ncontexts: {1: {options: {start: [hangup]}}}\n'
+    )
+    terminal, end = pty.openpty()
+    more = {} if value is None else {"NO_COLOR": value}
+    try:
+        subprocess.run(
+            [*COMMAND, "simulate"], stdout=end, env=environment(**more), cwd=tmp_path, timeout=60, check=True
+        )
+        assert (b"\x1b[" in os.read(terminal, 4096)) is coloured
+    finally:
+        os.close(terminal)
+        os.close(end)
+
+
+def test_files_are_utf_8_whatever_the_locale(tmp_path: Path) -> None:
+    plain = environment(LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
+    subprocess.run([*COMMAND, "new", "pizza"], env=plain, cwd=tmp_path, timeout=60, check=True, capture_output=True)
+    assert "\u2014" in (tmp_path / "pizza" / "schema" / "ivr.json").read_text(encoding="utf-8")
