@@ -15,7 +15,7 @@ from urllib.parse import quote
 import click
 
 from cli.live_text import SHORT, aligned, lines_of, past, table
-from cli.options import CONFIG, LOG_FORMAT, SITE, STATE_DIR
+from cli.options import CONFIG, LOG_FORMAT, OF_HERE, SITE, STATE_DIR
 from sidecar.linewriter import printable
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ _OPTIONS = (
         "--site",
         "site_path",
         type=CONFIG,
-        help="site.yaml, which says where the API is; default: that of this folder, or /etc/callinteractive/site.yaml.",
+        help=f"site.yaml, which says where the API is; {OF_HERE}",
     ),
     click.option("--api", "url", envvar="CALLINTERACTIVE_API", metavar="URL", help="The API, where it is elsewhere."),
     click.option(

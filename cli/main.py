@@ -22,6 +22,7 @@ from cli.options import (
     LOG_FORMAT,
     RTPENGINE,
     SITE,
+    SITE_OF_HERE,
     SITE_OR_API,
     STATE_DIR,
     Configs,
@@ -173,14 +174,7 @@ def exec_part(
 
 
 @main.command(short_help="Show whether each part of the site answers.")
-@click.option(
-    "--site",
-    "site_path",
-    type=CONFIG,
-    default=Path("/etc/callinteractive/site.yaml"),
-    show_default=True,
-    help="site.yaml: where things are.",
-)
+@SITE_OF_HERE
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for a program.")
 def status(site_path: Path, as_json: bool) -> None:
     """Ask every edge, sidecar and RTPengine of the site whether it answers, how fast, and how many calls it has.

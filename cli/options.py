@@ -13,12 +13,24 @@ CONFIG = click.Path(exists=True, dir_okay=False, path_type=Path)
 SITE = click.option(
     "--site", "site_path", type=CONFIG, default=Path("site.yaml"), show_default=True, help="Where things are."
 )
+SITES = (Path("site.yaml"), Path("/etc/callinteractive/site.yaml"))
+"""Where commands that ask or steer running parts look for site.yaml."""
+OF_HERE = "default: that of this folder, or /etc/callinteractive/site.yaml."
+
+
+def site_of_here() -> Path:
+    """The first of `SITES` that is there; of none, the first."""
+    return next((path for path in SITES if path.exists()), SITES[0])
+
+
+SITE_OF_HERE = click.option(
+    "--site", "site_path", type=CONFIG, default=site_of_here, help=f"site.yaml, which says where things are; {OF_HERE}"
+)
 SITE_OR_API = click.option(
     *("--site", "site_path"),
     type=click.Path(dir_okay=False, path_type=Path),
-    default=Path("site.yaml"),
-    show_default=True,
-    help="Where things are; with --api and CALLINTERACTIVE_TOKEN not needed.",
+    default=site_of_here,
+    help=f"Where things are; {OF_HERE} With --api and CALLINTERACTIVE_TOKEN not needed.",
 )
 
 

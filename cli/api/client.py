@@ -15,10 +15,9 @@ from urllib.parse import urlsplit
 from callinteractive.model import Address
 from cli.api import token
 from cli.files import read_site
+from cli.options import SITES
 from cli.registrations import state_dir_of
 
-SITES = (Path("site.yaml"), Path("/etc/callinteractive/site.yaml"))
-"""Where site.yaml is looked for."""
 OF_UNITS = Path("/var/lib/callinteractive")
 """The state directory of the units: for root, and for their user."""
 ANSWER_S = 15.0

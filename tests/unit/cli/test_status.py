@@ -13,7 +13,7 @@ from aiohttp import web
 from click.testing import CliRunner
 
 from callinteractive.config import load_site
-from cli import status
+from cli import options, status
 from cli.main import main
 from cli.status import PartStatus, ask_all, report
 from sidecar.media import bencode
@@ -171,6 +171,21 @@ def test_the_exit_status_and_json(
         "kind": "sidecar", "name": "0", "address": "10.0.1.1:5070", "up": True, "ms": 0.5, "calls": 1,
         "draining": False,
     }  # fmt: skip
+
+
+def test_the_site_of_this_folder_then_of_the_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As all commands that ask running parts do: whoever tries an IVR has no /etc/callinteractive."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(options, "SITES", (Path("site.yaml"), Path("host.yaml")))
+    for name in ("host.yaml", "site.yaml"):
+        Path(name).write_text("tpyo: 1\n")
+        result = CliRunner().invoke(main, ["status"])
+        assert f"{name}:1: tpyo" in result.output
+    Path("site.yaml").unlink()
+    Path("host.yaml").unlink()
+    for command in ("status", "reload", "drain"):
+        result = CliRunner().invoke(main, [command])
+        assert "'site.yaml' does not exist" in result.output
 
 
 def test_a_bad_site(tmp_path: Path) -> None:
