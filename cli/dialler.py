@@ -16,6 +16,14 @@ class HangsUp(Exception):  # noqa: N818  # an end, not an error
     """The person has nothing more to dial and hangs up."""
 
 
+def no_keys(line: str) -> str | None:
+    """What no phone can dial of it, in words; None where there is nothing."""
+    unknown = set("".join(line.split())) - {*DIGITS, *map(str.lower, DIGITS), SILENCE}
+    if not unknown:
+        return None
+    return f"no such key: {' '.join(sorted(unknown))}; there are 0-9 * # A-D, and a comma for silence"
+
+
 class Dialler:
     """Gives one key at a time. There is no pause within a line. Its end, an empty line and a comma are silence."""
 
@@ -39,11 +47,9 @@ class Dialler:
 
     def _next_line(self) -> str:
         for line in self._lines:
-            dialled = "".join(line.split()).upper()
-            unknown = set(dialled) - {*DIGITS, SILENCE}
-            if not unknown:
-                return dialled
-            click.echo(f"no such key: {' '.join(sorted(unknown))}; there are 0-9 * # A-D, and a comma for silence")
+            if (wrong := no_keys(line)) is None:
+                return "".join(line.split()).upper()
+            click.echo(wrong)
         raise HangsUp
 
 

@@ -35,7 +35,7 @@ from callinteractive.near import near
 from callinteractive.numbers import Directory
 from callinteractive.script import CallScript, Note
 from callinteractive.web import WAIT_SOUND_AFTER_S
-from cli.dialler import Dialler, HangsUp
+from cli.dialler import Dialler, HangsUp, no_keys
 from cli.files import read_ivr_file, read_site
 from sidecar.webhook import Webhook
 
@@ -66,6 +66,9 @@ def run(options: Options) -> int:
     if ivr_file is None or site is None:
         for finding in findings + more:
             click.echo(str(finding), err=True)
+        return 1
+    if (wrong := no_keys(options.digits or "")) is not None:
+        click.echo(f"--digits: {wrong}", err=True)
         return 1
     dialled = options.number or ivr_file.ivrs[0].number
     placed = place(site, ivr_file, dialled, options.caller, options.caller_name)

@@ -89,7 +89,10 @@ def test_a_number_ends_where_its_line_ends(ivr: Path) -> None:
 
 
 def test_keys_that_no_phone_has_are_refused_kindly(ivr: Path) -> None:
-    assert "no such key: X" in simulate(ivr, stdin="1x\n2\n").stdout
+    assert "no such key: x" in simulate(ivr, stdin="1x\n2\n").stdout
+    result = simulate(ivr, "--digits", "1x")
+    assert (result.exit_code, result.stdout) == (1, "")  # no call: nobody is there to type something else
+    assert "--digits: no such key: x" in result.stderr
 
 
 @pytest.mark.parametrize(
