@@ -123,10 +123,14 @@ class Ingress:
             if self._ringing.cancel():
                 return
         has_to_tag = ksr.has_to_tag()
-        if has_to_tag and (mark := self._record_route.read(ksr.header("Route"))) is not None:
+        if has_to_tag and (mark := self._read_mark()) is not None:
             self._in_dialog(method, mark)
         else:
             self._outside(method, has_to_tag=has_to_tag)
+
+    def _read_mark(self) -> Mark | None:
+        """That of the dialog of the request at hand. A strict router before us sends it in its Request-URI (16.4)."""
+        return self._record_route.read(ksr.header("Route")) or self._record_route.read(ksr.request_uri())
 
     def on_reply(self) -> None:
         """The reply route, before tm, where media may be anchored.

@@ -67,6 +67,36 @@ async def test_request_passes(caller: Endpoint, sidecar: Endpoint, method: str, 
         await receiver.endpoint.receive_only("ACK")
 
 
+@pytest.mark.parametrize("from_caller", [True, False])
+async def test_rfc_3261_16_4_a_strict_router_s_request_passes(
+    caller: Endpoint, sidecar: Endpoint, from_caller: bool
+) -> None:
+    """It sends our own URI as the Request-URI, and where the request should go as the last Route."""
+    theirs, ours = await answered_call(caller, sidecar)
+    sender, receiver = (theirs, ours) if from_caller else (ours, theirs)
+    request = sender.request("BYE")
+    request.start = f"BYE {request.get('Route').strip('<>')} SIP/2.0"
+    request.set("Route", f"<{sender.target}>")
+    sender.endpoint.send(request)
+    got = await receiver.endpoint.receive_only("BYE")
+    assert (got.uri, got.get("Route")) == (sender.target, "")
+    receiver.endpoint.send(sip.reply(got, "200 OK"))
+    await sender.endpoint.receive_only(200)
+
+
+@pytest.mark.parametrize("target", ["sip:+900@{gateway}", "sip:{stranger}"])
+async def test_a_strict_router_s_request_leads_to_nobody_else_s9(
+    caller: Endpoint, sidecar: Endpoint, target: str
+) -> None:
+    theirs, _ = await answered_call(caller, sidecar)
+    request = theirs.request("INVITE")
+    request.start = f"INVITE {request.get('Route').strip('<>')} SIP/2.0"
+    gateway, stranger = (f"{host}:{port}" for host, port in (sip.TRUNK_GATEWAYS[1], (sip.STRANGER, 22099)))
+    request.set("Route", f"<{target.format(gateway=gateway, stranger=stranger)}>")
+    caller.send(request)
+    assert (await caller.receive_only(403)).get("Call-ID") == request.get("Call-ID")
+
+
 async def test_retransmitted_200_and_ack_pass(caller: Endpoint, sidecar: Endpoint) -> None:
     invite = caller.invite("332")
     caller.send(invite)
