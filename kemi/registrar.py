@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from callinteractive.model import Extension
 from callinteractive.numbers import Directory
@@ -29,6 +29,10 @@ _WHO = "a caller must be a trunk or an extension of site.yaml, by its address or
 _CONTACT = "a phone registers its own IP address only: set its outbound address, or turn off its STUN or ALG"
 _TRANSPORT = "let the phone register by the transport that its Contact names: UDP, TCP or TLS"
 _TRANSPORTS = ("udp", "tcp", "tls")
+MOST_CONTACTS = 5
+"""Of one extension, as in kamailio.cfg (max_contacts)."""
+_LEAVING = re.compile(r"[ \t]*0+[ \t]*", re.ASCII)
+_LEAVING_CONTACT = re.compile(r";[ \t]*expires[ \t]*=[ \t]*0+(?![0-9])", re.IGNORECASE | re.ASCII)
 _WEBSOCKETS = ("ws", "wss")
 _BROWSERS = "browsers"
 """Which address-of-record a WebSocket has registered, by its connection (kamailio.cfg)."""
@@ -61,7 +65,9 @@ class Registrar:
             ksr.keep_text(_BROWSERS, str(ksr.connection()), address_of_record(extension.number))
         elif any(_is_bound(uri, source, transport) for uri in uris):
             ksr.ping_contacts()
-        ksr.save_contacts(TABLE, address_of_record(extension.number))
+        of = address_of_record(extension.number)
+        _make_room(of, uris)
+        ksr.save_contacts(TABLE, of)
 
     def on_websocket_closed(self, connection: int) -> None:
         """A browser that has gone without a word is not rung, and takes no place among the phones of its extension."""
@@ -153,6 +159,20 @@ class Registrar:
         is_neighbour = transport != "udp" and origin is not None and origin.is_loopback and address.is_loopback
         if self._directory.is_configured(host) or not (is_neighbour or is_interior(address)):
             raise Refused(403, "Contact Is Not Your Own Address", advice=_CONTACT)
+
+
+def _make_room(of: str, uris: Collection[str]) -> None:
+    """Forget what was registered, or refreshed, the longest time ago, where contacts would be refused for it.
+
+    A phone that has lost its connection has a new port, and so a new contact. It can't take back the one before.
+    """
+    if _LEAVING.fullmatch(ksr.header("Expires")) or any(map(_LEAVING_CONTACT.search, ksr.headers("Contact"))):
+        return
+    known = ksr.bindings_of(TABLE, of)
+    new = set(uris) - {binding.uri for binding in known}
+    others = sorted((binding for binding in known if binding.uri not in uris), key=lambda binding: binding.modified)
+    for binding in others[: max(len(known) + len(new) - MOST_CONTACTS, 0)]:
+        ksr.forget_binding(TABLE, of, binding)
 
 
 def _is_bound(uri: str, source: str, transport: str) -> bool:

@@ -93,6 +93,23 @@ async def test_registered_phone_rings_until_it_leaves(phone: Endpoint, world: Wo
     assert (await world.refused(world.invite("399"))).status == 404
 
 
+async def test_a_phone_with_a_new_port_each_time_takes_the_place_of_its_oldest(phone: Endpoint, world: World) -> None:
+    """A phone that connects anew has another port, and can't take back the one before. Five are kept."""
+    contacts = [f"<sip:me@{phone.host}:{port}>" for port in (*range(30000, 30006), phone.port)]
+    for contact in contacts:
+        answer = await register(phone, Contact=contact)
+        assert answer.status == 200
+        assert contact in answer.get("Contact")
+    kept = [f"{part.partition('>')[0].strip()}>" for part in answer.get("Contact").split(",")]
+    assert sorted(kept) == sorted(contacts[2:])
+    world.invite("399")
+    await phone.receive_only("INVITE")
+    gone = f"<sip:me@{phone.host}:1>"  # who leaves needs no place
+    assert (await register(phone, Contact=gone, Expires="0")).get("Contact").count("sip:") == 5
+    assert (await register(phone, Contact=f"{gone};expires=0")).get("Contact").count("sip:") == 5
+    assert (await register(phone, Contact="*", expires="0")).status == 200
+
+
 @pytest.mark.parametrize(
     ("number", "user", "password", "status"),
     [
