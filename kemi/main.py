@@ -40,7 +40,7 @@ from kemi.lost_media import LostMedia  # noqa: E402
 from kemi.names import NameFile  # noqa: E402
 from kemi.places import Places  # noqa: E402
 from kemi.record_route import RecordRoute  # noqa: E402
-from kemi.redirect import Redirects  # noqa: E402
+from kemi.redirect import TERMINATED, Redirects  # noqa: E402
 from kemi.refusal import Outcome, Refused  # noqa: E402
 from kemi.registrar import Registrar  # noqa: E402
 from kemi.reload import Reload  # noqa: E402
@@ -240,6 +240,9 @@ class Callbacks:
             go_on()
         except Refused as refused:
             code, by = refused.code, by if isinstance(refused, Outcome) else "system"
+            if ksr.is_cancelled() and code != TERMINATED:  # meanwhile: tm takes no more branches then
+                code = TERMINATED
+                raise Refused(TERMINATED, "Request Terminated") from None  # RFC 3261 9.2
             raise
         except Exception:
             code, by = 500, "system"  # `fail` says that

@@ -31,6 +31,7 @@ from kemi.transfer import NoRoute, Transfer
 MOST_RETURNS = 10
 """How often an INVITE may come back to a sidecar. Each time takes at least two of its `fork.MOST_BRANCHES`."""
 MOVED = 302
+TERMINATED = 487
 
 
 class Redirects:
@@ -184,5 +185,5 @@ class Redirects:
 
 def _refuse_cancelled(code: int) -> None:
     """Whatever reply crossed the caller's CANCEL, the caller must get 487 (RFC 3261 9.2)."""
-    if code != 487:
-        raise Refused(487, "Request Terminated")
+    if code != TERMINATED:
+        raise Refused(TERMINATED, "Request Terminated")

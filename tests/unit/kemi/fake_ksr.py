@@ -15,7 +15,7 @@ TYPES: dict[str, tuple[type, ...]] = {
     "str": (str,), "int": (int,), "bool": (bool, int), "None": (type(None), int), "str | None": (str, type(None)),
 }  # fmt: skip
 """Of arguments and results. A bool is an int; what returns None returns whatever a test does not set."""
-READING = ("get_", "hdr.get", "has_totag", "is_ACK", "xavp_get", "t_get_status_code")
+READING = ("get_", "hdr.get", "has_totag", "is_ACK", "xavp_get", "t_get_status_code", "t_is_canceled")
 """Parts of the names of functions whose calls are not recorded."""
 
 

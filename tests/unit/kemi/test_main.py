@@ -28,7 +28,7 @@ from kemi.main import Callbacks
 from kemi.names import NameFile
 from kemi.record_route import RecordRoute
 from kemi.redirect import Redirects
-from kemi.refusal import Answered, Refused
+from kemi.refusal import Answered, Outcome, Refused
 from kemi.registrar import Registrar
 from kemi.reports import Reports
 from kemi.ringing import Ringing
@@ -133,6 +133,20 @@ def test_refusal_has_its_header_lines(rooms: Rooms, ksr: FakeKsr) -> None:
         ("hdr.append_to_reply", ("Retry-After: 5\r\n",)),
         ("sl.send_reply", (503, "Service Unavailable")),
     ]
+
+
+@pytest.mark.parametrize("refused", [Refused(503, "Service Unavailable"), Outcome(480, "Temporarily Unavailable")])
+def test_rfc_3261_9_2_who_has_cancelled_meanwhile_gets_487(rooms: Rooms, ksr: FakeKsr, refused: Refused) -> None:
+    """The CANCEL came while the failure route was choosing what is next: tm takes no more branches then."""
+
+    def fails() -> None:
+        ksr.results["tm.t_is_canceled"] = 1
+        raise refused
+
+    rooms.redirects.on_transfer_failure.side_effect = fails
+    rooms.callbacks.transfer_failed(None)
+    assert ksr.replies == [487]
+    assert rooms.reports.on_failed.call_args.args[0] == 487
 
 
 @pytest.mark.parametrize("error", [HeaderError("of our own sidecar"), BOOM, NOT_UTF8])
