@@ -73,7 +73,7 @@ def parse_dialled(uri: str) -> Dialled:
         raise UnreadableError("Request-URI Too Long", 414)
     scheme, _, rest = uri.partition(":")
     if scheme.lower() == "tel":  # RFC 3261 19.1.6: the number and its parameters are a SIP URI's user part
-        user = rest.partition("?")[0]
+        user = rest.partition("?")[0].replace("@", "%40")
     else:
         user, at, _ = rest.partition("@")
         user = user if at else ""

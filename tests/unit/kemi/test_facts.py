@@ -83,6 +83,10 @@ def test_dialled_p12(uri: str, number: str, telephone: str) -> None:
     assert (got.number, got.telephone) == (number, telephone)
 
 
+def test_no_tel_uri_makes_a_sip_uri_with_another_host() -> None:
+    assert parse_dialled("tel:332;phone-context=x@y?a=b").user == "332;phone-context=x%40y"
+
+
 def test_long_texts_are_refused() -> None:
     with refused(414):
         parse_dialled("sip:" + "1" * 3000 + "@h")
