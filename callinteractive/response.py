@@ -50,7 +50,7 @@ def _parse_short(body: bytes, content_type: str | None) -> Response:
 
 
 def _parse(body: bytes, content_type: str | None) -> Response:
-    text = charset.decode(body, content_type)
+    text = charset.decode(body, content_type) if body.strip() else ""  # nothing is in no charset
     if not text.strip():
         return Response()
     root = _root(text.encode())

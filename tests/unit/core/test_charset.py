@@ -129,6 +129,12 @@ def test_lines_are_those_of_the_body(before: str):
     assert caught.value.line == 3 + before.count("\n")
 
 
+@pytest.mark.parametrize("body", [b"", b" \r\n\t"])
+@pytest.mark.parametrize("charset", ["klingon", "none", "utf-16", "utf-32"])
+def test_X1_an_empty_answer_is_empty_in_any_charset(body: bytes, charset: str):
+    assert parse(body, f"text/html; charset={charset}") == Response()
+
+
 @pytest.mark.parametrize(
     "body",
     [
