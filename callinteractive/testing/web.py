@@ -285,4 +285,5 @@ class _InFunction(Web):
         status, body = answer if isinstance(answer, tuple) else (200, answer)
         if not isinstance(body, str | bytes):
             raise TypeError(f"the application answers {body!r}: it must be the XML as text or bytes, a status, or None")
-        return httpx.Response(status, content=body, headers={"Content-Type": "application/xml; charset=utf-8"})
+        charset = "; charset=utf-8" if isinstance(body, str) else ""  # octets say it themselves
+        return httpx.Response(status, content=body, headers={"Content-Type": f"application/xml{charset}"})

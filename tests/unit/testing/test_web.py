@@ -133,7 +133,7 @@ def test_a_caller_does_not_send_the_cookies_of_another(ask: Any) -> None:
     ("answer", "fetched"),
     [
         ("<Response/>", Fetched(200, b"<Response/>", "application/xml; charset=utf-8")),
-        (b"\xff", Fetched(200, b"\xff", "application/xml; charset=utf-8")),
+        (b"\xff", Fetched(200, b"\xff", "application/xml")),
         ((503, "no"), Fetched(503, b"no", "application/xml; charset=utf-8")),
         (404, Fetched(404, b"", None)),
         (None, Fetched(204, b"", None)),
