@@ -209,7 +209,7 @@ def _check_file(name: str, checked: _Checked) -> None:
         checked.findings.append(Finding(shown, 0, "", EMPTY))
     elif charset.is_markup(data):
         _check_response(data, shown, checked)
-    elif b"\0" in data[:4096] and name != STDIN and not is_url(name):
+    elif b"\0" in data[:4096] and name != STDIN and not is_url(name) and Path(name).suffix not in (".yaml", ".yml"):
         _check_sounds(Path(name).parent, Path(name).name, checked)
     else:
         text, findings = decode(data, shown)

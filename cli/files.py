@@ -88,7 +88,7 @@ def decode(data: bytes, filename: str) -> tuple[str | None, list[Finding]]:
         return data.decode("utf-8-sig"), []
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        return None, [Finding(filename, line, "file", f"not UTF-8: byte 0x{data[error.start]:02x}")]
+        return None, [Finding(filename, line, "file", f"not UTF-8: byte 0x{data[error.start]:02x}; save it as UTF-8")]
 
 
 def load(loader: Callable[[], T]) -> tuple[T | None, list[Finding]]:

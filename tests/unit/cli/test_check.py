@@ -157,11 +157,15 @@ def test_what_is_not_understood_in_a_response_is_a_warning(check) -> None:
     assert "stdin: warning: line 1: <Hangup>" in result.stderr
 
 
-@pytest.mark.parametrize(("content", "line"), [(b"node: 1\n# \xff\n", 2), (b"ivrs: \xff", 1)])
+UTF_16 = b"\xff\xfe" + "node: 1\n".encode("utf-16-le")
+"""What PowerShell writes by `>`."""
+
+
+@pytest.mark.parametrize(("content", "line"), [(b"node: 1\n# \xff\n", 2), (b"ivrs: \xff", 1), (UTF_16, 1)])
 def test_a_file_that_is_no_utf8(check, tmp_path: Path, content: bytes, line: int) -> None:
     (tmp_path / "bad.yaml").write_bytes(content)
     result = check("bad.yaml")
-    assert (result.exit_code, result.stdout) == (1, f"bad.yaml:{line}: file: not UTF-8: byte 0xff\n")
+    assert (result.exit_code, result.stdout) == (1, f"bad.yaml:{line}: file: not UTF-8: byte 0xff; save it as UTF-8\n")
 
 
 def test_a_file_that_is_not_there(check) -> None:
@@ -206,7 +210,7 @@ def test_a_folder_is_one_ivr_file(check, tmp_path: Path):
     (folder / "20-b.yaml").write_text("contexts:\n  1: {options: {start: [hangup]}}\n")
     assert "context '1' is configured twice, first in ivr.d/10-a.yaml:3" in check("ivr.d").output
     (folder / "20-b.yaml").write_bytes(b"\n\xff")
-    assert check("ivr.d").output == "ivr.d/20-b.yaml:2: file: not UTF-8: byte 0xff\n"
+    assert check("ivr.d").output == "ivr.d/20-b.yaml:2: file: not UTF-8: byte 0xff; save it as UTF-8\n"
 
 
 def test_a_folder_without_files_is_a_finding(check, tmp_path: Path):

@@ -74,7 +74,7 @@ def test_a_link_stays_a_link(path: Path, tmp_path: Path) -> None:
 
 def test_a_file_that_is_no_text_is_told(path: Path) -> None:
     path.write_bytes(b"a\n\xff\n")
-    assert IvrFiles(path).read()[0].wrong == "ivr.yaml:2: file: not UTF-8: byte 0xff"
+    assert IvrFiles(path).read()[0].wrong == "ivr.yaml:2: file: not UTF-8: byte 0xff; save it as UTF-8"
 
 
 def test_a_folder_without_the_right_to_write_is_told(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
