@@ -247,10 +247,10 @@ class CallScript:
     def enter(self, context: str, option: str) -> Command | None:
         """Leave everything and run `option` of `context` next. An unknown one hangs up (A4, C2)."""
         if context not in self._contexts:
-            self.note("error", "jump", reason=f"context {context!r} is not configured")
-            return self.hang_up(f"no context {context!r}")
+            self.note("error", "jump", reason=f"context {context[:64]!r} is not configured")
+            return self.hang_up(f"no context {context[:64]!r}")
         if option not in self._contexts[context].options:
-            return self.hang_up(f"context {context!r} has no option {option!r}")
+            return self.hang_up(f"context {context!r} has no option {option[:64]!r}")
         state = self._state
         state.context, state.option, state.next_rule, state.pending = context, option, 0, []
         self.note("info", "option", context=context, option=self.shown_option)

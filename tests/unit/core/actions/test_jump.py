@@ -51,6 +51,15 @@ def test_A4_an_unknown_context_is_logged_and_hangs_up():
     assert "'9' is not configured" in call.errors()[0].fields["reason"]
 
 
+@pytest.mark.parametrize("target", [f'context="{"9" * 60_000}"', f'context="1" option="{"7" * 60_000}"'])
+def test_A4_what_is_told_of_a_long_name_is_short(target: str):
+    """It goes into the log, the record of the call and the events."""
+    call = asked()
+    hangup = call.answer(f"<Jump {target}/>")
+    assert len(hangup.cause) < 200
+    assert all(len(note.fields["reason"]) < 200 for note in call.errors())
+
+
 def test_A4_C2_an_unknown_option_hangs_up():
     call = asked()
     assert isinstance(call.answer('<Jump context="1" option="77"/>'), Hangup)
