@@ -7,7 +7,7 @@ from typing import Any
 
 from sidecar.sip.dialog.core import Core, checked
 from sidecar.sip.dialog.dialog import Dialog
-from sidecar.sip.dialog.events import Ended, Event, Listener
+from sidecar.sip.dialog.events import Cancelled, Ended, Event, Listener, Rejected
 from sidecar.sip.dialog.offers import Offer
 from sidecar.sip.dialog.session import Session
 from sidecar.sip.dialog.usage import SessionState
@@ -133,7 +133,9 @@ class Leg:
         if self.ended:
             return
         listener = self.listener
-        if isinstance(event, Ended):
+        if isinstance(
+            event, Ended | Rejected | Cancelled
+        ):  # its last one: what the listener does to it now does nothing
             self._end()
         try:
             listener(event)

@@ -304,7 +304,6 @@ class UacLeg(Leg):
         self.core.timers.stop(self._limit)
         self._forget_forks()
         self.emit(Rejected(response.status, response.reason, response))
-        self._end()
 
     def _retry_longer(self, response: Response) -> bool:
         """RFC 4028 7.3: send the INVITE again with the session interval that the 422 asks for."""
@@ -340,7 +339,6 @@ class UacLeg(Leg):
         """Timer C: cancel, and report 408 (16.8)."""
         self._give_up(())
         self.emit(Rejected(408, "Request Timeout", self._request.local_response(408)))
-        self._end()
 
     def _fork(self, response: Response) -> Fork:
         tag = response.to.tag or ""

@@ -114,7 +114,6 @@ class UasLeg(Leg):
         if self._request is not None:
             self._refuse(487, None, ())
             self.emit(Cancelled(reason_of(cancel)))
-            self._end()
 
     def _refuse(self, status: int, reason: str | None, headers: Headers) -> None:
         self._request = None

@@ -234,6 +234,24 @@ def test_cancel_twice_is_once_and_after_the_answer_an_error(callee: Callee) -> N
         answered.cancel()
 
 
+@pytest.mark.parametrize("how", ["refused", "silent", "rings too long"])
+def test_what_a_listener_does_to_a_leg_that_is_over_does_nothing(how: str, caplog: pytest.LogCaptureFixture) -> None:
+    world = World(UaConfig(timer_c_s=60, session_expires_s=None))
+    callee = Callee(world)
+    leg = callee.call()
+    leg.listener = lambda event: isinstance(event, Rejected) and leg.bye()
+    if how != "silent":
+        callee.reply(180, "a")
+    if how == "refused":
+        callee.reply(486, "a")
+    world.advance(100)
+    assert leg.ended
+    cancels = {seen.get("Via") for seen in world.take() if seen.method == "CANCEL"}
+    assert len(cancels) == (how == "rings too long")
+    world.assert_nothing_left()
+    assert not caplog.records
+
+
 def test_bye_of_an_unanswered_call_cancels_it(callee: Callee) -> None:
     leg = callee.call()
     callee.reply(180, "a")
