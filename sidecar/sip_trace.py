@@ -82,14 +82,13 @@ def _sip_call_id(data: bytes) -> bytes:
 def _shown(sighting: Sighting, leg: int, *, hides_digits: bool) -> dict[str, Any]:
     at, is_sent, data, peer = sighting
     text = masked(data[:MOST_TEXT], hides_digits=hides_digits)
-    more = len(data) - MOST_TEXT
     return {
         "at": stamp(at),
         "leg": leg,
         "sent": is_sent,
         "peer": str(peer),
         "title": _title(text),
-        "text": text if more <= 0 else f"{text}\n… {more} octets more",
+        "text": text if len(data) <= MOST_TEXT else f"{text}\n… and more",
     }
 
 

@@ -29,6 +29,8 @@ _ALONE_S = 0.0005
 """A datagram that comes so long after the one before is mostly alone. To ask for more would cost 2 us, for nothing."""
 MOST_SEEN = 4096
 """Messages that stay in memory, some 4 MB. For whoever asks what was said, not for calls."""
+LONGEST_SEEN = 16_384
+"""Octets of one that stay. Strangers send some of 65 KB."""
 Sighting = tuple[float, bool, bytes, Address]
 """A message: when (seconds since the epoch), whether we have sent it, itself, and the other side."""
 _MOST_SOURCES = 256
@@ -73,7 +75,7 @@ class Transport:
         self._timer: asyncio.TimerHandle | None = None
         self._read_at = 0.0
         self.seen: deque[Sighting] = deque(maxlen=MOST_SEEN)
-        """The last messages but OPTIONS, which edges send all the time. Kept as they are: nothing is made of them."""
+        """The last messages but OPTIONS, which edges send all the time. Kept as they are, but long ones are cut."""
         self._sources: dict[tuple[Any, ...], Address] = {}
 
     @classmethod
@@ -119,7 +121,7 @@ class Transport:
         """
         if self._gate.is_shut():
             return
-        self.seen.append((time.time(), True, data, destination))
+        self.seen.append((time.time(), True, data[:LONGEST_SEEN], destination))
         if self._ways:
             destination = self._ways.get(destination, destination)
         try:
@@ -177,7 +179,7 @@ class Transport:
             self._read_at = at
             peer = self._sources.get(source) or self._new_source(source)
             if not data.startswith(b"OPTIONS "):
-                seen((at, False, data, peer))
+                seen((at, False, data[:LONGEST_SEEN], peer))
             agent.receive(data, peer)
             if self._socket.fileno() < 0:
                 return  # closed by the transaction user meanwhile

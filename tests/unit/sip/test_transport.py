@@ -10,7 +10,7 @@ from typing import cast
 import pytest
 
 from sidecar.sip import Address, UaConfig, UserAgent
-from sidecar.sip.transport import AlwaysOpen, Transport
+from sidecar.sip.transport import LONGEST_SEEN, AlwaysOpen, Transport
 
 PEER = ("127.10.0.2", 5060)
 
@@ -81,3 +81,11 @@ def test_datagrams_that_come_together_are_read_together(transport: Transport, so
     transport._readable()
     assert heard(transport) == [b"a", b"b", b"c", b"d"]
     assert sock.asked == 5
+
+
+def test_long_messages_of_strangers_do_not_stay_whole(transport: Transport, sock: Socket) -> None:
+    sock.sendto = lambda _data, _destination: None  # type: ignore[attr-defined]
+    sock.waiting = [b"a" * 60_000]
+    transport._readable()
+    transport.send(b"b" * 60_000, Address(*PEER))
+    assert heard(transport) == [b"a" * LONGEST_SEEN, b"b" * LONGEST_SEEN]
