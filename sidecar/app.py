@@ -310,13 +310,13 @@ class Sidecar:
     def learn(self, new: Prepared, sounds: SoundLibrary) -> None:
         """Calls that begin with this configuration from now on get what it says; all others keep theirs.
 
-        Raises ValueError if a secret of its web applications can't be read.
+        Raises ValueError if a secret of its web applications can't be read, and what `SoundLibrary.ringback` does.
         """
         if problems := self._services.webhook.learn(new.ivr_file):
             raise ValueError("; ".join(problems))
+        ringback = sounds.ringback(new.site.defaults.ringback)  # first: it may fail
         self._site, self._ivr_file = new.site, new.ivr_file
         self._metrics.expect(ivr.number for ivr in new.ivr_file.ivrs)
-        ringback = sounds.ringback(new.site.defaults.ringback)
         services = replace(self._services, ivr_file=new.ivr_file, sounds=sounds, ringback=ringback)
         self._generations.learn(services)
 

@@ -13,12 +13,14 @@ import structlog
 from callinteractive.config import load_ivr_file, load_site
 from callinteractive.facts import CallFacts
 from callinteractive.headers import AttemptHeader, CallHeader, EntryHeader, StateHeader
+from callinteractive.prepared import Prepared
 from sidecar import app, sip
 from sidecar.app import Sidecar
 from sidecar.call.saved import OverCallError, UnreadableCallError
 from sidecar.call.services import Services
 from sidecar.eager import EagerTask, begin
 from sidecar.generations import Generations
+from sidecar.media.conversion import ConversionError
 from sidecar.media.dtmf import Digits
 from sidecar.media.engines import Engine, Engines
 from sidecar.media.sounds import Sound, SoundLibrary, cache_of_user
@@ -198,6 +200,19 @@ async def test_a_sidecar_that_drains_takes_no_calls_and_stops_with_its_last_one(
         call.task.cancel()
         await call.task.ended()
     assert sidecar._drain.is_over.is_set()
+
+
+async def test_a_configuration_that_is_refused_changes_nothing(sidecar):
+    sidecar._services.webhook.learn.return_value = []
+    new = create_autospec(Prepared, instance=True)
+    new.site = load_site(SITE + "drain_s: 7\n", "site.yaml")
+    new.ivr_file = load_ivr_file(IVR.replace("000*332", "000*333"), "ivr.yaml")
+    sounds = create_autospec(SoundLibrary, instance=True)
+    sounds.ringback.side_effect = ConversionError("No space left on device", may_pass=True)
+    before = sidecar._configuration(), sidecar._may_drain_s()
+    with pytest.raises(ConversionError):
+        sidecar.learn(new, sounds)
+    assert (sidecar._configuration(), sidecar._may_drain_s()) == before
 
 
 async def test_what_it_counts(sidecar):
