@@ -11,12 +11,13 @@ from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_netw
 
 from callinteractive.document import Value
 from callinteractive.fleet import Address, Interface, Listen, Transport
+from callinteractive.redis_url import HOST
 from callinteractive.sounds import is_sound_name
 
 _EXTENDED = re.compile(r"[0-9]{1,10}\*[0-9]{1,10}", re.ASCII)
 _DID = re.compile(r"\+?[0-9]{1,20}", re.ASCII)
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
-_HOST = r"(?:[0-9A-Za-z.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])"
+_HOST = rf"(?:{HOST}|\[[0-9A-Fa-f:.]{{2,45}}\])"
 """A host as a URI writes it; `socket_host` makes of it what a socket takes."""
 _NAME = re.compile(r"(?=.{1,253}\Z)(?:[0-9A-Za-z_](?:[0-9A-Za-z_-]{0,62})\.)+[A-Za-z][0-9A-Za-z-]{0,62}", re.ASCII)
 """A host name with a dot at least: the last label has a letter first, so it is no address."""

@@ -85,6 +85,7 @@ def test_passwords_and_authorities_in_files():
         ("http://:hush@10.0.0.20", "must be embedded, none, or like"),
         ("valkey://hush@10.0.0.20", "must be embedded, none, or like"),
         ("valkey://:hush!@10.0.0.20", "any other one goes into a file"),
+        ("valkey://:hush@store..example", "must be embedded, none, or like"),
         ("valkey://:hush@10.0.0.20:0", "a port is a number from 1 to 65535"),
         ("valkey://:hush@10.0.0.20:65536", "a port is a number from 1 to 65535"),
         ("valkey://:hush@10.0.0.20/first", "the number of the database"),
