@@ -10,6 +10,7 @@ from callinteractive.events import Fetched, FetchFailed
 from callinteractive.request import MAX_URL, HttpRequest, with_error_code
 from callinteractive.response import parse
 from callinteractive.secret import Secret, SecretError
+from callinteractive.urls import status_problem
 from callinteractive.web import Web
 from callinteractive.web_file import header_problem
 from callinteractive.webhook_signature import key_of, sign
@@ -82,7 +83,7 @@ def failure_of(answer: Fetched | FetchFailed) -> FetchFailed | None:
     if isinstance(answer, FetchFailed):
         return answer
     if not 200 <= answer.status <= 299:
-        return FetchFailed("status", f"HTTP status {answer.status}")
+        return FetchFailed("status", status_problem(answer.status))
     try:
         parse(answer.body, answer.content_type)
     except ResponseError as error:

@@ -89,6 +89,12 @@ def ascii_host(url: str) -> str | None:
         return None
 
 
+def status_problem(status: int) -> str:
+    """Why an answer of this status can't be used: it is not 2xx."""
+    hint = "; a redirect is followed where the IVR says follow_redirects: yes" if status in REDIRECTS else ""
+    return f"HTTP status {status}{hint}"
+
+
 @lru_cache(maxsize=256)
 def host_of(origin: str) -> str:
     """The host of a URL, in lower case and without brackets."""

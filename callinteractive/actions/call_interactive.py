@@ -20,7 +20,7 @@ from callinteractive.actions.base import DONE, Action, Done, ScriptContext
 from callinteractive.commands import Command, Fetch
 from callinteractive.errors import InvalidActionError
 from callinteractive.events import Event, Fetched, FetchFailed
-from callinteractive.urls import split_login
+from callinteractive.urls import split_login, status_problem
 from callinteractive.written import WrittenAction
 
 
@@ -62,5 +62,5 @@ class CallInteractive(Action):
         elif 200 <= event.status <= 299:
             call.run_response(event.body, event.content_type, about)
         else:
-            call.note("error", "webhook", outcome="status", reason=f"HTTP status {event.status}", **about)
+            call.note("error", "webhook", outcome="status", reason=status_problem(event.status), **about)
         return DONE

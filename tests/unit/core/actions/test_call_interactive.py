@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import pytest
 
+from callinteractive.asking import failure_of
 from callinteractive.commands import Fetch, Hangup, Play
 from callinteractive.errors import ConfigError, ResponseError
 from callinteractive.events import Event, Fetched, FetchFailed
@@ -72,6 +73,16 @@ def test_X3_whatever_fails_is_one_error_and_the_next_rule_runs(event: Event, out
     assert (error.what, error.fields["outcome"]) == ("webhook", outcome)
     assert error.fields["reason"]
     assert (error.fields["application"], error.fields["took_ms"]) == ("127.0.0.1:8000", 1250)
+
+
+@pytest.mark.parametrize(("status", "is_redirect"), [(301, True), (302, True), (308, True), (304, False), (404, False)])
+def test_R5_a_redirect_that_is_not_followed_is_told_with_what_to_do(status: int, is_redirect: bool):
+    call = asked()
+    call.tell(Fetched(status, b""))
+    reason = call.errors()[0].fields["reason"]
+    assert reason.startswith(f"HTTP status {status}")
+    assert ("follow_redirects: yes" in reason) == is_redirect
+    assert failure_of(Fetched(status, b"")) == FetchFailed("status", reason)
 
 
 def test_an_answer_is_noted_with_who_gave_it_and_how_long_it_took():
