@@ -56,20 +56,32 @@ def login_problem(url: str) -> str | None:
 
 
 def server_problem(url: str) -> str | None:
-    """What is wrong with the host or the port of a URL that is printable ASCII, or None."""
+    """What is wrong with the host or the port of a URL that is printable ASCII, or None.
+
+    It shows no port that is none: a password with a / in it looks like one (W2).
+    """
     try:
         parts = urlsplit(url)
-        host, port = parts.hostname, parts.port
-    except ValueError as error:
-        return f"not a URL: {error}"
+        host = parts.hostname
+    except ValueError:
+        return "not a URL: an IPv6 address stands in brackets, like http://[::1]/"
+    try:
+        port = parts.port
+    except ValueError:
+        return (
+            "not a URL: a port is a number from 1 to 65535; write / ? # : @ of a password as %2F %3F %23 %3A %40, "
+            "and an IPv6 address in brackets"
+        )
     if parts.scheme not in ("http", "https") or not host:
         return "must start with http:// or https:// and a host"
     if port == 0:
         return "a port is a number from 1 to 65535"
     if parts.netloc.rpartition("@")[2].startswith("["):
-        return None if _is_ipv6(host) else f"[{host[:40]}] is no IPv6 address; one without a zone is like http://[::1]/"
+        return (
+            None if _is_ipv6(host) else "no IPv6 address is in the brackets; one without a zone is like http://[::1]/"
+        )
     if not _HOST.fullmatch(host):
-        return f"{host[:40]!r} is no host: write a name like ivr.example.com, or an address"
+        return "no host has such a name: write one like ivr.example.com, or an address"
     return None
 
 
