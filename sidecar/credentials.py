@@ -12,8 +12,8 @@ from callinteractive.secret import Secret, SecretError
 from callinteractive.web import Web
 
 _MOST = 1024
-_MOST_OCTETS = 4096
-"""Of a file: more is no secret anyway."""
+_MOST_OCTETS = 20_000
+"""Of a file: more than the longest secret has, so that a longer one is refused and not cut."""
 
 
 def reader(folder: Path) -> Callable[[Secret], str]:

@@ -302,6 +302,17 @@ async def test_secrets_in_files_are_beside_site_yaml(application, tmp_path):
     assert failed.reason == "not sent: none: No such file or directory"
 
 
+async def test_a_secret_in_a_file_is_whole_or_refused(application, tmp_path):
+    app = await application()
+    async with Webhook(folder=tmp_path) as webhook:
+        for length in (4096, 4097, 50_000):
+            (tmp_path / f"{length}").write_text("x" * length + "\r\n")
+            request = asking(app.url, headers=(("X-Key", Secret(file=f"{length}")),))
+            told = await webhook.fetch(request)
+            assert isinstance(told, Fetched) == (length == 4096)
+    assert [len(asked.headers["X-Key"]) for asked, _ in app.seen] == [4096]
+
+
 async def test_a_pipe_that_nobody_writes_to_holds_up_no_call(application, tmp_path):
     app = await application()
     os.mkfifo(tmp_path / "pipe")
