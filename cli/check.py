@@ -31,6 +31,7 @@ EMPTY = (
     "nothing is in it. As an answer that means: go on with the next rule. If you expected more, is the web application "
     "running? `curl -sS --fail-with-body` tells why it says nothing"
 )
+A_SITE = "this is a site, and the folder is read as one of IVRs only: name the files, `check site.yaml ivr.yaml`"
 SOUND_SUFFIXES = (".wav", ".mp3", ".ogg", ".opus", ".flac", ".m4a", ".aac", ".gsm", ".au", ".aiff")
 """By which a folder of sounds is told from an empty folder of IVRs."""
 
@@ -192,6 +193,8 @@ def _check_file(name: str, checked: _Checked) -> None:
     if name != STDIN and not is_url(name) and Path(name).is_dir():
         if files_of(Path(name)) or not _has_sounds(Path(name)):
             texts, findings = read_texts(Path(name))
+            sites = [file for file, text in texts.items() if _is_site(text)]
+            findings += [Finding(file, 0, "", A_SITE) for file in sites]
             checked.findings += findings
             if not findings:
                 _check_ivrs(texts, shown, checked)

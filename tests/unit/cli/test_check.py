@@ -213,6 +213,15 @@ def test_a_folder_is_one_ivr_file(check, tmp_path: Path):
     assert check("ivr.d").output == "ivr.d/20-b.yaml:2: file: not UTF-8: byte 0xff; save it as UTF-8\n"
 
 
+def test_a_folder_with_a_site_is_no_folder_of_ivrs(check, tmp_path: Path):
+    """As in the folder that `new` makes: `check .` is the first thing that one tries there."""
+    (tmp_path / "site.yaml").write_text('node: 1\nsip: {listen: ["udp:127.0.0.1:5060"]}\n')
+    (tmp_path / "ivr.yaml").write_text(IVR)
+    result = check(".")
+    assert result.exit_code == 1
+    assert result.output.splitlines() == [f"site.yaml:0: {command.A_SITE}"]
+
+
 def test_a_folder_without_files_is_a_finding(check, tmp_path: Path):
     (tmp_path / "ivr.d").mkdir()
     result = check("ivr.d")
