@@ -6,6 +6,7 @@ A request is one chain: tries of the URL, then tries of the fallback. One deadli
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -38,6 +39,10 @@ LOG = structlog.get_logger()
 
 PAUSE_S = 0.1
 """Before the second try; before each further one twice as long. The caller waits."""
+_REFUSED_AT = re.compile(r"\('([0-9a-fA-F:.]+)', (\d+)")
+"""An address as Python's own text of a refused connection has it."""
+_NUMBER = re.compile(r"^\[Errno -?\d+\] ")
+"""By which an OSError begins. It tells a reader nothing."""
 _MOST_OF_IT = 0.9
 """Who had so much of a request's time and heard nothing, has met silence."""
 
@@ -164,7 +169,12 @@ def _in_a_line(error: object) -> str:
     """Its text. A parser's has several lines, with a mark below the wrong character."""
     if isinstance(error, aiohttp.ServerDisconnectedError):  # its text may be what was read of the head
         return "the connection ended before the answer came"
-    return " ".join(str(error).rstrip(" ^\n").split()) or type(error).__name__
+    cause = getattr(error, "os_error", error)  # aiohttp's own errors have it so
+    if isinstance(cause, ConnectionRefusedError) and (at := _REFUSED_AT.search(str(cause))) is not None:
+        host = f"[{at[1]}]" if ":" in at[1] else at[1]
+        return f"connection refused: no program listens at {host}:{at[2]}"
+    text = " ".join(str(error).rstrip(" ^\n").split())
+    return _NUMBER.sub("", text) or type(error).__name__
 
 
 def _after(answer: Fetched | FetchFailed, tries: int) -> Fetched | FetchFailed:

@@ -226,9 +226,20 @@ async def test_X3_what_a_server_did_is_told_in_one_line(webhook, speak, octets, 
     assert failed.reason.isprintable()
 
 
-@pytest.mark.parametrize("url", ["http://127.9.0.1:1/", "http://no-such-host.invalid/", "https://127.9.0.1:1/"])
-async def test_X3_nobody_there(webhook, url):
-    assert (await webhook.fetch(HttpRequest("GET", url))).outcome == "unreachable"
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("http://127.9.0.1:1/", "connection refused: no program listens at 127.9.0.1:1"),
+        ("https://127.9.0.1:1/", "connection refused: no program listens at 127.9.0.1:1"),
+        ("http://[::1]:1/", "connection refused: no program listens at [::1]:1"),
+        ("http://no-such-host.invalid/", ""),
+    ],
+)
+async def test_X3_nobody_there(webhook, url, reason):
+    failed = await webhook.fetch(HttpRequest("GET", url))
+    assert failed.outcome == "unreachable"
+    assert failed.reason.startswith(reason)
+    assert "Errno" not in failed.reason
 
 
 async def test_A15_cancelling_a_request_closes_its_connection(webhook, serve):
