@@ -200,8 +200,9 @@ class Document:
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             reason = ", ".join(filter(None, (error.context, error.problem)))
-            hint = '; put "*" in quotes' if "an alias" in reason else ""
-            self._refuse(mark.line + 1 if mark else 1, f"not YAML: {reason}{hint}")
+            hint = next((f"; {hint}" for part, hint in _HINTS if part in reason), "")
+            column = f", column {mark.column + 1}" if mark else ""
+            self._refuse(mark.line + 1 if mark else 1, f"not YAML: {reason}{column}{hint}")
         except (
             ValueError,
             OverflowError,
@@ -210,6 +211,22 @@ class Document:
 
     def _refuse(self, line: int, reason: str) -> NoReturn:
         raise ConfigError([Finding(self.filename, line, "", reason)]) from None
+
+
+_HINTS = (
+    ("an alias", 'put "*" in quotes'),
+    ("character '\\t' that cannot start", "indent with spaces, not with tabs"),
+    ("that cannot start any token", "put a text that begins with it in quotes"),
+    ("mapping values are not allowed", 'put a text with ": " in quotes, and begin keys of one mapping in one column'),
+    ("could not find expected ':'", "write key: value, with a space behind the colon"),
+    ("expected <block end>, but found '<scalar>'", "nothing follows a closing quote; inside '…' write '' for a quote"),
+    ("expected <block end>", "keys of one mapping, and items of one list, begin in one column"),
+    ("expected ',' or", "a comma or a bracket is missing"),
+    ("but found '<stream end>'", 'a bracket is not closed; "#" without quotes begins a comment'),
+    ("unexpected end of stream", "a quote is not closed"),
+    ("another document", "leave out the line ---"),
+)
+"""What to do about what PyYAML says, by a part of that."""
 
 
 class _UnusualError(Exception):

@@ -80,6 +80,30 @@ def test_what_is_no_document_is_told_with_its_line(text: str, line: int, reason:
     assert str(finding).startswith(f"f.yaml:{line}: ")
 
 
+@pytest.mark.parametrize(
+    ("text", "line", "column", "hint"),
+    [
+        ("a:\n\tb: c", 2, 1, "indent with spaces"),
+        ("a: @x", 1, 4, "in quotes"),
+        ("a: b: c", 1, 5, 'put a text with ": " in quotes'),
+        ("a:\n  b: 1\n   c: 2", 3, 5, "begin keys of one mapping in one column"),
+        ("a:\n  b: 1\n c: 2", 3, 2, "begin in one column"),
+        ("a: 'it's'", 1, 8, "nothing follows a closing quote"),
+        ("a: {*: b}", 1, 6, 'put "*" in quotes'),
+        ("a: {#: b}", 1, 10, '"#" without quotes begins a comment'),
+        ('a: "b', 1, 6, "a quote is not closed"),
+        ("a: [1\nb: 2", 2, 2, "a bracket is missing"),
+        ("a: b\nc:d", 2, 4, "with a space behind the colon"),
+        ("a: b\n---\nc: d", 2, 1, "leave out the line ---"),
+    ],
+)
+def test_what_is_no_yaml_is_told_with_its_column_and_what_to_do(text: str, line: int, column: int, hint: str):
+    finding = reason_of(text)
+    assert finding.line == line
+    assert f", column {column}; " in finding.reason
+    assert hint in finding.reason
+
+
 def test_depth_is_that_of_the_place_not_the_number_of_values():
     assert Document("[" + "[[]], " * 100 + "]", "f.yaml").root.is_list
 
