@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from callinteractive.secret import Secret
 from callinteractive.state import State
 from sidecar.state.keeper import Keeper
 from sidecar.state.sqlite import SqliteStore
-from sidecar.state.store import Owner, Store
+from sidecar.state.store import Owner, Store, new_incarnation
 from sidecar.state.storing import StoringKeeper
 
 LOG = structlog.get_logger()
@@ -23,7 +22,7 @@ LOG = structlog.get_logger()
 def make_keeper(site: Site, index: int, site_dir: Path, file: Path | None, reads: Sequence[int]) -> Keeper:
     """`file`: that of `state: embedded`; None where there is no place for one. `reads`: versions of calls' data."""
     pool = site.sidecars[index].pool or ""
-    owner = Owner(f"{site.node}-{index}", pool, secrets.token_hex(8), max(reads), min(reads))
+    owner = Owner(f"{site.node}-{index}", pool, new_incarnation(), max(reads), min(reads))
     if site.state.kind == "none":
         return Keeper()
     if site.state.kind == "valkey":

@@ -125,12 +125,12 @@ class SqliteStore:
         ))  # fmt: skip
 
     def _is_known(self, cursor: Cursor) -> bool:
-        """Whether our lease is there, run out or not. Raises SupersededError."""
+        """Whether our lease is there, run out or not, and not one of a process before us. Raises SupersededError."""
         me = self._owner
         found = cursor.execute("SELECT incarnation FROM owner WHERE name = ?", (me.name,)).fetchone()
-        if found and found[0] != me.incarnation:
+        if found and found[0] > me.incarnation:
             raise SupersededError
-        return bool(found)
+        return bool(found) and found[0] == me.incarnation
 
     def _renew(self, cursor: Cursor, now: float, *, retires: bool = False) -> None:
         me = self._owner

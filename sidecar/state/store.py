@@ -7,6 +7,8 @@ finds in the answer to its next write which calls it has lost.
 
 from __future__ import annotations
 
+import secrets
+import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -25,12 +27,20 @@ class StoreError(Exception):
 
 
 class SupersededError(Exception):
-    """Another process runs under our name since then."""
+    """Another process runs under our name since then: a later one."""
+
+
+def new_incarnation() -> str:
+    """Of a process that starts now. As text it is greater than those of the processes before it.
+
+    A store that is started again from an old snapshot knows one of these: it must not stop the process that lives.
+    """
+    return f"{time.time_ns():016x}{secrets.token_hex(4)}"
 
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """A sidecar process. `name` stays when it is started again, `incarnation` does not.
+    """A sidecar process. `name` stays when it is started again, `incarnation` does not (`new_incarnation`).
 
     Its calls are of format `version`; it reads those from `oldest` to `version`.
     """

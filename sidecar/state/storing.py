@@ -281,6 +281,8 @@ class StoringKeeper(Keeper):
 
     def _on_answer(self, answer: Answer) -> None:
         now = self._now()
+        if self._must_probe:
+            self._pending.again()  # a server that was started again may have lost its last minutes: a snapshot is older
         self._must_probe = False
         if now - self._asked_at > SLOW_S:
             self._settled_at = now + SETTLE_S

@@ -1,7 +1,7 @@
 """What Valkey or Redis does for `valkey.ValkeyStore`, each in one step (Lua 5.1, from Redis 5).
 
 Keys, all with one hash tag, so that a cluster has them in one slot; `{1}` is the site:
-- `ci:{1}:owners`: a hash of sidecar -> "incarnation version pool"
+- `ci:{1}:owners`: a hash of sidecar -> "incarnation version pool"; an incarnation is greater than those before it
 - `ci:{1}:lease:POOL`: a sorted set of sidecar -> end of its lease, in the server's milliseconds
 - `ci:{1}:retired:POOL`: the same of those that take no calls of others any more
 - `ci:{1}:calls:SIDECAR`: a hash of call -> its data: whose a call is, is where it is
@@ -28,7 +28,7 @@ local function renew()
 end
 local function is_superseded()
   local found = redis.call('HGET', base .. 'owners', me)
-  return found and found ~= mine
+  return found and found > mine
 end
 local function forget(owner)
   redis.call('ZREM', named('lease', pool), owner)
@@ -61,9 +61,9 @@ return {redis.call('HGETALL', named('calls', me)), away}
 WRITE = (
     _COMMON
     + """
+if is_superseded() then return 'superseded' end
 local known = redis.call('HGET', base .. 'owners', me)
-if known and known ~= mine then return 'superseded' end
-local renews, retires = not known or ARGV[13] == '1', ARGV[14] == '1'
+local renews, retires = known ~= mine or ARGV[13] == '1', ARGV[14] == '1'
 if renews then
   renew()
   redis.call('SET', base .. 'epoch', ARGV[7], 'NX')

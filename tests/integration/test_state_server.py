@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -64,6 +65,26 @@ async def test_a_server_that_comes_back_empty(redis: RunningRedis, both: tuple[K
         await sidecar.saved()
         assert not sidecar.surrendered
     assert calls_in(redis) == 2 * CALLS
+
+
+async def test_a_server_that_comes_back_as_it_was_minutes_ago(tmp_path: Path):
+    """From a snapshot, as Debian's server does: it knows the process before, and none of the calls."""
+    folder, old = tmp_path / "redis", tmp_path / "old"
+    async with running_redis(folder, ("127.0.0.1", 0), "hush") as redis:
+        async with keeper_process(redis.url, 0):
+            pass
+        await redis.kill()
+        shutil.copytree(folder, old)
+        await redis.start()
+        async with keeper_process(redis.url, 0, CALLS) as sidecar:
+            await sidecar.saved()
+            await redis.kill()
+            shutil.rmtree(folder)
+            shutil.copytree(old, folder)
+            await redis.start()
+            await sidecar.saved()
+            assert not sidecar.surrendered
+            assert calls_in(redis) == CALLS
 
 
 async def test_a_server_that_hangs(redis: RunningRedis, both: tuple[KeeperProcess, KeeperProcess]):

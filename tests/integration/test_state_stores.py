@@ -72,6 +72,19 @@ async def test_a_process_finds_the_calls_of_the_one_before_it(make: Make):
         await before.take("7-1", 9)
 
 
+async def test_a_store_that_has_gone_back_stops_no_process(make: Make):
+    """It is started again from an old snapshot. Which process is the later one, their names tell."""
+    before, now = make(0, "aa"), make(0, "bb")
+    await now.begin()
+    await now.write(Batch({"7-0-a": "1"}))
+    await before.begin()  # as if it was the last that the store knows
+    assert (await now.write(Batch({"7-0-a": "2"}, renews=False))).news is not None  # its lease is there again
+    with pytest.raises(SupersededError):
+        await before.write(Batch())
+    assert not await now.take("7-1", 9)
+    assert (await make(0, "cc").begin()).calls == {"7-0-a": "2"}
+
+
 async def test_only_the_calls_of_the_dead_are_taken(make: Make):
     first, second, third = make(0), make(1), make(2)
     for store in (first, second, third):

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import secrets
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -22,7 +21,7 @@ import uvloop
 
 from callinteractive.state import parse
 from sidecar.state.sqlite import SqliteStore
-from sidecar.state.store import Owner, Store
+from sidecar.state.store import Owner, Store, new_incarnation
 from sidecar.state.storing import StoringKeeper
 from sidecar.state.valkey import ValkeyStore
 
@@ -118,7 +117,7 @@ def _tell(_logger: Any, _method: str, fields: dict[str, Any]) -> Any:
 
 async def _main(where: str, index: int, calls: int, every_s: float) -> None:
     structlog.configure(processors=[_tell])
-    keeper = StoringKeeper(open_store(where, Owner(f"7-{index}", "", secrets.token_hex(8))), where)
+    keeper = StoringKeeper(open_store(where, Owner(f"7-{index}", "", new_incarnation())), where)
     states: dict[str, int] = {}
 
     def begin(key: str, data: dict[str, Any]) -> None:

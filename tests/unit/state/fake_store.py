@@ -47,7 +47,7 @@ class FakeStore:
         await self._arrive()
         me, now, data = self.owner.name, self._now(), self.data
         self.batches.append(batch)
-        renews = batch.renews or me not in data.leases
+        renews = batch.renews or me not in data.leases or data.leases[me][0] != self.owner
         if renews:
             self._renew()
         data.moved -= {(me, key) for key in batch.told}
@@ -96,7 +96,7 @@ class FakeStore:
         if self.problem is not None:
             raise self.problem
         holder = self.data.leases.get(self.owner.name)
-        if check and holder and holder[0].incarnation != self.owner.incarnation:
+        if check and holder and holder[0].incarnation > self.owner.incarnation:
             raise SupersededError
 
     def _renew(self) -> None:

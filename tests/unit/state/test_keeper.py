@@ -392,6 +392,31 @@ async def test_a_store_that_has_lost_everything_gets_it_again():
 
 
 @in_virtual_time
+async def test_a_store_that_has_lost_its_last_minutes_gets_them_again():
+    """A server is started again from a snapshot: it is not empty, and it knows the process before ours."""
+    data = Data()
+    before = Sidecar(data, incarnation="aa")
+    await before.start()
+    before.keep("7-0-old")
+    await settled()
+    snapshot = dict(data.calls), dict(data.leases)
+    before.kill()
+    sidecar = Sidecar(data, incarnation="bb")
+    await sidecar.start()
+    for i in range(120):
+        sidecar.keep(f"7-0-{i}")
+    await settled()
+    sidecar.store.problem = StoreError("killed")
+    await asyncio.sleep(1)
+    data.calls, data.leases = snapshot
+    sidecar.store.problem = None
+    await settled()
+    assert sidecar.store.has().keys() == {"7-0-old", *(f"7-0-{i}" for i in range(120))}
+    assert not sidecar.surrendered
+    assert not sidecar.keeper.is_failing
+
+
+@in_virtual_time
 async def test_a_store_that_is_not_there_at_the_start():
     data = Data()
     before = Sidecar(data)
