@@ -11,7 +11,7 @@ from sidecar.sip.dialog.core import Core, checked, new_tag
 from sidecar.sip.dialog.dialog import Dialog
 from sidecar.sip.dialog.events import Answered, Ended, Event, Listener, Progressed, Rejected
 from sidecar.sip.dialog.session import Session
-from sidecar.sip.dialog.session_timer import MIN_SE_S, agreed_in, min_se, refresh_headers
+from sidecar.sip.dialog.session_timer import MIN_SE_S, MOST_LONGER, agreed_in, min_se, refresh_headers
 from sidecar.sip.dialog.usage import SessionState
 from sidecar.sip.errors import LegStateError, MalformedError
 from sidecar.sip.message.headers import parse_number, parse_via
@@ -99,6 +99,7 @@ class UacLeg(Leg):
         "_forks",
         "_invite",
         "_limit",
+        "_longer",
         "_provisional",
         "_request",
         "_spent",
@@ -113,6 +114,7 @@ class UacLeg(Leg):
         self._invite = invite
         self._cseq = cseq
         self._floor_s = MIN_SE_S
+        self._longer = 0  # 422s that we have obeyed
         self._forks: dict[str, Fork] = {}
         self._spent: dict[str, int] = {}  # the last CSeq to each fork that got a PRACK, and did not answer first
         self._cancel: Headers | None = None  # cancelled: the CANCEL's headers
@@ -310,6 +312,9 @@ class UacLeg(Leg):
         floor_s = min_se(response)
         if floor_s <= self._floor_s or self._cancel is not None or self._transaction is None:
             return False
+        if self._longer == MOST_LONGER:
+            return False
+        self._longer += 1
         self._floor_s = floor_s
         self._cseq += 1
         self.core.timers.stop(self._limit)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from sidecar.sip.dialog.capabilities import SDP_TYPE
 from sidecar.sip.dialog.events import EndReason, ReAnswered, ReOfferRejected
-from sidecar.sip.dialog.session_timer import MIN_SE_S, agreed_in, min_se, refresh_headers
+from sidecar.sip.dialog.session_timer import MIN_SE_S, MOST_LONGER, agreed_in, min_se, refresh_headers
 from sidecar.sip.dialog.usage import InviteUsage
 from sidecar.sip.message.message import Response
 from sidecar.sip.transaction.client import InviteClient
@@ -25,7 +25,7 @@ class Offer(NamedTuple):
 class OutgoingOffers:
     """Our re-INVITEs and UPDATEs: one at a time, not while the peer's offer is unanswered, again after 491 (14.1)."""
 
-    __slots__ = ("_floor_s", "_glare", "_invite", "_session", "_stuck", "under_way", "wanted")
+    __slots__ = ("_floor_s", "_glare", "_invite", "_longer", "_session", "_stuck", "under_way", "wanted")
 
     def __init__(self, session: InviteUsage) -> None:
         self._session = session
@@ -35,6 +35,7 @@ class OutgoingOffers:
         self._glare: Timer | None = None
         self._stuck: Timer | None = None  # for a peer that sends 100 and then nothing
         self._floor_s = MIN_SE_S
+        self._longer = 0  # 422s that we have obeyed
 
     @property
     def blocks_offer(self) -> bool:
@@ -119,8 +120,8 @@ class OutgoingOffers:
             steps = random.randint(210, 400) if session.dialog.we_called else random.randint(0, 200)
             self._glare = session.core.timers.start(steps / 100, self._after_glare)
             self.wanted = self.wanted or offer
-        elif status == 422 and (floor_s := min_se(response)) > self._floor_s:
-            self._floor_s = floor_s  # RFC 4028 7.3
+        elif status == 422 and (floor_s := min_se(response)) > self._floor_s and self._longer < MOST_LONGER:
+            self._floor_s, self._longer = floor_s, self._longer + 1  # RFC 4028 7.3
             self.wanted = self.wanted or offer
         elif offer.refresh:
             session.timer.refresh_soon()

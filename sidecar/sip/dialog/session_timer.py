@@ -10,6 +10,9 @@ from sidecar.sip.message.message import Message, Request, Response
 from sidecar.sip.transaction.timers import Timer, Timers
 
 MIN_SE_S = 90  # RFC 4028 5: what an absent Min-SE means
+MOST_LONGER = 3
+"""How often a 422 is obeyed: each may ask for more than the one before (RFC 4028 7.3). Again for ever would ring others
+again for ever."""
 
 
 def session_expires(message: Message) -> SessionExpires | None:

@@ -3,6 +3,7 @@
 import pytest
 
 from sidecar.sip import Acked, Answered, Ended, EndReason, ReOffered, UaConfig
+from sidecar.sip.dialog.session_timer import MOST_LONGER
 from tests.unit.sip.world import NO_SESSION_TIMER, OUR_SDP, SDP, Callee, Caller, Seen, World
 
 TIMER = ("Supported", "timer")
@@ -227,3 +228,26 @@ def test_acked_is_told_whatever_the_timer() -> None:
     caller.invite(headers=[TIMER])
     caller.ack()
     assert world.events == [Acked(None)]
+
+
+def test_rfc_4028_7_3_a_callee_that_asks_for_more_again_and_again_is_a_refusal() -> None:
+    """Each INVITE rings all numbers of a transfer again."""
+    world = World()
+    callee = Callee(world)
+    callee.call()
+    for min_se in range(100, 150):
+        invite = [seen for seen in world.sent if seen.method == "INVITE"][-1]
+        callee.reply(422, "x", [("Min-SE", str(min_se))], request=invite)
+    assert len([seen for seen in world.sent if seen.method == "INVITE"]) == 1 + MOST_LONGER
+    assert [type(event).__name__ for event in callee.events] == ["Rejected"]
+    world.assert_nothing_left()
+
+
+def test_rfc_4028_7_3_nor_is_a_peer_offered_something_for_ever() -> None:
+    world, caller, _ = answered([("Session-Expires", "120;refresher=uas")])
+    world.calls[0][0].reinvite(OUR_SDP)
+    for min_se in range(200, 250):
+        invite = [seen for seen in world.sent if seen.method == "INVITE"][-1]
+        caller.reply(invite, 422, [("Min-SE", str(min_se))])
+    assert len([seen for seen in world.sent if seen.method == "INVITE"]) == 1 + MOST_LONGER
+    assert [type(event).__name__ for event in world.events] == ["ReOfferRejected"]
