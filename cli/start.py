@@ -16,6 +16,7 @@ _OF_THE_MACHINE = frozenset(
 
 def run() -> None:
     """Run the command line; ends the process."""
+    _open_closed()
     # https://no-color.org: whatever its value, if it has one. None: colours on a terminal.
     colours = False if os.environ.get("NO_COLOR") else None
     try:
@@ -27,3 +28,12 @@ def run() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         what = "" if error.filename is None else f"{error.filename}: "
         sys.exit(f"callinteractive: {what}{error.strerror}")
+
+
+def _open_closed() -> None:
+    """Somebody has closed stdin, stdout or stderr: let them lead nowhere. The next file that is opened would else get
+    the number, and every program that is started would write into it."""
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        if getattr(sys, name) is None:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest number that is free: this one
+            setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115  # as long as this process lives

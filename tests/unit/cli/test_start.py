@@ -65,3 +65,17 @@ def test_files_are_utf_8_whatever_the_locale(tmp_path: Path) -> None:
     plain = environment(LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
     subprocess.run([*COMMAND, "new", "pizza"], env=plain, cwd=tmp_path, timeout=60, check=True, capture_output=True)
     assert "\u2014" in (tmp_path / "pizza" / "schema" / "ivr.json").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_a_closed_stream_leads_nowhere(number: int) -> None:
+    """Started programs would else write into whatever got its number."""
+    shows = "import os, subprocess\ndef show(**_): os.write(9, subprocess.run(['readlink', '/proc/self/fd/N'], "
+    shows += "stdout=subprocess.PIPE, check=True).stdout if N != 1 else os.readlink('/proc/self/fd/1').encode())\n"
+    shows += "import cli.start as start\nstart.main = show\nstart.run()\n"
+    shows = shows.replace("N", str(number))
+    closing = f'exec "$0" -c "$1" 9>&1 {number}>&-'
+    done = subprocess.run(
+        ["sh", "-c", closing, sys.executable, shows], check=True, capture_output=True, env=environment(), timeout=60
+    )
+    assert done.stdout.strip() == b"/dev/null", done.stderr
