@@ -6,6 +6,7 @@ line, not their number, and reads a quarter of a megabyte at once. So we count o
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -28,6 +29,11 @@ MAX_OCTETS = 2 * MAX_BODY
 """Octets of a whole answer as it comes: chunks of six octets double a body. The costliest takes 30 ms to parse."""
 _PARSED_AT_ONCE = MAX_COMMON
 """Between two pieces of this size the bounds are looked at: the costliest takes a millisecond or two."""
+
+_REFUSED_AT = re.compile(r"\('([0-9a-fA-F:.]+)', (\d+)")
+"""An address as Python's own text of a refused connection has it."""
+_NUMBER = re.compile(r"^\[Errno -?\d+\] ")
+"""By which an OSError begins. It tells a reader nothing."""
 
 
 class TooLargeError(Exception):
@@ -254,3 +260,18 @@ class Protocol(ResponseHandler):
             payload.set_exception(error)
         if transport is not None:
             transport.abort()
+
+
+def in_a_line(error: object) -> str:
+    """What went wrong with a request: an error, or the text of one.
+
+    A parser's has several lines, with a mark below the wrong character.
+    """
+    if isinstance(error, aiohttp.ServerDisconnectedError):  # its text may be what was read of the head
+        return "the connection ended before the answer came"
+    cause = getattr(error, "os_error", error)  # aiohttp's own errors have it so
+    if isinstance(cause, ConnectionRefusedError) and (at := _REFUSED_AT.search(str(cause))) is not None:
+        host = f"[{at[1]}]" if ":" in at[1] else at[1]
+        return f"connection refused: no program listens at {host}:{at[2]}"
+    text = " ".join(str(error).rstrip(" ^\n").split())
+    return _NUMBER.sub("", text) or type(error).__name__

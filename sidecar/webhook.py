@@ -6,7 +6,6 @@ A request is one chain: tries of the URL, then tries of the fallback. One deadli
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -29,6 +28,7 @@ from sidecar.connections import (
     TooLargeError,
     TooManyRedirectsError,
     WastefulError,
+    in_a_line,
 )
 from sidecar.credentials import CredentialStore, reader
 from sidecar.eager import Limit
@@ -39,10 +39,6 @@ LOG = structlog.get_logger()
 
 PAUSE_S = 0.1
 """Before the second try; before each further one twice as long. The caller waits."""
-_REFUSED_AT = re.compile(r"\('([0-9a-fA-F:.]+)', (\d+)")
-"""An address as Python's own text of a refused connection has it."""
-_NUMBER = re.compile(r"^\[Errno -?\d+\] ")
-"""By which an OSError begins. It tells a reader nothing."""
 _MOST_OF_IT = 0.9
 """Who had so much of a request's time and heard nothing, has met silence."""
 
@@ -139,12 +135,12 @@ class Webhook:
         except SecretError as error:
             return FetchFailed("secret", f"not sent: {error}")
         except (aiohttp.ClientConnectionError, OSError) as error:
-            return FetchFailed("unreachable", _in_a_line(error))
+            return FetchFailed("unreachable", in_a_line(error))
         except aiohttp.ClientResponseError as error:  # its text has the whole URL, with digits that may be masked (E3)
-            return FetchFailed("protocol", f"not an HTTP answer: {_in_a_line(error.message)}"[:200])
+            return FetchFailed("protocol", f"not an HTTP answer: {in_a_line(error.message)}"[:200])
         except (aiohttp.ClientError, ValueError) as error:  # a ValueError is of a redirect or of the URL
             what = "not an HTTP answer: " if isinstance(error, aiohttp.ClientError) else ""
-            return FetchFailed("protocol", f"{what}{_in_a_line(error)}"[:200])
+            return FetchFailed("protocol", f"{what}{in_a_line(error)}"[:200])
         except Exception as error:  # a defect of ours or of a library: the call's script must not wait for ever
             LOG.exception("a request failed")
             return FetchFailed("protocol", f"this software failed: {type(error).__name__}"[:200])
@@ -163,18 +159,6 @@ def _tell(breaker: Breaker, answer: Fetched | FetchFailed, began: float, now: fl
 
 def _too_late(limit_s: float) -> FetchFailed:
     return FetchFailed("timeout", f"no answer within {round(limit_s, 1):g} s")
-
-
-def _in_a_line(error: object) -> str:
-    """Its text. A parser's has several lines, with a mark below the wrong character."""
-    if isinstance(error, aiohttp.ServerDisconnectedError):  # its text may be what was read of the head
-        return "the connection ended before the answer came"
-    cause = getattr(error, "os_error", error)  # aiohttp's own errors have it so
-    if isinstance(cause, ConnectionRefusedError) and (at := _REFUSED_AT.search(str(cause))) is not None:
-        host = f"[{at[1]}]" if ":" in at[1] else at[1]
-        return f"connection refused: no program listens at {host}:{at[2]}"
-    text = " ".join(str(error).rstrip(" ^\n").split())
-    return _NUMBER.sub("", text) or type(error).__name__
 
 
 def _after(answer: Fetched | FetchFailed, tries: int) -> Fetched | FetchFailed:

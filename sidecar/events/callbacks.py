@@ -19,7 +19,7 @@ import aiohttp
 import structlog
 
 from callinteractive.webhook_signature import sign
-from sidecar.connections import Connections, TooLargeError, WastefulError, exchange
+from sidecar.connections import Connections, TooLargeError, WastefulError, exchange, in_a_line
 from sidecar.events.queue import Batch, EventQueue
 
 _T = TypeVar("_T")
@@ -172,8 +172,10 @@ class Callbacks:
             return f"no answer within {ANSWER_S:g} s"
         except TooLargeError:
             return "its answer is too long; an empty one will do"
+        except aiohttp.ClientResponseError as error:  # its text has the whole URL, which may have a password in it
+            return f"not an HTTP answer: {in_a_line(error.message)}"
         except (WastefulError, aiohttp.ClientError, OSError, ValueError) as error:
-            return str(error) or type(error).__name__
+            return in_a_line(error)
         except Exception as error:  # a defect of ours or of a library: the batches behind it must not wait for ever
             LOG.exception("a request failed")
             self._on_refused(batch)

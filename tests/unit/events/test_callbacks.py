@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from structlog.testing import capture_logs
 
 from sidecar.events import callbacks as module
 from sidecar.events.callbacks import Callbacks
@@ -218,6 +219,25 @@ async def test_what_was_put_off_comes_again_where_nothing_else_comes(application
     callbacks.take(lines(1))
     await true(lambda: seqs(application) == [1])
     await callbacks.close()
+
+
+@pytest.mark.parametrize("answer", [b"rubbish\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n", b""])
+async def test_W2_no_password_of_the_url_is_in_the_log(tmp_path, answer):
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    with capture_logs() as logs:
+        callbacks = await opened(f"http://bob:hush@127.0.0.1:{port}/?token=hush", tmp_path)
+        callbacks.take(lines(1))
+        await true(lambda: bool(logs))
+        await callbacks.close()
+    assert "hush" not in str(logs)
+    assert "\n" not in logs[0]["reason"]
+    server.close()
 
 
 async def test_E2_while_the_application_is_not_there_nothing_passes(application, tmp_path, monkeypatch):
