@@ -282,7 +282,7 @@ class AnsweredCall:
             event.referral.reject(wrong.status)
             return
         self._caller.log.info("blind transfer", asked_by=who, to=number)
-        self._referral = event.referral
+        self._referral, self._caller.is_leaving = event.referral, not by_callee
         event.referral.accept()
         self._inbox.put(self._begin_blind_transfer, BlindTransfer(number, event.referral, by_callee))
 

@@ -59,6 +59,7 @@ class Caller:
         "edge",
         "ended_by",
         "facts",
+        "is_leaving",
         "is_left",
         "is_over",
         "leg",
@@ -89,6 +90,8 @@ class Caller:
         """Whoever ended the call: nothing more is to be done for it."""
         self.is_left = False
         """It is over here and goes on in Kamailio."""
+        self.is_leaving = False
+        """It has asked for a blind transfer: its hang-up is not the end of the call, as `take` follows."""
         self.role = "callee" if facts.is_outgoing else "caller"
         """Also `callee` once a blind transfer has put the callee in the caller's place."""
         self.ended_by = "system"
@@ -121,11 +124,13 @@ class Caller:
 
     def take(self, leg: sip.Leg) -> sip.Leg:
         """Another leg is the caller's from now on. Returns the one before."""
-        before, self.leg, self.role = self.leg, leg, "callee"
+        before, self.leg, self.role, self.is_leaving = self.leg, leg, "callee", False
         leg.listener = self._on_event
         return before
 
     def _on_event(self, event: sip.Event) -> None:
+        if isinstance(event, sip.Ended) and self.is_leaving:
+            return
         if isinstance(event, sip.Ended | sip.Cancelled):
             self.is_over = True
             self.ended_by, self.code, self.story.cause = self._end_of(event)
@@ -154,7 +159,7 @@ class Caller:
         self.is_over, self.ended_by, self.code = True, by, code
         if self.leg.answered:
             self.leg.bye([("Reason", f"SIP ;cause={code}")])
-        else:
+        elif not self.leg.ended:
             self.is_left = code == 503  # Kamailio asks another sidecar, or tells the end
             self.invited.reject(code, headers=_GIVEN_BACK if code == 503 else ())
 

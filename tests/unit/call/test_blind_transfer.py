@@ -85,6 +85,31 @@ async def test_the_caller_transfers_the_callee(make, monkeypatch):
     assert log.count("b.bye(Q.850;cause=16)") == 1  # of the target
 
 
+@pytest.mark.parametrize("status", [200, 486])
+async def test_a_caller_that_hangs_up_right_after_its_refer_has_transferred_the_callee(make, monkeypatch, status):
+    """RFC 5589 6.1: with the 202 it is done. The call's task has not heard of the REFER yet."""
+    monkeypatch.setattr(harness, "FACTS", replace(harness.FACTS, caller_extension="000*300", caller_extension_id=1))
+    h = await bridged(make, promote="caller")
+    first = h.b_leg
+    refer(h, h.leg, "sip:000*307@h")
+    h.leg.ended, h.leg.answered = True, False
+    h.leg.listener(sip.Ended(sip.EndReason.BYE, None))
+    await h.until("invite(max_forwards 69)", 2)
+    if status == 200:
+        h.b_leg.answered = True
+        h.b_leg.listener(sip.Answered(b"sdp", Response(is_extension=True)))
+        await h.until("media.unbridge(caller)")
+        assert not h.task.done()
+        first.listener(sip.Ended(sip.EndReason.BYE, "Q.850;cause=16"))
+    else:
+        h.b_leg.listener(sip.Rejected(486, "Busy Here", None))
+    log = await h.over()
+    assert log.count("b.bye(Q.850;cause=16)") == (status == 200)  # of the target
+    assert log.count("b.bye(SIP ;cause=486)") == (status == 486)  # of who stays, with nobody left
+    records = h.stories.of(harness.FACTS.call_id)
+    assert [record["leg"] for record in records if record["event"] == "leg.ended"] == ["a", "b2"]
+
+
 @pytest.mark.parametrize("by_bye", [False, True])
 async def test_a_target_that_fails_leaves_the_call_as_it_was(make, by_bye):
     h = await bridged(make)
