@@ -277,4 +277,7 @@ class CallMedia(SurvivingMedia):
     async def _restart_sound(self) -> None:
         """RTPengine's player does not change the codec that it has started with."""
         if self._sound and self._sound_ends_at and asyncio.get_running_loop().time() < self._sound_ends_at:
-            await self._play(*self._sound)
+            try:
+                await self._play(*self._sound)
+            except MediaRefused as error:  # its file is gone, say: the new codec counts all the same
+                _log.warning("%s: the sound does not go on: %s", self.media_id, error)

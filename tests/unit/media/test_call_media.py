@@ -185,6 +185,15 @@ async def test_a_later_offer_of_the_caller_is_exchanged_in_turn(rtpengine: Rtpen
     await answering
 
 
+async def test_a_codec_changes_though_the_sound_cannot_go_on(rtpengine: Rtpengine, media: CallMedia) -> None:
+    """Its file is gone. RTPengine has taken the offer by then: to refuse it would leave both sides apart."""
+    await in_call(media, rtpengine)
+    await media.play(TONE)
+    rtpengine.refused["play media"] = {"result": "error", "error-reason": "Failed to start media playback from file"}
+    assert "m=audio" in await media.reoffer(description(CALLER, 5000).replace("RTP/AVP 0", "RTP/AVP 8"))
+    assert media.sound_ends_at is None
+
+
 async def test_a_callee_is_offered_and_connected_in_one_go_each(rtpengine: Rtpengine, media: CallMedia) -> None:
     await in_call(media, rtpengine)
     rtpengine.is_held = True
