@@ -202,6 +202,23 @@ class ReportedHeader(_Header):
 
 
 @dataclass(frozen=True, slots=True)
+class BreadthHeader(_Header):
+    """How many branches at once may come of an INVITE (RFC 5393 5). From Kamailio to itself, as `AnchorHeader`."""
+
+    most: int
+
+    def _to_form(self) -> dict[str, str]:
+        return {"most": str(self.most)}
+
+    @classmethod
+    def _from_form(cls, form: Mapping[str, str]) -> Self:
+        most = int(form["most"])
+        if not 1 <= most <= 60:
+            raise ValueError(f"most is {most}")
+        return cls(most)
+
+
+@dataclass(frozen=True, slots=True)
 class AnsweredHeader(_Header):
     """Which number of a transfer answered, and whether it is an extension of ours. From Kamailio, with the 200.
 

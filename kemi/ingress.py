@@ -15,7 +15,7 @@ from callinteractive.headers import AnchorHeader, CallHeader, EntryHeader, Repor
 from callinteractive.identity import Identity
 from callinteractive.model import Address, Edge, Extension, Ivr, Media, Site, Trunk
 from callinteractive.numbers import Directory, FoundIvr
-from kemi import cseq, draining, identity, ksr, nat
+from kemi import breadth, cseq, draining, identity, ksr, nat
 from kemi.anchor import Anchoring, MediaAnchor
 from kemi.checks import check
 from kemi.codecs import limit_caller
@@ -353,6 +353,7 @@ class Ingress:
         identity.take_over()
         if calls := ksr.header(ReportedHeader.NAME):
             transaction.reported_around = ReportedHeader.parse(calls).names
+        breadth.take_over()
         if ksr.header(TransferHeader.NAME):
             anchoring = Anchoring.ALL if self._caller_anchors() else Anchoring.TARGETS
             self._transfer.start(anchoring, self._kind_of(Media()), for_caller=True)

@@ -260,6 +260,8 @@ class Transaction:
     """That it was answered."""
     reported_around = _Text()
     """Of an INVITE that spirals: the calls that lead to it, named as `reported`, and that end with its dialog."""
+    breadth = _Number()
+    """How many branches at once may come of an INVITE that spirals (`kemi.breadth`). 0 for no bound but the usual."""
     returned_from = _Number()
     """What `reported_branches` was before the INVITE came back to a sidecar for the last time."""
     reported_branches = _Number()

@@ -14,7 +14,7 @@ from callinteractive.headers import AnchorHeader, CallerHeader, CallHeader, Entr
 from callinteractive.identity import Identity
 from callinteractive.model import Edge, Extension, Site
 from callinteractive.numbers import Directory, FoundIvr
-from kemi import ksr, nat
+from kemi import breadth, ksr, nat
 from kemi.anchor import Anchoring
 from kemi.branch_spec import BranchSpec, Target, converting
 from kemi.conversion import Kind
@@ -129,9 +129,13 @@ class Transfer:
         targets = self._find_targets(plan.numbers, call.facts, caller, anchoring, offered)
         if not targets:
             raise NoRoute
+        targets = breadth.share(targets, call.facts.call_id)
+        if not targets:
+            raise NoRoute(440, "Max-Breadth Exceeded", "look for IVRs that transfer to each other")
         timeout_s = plan.timeout_s or self._site.defaults.transfer_timeout_s  # A11
         if len(targets) > branches:
-            self._forks.pass_on(self._spiral(SPIRALS_ON, (plan, call, caller), anchoring), timeout_s)
+            headers = (plan, call, caller, *breadth.pass_on())
+            self._forks.pass_on(self._spiral(SPIRALS_ON, headers, anchoring), timeout_s)
             return
         identity = Identity.of(caller.name, caller.number)
         if call.facts.is_hidden and caller.number == call.facts.caller_number:

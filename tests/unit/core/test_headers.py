@@ -17,6 +17,7 @@ from callinteractive.headers import (
     AnchorHeader,
     AnsweredHeader,
     AttemptHeader,
+    BreadthHeader,
     CallerHeader,
     CallHeader,
     EntryHeader,
@@ -43,11 +44,13 @@ HEADERS: st.SearchStrategy[Any] = st.one_of(
     st.builds(StateHeader, *[st.text(st.characters(exclude_categories=()), max_size=500)] * 2),
     st.builds(ResultHeader, st.integers(300, 699), TEXT),
     st.builds(AttemptHeader, st.integers(0, 1000)),
+    st.builds(BreadthHeader, st.integers(1, 60)),
     st.builds(ReportedHeader, st.from_regex(r"\A[0-9a-zA-Z]{1,144}\Z")),
 )
 KINDS = [
     *(CallHeader, EntryHeader, GenerationHeader, TransferHeader),
     *(CallerHeader, AnchorHeader, StateHeader, ResultHeader, AttemptHeader, ReportedHeader),
+    BreadthHeader,
 ]
 
 
@@ -82,7 +85,7 @@ def test_every_header_has_the_prefix_that_kamailio_strips(kind: Any):
 
 def test_the_names_on_the_wire_are_those_of_the_release_before():
     """They come from the classes' names, which nobody may change without a thought for other hosts."""
-    names = "Call Entry Generation Transfer Caller Anchor State Result Attempt Reported Answered Signature"
+    names = "Call Entry Generation Transfer Caller Anchor State Result Attempt Reported Breadth Answered Signature"
     kinds = (*KINDS, AnsweredHeader, SignatureHeader)
     assert [kind.NAME for kind in kinds] == [f"X-CI-{name}" for name in names.split()]
 

@@ -14,6 +14,7 @@ from callinteractive.facts import CallFacts
 from callinteractive.headers import CallerHeader, CallHeader, TransferHeader
 from callinteractive.model import Extension, RtpEngine
 from callinteractive.numbers import Directory
+from kemi import breadth
 from kemi.anchor import Anchoring, MediaAnchor
 from kemi.challenge import Challenges
 from kemi.edges import Edges, Way
@@ -59,10 +60,11 @@ def start(
     contacts: tuple[str, ...] = (),
     timeout_s: int | None = None,
     early_media: bool = False,
+    ivrs: str = IVR,
 ) -> list[str]:
     """Start a transfer. Returns the URIs of its branches."""
     loaded = load_site(site, "site.yaml")
-    directory = Directory(loaded, load_ivr_file(IVR, "ivr.yaml"))
+    directory = Directory(loaded, load_ivr_file(ivrs, "ivr.yaml"))
 
     def ways_to(extension: Extension) -> list[tuple[Way, ...]]:
         return [(Way(uri),) for uri in contacts] if extension.password else []
@@ -143,6 +145,39 @@ def test_ivr_s_headers_are_its_branch_s_only(ksr: FakeKsr) -> None:
     facts = CallHeader.parse(lines.split("\r\n")[0].removeprefix("X-CI-Call: ")).facts
     assert (facts.call_api_id, facts.caller_number, facts.called_number) == (FACTS.call_api_id, "8", "332")
     assert facts.call_id != FACTS.call_id
+
+
+def breadths(ksr: FakeKsr) -> list[str]:
+    """What the IVRs get that were rung since the last time."""
+    uris = [uri for (uri,) in ksr.called("seturi") + ksr.called("corex.append_branch_uri")]
+    ksr.calls.clear()
+    lines = "".join([transaction.plans[uri].lines for uri in uris])
+    return [line.partition(": ")[2] for line in lines.split("\r\n") if line.startswith("X-CI-Breadth")]
+
+
+def test_rfc_5393_ivrs_share_the_breadth_of_an_invite(ksr: FakeKsr) -> None:
+    """IVRs that transfer to each other would double the INVITE at each step, until the machine stands still."""
+    start(ksr, "332", "+332", "306")  # an external number, an IVR, a phone
+    assert breadths(ksr) == ["most=58"]
+    ksr.headers["X-CI-Breadth"] = "most=2"
+    breadth.take_over()
+    start(ksr, "332", "306")
+    assert breadths(ksr) == ["most=1"]
+    transaction.breadth = 1
+    start(ksr, "332", "306")
+    assert breadths(ksr) == []
+    start(ksr, "332")
+    assert breadths(ksr) == ["most=1"], "one IVR after the other: Max-Forwards bounds that"
+
+
+def test_rfc_5393_an_ivr_that_would_be_one_too_many_is_440(ksr: FakeKsr) -> None:
+    transaction.breadth = 1
+    ivrs = IVR.replace("}]\ncontexts", '}, {number: "000*333", id: 9, entry_context: 1}]\ncontexts')
+    with refused(440):
+        start(ksr, "332", "333", ivrs=ivrs)
+    assert not ksr.called("tm.t_relay")
+    [(text,)] = ksr.called("warn")
+    assert "IVRs that transfer to each other" in text
 
 
 def test_dead_trunk_comes_not_first(ksr: FakeKsr) -> None:
