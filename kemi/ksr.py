@@ -46,7 +46,7 @@ _sht_inc: Final = KSR.htable.sht_inc
 _loose_route: Final = KSR.rr.loose_route
 
 # What the modules' functions take as numbers, by the names of their documentation.
-_MAX_FORWARDS: Final = 10
+_MAX_FORWARDS: Final = 70
 _RURI_SIP_VERSION, _RURI_SCHEME, _REQUIRED_HEADERS = 1, 2, 4
 _CSEQ_METHOD, _CSEQ_VALUE, _CONTENT_LENGTH, _EXPIRES_VALUE, _PARSE_URI, _VIA1 = 32, 64, 128, 256, 1024, 16384
 _MESSAGE_CHECKS: Final = (
@@ -327,7 +327,7 @@ def is_sane() -> bool:
 
 
 def may_be_forwarded() -> bool:
-    """Max-Forwards (RFC 3261 16.3): False at zero. Else it has been lowered, or added as 10 if it was missing."""
+    """Max-Forwards (RFC 3261 16.3, 16.6): False at zero. Else it has been lowered, or added as 70."""
     return _process_maxfwd(_MAX_FORWARDS) > 0
 
 

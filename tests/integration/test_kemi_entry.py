@@ -217,6 +217,12 @@ async def test_max_forwards_exhausted_gets_483(trunk: Endpoint) -> None:
     assert (await refusal(trunk, trunk.invite("332", Max_Forwards="0"))).status == 483
 
 
+@pytest.mark.parametrize(("has", "leaves"), [("", "70"), ("20", "19")])
+async def test_rfc_3261_16_6_max_forwards(trunk: Endpoint, sidecar: Endpoint, has: str, leaves: str) -> None:
+    got, _ = await entered(trunk, sidecar, trunk.invite("332", Max_Forwards=has))
+    assert got.all("Max-Forwards") == [leaves]
+
+
 async def test_user_part_that_is_not_utf8_gets_400(trunk: Endpoint) -> None:
     raw = bytes(trunk.invite("332@@@")).replace(b"332@@@", b"332\xff\xfe")
     answer = await refusal(trunk, raw)
