@@ -96,8 +96,9 @@ class Forks:
             raise Refused(488, "Not Acceptable Here")
         identity.remove_claims(tells_from=options.tells_from)
         if not options.early_media:
-            # We can't turn a reliable 183 into a plain 180: the callee would wait for its PRACK (RFC 3262).
-            ksr.remove_option_tag("Supported", "100rel")
+            # We can't turn a reliable 183 into a plain 180: its SDP may be the only answer (RFC 3262 5).
+            for name in ("Supported", "Require"):
+                ksr.remove_option_tag(name, "100rel")
         _plan_branches(targets, options)
         transaction.is_anchored = is_anchored
         # Kamailio says 100 at once. Where others ring too, nobody waits for it.

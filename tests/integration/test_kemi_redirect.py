@@ -106,10 +106,11 @@ async def test_hidden_caller_stays_hidden(world: World, says: dict[str, str], na
 
 @pytest.mark.parametrize("early_media", [True, False])
 async def test_early_media(world: World, early_media: bool) -> None:
-    call = Call(world, Supported="100rel, timer")
+    call = Call(world, Supported="100rel, timer", Require="100rel")
     await call.plan("300", early_media=early_media)
     got = await call.rung(world.phones[0])
     assert ("100rel" in got.get("Supported")) is early_media
+    assert got.all("Require") == (["100rel"] if early_media else [])
     ring(world.phones[0], got, "183 Session Progress", body=sip.SDP)
     heard = await call.heard(183 if early_media else 180)
     assert heard.body == (sip.SDP if early_media else "")
