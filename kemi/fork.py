@@ -182,10 +182,12 @@ class Forks:
                 cseq.shift(-branch.shift)
             if status < 200:
                 self._on_provisional(status, index)
-                if transaction.is_answered or ksr.is_cancelled():
+                if transaction.answered or ksr.is_cancelled():
                     late_ringing.stop()
             elif status < 300:
                 self._on_success(index)
+                if transaction.answered not in (0, index + 1) and not added:
+                    self._record_route.report_nothing()
                 if transaction.is_anchored and branch and branch.media:
                     self._media.on_dialog(branch.media, ksr.source_uri() if is_marked else "", added)
             else:
@@ -199,7 +201,7 @@ class Forks:
             return
         if not transaction.early_media:
             ksr.turn_into_ringing()
-        elif (media := media_of(index)) and not transaction.is_answered:
+        elif (media := media_of(index)) and not transaction.answered:
             # A late 18x must not undo the answer.
             self._media.on_provisional(media)
 
@@ -216,9 +218,9 @@ class Forks:
                 ksr.append_headers(f"{who.NAME}: {who}\r\n")
             self._limits.answer_out(plan.trunk, index)
             self._limits.end_losers(index)
-        is_first = not transaction.is_answered
+        is_first = not transaction.answered
         if is_first and (transaction.is_anchored or transaction.branches_used > 1):
-            transaction.is_answered = True
+            transaction.answered = index + 1
         if not transaction.is_anchored:
             return
         if is_first:

@@ -769,6 +769,11 @@ def add_to_record_route(written: str, more: str) -> None:
     KSR.textops.subst_hf("Record-Route", f"/({pattern}[.0-9a-z-]*)/\\1{more}/g", "a")
 
 
+def take_from_record_route(pattern: str) -> None:
+    """Reply route: remove what matches the POSIX expression, which has no slash."""
+    KSR.textops.subst_hf("Record-Route", f"/{pattern}//g", "a")
+
+
 def follow_route() -> bool:
     """Loose routing (RFC 3261 16.4). False when the request has no Route of ours to follow."""
     return _loose_route() > 0

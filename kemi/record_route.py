@@ -131,6 +131,11 @@ class RecordRoute:
             return added
         return None
 
+    @staticmethod
+    def report_nothing() -> None:
+        """Reply route of a second branch that answers: its caller ends that dialog at once, and the call goes on."""
+        ksr.take_from_record_route(";ct=[0-9a-f.]+")
+
     def read(self, routes: str) -> Mark | None:
         """What our mark says of the message at hand; None if it is not ours, is over, or of another dialog.
 

@@ -276,8 +276,8 @@ class Transaction:
     """The caller may hear a callee before the answer (A12)."""
     is_anchored = _Flag()
     """The media of at least one branch goes through RTPengine."""
-    is_answered = _Flag()
-    """A branch has answered. Only noted if some are anchored, or there are several."""
+    answered = _Number()
+    """The branch that has answered first, counted from 1. Only noted if some are anchored, or there are several."""
     presented = _From()
     """Whom an INVITE that spirals shows, if not its own From (`kemi.identity`)."""
     caller_source = _Text()

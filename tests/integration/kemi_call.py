@@ -33,6 +33,7 @@ class Call:
         sidecar = next(one for one in self.world.sidecars if got.uri.endswith(f":{one.port}"))
         sidecar.send(sip.reply(got, "100 Trying"))
         facts = CallHeader.parse(got.get(CallHeader.NAME)).facts
+        self.call_id = facts.call_id
         assert (facts.caller_name, facts.caller_number, facts.called_number) == ("Own", "+7903", "332")
         assert len(got.all("Record-Route")) == 1
         assert got.get("From") == self.invite.get("From")

@@ -19,11 +19,13 @@ from callinteractive.headers import (
     StateHeader,
     TransferHeader,
 )
+from callinteractive.report import EndReport, reports_in
 from tests.integration import kemi_support as sip
 from tests.integration.kemi_call import CHANGED, ENTRY, IVR, OWN_FROM, STATE, UNCHANGED, Call, consistent, redirect
 from tests.integration.kemi_support import Dialog, Message, RunningKamailio
 from tests.integration.kemi_world import SITE, World, pick_up, refuse, ring, world_around
-from tests.support.timing import NotBefore
+from tests.support.stack import until
+from tests.support.timing import PATIENT_S, NotBefore
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -224,6 +226,37 @@ async def test_answer_in_a_transaction_of_its_own(world: World) -> None:
     for other in world.phones[1:]:
         await call.rung(other)
     await consistent(Dialog.of_caller(call.caller, call.invite, final), Dialog.of_callee(world.phones[0], got, answer))
+
+
+async def test_E1_only_the_bye_of_the_dialog_that_is_kept_ends_the_call(world: World) -> None:
+    """Two pick up at once. The caller keeps the first one, and ends the other dialog (RFC 3261 13.2.2.4)."""
+    call = Call(world)
+    await call.plan("300", "301")
+    phones = world.phones[:2]
+    invites = [await call.rung(phone) for phone in phones]
+    dialogs = []
+    for phone, got in zip(phones, invites, strict=True):
+        answer = pick_up(phone, got)  # the second one before it gets its CANCEL
+        final = await call.heard(200)
+        ours = Dialog.of_caller(call.caller, call.invite, final)
+        dialogs.append((ours, Dialog.of_callee(phone, got, answer)))
+    kept, other = dialogs
+    for ours, theirs in (other, kept):
+        ours.endpoint.send(ours.request("ACK"))
+        await theirs.endpoint.receive("ACK")
+        ended_s = time.time()
+        ours.endpoint.send(ours.request("BYE"))
+        theirs.endpoint.send(sip.reply(await theirs.endpoint.receive("BYE"), "200 OK"))
+        await ours.endpoint.receive(200)
+    call_id = call.call_id
+
+    def ends() -> list[EndReport]:
+        told = [each for one in world.sidecars for message in one.reports for each in reports_in(message.body, "")]
+        return [report.end for report, _ in told if report.call_id == call_id and report.end]
+
+    await until(lambda: bool(ends()), PATIENT_S, "reports")
+    [end] = ends()
+    assert end.at_ms >= int(ended_s * 1000)
 
 
 async def test_ivr_as_a_target_may_redirect_too(world: World) -> None:
