@@ -269,6 +269,8 @@ def in_a_line(error: object) -> str:
     """
     if isinstance(error, aiohttp.ServerDisconnectedError):  # its text may be what was read of the head
         return "the connection ended before the answer came"
+    if isinstance(error, WastefulError):
+        return "too many octets beside the body of the answer"
     cause = getattr(error, "os_error", error)  # aiohttp's own errors have it so
     if isinstance(cause, ConnectionRefusedError) and (at := _REFUSED_AT.search(str(cause))) is not None:
         host = f"[{at[1]}]" if ":" in at[1] else at[1]

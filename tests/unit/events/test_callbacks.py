@@ -152,6 +152,29 @@ async def test_E2_what_could_not_be_sent_is_sent_by_the_next_process(application
     await after.close()
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [b"", b"hello\r\n\r\n", b"HTTP/1.1 200 OK\r\nSet-Cookie: secret\r\n", b"HTTP/1.1 102 P\r\n\r\n" * 3000],
+)
+async def test_why_nothing_arrives_is_told_in_one_line(tmp_path, answer):
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(10)
+        writer.write(answer)
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    with capture_logs() as logs:
+        callbacks = await opened(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/", tmp_path)
+        callbacks.take(lines(1))
+        await true(lambda: bool(logs))
+        await callbacks.close()
+    server.close()
+    reason = logs[0]["reason"]
+    assert " " in reason
+    assert reason.isprintable()
+    assert "secret" not in reason
+
+
 async def test_taking_waits_for_no_disk(application, tmp_path, monkeypatch):
     """A disk that hangs: records are counted as dropped at a bound, and nobody waits."""
     monkeypatch.setattr(module, "MOST_WRITES", 2)
