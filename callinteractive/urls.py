@@ -13,7 +13,8 @@ _LOCATION = "!#$%&'()*+,/:;=?@[]~"
 REDIRECTS = (301, 302, 303, 307, 308)
 _HOST = re.compile(r"(?!.{254})[0-9A-Za-z_-]{1,63}(?:\.[0-9A-Za-z_-]{1,63})*\.?", re.ASCII)
 """RFC 1123 2.1, RFC 1035 2.3.4, with the _ that some networks have. An IPv4 address is one too."""
-_LOGIN = re.compile(r"(https?://)[^\s/?#@\"'<>]*@", re.IGNORECASE)
+_LOGIN = re.compile(r"(https?://)[^\s/?#\"'<>]*@", re.IGNORECASE)
+"""To the last @ before the path, as `split_login` takes it."""
 
 
 def split_login(url: str) -> tuple[str, str | None]:

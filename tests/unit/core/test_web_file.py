@@ -13,7 +13,7 @@ from callinteractive.errors import ConfigError
 from callinteractive.model import Ivr
 from callinteractive.request import HttpRequest, redirected, with_error_code
 from callinteractive.secret import Secret
-from callinteractive.urls import split_login
+from callinteractive.urls import split_login, without_logins
 from callinteractive.web import Web
 from tests.unit.core.call import Call, ivr_file
 
@@ -194,6 +194,18 @@ def test_where_a_redirect_leads(location: str, url: str):
 def test_where_no_redirect_leads(location: str):
     with pytest.raises(ValueError, match=r"no web address|IPv6|[Pp]ort"):
         redirected(HttpRequest("GET", "http://h:1/a/c?y"), 302, location)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("asked http://u:p@h/x, then HTTPS://u@h", "asked http://h/x, then HTTPS://h"),
+        ("<a href='http://u:p@ss@h'>http://@h</a>", "<a href='http://h'>http://h</a>"),
+        ("http://h/u:p@x?a@b and mail@example.com", "http://h/u:p@x?a@b and mail@example.com"),
+    ],
+)
+def test_W2_no_text_shows_the_logins_of_urls(text: str, shown: str):
+    assert without_logins(text) == shown
 
 
 def test_an_at_sign_behind_the_server_is_no_login():
