@@ -217,8 +217,7 @@ class _OverHttp(Web):
         self._client.cookies.clear()  # the next caller must not send the cookies of this one
         arguments = _arguments_of(request, headers)
         if self._origin:
-            written = urlsplit(request.url)
-            arguments["url"] = self._origin + request.url.removeprefix(f"{written.scheme}://{written.netloc}")
+            arguments["url"] = self._origin + request.url.removeprefix(origin_of(request.url))
         return self._client.request(**arguments)
 
     def close(self) -> None:

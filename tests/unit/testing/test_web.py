@@ -107,6 +107,8 @@ async def test_ASGI_needs_no_event_loop_of_the_test_and_bears_one(ask: Any) -> N
 
 def test_a_server_is_asked_in_place_of_the_ivrs(ask: Any, server: str) -> None:
     assert ask(server + "/", POST) == Fetched(200, SEEN, "text/xml")
+    in_capitals = replace(POST, url="HTTP" + POST.url.removeprefix("http"))
+    assert ask(server, in_capitals) == Fetched(200, SEEN, "text/xml")
 
 
 def test_without_an_application_the_ivrs_urls_are_asked(ask: Any, server: str) -> None:
