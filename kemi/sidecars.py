@@ -2,9 +2,9 @@
 
 Each pool of sidecars is one dispatcher group. A sidecar that lives says 100 at once, and again every second until it
 has decided. We pass over a sidecar that says nothing for `PROVISIONAL_MS`, or later for `ALIVE_MS`: another one starts
-the same step again. We also pass over one that answers 503, because it drains or has too much to do. If all sidecars of
-a pool answer 503, we refuse new calls for that pool ourselves for `REST_S`. This costs a tenth of asking them all, and
-an overloaded machine needs that time.
+the same step again. We also pass over one that answers 503, because it drains or has too much to do. It gets no other
+call for `REST_S`. While all sidecars of a pool rest, we refuse its new calls ourselves. This costs a tenth of asking
+them, and an overloaded machine needs that time.
 """
 
 from __future__ import annotations
@@ -69,8 +69,8 @@ class Sidecars:
             name: [sidecar.address for sidecar in members] for name, members in pools_of(sidecars).items()
         }
         self._turns = {name: itertools.cycle(members) for name, members in self._members.items()}
-        self._rests_until: dict[int, float] = {}
-        """By dispatcher group, in seconds of the monotonic clock. Each worker finds out by itself."""
+        self._rests_until: dict[str, float] = {}
+        """By the sidecar's address, in seconds of the monotonic clock. Each worker finds out by itself."""
 
     def has_context(self, name: str) -> bool:
         """Whether the present configuration, or one before it, has it."""
@@ -80,8 +80,8 @@ class Sidecars:
         return next(pools[context] for pools in (self._pools, *self._earlier) if context in pools)
 
     def check_load(self, context: str) -> None:
-        """Raises Unavailable where all sidecars that serve the context have just refused another new call."""
-        if self._rests_until and time.monotonic() < self._rests_until.get(self._groups[self._pools[context]], 0.0):
+        """Raises Unavailable where each sidecar that serves the context has just refused a call."""
+        if self._rests_until and all(map(self._is_resting, self._members[self._pools[context]])):
             raise Unavailable
 
     def enter(self, user: str, entry: EntryHeader, headers: Mapping[str, str]) -> None:
@@ -100,9 +100,8 @@ class Sidecars:
         ksr.set_request_uri(f"sip:{user}@{next(self._turns[pool])}")
         # If all are out, this choice stays: more likely the machine was busy for a moment than the whole pool is dead.
         ksr.select_destination(self._groups[pool])
-        transaction.sidecar_group = self._groups[pool]
         ksr.set_lifetime(DECISION_MS)
-        _ask()
+        self._ask_or_pass_over()
 
     @staticmethod
     def generation_of_call() -> dict[str, str]:
@@ -134,10 +133,10 @@ class Sidecars:
         """Reply route: the sidecar says 100, so it lives. From here it has `ALIVE_MS` to say so again."""
         ksr.set_timers(ALIVE_MS, PROVISIONAL_MS)
 
-    @staticmethod
-    def on_refusal() -> None:
+    def on_refusal(self) -> None:
         """Reply route: the sidecar says 503."""
         transaction.refused_by = ksr.branch_index() + 1
+        self._rests_until[str(ksr.source())] = time.monotonic() + REST_S
 
     def ask_next(self) -> None:
         """Failure route: the next sidecar of the pool. Raises Refused where all were asked."""
@@ -146,12 +145,19 @@ class Sidecars:
         is_silent = ksr.branch_timed_out() and not 0 < transaction.refused_by == transaction.branches_used
         if is_silent:
             ksr.mark_silent()
-        if ksr.next_destination():
-            _ask()
-            return
-        if not is_silent:
-            self._rests_until[transaction.sidecar_group] = time.monotonic() + REST_S
-        raise Unavailable
+        if not ksr.next_destination():
+            raise Unavailable
+        self._ask_or_pass_over()
+
+    def _ask_or_pass_over(self) -> None:
+        """Ask the sidecar in the Request-URI, or one after it that does not rest. Raises Refused where all do."""
+        while self._rests_until and self._is_resting(ksr.request_uri().rpartition("@")[2]):
+            if not ksr.next_destination():
+                raise Unavailable
+        _ask()
+
+    def _is_resting(self, sidecar: object) -> bool:
+        return time.monotonic() < self._rests_until.get(str(sidecar), 0.0)
 
 
 @lru_cache(maxsize=1024)

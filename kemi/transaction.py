@@ -246,8 +246,6 @@ class Transaction:
     """How often the INVITE has come back to a sidecar."""
     is_counted = _Flag()
     """It counts against the limits (`kemi.limits`)."""
-    sidecar_group = _Number()
-    """The dispatcher group of the sidecars that are asked."""
     refused_by = _Number()
     """The last branch whose sidecar said 503, counted from 1. 0 for none."""
     sidecar_headers = _Text()

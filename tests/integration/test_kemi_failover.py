@@ -45,9 +45,10 @@ async def answer(sidecar: Endpoint, invite: Message) -> None:
 async def invite_first(caller: Endpoint, first: Endpoint, other: Endpoint) -> tuple[Message, Message]:
     """Place calls until `first` is asked first. `other` answers the calls that it gets until then.
 
-    Returns the caller's INVITE and what `first` got.
+    Returns the caller's INVITE and what `first` got. If that has just refused a call, it rests for a moment.
     """
-    for _ in range(3):
+    give_up_at = time.monotonic() + 5
+    while time.monotonic() < give_up_at:
         invite = caller.invite("332")
         caller.send(invite)
         asked = {asyncio.create_task(of_call(invite, sidecar)): sidecar for sidecar in (first, other)}

@@ -104,19 +104,46 @@ def refuses(sidecars: Sidecars, context: str) -> bool:
     return False
 
 
+def refuse(sidecars: Sidecars, ksr: FakeKsr, port: int) -> None:
+    """The sidecar at that port says 503."""
+    ksr.results["kx.get_srcport"] = port
+    sidecars.on_refusal()
+
+
 def test_where_all_of_a_pool_refuse_new_calls_are_refused(
     sidecars: Sidecars, ksr: FakeKsr, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [1000.0]
     monkeypatch.setattr("kemi.sidecars.time.monotonic", lambda: now[0])
-    ksr.results["dispatcher.ds_next_domain"] = -1
-    enter(sidecars, "4")
-    assert not refuses(sidecars, "4")
+    ksr.message("INVITE", source=("127.0.0.1", 5070))
+    refuse(sidecars, ksr, 5070)
+    assert not refuses(sidecars, "3")
+    refuse(sidecars, ksr, 5071)
+    assert (refuses(sidecars, "3"), refuses(sidecars, "4")) == (True, False)
+    now[0] += REST_S
+    assert not refuses(sidecars, "3")
+
+
+def test_a_sidecar_that_refused_rests_while_others_work(
+    sidecars: Sidecars, ksr: FakeKsr, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A new call, or one that another sidecar refuses, passes it over, and does not wait for its answer."""
+    now = [1000.0]
+    monkeypatch.setattr("kemi.sidecars.time.monotonic", lambda: now[0])
+    ksr.message("INVITE", source=("127.0.0.1", 5070))
+    refuse(sidecars, ksr, 5070)
+    chosen = iter(["sip:332@127.0.0.1:5070", "sip:332@127.0.0.1:5071"])
+    ksr.results["kx.get_ruri"] = lambda: next(chosen)
+    enter(sidecars, "3")
+    assert (len(ksr.called("dispatcher.ds_next_domain")), len(ksr.called("tm.t_relay"))) == (1, 1)
+    ksr.results["kx.get_ruri"] = "sip:332@127.0.0.1:5070"
+    ksr.results["dispatcher.ds_next_domain"] = iter([1, -1]).__next__
     with pytest.raises(Unavailable):
         sidecars.ask_next()
-    assert (refuses(sidecars, "4"), refuses(sidecars, "3")) == (True, False)
+    assert len(ksr.called("tm.t_relay")) == 1
     now[0] += REST_S
-    assert not refuses(sidecars, "4")
+    enter(sidecars, "3")
+    assert len(ksr.called("tm.t_relay")) == 2
 
 
 def test_silence_is_no_refusal(sidecars: Sidecars, ksr: FakeKsr) -> None:
@@ -129,12 +156,13 @@ def test_silence_is_no_refusal(sidecars: Sidecars, ksr: FakeKsr) -> None:
 
 
 def test_a_refusal_after_a_silence_is_a_refusal(sidecars: Sidecars, ksr: FakeKsr) -> None:
-    """tm shows the silent one's 408. The one that said 503 must not be counted as silent, and the pool rests."""
+    """tm shows the silent one's 408. The one that said 503 must not be counted as silent, and it rests."""
     ksr.results.update({"dispatcher.ds_next_domain": -1, "tm.t_branch_timeout": 1, "tm.t_get_branch_index": 1})
-    enter(sidecars, "3")
+    ksr.results["kx.get_srcip"] = "127.0.0.1"
+    enter(sidecars, "4")
     sidecars.on_branch()
-    sidecars.on_refusal()
+    refuse(sidecars, ksr, 5072)
     with pytest.raises(Unavailable):
         sidecars.ask_next()
     assert not ksr.called("dispatcher.ds_mark_dst_state")
-    assert refuses(sidecars, "3")
+    assert refuses(sidecars, "4")
