@@ -244,6 +244,7 @@ def _load(file: Path, cache_dir: Path, converter: Converter) -> tuple[Sound, int
     target = _target(file, link)
     note = target.with_name(f".{target.name}.left_out")
     if _duration_ms(target) is None:
+        cache_dir.mkdir(parents=True, exist_ok=True)  # somebody may have removed it
         with alone(cache_dir):
             if _duration_ms(target) is None:
                 left_out = converter.convert(file, target)

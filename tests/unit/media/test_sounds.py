@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import shutil
 import struct
 import sys
 import threading
@@ -556,15 +557,18 @@ async def test_what_has_failed_for_want_of_room_is_not_tried_at_once(
     assert convert.call_count == 1
 
 
-@pytest.mark.parametrize("size", [None, 0, 100, 5000])
+@pytest.mark.parametrize("size", [None, -1, 0, 100, 5000])
 async def test_what_is_gone_from_the_cache_or_not_whole_is_converted_again(
     running: SoundLibrary, source: Path, cache: Path, size: int | None
 ) -> None:
-    """None: somebody has emptied the cache. Else the host has lost its power before the disk had all of it."""
+    """None: somebody has emptied the cache; -1: removed it. Else the host has lost its power before the disk had it."""
     sound = running.find("old.wav")
     assert sound is not None
     if size is None:
         sound.path.unlink()
+        again = await running.get("old.wav")
+    elif size < 0:
+        shutil.rmtree(cache)
         again = await running.get("old.wav")
     else:
         os.truncate(sound.path, size)
