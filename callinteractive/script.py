@@ -33,7 +33,7 @@ from callinteractive.events import (
 from callinteractive.facts import CallFacts
 from callinteractive.model import Ivr, IvrFile
 from callinteractive.request import HttpRequest
-from callinteractive.script_state import State
+from callinteractive.script_state import State, not_a_call
 from callinteractive.urls import split_login
 
 MAX_IDLE_STEPS = 100
@@ -159,7 +159,7 @@ class CallScript:
         try:
             values = json.loads(text)
         except (ValueError, TypeError, RecursionError) as error:
-            raise _not_a_call(error) from None
+            raise not_a_call(error) from None
         return cls.from_dict(values, ivr_file, observe)
 
     @classmethod
@@ -174,7 +174,7 @@ class CallScript:
             pending = [action_from_dict(action) for action in values.pop("pending")]
             state = plain.read(State, values, pending=pending, step=None if step is None else action_from_dict(step))
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-            raise _not_a_call(error) from None
+            raise not_a_call(error) from None
         ivr = next((ivr for ivr in ivr_file.ivrs if ivr.number == number), None)
         context = ivr_file.contexts.get(state.context)
         if ivr is None or context is None or state.option not in context.options or state.next_rule < 0:
@@ -337,7 +337,10 @@ class CallScript:
 
     def next_kept_digit(self) -> str:
         """Take the oldest kept digit; the empty string if there is none."""
-        digit, self._state.kept_digits = self._state.kept_digits[:1], self._state.kept_digits[1:]
+        state = self._state
+        digit, state.kept_digits = state.kept_digits[:1], state.kept_digits[1:]
+        if digit:
+            state.idle_steps = 0  # C5: the caller has dialled it
         return digit
 
     def note(self, level: str, what: str, /, **fields: Any) -> None:
@@ -393,7 +396,3 @@ class CallScript:
         if isinstance(event, TransferFailed):
             return now - self._state.began_at >= HEARD_RINGING_S
         return isinstance(event, (Played, Dialled, Waited))
-
-
-def _not_a_call(error: Exception) -> ScriptStateError:
-    return ScriptStateError(f"not the state of a call: {type(error).__name__}: {error}")

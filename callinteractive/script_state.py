@@ -7,6 +7,7 @@ from typing import Any
 
 from callinteractive import plain
 from callinteractive.actions import START, Action
+from callinteractive.errors import ScriptStateError
 from callinteractive.facts import CallFacts
 
 
@@ -48,6 +49,11 @@ class State:
         if self.masked:  # releases before it cannot read it
             values["masked"] = list(self.masked)
         return values
+
+
+def not_a_call(error: Exception) -> ScriptStateError:
+    """What to raise where something else was to be read as this."""
+    return ScriptStateError(f"not the state of a call: {type(error).__name__}: {error}")
 
 
 plain.tell_types(State, variables=dict[str, str], masked=tuple[str, ...])

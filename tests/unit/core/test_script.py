@@ -292,6 +292,16 @@ def test_C7_the_count_moves_with_the_call():
     assert silent_rounds(call, call.script.begin_again(call.now)) == 1
 
 
+def test_C5_a_caller_who_has_dialled_ahead_is_no_loop():
+    rule = "set_var: {name: a, value: b}"
+    call = Call(menu("- pause: {length: 10}", f'"1": [{{{rule}}}, {{{rule}}}, {{{rule}}}]'))
+    call.start()
+    for _ in range(MAX_KEPT_DIGITS):
+        call.tell(Dialled("1"))
+    assert call.tell(Waited()) == Collect(5000)
+    assert call.errors() == []
+
+
 def test_C5_a_caller_who_dials_is_no_loop():
     call = at_menu("invalid: [{jump: {context: 1}}]")
     for _ in range(2 * MAX_IDLE_STEPS):
