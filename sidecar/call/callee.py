@@ -51,7 +51,7 @@ class Callee:
         self._media = media
         self.b_tag = b_tag
         self._name = b_tag  # in the story
-        self._rang_with = 0
+        self._rang_with: set[int] = set()
         self._is_told_over = False
         self._inbox = inbox
         self._on_referred = on_referred
@@ -240,8 +240,8 @@ class Callee:
 
     async def _progressed(self, event: sip.Progressed) -> None:
         """Somebody rings: let the caller hear it, as the callee's early media or as our ringback tone (A12)."""
-        if event.status != self._rang_with:
-            self._rang_with = event.status
+        if event.status not in self._rang_with:  # each once: a callee may send many
+            self._rang_with.add(event.status)
             self._story("leg.ringing", code=event.status)
         is_heard = self._early_media and not self._media.is_moved(self.b_tag)
         if is_heard and event.sdp is not None and await self._lets_hear(event.sdp):

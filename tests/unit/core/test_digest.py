@@ -50,6 +50,7 @@ def test_without_qop_as_in_rfc_2069() -> None:
         'digest realm="a",nonce="b"',
         'Digest  nonce="b" , realm="a" ',
         'Digest realm="a", nonce="b", algorithm="MD5", stale=FALSE, domain="sip:a", unknown=1',
+        'Digest x_1.a=b, realm="a", nonce="b"',
         'Digest realm="a",nonce="b",qop="auth-int,auth"',
         'Digest realm="a",nonce="b",qop=""',
         'Digest realm="a",nonce="b",algorithm=md5',
