@@ -60,8 +60,9 @@ def _parts(content_type: str, body: bytes, depth: int = 1) -> Iterator[_Part]:
     boundary = _BOUNDARY.search(content_type) if media_type(content_type).startswith("multipart/") else None
     if boundary is None:
         return
-    delimiter = b"\n--" + (boundary[1] or boundary[2]).encode("utf-8", "surrogateescape")
-    for section in (b"\n" + body).split(delimiter, MAX_PARTS + 1)[1 : MAX_PARTS + 1]:
+    name = re.escape((boundary[1] or boundary[2]).encode("utf-8", "surrogateescape"))
+    delimiter = re.compile(rb"\n--" + name + rb"(?=--|[ \t]*+(?:\r?\n|\Z))")  # that of another may begin with this one
+    for section in delimiter.split(b"\n" + body, MAX_PARTS + 1)[1 : MAX_PARTS + 1]:
         if section.startswith(b"--"):
             return
         part = _part(section.removesuffix(b"\r"))
