@@ -78,6 +78,7 @@ class Draining:
     def __init__(self, site: Site, active: Active, tell: Callable[[str], None], within_s: float | None = None) -> None:
         drain_s = DEFAULT_S if site.drain_s is None else site.drain_s
         self._sidecar_s = drain_s + BACK_S if within_s is None else within_s
+        self._within_s = within_s
         self._edge_s = SET_UP_S if within_s is None else within_s
         self._site = site
         self._active = active
@@ -114,15 +115,18 @@ class Draining:
                 os.kill(pid, signal.SIGTERM)
             except PermissionError:
                 raise _FailedError(f"sidecar {index} (pid {pid}) is of another user: call this as that one") from None
+        began = time.monotonic()
         self._tell(f"sidecar {index} drains")
         if not waits:
             return
         await self._until(lambda: self._pid(index) != pid, self._sidecar_s, f"sidecar {index} still has calls")
         address = self._site.sidecars[index].address
-        deadline = time.monotonic() + BACK_S
+        within_s = BACK_S if self._within_s is None else self._within_s - (time.monotonic() - began)
+        deadline = time.monotonic() + within_s
         while self._pid(index) is None or await ask_options(address, LOOK_EVERY_S) != 200:
             if time.monotonic() > deadline:
-                raise _FailedError(f"sidecar {index} has drained, and nobody has started it again within {BACK_S:g} s")
+                limit = f"{BACK_S:g} s" if self._within_s is None else f"the {self._within_s:g} s that you give"
+                raise _FailedError(f"sidecar {index} has drained, and nobody has started it again within {limit}")
             await asyncio.sleep(LOOK_EVERY_S)
         await asyncio.sleep(KNOWN_S)
         self._tell(f"sidecar {index} is back")

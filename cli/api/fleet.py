@@ -142,12 +142,11 @@ class Fleet:
     async def _roll(self) -> None:
         """The first failure ends it: the others go on taking calls."""
         for step in self._steps:
-            step.state = "drains"
             try:
                 if isinstance(step.part, str):
                     step.detail = await self._drain_edge(step.part)
                 else:
-                    await self._drain_sidecar(step.part)
+                    await self._drain_sidecar(step.part, step)
             except _FailedError as error:
                 step.state, step.detail = "failed", str(error)
                 return
@@ -169,11 +168,12 @@ class Fleet:
             raise _FailedError(said)
         return said
 
-    async def _drain_sidecar(self, sidecar: Sidecar) -> None:
+    async def _drain_sidecar(self, sidecar: Sidecar, step: Step) -> None:
         told = await self._sidecars.ask(sidecar, "POST", "/host/drain", {})
         is_asked, said = _result(told)
         if not is_asked:
             raise _FailedError(said)
+        step.state = "drains"
         drain_s = DEFAULT_S if self._site.drain_s is None else self._site.drain_s
         deadline = time.monotonic() + drain_s + BACK_S
         while not await self._is_back(sidecar, told.body["instance"]):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from callinteractive import prepared
+from callinteractive.config import load_site
 from callinteractive.prepared import Sources, pack
 from cli import drain_command
 from cli.active import Active
@@ -64,3 +67,19 @@ def test_no_sidecar_drains_for_want_of_an_edge(tmp_path: Path, monkeypatch: pyte
     assert drained == [0]
     assert drain_command.run(tmp_path / "site.yaml", [], tmp_path, edges=True, waits=False, within_s=None) == 1
     assert drained == [0]
+
+
+def ended_pid() -> int:
+    with subprocess.Popen(["true"]) as process:
+        return process.pid
+
+
+async def test_the_time_that_is_given_bounds_the_start_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nobody starts a sidecar again, `--within 0.1` does not wait for a minute."""
+    running = [{0: {"pid": ended_pid()}}]
+    monkeypatch.setattr(Active, "sidecars", lambda _: running.pop() if running else {})
+    site = load_site(SITE, "site.yaml")
+    draining = drain_command.Draining(site, Active(tmp_path, KEY), lambda _: None, 0.1)
+    async with asyncio.timeout(30):
+        with pytest.raises(drain_command._FailedError, match=r"within the 0\.1 s"):
+            await draining._drain_sidecar(0, waits=True)

@@ -95,6 +95,7 @@ async def test_one_sidecar_drains_after_the_other(world: World):
     assert (status, [part["name"] for part in told["parts"]]) == (202, ["sidecar 0", "sidecar 1"])
     first, second = (each.drain for each in world.hosts)
     await until(lambda: asyncio.sleep(0, first.is_draining))
+    await until(lambda: state_is(world, "drains"))
     assert (await world.ask("POST", "/v1/drain", json={}))[0] == 409
     status, told = await world.ask("GET", "/v1/drain")
     is_as_described("/v1/drain", "get", status, told)
@@ -103,6 +104,11 @@ async def test_one_sidecar_drains_after_the_other(world: World):
     await until(lambda: asyncio.sleep(0, second.is_draining))
     world.hosts[1].instance = "another process too"
     await until(lambda: over(world))
+
+
+async def state_is(world: World, state: str) -> bool:
+    """Of the first part."""
+    return bool((await world.ask("GET", "/v1/drain"))[1]["parts"][0]["state"] == state)
 
 
 async def over(world: World) -> bool:
@@ -165,6 +171,23 @@ async def test_the_commands_ask_the_api(world: World, tmp_path: Path, monkeypatc
         each.instance = "another process"
     result = await drains
     assert (result.exit_code, result.output.splitlines()[-1]) == (0, "sidecar 1 is back"), result.output
+
+
+async def test_a_drain_that_is_not_waited_for_tells_what_became_of_it(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Who restarts a part next must know whether it drains at all."""
+    monkeypatch.chdir(tmp_path)
+    world.hosts[0].commands = host(tmp_path / "a", " takes no new calls", edge="edge")
+    result = await call(world, "drain", "edge")
+    assert (result.exit_code, "takes no new calls" in result.output) == (0, True), result.output
+    result = await call(world, "drain", "0")
+    assert (result.exit_code, result.output.splitlines()[-1]) == (0, "sidecar 0 drains")
+    world.hosts[0].instance = "another process"
+    await until(lambda: over(world))
+    await world.sidecars[1].close()
+    result = await call(world, "drain", "1")
+    assert (result.exit_code, "no answer from sidecar 1" in result.output) == (1, True), result.output
 
 
 async def test_without_the_api_a_file_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
