@@ -16,6 +16,7 @@ from callinteractive.model import (
     Srtp,
     Trunk,
 )
+from callinteractive.secret import problem_of
 from callinteractive.spelling import check_extended, check_identifier, read_sip_uri, read_source
 from callinteractive.tls_file import read_trunk_tls
 from callinteractive.trunk_file import TRUNK_KEYS, read_gateways, read_trunk_options
@@ -55,7 +56,7 @@ def read_extension(value: Value) -> Extension:
         number=section["number"].checked(check_extended),
         id=section["id"].integer(None, 0, 2**63),
         contact=contact,
-        password=section["password"].optional_text() or None,
+        password=section["password"].checked(_check_password, "") or None,
         contact_host=host,
         anchors_media=section["anchor_media"].boolean(False),
         media=_media(section["media"], "srtp", "webrtc"),
@@ -65,6 +66,10 @@ def read_extension(value: Value) -> Extension:
     if extension.contact is None and extension.password is None:
         value.wrong("needs a contact (a fixed phone) or a password (a phone that registers)")
     return extension
+
+
+def _check_password(text: str) -> str | None:
+    return problem_of(text) if text else None
 
 
 def _media(value: Value, *keys: str) -> Media:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from callinteractive.document import Value
 from callinteractive.fleet import Address, Interface, Listen, Transport
@@ -19,6 +19,8 @@ _DID = re.compile(r"\+?[0-9]{1,20}", re.ASCII)
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 _HOST = rf"(?:{HOST}|\[[0-9A-Fa-f:.]{{2,45}}\])"
 """A host as a URI writes it; `socket_host` makes of it what a socket takes."""
+_FOUR_NUMBERS = re.compile(r"[0-9]+(?:\.[0-9]+){3}", re.ASCII)
+"""No name of a host looks so: it is an IPv4 address, or a mistake."""
 _NAME = re.compile(r"(?=.{1,253}\Z)(?:[0-9A-Za-z_](?:[0-9A-Za-z_-]{0,62})\.)+[A-Za-z][0-9A-Za-z-]{0,62}", re.ASCII)
 """A host name with a dot at least: the last label has a letter first, so it is no address."""
 _INTERFACE = re.compile(
@@ -154,12 +156,14 @@ def check_identifier(text: str) -> str | None:
 
 def socket_host(text: str) -> str | None:
     """A URI's host as a socket takes and names it: an IPv6 address shortest and without brackets. None: no address."""
-    if not text.startswith("["):
-        return text
     try:
-        return str(IPv6Address(text[1:-1]))
+        if text.startswith("["):
+            return str(IPv6Address(text[1:-1]))
+        if _FOUR_NUMBERS.fullmatch(text) and not _UNSPECIFIED.fullmatch(text):
+            return str(IPv4Address(text))
     except ValueError:
         return None
+    return text
 
 
 def _address(host: str, port: str) -> Address | None:

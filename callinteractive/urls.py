@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from base64 import b64encode
 from functools import lru_cache
-from ipaddress import IPv6Address
+from ipaddress import IPv4Address, IPv6Address
 from urllib.parse import quote, unquote_to_bytes, urljoin, urlsplit
 
 _LOCATION = "!#$%&'()*+,/:;=?@[]~"
@@ -13,6 +13,7 @@ _LOCATION = "!#$%&'()*+,/:;=?@[]~"
 REDIRECTS = (301, 302, 303, 307, 308)
 _HOST = re.compile(r"(?!.{254})[0-9A-Za-z_-]{1,63}(?:\.[0-9A-Za-z_-]{1,63})*\.?", re.ASCII)
 """RFC 1123 2.1, RFC 1035 2.3.4, with the _ that some networks have. An IPv4 address is one too."""
+_FOUR_NUMBERS = re.compile(r"[0-9]+(?:\.[0-9]+){3}", re.ASCII)
 _LOGIN = re.compile(r"(https?://)[^\s/?#\"'<>]*@", re.IGNORECASE)
 """To the last @ before the path, as `split_login` takes it."""
 
@@ -81,9 +82,17 @@ def server_problem(url: str) -> str | None:
         return (
             None if _is_ipv6(host) else "no IPv6 address is in the brackets; one without a zone is like http://[::1]/"
         )
-    if not _HOST.fullmatch(host):
+    if not _HOST.fullmatch(host) or (_FOUR_NUMBERS.fullmatch(host) and not _is_ipv4(host)):
         return "no host has such a name: write one like ivr.example.com, or an address"
     return None
+
+
+def _is_ipv4(text: str) -> bool:
+    try:
+        IPv4Address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _is_ipv6(text: str) -> bool:

@@ -91,6 +91,12 @@ def test_the_site_of_the_documentation():
     assert site.internal_calls
 
 
+@pytest.mark.parametrize("password", ["a\\nb", "a\\tb", "\\a", "x" * 4097])
+def test_a_password_of_a_phone_is_one_that_a_phone_can_have(password: str):
+    site = SITE.replace('contact: "sip:306@127.0.0.3:5090"', f'password: "{password}"')
+    assert any("extensions[0].password: " in finding for finding in findings(load_site, site))
+
+
 def test_a_small_site_has_defaults():
     site = load_site("node: 1\nsip: {listen: ['udp:127.0.0.1:5060']}", "site.yaml")
     assert (site.trunks, site.extensions) == ((), ())
@@ -155,6 +161,9 @@ rtpengine: {ng: "[fd00:0::7]:22222"}
         ("3584705175", "-1", 1, "node: must be a number from 0 to"),
         ("udp:127.0.0.1:5060", "udp:127.0.0.1:0", 2, 'sip.listen[0]: must be like "udp:127.0.0.1:5060"'),
         ("udp:127.0.0.1:5060", "udp:127.0.0.1:65536", 2, "sip.listen[0]: must be like"),
+        ("udp:127.0.0.1:5060", "udp:127.0.0.256:5060", 2, "sip.listen[0]: must be like"),
+        ("udp:127.0.0.1:5060", "udp:127.0.0.01:5060", 2, "sip.listen[0]: must be like"),
+        ("sip:306@127.0.0.3:5090", "sip:306@127.0.0.300:5090", 4, "extensions[0].contact: must be a SIP URI"),
         ("udp:127.0.0.1:5060", "tls:127.0.0.1:5060", 2, "at least one UDP address is needed"),
         ("udp:127.0.0.1:5060", "udp:127.0.0.1", 2, "sip.listen[0]: must be like"),
         ("{listen", "{listens", 2, "unknown key 'listens' (did you mean 'listen'?); known here: listen"),

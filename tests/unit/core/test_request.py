@@ -180,6 +180,8 @@ def test_a_good_url_has_nothing_wrong(url: str):
         ("http://u:p@пример.рф:80/a?b", "write the host as xn--e1afmkfd.xn--p1ai"),
         ("http://h:0/", "a port is a number from 1 to 65535"),
         ("https://h:0/", "a port is a number from 1 to 65535"),
+        ("http://256.1.1.1/", "no host has such a name"),
+        ("http://10.0.0.01/", "no host has such a name"),
         ("http://a..b/", "no host has such a name"),
         ("http://.b/", "no host has such a name"),
         ("http://" + "a" * 64 + "/", "no host has such a name"),
