@@ -47,10 +47,11 @@ def parse(data: bytes) -> Request | Response:
         fault = _fill(index, repeated, lines)
     if not blank:
         fault = MalformedError("no empty line after the headers")
-    else:
-        rest = start + "".join(lines)  # quicker than to look at each line
-        if "\n" in rest or "\r" in rest:
-            fault = MalformedError("CR or LF on its own")
+    rest = start + "".join(lines)  # quicker than to look at each line
+    if "\n" in rest or "\r" in rest:
+        fault = MalformedError("CR or LF on its own")
+        index, repeated = {}, {}  # what we copy must add no header for one who takes them for a line's end
+        _fill(index, repeated, [line.replace("\n", "?").replace("\r", "?") for line in lines])
     length = index.get("content-length")
     if length is not None and length != str(len(body)):
         body, cut_short = _cut(body, length)

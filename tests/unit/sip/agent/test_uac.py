@@ -1,5 +1,7 @@
 """The calling side: forks, CANCEL, late answers (RFC 3261 13.2, 9.1), PRACK (RFC 3262 4)."""
 
+import re
+
 import pytest
 
 from sidecar.sip import (
@@ -344,6 +346,25 @@ def test_13_2_2_4_a_2xx_cut_short_is_acknowledged(callee: Callee) -> None:
     (ack,) = callee.world.receive(respond(callee.invite, 200, "a", [CONTACT], SDP)[:-20])
     assert ack.method == "ACK"
     assert leg.answered
+
+
+@pytest.mark.parametrize("status", [200, 486])
+@pytest.mark.parametrize("end", ["\n", "\r"])
+@pytest.mark.parametrize("header", ["To", "Record-Route", "Contact", "Via"])
+def test_a_line_end_on_its_own_is_never_sent(callee: Callee, header: str, end: str, status: int) -> None:
+    """Kamailio takes a bare LF for the end of a header: a callee could add headers to our requests."""
+    leg = callee.call()
+    headers = [CONTACT, ("Record-Route", f'<sip:{PROXY};lr>;x=""')]
+    final = respond(callee.invite, status, "a", headers, SDP)
+    before, name, rest = final.partition(f"\r\n{header}: ".encode())
+    value, line_end, after = rest.partition(b"\r\n")
+    evil = f"{end}Evil: x{end}".encode()
+    value = value.replace(b'x=""', b'x="' + evil + b'"') if header == "Record-Route" else value + evil
+    callee.world.receive(before + name + value + line_end + after)
+    if leg.answered:
+        leg.bye()
+    for seen in callee.world.take():
+        assert not re.search(rb"(?<!\r)\n|\r(?!\n)", seen.data.partition(b"\r\n\r\n")[0])
 
 
 def test_18_3_a_ringing_that_is_cut_short_is_dropped(callee: Callee) -> None:

@@ -1,6 +1,7 @@
 """The answering side: from INVITE to the ACK, and the ways a call does not come about (RFC 3261 13.3, 9.2, 15)."""
 
 import gc
+import re
 import weakref
 from collections.abc import Callable
 
@@ -317,6 +318,16 @@ def test_8_2_6_2_an_error_is_answered_with_a_to_tag(monkeypatch: pytest.MonkeyPa
     (refused,) = Caller(World()).invite()
     assert refused.status == 500
     assert refused.to_tag
+
+
+@pytest.mark.parametrize("is_cut", [False, True])
+@pytest.mark.parametrize("header", [b"From: ", b"To: ", b"Call-ID: ", b"Via: "])
+def test_a_line_end_on_its_own_is_not_sent_back(header: bytes, is_cut: bool) -> None:
+    world = World()
+    invite = Caller(world).request("INVITE").replace(header, header + b"a\nEvil: x\r", 1)
+    for answer in world.receive(invite[:-2] if is_cut else invite):
+        assert answer.status == 400
+        assert not re.search(rb"(?<!\r)\n|\r(?!\n)", answer.data)
 
 
 def test_7_3_1_option_tags_know_no_case() -> None:
