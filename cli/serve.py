@@ -19,6 +19,7 @@ from cli.parts import has_address
 from cli.registrations import state_dir_of
 from sidecar import app
 from sidecar.drain import DEFAULT_S
+from sidecar.media.sounds import cache_of_user
 
 
 def run(
@@ -53,6 +54,12 @@ def run(
         click.echo(missing, err=True)
         return os.EX_CONFIG
     problems = [text for port in ports.ports_of_sidecar(sidecar) if (text := port.problem()) is not None]
+    cache = cache_of_user()
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        why = f"{cache}: {error.strerror}. Converted sounds are kept there; XDG_CACHE_HOME chooses another folder"
+        problems.append(why)
     if problems:
         click.echo("\n".join(problems), err=True)
         return 1

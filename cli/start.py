@@ -9,7 +9,7 @@ import sys
 from cli.main import main
 
 _OF_THE_MACHINE = frozenset(
-    (errno.EACCES, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ENOSPC, errno.EPERM, errno.EROFS)
+    (errno.EACCES, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ENOSPC, errno.ENOTDIR, errno.EPERM, errno.EROFS)
 )
 """A disk is full, or may not be written: no defect of ours, so nobody needs a traceback."""
 

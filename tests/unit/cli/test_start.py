@@ -79,3 +79,17 @@ def test_a_closed_stream_leads_nowhere(number: int) -> None:
         ["sh", "-c", closing, sys.executable, shows], check=True, capture_output=True, env=environment(), timeout=60
     )
     assert done.stdout.strip() == b"/dev/null", done.stderr
+
+
+def test_a_sidecar_says_where_sounds_cannot_be_kept(tmp_path: Path) -> None:
+    (tmp_path / "site.yaml").write_text('node: 1\nsip: {listen: ["udp:127.0.0.1:5060"]}\n')
+    (tmp_path / "ivr.yaml").write_text(
+        'ivrs: [{number: "000*332", id: 1, entry_context: 1}]\ncontexts: {1: {options: {start: [hangup]}}}\n'
+    )
+    more = environment(CALLINTERACTIVE_KEY="00" * 16, XDG_CACHE_HOME="/dev/null/cache", XDG_STATE_HOME=str(tmp_path))
+    done = subprocess.run(
+        [*COMMAND, "serve", "--index", "0"], check=False, capture_output=True, env=more, cwd=tmp_path, timeout=60
+    )
+    assert done.returncode == 1
+    assert b"/dev/null/cache/callinteractive/sounds: Not a directory. Converted sounds" in done.stderr
+    assert b"Traceback" not in done.stderr
