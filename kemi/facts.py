@@ -77,6 +77,8 @@ def parse_dialled(uri: str) -> Dialled:
     else:
         user, at, _ = rest.partition("@")
         user = user if at else ""
+    if " " in user or not user.isprintable():  # of a folded header: it would end the Request-URI, or its line
+        raise UnreadableError("Unreadable Request-URI")
     number = decode_user(user)
     telephone = number.translate(_VISUAL_SEPARATORS)
     context = uri_parameters(user + "@").get("phone-context", "") if ";" in user else ""

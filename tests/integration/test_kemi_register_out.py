@@ -112,6 +112,8 @@ async def test_registers_with_the_password_and_again(carrier: Carrier, kamailio:
         ("line7", {"P_Called_Party_ID": "<sip:+78123210001@carrier.example>"}, "+78123210001"),
         ("line7", {"To": '"x" <sip:+78123210001@carrier.example>'}, "+78123210001"),
         ("line7", {"To": "<sip:alice@carrier.example>"}, "78123210001"),
+        ("line7", {"P_Called_Party_ID": "<sip:+78123210001;a=\r\n X-Evil:1@carrier.example>"}, "78123210001"),
+        ("line7", {"P_Called_Party_ID": "<sip:+78123210001;a=1 b@carrier.example>"}, "78123210001"),
         ("line7", {}, "78123210001"),
         ("332", {}, "332"),
     ],
@@ -123,6 +125,7 @@ async def test_call_to_the_registered_contact(
     carrier.send(invite)
     got = await sidecar.receive("INVITE")
     assert CallHeader.parse(got.get(CallHeader.NAME)).facts.called_number == dialled
+    assert re.fullmatch(r"INVITE sip:[^ ]+ SIP/2.0", got.start)
     sidecar.send(sip.reply(got, "486 Busy Here", tag="s"))
     await sidecar.receive("ACK")
     carrier.send(sip.ack_of_failure(invite, await carrier.receive(486)))

@@ -87,6 +87,13 @@ def test_no_tel_uri_makes_a_sip_uri_with_another_host() -> None:
     assert parse_dialled("tel:332;phone-context=x@y?a=b").user == "332;phone-context=x%40y"
 
 
+@pytest.mark.parametrize("user", ["332;a=\r\n X-Evil: 1", "332;a= b", "332\t", "tel:332;a=\x00"])
+def test_a_header_s_number_ends_no_line(user: str) -> None:
+    """A header may be folded (RFC 3261 7.3.1); a Request-URI may not."""
+    with refused(400):
+        parse_dialled(user if ":332" in user else f"sip:{user}@h")
+
+
 def test_long_texts_are_refused() -> None:
     with refused(414):
         parse_dialled("sip:" + "1" * 3000 + "@h")
