@@ -103,7 +103,7 @@ def _is_ipv6(text: str) -> bool:
 
 
 def ascii_host(url: str) -> str | None:
-    """The host's name in ASCII (RFC 5891), where it has other letters and can be written so; else None."""
+    """The host's name in ASCII (RFC 3490), where it has other letters and can be written so; else None."""
     try:
         host = urlsplit(url).hostname or ""
         return None if host.isascii() else host.encode("idna").decode("ascii")
