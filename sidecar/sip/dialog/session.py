@@ -219,6 +219,8 @@ class Session(InviteUsage):
             # Before the 200: should this process die in between, this peer sends its BYE again (17.1.2.2), and the
             # other side of the call has heard of it.
             self.emit(Ended(EndReason.BYE, reason_of(request)))
+        elif self.acceptance is not None:
+            self.close()  # our BYE waits for an ACK that nobody sends any more
         transaction.respond(200)
 
     def _on_info(self, transaction: ServerTransaction, request: Request) -> None:

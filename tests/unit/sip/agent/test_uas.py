@@ -183,6 +183,17 @@ def test_bye_crossing_the_ack_is_answered_and_ends_the_200() -> None:
     world.assert_nothing_left()
 
 
+def test_15_bye_of_both_sides_before_the_ack_ends_the_200_too() -> None:
+    world, caller, leg = answered_call()
+    leg.bye()
+    world.take()
+    assert [seen.status for seen in caller.send("BYE")] == [200]
+    assert world.alive[:2] == (0, 0)
+    world.take()
+    world.assert_nothing_left()
+    assert world.take() == []
+
+
 def test_bye_of_both_sides_crossing_is_answered() -> None:
     world, caller, leg = answered_call()
     caller.ack()
