@@ -181,19 +181,20 @@ class SoundLibrary:
         return sum(1 for _ in self)
 
     async def _read_again(self, path: Path) -> Sound | None:
-        before = len(self.findings)
-
         def read() -> Sound | None:
             with Converter() as converter:
                 return self._read(path, converter)
 
         async with self._one_at_a_time:
+            before = len(self.findings)
             try:
                 sound = await asyncio.to_thread(read)
             except RuntimeError as error:  # no thread can be started: not now
                 LOG.warning("sound", file=path.name, reason=str(error))
                 return None
-        for problem in self.findings[before:]:
+            found = self.findings[before:]
+            del self.findings[before:]  # it may fail again and again
+        for problem in found:
             LOG.warning("sound", file=problem.file, reason=problem.reason)
         return sound
 

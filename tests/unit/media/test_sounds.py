@@ -17,6 +17,7 @@ from unittest.mock import Mock
 import av
 import numpy as np
 import pytest
+from structlog.testing import capture_logs
 
 from callinteractive.sounds import is_sound_name
 from sidecar.media import audiofile, conversion, sounds
@@ -521,6 +522,18 @@ async def test_what_fails_for_want_of_room_is_tried_again(
         assert await running.get("new.wav") is None
         assert running.why_not("new.wav") == "new.wav cannot be used: No space left on device"
     assert await running.get("new.wav") is not None
+
+
+async def test_each_failure_is_told_once_and_not_kept(
+    running: SoundLibrary, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conversion.Converter, "convert", _without_room)
+    for name in ("a.wav", "b.wav"):
+        write_sound(source / name, *FORMATS["s16-8k.wav"])
+    with capture_logs() as logs:
+        assert await asyncio.gather(running.get("a.wav"), running.get("b.wav")) == [None, None]
+    assert sorted(line["file"] for line in logs) == ["a.wav", "b.wav"]
+    assert running.findings == []
 
 
 async def test_a_file_that_could_not_be_read_is_tried_again(
