@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from callinteractive.headers import AnsweredHeader
 from callinteractive.identity import Identity
 from callinteractive.model import Trunk
-from kemi import cseq, identity, ksr, late_ringing, nat
+from kemi import cseq, identity, ksr, late_ringing, limits, nat
 from kemi.anchor import CROSSING_S, MediaAnchor
 from kemi.branch_spec import BranchSpec, Target
 from kemi.challenge import ASKED_IN, Challenges, without_credentials
@@ -388,4 +388,8 @@ def _relay() -> bool:
     ksr.arm_reply(Route.TARGET_REPLIED)
     ksr.arm_branch_failure(Route.TARGET_FAILED)
     ksr.arm_failure(Route.TRANSFER_FAILED)
-    return ksr.relay()
+    limits.begin_sending()
+    is_sent = ksr.relay()
+    if not is_sent:
+        limits.end_unsent()
+    return is_sent

@@ -72,8 +72,10 @@ class Limits:
     def begin_out(self, trunk: str, index: int) -> None:
         """Branch route: the INVITE goes to the trunk."""
         if trunk in self._most_out:
+            key = _branch_key(index)
             ksr.count_up(_COUNTS, _out(trunk))
-            ksr.keep_text(_CALLS, _branch_key(index), _out(trunk))
+            ksr.keep_text(_CALLS, key, _out(trunk))
+            _sending.append(key)
 
     def end_out(self, trunk: str, index: int) -> None:
         """That branch has failed."""
@@ -125,6 +127,21 @@ class Limits:
         self._counted_at = time.monotonic()
         counts = Counter(found for text in ksr.texts_of(_CALLS) for found in _names(text))
         ksr.set_count(_COUNTS, name, counts[name])
+
+
+_sending: list[str] = []
+"""The branches to trunks that this worker is sending now, by their keys."""
+
+
+def begin_sending() -> None:
+    """Before tm runs the branch routes."""
+    _sending.clear()
+
+
+def end_unsent() -> None:
+    """After that, where nothing could be sent: tm runs no failure route then."""
+    for key in _sending:
+        Limits._end(key)
 
 
 def _names(text: str) -> list[str]:
