@@ -345,8 +345,12 @@ def _ring(uris: Sequence[str], timeout_s: int, *, early_media: bool, silent_ms: 
         ksr.append_branch(uri)
     ksr.set_timers(timeout_s * 1000, silent_ms)
     ksr.set_lifetime(timeout_s * 1000)
-    if not _relay():
-        raise Refused(503, "Service Unavailable")
+    uri = uris[0] if len(uris) == 1 else ""
+    while not _relay():
+        uri = transaction.plans[uri].next_uri if uri else ""
+        if not uri:
+            raise Refused(503, "Service Unavailable")
+        ksr.set_request_uri(uri)
 
 
 def _plan_branches(targets: Sequence[Target], options: ForkOptions) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from tests.integration import kemi_support as sip
 from tests.integration.kemi_support import Endpoint
-from tests.integration.kemi_world import World
+from tests.integration.kemi_world import World, refuse
 
 CLOSED = f"sip:{sip.TRUNK}:22080;transport=tcp"
 
@@ -25,3 +25,24 @@ async def test_a_call_that_could_not_be_sent_takes_no_place(tmp_path: Path, to: 
             assert (await world.refused(world.invite("0049301"))).status == 503
         assert "max_calls_out" not in "".join(kamailio.log)
         assert "only" not in await kamailio.rpc("htable.dump", "calls")
+
+
+@pytest.mark.asyncio
+async def test_the_next_trunk_gets_a_call_that_could_not_be_sent(tmp_path: Path) -> None:
+    host, port = sip.TRUNK_GATEWAYS[1]
+    trunks = (
+        f'trunks: [{{name: closed, to: "{CLOSED}", max_calls_out: 1, options: no}},'
+        f' {{name: next, to: "sip:{host}:{port}", options: no}}]\nextensions:'
+    )
+    site = sip.SITE.partition("trunks:")[0] + trunks + sip.SITE.partition("extensions:")[2]
+    async with (
+        sip.running_kamailio(tmp_path, site) as kamailio,
+        Endpoint.at(*sip.SIDECARS[0]) as sidecar,
+        Endpoint.at(host, port) as gateway,
+    ):
+        world = World([sidecar], [], [])
+        for _ in range(2):
+            invite = world.invite("0049301")
+            await refuse(gateway, await gateway.receive_only("INVITE"))
+            assert (await world.refused(invite)).status == 486
+        assert "max_calls_out" not in "".join(kamailio.log)
