@@ -17,7 +17,7 @@ COVERED = --cov=callinteractive --cov-branch --cov-report=term-missing:skip-cove
 BY_FILE = --dist loadfile --no-loadscope-reorder
 # Compiled code refuses mocks, and is not patched: tests that need either are left out.
 COMPILED = $(addprefix tests/unit/,core sip kemi media state) $(addprefix --ignore=tests/unit/,$(MOCKED))
-MOCKED = $(addprefix kemi/test_,anchor.py fork.py redirect.py refusal_log.py sockets.py transfer.py) media/test_engines.py media/test_rtpengine.py
+MOCKED = $(addprefix kemi/test_,anchor.py fork.py redirect.py refusal_log.py sockets.py transfer.py) sip/agent/test_our_errors.py media/test_engines.py media/test_rtpengine.py
 STACKS = tests/integration tests/e2e
 # What is compiled is used unless the environment says otherwise.
 AS_SOURCES = CALLINTERACTIVE_PURE=1
