@@ -1,4 +1,4 @@
-"""A request that our own code fails on. The failure is patched in, so this runs on the sources only (Makefile, MOCKED)."""
+"""A request that our own code fails on. Its failure is patched in, so it runs on sources only (Makefile, MOCKED)."""
 
 import pytest
 
