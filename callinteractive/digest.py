@@ -27,7 +27,7 @@ MOST_CHALLENGES = 8
 _LONGEST = 2048
 _SCHEME = re.compile(r"\s*digest\s+", re.IGNORECASE)
 _PARAMETER = re.compile(
-    r'([A-Za-z0-9!%*_+`~.-]{1,64})\s*=\s*(?:"((?:[^"\\]|\\.)*+)"|([^\s",]*+))\s*(?:,\s*|$)', re.DOTALL
+    r'([A-Za-z0-9!%*_+`\'~.-]{1,64})\s*=\s*(?:"((?:[^"\\]|\\.)*+)"|([^\s",]*+))\s*(?:,\s*|$)', re.DOTALL
 )
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _ALGORITHMS = {"md5": _hash("md5", "_md5"), "sha-256": _hash("sha256", "_sha2", "_sha256")}

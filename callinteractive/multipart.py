@@ -61,7 +61,7 @@ def _parts(content_type: str, body: bytes, depth: int = 1) -> Iterator[_Part]:
     if boundary is None:
         return
     name = re.escape((boundary[1] or boundary[2]).encode("utf-8", "surrogateescape"))
-    delimiter = re.compile(rb"\n--" + name + rb"(?=--|[ \t]*+(?:\r?\n|\Z))")  # that of another may begin with this one
+    delimiter = re.compile(rb"\n--" + name + rb"(?=(?:--)?[ \t]*+(?:\r?\n|\Z))")  # another's may begin with it
     for section in delimiter.split(b"\n" + body, MAX_PARTS + 1)[1 : MAX_PARTS + 1]:
         if section.startswith(b"--"):
             return

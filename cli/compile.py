@@ -72,8 +72,9 @@ MODULES = {
         "sip/**/*",
     ),
     "kemi": (
-        *("anchor", "anchored", "branch_spec", "challenge", "checks", "codecs", "contacts", "conversion", "cseq"),
+        *("anchor", "anchored", "branch_spec", "breadth", "challenge", "checks", "codecs", "contacts", "conversion"),
         *(
+            "cseq",
             "dialled",
             "draining",
             "edges",

@@ -127,7 +127,8 @@ def _words(error: StackError | OSError, place: Path | None) -> str:
     """What is wrong, and where: a full disk does not tell which."""
     if isinstance(error, StackError):
         return str(error)
-    return f"{error.filename or place or tempfile.gettempdir()}: {error.strerror or error}"
+    where = error.filename or place  # without both there is no folder for temporary files, and the error says that
+    return f"{where}: {error.strerror or error}" if where else str(error.strerror or error)
 
 
 def _local(ivr: Path | str, state_dir: Path | None, tell: Callable[[str], None]) -> tuple[Path, list[Finding]]:

@@ -40,7 +40,7 @@ def share(targets: Sequence[Target], call_id: str) -> list[Target]:
         line = f"{BreadthHeader.NAME}: {BreadthHeader(most)}\r\n"
         return [_with_line(target, line) if target[0].is_spiral else target for target in targets]
     ksr.log_warning(
-        f"transfer of call {call_id}: {ivrs} IVRs are left out: this call rings {MOST} targets at once already; look"
+        f"transfer of call {call_id}: {ivrs} IVRs are left out: a call leads to {MOST} IVRs at once at the most; look"
         " for IVRs that transfer to each other"
     )
     return others

@@ -137,7 +137,7 @@ def _split_address(text: str) -> tuple[str, str]:
 
 def asks_to_be_hidden(privacy: str) -> bool:
     """Whether a Privacy header asks for that (RFC 3323 4.2, RFC 3325 9.3)."""
-    return not _HIDING.isdisjoint(privacy[:MAX_ADDRESS].lower().replace(",", ";").replace(" ", "").split(";"))
+    return not _HIDING.isdisjoint("".join(privacy[:MAX_ADDRESS].lower().split()).replace(",", ";").split(";"))
 
 
 def find_identity(from_value: str, asserted: Callable[[], str]) -> Identity:

@@ -94,11 +94,8 @@ class Forks:
         is_anchored = any(spec.is_anchored for target in targets for spec in target)
         if is_anchored and not self._media.has_acceptable_offer():
             raise Refused(488, "Not Acceptable Here")
-        identity.remove_claims(tells_from=options.tells_from)
-        if not options.early_media:
-            # We can't turn a reliable 183 into a plain 180: its SDP may be the only answer (RFC 3262 5).
-            for name in ("Supported", "Require"):
-                ksr.remove_option_tag(name, "100rel")
+        transaction.hides_from = not options.tells_from
+        identity.leave_out(tells_from=options.tells_from, early_media=options.early_media)
         _plan_branches(targets, options)
         transaction.is_anchored = is_anchored
         # Kamailio says 100 at once. Where others ring too, nobody waits for it.
@@ -300,6 +297,7 @@ class Forks:
     def on_all_failed(self) -> None:
         """Failure route: nobody has answered."""
         self._ringing.on_end()
+        self._limits.end_losers(-1)  # what could not be sent has no failure route
         if transaction.is_anchored:
             self._media.release_all()
 
@@ -321,6 +319,8 @@ def _is_behind_nat(uri: str) -> bool:
 
 def _try(uri: str) -> bool:
     """Failure route of a branch: send another one. False if it can't be sent. Others may still ring."""
+    # tm has the INVITE as it came where it was first sent from a failure route, as after a 302.
+    identity.leave_out(tells_from=not transaction.hides_from, early_media=transaction.early_media)
     ksr.set_request_uri(uri)
     return _relay()
 

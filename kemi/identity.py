@@ -52,6 +52,15 @@ def present(
     return PresentedIdentity(None if keeps_from else From(caller.display_name, uri), lines)
 
 
+def leave_out(*, tells_from: bool, early_media: bool) -> None:
+    """Remove from the INVITE at hand what its callees must not get."""
+    remove_claims(tells_from=tells_from)
+    if not early_media:
+        # We can't turn a reliable 183 into a plain 180: its SDP may be the only answer (RFC 3262 5).
+        for name in ("Supported", "Require"):
+            ksr.remove_option_tag(name, "100rel")
+
+
 def remove_claims(*, tells_from: bool) -> None:
     """Remove from the INVITE at hand what its sender said of itself beside From.
 

@@ -129,7 +129,7 @@ class Ingress:
             self._outside(method, has_to_tag=has_to_tag)
 
     def _read_mark(self) -> Mark | None:
-        """That of the dialog of the request at hand. A strict router before us sends it in its Request-URI (16.4)."""
+        """That of the dialog of the request at hand. A strict router sends it in its Request-URI (RFC 3261 16.4)."""
         return self._record_route.read(ksr.header("Route")) or self._record_route.read(ksr.request_uri())
 
     def on_reply(self) -> None:

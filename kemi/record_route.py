@@ -134,7 +134,7 @@ class RecordRoute:
     @staticmethod
     def report_nothing() -> None:
         """Reply route of a second branch that answers: its caller ends that dialog at once, and the call goes on."""
-        ksr.take_from_record_route(";ct=[0-9a-f.]+")
+        ksr.take_from_record_route(f";ct=({REPORTED})+[.]{_HEX}{{16}}")
 
     def read(self, routes: str) -> Mark | None:
         """What our mark says of the message at hand; None if it is not ours, is over, or of another dialog.

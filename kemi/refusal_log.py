@@ -25,6 +25,7 @@ _ADVICE = {
     414: "its sender must write a shorter one",
     416: "only sip, sips and tel URIs are taken; its sender must change it",
     420: "its sender must not require an extension that we do not have",
+    440: "one call leads to many IVRs; look for IVRs that transfer to each other",
     478: "the address of the call's other side is a host name; names are not looked up, its phone must send addresses",
     481: "no such call is known; if calls were in progress, give Kamailio the same CALLINTERACTIVE_KEY after a restart",
     482: "a phone has registered our own address",

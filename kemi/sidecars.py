@@ -150,8 +150,11 @@ class Sidecars:
         self._ask_or_pass_over()
 
     def _ask_or_pass_over(self) -> None:
-        """Ask the sidecar in the Request-URI, or one after it that does not rest. Raises Refused where all do."""
-        while self._rests_until and self._is_resting(ksr.request_uri().rpartition("@")[2]):
+        """Ask the sidecar in the Request-URI, or one after it that does not rest. Raises Refused where all do.
+
+        A call that comes back is not new: it is asked for wherever it may go on.
+        """
+        while self._rests_until and not transaction.returns and self._is_resting(ksr.request_uri().rpartition("@")[2]):
             if not ksr.next_destination():
                 raise Unavailable
         _ask()

@@ -272,6 +272,8 @@ class Transaction:
     """How many the INVITE has had, to sidecars and to targets."""
     early_media = _Flag()
     """The caller may hear a callee before the answer (A12)."""
+    hides_from = _Flag()
+    """Callees must not learn whose INVITE it is."""
     is_anchored = _Flag()
     """The media of at least one branch goes through RTPengine."""
     answered = _Number()

@@ -312,9 +312,9 @@ class Sidecar:
 
         Raises ValueError if a secret of its web applications can't be read, and what `SoundLibrary.ringback` does.
         """
+        ringback = sounds.ringback(new.site.defaults.ringback)  # first: it may fail
         if problems := self._services.webhook.learn(new.ivr_file):
             raise ValueError("; ".join(problems))
-        ringback = sounds.ringback(new.site.defaults.ringback)  # first: it may fail
         self._site, self._ivr_file = new.site, new.ivr_file
         self._metrics.expect(ivr.number for ivr in new.ivr_file.ivrs)
         services = replace(self._services, ivr_file=new.ivr_file, sounds=sounds, ringback=ringback)

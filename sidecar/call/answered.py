@@ -38,8 +38,7 @@ PLAYOUT_MARGIN_S = 0.04
 """A sound counts as heard this long after its duration: RTPengine sends packets of 20 ms, the caller buffers some."""
 DOUBT_S = 0.2
 """How often it is asked whether RTPengine is back, before a sound or the time to dial is over."""
-NORMAL_CLEARING = 200
-"""The cause in BYE's Reason when the script hangs up (RFC 3326)."""
+NORMAL_CLEARING = 200  # the cause in BYE's Reason when the script hangs up (RFC 3326)
 
 
 async def told(event: Event) -> Event:
@@ -239,6 +238,7 @@ class AnsweredCall:
         sound = await self._services.sounds.get(name)
         try:
             if sound is None:
+                await self._media.stop()  # what plays, as a wait sound, must not go on
                 raise MediaRefused(self._services.sounds.why_not(name))
             await self._media.play(sound)
         except MediaRefused as error:  # also where RTPengine's host has no such file

@@ -189,9 +189,10 @@ class Callee:
         self._leg, self.b_tag = self._caller.take(self._leg), b_tag
         self._name = "a"
         self._retelling = Retelling(self._media, self._inbox, b_tag)
-        self._leg.listener = self._on_event
         if self._leg.ended:  # it has hung up at once (RFC 5589 6.1)
             self._story_over(200, "")
+        else:
+            self._leg.listener = self._on_event
 
     def _on_event(self, event: sip.Event) -> None:
         if isinstance(event, sip.Referred):

@@ -69,7 +69,9 @@ class Converter:
         with suppress(BrokenPipeError):
             self._process.stdin.write(json.dumps(job).encode() + b"\n")
             self._process.stdin.flush()
-            if not select.select([self._process.stdout], [], [], LONGEST_S)[0]:
+            poll = select.poll()  # `select` takes no descriptor above 1023
+            poll.register(self._process.stdout, select.POLLIN)
+            if not poll.poll(LONGEST_S * 1000):
                 self._end(job["target"])
                 raise ConversionError(f"its conversion took longer than {LONGEST_S:g} s")
             answer = self._process.stdout.readline()

@@ -92,6 +92,8 @@ async def test_transfer_is_answered_and_both_sides_stay_consistent(world: World,
         ({"From": '"Anonymous" <sip:anonymous@anonymous.invalid>;tag=own', "Privacy": "id"}, "Given By The IVR"),
         ({"Privacy": "user; id;critical"}, "Own"),
         ({"Privacy": "header"}, "Own"),
+        ({"Privacy": "critical;\r\n id"}, "Own"),
+        ({"Privacy": "critical;\tid"}, "Own"),
     ],
 )
 async def test_hidden_caller_stays_hidden(world: World, says: dict[str, str], name: str) -> None:
@@ -104,6 +106,20 @@ async def test_hidden_caller_stays_hidden(world: World, says: dict[str, str], na
     assert "+7903" not in bytes(got).decode()
     await refuse(world.phones[0], got)
     await call.heard(486)
+
+
+async def test_hidden_caller_stays_hidden_at_the_next_gateway(world: World) -> None:
+    """tm then sends the INVITE as it came: what was removed after the 302 must be removed again."""
+    own = {"P_Asserted_Identity": '"Own" <sip:+7903@carrier.example>', "Supported": "100rel", "Require": "100rel"}
+    anonymous = '"Anonymous" <sip:anonymous@anonymous.invalid>;tag=own'
+    call = Call(world, **own | TELLING, From=anonymous)
+    await call.plan("+7495", caller=CallerHeader("Own", "+7903"), early_media=False)
+    for gateway in world.gateways:
+        got = await gateway.receive("INVITE")
+        assert "+7903" not in bytes(got).decode()
+        assert "100rel" not in bytes(got).decode()
+        await refuse(gateway, got, "503 Service Unavailable")
+    await call.heard(500)  # RFC 3261 16.7 step 6: what a proxy makes of 503
 
 
 @pytest.mark.parametrize("early_media", [True, False])

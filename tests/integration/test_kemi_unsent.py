@@ -46,3 +46,22 @@ async def test_the_next_trunk_gets_a_call_that_could_not_be_sent(tmp_path: Path)
             await refuse(gateway, await gateway.receive_only("INVITE"))
             assert (await world.refused(invite)).status == 486
         assert "max_calls_out" not in "".join(kamailio.log)
+
+
+@pytest.mark.asyncio
+async def test_a_branch_beside_others_that_could_not_be_sent_gives_its_place_back(tmp_path: Path) -> None:
+    """tm runs no failure route for it, and here one of the others refuses."""
+    trunks = f'trunks: [{{name: only, to: "{CLOSED}", max_calls_out: 1, options: no}}]\nextensions:'
+    site = sip.SITE.partition("trunks:")[0] + trunks + sip.SITE.partition("extensions:")[2]
+    async with (
+        sip.running_kamailio(tmp_path, site) as kamailio,
+        Endpoint.at(*sip.SIDECARS[0]) as sidecar,
+        Endpoint.at(sip.EXTENSION, 22090) as phone,
+    ):
+        world = World([sidecar], [], [])
+        for _ in range(2):
+            invite = world.invite("000*306", "0049301")
+            await refuse(phone, await phone.receive_only("INVITE"))
+            assert (await world.refused(invite)).status == 486
+        assert "max_calls_out" not in "".join(kamailio.log)
+        assert "only" not in await kamailio.rpc("htable.dump", "calls")

@@ -133,10 +133,8 @@ class Leg:
         if self.ended:
             return
         listener = self.listener
-        if isinstance(
-            event, Ended | Rejected | Cancelled
-        ):  # its last one: what the listener does to it now does nothing
-            self._end()
+        if isinstance(event, Ended | Rejected | Cancelled):
+            self._end()  # its last one: what the listener does to it now does nothing
         try:
             listener(event)
         except Exception:

@@ -284,7 +284,8 @@ class UacLeg(Leg):
 
     def _on_success(self, response: Response) -> None:
         """13.2.2.4: the first 2xx answers the call. One of another callee, or after a CANCEL, gets ACK and BYE."""
-        if self.session is not None and self._is_one_too_many(response):
+        is_over = self.session is not None or self._cancel is not None
+        if is_over and self._is_one_too_many(response):
             return
         fork = self._fork(response)
         session = fork.session
@@ -350,7 +351,7 @@ class UacLeg(Leg):
         fork = self._forks.get(tag)
         if fork is None:
             dialog = Dialog.calling(self._request, response, self._invite.destination)
-            dialog.local_cseq = self._spent.get(tag, dialog.local_cseq)
+            dialog.local_cseq = max(dialog.local_cseq, self._spent.get(tag, 0))
             fork = self._forks[tag] = Fork(Session(self.core, dialog, self))
         return fork
 

@@ -130,7 +130,7 @@ class Dialog:
         """
         for value in message.values("contact"):
             uri = read_name_addr(value).uri
-            if ":" in uri:
+            if uri.partition(":")[2]:
                 self.remote_target = uri
                 break
         if "allow" in message.index:

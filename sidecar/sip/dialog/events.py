@@ -15,7 +15,7 @@ _LONGEST_REASON = 300
 
 
 def reason_of(request: Request) -> str | None:
-    """The Reason of a BYE or CANCEL, fit to be told to the other party (RFC 3326). None without one.
+    """The Reason of a BYE or CANCEL, fit to be told to the other party (RFC 3326). None: no or too long a one.
 
     A control character, or more than a datagram has room for, would keep that party from hearing of the end at all.
     """

@@ -54,6 +54,7 @@ def test_edges_that_share_one_need_no_peers():
         "redis://:hush@10.0.0.20/0",
         "redis://:hush@10.0.0.20:6379",
         "redis://:hush@10.0.0.20:0/0",
+        f"redis://:hush@{('a' * 60 + '.') * 5}de:6379/0",
         "redis://:hush@10.0.0.20:65536/0",
         "redis://:hush@[::1]:6379/0",
         "redis://:hush/@10.0.0.20:6379/0",

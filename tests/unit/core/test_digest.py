@@ -51,6 +51,7 @@ def test_without_qop_as_in_rfc_2069() -> None:
         'Digest  nonce="b" , realm="a" ',
         'Digest realm="a", nonce="b", algorithm="MD5", stale=FALSE, domain="sip:a", unknown=1',
         'Digest x_1.a=b, realm="a", nonce="b"',
+        'Digest it\'s=1, realm="a", nonce="b"',
         'Digest realm="a",nonce="b",qop="auth-int,auth"',
         'Digest realm="a",nonce="b",qop=""',
         'Digest realm="a",nonce="b",algorithm=md5',

@@ -124,6 +124,8 @@ def test_the_headers_as_they_are_on_the_wire():
         (ResultHeader, "code=x", "invalid literal"),
         (AttemptHeader, "before=-1", "before is -1"),
         (AttemptHeader, "before=1001", "before is 1001"),
+        (BreadthHeader, "most=0", "most is 0"),
+        (BreadthHeader, "most=61", "most is 61"),
         (ReportedHeader, "names=", "no name"),
         (ReportedHeader, "names=a;b", "no name"),
     ],

@@ -39,6 +39,7 @@ TWO = (
         (MIXED, body(*TWO)),
         (MIXED, body(*reversed(TWO))),
         (MIXED, body(("Content-Type: text/plain", b"--b1x\r\nContent-Type: application/sdp\r\n\r\nv=1"), *TWO)),
+        (MIXED, body(("Content-Type: text/plain", b"--b1--x\r\n"), *TWO)),
         (MIXED, body(*TWO).replace(b"--b1\r\n", b"--b1 \t\r\n")),
         ('multipart/mixed;BOUNDARY="b1"', body(*TWO)),
         ("multipart/alternative ; x=y ; boundary = b1", body(*TWO)),

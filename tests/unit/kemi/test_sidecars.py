@@ -14,6 +14,7 @@ from callinteractive.signature import SignatureHeader
 from kemi.anchor import MediaAnchor
 from kemi.engines import Engines
 from kemi.sidecars import REST_S, Sidecars, Unavailable
+from kemi.transaction import transaction
 from tests.unit.kemi.fake_ksr import FakeKsr
 from tests.unit.kemi.refusals import refused
 
@@ -141,9 +142,13 @@ def test_a_sidecar_that_refused_rests_while_others_work(
     with pytest.raises(Unavailable):
         sidecars.ask_next()
     assert len(ksr.called("tm.t_relay")) == 1
-    now[0] += REST_S
+    transaction.returns = 1  # a call that comes back is not new
     enter(sidecars, "3")
     assert len(ksr.called("tm.t_relay")) == 2
+    transaction.returns = 0
+    now[0] += REST_S
+    enter(sidecars, "3")
+    assert len(ksr.called("tm.t_relay")) == 3
 
 
 def test_silence_is_no_refusal(sidecars: Sidecars, ksr: FakeKsr) -> None:

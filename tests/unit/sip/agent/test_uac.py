@@ -557,6 +557,24 @@ def test_to_tags_without_end_take_no_memory_without_end(callee: Callee) -> None:
     callee.world.assert_nothing_left()
 
 
+def test_to_tags_of_200s_after_a_cancel_take_no_memory_without_end(callee: Callee) -> None:
+    leg = callee.call()
+    callee.reply(180, "a")
+    leg.cancel()
+    for number in range(2 * MOST_FORKS):
+        callee.reply(200, f"b{number}", sdp=SDP)
+    assert callee.world.alive[1] <= MOST_FORKS
+
+
+def test_an_empty_contact_of_a_callee_is_no_target(callee: Callee) -> None:
+    leg = callee.call()
+    callee.reply(180, "a", sdp=SDP)
+    callee.world.receive(respond(callee.invite, 200, "a", [("Contact", "<sip:>")], SDP))
+    leg.bye()
+    [bye] = [seen for seen in callee.world.take() if seen.method == "BYE"]
+    assert bye.start == "BYE sip:a@127.10.0.9:5090 SIP/2.0"
+
+
 class OneProxy:
     """A guard."""
 
