@@ -18,6 +18,8 @@ BY_FILE = --dist loadfile --no-loadscope-reorder
 # Compiled code refuses mocks, and is not patched: tests that need either are left out.
 COMPILED = $(addprefix tests/unit/,core sip kemi media state) $(addprefix --ignore=tests/unit/,$(MOCKED))
 MOCKED = $(addprefix kemi/test_,anchor.py fork.py redirect.py refusal_log.py sockets.py transfer.py) sip/agent/test_our_errors.py media/test_engines.py media/test_rtpengine.py
+# Texts, and what needs nothing but Python's own types: alike on every release of Debian.
+ALIKE = documents sip $(addprefix test_,documents.py growth.py habits.py imports.py messages.py)
 STACKS = tests/integration tests/e2e
 # What is compiled is used unless the environment says otherwise.
 AS_SOURCES = CALLINTERACTIVE_PURE=1
@@ -71,7 +73,7 @@ fuzz: $(STAMP)  ## hostile input for every parser, half a minute (LONG=1: ten mi
 	FUZZ_S=$(or $(FUZZ_S),$(if $(LONG),50,2)) $(BIN)/pytest tests/fuzz -q -n auto
 
 short: $(STAMP)  ## unit tests and calls of all kinds: what can differ between releases of Debian (tests/short.txt)
-	$(BIN)/pytest tests/unit @tests/short.txt -n $(WORKERS) || $(call again,tests)
+	$(BIN)/pytest tests/unit $(addprefix --ignore=tests/unit/,$(ALIKE)) @tests/short.txt -n $(WORKERS) || $(call again,tests)
 
 test-debian13:  ## every test on Debian 13, in a chroot (root; SHORT=1: `make short`; TESTS="tests/…": these)
 	WORKERS=$(WORKERS) tools/debian13 $(if $(TESTS),$(BIN)/pytest $(TESTS),make $(if $(SHORT),short,test))
