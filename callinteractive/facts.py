@@ -10,6 +10,9 @@ from callinteractive import plain
 from callinteractive.model import Extension, Ivr
 from callinteractive.numbers import FoundIvr
 
+FLAGS = ("is_outgoing", "is_hidden")
+"""The facts that are true or false. They are left out where they are false: older releases do not know each."""
+
 
 @dataclass(frozen=True, slots=True)
 class CallFacts:
@@ -92,17 +95,16 @@ class CallFacts:
             texts["caller_extension"] = self.caller_extension
         if self.caller_extension_id is not None:
             texts["caller_extension_id"] = str(self.caller_extension_id)
-        if self.is_outgoing:
-            texts["is_outgoing"] = "1"
-        if self.is_hidden:
-            texts["is_hidden"] = "1"
+        for name in FLAGS:
+            if getattr(self, name):
+                texts[name] = "1"
         return texts
 
     @classmethod
     def from_dict(cls, values: Mapping[str, str]) -> Self:
         """The reverse of `to_dict`. Raises ValueError or TypeError."""
         known: dict[str, str | int | bool] = dict(values)
-        for name in ("is_outgoing", "is_hidden"):
+        for name in FLAGS:
             if name in known:
                 known[name] = known[name] == "1"
         for name in ("called_extension_id", "caller_extension_id"):

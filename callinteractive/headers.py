@@ -23,6 +23,7 @@ PREFIX = "X-CI-"
 MAX_LENGTH = 16_384
 """Octets of one header's value; a UDP datagram holds four times this."""
 MAX_STATE = 1024 * 1024
+MOST_BREADTH = 60  # RFC 5393 5.3.3.1
 """Octets of a script's state as JSON: 200 variables of 4096 ASCII characters each, and what else there is."""
 
 
@@ -213,7 +214,7 @@ class BreadthHeader(_Header):
     @classmethod
     def _from_form(cls, form: Mapping[str, str]) -> Self:
         most = int(form["most"])
-        if not 1 <= most <= 60:
+        if not 1 <= most <= MOST_BREADTH:
             raise ValueError(f"most is {most}")
         return cls(most)
 

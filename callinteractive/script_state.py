@@ -8,7 +8,7 @@ from typing import Any
 from callinteractive import plain
 from callinteractive.actions import START, Action
 from callinteractive.errors import ScriptStateError
-from callinteractive.facts import CallFacts
+from callinteractive.facts import FLAGS, CallFacts
 
 
 @dataclass(slots=True)
@@ -40,7 +40,7 @@ class State:
         """As data for JSON."""
         values: dict[str, Any] = {name: getattr(self, name) for name in _PLAIN}
         values["facts"] = {name: getattr(self.facts, name) for name in _FACTS}
-        for name in ("is_outgoing", "is_hidden"):
+        for name in FLAGS:
             if not values["facts"][name]:
                 del values["facts"][name]  # releases before it cannot read it
         values["variables"] = dict(self.variables)

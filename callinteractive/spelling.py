@@ -7,20 +7,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from callinteractive.document import Value
 from callinteractive.fleet import Address, Interface, Listen, Transport
 from callinteractive.redis_url import HOST
 from callinteractive.sounds import is_sound_name
+from callinteractive.urls import is_wrong_ipv4
 
 _EXTENDED = re.compile(r"[0-9]{1,10}\*[0-9]{1,10}", re.ASCII)
 _DID = re.compile(r"\+?[0-9]{1,20}", re.ASCII)
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 _HOST = rf"(?:{HOST}|\[[0-9A-Fa-f:.]{{2,45}}\])"
 """A host as a URI writes it; `socket_host` makes of it what a socket takes."""
-_FOUR_NUMBERS = re.compile(r"[0-9]+(?:\.[0-9]+){3}", re.ASCII)
-"""No name of a host looks so: it is an IPv4 address, or a mistake."""
 _NAME = re.compile(r"(?=.{1,253}\Z)(?:[0-9A-Za-z_](?:[0-9A-Za-z_-]{0,62})\.)+[A-Za-z][0-9A-Za-z-]{0,62}", re.ASCII)
 """A host name with a dot at least: the last label has a letter first, so it is no address."""
 _INTERFACE = re.compile(
@@ -159,11 +158,9 @@ def socket_host(text: str) -> str | None:
     try:
         if text.startswith("["):
             return str(IPv6Address(text[1:-1]))
-        if _FOUR_NUMBERS.fullmatch(text) and not _UNSPECIFIED.fullmatch(text):
-            return str(IPv4Address(text))
     except ValueError:
         return None
-    return text
+    return None if is_wrong_ipv4(text) and not _UNSPECIFIED.fullmatch(text) else text
 
 
 def _address(host: str, port: str) -> Address | None:

@@ -82,17 +82,17 @@ def server_problem(url: str) -> str | None:
         return (
             None if _is_ipv6(host) else "no IPv6 address is in the brackets; one without a zone is like http://[::1]/"
         )
-    if not _HOST.fullmatch(host) or (_FOUR_NUMBERS.fullmatch(host) and not _is_ipv4(host)):
+    if not _HOST.fullmatch(host) or is_wrong_ipv4(host):
         return "no host has such a name: write one like ivr.example.com, or an address"
     return None
 
 
-def _is_ipv4(text: str) -> bool:
+def is_wrong_ipv4(host: str) -> bool:
+    """Whether it looks like an IPv4 address, and is none: no name of a host looks so."""
     try:
-        IPv4Address(text)
+        return _FOUR_NUMBERS.fullmatch(host) is not None and not IPv4Address(host)
     except ValueError:
-        return False
-    return True
+        return True
 
 
 def _is_ipv6(text: str) -> bool:

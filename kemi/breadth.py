@@ -9,13 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from callinteractive.headers import BreadthHeader
+from callinteractive.headers import MOST_BREADTH, BreadthHeader
 from kemi import ksr
 from kemi.branch_spec import Target
 from kemi.transaction import transaction
-
-MOST = 60
-"""RFC 5393 5.3.3.1."""
 
 
 def take_over() -> None:
@@ -35,13 +32,13 @@ def share(targets: Sequence[Target], call_id: str) -> list[Target]:
     ivrs = len(targets) - len(others)
     if not ivrs:
         return others
-    most = ((transaction.breadth or MOST) - len(others)) // ivrs
+    most = ((transaction.breadth or MOST_BREADTH) - len(others)) // ivrs
     if most > 0:
         line = f"{BreadthHeader.NAME}: {BreadthHeader(most)}\r\n"
         return [_with_line(target, line) if target[0].is_spiral else target for target in targets]
     ksr.log_warning(
-        f"transfer of call {call_id}: {ivrs} IVRs are left out: a call leads to {MOST} IVRs at once at the most; look"
-        " for IVRs that transfer to each other"
+        f"transfer of call {call_id}: {ivrs} IVRs are left out: a call leads to {MOST_BREADTH} IVRs at once at the"
+        " most; look for IVRs that transfer to each other"
     )
     return others
 

@@ -9,7 +9,7 @@ import pytest_asyncio
 
 from tests.e2e.conftest import PlaceCall
 from tests.e2e.ivr import DID, MENU, MENU_HZ, TRANSFER
-from tests.e2e.transfers import FIRST, ONE_HZ, REGISTERED, CalledPhones, transfer
+from tests.e2e.transfers import FIRST, ONE_HZ, REGISTERED, CalledPhones, holds_and_resumes, transfer
 from tests.support.baresip import SPEAKS_HZ, Baresip
 from tests.support.stack import RunningStack, until
 from tests.support.timing import PATIENT_S
@@ -87,13 +87,7 @@ async def test_it_holds_and_resumes(web: FakeWebApp, call: PlaceCall, caller: st
         await softphone.picks_up()
         await softphone.connected()
         await phone.sound.hear_tone(SPEAKS_HZ)
-        softphone.holds()
-        await until(lambda: softphone.answers("INVITE").count(200) == 1, PATIENT_S, "the answer to the hold")
-        await phone.sound.hear_silence()
-        softphone.resumes()
-        await until(lambda: softphone.answers("INVITE").count(200) == 2, PATIENT_S, "the answer to the resumption")
-        phone.sound.forget()
-        await phone.sound.hear_tone(SPEAKS_HZ)
+        await holds_and_resumes(softphone, phone.sound)
         await phone.hang_up()
         await softphone.call_ended()
 

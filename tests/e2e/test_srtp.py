@@ -14,13 +14,12 @@ from tests.e2e.conftest import _ivr_yaml, lent, own_net
 from tests.e2e.ivr import MENU, MENU_HZ, TRANSFER
 from tests.e2e.test_routing import IVR as ROUTING_IVR
 from tests.e2e.test_routing import ROUTED
-from tests.e2e.transfers import FIRST, ONE_HZ, SECOND, CalledPhones, transfer
+from tests.e2e.transfers import FIRST, ONE_HZ, SECOND, CalledPhones, holds_and_resumes, transfer
 from tests.support.baresip import SPEAKS_HZ, Baresip, takes_new_keys
 from tests.support.callee import Callee
 from tests.support.phone import Phone
 from tests.support.sipp import SipMessage
-from tests.support.stack import RunningStack, until
-from tests.support.timing import PATIENT_S
+from tests.support.stack import RunningStack
 from tests.support.webapp import FakeWebApp, actions
 
 PASSWORD = "secret"
@@ -123,13 +122,7 @@ async def test_a_transfer_to_who_wants_srtp(
 
 async def test_it_holds_and_resumes(web: FakeWebApp, stack: RunningStack, caller: str, encrypted: str) -> None:
     async with a_talk(web, stack, caller, encrypted) as (phone, calling):
-        phone.holds()
-        await until(lambda: phone.answers("INVITE").count(200) == 1, PATIENT_S, "the answer to the hold")
-        await calling.sound.hear_silence()
-        phone.resumes()
-        await until(lambda: phone.answers("INVITE").count(200) == 2, PATIENT_S, "the answer to the resumption")
-        calling.sound.forget()
-        await calling.sound.hear_tone(SPEAKS_HZ)
+        await holds_and_resumes(phone, calling.sound)
         await calling.hang_up()
         await phone.call_ended()
 

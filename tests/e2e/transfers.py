@@ -7,12 +7,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+from tests.support.baresip import SPEAKS_HZ, Baresip
 from tests.support.callee import Callee
 from tests.support.phone import Phone
 from tests.support.relay import Relay
 from tests.support.rtp import RtpEndpoint
 from tests.support.sipp import free_udp_port
-from tests.support.stack import RunningStack
+from tests.support.stack import RunningStack, until
+from tests.support.timing import PATIENT_S
 from tests.support.webapp import Reply, actions
 
 FIRST, SECOND, REGISTERED = "000*306", "000*307", "000*308"
@@ -69,6 +71,17 @@ async def both_hear(one: RtpEndpoint, other: RtpEndpoint) -> None:
     await asyncio.gather(
         one.send_tone(ONE_HZ, 0.4), other.send_tone(OTHER_HZ, 0.4), one.hear_tone(OTHER_HZ), other.hear_tone(ONE_HZ)
     )
+
+
+async def holds_and_resumes(softphone: Baresip, other: RtpEndpoint) -> None:
+    """The softphone puts the other party on hold, who hears nothing until it takes the call up again."""
+    softphone.holds()
+    await until(lambda: softphone.answers("INVITE").count(200) == 1, PATIENT_S, "the answer to the hold")
+    await other.hear_silence()
+    softphone.resumes()
+    await until(lambda: softphone.answers("INVITE").count(200) == 2, PATIENT_S, "the answer to the resumption")
+    other.forget()
+    await other.hear_tone(SPEAKS_HZ)
 
 
 async def connected(phone: Phone, callee: Callee) -> None:

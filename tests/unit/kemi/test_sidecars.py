@@ -107,16 +107,19 @@ def refuses(sidecars: Sidecars, context: str) -> bool:
 
 def refuse(sidecars: Sidecars, ksr: FakeKsr, port: int) -> None:
     """The sidecar at that port says 503."""
-    ksr.results["kx.get_srcport"] = port
+    ksr.results.update({"kx.get_srcip": "127.0.0.1", "kx.get_srcport": port})
     sidecars.on_refusal()
 
 
-def test_where_all_of_a_pool_refuse_new_calls_are_refused(
-    sidecars: Sidecars, ksr: FakeKsr, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The monotonic clock: a list of one."""
     now = [1000.0]
     monkeypatch.setattr("kemi.sidecars.time.monotonic", lambda: now[0])
-    ksr.message("INVITE", source=("127.0.0.1", 5070))
+    return now
+
+
+def test_where_all_of_a_pool_refuse_new_calls_are_refused(sidecars: Sidecars, ksr: FakeKsr, now: list[float]) -> None:
     refuse(sidecars, ksr, 5070)
     assert not refuses(sidecars, "3")
     refuse(sidecars, ksr, 5071)
@@ -125,13 +128,8 @@ def test_where_all_of_a_pool_refuse_new_calls_are_refused(
     assert not refuses(sidecars, "3")
 
 
-def test_a_sidecar_that_refused_rests_while_others_work(
-    sidecars: Sidecars, ksr: FakeKsr, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_sidecar_that_refused_rests_while_others_work(sidecars: Sidecars, ksr: FakeKsr, now: list[float]) -> None:
     """A new call, or one that another sidecar refuses, passes it over, and does not wait for its answer."""
-    now = [1000.0]
-    monkeypatch.setattr("kemi.sidecars.time.monotonic", lambda: now[0])
-    ksr.message("INVITE", source=("127.0.0.1", 5070))
     refuse(sidecars, ksr, 5070)
     chosen = iter(["sip:332@127.0.0.1:5070", "sip:332@127.0.0.1:5071"])
     ksr.results["kx.get_ruri"] = lambda: next(chosen)
@@ -163,7 +161,6 @@ def test_silence_is_no_refusal(sidecars: Sidecars, ksr: FakeKsr) -> None:
 def test_a_refusal_after_a_silence_is_a_refusal(sidecars: Sidecars, ksr: FakeKsr) -> None:
     """tm shows the silent one's 408. The one that said 503 must not be counted as silent, and it rests."""
     ksr.results.update({"dispatcher.ds_next_domain": -1, "tm.t_branch_timeout": 1, "tm.t_get_branch_index": 1})
-    ksr.results["kx.get_srcip"] = "127.0.0.1"
     enter(sidecars, "4")
     sidecars.on_branch()
     refuse(sidecars, ksr, 5072)
