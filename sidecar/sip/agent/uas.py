@@ -11,9 +11,10 @@ from sidecar.sip.dialog.dialog import Dialog
 from sidecar.sip.dialog.events import Cancelled, reason_of
 from sidecar.sip.dialog.session import Session
 from sidecar.sip.errors import LegStateError
-from sidecar.sip.message.headers import parse_via
+from sidecar.sip.message.headers import parse_via, read_seconds
 from sidecar.sip.message.message import Headers, Request
 from sidecar.sip.transaction.server import InviteServer
+from sidecar.sip.transaction.timers import Timer
 
 
 @remember(1024)
@@ -68,19 +69,22 @@ class IncomingInvite:
 
 
 class UasLeg(Leg):
-    """An incoming call. Its first event is `Acked` or `Cancelled`.
+    """An incoming call. Its first event is `Acked` or `Cancelled`: the latter also when its Expires is over (13.3.1).
 
     It sends no provisional response above 100, so that there is no early dialog: the dialog begins with the 200.
     """
 
-    __slots__ = ("_request", "_tag", "_transaction")
+    __slots__ = ("_expiry", "_request", "_tag", "_transaction")
 
     def __init__(self, core: Core, transaction: InviteServer, request: Request) -> None:
         super().__init__(core, request.call_id, ignore)
         self._transaction = transaction
         self._request: Request | None = request  # until the final response
-        self._tag = new_tag()
+        self._tag = transaction.to_tag = new_tag()
         transaction.on_cancel = self._on_cancel
+        expires = request.index.get("expires")
+        expires_s = None if expires is None else read_seconds(expires)
+        self._expiry: Timer | None = None if expires_s is None else core.timers.start(expires_s, self._expired)
 
     def answer(self, sdp: bytes, headers: Headers = ()) -> None:
         """200 with our answer, or our offer when the INVITE had none; repeated until its ACK (`Acked`).
@@ -91,6 +95,7 @@ class UasLeg(Leg):
             request = self._unanswered("answer")
             headers = checked(headers)
             self._request = None
+            self.core.timers.stop(self._expiry)
             self.session = Session(self.core, Dialog.answering(request, self._tag), self)
             self.session.accept(self._transaction, request, sdp, headers, initial=True)
 
@@ -114,6 +119,15 @@ class UasLeg(Leg):
         if self._request is not None:
             self._refuse(487, None, ())
             self.emit(Cancelled(reason_of(cancel)))
+
+    def _expired(self) -> None:
+        """13.3.1: nobody waits for our answer any more."""
+        self._refuse(487, None, ())
+        self.emit(Cancelled(None))
+
+    def _end(self) -> None:
+        self.core.timers.stop(self._expiry)
+        super()._end()
 
     def _refuse(self, status: int, reason: str | None, headers: Headers) -> None:
         self._request = None

@@ -298,13 +298,14 @@ class UserAgent:
             return 500
 
     def _receive_cancel(self, cancel: NonInviteServer, request: Request) -> None:
-        """9.2: CANCEL has its own transaction. It changes nothing when the INVITE has its final response."""
+        """9.2: CANCEL has its own transaction, and the To tag of the INVITE's responses. It changes nothing when the
+        INVITE has its final response."""
         invite = self._core.transactions.find_server(server_key(request, "INVITE"))
         if invite is None:
             self._core.refusals.note(request, 481, "no such INVITE")
             cancel.respond(481, None, new_tag())
             return
-        cancel.respond(200, None, new_tag())
+        cancel.respond(200, None, invite.to_tag or new_tag())
         if invite.on_cancel is not None:
             invite.on_cancel(request)
 

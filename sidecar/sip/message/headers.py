@@ -209,6 +209,14 @@ def parse_number(text: str, what: str, limit: int = 2**31 - 1) -> int:
     return int(text)
 
 
+def read_seconds(text: str) -> int | None:
+    """The seconds of an Expires. None for anything else: RFC 2543 had dates there, and a call needs none."""
+    try:
+        return parse_number(text, "Expires", 2**32 - 1)
+    except MalformedError:
+        return None
+
+
 @remember(_CACHED)
 def route_address(value: str) -> Address | None:
     """Where a Route or Record-Route value points; None for a URI without a host. Raises MalformedError."""

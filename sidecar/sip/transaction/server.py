@@ -19,13 +19,14 @@ log = logging.getLogger(__name__)
 
 
 class ServerTransaction(Transaction):
-    """on_cancel: called with a CANCEL that comes before the final response."""
+    """on_cancel: called with a CANCEL that comes before the final response. to_tag: of our responses, once known."""
 
-    __slots__ = ("on_cancel",)
+    __slots__ = ("on_cancel", "to_tag")
 
     def __init__(self, layer: LayerState, key: Hashable, request: Request, state: State) -> None:
         super().__init__(layer, key, request, request.reply_to, state)
         self.on_cancel: Callable[[Request], None] | None = None
+        self.to_tag: str | None = None
         layer.servers[key] = self
         self.await_final()
 
@@ -42,6 +43,7 @@ class ServerTransaction(Transaction):
         if request is None:
             log.debug("%d dropped: the request has its final response", status)
         else:
+            self.to_tag = to_tag or self.to_tag
             self.step(input_of(status), request.reply(status, reason, to_tag, headers, body))
 
     def receive(self) -> None:

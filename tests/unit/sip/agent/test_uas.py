@@ -348,6 +348,7 @@ def test_9_2_cancel_gets_200_and_the_invite_487() -> None:
     assert (ok.status, ok.get("CSeq")) == (200, "1 CANCEL")
     assert (terminated.status, terminated.get("CSeq")) == (487, "1 INVITE")
     assert terminated.to_tag
+    assert ok.to_tag == terminated.to_tag
     assert world.events == [Cancelled("SIP;cause=200")]
     assert leg.ended
     leg.answer(OUR_SDP)
@@ -385,6 +386,55 @@ def test_9_2_a_repeated_cancel_gets_the_same_200() -> None:
     first, _ = caller.send("CANCEL", cseq=1, branch=branch, to_tag="")
     (again,) = caller.send("CANCEL", cseq=1, branch=branch, to_tag="")
     assert first.data == again.data
+
+
+def test_9_2_a_cancel_after_a_refusal_gets_its_to_tag() -> None:
+    world, caller, leg = new_call()
+    leg.reject(486)
+    (refused,) = world.take()
+    (ok,) = caller.send("CANCEL", cseq=1, branch=caller.branch, to_tag="")
+    assert (ok.status, ok.to_tag) == (200, refused.to_tag)
+
+
+# Expires, 13.3.1
+
+
+def expiring_call(expires: str) -> tuple[World, Caller, UasLeg]:
+    world = World()
+    caller = Caller(world)
+    caller.invite(headers=[("Expires", expires)])
+    world.take()
+    return world, caller, world.calls[0][0]
+
+
+def test_13_3_1_an_invite_that_expires_gets_487() -> None:
+    world, _, leg = expiring_call("20")
+    world.advance(19.9)
+    assert world.take() == []
+    world.advance(0.2)
+    assert world.statuses() == [487]
+    assert world.events == [Cancelled(None)]
+    leg.answer(OUR_SDP)
+    world.assert_nothing_left()
+
+
+@pytest.mark.parametrize("act", [lambda leg: leg.answer(OUR_SDP), lambda leg: leg.reject(486), UasLeg.forget])
+def test_13_3_1_expires_counts_only_until_the_final_response(act: Callable[[UasLeg], None]) -> None:
+    world, caller, leg = expiring_call("1000")
+    act(leg)
+    for final in world.take():
+        caller.ack(branch=None if final.status == 200 else caller.branch, to_tag=final.to_tag)
+    world.advance(40)
+    assert world.agent.counters.timers == 0
+    assert world.events in ([], [Acked(None)])
+    assert world.take() == []
+
+
+@pytest.mark.parametrize("expires", ["Thu, 01 Dec 2050 16:00:00 GMT", "-1", "", "99999999999999999999", "1.5"])
+def test_13_3_1_an_expires_that_is_no_number_of_seconds_is_none(expires: str) -> None:
+    world, _, leg = expiring_call(expires)
+    world.advance(3600)
+    assert not leg.ended
 
 
 # Merged requests, overload, draining, OPTIONS
