@@ -27,6 +27,8 @@ RINGBACK_REPEATS = 1000
 _TWICE = sip.Rejected(408, "it has been rung again once", sip.Response(408, "Request Timeout", [], local=True))
 EDGE_SILENT_S = 0.6
 """Kamailio says 100 at once. So an edge that says nothing to the INVITE, and to its repetition after T1, is gone."""
+MOST_EARLY = 32
+"""Descriptions of early media in one transfer: each of 30 numbers may have one. Each costs RTPengine some commands."""
 
 
 class Callee:
@@ -63,6 +65,8 @@ class Callee:
         """It has asked for a blind transfer: its hang-up is not the end of the call."""
         self._numbers: tuple[str, ...] = ()
         self._early_media = False
+        self._early_sdp: bytes | None = None  # the last that counted
+        self._early_left = MOST_EARLY
         self._is_sounding = False
         self._is_over = False
         self._has_moved = False
@@ -201,9 +205,22 @@ class Callee:
         if isinstance(event, sip.Rejected) and self._other_ways and not self._is_over and is_unreachable(event):
             self._go_round("nobody listens there")
             return
+        if isinstance(event, sip.Progressed) and not self._is_news(event):
+            return
         if isinstance(event, sip.Ended) and self._inbox.is_idle() and not self._services.keeper.gate.is_shut():
             self._on_ended(event)  # at once: the caller is told before this one gets the 200 for its BYE
         self._inbox.put(self._handle, event)
+
+    def _is_news(self, event: sip.Progressed) -> bool:
+        """Whether it changes anything: a callee may send any number of them."""
+        is_news = event.status not in self._rang_with
+        if is_news:
+            self._rang_with.add(event.status)
+            self._story("leg.ringing", code=event.status)
+        if self._early_media and self._early_left and event.sdp is not None and event.sdp != self._early_sdp:
+            self._early_sdp, self._early_left = event.sdp, self._early_left - 1
+            return True
+        return is_news
 
     async def _handle(self, event: sip.Event) -> Event | None:
         """Its turn has come. Returns what the event means to the script. Raises MediaError."""
@@ -241,9 +258,6 @@ class Callee:
 
     async def _progressed(self, event: sip.Progressed) -> None:
         """Somebody rings: let the caller hear it, as the callee's early media or as our ringback tone (A12)."""
-        if event.status not in self._rang_with:  # each once: a callee may send many
-            self._rang_with.add(event.status)
-            self._story("leg.ringing", code=event.status)
         is_heard = self._early_media and not self._media.is_moved(self.b_tag)
         if is_heard and event.sdp is not None and await self._lets_hear(event.sdp):
             self._is_sounding = True

@@ -57,6 +57,33 @@ async def test_A12_early_media_is_not_heard_unless_asked_for(make):
     await h.ended()
 
 
+async def test_A12_a_callee_that_repeats_its_early_media_costs_nothing(make):
+    h = make('[simple_transfer: {to: ["1"], early_media: True}]')
+    await h.answered()
+    await h.until("invite(max_forwards 69)")
+    for _ in range(1000):
+        h.b_leg.listener(sip.Progressed(183, "Session Progress", b"sdp", None))
+        h.b_leg.listener(sip.Progressed(180, "Ringing", None, None))
+    assert len(h.answered_call._inbox._items) == 2
+    await h.until("media.early(b1)")
+    await h.settled()
+    assert h.log.count("media.early(b1)") == 1
+    await h.ended()
+
+
+async def test_A12_a_callee_that_keeps_changing_its_early_media_is_heard_no_more(make):
+    h = make('[simple_transfer: {to: ["1"], early_media: True}]')
+    await h.answered()
+    await h.until("invite(max_forwards 69)")
+    for number in range(1000):
+        h.b_leg.listener(sip.Progressed(183, "Session Progress", b"sdp %d" % number, None))
+    await h.settled()
+    assert h.log.count("media.early(b1)") == callee.MOST_EARLY
+    h.b_leg.listener(sip.Answered(b"sdp", None))
+    await h.until("media.bridge(b1)")
+    await h.ended()
+
+
 async def test_A13_a_failed_transfer_gives_the_media_back_and_goes_on(make):
     h = make('[simple_transfer: {to: ["1"], final: no}, play_sound: {file: a.wav}, simple_transfer: {to: ["2"]}]')
     await h.answered()
