@@ -8,9 +8,12 @@ EXTENSIONS = ("100rel", "norefersub", "timer")
 
 100rel: we send PRACK for a callee's reliable provisional responses. We send no provisional response above 100
 ourselves, so a caller that requires 100rel gets what it requires (RFC 3262 3)."""
+REOFFER_EXTENSIONS = tuple(tag for tag in EXTENSIONS if tag != "100rel")
+"""Of a re-INVITE of ours: its provisional responses get no PRACK, so they must not be reliable."""
 
 _WITHOUT_REFER = tuple(method for method in ALLOWED if method != "REFER")
 SUPPORTED = ("Supported", ", ".join(EXTENSIONS))
+REOFFER_SUPPORTED = ("Supported", ", ".join(REOFFER_EXTENSIONS))
 ACCEPT_SDP = ("Accept", "application/sdp")
 SDP_TYPE = ("Content-Type", "application/sdp")
 

@@ -68,7 +68,7 @@ class _Anybody:
 class Core:
     """The transaction layer, the timers, and what is alive: `users` of dialogs and `legs`.
 
-    capabilities: the headers Contact, Allow and Supported, of our INVITEs, UPDATEs and their 2xx.
+    capabilities: the headers Contact, Allow and Supported, of our first INVITEs and of our 2xx.
     """
 
     __slots__ = (

@@ -4,7 +4,7 @@ import random
 from functools import partial
 from typing import NamedTuple
 
-from sidecar.sip.dialog.capabilities import SDP_TYPE
+from sidecar.sip.dialog.capabilities import REOFFER_SUPPORTED, SDP_TYPE
 from sidecar.sip.dialog.events import EndReason, ReAnswered, ReOfferRejected
 from sidecar.sip.dialog.session_timer import MIN_SE_S, MOST_LONGER, agreed_in, min_se, refresh_headers
 from sidecar.sip.dialog.usage import InviteUsage
@@ -59,7 +59,7 @@ class OutgoingOffers:
             return
         self.wanted, self.under_way = None, offer
         core = session.core
-        headers = [*core.capabilities, *self._timer_headers()]
+        headers = [core.contact, core.allow, REOFFER_SUPPORTED, *self._timer_headers()]
         self._stuck = core.timers.start(core.config.timer_c_s, self._give_up)
         hop, on_response = session.next_hop, partial(self._on_response, offer)
         if offer.sdp is None:
@@ -124,6 +124,8 @@ class OutgoingOffers:
             self._floor_s, self._longer = floor_s, self._longer + 1  # RFC 4028 7.3
             self.wanted = self.wanted or offer
         elif offer.refresh:
+            if offer.sdp is None:
+                session.dialog.allows_update = False  # whatever its Allow says: by a re-INVITE next time
             session.timer.refresh_soon()
         else:
             session.emit(ReOfferRejected(status, response.reason))

@@ -263,6 +263,7 @@ def test_14_1_our_reinvite(call: Call) -> None:
     call.leg.reinvite(OUR_SDP)
     invite = call.sent()
     assert (invite.method, invite.body) == ("INVITE", OUR_SDP)
+    assert "100rel" not in invite.get("Supported")  # RFC 3262 4: we would have to send PRACK
     assert not call.leg.ended
     (ack,) = call.peer.reply(invite, 200, [("Contact", "<sip:moved@127.10.0.7:1>")], SDP)
     assert call.events == [ReAnswered(SDP)]

@@ -134,6 +134,21 @@ def test_rfc_4028_10_a_refresh_that_is_refused_is_tried_again_until_the_interval
     world.assert_nothing_left()
 
 
+@pytest.mark.parametrize("status", [405, 501, 500])
+def test_rfc_4028_7_4_whoever_refuses_update_is_refreshed_by_a_re_invite(status: int) -> None:
+    """Some list UPDATE in Allow and refuse it."""
+    world, caller, _ = answered([ALLOW, ("Session-Expires", "120;refresher=uas")])
+    for _ in range(3):
+        world.advance(60.1)
+        caller.reply(world.take()[0], status)
+        world.advance(10.1)
+        (invite,) = world.take()
+        assert (invite.method, invite.body) == ("INVITE", OUR_SDP)
+        caller.reply(invite, 200, [ALLOW, ("Session-Expires", "120;refresher=uac")], SDP)
+        world.take()
+    assert world.events == []
+
+
 def test_rfc_4028_7_3_a_refresh_refused_422_asks_for_more() -> None:
     world, caller, _ = answered([ALLOW, ("Session-Expires", "120;refresher=uas")])
     world.advance(60.1)
