@@ -12,6 +12,7 @@ from callinteractive.errors import ResponseError
 
 _GZIP = b"\x1f\x8b"
 """How it begins (RFC 1952 2.3.1)."""
+UNCOMPRESSED = "send it as it is, as Accept-Encoding: identity asks"
 _UTF_8_MARK = b"\xef\xbb\xbf"
 _MARKS = (
     (_UTF_8_MARK, "utf-8"),
@@ -68,7 +69,7 @@ def decode(body: bytes, content_type: str | None) -> str:
     they are moved behind it, so that lines keep their numbers.
     """
     if body.startswith(_GZIP):
-        raise ResponseError("not XML: it is compressed (gzip); send it as it is, as Accept-Encoding: identity asks")
+        raise ResponseError(f"not XML: it is compressed (gzip); {UNCOMPRESSED}")
     codec, body = _codec(body, content_type)
     try:
         text = body.decode(codec)

@@ -26,7 +26,8 @@ class FetchFailed:
     | `breaker` | nothing was sent: the application was silent a moment ago |
     | `forbidden` | nothing was sent: `allow_hosts` or `private_addresses` forbid it |
     | `secret` | nothing was sent: a secret can't be read, and an unsigned request is none |
-    | `status`, `invalid` | only before a fallback: a status other than 2xx, or an answer that can't be used |
+    | `invalid` | the answer can't be used; but for a compressed one, only before a fallback |
+    | `status` | only before a fallback: a status other than 2xx |
     """
 
     outcome: FetchOutcome

@@ -111,7 +111,7 @@ _HINTS = (
     ("Unescaped '<'", "write &lt; for a literal <"),
     ("Start tag expected", "an answer begins with <?xml or <Response>"),
     ("XML declaration allowed only", "nothing stands before <?xml"),
-    ("Extra content", "nothing follows </Response>"),
+    ("Extra content", "an answer is one <Response>, with nothing before or after it"),
 )
 """What to do about what libxml2 says, by how that begins."""
 

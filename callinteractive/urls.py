@@ -113,8 +113,9 @@ def ascii_host(url: str) -> str | None:
 
 def status_problem(status: int) -> str:
     """Why an answer of this status can't be used: it is not 2xx."""
-    hint = "; a redirect is followed where the IVR says follow_redirects: yes" if status in REDIRECTS else ""
-    return f"HTTP status {status}{hint}"
+    if status not in REDIRECTS:
+        return f"HTTP status {status}"
+    return f"HTTP status {status}; a redirect with a Location is followed where the IVR says follow_redirects: yes"
 
 
 @lru_cache(maxsize=256)

@@ -42,6 +42,7 @@ _HEAD = re.compile(
     rb"((?:[!#$%&'*+.^_`|~0-9A-Za-z-]++:[\t\x20-\x7e\x80-\xff]*+\r\n)*+)\r\n"  # RFC 9112 5
 )
 _NO_BODY = (204, 205, 304)
+_EMPTY = tuple(b"HTTP/1.%d %d" % (minor, status) for minor in (0, 1) for status in (204, 304))
 _Head = tuple[int, tuple[tuple[bytes, bytes], ...], int, int]
 """Status, headers, the body's length and where it begins."""
 _OTHER_FRAMING = (b"transfer-encoding", b"upgrade", b"trailer")
@@ -63,6 +64,23 @@ def is_common_head(data: bytes) -> bool:
     """Whether `data` is a common answer that lacks its whole body."""
     head = _head_of(data)
     return head is not None and head[2] > 0 and head[3] == len(data)
+
+
+def surplus(data: bytes) -> bool:
+    """Whether more octets follow than the Content-Length of what else would be a common answer says."""
+    head = _head_of(data)
+    return head is not None and 0 <= head[2] < len(data) - head[3]
+
+
+def without_body(data: bytes) -> bytes:
+    """The begin of an answer; all of it is the head where its status has no body (RFC 9112 6.3).
+
+    Some servers send one nevertheless, PHP's own among them. It would be read as the next answer.
+    """
+    if not data.startswith(_EMPTY):
+        return data
+    end = data.find(b"\r\n\r\n") + 4
+    return data[:end] if end >= 4 else data
 
 
 def _head_of(data: bytes) -> _Head | None:

@@ -18,7 +18,7 @@ from yarl import URL
 
 from callinteractive.public import is_public
 from callinteractive.response import MAX_BODY
-from sidecar.answer import MAX_COMMON, Answer, common, is_common_head
+from sidecar.answer import MAX_COMMON, Answer, common, is_common_head, surplus, without_body
 from sidecar.eager import Waiter
 
 KEEPALIVE_S = 4
@@ -35,6 +35,9 @@ _REFUSED_AT = re.compile(r"\('([0-9a-fA-F:.]+)', (\d+)")
 _NUMBER = re.compile(r"^\[Errno -?\d+\] ")
 """By which an OSError begins. It tells a reader nothing."""
 
+_NOT_COMPLETED = "Response payload is not completed"
+"""By which aiohttp's text of such an error begins. It goes on with an error of the server's side: status 400."""
+
 
 class TooLargeError(Exception):
     """The answer's body is longer than `MAX_BODY`."""
@@ -42,6 +45,10 @@ class TooLargeError(Exception):
 
 class WastefulError(Exception):
     """The answer has more octets beside its body than anybody needs."""
+
+
+class CompressedError(Exception):
+    """The answer's body is in a content coding, which is named here, and we can read none."""
 
 
 class TooManyRedirectsError(Exception):
@@ -179,6 +186,8 @@ class Protocol(ResponseHandler):
         self._common: Waiter[Answer | None] | None = None
         self._head = b""
         """Of what may be a common answer, when its body has not come with it."""
+        self.has_surplus = False
+        """More came than the Content-Length of the answer says."""
 
     def begin(self) -> None:
         """A request is about to be sent."""
@@ -219,6 +228,10 @@ class Protocol(ResponseHandler):
             self._end_common(answer, data)
             if answer is not None:
                 return
+            self.has_surplus = surplus(data)
+        if not self.octets and len(head := without_body(data)) < len(data):
+            data = head
+            self.force_close()
         for start in range(0, len(data), _PARSED_AT_ONCE):
             piece = data[start : start + _PARSED_AT_ONCE]
             self.octets += len(piece)
@@ -262,6 +275,11 @@ class Protocol(ResponseHandler):
             transport.abort()
 
 
+def is_cut_short(error: Exception) -> bool:
+    """Whether the connection has ended in the middle of the answer's body."""
+    return isinstance(error, aiohttp.ClientPayloadError) and str(error).startswith(_NOT_COMPLETED)
+
+
 def in_a_line(error: object) -> str:
     """What went wrong with a request: an error, or the text of one.
 
@@ -271,6 +289,8 @@ def in_a_line(error: object) -> str:
         return "the connection ended before the answer came"
     if isinstance(error, WastefulError):
         return "too many octets beside the body of the answer"
+    if isinstance(error, Exception) and is_cut_short(error):
+        return "the connection ended in the middle of the answer"
     cause = getattr(error, "os_error", error)  # aiohttp's own errors have it so
     if isinstance(cause, ConnectionRefusedError) and (at := _REFUSED_AT.search(str(cause))) is not None:
         host = f"[{at[1]}]" if ":" in at[1] else at[1]

@@ -30,6 +30,8 @@ _DEFAULT_PORT = 80
 RESOLVED_S = 10.0
 """How long the addresses of a name count, as in aiohttp. A look-up takes one of the process's four threads for them."""
 _MOST_NAMES = 1024
+_SURPLUS = "more came than its Content-Length says, which counts octets and not characters"
+"""Who has sent too much is not looked for in the status line, where a parser finds it."""
 
 
 class Server(NamedTuple):
@@ -110,7 +112,7 @@ class PlainConnections:
                 answer = await _read_by_aiohttp(protocol)
         except HttpProcessingError as error:
             protocol.close()
-            raise aiohttp.ClientPayloadError(error.message) from None
+            raise aiohttp.ClientPayloadError(_SURPLUS if protocol.has_surplus else error.message) from None
         except BaseException:
             protocol.close()
             raise

@@ -13,11 +13,12 @@ from yarl import URL
 
 from callinteractive import trace_context
 from callinteractive.asking import MAX_REDIRECTS, headers_of
+from callinteractive.charset import is_markup
 from callinteractive.events import Fetched
 from callinteractive.request import HttpRequest, redirected
 from callinteractive.urls import REDIRECTS, host_of, origin_of
 from sidecar.answer import Answer
-from sidecar.connections import Connections, ForbiddenHostError, TooManyRedirectsError, exchange
+from sidecar.connections import CompressedError, Connections, ForbiddenHostError, TooManyRedirectsError, exchange
 from sidecar.credentials import CredentialStore
 from sidecar.eager import in_task
 from sidecar.plain_http import PlainConnections, server_of, target_of
@@ -41,8 +42,8 @@ class Sender:
     async def send(self, request: HttpRequest) -> Fetched:
         """The answer, whatever its status.
 
-        Raises SecretError, ForbiddenHostError, PrivateAddressError, TooLargeError, WastefulError, ValueError,
-        TooManyRedirectsError, ClientError, TimeoutError, OSError.
+        Raises SecretError, ForbiddenHostError, PrivateAddressError, TooLargeError, WastefulError, CompressedError,
+        ValueError, TooManyRedirectsError, ClientError, TimeoutError, OSError.
         """
         answer = await self._send(request)
         if request.follow_redirects:
@@ -53,6 +54,8 @@ class Sender:
                     raise TooManyRedirectsError
                 request = redirected(request, answer.status, location)
                 answer = await self._send(request)
+        if not answer.body.startswith(b"<") and 200 <= answer.status <= 299:
+            _check_coding(answer)
         return Fetched(answer.status, answer.body, answer.content_type)
 
     async def _send(self, request: HttpRequest) -> Answer:
@@ -76,3 +79,10 @@ class Sender:
         if self.traceparent is not None and request.id and (value := self.traceparent(request.id)):
             headers[trace_context.HEADER] = value
         return headers
+
+
+def _check_coding(answer: Answer) -> None:
+    """Raise CompressedError where the body is in the coding that its header names. Some write a charset there."""
+    coding = answer.header(b"content-encoding")
+    if coding and coding.lower() != "identity" and not is_markup(answer.body):
+        raise CompressedError(coding)

@@ -15,6 +15,7 @@ import aiohttp
 import structlog
 
 from callinteractive.asking import MAX_REDIRECTS, after_fallback, failure_of, may_be_better, to_fallback, why_not_sent
+from callinteractive.charset import UNCOMPRESSED
 from callinteractive.events import Fetched, FetchFailed
 from callinteractive.model import IvrFile
 from callinteractive.request import HttpRequest
@@ -23,12 +24,14 @@ from callinteractive.secret import SecretError
 from callinteractive.urls import origin_of
 from sidecar.breaker import Breaker, Breakers
 from sidecar.connections import (
+    CompressedError,
     ForbiddenHostError,
     PrivateAddressError,
     TooLargeError,
     TooManyRedirectsError,
     WastefulError,
     in_a_line,
+    is_cut_short,
 )
 from sidecar.credentials import CredentialStore, reader
 from sidecar.eager import Limit
@@ -134,13 +137,10 @@ class Webhook:
             return FetchFailed("forbidden", f"not sent: {error} has no public address, and private_addresses is no")
         except SecretError as error:
             return FetchFailed("secret", f"not sent: {error}")
-        except (aiohttp.ClientConnectionError, OSError) as error:
-            return FetchFailed("unreachable", in_a_line(error))
-        except aiohttp.ClientResponseError as error:  # its text has the whole URL, with digits that may be masked (E3)
-            return FetchFailed("protocol", f"not an HTTP answer: {in_a_line(error.message)}"[:200])
-        except (aiohttp.ClientError, ValueError) as error:  # a ValueError is of a redirect or of the URL
-            what = "not an HTTP answer: " if isinstance(error, aiohttp.ClientError) else ""
-            return FetchFailed("protocol", f"{what}{in_a_line(error)}"[:200])
+        except CompressedError as error:
+            return FetchFailed("invalid", f"not XML: it is compressed ({in_a_line(error)[:40]}); {UNCOMPRESSED}")
+        except (aiohttp.ClientError, OSError, ValueError) as error:  # a ValueError is of a redirect or of the URL
+            return _failure(error)
         except Exception as error:  # a defect of ours or of a library: the call's script must not wait for ever
             LOG.exception("a request failed")
             return FetchFailed("protocol", f"this software failed: {type(error).__name__}"[:200])
@@ -155,6 +155,15 @@ def _tell(breaker: Breaker, answer: Fetched | FetchFailed, began: float, now: fl
         breaker.on_silence(began, now)
     else:
         breaker.on_answer(now)
+
+
+def _failure(error: aiohttp.ClientError | OSError | ValueError) -> FetchFailed:
+    if isinstance(error, aiohttp.ClientConnectionError | OSError) or is_cut_short(error):
+        return FetchFailed("unreachable", in_a_line(error))
+    if isinstance(error, aiohttp.ClientResponseError):  # its text has the URL, with digits to be masked (E3)
+        return FetchFailed("protocol", f"not an HTTP answer: {in_a_line(error.message)}"[:200])
+    what = "not an HTTP answer: " if isinstance(error, aiohttp.ClientError) else ""
+    return FetchFailed("protocol", f"{what}{in_a_line(error)}"[:200])
 
 
 def _too_late(limit_s: float) -> FetchFailed:

@@ -129,7 +129,8 @@ def test_X3_what_is_invalid_is_told_with_its_line(body: bytes, line: int, reason
         (b"<Response><SetVar name='a'>1 < 2</SetVar></Response>", 31, "write &lt; for a literal <"),
         (b"<Response><SetVar name='<'/></Response>", 25, "write &lt; for a literal <"),
         (b"OK", 1, "an answer begins with <?xml or <Response>"),
-        (b"<Response/>OK", 12, "nothing follows </Response>"),
+        (b"<Response/>OK", 12, "nothing before or after it"),
+        (b"<br />\n<b>Warning</b>: x in y.php\n<Response/>", 1, "nothing before or after it"),
         (b"<!-- --><?xml version='1.0'?><Response/>", 14, "nothing stands before <?xml"),
     ],
 )

@@ -170,6 +170,21 @@ async def test_octets_after_a_common_answer_end_its_connection():
     assert not may_go_on
 
 
+async def test_the_body_of_a_204_is_not_the_next_answer():
+    empty = b"HTTP/1.1 204 No Content\r\n\r\n"
+    assert await fetched([empty]) == (Fetched(204, b""), True)
+    for pieces in ([empty + COMMON], [empty, COMMON]):
+        assert await fetched(pieces) == (Fetched(204, b""), False)  # RFC 9112 6.3
+
+
+async def test_a_length_in_characters_is_told_so():
+    head = OK + b"Content-Length: 1\r\n\r\n"
+    for pieces in ([head + "я".encode()], [head, "я".encode()]):
+        outcome, _ = await fetched(pieces)
+        assert isinstance(outcome, FetchFailed)
+        assert "counts octets" in outcome.reason
+
+
 async def test_a_body_that_is_too_long_is_found_so():
     outcome, _ = await fetched([OK + b"Content-Length: %d\r\n\r\n" % (MAX_BODY + 1), b"x" * (MAX_BODY + 1)])
     assert isinstance(outcome, FetchFailed)

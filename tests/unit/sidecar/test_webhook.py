@@ -199,7 +199,8 @@ async def test_a_redirect_loop_ends(webhook, serve):
     [
         (b"", "unreachable"),
         (b"garbage\r\n\r\n", "protocol"),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nshort", "protocol"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nshort", "unreachable"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nshort\r\n", "unreachable"),
         (b"HTTP/1.1 200 OK\r\n" + b"X: y" * 50_000 + b"\r\n\r\n", "protocol"),
         (b"HTTP/1.1 302 Found\r\nLocation: file:///etc/passwd\r\nContent-Length: 0\r\n\r\n", "protocol"),
         (b"HTTP/1.1 302 Found\r\nLocation: http://[::\r\nContent-Length: 0\r\n\r\n", "protocol"),
@@ -214,7 +215,12 @@ async def test_X3_whatever_a_server_does_is_an_outcome(webhook, speak, octets, o
     ("octets", "reason"),
     [
         (b"hello world\r\n\r\n", "not an HTTP answer: Bad status line"),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nshort", "not an HTTP answer: Response payload"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nshort", "the connection ended in the middle"),
+        (
+            b"HTTP/1.1 200 OK\r\nContent-Encoding: br\r\n\r\n\x8b\x01",
+            "not XML: it is compressed (br); send it as it is",
+        ),
+        (b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\nhello", "not XML: it is compressed (gzip)"),
         (b"HTTP/1.1 302 Found\r\nLocation: http://a..b/\r\nContent-Length: 0\r\n\r\n", "the redirect leads to no"),
         (b"HTTP/1.1 200 OK\r\nSet-Cookie: secret\r\n", "the connection ended before the answer came"),
         (b"", "the connection ended before the answer came"),
@@ -240,6 +246,23 @@ async def test_X3_nobody_there(webhook, url, reason):
     assert failed.outcome == "unreachable"
     assert failed.reason.startswith(reason)
     assert "Errno" not in failed.reason
+
+
+@pytest.mark.parametrize(
+    ("octets", "status", "body"),
+    [
+        (b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n<Response/>", 204, b""),  # PHP's own server
+        (b"HTTP/1.0 204 No Content\r\n\r\n<Response/>", 204, b""),
+        (b"HTTP/1.1 204 No Content\r\nContent-Length: 11\r\n\r\n<Response/>", 204, b""),
+        (b"HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 204, b""),
+        (b"HTTP/1.1 200 OK\r\nContent-Encoding: utf-8\r\n\r\n <Response/>", 200, b" <Response/>"),
+        (b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 0\r\n\r\n", 200, b""),
+        (b"HTTP/1.1 500 Oops\r\nContent-Encoding: br\r\n\r\n\x8b\x01", 500, b"\x8b\x01"),
+    ],
+)
+async def test_what_a_server_should_not_say_is_an_answer_all_the_same(webhook, speak, octets, status, body):
+    answer = await webhook.fetch(HttpRequest("GET", await speak(octets), timeout_s=5))
+    assert (answer.status, answer.body) == (status, body)
 
 
 async def test_A15_cancelling_a_request_closes_its_connection(webhook, serve):
