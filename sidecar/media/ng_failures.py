@@ -38,7 +38,11 @@ class NgUnknownCall(NgError):
 
 
 class NgOverloaded(NgError):
-    """RTPengine accepts no new call (`load limit`), or has no port left for it."""
+    """RTPengine accepts no new call (`max-sessions`, `max-load` and the like), or has no port left for it."""
+
+
+_FULL = frozenset(("ran out of ports", "parallel session limit reached"))
+"""The second one for each of its limits: only who says `supports: load limit` is told which (10.5, 12.5)."""
 
 
 def failure(command: str, reply: Mapping[str, Any]) -> NgError | None:
@@ -47,7 +51,7 @@ def failure(command: str, reply: Mapping[str, Any]) -> NgError | None:
     if result in ("ok", "pong"):
         return None
     reason = str(reply.get("error-reason") or reply.get("message") or result)
-    if result == "load limit" or reason.casefold() == "ran out of ports":
+    if result == "load limit" or reason.casefold() in _FULL:
         return NgOverloaded(command, reason)
     if "unknown call-id" in reason.casefold():  # its spelling differs between commands
         return NgUnknownCall(command, reason)

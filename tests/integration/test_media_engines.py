@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from callinteractive.model import Address, Interface
@@ -132,3 +133,22 @@ async def test_the_connection_for_digits_tells_of_a_death_at_once(studio: Studio
     await studio.running[0].stop(with_signal=signal.SIGKILL)
     await until_alive(studio, 0, is_alive=False)
     assert [(await studio.answered())[2] for _ in range(3)] == [1, 1, 1]
+
+
+async def test_new_calls_go_elsewhere_when_one_has_as_many_sessions_as_it_may(tmp_path: Path) -> None:
+    limited = replace(ENGINE, http_port=ENGINE.ng.port + 1)
+    for folder in (tmp_path / "a", tmp_path / "b"):
+        folder.mkdir()
+    engines = Engines([limited, SECOND])
+    async with RunningRtpEngine(limited, tmp_path / "a"), RunningRtpEngine(SECOND, tmp_path / "b"):
+        async with aiohttp.ClientSession() as http:  # as `max-sessions` in its configuration
+            await http.get(f"http://{HOST}:{limited.http_port}/cli/set+maxsessions+1")
+        await engines.open("1-0-")
+        try:
+            medias = [CallMedia(engines, f"1-0-call{number}") for number in range(4)]
+            async with RtpEndpoint(PHONES) as phone:
+                answers = [await media.answer(phone.sdp()) for media in medias]
+                assert [HOST in answer for answer in answers] == [True, False, False, False]
+                await medias[0].reoffer(phone.sdp(direction="sendonly"))
+        finally:
+            await engines.close()

@@ -147,6 +147,7 @@ async def test_one_timer_for_all_and_none_when_idle(engine: FakeRtpEngine, ng: N
         ({"result": "error", "error-reason": "Unknown call-ID"}, NgUnknownCall),
         ({"result": "error", "error-reason": "Failed to parse SDP"}, NgError),
         ({"result": "load limit", "message": "Parallel session limit reached"}, NgOverloaded),
+        ({"result": "error", "error-reason": "Parallel session limit reached"}, NgOverloaded),
         ({"result": "error", "error-reason": "Ran out of ports"}, NgOverloaded),
         ({"result": "strange"}, NgError),
         ({}, NgError),
