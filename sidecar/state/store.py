@@ -16,6 +16,8 @@ from typing import Protocol
 LEASE_S = 1.0
 STALE_S = 120.0
 """Calls whose owner has been dead for longer are not taken: nobody hears silence for so long without hanging up."""
+SETTLE_S = 2.0
+"""Where all leases may have run out together, as after a start, the others get this time to renew theirs."""
 MOVED_S = 3600.0
 """How long the store remembers that it has given a call to another sidecar, for an owner that sleeps."""
 LAYOUT = 1
@@ -99,7 +101,8 @@ class News:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a write tells. `epoch` is another one where the store has lost everything; `lost` are calls that were ours.
+    """What a write tells. `epoch` is another one where the store has lost what it was told; `lost` are calls that were
+    ours.
 
     `news` comes with a renewed lease.
     """

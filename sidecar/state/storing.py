@@ -21,7 +21,7 @@ from sidecar.state.held import Held
 from sidecar.state.keeper import Data, Keeper, Resume
 from sidecar.state.lease import Lease
 from sidecar.state.pending import Pending
-from sidecar.state.store import Answer, Batch, Begun, Store, StoreError, SupersededError
+from sidecar.state.store import SETTLE_S, Answer, Batch, Begun, Store, StoreError, SupersededError
 
 LOG = structlog.get_logger()
 
@@ -35,9 +35,6 @@ AT_ONCE = 4
 to wait for 0.1 s (`sidecar.admission`)."""
 RETIRE_S = 2 * RENEW_S
 """In this time every sidecar has written once, and has learned what the others have written."""
-SETTLE_S = 2.0
-"""After a start, and after the store has been away, the others get this time to renew their leases. If it fails again
-within that time, it has not been well."""
 CONFIRM_S = 0.2
 """So long another one must be seen dead."""
 SLOW_S = 0.5
@@ -98,7 +95,8 @@ class StoringKeeper(Keeper):
         self._asking: asyncio.Task[None] | None = None
         self._ask_at = self._asked_at = self._renewed_at = -math.inf
         self._settled_at = now() + SETTLE_S
-        """From then on the others count as dead if they have not renewed their leases."""
+        """From then on the others count as dead if they have not renewed their leases. If the store fails again before,
+        it has not been well."""
         self._must_probe = False
         """The store has failed: before it gets anything, it must answer."""
         self._timer: asyncio.TimerHandle | None = None
@@ -289,8 +287,8 @@ class StoringKeeper(Keeper):
         if self.is_failing and now >= self._settled_at:
             self.is_failing = False
             LOG.info("calls are kept again", store=self._where)
-        if self._epoch not in (None, answer.epoch):
-            LOG.warning("the store is empty: all calls are written anew", store=self._where, calls=len(self._pending))
+        if self._epoch not in (None, answer.epoch) and len(self._pending):
+            LOG.warning("the store has lost calls: all are written anew", store=self._where, calls=len(self._pending))
             self._pending.again()
         self._epoch = answer.epoch
         self._told = tuple(answer.lost)

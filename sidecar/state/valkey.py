@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import math
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -22,6 +24,7 @@ from sidecar.state import valkey_scripts as scripts
 from sidecar.state.store import (
     LEASE_S,
     MOVED_S,
+    SETTLE_S,
     STALE_S,
     Answer,
     Batch,
@@ -34,6 +37,8 @@ from sidecar.state.store import (
 
 ANSWER_S = 1.0
 """For a connection and an answer. Then another connection is tried."""
+SET_S = 0.5
+"""By so much the server's clock must differ from ours between two answers, or it was set."""
 _LONGEST_REASON = 200
 
 
@@ -47,6 +52,10 @@ class ValkeyStore:
         self._read = read
         self._ca = ca
         self._client: Valkey | ValkeyCluster | None = None
+        self._renewed: tuple[str, float] | None = None
+        """When our lease ends, as the server has said last, and when it has said so by our clock."""
+        self._losses = 0
+        self._settled_at = -math.inf
         self._base = f"ci:{{{owner.name.rpartition('-')[0]}}}:"
         info = f"{owner.incarnation} {owner.version} {owner.pool}"
         times = (int(seconds * 1000) for seconds in (LEASE_S, STALE_S, MOVED_S))
@@ -65,7 +74,23 @@ class ValkeyStore:
             me.next_version,
             *(*batch.told, *batch.drops, *_flat(batch.puts)),
         )
-        return Answer(epoch, frozenset(lost), News(*news) if news else None)
+        told = self._news(*news) if news else None
+        return Answer(f"{epoch} {self._losses}", frozenset(lost), told)
+
+    def _news(self, dead: Collection[str], others: int, before: str, until: str) -> News:
+        """before, until: when our lease ended until now, and when it ends.
+
+        The library does not tell that it has connected anew. So a server that was started again from a snapshot between
+        two questions shows only by what it knows of us. Then, and where its clock was set, leases say little.
+        """
+        now, renewed = time.monotonic(), self._renewed
+        self._renewed = until, now
+        if renewed is not None:
+            has_lost = before != renewed[0]
+            self._losses += has_lost
+            if has_lost or abs((float(until) - float(before)) / 1000 - (now - renewed[1])) > SET_S:
+                self._settled_at = now + SETTLE_S
+        return News(dead if now >= self._settled_at else (), others)
 
     async def take(self, dead: str, most: int) -> Mapping[str, str]:
         return _pairs(await self._run(scripts.TAKE, dead, most))
@@ -74,7 +99,7 @@ class ValkeyStore:
         await self._run(scripts.GIVE_UP)
 
     async def close(self) -> None:
-        client, self._client = self._client, None
+        client, self._client, self._renewed = self._client, None, None
         if client is not None:
             with suppress(Exception):
                 await client.aclose()

@@ -63,6 +63,7 @@ WRITE = (
     + """
 if is_superseded() then return 'superseded' end
 local known = redis.call('HGET', base .. 'owners', me)
+local before = redis.call('ZSCORE', named('lease', pool), me) or ''
 local renews, retires = known ~= mine or ARGV[13] == '1', ARGV[14] == '1'
 if renews then
   renew()
@@ -107,7 +108,7 @@ for _, owner in ipairs(redis.call('ZRANGEBYSCORE', named('lease', pool), now, '+
   if owner ~= me and not retired[owner] and version and version >= tonumber(ARGV[9]) and version <= tonumber(ARGV[15])
   then others = others + 1 end
 end
-return {epoch, lost, dead, others}
+return {epoch, lost, dead, others, before, redis.call('ZSCORE', named('lease', pool), me)}
 """
 )
 

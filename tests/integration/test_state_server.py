@@ -11,8 +11,11 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from tests.support.keeper_process import KeeperProcess, keeper_process
-from tests.support.redis import RunningRedis, running_cluster, running_redis, running_sentinels
+from sidecar.state import valkey_scripts
+from sidecar.state.store import Batch, News, Owner, new_incarnation
+from sidecar.state.valkey_scripts import WRITE
+from tests.support.keeper_process import KeeperProcess, keeper_process, open_store
+from tests.support.redis import RunningRedis, running_cluster, running_redis, running_sentinels, until
 
 CALLS = 100
 
@@ -85,6 +88,40 @@ async def test_a_server_that_comes_back_as_it_was_minutes_ago(tmp_path: Path):
             await sidecar.saved()
             assert not sidecar.surrendered
             assert calls_in(redis) == CALLS
+
+
+async def test_a_server_that_comes_back_as_it_was_between_two_questions(tmp_path: Path):
+    """So fast that no question finds it away."""
+    async with running_redis(tmp_path, ("127.0.0.1", 0), "hush", ["enable-debug-command yes"]) as redis:
+        async with keeper_process(redis.url, 0):
+            pass
+        redis.ask("SAVE")
+        async with keeper_process(redis.url, 0, CALLS, every_s=60) as sidecar:
+            await until(lambda: calls_in(redis) == CALLS)
+            redis.ask("DEBUG RELOAD NOSAVE")
+            assert calls_in(redis) == 0
+            await until(lambda: calls_in(redis) == CALLS)
+            assert sidecar.problems
+            assert not sidecar.surrendered
+
+
+@pytest.mark.parametrize("step_s", [60, 3600])
+async def test_nobody_is_dead_because_the_server_s_clock_is_set(
+    redis: RunningRedis, monkeypatch: pytest.MonkeyPatch, step_s: int
+):
+    """Forward, by less and by more than calls wait for somebody who takes them (`STALE_S`)."""
+    store = open_store(redis.url, Owner("7-1", "", new_incarnation()))
+    async with keeper_process(redis.url, 0, CALLS, every_s=60) as sidecar:
+        await until(lambda: calls_in(redis) == CALLS)
+        assert (await store.write(Batch())).news == News([], 1)
+        now = f"local now = (time[1] + {step_s}) * 1000"
+        monkeypatch.setattr(valkey_scripts, "WRITE", WRITE.replace("local now = time[1] * 1000", now))
+        news = (await store.write(Batch())).news
+        assert news is not None
+        assert not news.dead
+        await store.close()
+        await until(lambda: calls_in(redis) == CALLS)
+        assert not sidecar.surrendered
 
 
 async def test_a_server_that_hangs(redis: RunningRedis, both: tuple[KeeperProcess, KeeperProcess]):
