@@ -88,7 +88,7 @@ MODULES = {
             "ingress",
             "ksr",
         ),
-        *("heirs", "late_ringing", "limits", "names", "nat", "outcome", "places"),
+        *("heirs", "hidden", "late_ringing", "limits", "names", "nat", "outcome", "places"),
         *("record_route", "redirect", "refusal", "refusal_log", "registrar", "resting", "sdp", "seal"),
         *("sidecars", "slots", "sockets", "spool"),
         *("tls_peer", "transfer", "trunk_callers", "trunks", "webrtc_sdp", "websocket"),

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from callinteractive.headers import AnsweredHeader
 from callinteractive.identity import Identity
 from callinteractive.model import Trunk
-from kemi import cseq, identity, ksr, late_ringing, limits, nat
+from kemi import cseq, hidden, identity, ksr, late_ringing, limits, nat
 from kemi.anchor import CROSSING_S, MediaAnchor
 from kemi.branch_spec import BranchSpec, Target
 from kemi.challenge import ASKED_IN, Challenges, without_credentials
@@ -146,11 +146,7 @@ class Forks:
             ksr.log_notice(f"transfer of call {plan.label} at {uri}: left out: the caller offers none of its codecs")
             ksr.drop()
             return
-        lines = plan.lines
-        if plan.from_ and plan.is_spiral:
-            lines += identity.line_of(plan.from_)
-        elif plan.from_:
-            ksr.replace_from(plan.from_)
+        lines = plan.lines + hidden.on_branch(self._record_route.seal, plan)
         if lines:
             ksr.append_headers(lines)
         if plan.shift:

@@ -21,6 +21,11 @@ _NEEDED = (
     "|Require|Supported|Proxy-Require|Allow|Allow-Events|u|Accept|Accept-[EL][a-z]+|Session-Expires|x|Min-SE|Expires)$"
 )
 """What an INVITE needs, also by compact names (RFC 3261 7.3.3): nothing else is known to be about no caller."""
+_NEEDED_IN_DIALOG = (
+    f"{_NEEDED.removesuffix(')$')}|RAck|RSeq|Reason|Event|o|Subscription-State|Refer-To|r|Refer-Sub|Replaces|Info-Package"
+    "|Recv-Info|Retry-After|Unsupported|Warning|Timestamp|(WWW|Proxy)-Authenticate|(Proxy-)?Authorization)$"
+)
+"""The same for what follows the INVITE, and for replies."""
 _NOT_PRIVATE = "^([^P]|P[^-]|P-Early-Media$)"
 ANONYMOUS = From('"Anonymous"', "sip:anonymous@anonymous.invalid")
 
@@ -75,6 +80,11 @@ def remove_claims(*, tells_from: bool) -> None:
         ksr.remove_header(name)
     if ksr.may_have_header("P-"):
         ksr.remove_all_headers(but=_NOT_PRIVATE)
+
+
+def remove_claims_in_dialog() -> None:
+    """Remove from the message at hand what its sender says of itself, where callees must not know it."""
+    ksr.remove_all_headers(but=_NEEDED_IN_DIALOG)
 
 
 def line_of(shown: From) -> str:

@@ -15,7 +15,7 @@ from callinteractive.headers import AnchorHeader, CallHeader, EntryHeader, Repor
 from callinteractive.identity import Identity
 from callinteractive.model import Address, Edge, Extension, Ivr, Media, Site, Trunk
 from callinteractive.numbers import Directory, FoundIvr
-from kemi import breadth, cseq, draining, identity, ksr, nat
+from kemi import breadth, cseq, draining, hidden, identity, ksr, nat
 from kemi.anchor import Anchoring, MediaAnchor
 from kemi.checks import check
 from kemi.codecs import limit_caller
@@ -157,13 +157,16 @@ class Ingress:
         if not ksr.follow_route():
             raise Refused(481, "Call/Transaction Does Not Exist")
         source = ksr.source()
+        if mark.views and not mark.is_from_caller:
+            hidden.on_request_to_caller(self._record_route.seal, mark)
         is_alias = nat.follow_alias_of_next_hop()
+        needs_alias = False
         if method in nat.REFRESHING:
-            nat.on_refreshing_request(is_alias=is_alias, is_trunk=self._places.is_trunk(source))
+            needs_alias = nat.on_refreshing_request(is_alias=is_alias, is_trunk=self._places.is_trunk(source))
         self._heirs.watch(self._check_target(mark, source))
         ksr.keep_connection()
-        if mark.views:
-            identity.on_in_dialog_request(mark.views, is_from_caller=mark.is_from_caller)
+        is_hidden = mark.is_from_caller and source not in self._sidecar_addresses
+        hidden.on_in_dialog_request(self._record_route.seal, mark, is_hidden=is_hidden, needs_alias=needs_alias)
         if method == "BYE":
             self._limits.end(mark.caller_tag)
         if mark.media:

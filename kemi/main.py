@@ -24,7 +24,7 @@ from callinteractive.model import Edge, IvrFile, Site  # noqa: E402
 from callinteractive.numbers import Directory  # noqa: E402
 from callinteractive.prepared import Prepared  # noqa: E402
 from callinteractive.report import By  # noqa: E402
-from kemi import configuration, cseq, identity, ksr, nat  # noqa: E402
+from kemi import configuration, cseq, hidden, identity, ksr, nat  # noqa: E402
 from kemi.anchor import MediaAnchor  # noqa: E402
 from kemi.anchored import AnchoredCalls  # noqa: E402
 from kemi.challenge import Challenges  # noqa: E402
@@ -258,7 +258,10 @@ class Callbacks:
         self._media.on_in_dialog_reply()
         identity.on_in_dialog_reply()
         cseq.on_in_dialog_reply()
-        nat.on_in_dialog_reply()
+        if tag := transaction.hidden_tag:
+            hidden.on_in_dialog_reply(self.record_route.seal, tag)
+        else:
+            nat.on_in_dialog_reply()
 
     @guarded(log)
     def heirs_wanted(self) -> None:

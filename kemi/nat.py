@@ -50,10 +50,19 @@ def reply_to_source(source: str) -> None:
 
 
 def on_new_call(*, is_trunk: bool) -> None:
-    """Request route, of an INVITE that makes a dialog: mark its Contact. `is_trunk`: a trunk sends it, else a phone."""
+    """Request route, of an INVITE that makes a dialog: whether its Contact will be marked.
+
+    `is_trunk`: a trunk sends it, else a phone.
+    """
     # With one its dialog's requests go to another proxy, which knows the way.
-    if not ksr.header("Record-Route") and _mark_request(is_trunk=is_trunk):
+    if not ksr.header("Record-Route") and _needs_alias(is_trunk=is_trunk):
         transaction.caller_source = ksr.source_uri()
+
+
+def on_branch() -> None:
+    """Branch route of it: mark its Contact. Not before: what is added to a header stays where the header is removed."""
+    if transaction.caller_source:
+        ksr.add_contact_alias()
 
 
 def follow_alias_of_next_hop() -> bool:
@@ -61,12 +70,14 @@ def follow_alias_of_next_hop() -> bool:
     return has_alias(ksr.next_hop()) and not ksr.has_destination() and ksr.follow_alias()
 
 
-def on_refreshing_request(*, is_alias: bool, is_trunk: bool) -> None:
-    """After that, of a request that changes the dialog's target: mark its Contact, and that of its reply."""
-    if ksr.is_first_hop():
-        _mark_request(is_trunk=is_trunk)
+def on_refreshing_request(*, is_alias: bool, is_trunk: bool) -> bool:
+    """After that, of a request that changes the dialog's target: whether its Contact must be marked.
+
+    That of its reply is.
+    """
     transaction.goes_to_alias = is_alias
     ksr.arm_reply(Route.IN_DIALOG_REPLIED)
+    return ksr.is_first_hop() and _needs_alias(is_trunk=is_trunk)
 
 
 def follow_alias() -> bool:
@@ -99,10 +110,17 @@ def is_websocket(uri: str) -> bool:
 
 
 def mark_reply(*, is_alias: bool) -> bool:
-    """Of a reply that makes a dialog, or changes where it leads. `is_alias`: the request was sent to an alias.
+    """Of a reply that makes a dialog, or changes where it leads: whether its Contact was marked.
 
-    Returns whether its Contact was marked.
+    `is_alias`: the request was sent to an alias.
     """
+    needs_alias = _reply_needs_alias(is_alias=is_alias)
+    if needs_alias:
+        ksr.add_contact_alias()
+    return needs_alias
+
+
+def _reply_needs_alias(*, is_alias: bool) -> bool:
     if not 100 < ksr.status() < 300:
         return False
     routes = split_contacts([ksr.header("Record-Route")])
@@ -111,10 +129,7 @@ def mark_reply(*, is_alias: bool) -> bool:
     source = ksr.source_host()
     host = _contact_host()
     needs_it = is_alias and (ksr.is_over_tls() or address_of(host) != address_of(source))
-    if ksr.is_over_websocket() or leads_nowhere(host, source) or needs_it or _is_ours(host, source):
-        ksr.add_contact_alias()
-        return True
-    return False
+    return ksr.is_over_websocket() or leads_nowhere(host, source) or needs_it or _is_ours(host, source)
 
 
 def name_callee() -> None:
@@ -126,14 +141,11 @@ def name_callee() -> None:
         ksr.replace_contact(ksr.source_uri())
 
 
-def _mark_request(*, is_trunk: bool) -> bool:
+def _needs_alias(*, is_trunk: bool) -> bool:
     host, source = _contact_host(), ksr.source_host()
     is_elsewhere = host != source and (leads_nowhere(host, source, ksr.via_host()) or _is_ours(host, source))
     # A trunk has a certificate: it can be called anew where its Contact says. A browser never can (RFC 7118 5).
-    needs_it = is_elsewhere or ksr.is_over_websocket() or (bool(host) and not is_trunk and ksr.is_over_tls())
-    if needs_it:
-        ksr.add_contact_alias()
-    return needs_it
+    return is_elsewhere or ksr.is_over_websocket() or (bool(host) and not is_trunk and ksr.is_over_tls())
 
 
 def _is_ours(host: str, source: str) -> bool:
@@ -155,5 +167,9 @@ _host_in_short = lru_cache(maxsize=1024)(_host_in)
 
 
 def on_in_dialog_reply() -> None:
-    if ksr.method() in REFRESHING:
-        mark_reply(is_alias=transaction.goes_to_alias)
+    if in_dialog_reply_needs_alias():
+        ksr.add_contact_alias()
+
+
+def in_dialog_reply_needs_alias() -> bool:
+    return ksr.method() in REFRESHING and _reply_needs_alias(is_alias=transaction.goes_to_alias)

@@ -84,7 +84,7 @@ class RecordRoute:
         """`before`: of the configuration before this one. Dialogs from then keep the parties that they began with."""
         self._places = places
         self._earlier: tuple[Places, ...] = (before._places, *before._earlier)[:MOST_EARLIER] if before else ()
-        self._seal = Seal(views_key)
+        self.seal = Seal(views_key)
         # A copy of a hash that has its key costs less than a new one.
         self._signing = hashlib.blake2s(key=key, digest_size=8)
         self._hashing = hashlib.blake2s(key=key, digest_size=_PLACE_DIGITS // 2, person=b"place")
@@ -99,7 +99,7 @@ class RecordRoute:
         callee = self._hash(call_id, self._places.of(host_of(ksr.next_hop())).name)
         callers = "".join([self._hash(call_id, name) for name in self._places_of_caller()])
         said = f"{until}.{callee}.{callers}{f'.s{shift}' if shift else ''}"
-        sealed = self._seal.close(_dialog(call_id, caller_tag), Views(ksr.from_address(), shown)) if shown else ""
+        sealed = self.seal.close(_dialog(call_id, caller_tag), Views(ksr.from_address(), shown)) if shown else ""
         more = (media and f".{media}") + (sealed and f";cf={sealed}")
         if reported:  # with a signature of its own: an edge of an earlier release reads the rest
             more += f";ct={reported}.{self._sign(call_id, caller_tag, reported, '')}"
@@ -175,7 +175,7 @@ class RecordRoute:
             targets = (callee, added)
         else:
             targets = (callee,)
-        views = self._seal.open(_dialog(call_id, caller_tag), sealed) if sealed else None
+        views = self.seal.open(_dialog(call_id, caller_tag), sealed) if sealed else None
         if reported and report_signature != self._sign(call_id, caller_tag, reported, ""):
             reported = ""
         shifted = int(shift[0][1:]) if shift else 0

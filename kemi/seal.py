@@ -40,18 +40,32 @@ class Seal:
 
     def close(self, dialog: str, views: Views) -> str:
         """Letters, digits, ``-`` and ``_``. `dialog`: its Call-ID and the caller's tag."""
-        plain = _pack(views)
-        nonce = self._nonce(dialog, plain)
-        return urlsafe_b64encode(nonce + self._crypt(nonce, plain)).rstrip(b"=").decode()
+        return self._close(dialog, _pack(views))
 
     def open(self, dialog: str, text: str) -> Views | None:
         """None if it is not ours, or of another dialog."""
+        plain = self._open(dialog, text)
+        return None if plain is None else _unpack(plain)
+
+    def close_text(self, dialog: str, text: str) -> str:
+        """As `close`, of a text that does not end with a line's end."""
+        return self._close(dialog, _padded(_octets(text)))
+
+    def open_text(self, dialog: str, text: str) -> str | None:
+        plain = self._open(dialog, text)
+        return None if plain is None else plain.decode("utf-8", "surrogateescape").rstrip("\n")
+
+    def _close(self, dialog: str, plain: bytes) -> str:
+        nonce = self._nonce(dialog, plain)
+        return urlsafe_b64encode(nonce + self._crypt(nonce, plain)).rstrip(b"=").decode()
+
+    def _open(self, dialog: str, text: str) -> bytes | None:
         try:
             octets = urlsafe_b64decode(text + "=" * (-len(text) % 4))
         except (ValueError, Error):
             return None
         nonce, plain = octets[:_NONCE], self._crypt(octets[:_NONCE], octets[_NONCE:])
-        return _unpack(plain) if hmac.compare_digest(nonce, self._nonce(dialog, plain)) else None
+        return plain if hmac.compare_digest(nonce, self._nonce(dialog, plain)) else None
 
     def _nonce(self, dialog: str, plain: bytes) -> bytes:
         said = _octets(dialog)
@@ -74,6 +88,10 @@ def _pack(views: Views) -> bytes:
     smaller = (own, From("", own.uri), From("", ""))
     packed = (_octets("\n".join(map(_unfolded, itertools.chain(kept, shown)))) for kept in smaller)
     plain = next((octets for octets in packed if len(octets) <= _MOST), b"")
+    return _padded(plain)
+
+
+def _padded(plain: bytes) -> bytes:
     return plain + b"\n" * (_STEP - len(plain) % _STEP)
 
 

@@ -19,7 +19,7 @@ from callinteractive.headers import AttemptHeader, EntryHeader, GenerationHeader
 from callinteractive.limits import OVERLOAD_RETRY_S, OVERLOAD_WAIT_S
 from callinteractive.model import Address, IvrFile, Sidecar, pools_of
 from callinteractive.signature import SignatureHeader
-from kemi import ksr
+from kemi import ksr, nat
 from kemi.anchor import MediaAnchor
 from kemi.ksr import Route
 from kemi.refusal import Refused
@@ -122,6 +122,7 @@ class Sidecars:
             transaction.branches[index] = Branch("sidecar", media)
             if not media:
                 ksr.drop()
+        nat.on_branch()
         lines = transaction.sidecar_headers
         if index:
             lines += f"{AttemptHeader.NAME}: {AttemptHeader(index)}\r\n"

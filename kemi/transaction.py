@@ -308,6 +308,8 @@ class Transaction:
     """By how much the callee knows the caller's CSeq higher than the caller does."""
     replaced = _Text()
     """The name and value of the From or To that we have replaced (`kemi.identity`)."""
+    hidden_tag = _Text()
+    """The tag of a caller who must not be told of, where the callee sent the request (`kemi.hidden`)."""
     goes_to_alias = _Flag()
     """The request went to the alias of its Request-URI (`kemi.nat`)."""
     sidecar = _Text()

@@ -194,6 +194,37 @@ async def test_both_are_killed_and_still_know_it(fleet: Fleet, phone: Endpoint) 
     await fleet.knows("a", 2)
 
 
+async def test_a_hidden_caller_s_contact_leads_back_through_both(fleet: Fleet, phone: Endpoint) -> None:
+    """RFC 3323; also after both edges were killed. The caller is behind NAT."""
+    assert (await register(phone, Contact=PRIVATE, at=A)).status == 200
+    await fleet.knows("b")
+    contact = "sip:secret@192.168.7.8:5061;line=secret"
+    async with Endpoint.at(f"{sip.NET}.65", 22090) as caller:
+        who = {"From": "<sip:000*300@b>;tag=own", "Contact": f"<{contact}>", "Privacy": "id"}
+        caller.send(invite := caller.invite("399", **who), B)
+        got = await phone.receive("INVITE")
+        assert "secret" not in bytes(got).decode()
+        answer = sip.reply(got, "200 OK", tag="p", body=sip.SDP, Contact=PRIVATE)
+        phone.send(answer, A)
+        ours = Dialog.of_caller(caller, invite, await caller.receive(200))
+        theirs = Dialog.of_callee(phone, got, answer)
+        caller.send(ours.request("ACK"), B)
+        await phone.receive("ACK")
+        await fleet.kill("a", "b")
+        await fleet.start("a", "b")
+        caller.send(ours.request("INVITE", Contact=f"<{contact}>"), B)
+        again = await phone.receive("INVITE")
+        assert again.get("Contact") == got.get("Contact")
+        phone.send(sip.reply(again, "200 OK", Contact=PRIVATE), A)
+        await caller.receive(200)
+        for method in ("UPDATE", "BYE"):
+            phone.send(theirs.request(method), A)
+            received = await caller.receive(method)
+            assert received.uri == contact
+            caller.send(sip.reply(received, "200 OK", Contact=f"<{contact}>"), B)
+            assert "secret" not in bytes(await phone.receive(200)).decode()
+
+
 async def test_an_edge_that_is_gone_and_comes_back(fleet: Fleet, phone: Endpoint) -> None:
     assert (await register(phone, at=A)).status == 200
     assert (await register(phone, at=A, Contact=PRIVATE)).status == 200

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import pytest
 
 from kemi import nat
@@ -63,6 +61,7 @@ def request(ksr: FakeKsr, contact: str, method: str = "INVITE", via: str = "10.1
 def test_the_contact_of_a_new_call(ksr: FakeKsr, contact: str, marked: bool) -> None:
     request(ksr, contact)
     nat.on_new_call(is_trunk=False)
+    nat.on_branch()
     assert len(ksr.called("nathelper.add_contact_alias")) == marked
 
 
@@ -70,9 +69,10 @@ def test_behind_a_proxy_the_contact_stays(ksr: FakeKsr) -> None:
     request(ksr, "<sip:a@10.1.1.1>")
     ksr.headers["Record-Route"] = f"<sip:{PUBLIC};lr>"
     nat.on_new_call(is_trunk=False)
-    ksr.results["siputils.is_first_hop"] = -1
-    nat.on_refreshing_request(is_alias=False, is_trunk=False)
+    nat.on_branch()
     assert not ksr.called("nathelper.add_contact_alias")
+    ksr.results["siputils.is_first_hop"] = -1
+    assert not nat.on_refreshing_request(is_alias=False, is_trunk=False)
 
 
 @pytest.mark.parametrize(("via", "asked"), [("10.1.1.1", 1), (PUBLIC, 0), ("", 0)])
@@ -121,12 +121,12 @@ def test_a_phone_over_tls_is_reached_by_its_connection_only(
     ksr: FakeKsr, is_trunk: bool, protocol: int, marked: bool
 ) -> None:
     """A trunk has a certificate: it can be called anew."""
-    for method, act in (("INVITE", nat.on_new_call), ("UPDATE", partial(nat.on_refreshing_request, is_alias=False))):
-        ksr.calls.clear()
-        request(ksr, f"<sip:a@{PUBLIC}:5061;transport=tls>", method)
-        ksr.results["kx.get_protoid"] = protocol
-        act(is_trunk=is_trunk)
-        assert len(ksr.called("nathelper.add_contact_alias")) == marked
+    request(ksr, f"<sip:a@{PUBLIC}:5061;transport=tls>", "UPDATE")
+    ksr.results["kx.get_protoid"] = protocol
+    assert nat.on_refreshing_request(is_alias=False, is_trunk=is_trunk) is marked
+    nat.on_new_call(is_trunk=is_trunk)
+    nat.on_branch()
+    assert len(ksr.called("nathelper.add_contact_alias")) == marked
 
 
 @pytest.mark.parametrize(("to_alias", "marked"), [(True, True), (False, False)])
