@@ -40,6 +40,7 @@ MOST_WAITING = 1000
 """Calls whose web application has not been told yet. Where there are more, the oldest are given up (E2)."""
 MOST_OCTETS = 16 * 1024 * 1024
 """On disk."""
+_AT_APPLICATION = "look at the web application that status_url names"
 _NOT_THERE = ("timeout", "unreachable", "breaker")
 _NOT_NOW = (408, 425, 429)
 
@@ -77,6 +78,7 @@ class _Problem:
 
     reason: str
     is_final: bool
+    change: str = _AT_APPLICATION
 
 
 def kept_in(folder: Path | None) -> KeptItems | None:
@@ -124,7 +126,10 @@ class TransferStatuses:
                 asked = StatusRequest.from_json(text)
             except (ValueError, TypeError, RecursionError):
                 self._remove(kept)
-                self._lose("", "a file of another release")
+                if text:
+                    self._lose("", "a file of another release", "start another release only when none waits")
+                else:
+                    self._lose("", "a file that can't be read", "look at the disk of the state's folder")
             else:
                 self._add(asked, kept)
 
@@ -181,7 +186,7 @@ class TransferStatuses:
         while (problem := await self._try(asked)) is not None:
             tries += 1
             if (problem.is_final and tries > len(PAUSES_S)) or time.time() - asked.at > GIVE_UP_S:
-                self._lose(asked.url, problem.reason)
+                self._lose(asked.url, problem.reason, problem.change)
                 return
             await asyncio.sleep(PAUSES_S[tries - 1] if tries <= len(PAUSES_S) else LONG_PAUSE_S)
 
@@ -189,7 +194,8 @@ class TransferStatuses:
         """Returns why it has not arrived."""
         ivr = self._ivr_of(asked.ivr)
         if ivr is None:  # it says how requests are signed, and which hosts may be asked
-            return _Problem(f"ivr.yaml has no IVR {asked.ivr} any more", is_final=True)
+            change = "leave an IVR in ivr.yaml until its transfers are told"
+            return _Problem(f"ivr.yaml has no IVR {asked.ivr} any more", is_final=True, change=change)
         try:
             answer = await self._webhook.fetch(_http(asked, ivr))
         except Exception as error:  # a defect of ours, or of who has written the file: it must not be tried for ever
@@ -206,9 +212,9 @@ class TransferStatuses:
         if self._kept is not None:
             self._kept.remove(kept)
 
-    def _lose(self, url: str, reason: str) -> None:
+    def _lose(self, url: str, reason: str, change: str = _AT_APPLICATION) -> None:
         self.lost += 1
-        LOG.error("status_url", url=url, reason=reason, change="look at the web application that status_url names")
+        LOG.error("status_url", url=url, reason=reason, change=change)
 
 
 def _request(story: Story, outcome: Outcome) -> StatusRequest:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import aiohttp
 import structlog
@@ -40,8 +40,17 @@ MOST_REFUSALS = 5
 """Of a batch, before others pass it."""
 PUT_OFF_S = 600.0
 """How long such a batch waits for its next try."""
+_AT_APPLICATION = "look at the web application that events.http names in site.yaml"
+_AT_DISK = "look at the disk and the folder of the state"
 _NOT_THERE = frozenset((408, 425, 429, 502, 503, 504))
 """The application, or what stands before it, says by these that it takes nothing now. All others refuse this batch."""
+
+
+class _Problem(NamedTuple):
+    """Why a batch has not arrived."""
+
+    reason: str
+    change: str = _AT_APPLICATION
 
 
 class Callbacks:
@@ -130,7 +139,7 @@ class Callbacks:
             if problem is None:
                 pause_s = FIRST_PAUSE_S
                 continue
-            self._complain(problem, "look at the web application that events.http names in site.yaml")
+            self._complain(problem.reason, problem.change)
             await asyncio.sleep(pause_s * random.uniform(0.8, 1.2))
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
@@ -149,23 +158,31 @@ class Callbacks:
             async with asyncio.timeout(None if until is None else max(0.0, until - time.monotonic())):
                 await self._more.wait()
 
-    async def _try(self, batch: Batch) -> str | None:
+    async def _try(self, batch: Batch) -> _Problem | None:
         """Send a batch. Returns why it has not arrived."""
         try:
             try:
                 body = await self._in_thread(partial(self._queue.read, batch))
             except OSError as error:  # a damaged disk: the batches behind it can be read
                 self._on_refused(batch)
-                return f"{batch.name}: {error.strerror}"
-            if body is not None:
-                async with asyncio.timeout(ANSWER_S):
-                    status = await self._post(batch, body)
-                if not 200 <= status <= 299:
-                    if status not in _NOT_THERE:
-                        self._on_refused(batch)
-                    return f"HTTP status {status}"
-            await self._in_thread(partial(self._queue.remove, batch))
+                return _Problem(f"{batch.name}: {error.strerror}", _AT_DISK)
+            if body is not None and (reason := await self._send(batch, body)) is not None:
+                return _Problem(reason)
+            try:
+                await self._in_thread(partial(self._queue.remove, batch))
+            except OSError as error:
+                return _Problem(f"{batch.name} is sent again by the next process: {error.strerror}", _AT_DISK)
             self._forget_gone()
+        except Exception as error:  # a defect of ours or of a library: the batches behind it must not wait for ever
+            LOG.exception("a request failed")
+            self._on_refused(batch)
+            return _Problem(f"this software failed: {type(error).__name__}")
+        return None
+
+    async def _send(self, batch: Batch, body: bytes) -> str | None:
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                status = await self._post(batch, body)
         except aiohttp.ConnectionTimeoutError:
             return f"no connection within {CONNECT_S:g} s"
         except TimeoutError:
@@ -176,11 +193,11 @@ class Callbacks:
             return f"not an HTTP answer: {in_a_line(error.message)}"
         except (WastefulError, aiohttp.ClientError, OSError, ValueError) as error:
             return in_a_line(error)
-        except Exception as error:  # a defect of ours or of a library: the batches behind it must not wait for ever
-            LOG.exception("a request failed")
+        if 200 <= status <= 299:
+            return None
+        if status not in _NOT_THERE:
             self._on_refused(batch)
-            return f"this software failed: {type(error).__name__}"
-        return None
+        return f"HTTP status {status}"
 
     def _on_refused(self, batch: Batch) -> None:
         times = self._refusals[batch.name] = self._refusals.get(batch.name, 0) + 1

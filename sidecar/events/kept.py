@@ -88,4 +88,4 @@ class KeptItems:
         self._work -= 1
         if not work.cancelled() and (error := work.exception()) and time.monotonic() - self._told_at >= TELL_EVERY_S:
             self._told_at = time.monotonic()
-            LOG.warning("not kept on disk", reason=str(error), change="make room in the folder of the state")
+            LOG.warning("not kept on disk", reason=str(error), change="look at the disk and the folder of the state")

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import errno
 import hmac
 import json
+import os
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -229,9 +232,27 @@ async def test_E2_a_batch_that_cannot_be_read_is_passed(application, tmp_path, m
     queue.put(b'[{"seq": 2}]', 1)
     (tmp_path / unreadable.name).unlink()
     (tmp_path / unreadable.name).mkdir()
-    callbacks = await opened(application.url, tmp_path)
-    await true(lambda: seqs(application) == [2])
-    await callbacks.close()
+    with capture_logs() as logs:
+        callbacks = await opened(application.url, tmp_path)
+        await true(lambda: seqs(application) == [2])
+        await callbacks.close()
+    assert "disk" in logs[0]["change"]
+
+
+async def test_a_batch_that_cannot_be_removed_is_a_matter_of_the_disk(application, tmp_path, monkeypatch):
+    def refuse(_path: Path, **_options: bool) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with capture_logs() as logs:
+        callbacks = await opened(application.url, tmp_path)
+        callbacks.take(lines(1))
+        await true(lambda: bool(logs))
+        callbacks.take(lines(2))
+        await true(lambda: seqs(application) == [1, 2])
+        await callbacks.close()
+    assert logs[0]["reason"].endswith("Read-only file system")
+    assert "disk" in logs[0]["change"]
 
 
 async def test_what_was_put_off_comes_again_where_nothing_else_comes(application, tmp_path, monkeypatch):

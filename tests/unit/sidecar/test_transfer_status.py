@@ -128,8 +128,8 @@ async def test_W1_where_its_ivr_has_gone_nothing_unsigned_is_sent(world, monkeyp
     story = world.begin(url="http://me:geheim@h/status")
     with capture_logs() as lines:
         story.tell("leg.answered", leg="b1")
-        await asyncio.sleep(0.01)
-    assert (world.sent, world.statuses.lost) == ([], 1)
+        await true(lambda: world.statuses.lost == 1)
+    assert world.sent == []
     assert [line["reason"] for line in lines] == ["ivr.yaml has no IVR 000*332 any more"]
     assert "geheim" not in repr(lines)
 
@@ -203,7 +203,7 @@ async def test_a_file_that_is_no_request_is_removed_and_told(tmp_path, text):
     EventQueue(tmp_path, 10**6).put(text or b" ", 1)
     with capture_logs() as lines:
         await world.statuses.open()
-    assert [line["event"] for line in lines] == ["status_url"]
+    assert [(line["event"], line["reason"]) for line in lines] == [("status_url", "a file of another release")]
     await world.statuses.close()
     assert list(tmp_path.iterdir()) == []
 
@@ -230,9 +230,12 @@ async def test_a_file_that_cannot_be_read_keeps_no_other_from_being_sent(tmp_pat
     (tmp_path / unreadable.name).unlink()
     (tmp_path / unreadable.name).mkdir()
     world = World(kept_in(tmp_path))
-    await world.statuses.open()
-    await true(lambda: len(world.sent) == 1)
-    await world.statuses.close()
+    with capture_logs() as lines:
+        await world.statuses.open()
+        await true(lambda: len(world.sent) == 1)
+        await world.statuses.close()
+    assert (lines[0]["event"], lines[0]["reason"]) == ("status_url", "a file that can't be read")
+    assert all("disk" in line["change"] for line in lines)
 
 
 async def test_a_folder_that_cannot_be_used_costs_only_safety(tmp_path):
