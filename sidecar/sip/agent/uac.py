@@ -85,8 +85,9 @@ class Fork:
 
     def to_dict(self) -> dict[str, Any]:
         """As data for JSON."""
-        sdp = None if self.sdp is None else _text(self.sdp)
-        return {"dialog": self.session.dialog.to_dict(), "sdp": sdp, "rseq": self.rseq}
+        sdp = self.session.updated_sdp or self.sdp
+        text = None if sdp is None else _text(sdp)
+        return {"dialog": self.session.dialog.to_dict(), "sdp": text, "rseq": self.rseq}
 
 
 class UacLeg(Leg):
@@ -299,9 +300,11 @@ class UacLeg(Leg):
         self.session = session
         self.core.timers.stop(self._limit)
         self._close_early()
-        session.dialog.local_sdp = self._invite.sdp
+        session.dialog.local_sdp = session.dialog.local_sdp or self._invite.sdp
         session.timer.settle(agreed_in(response, self.core.config), "uac")
-        self.emit(Answered(response.sdp or fork.sdp, response))
+        # What came after the answer in a reliable 18x counts more than what the 2xx repeats (13.2.1, RFC 3311 5.1).
+        sdp, session.updated_sdp = session.updated_sdp or response.sdp or fork.sdp, None
+        self.emit(Answered(sdp, response))
 
     def _on_failure(self, response: Response) -> None:
         self.core.timers.stop(self._limit)

@@ -26,15 +26,17 @@ _ACKED = Acked(None)
 class Session(InviteUsage):
     """One dialog's life, from the first response above 100 to the end of BYE.
 
-    may_be_answered: it is early as far as we know, but a process before us had it.
+    may_be_answered: it is early as far as we know, but a process before us had it. updated_sdp: what the peer has
+    offered by UPDATE while it was early.
     """
 
-    __slots__ = ("_offers", "may_be_answered")
+    __slots__ = ("_offers", "may_be_answered", "updated_sdp")
 
     def __init__(self, core: Core, dialog: Dialog, owner: Owner, state: SessionState = SessionState.EARLY) -> None:
         super().__init__(core, dialog, owner, state)
         self._offers: OutgoingOffers | None = None
         self.may_be_answered = False
+        self.updated_sdp: bytes | None = None
         core.users[dialog.id] = self
 
     @property
@@ -172,6 +174,8 @@ class Session(InviteUsage):
     def _offer(self, transaction: ServerTransaction, request: Request) -> None:
         """The transaction user decides; CANCEL or the session's end may come first."""
         self.dialog.refresh_target(request)
+        if self.state is SessionState.EARLY:
+            self.updated_sdp = request.sdp
         self.pending = PendingOffer(self, transaction, request)
         transaction.on_cancel = self._on_cancel
         self.emit(ReOffered(request.sdp, self.pending))
@@ -284,7 +288,7 @@ class PendingOffer:
     def reject(self, status: int = 488, reason: str | None = None) -> None:
         session = self._session
         if session.pending is self:
-            session.pending = None
+            session.pending = session.updated_sdp = None
             self._transaction.respond(status, reason)
             session._proceed()
 

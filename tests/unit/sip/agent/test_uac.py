@@ -512,6 +512,48 @@ def test_rfc_3311_5_1_an_early_update_is_an_offer_once_the_first_offer_has_its_a
     assert (world.sent[-1].status, world.sent[-1].body) == (200, OUR_SDP)
 
 
+@pytest.mark.parametrize("repeated", [b"", SDP])
+@pytest.mark.parametrize("is_answered_first", [True, False])
+def test_13_2_1_an_early_update_counts_more_than_the_2xx(repeated: bytes, is_answered_first: bool) -> None:
+    """The answer came in a reliable 18x: in the 2xx it is missing, or repeated."""
+    world = World(UaConfig(session_expires_s=1800))
+    callee = Callee(world)
+    leg = callee.call()
+    callee.reply(183, "a", reliable(7), SDP)
+    peer = Caller(world)
+    peer.call_id, peer.tag = leg.call_id, "a"
+    peer.to_tag = callee.invite.get("From").partition("tag=")[2]
+    moved, answer = SDP.replace(b"4000", b"5000"), OUR_SDP.replace(b"1 1 IN", b"1 2 IN")
+    peer.send("UPDATE", sdp=moved)
+    offered = callee.events[-1]
+    assert isinstance(offered, ReOffered)
+    if is_answered_first:
+        offered.respond.answer(answer)
+    callee.reply(200, "a", [("Session-Expires", "1800;refresher=uac")], repeated)
+    offered.respond.answer(answer)
+    assert isinstance(answered := callee.events[-1], Answered)
+    assert answered.sdp == moved
+    world.take()
+    world.advance(901)
+    (refresh,) = {seen.body for seen in world.take() if seen.method == "INVITE"}
+    assert refresh == answer  # what we have said last (RFC 3264 8)
+
+
+def test_13_2_1_an_early_update_that_was_refused_counts_for_nothing() -> None:
+    world = World()
+    callee = Callee(world)
+    leg = callee.call()
+    callee.reply(183, "a", reliable(7), SDP)
+    peer = Caller(world)
+    peer.call_id, peer.tag = leg.call_id, "a"
+    peer.to_tag = callee.invite.get("From").partition("tag=")[2]
+    peer.send("UPDATE", sdp=SDP.replace(b"4000", b"5000"))
+    callee.events[-1].respond.reject(488)  # type: ignore[union-attr]
+    callee.reply(200, "a")
+    assert isinstance(answered := callee.events[-1], Answered)
+    assert answered.sdp == SDP
+
+
 def test_12_2_1_1_a_fork_that_answers_too_late_gets_a_bye_with_a_new_cseq() -> None:
     world = World()
     callee = Callee(world)
