@@ -18,6 +18,7 @@ from callinteractive.errors import Finding
 from callinteractive.keys import PREPARED, VARIABLE, derive
 from callinteractive.model import Site
 from callinteractive.prepared import Prepared
+from cli import ports
 from cli.active import FOLDER, Active, ActiveError
 from cli.files import read_both, read_site
 from cli.key import kept_key, missing_key, shared_key
@@ -82,15 +83,16 @@ def run(
             click.echo(f"callinteractive can't run: {_words(error, run_dir)}. Give another --run-dir.", err=True)
             return 1
         # Daemons are started elsewhere than here: their paths must not depend on where this was called.
-        longest = (
-            max((len(os.fsencode(edge.name)) + 1 for edge in parts.edges), default=0) if len(parts.edges) > 1 else 0
-        )
-        if len(os.fsencode(run_dir.resolve())) + longest > LONGEST_RUN_DIR:
+        if len(os.fsencode(run_dir.resolve())) + _longest_below(parts) > LONGEST_RUN_DIR:
             click.echo(
                 f"{run_dir} is too long a name: Kamailio keeps a socket there. Give a shorter --run-dir.", err=True
             )
             return 1
-        hand_on(read, (state_dir or run_dir).resolve(), notes.append)
+        place = (state_dir or run_dir).resolve()
+        if running := _runs_already(site_path, parts, place):
+            click.echo(running, err=True)
+            return 1
+        hand_on(read, place, notes.append)
         paths = (site_path.resolve(), ivr_path.resolve())
         log_as = resolve_format(log_format)
         # Nobody may stop the calls by not reading what is said here.
@@ -121,6 +123,25 @@ def run(
             errors.write(f"callinteractive can't run:\n{_words(error, run_dir)}\n")
             return 1
     return 0
+
+
+def _longest_below(parts: Parts) -> int:
+    """Octets of a folder's name in the run directory; with one edge there is none."""
+    names = (len(os.fsencode(edge.name)) + 1 for edge in parts.edges)
+    return max(names) if len(parts.edges) > 1 else 0
+
+
+def _runs_already(site_path: Path, parts: Parts, place: Path) -> str | None:
+    """Why these can't be started beside those that run. `place`: of `hand_on`, which changes what counts for those."""
+    own = {sidecar.index for sidecar in parts.sidecars}
+    sidecars = Active(place / FOLDER, b"").sidecars()  # their key is not needed for this
+    processes = [str(told["pid"]) for index, told in sidecars.items() if index in own]
+    if not processes or not ports.problems(parts):  # those of a `run` that was killed may be about to end
+        return None
+    return (
+        f"{site_path} runs already (its sidecars are the processes {', '.join(processes)}). Stop that `run` first. "
+        "If it is to take up changed files: callinteractive reload"
+    )
 
 
 def _words(error: StackError | OSError, place: Path | None) -> str:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 import resource
+import socket
 from pathlib import Path
 
 import pytest
 
 from callinteractive import prepared
+from cli.active import FOLDER
 from cli.configuration import of_part
 from cli.files import read_both
 from cli.key import shared_key
 from cli.run import allow_many_files, hand_on, run
+from sidecar.presence import Presence
 
 
 def test_the_parts_may_open_as_many_files_as_the_user() -> None:
@@ -74,6 +77,21 @@ def test_a_full_disk_is_told_in_one_line(
     monkeypatch.setattr("cli.run.run_stack", full)
     told = told_by_run(tmp_path, tmp_path / "run", monkeypatch, capfd)
     assert f"callinteractive can't run:\n{tmp_path / 'run'}: No space left on device\n" in told
+
+
+def test_a_site_that_runs_already_is_told_in_one_line_and_keeps_its_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    active = tmp_path / "state" / FOLDER
+    presence = Presence(active / "sidecar-0.json")
+    presence.tell()
+    with socket.socket(type=socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.9.9.9", 23960))
+        told = told_by_run(tmp_path, tmp_path / "run", monkeypatch, capfd)
+    presence.close()
+    assert told.count("\n") == 1
+    assert f"runs already (its sidecars are the processes {os.getpid()})" in told
+    assert [file.name for file in active.iterdir()] == ["sidecar-0.json"]
 
 
 def told_by_run(folder: Path, run_dir: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> str:
