@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any, Self
+from dataclasses import dataclass, fields, replace
+from typing import Any, Self, TypeVar
 
 from callinteractive import plain
 from callinteractive.model import Extension, Ivr
@@ -12,6 +12,7 @@ from callinteractive.numbers import FoundIvr
 
 FLAGS = ("is_outgoing", "is_hidden")
 """The facts that are true or false. They are left out where they are false: older releases do not know each."""
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +104,7 @@ class CallFacts:
     @classmethod
     def from_dict(cls, values: Mapping[str, str]) -> Self:
         """The reverse of `to_dict`. Raises ValueError or TypeError."""
-        known: dict[str, str | int | bool] = dict(values)
+        known: dict[str, str | int | bool] = {**known_facts(values)}
         for name in FLAGS:
             if name in known:
                 known[name] = known[name] == "1"
@@ -114,6 +115,12 @@ class CallFacts:
 
 
 plain.tell_types(CallFacts, called_did=str | None, caller_extension=str | None, caller_extension_id=int | None)
+NAMES = tuple(fact.name for fact in fields(CallFacts))
+
+
+def known_facts(values: Mapping[str, _T]) -> dict[str, _T]:
+    """Without those of a newer release: while a fleet is upgraded its parts tell each other of calls."""
+    return {name: values[name] for name in NAMES if name in values}
 
 
 def facts_of_new_call(

@@ -23,8 +23,8 @@ PREFIX = "X-CI-"
 MAX_LENGTH = 16_384
 """Octets of one header's value; a UDP datagram holds four times this."""
 MAX_STATE = 1024 * 1024
-MOST_BREADTH = 60  # RFC 5393 5.3.3.1
 """Octets of a script's state as JSON: 200 variables of 4096 ASCII characters each, and what else there is."""
+MOST_BREADTH = 60  # RFC 5393 5.3.3.1
 
 
 class Named:
@@ -38,7 +38,10 @@ class Named:
 
 
 class _Header(Named):
-    """A header whose value is an urlencoded form. Subclasses say which fields it has."""
+    """A header whose value is an urlencoded form. Subclasses say which fields it has.
+
+    What a newer release has more is left out.
+    """
 
     def __str__(self) -> str:
         return encode_form(self._to_form())
@@ -94,7 +97,7 @@ class EntryHeader(_Header):
 
     @classmethod
     def _from_form(cls, form: Mapping[str, str]) -> Self:
-        return cls(**form)
+        return cls(form["ivr"], form["context"], form["option"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +152,7 @@ class CallerHeader(_Header):
 
     @classmethod
     def _from_form(cls, form: Mapping[str, str]) -> Self:
-        return cls(**form)
+        return cls(form["name"], form["number"])
 
 
 @dataclass(frozen=True, slots=True)

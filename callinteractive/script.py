@@ -30,7 +30,7 @@ from callinteractive.events import (
     TransferFailed,
     Waited,
 )
-from callinteractive.facts import CallFacts
+from callinteractive.facts import CallFacts, known_facts
 from callinteractive.model import Ivr, IvrFile
 from callinteractive.request import HttpRequest
 from callinteractive.script_state import State, not_a_call
@@ -171,6 +171,8 @@ class CallScript:
         try:
             values = dict(saved)
             number, step = values.pop("ivr"), values.pop("step")
+            if isinstance(values.get("facts"), dict):
+                values["facts"] = known_facts(values["facts"])
             pending = [action_from_dict(action) for action in values.pop("pending")]
             state = plain.read(State, values, pending=pending, step=None if step is None else action_from_dict(step))
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:

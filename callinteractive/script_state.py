@@ -8,7 +8,7 @@ from typing import Any
 from callinteractive import plain
 from callinteractive.actions import START, Action
 from callinteractive.errors import ScriptStateError
-from callinteractive.facts import FLAGS, CallFacts
+from callinteractive.facts import FLAGS, NAMES, CallFacts
 
 
 @dataclass(slots=True)
@@ -39,7 +39,7 @@ class State:
     def to_dict(self) -> dict[str, Any]:
         """As data for JSON."""
         values: dict[str, Any] = {name: getattr(self, name) for name in _PLAIN}
-        values["facts"] = {name: getattr(self.facts, name) for name in _FACTS}
+        values["facts"] = {name: getattr(self.facts, name) for name in NAMES}
         for name in FLAGS:
             if not values["facts"][name]:
                 del values["facts"][name]  # releases before it cannot read it
@@ -58,4 +58,3 @@ def not_a_call(error: Exception) -> ScriptStateError:
 
 plain.tell_types(State, variables=dict[str, str], masked=tuple[str, ...])
 _PLAIN = tuple({state.name for state in fields(State)} - {"facts", "pending", "step", "masked"})
-_FACTS = tuple(fact.name for fact in fields(CallFacts))

@@ -10,7 +10,7 @@ import structlog
 
 from callinteractive import plain
 from callinteractive.commands import Command
-from callinteractive.facts import CallFacts
+from callinteractive.facts import CallFacts, known_facts
 from callinteractive.model import Address
 from callinteractive.script import CallScript
 from sidecar.call import saved
@@ -95,6 +95,6 @@ def _tell_end(services: Services, data: Mapping[str, Any]) -> None:
 
     Raises `saved.WRONG`.
     """
-    story = services.stories.begin(plain.read(CallFacts, data["script"]["facts"]))
+    story = services.stories.begin(plain.read(CallFacts, known_facts(data["script"]["facts"])))
     story.resume(data.get("story") or {})
     story.tell("call.ended", by="system", code=500, cause="its sidecar has died, and the call could not go on")

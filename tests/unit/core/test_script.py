@@ -590,6 +590,12 @@ def test_a_state_says_what_is_wrong_with_it(field: str, value: object, reason: s
         CallScript.from_json(json.dumps(state | {field: value}), call.file)
 
 
+def test_what_a_newer_release_knows_of_a_call_is_left_out():
+    call, state = saved()
+    resumed = CallScript.from_json(json.dumps(state | {"facts": state["facts"] | {"more": True}}), call.file)
+    assert resumed.facts == FACTS
+
+
 def test_a_call_waits_for_a_choice_in_another_sidecar():
     call = at_menu()
     call.move()
