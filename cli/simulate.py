@@ -37,6 +37,7 @@ from callinteractive.script import CallScript, Note
 from callinteractive.web import WAIT_SOUND_AFTER_S
 from cli.dialler import Dialler, HangsUp, no_keys
 from cli.files import read_ivr_file, read_site
+from sidecar.linewriter import printable
 from sidecar.webhook import Webhook
 
 FAILURES: dict[str, TransferFailed] = {failed.status: failed for failed in map(transfer_failed, (486, 408, 603, 404))}
@@ -211,4 +212,6 @@ class SimulatedCall:
             self._say("action", " ".join((name, *shown)))
 
     def _say(self, what: str, text: str, fg: str | None = None) -> None:
-        click.echo(f"{self._elapsed_s:7.1f} s  {click.style(f'{what:<8}', dim=True)} {click.style(text, fg=fg)}")
+        """`text` may be the web application's: it must not steer the terminal, nor write a line of its own."""
+        shown = click.style(printable(text), fg=fg)
+        click.echo(f"{self._elapsed_s:7.1f} s  {click.style(f'{what:<8}', dim=True)} {shown}")

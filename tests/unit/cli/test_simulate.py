@@ -123,6 +123,12 @@ def test_a_did_is_told_as_such(ivr: Path) -> None:
     assert "CalledDID=+15550199" in told
 
 
+def test_nothing_steers_the_terminal_or_writes_a_line_of_its_own(ivr: Path) -> None:
+    lines = simulate(ivr, "--name", "Eve\x9b2J\n 0.0 s  call", "--digits", "11234#").stdout.split("\n")
+    assert any(line.endswith("CallerIDName=Eve\\u009b2J\\n 0.0 s  call") for line in lines)
+    assert all(line.isprintable() for line in lines)
+
+
 def test_a_web_application_that_is_down_is_said_and_the_call_goes_on(ivr: Path) -> None:
     ivr.write_text(re.sub(r"http://[0-9.]+:\d+", f"http://{HOST}:9", ivr.read_text()))
     told = story(simulate(ivr, "--digits", "11234#"))
