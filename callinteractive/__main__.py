@@ -7,6 +7,7 @@ way of anybody else's; in a checkout they are beside this package. Either way th
 from __future__ import annotations
 
 import importlib
+import signal
 import sys
 from pathlib import Path
 
@@ -26,10 +27,13 @@ def use_compiled(folder: Path) -> None:
 def main() -> None:
     """Run the command line; ends the process."""
     sys.path.insert(0, str(folder_of_parts(Path(__file__).resolve().parent)))
-    compiled: Path | None = importlib.import_module("cli.compiled").folder()
-    if compiled is not None:
-        use_compiled(compiled)
-    importlib.import_module("cli.start").run()
+    try:
+        compiled: Path | None = importlib.import_module("cli.compiled").folder()
+        if compiled is not None:
+            use_compiled(compiled)
+        importlib.import_module("cli.start").run()
+    except KeyboardInterrupt:  # while it is loaded, which takes a moment; a command has ends of its own
+        sys.exit(128 + signal.SIGINT)
 
 
 if __name__ == "__main__":

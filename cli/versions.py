@@ -101,7 +101,10 @@ def ask(program: Program) -> str | None:
     """All that it says when asked for its version; None when it is not there. Raises nothing."""
     argv = (locate(program.executable), program.question)
     try:
-        answer = subprocess.run(argv, capture_output=True, timeout=ASK_S, check=False, text=True, errors="replace")
+        # In a process group of its own: Ctrl-C on the terminal would end it, and it would seem to be broken.
+        answer = subprocess.run(
+            argv, capture_output=True, timeout=ASK_S, check=False, text=True, errors="replace", process_group=0
+        )
     except FileNotFoundError:
         return None
     except (OSError, subprocess.TimeoutExpired) as error:

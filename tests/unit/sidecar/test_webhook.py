@@ -222,6 +222,11 @@ async def test_X3_whatever_a_server_does_is_an_outcome(webhook, speak, octets, o
         ),
         (b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\nhello", "not XML: it is compressed (gzip)"),
         (b"HTTP/1.1 302 Found\r\nLocation: http://a..b/\r\nContent-Length: 0\r\n\r\n", "the redirect leads to no"),
+        (b"HTTP/1.1 302 Found\r\nLocation: http://[::\r\nContent-Length: 0\r\n\r\n", "the redirect leads to no"),
+        (
+            b"HTTP/1.1 302 Found\r\nLocation: /%b\r\nContent-Length: 0\r\n\r\n" % (b"x" * MAX_URL),
+            "the redirect leads to a URL of 80",
+        ),
         (b"HTTP/1.1 200 OK\r\nSet-Cookie: secret\r\n", "the connection ended before the answer came"),
         (b"", "the connection ended before the answer came"),
     ],
