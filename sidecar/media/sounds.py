@@ -23,8 +23,16 @@ import structlog
 from callinteractive.sounds import NAME_RULE, is_sound_name
 from sidecar.media import quicktime
 from sidecar.media.conversion import ConversionError, Converter, alone
+from sidecar.state.worker import Worker
 
 LOG = structlog.get_logger()
+
+LOOK_S = 0.2
+"""How long a call waits for the disk to say whether a file is as it was. A folder on a network may hang."""
+MOST_LOOKS = 50
+"""So many wait for the disk only where it hangs."""
+TELL_EVERY_S = 60.0
+_disk = Worker("sounds")
 
 WAIT_S = 2.0
 """How long a call waits for a sound to be converted, at most."""
@@ -85,6 +93,7 @@ class SoundLibrary:
         self._files: dict[str, _File] = {}
         self._being_read: dict[str, asyncio.Task[Sound | None]] = {}
         self._one_at_a_time = asyncio.Lock()
+        self._told_at = -math.inf
 
     @classmethod
     def load(
@@ -132,17 +141,20 @@ class SoundLibrary:
 
         One that has been added is converted first, and comes as None if that takes longer than `WAIT_S`; it is there
         for the next caller. One that has been replaced is heard as it was until the new one is converted.
-        One that is no longer in the cache is converted again.
+        One that is no longer in the cache is converted again. While the folder can't be seen, all are as they were.
         """
         if not is_sound_name(name):
             return None
         path, known = self._source_dir / name, self._files.get(name)
         try:
-            version = _version(path)
-        except OSError:
+            version, is_lost = await self._look(path, known)
+        except FileNotFoundError:
             self._files.pop(name, None)
             return None
-        is_lost = known is not None and known.is_lost
+        except (OSError, RuntimeError) as error:  # RuntimeError: no thread can be started
+            self._tell_unseen(error)
+            return known.sound if known else None
+        known = self._files.get(name)  # another call may have had it read meanwhile
         if known and known.version == version and not is_lost and time.monotonic() < known.again_at:
             return known.sound
         reading = self._being_read.get(name)
@@ -179,6 +191,19 @@ class SoundLibrary:
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
+
+    async def _look(self, path: Path, known: _File | None) -> tuple[_Version, bool]:
+        """Its version, and whether its conversion is gone; never in the event loop. Raises OSError, TimeoutError."""
+        if _disk.waiting >= MOST_LOOKS:
+            raise TimeoutError("it hangs")
+        async with asyncio.timeout(LOOK_S):
+            return await _disk.do(lambda: (_version(path), known is not None and known.is_lost))
+
+    def _tell_unseen(self, error: Exception) -> None:
+        if (now := time.monotonic()) >= self._told_at + TELL_EVERY_S:
+            self._told_at = now
+            reason = "it does not answer" if isinstance(error, TimeoutError) else str(error)
+            LOG.warning("calls hear sounds as they were", folder=str(self._source_dir), reason=reason)
 
     async def _read_again(self, path: Path) -> Sound | None:
         def read() -> Sound | None:

@@ -21,6 +21,11 @@ class Worker:
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
 
+    @property
+    def waiting(self) -> int:
+        """What has not begun yet."""
+        return self._jobs.qsize()
+
     async def do(self, work: Callable[[], _T]) -> _T:
         """What `work` returns or raises. If the waiting is cancelled, it is done nevertheless."""
         if self._thread is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import random
 import shutil
@@ -466,6 +467,56 @@ async def test_the_event_loop_goes_on_meanwhile(
     go_on.set()
     monkeypatch.setattr(sounds, "WAIT_S", 30)
     assert await running.get("new.wav") is not None
+
+
+async def test_a_folder_that_hangs_stops_no_call(running: SoundLibrary, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one on a network does: whoever looks into it waits."""
+    go_on = threading.Event()
+    look = sounds._version
+
+    def hang(path: Path) -> tuple[int, ...]:
+        go_on.wait(5)
+        return look(path)
+
+    monkeypatch.setattr(sounds, "_version", hang)
+    loop = asyncio.get_running_loop()
+    began, ticks = loop.time(), 0
+
+    async def tick() -> None:
+        nonlocal ticks
+        while True:
+            await asyncio.sleep(0.01)
+            ticks += 1
+
+    ticking = asyncio.create_task(tick())
+    with capture_logs() as logs:
+        try:
+            assert await running.get("old.wav") == running.find("old.wav") is not None
+            assert await running.get("new.wav") is None
+            assert loop.time() - began < 2
+            assert ticks > 10
+            many = await asyncio.gather(*(running.get("old.wav") for _ in range(200)))
+            assert set(many) == {running.find("old.wav")}
+            assert sounds._disk.waiting <= sounds.MOST_LOOKS
+        finally:
+            ticking.cancel()
+            go_on.set()
+    async with asyncio.timeout(10):
+        while sounds._disk.waiting:
+            await asyncio.sleep(0.01)
+    assert [log["reason"] for log in logs] == ["it does not answer"]
+    assert await running.get("new.wav") is None
+
+
+async def test_in_a_folder_that_can_not_be_read_sounds_are_as_they_were(
+    running: SoundLibrary, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stale(path: Path) -> tuple[int, ...]:
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), str(path))
+
+    monkeypatch.setattr(sounds, "_version", stale)
+    assert await running.get("old.wav") is not None
+    assert await running.get("new.wav") is None
 
 
 async def test_a_sound_that_is_replaced_is_heard_as_it_was_until_the_new_one_is_there(
