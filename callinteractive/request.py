@@ -190,6 +190,8 @@ def redirected(request: HttpRequest, status: int, location: str) -> HttpRequest:
     Another origin learns no password and no configured header.
     """
     url, authorization = split_login(follow(request.url, location))
+    if len(url) > MAX_URL:
+        raise ValueError(f"the redirect leads to a URL of {len(url)} characters, and at most {MAX_URL} are sent")
     if is_same_origin(url, request.url):
         request = replace(request, authorization=authorization or request.authorization)
     else:

@@ -141,7 +141,11 @@ def _origin(url: str) -> tuple[str, str | None, int]:
 
 def follow(url: str, location: str) -> str:
     """Where a Location leads (RFC 9110 10.2.2), without a fragment. Raises ValueError where that is no web address."""
-    target = urljoin(url, quote(location, safe=_LOCATION, encoding="latin-1")).partition("#")[0]
+    where = quote(location, safe=_LOCATION, encoding="latin-1")
+    try:
+        target = urljoin(url, where).partition("#")[0]
+    except ValueError:  # brackets that are none of an IPv6 address
+        target = where
     if problem := server_problem(target):
         raise ValueError(f"the redirect leads to no web address: {problem}")
     return target
