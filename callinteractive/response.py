@@ -6,6 +6,7 @@ bounded.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -90,7 +91,11 @@ def _root(body: bytes) -> etree._Element:
     try:
         root = etree.fromstring(body, _PARSER)
     except etree.XMLSyntaxError as error:
+        if _HTML.match(body):
+            raise ResponseError(_A_PAGE, 1) from None
         raise ResponseError(_reason(error), int(error.lineno or 0)) from None
+    if root.tag != "Response" and _HTML.match(body):
+        raise ResponseError(_A_PAGE, 1)
     if b"<!DOCTYPE" in body and root.getroottree().docinfo.doctype:  # type: ignore[union-attr]
         raise ResponseError("a DOCTYPE is not allowed; leave it out", body.count(b"\n", 0, body.find(b"<!DOCTYPE")) + 1)
     if root.tag != "Response":
@@ -102,6 +107,9 @@ def _root(body: bytes) -> etree._Element:
     return root
 
 
+_BEGINS = "an answer begins with <?xml or <Response>"
+_HTML = re.compile(rb"\s*(?:<\?xml[^>]{0,200}>\s*)?<(?:!doctype\s+)?html\b", re.IGNORECASE)
+_A_PAGE = f"it is an HTML page, perhaps your application's error page; {_BEGINS}"
 _AMPERSAND = "write &amp; for a literal &"
 _HINTS = (
     ("xmlParseEntityRef", _AMPERSAND),
@@ -109,7 +117,7 @@ _HINTS = (
     ("Entity '", f"XML itself knows amp, lt, gt, quot and apos only; others as a number, like &#160;; {_AMPERSAND}"),
     ("StartTag:", "write &lt; for a literal <"),
     ("Unescaped '<'", "write &lt; for a literal <"),
-    ("Start tag expected", "an answer begins with <?xml or <Response>"),
+    ("Start tag expected", _BEGINS),
     ("XML declaration allowed only", "nothing stands before <?xml"),
     ("Extra content", "an answer is one <Response>, with nothing before or after it"),
 )
