@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import runpy
+import signal
 import subprocess
 import sys
 from importlib.metadata import entry_points, version
@@ -32,6 +33,17 @@ def test_what_is_compiled_goes_before_the_sources(
         launcher.main()
     assert sys.path[0] == str(tmp_path)
     assert callinteractive.__path__ == [str(tmp_path / "callinteractive")]
+
+
+def test_ctrl_c_while_it_is_loaded_has_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setattr(compiled, "folder", interrupted)
+    with pytest.raises(SystemExit) as end:
+        launcher.main()
+    assert end.value.code == 128 + signal.SIGINT
 
 
 def test_parts_are_beside_the_package_in_a_checkout_and_inside_it_when_installed(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -96,3 +97,12 @@ def test_one_that_does_not_answer_is_refused_in_time(tmp_path: Path, monkeypatch
     monkeypatch.setattr(versions, "locate", lambda _name: str(script))
     monkeypatch.setattr(versions, "ASK_S", 0.2)
     assert "timed out" in versions.problems(["kamailio"])[0]
+
+
+def test_ctrl_c_does_not_end_a_program_that_tells_its_version(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The terminal sends it to the whole group in the foreground. The program would then seem to be broken."""
+    program = tmp_path / "rtpengine"
+    program.write_text("#!/bin/sh\nread -r _ _ _ _ group _ </proc/$$/stat\necho $group\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(versions, "locate", lambda _: str(program))
+    assert str(versions.ask(versions.PROGRAMS["rtpengine"])).strip() not in ("", str(os.getpgrp()))
