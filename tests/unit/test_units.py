@@ -70,6 +70,18 @@ def test_it_tells_when_it_is_ready_and_is_watched(unit: Path) -> None:
     assert told["PartOf"] == ["callinteractive.target"]
 
 
+@pytest.mark.parametrize("unit", SERVICES, ids=lambda unit: unit.name)
+def test_the_conversion_of_sounds_may_bound_itself(unit: Path) -> None:
+    """`sidecar.media.audiofile`: its memory, its time and its priority."""
+    assert not any("@resources" in line for line in settings(unit)["SystemCallFilter"])
+
+
+def test_a_sidecar_learns_when_the_machine_was_started() -> None:
+    """`sidecar.state.sqlite_file`: without it no call is kept."""
+    unit = settings(FOLDER / "callinteractive-sidecar@.service")
+    assert "ProcSubset" not in unit, "/proc/sys would not be there"
+
+
 def test_a_sidecar_has_the_time_to_drain() -> None:
     assert int(settings(FOLDER / "callinteractive-sidecar@.service")["TimeoutStopSec"][0]) > DEFAULT_S
 
