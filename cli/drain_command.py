@@ -58,7 +58,10 @@ def run(
     if active is not None and (counts := active.read(prepared.SIDECARS)):
         site = counts.site  # whatever somebody is just writing into the file
     if site is None or active is None:
-        click.echo("\n".join(map(str, findings)) or f"{missing_key()}; or call this as the user of the parts", err=True)
+        click.echo(
+            "\n".join(map(str, findings)) or f"{missing_key()}; or call this as root, or as the parts' user",
+            err=True,
+        )
         return os.EX_CONFIG
     try:
         draining = Draining(site, active, partial(click.echo), within_s)

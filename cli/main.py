@@ -224,8 +224,10 @@ def reload_files(
 
         sys.exit(whole_site.reload(url, site_path, state_dir))
     from cli import reload as command
+    from cli import units
 
     site_path = existing(site_path)
+    units.join(site_path, state_dir)
     if run_dir is not None:
         sys.exit(command.certificates(site_path, run_dir, edge))
     sys.exit(command.run(site_path, ivr_path, state_dir))
@@ -260,9 +262,10 @@ def drain(
 
         sys.exit(whole_site.drain(url, site_path, state_dir, names, waits=waits or not names))
     from cli import drain_command as command
+    from cli import units
 
     site_path = existing(site_path)
-
+    units.join(site_path, state_dir)
     sys.exit(command.run(site_path, names, state_dir, edges=edges, waits=waits, within_s=within_s))
 
 
@@ -329,7 +332,7 @@ def schema(kind: Literal["site", "ivr"]) -> None:
 
 
 @main.command(short_help="Convert the sounds on a host where only RTPengine runs.")
-@SITE
+@SITE_OF_HERE
 def sounds(site_path: Path) -> None:
     """Convert the site's sounds into this host's cache, from which RTPengine plays them.
 
@@ -341,7 +344,9 @@ def sounds(site_path: Path) -> None:
       callinteractive sounds --site site.yaml
     """
     from cli import sounds as command
+    from cli import units
 
+    units.join(site_path)
     sys.exit(command.run(site_path))
 
 

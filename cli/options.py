@@ -13,7 +13,8 @@ CONFIG = click.Path(exists=True, dir_okay=False, path_type=Path)
 SITE = click.option(
     "--site", "site_path", type=CONFIG, default=Path("site.yaml"), show_default=True, help="Where things are."
 )
-SITES = (Path("site.yaml"), Path("/etc/callinteractive/site.yaml"))
+OF_UNITS = Path("/etc/callinteractive/site.yaml")
+SITES = (Path("site.yaml"), OF_UNITS)
 """Where commands that ask or steer running parts look for site.yaml."""
 OF_HERE = "default: that of this folder, or /etc/callinteractive/site.yaml."
 

@@ -57,7 +57,7 @@ def run(site_path: Path, ivr_path: Path | None, state_dir: Path | None = None) -
         click.echo(str(error), err=True)
         return os.EX_CONFIG
     if active is None:
-        click.echo(f"{missing_key()}; or call this as the user of the parts", err=True)
+        click.echo(f"{missing_key()}; or call this as root, or as the parts' user", err=True)
         return os.EX_CONFIG
     try:
         with active.alone():

@@ -13,13 +13,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from callinteractive.model import Address
+from cli import units
 from cli.api import token
 from cli.files import read_site
 from cli.options import SITES
 from cli.registrations import state_dir_of
 
-OF_UNITS = Path("/var/lib/callinteractive")
-"""The state directory of the units: for root, and for their user."""
 ANSWER_S = 15.0
 _THIS_MACHINE = ("127.0.0.1", "::1", "localhost")
 _EVERYWHERE = ("0.0.0.0", "::")
@@ -64,7 +63,7 @@ class Client:
                 f"set {token.VARIABLE} to the token of that API"
             )
         place = state_dir or state_dir_of(site_path)
-        shown = given or token.read(place) or (None if state_dir else token.read(OF_UNITS))
+        shown = given or token.read(place) or (None if state_dir else token.read(units.STATE))
         if shown is None:
             where = f"there is no {place / token.FILE}" if place else "no folder is known where it is kept"
             raise ClientError(
