@@ -65,10 +65,10 @@ _ROUND_ROBIN: Final = 4
 _TRYING_AND_PROBING = "tp"
 _NO_FLAGS = 0
 _USER_IS_CHECKED, _NO_CHECKS = 1, 0
-_WRONG_PASSWORD, _WRONG_USER = -2, -8
+_WRONG_PASSWORD, _WRONG_USER, _STALE_NONCE, _USED_NONCE = -2, -8, -4, -6
 _IS_BEHIND_NAT, _PING_BY_OPTIONS = 6, 7
 """Branch flags, as in kamailio.cfg."""
-_WITH_QOP_AUTH = 1
+_WITH_QOP_AUTH, _SAYS_STALE = 1, 16
 _UNCHANGED: Final = 0
 _BINDING = ("addr", "received", "ruid", "socket")
 _BINDING_NUMBERS = ("modified", "server_id")
@@ -209,11 +209,21 @@ def header(name: str) -> str:
 
 
 def headers(name: str) -> list[str]:
-    """The values of the headers of that name, of the first `_MOST_HEADERS`: Kamailio seeks each from the beginning."""
+    """The values of the headers of that name, of the first `_MOST_HEADERS`: Kamailio seeks each from the beginning.
+
+    Octets that are not UTF-8 become U+FFFD.
+    """
     values: list[str] = []
-    while len(values) < _MOST_HEADERS and (value := KSR.hdr.get_idx(name, len(values))):
+    while len(values) < _MOST_HEADERS and (value := _header_at(name, len(values))):
         values.append(value)
     return values
+
+
+def _header_at(name: str, index: int) -> str:
+    try:
+        return KSR.hdr.get_idx(name, index) or ""
+    except UnicodeDecodeError:
+        return _lenient(f"hdr({name})", f"[{index}]")
 
 
 def keep_connection() -> None:
@@ -631,6 +641,14 @@ def match_transaction() -> Match:
     return _NEW if result < 0 else _FOUND if result else _ABSORBED
 
 
+def remember_reply() -> bool:
+    """From now on, if the request at hand comes again, it gets the answer that we give it now (RFC 3261 17.2.2).
+
+    False if it has come again already.
+    """
+    return _get_protoid() != _UDP or KSR.tm.t_newtran() != 0
+
+
 def relay() -> bool:
     """Forward statefully to every branch. False if nothing could be sent; the request is not answered then."""
     global _relays  # noqa: PLW0603
@@ -826,7 +844,9 @@ class Proof(Enum):
 
     GOOD = auto()
     NONE = auto()
-    """There are none, or their nonce is used, too old, or not from us: ask again."""
+    """There are none, or they can't be read, or their nonce is not from us: ask again."""
+    STALE = auto()
+    """Their nonce is used, too old, or another address's: ask again, and say that (RFC 7616 3.3)."""
     WRONG = auto()
     """A good nonce, but another password, or another user than From (REGISTER: To) names."""
 
@@ -841,12 +861,14 @@ def check_digest(realm: str, password: str, *, is_user_checked: bool = True) -> 
     result = KSR.auth.pv_auth_check(realm, password, _NO_FLAGS, _USER_IS_CHECKED if is_user_checked else _NO_CHECKS)
     if result > 0:
         return Proof.GOOD
+    if result in (_STALE_NONCE, _USED_NONCE):
+        return Proof.STALE
     return Proof.WRONG if result in (_WRONG_PASSWORD, _WRONG_USER) else Proof.NONE
 
 
-def challenge(realm: str) -> None:
-    """Answer 401 to a REGISTER, 407 to anything else, with qop=auth."""
-    KSR.auth.auth_challenge(realm, _WITH_QOP_AUTH)
+def challenge(realm: str, proof: Proof) -> None:
+    """Answer 401 to a REGISTER, 407 to anything else, with qop=auth. `proof`: what its credentials are worth."""
+    KSR.auth.auth_challenge(realm, _WITH_QOP_AUTH | (_SAYS_STALE if proof is Proof.STALE else 0))
 
 
 def remove_credentials() -> None:
@@ -979,9 +1001,9 @@ def log_error(text: str) -> None:
     KSR.err(text + "\n")
 
 
-def _lenient(variable: str) -> str:
+def _lenient(variable: str, index: str = "") -> str:
     """A pseudo-variable's value that is not UTF-8."""
-    octets = bytes.fromhex(_text(_pv_get(f"$({variable}{{s.encode.hexa}})")))
+    octets = bytes.fromhex(_text(_pv_get(f"$({variable}{index}{{s.encode.hexa}})")))
     return octets.decode("utf-8", "replace")
 
 

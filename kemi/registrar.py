@@ -55,9 +55,13 @@ class Registrar:
     def register(self) -> None:
         """Answer a REGISTER (RFC 3261 10.3). Raises Refused and Answered."""
         extension = self._prove(ksr.to_user(), is_asked=self._directory.has_passwords)
+        if not ksr.remember_reply():  # its nonce would count no more
+            raise Answered
         source = host_of(ksr.source_uri())
         transport = _transport_of(ksr.source_uri())
         uris = split_contacts(ksr.headers("Contact"))
+        if "*" in uris and len(uris) > 1:
+            raise Refused(400, "Invalid Request")  # RFC 3261 10.3 step 6
         for uri in uris:
             self._check_contact(uri, source, transport)
         ksr.keep_source()
@@ -130,7 +134,7 @@ class Registrar:
             return extension
         if proof is Proof.WRONG:
             guesses.on_wrong()
-        ksr.challenge(REALM)
+        ksr.challenge(REALM, proof)
         raise Answered
 
     def _check_contact(self, uri: str, source: str, transport: str) -> None:

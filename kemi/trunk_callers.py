@@ -47,5 +47,5 @@ class TrunkCallers:
             return trunk
         if proof is Proof.WRONG:
             guesses.on_wrong()
-        ksr.challenge(REALM)
+        ksr.challenge(REALM, proof)
         raise Answered

@@ -127,6 +127,53 @@ async def test_proof(phone: Endpoint, number: str, user: str, password: str, sta
         assert (await register(phone, number, user, password, expires="0")).status == 200
 
 
+def proved(phone: Endpoint, challenge: Message, **more: str) -> Message:
+    """A REGISTER with the answer to that challenge."""
+    who = f"<sip:{NUMBER}@{sip.KAMAILIO[0]}>"
+    proof = digest(challenge.get("WWW-Authenticate"), NUMBER, PASSWORD, "REGISTER", REGISTRAR)
+    return phone.request("REGISTER", REGISTRAR, From=f"{who};tag=1", To=who, Authorization=proof, **more)
+
+
+async def test_rfc_3261_17_2_2_a_register_that_comes_again_gets_its_answer_again(phone: Endpoint) -> None:
+    """Its 200 was lost. Its nonce counts no more, and phones take another 401 for a wrong password."""
+    request = proved(phone, await challenged(phone))
+    for _ in range(3):
+        phone.send(request)
+        assert (await phone.receive()).status == 200
+    assert (await register(phone, expires="0")).status == 200
+
+
+async def test_a_nonce_that_counts_no_more_is_called_stale(phone: Endpoint) -> None:
+    """RFC 7616 3.3: else phones that use one again ask their user for another password."""
+    challenge = await challenged(phone)
+    assert "stale" not in challenge.get("WWW-Authenticate")
+    assert (await register(phone, password="wrong")).get("WWW-Authenticate").count("stale") == 0
+    for status in (200, 401):
+        phone.send(proved(phone, challenge))
+        answer = await phone.receive()
+        assert answer.status == status
+    assert re.search(r"\bstale=true\b", answer.get("WWW-Authenticate"))
+    async with Endpoint.at(f"{sip.NET}.173", phone.port) as moved:
+        moved.send(proved(moved, await challenged(phone)))
+        assert "stale=true" in (await moved.receive(401)).get("WWW-Authenticate")
+    assert (await register(phone, expires="0")).status == 200
+
+
+async def test_rfc_3261_10_3_a_star_stands_alone(phone: Endpoint) -> None:
+    assert (await register(phone)).status == 200
+    own = f"<sip:me@{phone.host}:{phone.port}>"
+    for contact in (f"*, {own}", f"{own}, *"):
+        assert (await register(phone, Contact=contact, expires="0")).status == 400
+    assert own in (await register(phone, Contact="")).get("Contact")
+    assert (await register(phone, Contact="*", expires="0")).status == 200
+
+
+async def test_a_contact_s_name_may_be_in_any_code_page(phone: Endpoint) -> None:
+    own = f'"M\udcfcller" <sip:me@{phone.host}:{phone.port}>'
+    assert (await register(phone, Contact=own)).status == 200
+    assert (await register(phone, Contact="*", expires="0")).status == 200
+
+
 async def test_call_from_a_registered_extension_needs_proof(phone: Endpoint, world: World) -> None:
     who = f"<sip:{NUMBER}@{sip.KAMAILIO[0]}>;tag=7"
     invite = phone.invite("332", From=who)
