@@ -26,7 +26,7 @@ def misfits(site: Site) -> Iterator[tuple[str, str]]:
 def _unreachable(site: Site, edge: Edge) -> Iterator[tuple[str, str]]:
     """An edge and a sidecar send to each other from one UDP address: both must be IPv4, or both IPv6."""
     hosts = [address.host for address in edge.udp_addresses]
-    if not all(map(is_ip, hosts)):
+    if not hosts or not all(map(is_ip, hosts)):  # one without is told as such
         return
     has_six = {":" in host for host in hosts}
     for host in dict.fromkeys(sidecar.address.host for sidecar in site.sidecars):

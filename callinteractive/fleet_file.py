@@ -63,12 +63,13 @@ def _edge(value: Value, ports: Ports, *, is_alone: bool) -> Edge:
 
 
 def _listens(value: Value, ports: Ports) -> tuple[Listen, ...]:
+    items = tuple(value.items())
     found = []
-    for item in value.items():
+    for item in items:
         if listen := read_listen(item):
             found.append(listen)
             ports.claim(item, "udp" if listen.transport == "udp" else "tcp", listen.address)
-    if not any(listen.transport == "udp" for listen in found):
+    if len(found) == len(items) and not any(listen.transport == "udp" for listen in found):  # else that is told already
         value.wrong("at least one UDP address is needed: Kamailio speaks UDP with the sidecars")
     return tuple(found)
 

@@ -31,7 +31,9 @@ EMPTY = (
     "nothing is in it. As an answer that means: go on with the next rule. If you expected more, is the web application "
     "running? `curl -sS --fail-with-body` tells why it says nothing"
 )
+EMPTY_FILE = "the file is empty: `callinteractive new DIR` makes one to begin with"
 A_SITE = "this is a site, and the folder is read as one of IVRs only: name the files, `check site.yaml ivr.yaml`"
+YAML_SUFFIXES = (".yaml", ".yml")
 SOUND_SUFFIXES = (".wav", ".mp3", ".ogg", ".opus", ".flac", ".m4a", ".aac", ".gsm", ".au", ".aiff")
 """By which a folder of sounds is told from an empty folder of IVRs."""
 
@@ -81,6 +83,7 @@ def _check_together(checked: _Checked) -> None:
         checked.findings += _check_wait_sounds(site, site_dir, ivr_file, texts)
         unread = CredentialStore(reader(site_dir)).learn(ivr_file)
         checked.warnings += [f"{next(iter(texts))}: warning: {reason}" for reason in unread]
+        checked.warnings += [f"{site_name}: warning: {reason}" for reason in shadowed(site, ivr_file)]
         for name, actions in checked.responses:
             around = Surroundings(site, site_dir, ivr_file, (action for _, action in actions))
             wrong_here = ((line, reason) for line, action in actions for reason in around.wrong_with(action))
@@ -143,6 +146,14 @@ def _placed(
             if other == name:
                 (places[id(rule)] if rule else contexts[name]).wrong(reason)
     return sorted(finding for document in documents for finding in document.findings)
+
+
+def shadowed(site: Site, ivr_file: IvrFile) -> Iterator[str]:
+    """IVRs whose number an extension has too: a number is looked for among the extensions first."""
+    numbers = {ivr.number for ivr in ivr_file.ivrs}
+    for extension in site.extensions:
+        if extension.number in numbers:
+            yield f"extensions: {extension.number} is an IVR too: who dials it rings the phone, and never gets the IVR"
 
 
 def exposed(site: Site) -> Iterator[str]:
@@ -209,10 +220,11 @@ def _check_file(name: str, checked: _Checked) -> None:
     if data is None:
         return
     if not data.strip():
-        checked.findings.append(Finding(shown, 0, "", EMPTY))
+        is_yaml = name != STDIN and not is_url(name) and Path(name).suffix in YAML_SUFFIXES
+        checked.findings.append(Finding(shown, 0, "", EMPTY_FILE if is_yaml else EMPTY))
     elif charset.is_markup(data):
         _check_response(data, shown, checked)
-    elif b"\0" in data[:4096] and name != STDIN and not is_url(name) and Path(name).suffix not in (".yaml", ".yml"):
+    elif b"\0" in data[:4096] and name != STDIN and not is_url(name) and Path(name).suffix not in YAML_SUFFIXES:
         _check_sounds(Path(name).parent, Path(name).name, checked)
     else:
         text, findings = decode(data, shown)

@@ -107,7 +107,8 @@ def read_sounds(directory: Path, names: Set[str]) -> tuple[dict[str, float], dic
     missing = names - lengths.keys()
     there = _names_in(directory) if missing else ()
     guesses = Guesses()
-    wrong = {name: f"there is no {name}{guesses.near(name, there)} in {directory}" for name in sorted(missing)}
+    where = f" in {directory}" if directory.is_dir() else f": {directory} (`sounds` in site.yaml) is no folder"
+    wrong = {name: f"there is no {name}{guesses.near(name, there)}{where}" for name in sorted(missing)}
     read = {problem.file: f"{problem.file}: {problem.reason}" for problem in library.findings if problem.file in names}
     return lengths, wrong | read
 

@@ -67,6 +67,28 @@ def test_a_missing_sound_and_a_transfer_to_nowhere_show_only_together(check) -> 
     assert number == ("ivr.yaml:7: contexts.1.options.start[1]: +4912 is no extension, no IVR, and no trunk has a `to`")
 
 
+def test_an_empty_file_is_no_empty_answer(check) -> None:
+    result = check(site=SITE, ivr="\n")
+    assert result.stdout == "ivr.yaml:0: the file is empty: `callinteractive new DIR` makes one to begin with\n"
+
+
+def test_sounds_in_no_folder_are_told_with_the_key(check) -> None:
+    result = check(site=SITE + "sounds: ./here\n", ivr=IVR)
+    assert result.stdout.endswith("there is no here.wav: here (`sounds` in site.yaml) is no folder\n")
+
+
+def test_an_extension_that_hides_an_ivr_is_a_doubt(check) -> None:
+    result = check(site=SITE.replace("000*306", "000*332"), ivr=IVR.replace('"000*306", "306", ', ""))
+    assert result.exit_code == 0, result.output
+    assert "site.yaml: warning: extensions: 000*332 is an IVR too: who dials it rings the phone" in result.output
+
+
+@pytest.mark.parametrize("listen", ["127.0.0.1:5060", "udp:127.0.0.1:sip"])
+def test_one_mistake_in_an_address_is_one_finding(check, listen: str) -> None:
+    (line,) = check(site=SITE.replace("udp:127.0.0.1:5060", listen)).stdout.splitlines()
+    assert line.startswith("site.yaml:2: sip.listen[0]: must be like")
+
+
 def test_a_sound_that_is_none_is_found(check, tmp_path: Path) -> None:
     (tmp_path / "sounds" / "here.wav").write_bytes(b"not a sound")
     result = check(site=SITE, ivr=IVR)
