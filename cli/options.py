@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,25 @@ import click
 
 from callinteractive.request import is_url
 
-CONFIG = click.Path(exists=True, dir_okay=False, path_type=Path)
+DEFAULTS = ("site.yaml", "ivr.yaml")
+
+
+class _Existing(click.Path):
+    """A file that is there, or a folder if it may be one. Where none is named: what to do."""
+
+    def __init__(self, *, dir_okay: bool = True) -> None:
+        super().__init__(exists=True, dir_okay=dir_okay, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if str(value) in DEFAULTS and not os.path.lexists(value):
+            self.fail(
+                f"there is no {value} in this folder: go to the folder of your IVR, or name the file. "
+                "`callinteractive new DIR` makes a folder that runs.", param, ctx
+            )  # fmt: skip
+        return super().convert(value, param, ctx)
+
+
+CONFIG = _Existing(dir_okay=False)
 SITE = click.option(
     "--site", "site_path", type=CONFIG, default=Path("site.yaml"), show_default=True, help="Where things are."
 )
@@ -40,11 +59,11 @@ def existing(site_path: Path) -> Path:
     return Path(CONFIG.convert(site_path, None, None))
 
 
-class Configs(click.Path):
+class Configs(_Existing):
     """A file or a folder. A URL stays a text, or is refused: services that start one by one must read the same file."""
 
     def __init__(self, *, takes_url: bool) -> None:
-        super().__init__(exists=True, path_type=Path)
+        super().__init__()
         self._takes_url = takes_url
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:

@@ -185,7 +185,7 @@ def test_the_site_of_this_folder_then_of_the_host(tmp_path: Path, monkeypatch: p
     Path("host.yaml").unlink()
     for command in ("status", "reload", "drain"):
         result = CliRunner().invoke(main, [command])
-        assert "'site.yaml' does not exist" in result.output
+        assert "there is no site.yaml in this folder: go to the folder of your IVR" in result.output
 
 
 def test_a_bad_site(tmp_path: Path) -> None:

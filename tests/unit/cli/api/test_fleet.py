@@ -194,4 +194,4 @@ async def test_without_the_api_a_file_is_needed(tmp_path: Path, monkeypatch: pyt
     monkeypatch.chdir(tmp_path)
     for command in ("reload", "drain"):
         result = await asyncio.to_thread(CliRunner().invoke, main, [command])
-        assert "site.yaml' does not exist" in result.output
+        assert "there is no site.yaml in this folder" in result.output
