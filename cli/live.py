@@ -75,13 +75,10 @@ def calls(client: Client, limit: int, *, recent: bool, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(told, indent=2))
         return
-    if recent:
-        for line in past(told["calls"][:limit]):
-            click.echo(line)
-        return
-    for line in table(told["calls"]):
+    calls = told["calls"][:limit]
+    for line in past(calls) if recent else table(calls):
         click.echo(line)
-    shown, total = len(told["calls"]), told["total"]
+    shown, total = len(calls), told.get("total", len(told["calls"]))
     click.echo(f"{total} call{'' if total == 1 else 's'}{f', {shown} shown' if shown < total else ''}")
     if told["silent"]:
         click.echo(f"no answer from {', '.join(told['silent'])}", err=True)

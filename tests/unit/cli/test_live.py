@@ -51,6 +51,7 @@ async def test_calls_are_a_table(world: World):
 
 async def test_there_may_be_no_calls(world: World):
     assert (await call("calls")).output == "0 calls\n"
+    assert (await call("calls", "--recent")).output == "0 calls\n"
 
 
 async def test_calls_for_a_program(world: World):
@@ -64,6 +65,7 @@ async def test_a_sidecar_that_is_silent_is_told_of(world: World):
     result = await call("calls")
     assert result.exit_code == 0
     assert "no answer from sidecar 0" in result.output
+    assert "no answer from sidecar 0" in (await call("calls", "--recent")).output
 
 
 async def test_one_call(world: World):
@@ -218,9 +220,9 @@ async def test_a_call_that_is_over_but_not_forgotten(world: World):
         assert "by caller, 200: hung up" in output.splitlines()[-1]
         assert "state          ended" in output.splitlines()
     assert (await call("show", "bbbbb")).exit_code == 1
-    heading, line = (await call("calls", "--recent")).output.splitlines()
+    heading, line, count = (await call("calls", "--recent")).output.splitlines()
     assert heading.split() == ["CALL", "BEGAN", "ENDED", "CALLER", "CALLED", "IVR", "STATE"]
-    assert (line[:8], line.split()[3:]) == ("bbbbbbbb", ["306", "332", "000*332", "ended"])
+    assert (line[:8], line.split()[3:], count) == ("bbbbbbbb", ["306", "332", "000*332", "ended"], "1 call")
     assert len(json.loads((await call("calls", "--recent", "--json")).output)["calls"]) == 1
     begin(world.stories[0], "b" * 31 + "c", 1002.0)
     assert (await call("show", "bbbbbb")).exit_code == 1, "which of the two?"
