@@ -15,6 +15,7 @@ from pathlib import Path
 
 import click
 
+from callinteractive.spelling import unspecified
 from cli import schema
 from cli.parts import has_address
 
@@ -99,8 +100,10 @@ def make(folder: Path, template: str, address: str) -> dict[str, str]:
         host = _host(address)
     except ValueError:
         raise NewError(f"--address {address}: must be an IP address of this machine") from None
+    if reason := unspecified(address):
+        raise NewError(f"--address {address}: {reason}")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise NewError("is there already, and not empty. Give another name.")
+        raise NewError(f"is there already, and {'not empty' if folder.is_dir() else 'a file'}. Give another name.")
     kind = KINDS[template]
     passwords = {phone: _password() for phone in PHONES}
     sidecars = "{count: 2}" if ip_address(address).version == 4 else '{count: 2, host: "[::1]"}'  # as the edge's

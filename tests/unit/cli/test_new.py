@@ -93,6 +93,14 @@ def test_an_address_must_be_one(address: str) -> None:
     assert not Path("pizza").exists()
 
 
+@pytest.mark.parametrize("address", ["0.0.0.0", "::"])
+def test_an_address_is_no_all_of_them(address: str) -> None:
+    result = invoke("new", "pizza", "--address", address)
+    assert result.exit_code == 1
+    assert f"{address} means every address" in result.stderr
+    assert not Path("pizza").exists()
+
+
 def test_nothing_is_overwritten() -> None:
     Path("pizza").mkdir()
     Path("pizza/mine").write_text("x")
