@@ -24,6 +24,7 @@ from callinteractive.events import (
     Fetched,
     HungUp,
     Played,
+    PlayFailed,
     TransferAnswered,
     TransferFailed,
     Waited,
@@ -81,7 +82,9 @@ def run(options: Options) -> int:
     ivr, facts = placed
     kind = f"extension {facts.caller_extension}" if facts.caller_extension else "external"
     click.secho(f"{facts.caller_number} ({kind}) calls {facts.called_number}", bold=True)
-    asyncio.run(SimulatedCall(ivr_file, ivr, facts, Dialler(options.digits), options.transfer).run(_folder(options)))
+    sounds = options.site_path.parent / site.sounds if options.site_path else None
+    call = SimulatedCall(ivr_file, ivr, facts, Dialler(options.digits), options.transfer, sounds)
+    asyncio.run(call.run(_folder(options)))
     return 0
 
 
@@ -105,11 +108,15 @@ def _folder(options: Options) -> Path:
 class SimulatedCall:
     """One call: prints the script's commands and tells the script what the person does."""
 
-    def __init__(self, ivr_file: IvrFile, ivr: Ivr, facts: CallFacts, dialler: Dialler, transfer: str) -> None:
+    def __init__(
+        self, ivr_file: IvrFile, ivr: Ivr, facts: CallFacts, dialler: Dialler, transfer: str, sounds: Path | None = None
+    ) -> None:
+        """`sounds`: the site's folder; None where no site is given."""
         self._script = CallScript(ivr_file, ivr, facts, observe=self._on_note)
         self._contexts = ivr_file.contexts
         self._dialler = dialler
         self._transfer = transfer
+        self._sounds = sounds
         self._began = time.time()
         self._elapsed_s = 0.0
 
@@ -134,6 +141,10 @@ class SimulatedCall:
 
     def _carry_out(self, command: Command) -> Event:
         match command:
+            case Play(sound=sound) if self._sounds and not (self._sounds / sound).is_file():
+                reason = f"there is no {sound} in {self._sounds}: the caller does not hear it"
+                self._say("error", reason, fg="red")
+                return PlayFailed(reason)
             case Play(sound=sound, barge_in=True):
                 self._say("hears", f"{sound}  (a digit stops it)")
                 return self._key() or Played()

@@ -118,6 +118,17 @@ def test_an_internal_caller_by_the_site(ivr: Path) -> None:
     assert "CalledNumber=332" in told
 
 
+def test_a_sound_that_the_site_does_not_have_is_not_heard(ivr: Path) -> None:
+    site = ivr.with_name("site.yaml")
+    site.write_text((DEMO / "site.yaml").read_text().replace("sounds: ./sounds", f"sounds: {DEMO / 'sounds'}"))
+    ivr.write_text(ivr.read_text().replace("welcome.wav", "welcom.wav"))
+    told = story(simulate(ivr, "--site", str(site), "--digits", "2"))
+    (error,) = {line for line in told if line.startswith("error")}
+    assert error == f"error there is no welcom.wav in {DEMO / 'sounds'}: the caller does not hear it"
+    assert "hears opening-hours.wav" in told
+    assert "hears welcom.wav (a digit stops it)" in story(simulate(ivr, "--digits", "2")), "no site, no folder"
+
+
 def test_a_did_is_told_as_such(ivr: Path) -> None:
     told = [line.strip() for line in story(simulate(ivr, "--number", "+15550199", "--digits", "11#"))]
     assert "CalledDID=+15550199" in told
