@@ -19,7 +19,7 @@ class FetchFailed:
     |---|---|
     | `timeout` | no connection, or no complete answer, in the time that the IVR gives |
     | `unreachable` | the connection was refused or broke |
-    | `too_large` | the body is longer than `response.MAX_BODY` |
+    | `too_large` | the status is 2xx, and the body is longer than `response.MAX_BODY` |
     | `redirect` | more redirects than a request may follow |
     | `too_long` | nothing was sent: with its variables the URL is longer than `request.MAX_URL` |
     | `protocol` | what came is not HTTP, or a redirect to something that is no URL |

@@ -40,7 +40,7 @@ _NOT_COMPLETED = "Response payload is not completed"
 
 
 class TooLargeError(Exception):
-    """The answer's body is longer than `MAX_BODY`."""
+    """The body of a good answer, 2xx, is longer than `MAX_BODY`."""
 
 
 class WastefulError(Exception):
@@ -93,6 +93,21 @@ async def exchange(send: Callable[[Try], Awaitable[Answer]]) -> Answer:
     return await send(Try(must_be_new=True))
 
 
+async def read_body(status: int, payload: Any) -> bytes:
+    """Of an answer with this status. Raises TooLargeError.
+
+    The error pages of frameworks are long, and the status is all that counts: of them the begin will do.
+    """
+    received = bytearray()
+    async for chunk in payload.iter_any():
+        received += chunk
+        if len(received) > MAX_BODY:
+            if 200 <= status <= 299:
+                raise TooLargeError
+            break
+    return bytes(received[:MAX_BODY])
+
+
 class Connections:
     """aiohttp's connection pool without a limit, since each call may have a request."""
 
@@ -131,12 +146,8 @@ class Connections:
             allow_redirects=False,
             timeout=aiohttp.ClientTimeout(sock_connect=connect_timeout_s),
         ) as response:
-            received = bytearray()
-            async for chunk in response.content.iter_any():
-                received += chunk
-                if len(received) > MAX_BODY:
-                    raise TooLargeError
-            return Answer(response.status, response.raw_headers, bytes(received))
+            body = await read_body(response.status, response.content)
+            return Answer(response.status, response.raw_headers, body)
 
     async def close(self) -> None:
         await self._session.close()

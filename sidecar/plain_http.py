@@ -19,9 +19,8 @@ from aiohappyeyeballs import AddrInfoType
 from aiohttp.http_exceptions import HttpProcessingError
 
 from callinteractive.public import is_public
-from callinteractive.response import MAX_BODY
 from sidecar.answer import Answer
-from sidecar.connections import KEEPALIVE_S, PrivateAddressError, Protocol, TooLargeError, Try
+from sidecar.connections import KEEPALIVE_S, PrivateAddressError, Protocol, Try, read_body
 from sidecar.eager import Limit
 
 HAPPY_EYEBALLS_S = 0.25
@@ -214,9 +213,4 @@ async def _read_by_aiohttp(protocol: Protocol) -> Answer:
         message, payload = await reader.read()
         if not 100 <= message.code < 200 or message.code == 101:  # RFC 9110 15.2: interim
             break
-    received = bytearray()
-    async for chunk in payload.iter_any():
-        received += chunk
-        if len(received) > MAX_BODY:
-            raise TooLargeError
-    return Answer(message.code, message.raw_headers, bytes(received))
+    return Answer(message.code, message.raw_headers, await read_body(message.code, payload))

@@ -42,6 +42,8 @@ MOST_OCTETS = 16 * 1024 * 1024
 """On disk."""
 _AT_APPLICATION = "look at the web application that status_url names"
 _NOT_THERE = ("timeout", "unreachable", "breaker")
+_TOLD = ("too_large", "invalid")
+"""A 2xx whose body nobody could read, and nobody has to."""
 _NOT_NOW = (408, 425, 429)
 
 
@@ -202,6 +204,8 @@ class TransferStatuses:
             LOG.exception("a request failed")
             return _Problem(f"this software failed: {type(error).__name__}", is_final=True)
         if isinstance(answer, FetchFailed):
+            if answer.outcome in _TOLD:
+                return None
             return _Problem(answer.reason, is_final=answer.outcome not in _NOT_THERE)
         if 200 <= answer.status <= 299:
             return None

@@ -137,7 +137,7 @@ class Web(ABC):
             return FetchFailed("unreachable", str(error) or type(error).__name__)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             return FetchFailed("protocol", f"not an HTTP answer: {type(error).__name__}: {error}"[:200])
-        if len(response.content) > MAX_BODY:
+        if response.is_success and len(response.content) > MAX_BODY:
             return FetchFailed("too_large", f"the answer is longer than {MAX_BODY} octets")
         return Fetched(response.status_code, response.content, response.headers.get("Content-Type"))
 

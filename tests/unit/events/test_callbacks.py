@@ -34,6 +34,7 @@ class Application:
         self.refuses: int | None = None
         """The record, by `seq`, that makes it fail."""
         self.url = ""
+        self.body = b""
 
     async def start(self, port: int = 0) -> None:
         app = web.Application()
@@ -57,7 +58,7 @@ class Application:
             status = 500
         if status < 300:
             self.got += json.loads(body)
-        return web.Response(status=status)
+        return web.Response(status=status, body=self.body)
 
 
 @pytest.fixture(autouse=True)
@@ -221,6 +222,15 @@ async def test_E2_a_batch_that_is_refused_again_and_again_is_passed_and_comes_la
     await true(lambda: sorted(seqs(application)) == [1, 2, 3, 4])
     await true(lambda: callbacks.waiting == 0)
     await true(lambda: (callbacks._put_off, callbacks._refusals) == ({}, {}))
+    await callbacks.close()
+
+
+async def test_the_body_of_its_answer_does_not_matter(application, tmp_path):
+    application.body = b"x" * 1_000_000
+    callbacks = await opened(application.url, tmp_path)
+    callbacks.take(lines(1))
+    await true(lambda: callbacks.waiting == 0)
+    assert seqs(application) == [1]
     await callbacks.close()
 
 

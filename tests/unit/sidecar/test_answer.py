@@ -189,3 +189,8 @@ async def test_a_body_that_is_too_long_is_found_so():
     outcome, _ = await fetched([OK + b"Content-Length: %d\r\n\r\n" % (MAX_BODY + 1), b"x" * (MAX_BODY + 1)])
     assert isinstance(outcome, FetchFailed)
     assert outcome.outcome == "too_large"
+
+
+async def test_the_rest_of_a_long_error_page_is_not_the_next_answer():
+    page = b"HTTP/1.1 500 Oops\r\nContent-Length: 100000\r\n\r\n" + b"x" * (MAX_BODY + 1)
+    assert await fetched([page]) == (Fetched(500, b"x" * MAX_BODY), False)

@@ -102,6 +102,14 @@ async def test_it_is_given_up_in_the_end_and_told(world):
     assert world.told() == ["busy"] * 3
 
 
+@pytest.mark.parametrize("outcome", ["too_large", "invalid"])
+async def test_the_body_of_its_answer_does_not_matter(world, outcome):
+    world.answers = [FetchFailed(outcome, "of a 2xx")]
+    world.begin().tell("leg.ended", leg="b1", code=486, outcome="busy")
+    await true(lambda: world.statuses.waiting == 0)
+    assert (world.told(), world.statuses.lost) == (["busy"], 0)
+
+
 async def test_a_transfer_without_a_status_url_tells_nobody(world):
     story = world.begin(url=None)
     story.tell("leg.answered", leg="b1")

@@ -160,6 +160,16 @@ async def test_R5_a_body_over_64_KiB_is_refused(webhook, serve, length, outcome)
     assert getattr(answered, "outcome", None) == outcome
 
 
+@pytest.mark.parametrize("status", [302, 404, 500])
+@pytest.mark.parametrize("length", [64 * 1024, 64 * 1024 + 1, 1024 * 1024])
+async def test_of_a_long_error_page_the_status_counts(webhook, serve, status, length):
+    async def answer(_request: web.Request) -> web.Response:
+        return web.Response(status=status, body=b"x" * length)
+
+    answered = await webhook.fetch(HttpRequest("GET", await serve(answer)))
+    assert (answered.status, answered.body) == (status, b"x" * 64 * 1024)
+
+
 @pytest.mark.parametrize(("length", "outcome"), [(MAX_URL, None), (MAX_URL + 1, "too_long")])
 async def test_a_url_that_variables_make_too_long_is_not_sent(webhook, serve, length, outcome):
     asked = []
