@@ -56,8 +56,7 @@ class AnsweredCall:
         self._script = script
         self._loop = asyncio.get_running_loop()
         self._inbox = Inbox(self._loop)
-        media_id = services.media_prefix + caller.facts.call_id
-        self._media = media or CallMedia(services.engines, media_id, caller.address)
+        self._media = media or CallMedia(services.engines, services.media_prefix + caller.facts.call_id, caller.address)
         self._retelling = Retelling(self._media, self._inbox)
         self.totals = self._media.totals  # how much sound each party has sent, once all is given back
         self._media.when_moved = partial(self._inbox.put, self._on_moved)
@@ -291,6 +290,9 @@ class AnsweredCall:
         callee = self._callee
         assert callee is not None
         if not asked.by_callee:
+            if not callee.is_answered:  # it has hung up meanwhile: that is in the inbox
+                self._referral, self._caller.is_leaving = None, False
+                return asked.referral.notify(480)
             callee.swap(await self._media.promote(callee.b_tag))
             self._who, callee.who, self._is_swapped = callee.who, self._who, True
         script = self._script
@@ -367,8 +369,6 @@ class AnsweredCall:
             case sip.ReAnswered() | sip.ReOfferRejected():
                 if await self._retelling.on_outcome(event):
                     await self._begin_sound_again()
-            case _:
-                pass  # we send no reliable 18x
         return None
 
     async def _on_acked(self, event: sip.Acked) -> None:

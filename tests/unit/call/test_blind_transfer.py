@@ -110,6 +110,21 @@ async def test_a_caller_that_hangs_up_right_after_its_refer_has_transferred_the_
     assert [record["leg"] for record in records if record["event"] == "leg.ended"] == ["a", "b2"]
 
 
+async def test_nobody_is_rung_for_a_callee_that_hangs_up_as_it_is_transferred(make, monkeypatch):
+    """Both datagrams are read at once, before the call's task has heard of the REFER."""
+    monkeypatch.setattr(harness, "FACTS", replace(harness.FACTS, caller_extension="000*300", caller_extension_id=1))
+    h = await bridged(make, promote="caller")
+    refer(h, h.leg, "sip:000*307@h")
+    h.b_leg.ended, h.b_leg.answered = True, False
+    h.b_leg.listener(sip.Ended(sip.EndReason.BYE, "Q.850;cause=16"))
+    log = await h.over()
+    assert len(h.invites) == 1
+    assert "referral.notify(480)" in log
+    assert "a.bye(Q.850;cause=16)" in log
+    ended = h.stories.of(harness.FACTS.call_id)[-1]
+    assert (ended["event"], ended["by"], ended["code"]) == ("call.ended", "callee", 200)
+
+
 @pytest.mark.parametrize("by_bye", [False, True])
 async def test_a_target_that_fails_leaves_the_call_as_it_was(make, by_bye):
     h = await bridged(make)
