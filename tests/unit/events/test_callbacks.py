@@ -226,7 +226,7 @@ async def test_E2_a_batch_that_is_refused_again_and_again_is_passed_and_comes_la
 
 
 async def test_the_body_of_its_answer_does_not_matter(application, tmp_path):
-    application.body = b"x" * 1_000_000
+    application.body, application.answers = b"x" * 1_000_000, [200] * 100
     callbacks = await opened(application.url, tmp_path)
     callbacks.take(lines(1))
     await true(lambda: seqs(application) == [1] and callbacks.waiting == 0)
