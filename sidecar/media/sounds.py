@@ -196,8 +196,12 @@ class SoundLibrary:
         """Its version, and whether its conversion is gone; never in the event loop. Raises OSError, TimeoutError."""
         if _disk.waiting >= MOST_LOOKS:
             raise TimeoutError("it hangs")
-        async with asyncio.timeout(LOOK_S):
-            return await _disk.do(lambda: (_version(path), known is not None and known.is_lost))
+        looking = _disk.begin(lambda: (_version(path), known is not None and known.is_lost))
+        await asyncio.wait({looking}, timeout=LOOK_S)  # no `asyncio.timeout`: calls are no tasks of asyncio's
+        if not looking.done():
+            looking.cancel()
+            raise TimeoutError("it hangs")
+        return looking.result()
 
     def _tell_unseen(self, error: Exception) -> None:
         if (now := time.monotonic()) >= self._told_at + TELL_EVERY_S:

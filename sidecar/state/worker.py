@@ -28,6 +28,10 @@ class Worker:
 
     async def do(self, work: Callable[[], _T]) -> _T:
         """What `work` returns or raises. If the waiting is cancelled, it is done nevertheless."""
+        return await self.begin(work)
+
+    def begin(self, work: Callable[[], _T]) -> asyncio.Future[_T]:
+        """The same, to be awaited later."""
         if self._thread is None:
             thread = threading.Thread(target=self._run, name=self._name, daemon=True)
             thread.start()  # may raise RuntimeError: then the next work tries again
@@ -35,7 +39,7 @@ class Worker:
         loop = asyncio.get_running_loop()
         done: asyncio.Future[_T] = loop.create_future()
         self._jobs.put((work, loop, done))  # type: ignore[arg-type]  # a future of whatever it returns
-        return await done
+        return done
 
     def close(self) -> None:
         """Let it end after what it has to do. It can't be used again."""

@@ -21,6 +21,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from callinteractive.sounds import is_sound_name
+from sidecar import eager
 from sidecar.media import audiofile, conversion, sounds
 from sidecar.media.conversion import ConversionError
 from sidecar.media.quicktime import samples_of as octets_of
@@ -444,6 +445,19 @@ async def test_a_sound_that_is_added_is_found(running: SoundLibrary, source: Pat
     got = await asyncio.gather(*(running.get("new.wav") for _ in range(20)))
     assert {sound.duration_ms for sound in got if sound} == {2000}
     assert running.find("new.wav") == got[0]
+
+
+async def test_a_call_finds_what_was_added(running: SoundLibrary, source: Path) -> None:
+    """It is no task of asyncio's (`sidecar.eager`)."""
+    write_sound(source / "new.wav", *FORMATS["s16-8k.wav"])
+    found: asyncio.Future[Sound | None] = asyncio.get_running_loop().create_future()
+
+    async def call() -> None:
+        found.set_result(await running.get("new.wav"))
+
+    eager.begin(call())
+    async with asyncio.timeout(30):
+        assert await found == running.find("new.wav") is not None
 
 
 async def test_the_event_loop_goes_on_meanwhile(
