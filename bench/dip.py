@@ -16,7 +16,7 @@ import uvloop
 
 from bench.layers import ACK, INVITE, LOCAL, PROXY, SDP, XML, Line
 from callinteractive.config import load_ivr_file, load_site
-from callinteractive.model import RtpEngine
+from callinteractive.model import Defaults, RtpEngine
 from sidecar import sip
 from sidecar.app import TRYING_DELAY_S, Sidecar
 from sidecar.call.services import Services
@@ -97,8 +97,9 @@ class Dips:
         nothing: Any = None
         sidecar._services = Services(
             media_prefix="1-0-", pool=None, ivr_file=ivr_file, agent=self.agent, edges=sidecar._edges, engines=engines,
-            sounds=nothing, ringback=nothing, webhook=webhook, unacknowledged=sidecar._unacknowledged,
-            observe=sidecar._metrics.observe, keeper=sidecar._keeper, stories=stories,
+            sounds=nothing, ringback=nothing, defaults=Defaults(), webhook=webhook,
+            unacknowledged=sidecar._unacknowledged, observe=sidecar._metrics.observe, keeper=sidecar._keeper,
+            stories=stories,
         )  # fmt: skip
         sidecar._generations = Generations(sidecar._services)
 

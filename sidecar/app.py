@@ -136,10 +136,8 @@ class Sidecar:
         drain_s: float = DEFAULT_S,
         site_dir: Path = Path(),
     ) -> None:
-        self._site = site
-        self._site_dir = site_dir
+        self._site, self._site_dir, self._ivr_file = site, site_dir, ivr_file
         self.reload: Reload | None = None
-        self._ivr_file = ivr_file
         self._index = index
         self._own = site.sidecars[index]
         self._by_key: dict[str, Call] = {}
@@ -251,6 +249,7 @@ class Sidecar:
             engines=engines,
             sounds=sounds,
             ringback=sounds.ringback(self._site.defaults.ringback),
+            defaults=self._site.defaults,
             webhook=webhook,
             unacknowledged=self._unacknowledged,
             observe=self._metrics.observe,
@@ -312,12 +311,13 @@ class Sidecar:
 
         Raises ValueError if a secret of its web applications can't be read, and what `SoundLibrary.ringback` does.
         """
-        ringback = sounds.ringback(new.site.defaults.ringback)  # first: it may fail
+        defaults = new.site.defaults
+        ringback = sounds.ringback(defaults.ringback)  # first: it may fail
         if problems := self._services.webhook.learn(new.ivr_file):
             raise ValueError("; ".join(problems))
         self._site, self._ivr_file = new.site, new.ivr_file
         self._metrics.expect(ivr.number for ivr in new.ivr_file.ivrs)
-        services = replace(self._services, ivr_file=new.ivr_file, sounds=sounds, ringback=ringback)
+        services = replace(self._services, ivr_file=new.ivr_file, sounds=sounds, ringback=ringback, defaults=defaults)
         self._generations.learn(services)
 
     def _adopt(self, key: str, data: Data) -> None:

@@ -142,6 +142,7 @@ class Callee:
             from_=shown,
             headers=[(CallHeader.NAME, str(CallHeader(self._caller.facts))), *transfer_headers(command)],
             max_forwards=self._caller.max_forwards - 1,
+            rings_s=command.timeout_s or self._services.defaults.transfer_timeout_s,
         )
         self._try_next(ways)
 

@@ -157,6 +157,7 @@ async def dial(services: Services, node: int, order: Order) -> OutgoingCall:
             from_=presented(Identity.of(order.caller_name, order.caller_number), ways[0].uri_host),
             headers=[(CallHeader.NAME, str(CallHeader(facts))), *transfer_headers(plan)],
             max_forwards=MAX_FORWARDS,
+            rings_s=order.timeout_s or services.defaults.transfer_timeout_s,
         )
         party = DialledParty(facts, ways, lambda way, more: send(f"sip:transfer@{way}", gives_way=more), telling)
         return OutgoingCall(services, order, party, media)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from callinteractive.model import IvrFile
+from callinteractive.model import Defaults, IvrFile
 from callinteractive.script import Note
 from sidecar.admission import Unacknowledged
 from sidecar.edges import Edges
@@ -23,8 +23,8 @@ class Services:
 
     `edges` knows where Kamailio takes our own INVITEs; `media_prefix` is how the names of this sidecar's calls in
     RTPengine begin, and `pool` the pool it is in;
-    `ringback` is what a caller hears while numbers ring without early media (A12); `keeper` writes calls down;
-    `stories` is told what happens to them.
+    `ringback` is what a caller hears while numbers ring without early media (A12); `defaults` has how long they ring;
+    `keeper` writes calls down; `stories` is told what happens to them.
     """
 
     media_prefix: str
@@ -35,6 +35,7 @@ class Services:
     engines: Engines
     sounds: SoundLibrary
     ringback: Sound
+    defaults: Defaults
     webhook: Webhook
     unacknowledged: Unacknowledged
     observe: Callable[[Note], None]

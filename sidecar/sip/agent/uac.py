@@ -29,7 +29,7 @@ MOST_FORKS = 100
 class OutgoingInvite:
     """The parts of an INVITE. from_, to: name-addr values, from_ with its tag. destination: its first hop.
 
-    gives_way: it fails at once where nobody listens there.
+    gives_way: it fails at once where nobody listens there. limit_s: in place of timer C.
     """
 
     uri: str
@@ -42,6 +42,7 @@ class OutgoingInvite:
     destination: Address
     max_forwards: int
     gives_way: bool = False
+    limit_s: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """As data for JSON."""
@@ -55,6 +56,7 @@ class OutgoingInvite:
             "route": self.route,
             "destination": list(self.destination),
             "max_forwards": self.max_forwards,
+            **({} if self.limit_s is None else {"limit_s": self.limit_s}),
         }
 
     @classmethod
@@ -70,6 +72,7 @@ class OutgoingInvite:
             data["route"],
             Address(*data["destination"]),
             data["max_forwards"],
+            limit_s=float(data["limit_s"]) if "limit_s" in data else None,
         )
 
 
@@ -233,9 +236,8 @@ class UacLeg(Leg):
         )
 
     def _send(self) -> None:
-        core = self.core
-        self._limit = core.timers.start(core.config.timer_c_s, self._rang_too_long)
-        self._transaction = core.transactions.send_invite(
+        self._await_next()
+        self._transaction = self.core.transactions.send_invite(
             self._request,
             self._invite.destination,
             self._on_response,
@@ -259,15 +261,19 @@ class UacLeg(Leg):
             return
         if response.status == 100 or self._is_one_too_many(response):
             return
-        timers = self.core.timers
-        timers.stop(self._limit)  # 16.7 step 2: timer C starts anew
-        self._limit = timers.start(self.core.config.timer_c_s, self._rang_too_long)
+        self._await_next()
         fork = self._fork(response)
         if "100rel" in response.tokens("require") and not self._acknowledge(fork, response):
             return
         if response.sdp is not None:
             fork.sdp = response.sdp
         self.emit(Progressed(response.status, response.reason, response.sdp, response))
+
+    def _await_next(self) -> None:
+        """Timer C starts anew (16.7 step 2)."""
+        timers = self.core.timers
+        timers.stop(self._limit)
+        self._limit = timers.start(self._invite.limit_s or self.core.config.timer_c_s, self._rang_too_long)
 
     def _acknowledge(self, fork: Fork, response: Response) -> bool:
         """PRACK, in order and once. False for a repeated response or one too early: it is dropped (RFC 3262 4)."""

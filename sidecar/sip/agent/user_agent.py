@@ -116,6 +116,7 @@ class UserAgent:
         route: str | None = None,
         max_forwards: int = 70,
         gives_way: bool = False,
+        rings_s: int = 0,
     ) -> UacLeg:
         """Call uri with an offer.
 
@@ -124,6 +125,7 @@ class UserAgent:
         max_forwards: for a B2BUA one less than the incoming call's; below 0 the leg is rejected with 483.
         gives_way: somebody else can be asked, so it is rejected with 503 at once when nobody listens at its first hop.
         Else it is sent again, as long as nothing comes.
+        rings_s: how long the proxy lets it ring. If it is silent for 64*T1 more, it has died; timer C may be too early.
         Raises MalformedError for an unusable uri, route, from_ or to, ValueError for CR or LF in any of them.
         """
         local = self._core.local
@@ -135,6 +137,8 @@ class UserAgent:
         destination = parse_uri(route or uri).address
         if not is_literal(destination.host):
             raise MalformedError(f"{destination.host} is not an IP address")
+        config = self._core.config
+        limit_s = rings_s + config.timeout_s
         invite = OutgoingInvite(
             uri,
             f"{from_};tag={new_tag()}",
@@ -146,6 +150,7 @@ class UserAgent:
             destination,
             max_forwards,
             gives_way,
+            limit_s if limit_s > config.timer_c_s else None,
         )
         leg = UacLeg(self._core, invite, listener)
         leg.start()

@@ -18,7 +18,7 @@ import pytest
 from callinteractive.config import load_ivr_file
 from callinteractive.facts import CallFacts
 from callinteractive.headers import EntryHeader
-from callinteractive.model import Address, Edge, Listen
+from callinteractive.model import Address, Defaults, Edge, Listen
 from sidecar import sip
 from sidecar.admission import Unacknowledged
 from sidecar.call import answered as answered_module
@@ -177,7 +177,7 @@ contexts:
             media_prefix="1-0-", pool=pool, ivr_file=ivr_file, agent=agent, edges=self.edges,
             engines=SimpleNamespace(digits=dtmf), sounds=sounds, ringback=Sound("ringback", Path("r"), 5000),  # type: ignore[arg-type]
             webhook=webhook, unacknowledged=self.unacknowledged, observe=lambda _note: None, keeper=Keeper(),
-            stories=self.stories,
+            stories=self.stories, defaults=Defaults(),
         )  # fmt: skip
 
     def _answered_call(self, *args: Any) -> SteeredCall:
@@ -209,9 +209,10 @@ contexts:
         headers: Any,
         max_forwards: int,
         gives_way: bool,
+        rings_s: int,
     ) -> FakeLeg:
         assert sdp
-        self.invites.append({"From": from_, "to": uri, "gives_way": gives_way, **dict(headers)})
+        self.invites.append({"From": from_, "to": uri, "gives_way": gives_way, "rings_s": rings_s, **dict(headers)})
         self.b_leg = FakeLeg(sip.UacLeg, self.log, "b", {})
         self.b_leg.listener = listener
         self.log.append(f"invite(max_forwards {max_forwards})")

@@ -21,7 +21,7 @@ from callinteractive.config import load_ivr_file
 from callinteractive.events import Fetched
 from callinteractive.facts import CallFacts
 from callinteractive.headers import AnsweredHeader, EntryHeader
-from callinteractive.model import Address, Edge, Listen
+from callinteractive.model import Address, Defaults, Edge, Listen
 from callinteractive.request import HttpRequest
 from sidecar import sip
 from sidecar.admission import Unacknowledged
@@ -129,7 +129,7 @@ class Process:
             edges=edges, engines=engines, sounds=sounds, ringback=Sound("ringback", Path("r"), 5000),
             webhook=webhook, unacknowledged=Unacknowledged(2), observe=lambda _note: None,
             keeper=SimpleNamespace(keep=self.kept.__setitem__, forget=self._forget, gate=self.gate),  # type: ignore[arg-type]
-            stories=self.stories,
+            stories=self.stories, defaults=Defaults(),
         )  # fmt: skip
 
     async def _fetch(self, request: HttpRequest) -> Fetched:

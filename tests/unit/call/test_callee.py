@@ -25,6 +25,16 @@ async def test_A10_a_transfer_answered_connects_and_ends_with_the_callee(make):
     assert "a.bye(Q.850;cause=16)" in await h.over()
 
 
+@pytest.mark.parametrize(("written", "rings_s"), [("", 60), (", timeout: 600", 600)])
+async def test_A11_a_transfer_may_ring_for_its_whole_timeout(make, written, rings_s):
+    """RFC 3261's timer C would end it after three minutes."""
+    h = make(f'[simple_transfer: {{to: ["1"]{written}}}]')
+    await h.answered()
+    await h.until("invite(max_forwards 69)")
+    assert h.invites[0]["rings_s"] == rings_s
+    await h.ended()
+
+
 async def test_A12_ringback_starts_once_and_early_media_replaces_it(make):
     h = make('[simple_transfer: {to: ["1"], early_media: True}]')
     await h.answered()

@@ -100,6 +100,7 @@ async def test_a_whole_call_in_order(make):
     assert invite["From"].startswith('"Alarm" <sip:+15550100@')
     plan, shown = TransferHeader.parse(invite[TransferHeader.NAME]), CallerHeader.parse(invite[CallerHeader.NAME])
     assert (plan.numbers, plan.timeout_s, shown) == (("+15550123",), 20, CallerHeader("Alarm", "+15550100"))
+    assert invite["rings_s"] == 20
     facts = CallHeader.parse(invite[CallHeader.NAME]).facts
     assert facts == w.call.facts
     assert facts.call_api_id == f"7:{facts.call_id}"

@@ -13,6 +13,7 @@ import structlog
 from callinteractive.config import load_ivr_file, load_site
 from callinteractive.facts import CallFacts
 from callinteractive.headers import AttemptHeader, CallHeader, EntryHeader, StateHeader
+from callinteractive.model import Defaults
 from callinteractive.prepared import Prepared
 from sidecar import app, sip
 from sidecar.app import Sidecar
@@ -88,6 +89,7 @@ def sidecar() -> Sidecar:
         ),
         sounds=create_autospec(SoundLibrary, instance=True),
         ringback=Sound("ringback", Path("r"), 5000),
+        defaults=Defaults(),
         webhook=create_autospec(Webhook, instance=True),
         unacknowledged=made._unacknowledged,
         observe=lambda _note: None,

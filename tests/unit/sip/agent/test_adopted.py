@@ -102,6 +102,19 @@ def test_it_can_be_cancelled_and_refused():
     refused.world.assert_nothing_left()
 
 
+def test_16_6_it_may_ring_as_long_as_before():
+    """In place of timer C, where its proxy lets it ring longer."""
+    before = Callee(World())
+    leg = before.call(rings_s=600)
+    before.reply(180, "one")
+    callee = Callee(World())
+    callee.world.agent.adopt(written(leg), callee.events.append)
+    callee.invite = callee.world.sent[-1]
+    callee.reply(180, "one")
+    callee.world.advance(630)
+    assert [type(event) for event in callee.events] == [Progressed]
+
+
 def test_another_process_cancels_it_and_rings_again():
     ringing = Ringing(ELSEWHERE, (180, "one"))
     cancel, invite = ringing.world.take()

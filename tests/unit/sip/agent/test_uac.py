@@ -539,6 +539,19 @@ def test_13_2_1_an_early_update_counts_more_than_the_2xx(repeated: bytes, is_ans
     assert refresh == answer  # what we have said last (RFC 3264 8)
 
 
+@pytest.mark.parametrize(("rings_s", "limit_s"), [(0, 181), (60, 181), (600, 632)])
+def test_16_6_timer_c_leaves_the_proxy_its_time(rings_s: int, limit_s: int) -> None:
+    world = World()
+    callee = Callee(world)
+    leg = callee.call(rings_s=rings_s)
+    callee.reply(180, "a")
+    world.advance(limit_s - 1)
+    assert not leg.ended
+    world.advance(2)
+    assert isinstance(over := callee.events[-1], Rejected)
+    assert over.status == 408
+
+
 def test_13_2_1_an_early_update_that_was_refused_counts_for_nothing() -> None:
     world = World()
     callee = Callee(world)
