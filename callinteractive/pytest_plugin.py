@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Generator, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
@@ -38,21 +38,41 @@ def callinteractive_app(request: pytest.FixtureRequest) -> Application:
         return where or None
     module, colon, name = where.partition(":")
     if not colon:
-        raise pytest.UsageError(f"callinteractive_app = {where}: write it as module:name or as a URL")
-    application: Application = getattr(importlib.import_module(module), name)
+        _fail(f"callinteractive_app = {where}: write it as module:name or as a URL")
+    try:
+        application: Application = getattr(importlib.import_module(module), name)
+    except ModuleNotFoundError as error:
+        if error.name != module:
+            raise  # of the application itself
+        _fail(f"callinteractive_app = {where}: there is no module {module} in {request.config.rootpath}")
+    except AttributeError as error:
+        if error.name != name:
+            raise
+        _fail(f"callinteractive_app = {where}: the module {module} has no {name}")
     return application
+
+
+def _fail(reason: str) -> NoReturn:
+    """What the person who runs the tests has written wrong needs no traceback."""
+    pytest.fail(reason, pytrace=False)
 
 
 @pytest.fixture
 def caller(request: pytest.FixtureRequest, callinteractive_app: Application) -> Iterator[Caller]:
     """A phone that calls the IVR of `callinteractive_ivr`."""
+    from callinteractive.errors import ConfigError  # noqa: PLC0415  see above
     from callinteractive.testing import Caller  # noqa: PLC0415  see above
 
     config, root = request.config, request.config.rootpath
     site = str(config.getini("callinteractive_site"))
-    with Caller(
-        root / str(config.getini("callinteractive_ivr")), callinteractive_app, site=root / site if site else None
-    ) as caller:
+    ivr = root / str(config.getini("callinteractive_ivr"))
+    try:
+        made = Caller(ivr, callinteractive_app, site=root / site if site else None)
+    except ConfigError as error:
+        _fail(str(error))
+    except OSError as error:
+        _fail(f"{error.filename}: {error.strerror}. callinteractive_ivr and callinteractive_site of pytest.ini name it")
+    with made as caller:
         request.node.stash[_CALLER] = caller
         yield caller
 

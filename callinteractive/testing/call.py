@@ -91,6 +91,7 @@ class Call:
         keys are lost, as in a real call.
         """
         __tracebackhide__ = True
+        digits = str(digits)  # a number, as people write it
         if unknown := sorted(set(digits) - set(DIGITS)):
             raise ValueError(f"no such key: {' '.join(unknown)}; there are 0-9 * # A-D")
         for digit in digits:

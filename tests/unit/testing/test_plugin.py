@@ -87,10 +87,12 @@ SITE = "node: 1\nsip: {listen: ['udp:127.0.0.1:5060']}\nsounds: .\n"
     ("ini", "shown"),
     [
         ("callinteractive_app = app", "*callinteractive_app = app: write it as module:name or as a URL*"),
-        ("callinteractive_app = app:none", "*has no attribute 'none'*"),
+        ("callinteractive_app = app:none", "callinteractive_app = app:none: the module app has no none"),
+        ("callinteractive_app = apps:app", "callinteractive_app = apps:app: there is no module apps in /*"),
         ("callinteractive_app = http://127.0.0.1:1", "*PROBLEM*"),
         ("", "*PROBLEM*"),
-        ("callinteractive_ivr = absent.yaml", "*No such file or directory*absent.yaml*"),
+        ("callinteractive_ivr = absent.yaml", "/*/absent.yaml: No such file or directory. callinteractive_ivr and *"),
+        ("callinteractive_ivr = site.yaml", "/*/site.yaml:1: no IVR is configured; write ivrs: *"),
         ("callinteractive_site = site.yaml", "*there is no sound welcome.wav*"),
     ],
 )
@@ -98,6 +100,7 @@ def test_the_settings(pytester: pytest.Pytester, ini: str, shown: str) -> None:
     result = run(pytester, pytest__ini=f"[pytest]\n{ini}\n", site__yaml=SITE, test_orders__py=ORDERS)
     assert result.ret == 1
     result.stdout.fnmatch_lines([shown])
+    assert "pytest_plugin.py" not in result.stdout.str(), "no traceback of ours"
 
 
 @pytest.mark.parametrize(("document", "tests"), [("testing.md", 1), ("how-to/fallback.md", 2)])
