@@ -171,6 +171,9 @@ class Callbacks:
         if self._tls_peers.is_needed and self._tls_peers.is_impostor_s_answer():
             ksr.drop()
             return
+        if self.record_route.is_strangers_stray_reply():
+            ksr.drop()
+            return
         if ksr.has_private_headers():
             try:
                 self._redirects.read_reply()

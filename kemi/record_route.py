@@ -19,7 +19,8 @@ from typing import NamedTuple
 
 from callinteractive.model import Address
 from kemi import ksr
-from kemi.ksr import From
+from kemi.guesses import has_proved
+from kemi.ksr import From, Match
 from kemi.places import SIDECAR, Places, host_of
 from kemi.seal import Seal, Views
 
@@ -158,6 +159,17 @@ class RecordRoute:
                 return self._mark(match, call_id, tag, is_from_caller=is_from_caller)
             end = match.end()
         return None
+
+    def is_strangers_stray_reply(self) -> bool:
+        """Whether the reply at hand is a stranger's, and of no transaction or dialog of ours.
+
+        Kamailio would send it wherever its second Via says, and even connect there. RFC 6026 lets nobody pass on a
+        reply of no transaction. But replies to an INVITE from before Kamailio was started shall reach their caller.
+        """
+        source = ksr.source()
+        if self._places.of(source).is_known or has_proved(source.host):
+            return False
+        return ksr.match_transaction() is Match.NEW and self.read(ksr.record_routes()) is None
 
     def may_lead_to(self, mark: Mark, address: Address) -> bool:
         """Whether the sender of the request at hand may reach that address in its dialog."""

@@ -17,8 +17,9 @@ from callinteractive.headers import CallerHeader, TransferHeader
 from kemi.slots import Slots
 from tests.integration import kemi_support as sip
 from tests.integration.kemi_call import ENTRY, IVR, STATE, UNCHANGED, Call, consistent, redirect
-from tests.integration.kemi_support import Dialog, RunningKamailio
+from tests.integration.kemi_support import Dialog, Endpoint, RunningKamailio
 from tests.integration.kemi_world import SITE, World, pick_up, refuse, ring, world_around
+from tests.integration.test_kemi_registrar import register
 from tests.support.timing import PATIENT_S
 
 KEY = "7" * 32
@@ -90,6 +91,18 @@ async def test_a_sidecar_s_answer_to_the_old_one_reaches_the_caller(edge: Edge, 
     ours = Dialog.of_caller(call.caller, call.invite, await call.heard(200))
     call.caller.send(ours.request("ACK"))
     await sidecar.receive("ACK")
+
+
+async def test_a_phone_that_it_knows_no_more_can_still_answer(edge: Edge, world: World) -> None:
+    """Our signature in Record-Route lets its reply pass."""
+    async with Endpoint.at(f"{sip.NET}.77", 22095) as phone:
+        assert (await register(phone)).status == 200
+        invite = world.invite("399")
+        got = await phone.receive("INVITE")
+        await edge.killed_and_started()
+        answer = pick_up(phone, got)
+        final = await world.sidecar.receive(200)
+        await consistent(Dialog.of_caller(world.sidecar, invite, final), Dialog.of_callee(phone, got, answer))
 
 
 @pytest.mark.parametrize("number", ["300", "+7495"])

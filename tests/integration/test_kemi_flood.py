@@ -47,3 +47,31 @@ async def test_unreadable_packets_s14(tmp_path: Path) -> None:
         assert logged < MOST_LOGGED * max(1.0, seconds / 3), f"{logged} octets of log in {seconds:.1f} s"
         await kamailio.logged(f"packets a second of {sip.STRANGER}")
         kamailio.log.clear()
+
+
+@pytest.mark.asyncio
+async def test_a_reply_that_nobody_waits_for_leads_nowhere(tmp_path: Path) -> None:
+    """A stranger would choose by its second Via whom we send it to, and whom we connect to. Parties of ours may."""
+    host = f"{sip.NET}.200"
+    connected = asyncio.Event()
+    server = await asyncio.start_server(lambda _reader, _writer: connected.set(), host, 22081)
+    async with (
+        server,
+        sip.running_kamailio(tmp_path),
+        Endpoint.at(sip.STRANGER, 22080) as stranger,
+        Endpoint.at(*sip.TRUNK_GATEWAYS[0]) as trunk,
+        Endpoint.at(host, 22082) as victim,
+    ):
+        for sender in (stranger, trunk):
+            for way in ("TCP", "UDP"):
+                asked = sender.request(
+                    "INVITE", "sip:a@b", Via=f"SIP/2.0/{way} {host}:{22081 + (way == 'UDP')};branch=z"
+                )
+                answer = sip.reply(asked, "200 OK", tag="t")
+                answer.headers.insert(0, ("Via", f"SIP/2.0/UDP {sip.KAMAILIO[0]}:{sip.KAMAILIO[1]};branch=z9hG4bK1.0"))
+                sender.send(answer)
+            if sender is stranger:
+                await victim.expect_silence(0.5)
+                assert not connected.is_set()
+        await victim.receive(200)
+        await asyncio.wait_for(connected.wait(), 5)

@@ -75,6 +75,7 @@ class Rooms:
         self.names.is_used = self.ingress.anchors = self.tls_peers.is_needed = self.sockets.is_choosing = True
         self.tls_peers.is_impostor_s_answer.return_value = False
         self.tls_peers.is_impostor_s_reply.return_value = False
+        self.record_route.is_strangers_stray_reply.return_value = False
         self.callbacks = Callbacks(
             self.ingress,
             self.sidecars,
@@ -162,6 +163,12 @@ def test_exception_while_answering_is_logged(rooms: Rooms, ksr: FakeKsr) -> None
     rooms.ingress.route.side_effect = BOOM
     assert rooms.callbacks.ksr_request_route(None) == 1
     assert len(ksr.called("err")) == 2
+
+
+def test_a_stranger_s_stray_reply_is_dropped(rooms: Rooms, ksr: FakeKsr) -> None:
+    rooms.record_route.is_strangers_stray_reply.return_value = True
+    assert rooms.callbacks.ksr_reply_route(None) == 1
+    assert len(ksr.called("set_drop")) == 1
 
 
 def test_exception_in_the_reply_route_lets_the_reply_pass(rooms: Rooms, ksr: FakeKsr) -> None:
