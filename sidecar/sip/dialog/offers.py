@@ -123,9 +123,10 @@ class OutgoingOffers:
         elif status == 422 and (floor_s := min_se(response)) > self._floor_s and self._longer < MOST_LONGER:
             self._floor_s, self._longer = floor_s, self._longer + 1  # RFC 4028 7.3
             self.wanted = self.wanted or offer
+        elif offer.sdp is None:
+            session.dialog.allows_update = False  # whatever its Allow says
+            self.wanted = self.wanted or Offer(session.dialog.local_sdp, refresh=True)
         elif offer.refresh:
-            if offer.sdp is None:
-                session.dialog.allows_update = False  # whatever its Allow says: by a re-INVITE next time
             session.timer.refresh_soon()
         else:
             session.emit(ReOfferRejected(status, response.reason))

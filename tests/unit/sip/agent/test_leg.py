@@ -109,6 +109,23 @@ def test_rfc_4028_the_session_timer_goes_on(refresher: str, methods: set[str]) -
     assert {seen.method for seen in sent} == methods
 
 
+def test_whoever_refuses_the_update_of_a_refresh_gets_a_re_invite() -> None:
+    """Also without a session timer, which would refresh again."""
+    world = World()
+    world.plan = lambda leg, _: leg.answer(OUR_SDP)
+    caller = Caller(world)
+    caller.invite(headers=[("Allow", "INVITE, UPDATE")])
+    caller.ack()
+    world.take()
+    world.calls[0][0].refresh()
+    (update,) = world.take()
+    (invite,) = caller.reply(update, 405)
+    assert (update.method, invite.method, invite.body) == ("UPDATE", "INVITE", OUR_SDP)
+    caller.reply(invite, 488)
+    assert [seen.method for seen in world.take()[1:]] == ["ACK"]
+    assert world.calls[0][0].answered
+
+
 def test_who_allows_update_is_remembered_and_so_is_our_sdp() -> None:
     for headers, method, body in (ALLOW_UPDATE, "UPDATE", b""), ([], "INVITE", OUR_SDP):
         handover = Handover("uas", [*headers, ("Session-Expires", "1200;refresher=uas")])
