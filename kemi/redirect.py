@@ -172,7 +172,7 @@ class Redirects:
         entry = EntryHeader.parse(said.entry)
         if returns > MOST_RETURNS or not self._sidecars.has_context(entry.context):
             ksr.log_error(f"call given up after {returns - 1} returns to a sidecar, before context {entry.context}")
-            raise Refused(480, "Temporarily Unavailable")
+            raise Refused(480, "Temporarily Unavailable", advice="the error before tells of it")
         transaction.returns = returns
         ksr.forget_destinations()
         headers = {CallHeader.NAME: transaction.call, StateHeader.NAME: said.state}

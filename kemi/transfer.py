@@ -97,7 +97,8 @@ class Transfer:
         anchoring = Anchoring.ALL if caller.anchors_media else Anchoring.TARGETS
         targets = self._phones_of(extension, extension.number, anchoring, offered)
         if not targets:
-            raise Refused(480, "Temporarily Unavailable")  # none of its phones is registered
+            advice = "no phone of this extension has registered; `callinteractive phones` lists those that have"
+            raise Refused(480, "Temporarily Unavailable", advice=advice)
         is_own = says.number in (caller.number, caller.short_number)
         is_hidden = is_hidden or says.is_anonymous
         shown = NOBODY if is_hidden else says if is_own else Identity.of(says.name, caller.number)

@@ -176,8 +176,10 @@ async def test_all_registered_phones_ring(caller: Endpoint) -> None:
 
 
 @pytest.mark.parametrize(("number", "status"), [("398", 480), ("555", 404), ("+15550100", 404)])
-async def test_nobody_there(caller: Endpoint, number: str, status: int) -> None:
+async def test_nobody_there(caller: Endpoint, kamailio: RunningKamailio, number: str, status: int) -> None:
     await fails(caller, await dial(caller, number), status)
+    if status == 480:
+        assert "no phone of this extension has registered" in await kamailio.logged("refused 480", number)
 
 
 async def test_a_carrier_s_caller_reaches_no_extension(kamailio: RunningKamailio) -> None:
