@@ -83,10 +83,17 @@ class Client:
             with opener.open(request, timeout=within_s) as response:
                 return json.load(response)
         except urllib.error.HTTPError as error:
-            raise ClientError(_detail(error), error.code) from None
+            raise ClientError(self._other_token if error.code == 401 else _detail(error), error.code) from None
         except (OSError, ValueError) as error:
             reason = getattr(error, "reason", None) or error
             raise ClientError(f"no API at {self.url}: {reason}. Is `callinteractive run` up?") from None
+
+    @property
+    def _other_token(self) -> str:
+        return (
+            f"the API at {self.url} does not know this token. Give the same --site and --state-dir as "
+            f"`callinteractive run` has, or set {token.VARIABLE} to its token"
+        )
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
