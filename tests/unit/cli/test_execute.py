@@ -15,8 +15,9 @@ from click.testing import CliRunner
 from cli import execute, versions, watchdog
 from cli.main import main
 from cli.timer_slack import timer_slack
+from tests.support.workers import own_host
 
-HOST = "127.13.202.1"
+HOST = own_host(22)
 SITE = f"""
 node: 1
 sip: {{listen: ["udp:{HOST}:23960"]}}

@@ -10,8 +10,9 @@ from callinteractive.model import Address, Edge, Interface, Listen, RtpEngine, S
 from cli import ports
 from cli.parts import Parts
 from cli.ports import Port
+from tests.support.workers import own_host
 
-HOST = "127.13.201.1"
+HOST = own_host(21)
 
 
 def site(**changes: object) -> Site:

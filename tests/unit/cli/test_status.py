@@ -17,8 +17,9 @@ from cli import options, status
 from cli.main import main
 from cli.status import PartStatus, ask_all, report
 from sidecar.media import bencode
+from tests.support.workers import own_host
 
-HOST = "127.13.207.1"
+HOST = own_host(23)
 SITE = f"""
 node: 1
 edges: [{{name: a, listen: ["udp:{HOST}:23960"]}}, {{name: b, listen: ["udp:{HOST}:23961"]}}]

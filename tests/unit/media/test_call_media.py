@@ -20,11 +20,12 @@ from sidecar.media.engines import Engines
 from sidecar.media.errors import MediaFull, MediaRefused
 from sidecar.media.ng_command import NgTimeouts
 from sidecar.media.sounds import Sound
+from tests.support.workers import own_host
 from tests.unit.media.test_engines import FakeDtmf
 from tests.unit.media.test_rtpengine import FakeRtpEngine, until
 
-NG = Address("127.11.203.1", 22222)
-CALLER, CALLEE = "127.11.203.2", "127.11.203.3"
+NG = Address(own_host(1), 22222)
+CALLER, CALLEE = own_host(2), own_host(3)
 TONE = Sound("tone.au", Path("/sounds/tone.au"), 2000)
 
 

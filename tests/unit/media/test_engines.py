@@ -20,9 +20,10 @@ from sidecar.media.dtmf import Digits
 from sidecar.media.engines import BUSY, Engine, Engines
 from sidecar.media.ng_failures import NgError, NgOverloaded, NgTimeout, NgUnreachable
 from sidecar.media.rtpengine import NgClient
+from tests.support.workers import own_host
 from tests.unit.media.test_rtpengine import FakeRtpEngine
 
-HOSTS = ("127.11.202.1", "127.11.202.2", "127.11.202.3")
+HOSTS = tuple(own_host(number) for number in (11, 12, 13))
 PORT = 22222
 
 
