@@ -18,6 +18,7 @@ from tests.support.leftovers import assert_idle
 from tests.support.phone import Phone
 from tests.support.stack import Net, RunningStack
 from tests.support.webapp import FakeWebApp
+from tests.support.workers import WORKER
 
 NET = os.environ.get("CALLINTERACTIVE_TEST_NET", "127.13")
 """The loopback /16 of this run. Choose another one to run the tests twice at the same time."""
@@ -52,10 +53,6 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     return report
 
 
-def _worker() -> int:
-    return int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-
-
 def _ivr_yaml(web: FakeWebApp) -> str:
     return IVR.format(web=web.url, closed=web.closed_url)
 
@@ -68,12 +65,12 @@ def _calls_end_with_their_test() -> Iterator[None]:
 
 def own_net(number: int = 0) -> Net:
     """For a stack beside the worker's. number: from 0 to 9, of those that run at once; 1 is `private_stack`'s."""
-    return Net(f"{NET}.{10 + 10 * _worker() + number}", BASE_PORT)
+    return Net(f"{NET}.{10 + 10 * WORKER + number}", BASE_PORT)
 
 
 @pytest.fixture(scope="session")
 def net() -> Net:
-    return Net(f"{NET}.{_worker()}", BASE_PORT)
+    return Net(f"{NET}.{WORKER}", BASE_PORT)
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

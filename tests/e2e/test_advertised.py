@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from tests.e2e.conftest import BASE_PORT, _ivr_yaml, _worker
+from tests.e2e.conftest import BASE_PORT, _ivr_yaml
 from tests.e2e.ivr import MENU, MENU_HZ, TRANSFER
 from tests.e2e.transfers import transfer
 from tests.support.callee import Callee
@@ -22,6 +22,7 @@ from tests.support.hosts import Host, Hosts, can_be_made, run
 from tests.support.phone import Phone
 from tests.support.stack import Net, RunningStack
 from tests.support.webapp import FakeWebApp
+from tests.support.workers import WORKER
 
 pytestmark = pytest.mark.skipif(not can_be_made(), reason="network namespaces need root and iptables")
 
@@ -43,11 +44,11 @@ class Networks(Net):
 
     @property
     def inner(self) -> str:
-        return f"10.77.{_worker()}"
+        return f"10.77.{WORKER}"
 
     @property
     def other(self) -> str:
-        return f"10.88.{_worker()}"
+        return f"10.88.{WORKER}"
 
     @property
     def sip(self) -> tuple[str, int]:
@@ -73,7 +74,7 @@ class Networks(Net):
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def edge(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningStack]:
-    net = Networks(f"198.18.{40 + _worker()}", BASE_PORT)
+    net = Networks(f"198.18.{40 + WORKER}", BASE_PORT)
     async with Hosts() as hosts:
         public, inner = await hosts.switch(net.prefix), await hosts.switch(net.inner)
         other = await hosts.switch(net.other)

@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from tests.e2e.conftest import _worker
 from tests.e2e.transfers import FIRST, REGISTERED, both_hear, connected, transfer
 from tests.support.baresip import SPEAKS_HZ, Baresip
 from tests.support.browser import SPEAKS_HZ as BROWSER_SPEAKS_HZ
@@ -21,6 +20,7 @@ from tests.support.hosts import can_be_made
 from tests.support.nat import LAN, phone_behind_nat
 from tests.support.phone import Phone
 from tests.support.webapp import FakeWebApp, actions
+from tests.support.workers import WORKER
 
 pytestmark = pytest.mark.skipif(not can_be_made(), reason="hosts need root and iptables")
 
@@ -48,7 +48,7 @@ contexts:
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def fleet(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Fleet]:
     directory = tmp_path_factory.mktemp("fleet")
-    made = Fleet(directory, "", number=_worker())
+    made = Fleet(directory, "", number=WORKER)
     web_url = FakeWebApp(made.web, WEB_PORT)
     made.ivr_path.write_text(IVRS.format(web=web_url.url))
     async with made:

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import _worker
 from tests.support.carrier import ANSWERED, Carrier
 from tests.support.fleet import Fleet
 from tests.support.hosts import can_be_made
 from tests.support.stack import until
+from tests.support.workers import WORKER
 
 pytestmark = [
     pytest.mark.skipif(not can_be_made(), reason="hosts need root and iptables"),
@@ -29,7 +29,7 @@ KNOWN_S = 2.5
 
 
 async def test_every_host_but_those_with_the_sound(tmp_path: Path) -> None:
-    fleet = Fleet(tmp_path / "fleet", IVR, number=30 + _worker())
+    fleet = Fleet(tmp_path / "fleet", IVR, number=30 + WORKER)
     fleet.site_path.write_text(fleet.site_path.read_text().replace("drain_s: 0", "drain_s: 20"))
     async with fleet:
         carrier = Carrier((fleet.carrier, 5077), (fleet.edge_a, fleet.edge_b), "000*100", RATE)

@@ -13,7 +13,6 @@ import pytest_asyncio
 from valkey import Valkey
 
 from sidecar.media.moving import WAIT_S
-from tests.e2e.conftest import _worker
 from tests.e2e.test_fleet_hosts import IVRS, MENU, MENU_HZ, TRANSFER, WEB_PORT
 from tests.e2e.transfers import FIRST, ONE_HZ, OTHER_HZ, both_hear, connected, transfer
 from tests.support.callee import Callee
@@ -25,6 +24,7 @@ from tests.support.sipp import ANSWERS_UPDATE
 from tests.support.stack import until
 from tests.support.timing import PATIENT_S
 from tests.support.webapp import FakeWebApp, actions
+from tests.support.workers import WORKER
 
 pytestmark = pytest.mark.skipif(not can_be_made(), reason="hosts need root and iptables")
 
@@ -36,7 +36,7 @@ HOSTS = ("sidecars-a", "sidecars-b")
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def fleet(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Fleet]:
     directory = tmp_path_factory.mktemp("fleet-state")
-    made = Fleet(directory, "", number=25 + _worker())
+    made = Fleet(directory, "", number=25 + WORKER)
     made.ivr_path.write_text(IVRS.format(web=FakeWebApp(made.web, WEB_PORT).url))
     with made.site_path.open("a") as site:
         site.write(f"state: valkey://{made.web}:{STORE_PORT}/{STORE_NUMBER}\n")

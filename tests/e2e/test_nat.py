@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from tests.e2e.conftest import BASE_PORT, _ivr_yaml, _worker
+from tests.e2e.conftest import BASE_PORT, _ivr_yaml
 from tests.e2e.ivr import MENU, MENU_HZ, TRANSFER
 from tests.e2e.transfers import ONE_HZ, REGISTERED, transfer
 from tests.support.baresip import SPEAKS_HZ, Baresip
@@ -19,6 +19,7 @@ from tests.support.phone import Phone
 from tests.support.stack import Net, RunningStack, until
 from tests.support.timing import PATIENT_S
 from tests.support.webapp import FakeWebApp
+from tests.support.workers import WORKER
 
 pytestmark = pytest.mark.skipif(not can_be_made(), reason="a NAT needs root and iptables")
 
@@ -29,7 +30,7 @@ KEEP_ALIVE_S = 20
 @pytest.fixture(scope="module")
 def outside() -> str:
     """Public, as far as a Contact is concerned (RFC 2544: for tests)."""
-    return f"198.18.{_worker()}"
+    return f"198.18.{WORKER}"
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")

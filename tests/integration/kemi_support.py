@@ -23,9 +23,9 @@ from cli.kamailio import kamailio_spec
 from cli.process import Process, ProcessSpec
 from cli.programs import locate
 from tests.support.timing import PATIENT_S
+from tests.support.workers import WORKER
 
-_WORKER = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
-NET = f"{os.environ.get('CALLINTERACTIVE_KAMAILIO_NET', '127.12')}.{_WORKER}"
+NET = f"{os.environ.get('CALLINTERACTIVE_KAMAILIO_NET', '127.12')}.{WORKER}"
 """The loopback /24 of this worker; another /16 lets two runs share a machine."""
 KAMAILIO = (f"{NET}.1", 22000)
 TRUNK = f"{NET}.33"

@@ -6,7 +6,6 @@ Each test worker has its own ports of 127.11.0.0/16, so that tests can run side 
 from __future__ import annotations
 
 import asyncio
-import os
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
@@ -23,8 +22,8 @@ from tests.support.audio import CODECS, Encoder, silence, tone
 from tests.support.rtp import RtpEndpoint
 from tests.support.rtpengine import RunningRtpEngine
 from tests.support.timing import PATIENT_S
+from tests.support.workers import WORKER
 
-WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 8
 HOST = f"127.11.{WORKER}.1"
 PHONES = f"127.11.{WORKER}.11"
 ENGINE = RtpEngine(

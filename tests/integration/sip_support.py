@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,9 +11,9 @@ from pathlib import Path
 from cli.programs import locate
 from sidecar.sip import Address, Event, Leg, UaConfig
 from tests.support.timing import PATIENT_S
+from tests.support.workers import WORKER
 
 FILES = Path(__file__).parent / "sipp"
-WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
 HOST = f"127.10.{WORKER + 1}"  # a loopback net of each pytest worker's own
 AGENT = Address(f"{HOST}.1", 20000)
 PROXY = Address(f"{HOST}.2", 20060)

@@ -25,11 +25,11 @@ from tests.integration.test_kemi_anchored import hang_up, port_of, sdp_of
 from tests.support.rtp import RtpEndpoint
 from tests.support.rtpengine import RunningRtpEngine
 from tests.support.timing import PATIENT_S
+from tests.support.workers import WORKER
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 HOSTS = (f"{sip.NET}.7", f"{sip.NET}.8")
-WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 8
 # All test workers share ::1: ports tell them apart, and the two RTPengines.
 ENGINES = tuple(
     replace(
@@ -37,8 +37,8 @@ ENGINES = tuple(
         name=f"media-{index}",
         ng=Address(host, 22222),
         interfaces=(Interface(host), Interface("::1")),
-        port_min=24000 + 800 * WORKER + 400 * index,
-        port_max=24399 + 800 * WORKER + 400 * index,
+        port_min=26000 + 800 * WORKER + 400 * index,
+        port_max=26399 + 800 * WORKER + 400 * index,
     )
     for index, host in enumerate(HOSTS)
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
@@ -13,11 +12,12 @@ from callinteractive.facts import CallFacts
 from callinteractive.headers import CallerHeader, CallHeader, TransferHeader
 from tests.integration import kemi_support as sip
 from tests.integration.kemi_support import Dialog, Endpoint, Message
+from tests.support.workers import WORKER
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-PORT = 22300 + 20 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-"""Of Kamailio. The others are behind it: ::1 is one address for all tests that run."""
+PORT = 22400 + 20 * WORKER
+"""Of Kamailio. The others are behind it: ::1 is one address for all tests that run, and 22300 to 22399 are taken."""
 FOUR, SIX = f"{sip.NET}.1", "::1"
 AT = {"four": (FOUR, PORT), "six": (SIX, PORT)}
 TRUNKS = {"four": (f"{sip.NET}.33", PORT + 1), "six": (SIX, PORT + 1)}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator
 
 import dns.resolver
@@ -12,10 +11,10 @@ import pytest_asyncio
 from callinteractive.names import Hop, target_of
 from cli.lookup import Lookup, LookupFailed
 from tests.support.name_server import NameServer
+from tests.support.workers import WORKER
 
 pytestmark = pytest.mark.asyncio
 
-WORKER = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
 PLACE = (f"127.13.{WORKER}.53", 20053)
 
 

@@ -17,10 +17,11 @@ from callinteractive.model import Address, Interface
 from sidecar.media.call_media import CallMedia
 from sidecar.media.dtmf import DigitEvent
 from sidecar.media.engines import Engines
-from tests.integration.media_support import ENGINE, HOST, PHONES, WORKER, sound
+from tests.integration.media_support import ENGINE, HOST, PHONES, sound
 from tests.support.rtp import RtpEndpoint
 from tests.support.rtpengine import RunningRtpEngine
 from tests.support.timing import PATIENT_S
+from tests.support.workers import WORKER
 
 SECOND_HOST = f"127.11.{WORKER}.2"
 SECOND = replace(ENGINE, ng=Address(SECOND_HOST, ENGINE.ng.port), interfaces=(Interface(SECOND_HOST),))
