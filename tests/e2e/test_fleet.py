@@ -22,6 +22,7 @@ from tests.e2e.ivr import SCRIPTED_GET, TRANSFER
 from tests.e2e.test_stack import descendants
 from tests.e2e.transfers import FIRST, both_hear, transfer
 from tests.support.callee import Callee
+from tests.support.freeze import freeze
 from tests.support.leftovers import assert_idle
 from tests.support.phone import Phone
 from tests.support.sipp import SipMessage
@@ -67,7 +68,7 @@ def cut_off(stack: RunningStack, *parts: str) -> Iterator[None]:
     """These parts say nothing more, until the end of the block."""
     pids = [pid for part in parts for pid in descendants(stack.pid(part))]
     for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
+        freeze(pid)
     try:
         yield
     finally:

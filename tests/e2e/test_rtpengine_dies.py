@@ -14,6 +14,7 @@ from tests.e2e.conftest import _ivr_yaml, lent, own_net
 from tests.e2e.ivr import MENU, MENU_HZ, SCRIPTED_GET, TRANSFER
 from tests.e2e.test_stack import descendants
 from tests.e2e.transfers import FIRST, CalledPhones, both_hear, connected, transfer
+from tests.support.freeze import freeze
 from tests.support.phone import Phone
 from tests.support.rtp import RtpEndpoint
 from tests.support.sipp import Sipp
@@ -165,7 +166,7 @@ async def test_a_hung_one_is_started_again_and_its_calls_go_on(
     async with CalledPhones(stack).first() as callee, a_call(stack, TRANSFER, caller) as phone:
         await connected(phone, callee)
         starts, began = stack.starts("rtpengine"), asyncio.get_running_loop().time()
-        os.kill(stack.pid("rtpengine"), signal.SIGSTOP)
+        freeze(stack.pid("rtpengine"))
         await asyncio.gather(
             follows(phone.sipp, phone.sound, within_s=8), follows(callee.sipp, callee.sound, nth=2, within_s=8)
         )
@@ -181,7 +182,7 @@ async def test_other_parts_that_hang_are_started_again(stack: RunningStack, part
     starts = stack.starts(part)
     pids = descendants(stack.pid(part))
     for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
+        freeze(pid)
     await until(lambda: stack.starts(part) > starts, 20, f"{part} to be started again")
     killed = [entry["event"] for entry in stack.entries(part="callinteractive") if ": killed" in entry["event"]]
     assert any(event.startswith(part) and event.endswith("and does nothing: killed") for event in killed)
@@ -192,7 +193,7 @@ async def test_a_short_hang_ends_nothing(stack: RunningStack) -> None:
     starts = [stack.starts(part) for part in parts]
     pids = [pid for part in parts for pid in descendants(stack.pid(part))]
     for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
+        freeze(pid)
     await asyncio.sleep(3)  # the fault itself
     for pid in pids:
         os.kill(pid, signal.SIGCONT)

@@ -16,6 +16,7 @@ import pytest
 from cli import ports
 from cli.parts import Parts
 from tests.e2e.ivr import SCRIPTED_GET
+from tests.support.freeze import freeze
 from tests.support.phone import Phone
 from tests.support.stack import RunningStack, until
 from tests.support.timing import PATIENT_S
@@ -133,7 +134,7 @@ async def test_killed_sidecar_the_next_call_is_answered_by_the_other_one(
     """Kamailio asks the other sidecar. Then the restarted one serves calls, with digits."""
     async with private_stack as stack:
         assert {await one_call(stack, web, caller) for _ in range(2)} == {"sidecar-0", "sidecar-1"}
-        os.kill(stack.pid("sidecar-0"), signal.SIGSTOP)  # silent, and not restarted at once as a dead one would be
+        freeze(stack.pid("sidecar-0"))  # silent, and not restarted at once as a dead one would be
         for _ in range(3):
             assert await one_call(stack, web, caller) == "sidecar-1"
         os.kill(stack.pid("sidecar-0"), signal.SIGKILL)

@@ -22,6 +22,7 @@ from tests.integration import kemi_support as sip
 from tests.integration.kemi_call import CHANGED, IVR, OWN_FROM, UNCHANGED, Call, consistent, redirect
 from tests.integration.kemi_support import Dialog, Endpoint, Message, RunningKamailio
 from tests.integration.kemi_world import PHONES, SITE, World, pick_up, refuse, ring, world_around
+from tests.support.freeze import freeze
 from tests.support.rtp import RtpEndpoint
 from tests.support.rtpengine import RunningRtpEngine
 from tests.support.timing import PATIENT_S
@@ -601,7 +602,7 @@ async def test_dead_rtpengine(world: World, engine: RunningRtpEngine, media: Med
 
 async def test_hung_rtpengine(world: World, engine: RunningRtpEngine, media: Media) -> None:
     """It delays one call for a fraction of a second, and no later call."""
-    os.kill(engine.pid, signal.SIGSTOP)
+    freeze(engine.pid)
     try:
         took = [await refused_within(world) for _ in range(5)]
     finally:

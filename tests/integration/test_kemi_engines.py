@@ -22,6 +22,7 @@ from tests.integration.kemi_support import Dialog, Endpoint, Message, RunningKam
 from tests.integration.kemi_world import SITE, World, pick_up, world_around
 from tests.integration.test_kemi_anchored import ENGINE as FIRST
 from tests.integration.test_kemi_anchored import hang_up, port_of, sdp_of
+from tests.support.freeze import freeze
 from tests.support.rtp import RtpEndpoint
 from tests.support.rtpengine import RunningRtpEngine
 from tests.support.timing import PATIENT_S
@@ -136,7 +137,7 @@ async def test_calls_go_on_when_one_dies_or_hangs(
     if how == signal.SIGKILL:
         await engines[0].stop(with_signal=how)
     else:
-        os.kill(engines[0].pid, how)
+        freeze(engines[0].pid)
     try:
         for _ in range(6):  # nobody knows yet
             ours, theirs, index = await connected(world)

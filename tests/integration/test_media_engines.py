@@ -18,6 +18,7 @@ from sidecar.media.call_media import CallMedia
 from sidecar.media.dtmf import DigitEvent
 from sidecar.media.engines import Engines
 from tests.integration.media_support import ENGINE, HOST, PHONES, sound
+from tests.support.freeze import freeze
 from tests.support.rtp import RtpEndpoint
 from tests.support.rtpengine import RunningRtpEngine
 from tests.support.timing import PATIENT_S
@@ -100,7 +101,7 @@ async def test_calls_go_on_when_one_dies_or_hangs(studio: Studio, how: signal.Si
     if how == signal.SIGKILL:
         await studio.running[0].stop(with_signal=how)
     else:
-        os.kill(studio.running[0].pid, how)
+        freeze(studio.running[0].pid)
     try:
         # Nobody knows yet: every call is taken nevertheless.
         new = await asyncio.gather(*(studio.answered() for _ in range(6)))
