@@ -597,6 +597,11 @@ async def test_dead_rtpengine(world: World, engine: RunningRtpEngine, media: Med
     finally:
         await engine.start()
     await anchors_again(world)
+    for _ in range(40):  # each worker has its own socket to it, which may keep an error
+        call = Call(world)
+        await call.plan("300")
+        await refuse(world.phones[0], await call.rung(world.phones[0]))
+        await call.heard(486)
     await tidied_up(world, media)
 
 
