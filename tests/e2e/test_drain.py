@@ -168,8 +168,8 @@ async def test_what_is_left_goes_to_another_sidecar(private_stack: RunningStack,
         os.kill(stack.pid(own), signal.SIGTERM)
         await stack.logged(event="sidecar stops", part=own, handed_over=True)
         await stack.logged(event="calls taken over")
-        await until(lambda: stack.starts(own) == 2, PATIENT_S, "it is started again")
         assert not phone.sipp.has_ended
         await phone.sound.send_digits("5#")
         assert (await web.request(caller, nth=2)).query["digits"] == "5"
         await phone.hung_up()
+        await until(lambda: stack.starts(own) == 2, PATIENT_S, "it is started again")

@@ -59,7 +59,7 @@ async def finished(desk: Host, block: str, home: Path) -> str:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
-    async with asyncio.timeout(PATIENT_S):
+    async with asyncio.timeout(READY_TIMEOUT_S):  # each of the commands loads all of Python's modules
         output, _ = await process.communicate()
     assert process.returncode == 0, output.decode()
     return output.decode()
