@@ -30,7 +30,7 @@ STOP_S = 1.0
 
 
 def run(site_path: Path, ivr_path: Path | None, state_dir: Path | None, log_format: LogFormat) -> int:
-    """Serve until SIGTERM, SIGINT or SIGHUP. The exit status: 0, 1 for a port that is taken, or EX_CONFIG."""
+    """Serve until SIGTERM, SIGINT or SIGHUP. The exit status: 0, EX_CONFIG, or 1 for what may pass."""
     site, findings = read_site(site_path)
     if site is None:
         click.echo("\n".join(map(str, findings)), err=True)
@@ -43,9 +43,12 @@ def run(site_path: Path, ivr_path: Path | None, state_dir: Path | None, log_form
     try:
         key = site_key(os.environ) or bytes.fromhex((place and read_key(place)) or "")
         shown = token.given(os.environ) or (token.kept(place) if place else "")
-    except (ValueError, OSError) as error:
+    except ValueError as error:
         click.echo(str(error), err=True)
         return os.EX_CONFIG
+    except OSError as error:  # a full disk: it may have room again
+        click.echo(str(error), err=True)
+        return 1
     if not key or not shown:
         click.echo((missing_key() if not key else None) or f"set {token.VARIABLE}, or give a --state-dir", err=True)
         return os.EX_CONFIG
