@@ -186,7 +186,9 @@ def status(site_path: Path, as_json: bool) -> None:
       callinteractive status --json | jq '.parts[] | select(.up | not)'
     """
     from cli import status as command
+    from cli import units
 
+    units.join(site_path)
     sys.exit(command.run(site_path, as_json=as_json))
 
 

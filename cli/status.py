@@ -19,7 +19,9 @@ import aiohttp
 import click
 from prometheus_client.parser import text_string_to_metric_families
 
+from callinteractive import prepared
 from callinteractive.model import Address, Edge, RtpEngine, Sidecar, Site
+from cli.configuration import active_of
 from cli.files import read_site
 from cli.probe import DRAINS, ask_options
 from sidecar.media.ng_command import NgTimeouts
@@ -76,7 +78,8 @@ def run(site_path: Path, *, as_json: bool) -> int:
     site, findings = read_site(site_path)
     if site is None:
         click.echo("\n".join(map(str, findings)), err=True)
-        return os.EX_CONFIG
+        if (site := _that_counts(site_path)) is None:
+            return os.EX_CONFIG
     parts = asyncio.run(ask_all(site))
     is_up = all(part.up for part in parts)
     if as_json:
@@ -84,6 +87,16 @@ def run(site_path: Path, *, as_json: bool) -> int:
     else:
         click.echo("\n".join(report(parts)))
     return 0 if is_up else 1
+
+
+def _that_counts(site_path: Path) -> Site | None:
+    """The site of the parts that run on this host, while its file has mistakes; None where nothing is known of it."""
+    try:
+        active = active_of(site_path)
+    except ValueError:
+        return None
+    counts = active and active.read(prepared.SIDECARS)
+    return counts.site if counts else None
 
 
 def report(parts: Sequence[PartStatus]) -> Iterator[str]:

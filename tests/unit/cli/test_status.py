@@ -12,8 +12,10 @@ import pytest
 from aiohttp import web
 from click.testing import CliRunner
 
+from callinteractive import prepared
 from callinteractive.config import load_site
 from cli import options, status
+from cli.configuration import of_part
 from cli.main import main
 from cli.status import PartStatus, ask_all, report
 from sidecar.media import bencode
@@ -194,3 +196,23 @@ def test_a_bad_site(tmp_path: Path) -> None:
     result = CliRunner().invoke(main, ["status", "--site", str(tmp_path / "site.yaml")])
     assert result.exit_code == 78
     assert "unknown key 'tpyo'" in result.output
+
+
+def test_while_the_file_has_mistakes_those_that_run_are_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def asked(_site: object) -> list[PartStatus]:
+        return PARTS[:3]
+
+    monkeypatch.setattr(status, "ask_all", asked)
+    monkeypatch.setenv("CALLINTERACTIVE_KEY", "5" * 32)
+    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path / "state"))
+    (tmp_path / "site.yaml").write_text(SITE)
+    (tmp_path / "ivr.yaml").write_text(
+        'ivrs: [{number: "000*1", id: 1, entry_context: 1}]\ncontexts: {1: {options: {start: [hangup]}}}\n'
+    )
+    start, findings = of_part(prepared.SIDECARS, tmp_path / "site.yaml", tmp_path / "ivr.yaml", None, print)
+    assert start, findings
+    (tmp_path / "site.yaml").write_text("tpyo: 1\n")
+    result = CliRunner().invoke(main, ["status", "--site", str(tmp_path / "site.yaml")])
+    assert "unknown key 'tpyo'" in result.output
+    assert "3 of 3 parts answer." in result.output
+    assert result.exit_code == 0
