@@ -201,7 +201,10 @@ class Callee:
 
     def _on_event(self, event: sip.Event) -> None:
         if isinstance(event, sip.Referred):
-            self._on_referred(event)  # answered at once: it must not wait behind the end of the call
+            if self.is_leaving:  # it has its leg until it knows that its transfer worked
+                event.referral.reject(491)
+            else:
+                self._on_referred(event)  # answered at once: it must not wait behind the end of the call
             return
         if isinstance(event, sip.Rejected) and self._other_ways and not self._is_over and is_unreachable(event):
             self._go_round("nobody listens there")

@@ -110,6 +110,25 @@ async def test_a_caller_that_hangs_up_right_after_its_refer_has_transferred_the_
     assert [record["leg"] for record in records if record["event"] == "leg.ended"] == ["a", "b2"]
 
 
+@pytest.mark.parametrize("by_callee", [True, False])
+async def test_who_has_left_by_a_transfer_can_ask_for_no_other_one(make, monkeypatch, by_callee):
+    """It has its leg until it has answered the NOTIFY, or 32 s."""
+    monkeypatch.setattr(harness, "FACTS", replace(harness.FACTS, caller_extension="000*300", caller_extension_id=1))
+    monkeypatch.setattr(Referral, "notify", lambda *_: None)
+    h = await bridged(make, promote="caller")
+    referrer = h.b_leg if by_callee else h.leg
+    refer(h, referrer)
+    await h.until("invite(max_forwards 69)", 2)
+    h.b_leg.answered = True
+    h.b_leg.listener(sip.Answered(b"sdp", Response(is_extension=True)))
+    await h.until("media.unbridge(b1)" if by_callee else "media.unbridge(caller)")
+    await h.settled()
+    refer(h, referrer)
+    assert h.log[-1] == "referral.reject(491)"
+    refer(h, h.b_leg)
+    assert h.log[-1] == "referral.accept"
+
+
 async def test_nobody_is_rung_for_a_callee_that_hangs_up_as_it_is_transferred(make, monkeypatch):
     """Both datagrams are read at once, before the call's task has heard of the REFER."""
     monkeypatch.setattr(harness, "FACTS", replace(harness.FACTS, caller_extension="000*300", caller_extension_id=1))
