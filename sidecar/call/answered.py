@@ -66,7 +66,7 @@ class AnsweredCall:
         self._command: Command | None = None
         self._due: asyncio.TimerHandle | None = None
         self._due_at: float | None = None  # in seconds since the epoch
-        self._lifetime: asyncio.TimerHandle | None = None
+        self._lifetime: asyncio.TimerHandle | None = None  # it alone tells the lifetime's end: a clock may be set
         self._fetching: EagerTask | None = None
         self._is_playing = False
         self._wait_sound = WaitSound(services, caller, self._media)
@@ -103,8 +103,8 @@ class AnsweredCall:
 
         command: its first one; None in a call that goes on. After each event it is written down. Raises MediaError.
         """
-        self._lifetime = self._put_later(self._script.expires_at - time.time(), told, Expired())
-        following, keeper, key = command, self._services.keeper, self._media.media_id
+        following, script, keeper, key = command, self._script, self._services.keeper, self._media.media_id
+        self._lifetime = self._put_later(script.expires_at - time.time(), told, Expired())
         while True:
             if following is not None:
                 await self._begin(following)
@@ -115,7 +115,7 @@ class AnsweredCall:
             if keeper.gate.is_shut():
                 await keeper.gate.passed()  # H2: is it our call still?
             event = await handler(what)
-            following = None if event is None else self._script.handle(event, time.time())
+            following = None if event is None else script.handle(event, min(time.time(), script.expires_at - 1))
 
     async def release(self) -> None:
         """Give everything back: timers, request, callee, digits, media (A15). Never raises."""

@@ -103,8 +103,9 @@ class ResumedCall(SteeredCall):
             case Play() if step.is_playing and sound_ends_at is not None:
                 self._is_playing = True
                 self._end_after(max(sound_ends_at - loop.time(), 0) + PLAYOUT_MARGIN_S, Played())
-            case Wait() if step.due_at is not None:
-                self._end_after(max(step.due_at - time.time(), 0), Waited())
+            case Wait(wait_ms) if step.due_at is not None:
+                left_s = step.due_at - time.time()  # by another clock, perhaps: no more than all of it
+                self._end_after(min(max(left_s, 0), wait_ms / 1000), Waited())
             case Fetch() if step.tries >= saved.MOST_TRIES:
                 why = f"sent {step.tries} times, and each time the sidecar died before the answer"
                 self._inbox.put(told, FetchFailed("unreachable", why))

@@ -70,7 +70,8 @@ class MediaState:
         if data["sound"] is not None:
             name, path, duration_ms, repeat, ends_at = data["sound"]
             media._sound = Sound(name, Path(path), duration_ms), repeat
-            media._sound_ends_at = asyncio.get_running_loop().time() + ends_at - time.time()
+            left_s = min(ends_at - time.time(), duration_ms * repeat / 1000)  # by another clock, perhaps
+            media._sound_ends_at = asyncio.get_running_loop().time() + left_s
         media.go_on()
         return media
 

@@ -603,6 +603,23 @@ async def test_a_pause_ends_when_it_would_have():
     await true(lambda: KEY in now.kept and now.record["step"]["do"] == "Collect")
 
 
+@pytest.mark.parametrize(("situation", "whole_s"), [(prompt, 60), (paused, 3600)])
+async def test_nothing_lasts_longer_because_the_clock_was_set_back(situation, whole_s):
+    made = await situation()
+    record = made.first.record
+    if situation is prompt:
+        record["media"]["sound"][-1] += 86_400
+    else:
+        record["step"]["due_at"] += 86_400
+    made.first.kept[KEY] = lambda: record
+    now = made.handed_over()
+    await true(lambda: KEY in now.kept)
+    due = now.running._answered._due
+    assert whole_s - 5 < due.when() - asyncio.get_running_loop().time() < whole_s + 1
+    now.running.forget()
+    await now.over()
+
+
 async def test_a_request_is_sent_again_once_with_the_same_id():
     made = await asking()
     second = made.handed_over()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -217,6 +219,17 @@ async def test_C5_the_lifetime_ends_the_call(make):
     h = make("[pause: {length: 30}]", lifetime_s=1)
     await h.answered()
     assert "a.bye(SIP ;cause=200)" in await h.over()
+
+
+async def test_C5_a_clock_that_is_set_ends_no_call(make, monkeypatch):
+    h = make("[pause: {length: 30}]")
+    await h.answered()
+    await h.settled()
+    monkeypatch.setattr("sidecar.call.answered.time", SimpleNamespace(time=lambda: time.time() + 86_400))
+    h.digits(DigitEvent("1", 100))
+    await h.settled()
+    assert not any(entry.startswith("a.bye") for entry in h.log)
+    await h.ended()
 
 
 @pytest.mark.parametrize("error", [MalformedSdp("not SDP"), NoCommonCodec("none")])

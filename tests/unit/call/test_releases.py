@@ -19,8 +19,8 @@ from tests.unit.call.harness import true, until_idle
 from tests.unit.call.test_adopted import KEY, SITUATIONS, Process, stable
 
 RECORDS = Path(__file__).parent / "records"
-WRITTEN_AT = 1795695686.0
-"""When `form-1.json` was written, in seconds since the epoch."""
+WRITTEN_AT = 1795695686.5
+"""When the last of `form-1.json` was written, in seconds since the epoch."""
 NEW = (".generation", ".story")
 """What older releases of the same form leave out: they look for neither, and for nothing that is in there."""
 Value = Any
