@@ -116,6 +116,8 @@ async def test_a_call_from_the_keypad(browser: Browser, url: str, web: FakeWebAp
     async with browser.tab(url) as tab:
         await tab.is_true(has("form", "Open the link that callinteractive page prints"))
         assert not await tab.run("document.querySelector('table')"), "nothing is told without the token"
+    async with browser.tab(f"{url}/#token=old") as tab:
+        await tab.is_true(has("form", "The API does not know this token."))
     async with shown(browser, url, "phone") as tab:
         await tab.is_true("!!document.querySelector('.keys')")
         for field, text in (("caller", caller), ("name", "Ann")):

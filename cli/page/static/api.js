@@ -18,6 +18,7 @@ export function takeToken() {
   history.replaceState(null, "", location.pathname + "#/");
 }
 
+export const hasToken = () => Boolean(localStorage.getItem(KEY));
 export const keepToken = token => localStorage.setItem(KEY, token.trim());
 
 export async function ask(path, body, method) {
@@ -40,5 +41,6 @@ export async function send(path, body, method = body === undefined ? "GET" : "PO
   if (response.ok) return response;
   let said = {};
   try { said = await response.json(); } catch { /* no JSON: the status says it */ }
+  if (response.status === 401) said = { detail: "The API does not know this token." };
   throw new Refused(response.status, said);
 }

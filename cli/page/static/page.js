@@ -1,5 +1,5 @@
 // Which view is shown: the fragment of the address says it, so the browser's own keys for back and forward work.
-import { ask, keepToken, Refused, takeToken } from "./api.js";
+import { ask, hasToken, keepToken, Refused, takeToken } from "./api.js";
 import { callsView } from "./calls.js";
 import { fill, h, say } from "./dom.js";
 import { answerView, ivrView } from "./editor.js";
@@ -38,13 +38,13 @@ async function show() {
 }
 
 function failed(error, place) {
-  if (error instanceof Refused && error.status === 401) return fill(place, login());
+  if (error instanceof Refused && error.status === 401) return fill(place, login(hasToken() ? error.message : null));
   const what = error instanceof Refused ? error.message : `The API does not answer: ${error.message}`;
   return fill(place, h("p", { class: "problem", role: "alert" }, what),
     h("button", { type: "button", onclick: show }, "Try again"));
 }
 
-function login() {
+function login(problem) {
   const token = h("input", { id: "token", type: "password", autocomplete: "off", required: true });
   const enter = async event => {
     event.preventDefault();
@@ -60,6 +60,7 @@ function login() {
   return h("form", { class: "card login", onsubmit: enter },
     h("h1", {}, "Who is there?"),
     h("p", {}, "Open the link that ", h("code", {}, "callinteractive page"), " prints, or give the API's token:"),
+    problem && h("p", { class: "problem", role: "alert" }, problem),
     h("label", { for: "token" }, "Token"), token, h("button", { class: "primary" }, "Enter"));
 }
 
