@@ -54,7 +54,7 @@ class Sender:
                     raise TooManyRedirectsError
                 request = redirected(request, answer.status, location)
                 answer = await self._send(request)
-        if not answer.body.startswith(b"<") and 200 <= answer.status <= 299:
+        if answer.body and not answer.body.startswith(b"<") and 200 <= answer.status <= 299:
             _check_coding(answer)
         return Fetched(answer.status, answer.body, answer.content_type)
 
