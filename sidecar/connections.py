@@ -7,6 +7,7 @@ line, not their number, and reads a quarter of a megabyte at once. So we count o
 from __future__ import annotations
 
 import re
+import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -302,9 +303,24 @@ def in_a_line(error: object) -> str:
         return "too many octets beside the body of the answer"
     if isinstance(error, Exception) and is_cut_short(error):
         return "the connection ended in the middle of the answer"
+    if isinstance(error, aiohttp.ClientConnectorError) and (of_tls := _of_tls(error)):
+        return of_tls
     cause = getattr(error, "os_error", error)  # aiohttp's own errors have it so
     if isinstance(cause, ConnectionRefusedError) and (at := _REFUSED_AT.search(str(cause))) is not None:
         host = f"[{at[1]}]" if ":" in at[1] else at[1]
         return f"connection refused: no program listens at {host}:{at[2]}"
     text = " ".join(str(error).rstrip(" ^\n").split())
     return _NUMBER.sub("", text) or type(error).__name__
+
+
+def _of_tls(error: aiohttp.ClientConnectorError) -> str:
+    """Why a connection by TLS was not made; empty where TLS is not the reason."""
+    at = f"[{error.host}]:{error.port}" if ":" in error.host else f"{error.host}:{error.port}"
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        why = getattr(error.certificate_error, "verify_message", "").rstrip(".")
+        return f"the certificate of {at} is not believed: {why}; SSL_CERT_FILE can name its authority"
+    cause = error.os_error
+    if isinstance(cause, ssl.SSLError):
+        why = (cause.reason or "").replace("_", " ").lower()
+        return f"no TLS at {at}; is it http:// there?" if why == "wrong version number" else f"no TLS with {at}: {why}"
+    return "" if cause.strerror else f"{at} ended the connection before TLS began"

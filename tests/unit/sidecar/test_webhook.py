@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import aiohappyeyeballs
@@ -12,6 +13,7 @@ from aiohttp import web
 from callinteractive.events import Fetched, FetchFailed
 from callinteractive.request import FORM, MAX_URL, HttpRequest
 from sidecar.eager import begin
+from tests.support.certificates import Authority
 
 HOST = "127.9.0.1"
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -261,6 +263,34 @@ async def test_X3_nobody_there(webhook, url, reason):
     assert failed.outcome == "unreachable"
     assert failed.reason.startswith(reason)
     assert "Errno" not in failed.reason
+
+
+@pytest.mark.parametrize(
+    ("octets", "reason"),
+    [
+        (b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n", "no TLS at {at}; is it http:// there?"),
+        (b"\x15\x03\x03\x00\x02\x02\x28", "no TLS with {at}: "),  # RFC 8446 B.2
+        (b"", "{at} ended the connection before TLS began"),
+    ],
+    ids=["http", "alert", "nothing"],
+)
+async def test_X3_a_server_that_begins_no_tls(webhook, speak, octets, reason):
+    url = (await speak(octets)).replace("http:", "https:")
+    failed = await webhook.fetch(HttpRequest("GET", url))
+    assert failed.outcome == "unreachable"
+    assert failed.reason.startswith(reason.format(at=url.split("/")[2]))
+
+
+async def test_X3_a_certificate_that_is_not_believed(webhook, tmp_path):
+    pair = Authority(tmp_path).issue("server", f"IP:{HOST}")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pair.certificate, pair.private_key)
+    server = await asyncio.start_server(lambda _reader, writer: writer.close(), HOST, 0, ssl=context)
+    at = f"{HOST}:{server.sockets[0].getsockname()[1]}"
+    failed = await webhook.fetch(HttpRequest("GET", f"https://{at}/"))
+    server.close()
+    assert failed.outcome == "unreachable"
+    assert failed.reason.startswith(f"the certificate of {at} is not believed: unable to get local issuer")
 
 
 @pytest.mark.parametrize(
