@@ -170,6 +170,8 @@ def _make_room(of: str, uris: Collection[str]) -> None:
 
     A phone that has lost its connection has a new port, and so a new contact. It can't take back the one before.
     """
+    if len(uris) > MOST_CONTACTS:
+        return  # they are refused, and nothing may be changed then (RFC 3261 10.3)
     if _LEAVING.fullmatch(ksr.header("Expires")) or any(map(_LEAVING_CONTACT.search, ksr.headers("Contact"))):
         return
     known = ksr.bindings_of(TABLE, of)

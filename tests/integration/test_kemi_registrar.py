@@ -159,6 +159,16 @@ async def test_a_nonce_that_counts_no_more_is_called_stale(phone: Endpoint) -> N
     assert (await register(phone, expires="0")).status == 200
 
 
+async def test_rfc_3261_10_3_what_is_refused_takes_no_place(phone: Endpoint) -> None:
+    """Six contacts at once: the account's other phone stays registered."""
+    assert (await register(phone)).status == 200
+    own = f"<sip:me@{phone.host}:{phone.port}>"
+    many = ", ".join(f"<sip:me@{phone.host}:{port}>" for port in range(30000, 30006))
+    assert (await register(phone, Contact=many)).status == 503
+    assert own in (await register(phone, Contact="")).get("Contact")
+    assert (await register(phone, expires="0")).status == 200
+
+
 async def test_rfc_3261_10_3_a_star_stands_alone(phone: Endpoint) -> None:
     assert (await register(phone)).status == 200
     own = f"<sip:me@{phone.host}:{phone.port}>"
