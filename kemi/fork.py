@@ -142,7 +142,8 @@ class Forks:
         if plan.is_anchored and not media:
             ksr.drop()  # the callee would learn where the caller's media is
             return
-        if codecs and not plan.is_anchored and not limit(codecs):
+        is_hidden = hidden.is_hidden(plan)
+        if (codecs or is_hidden) and not plan.is_anchored and not limit(codecs, is_hidden=is_hidden):
             ksr.log_notice(f"transfer of call {plan.label} at {uri}: left out: the caller offers none of its codecs")
             ksr.drop()
             return

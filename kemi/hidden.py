@@ -7,6 +7,7 @@ sends the next request of the dialog uses that as Request-URI, and we put back w
 from __future__ import annotations
 
 from kemi import identity, ksr, nat
+from kemi.codecs import limit
 from kemi.contacts import host_of, split_contacts
 from kemi.ksr import Route
 from kemi.nat import with_alias
@@ -26,11 +27,16 @@ def on_branch(seal: Seal, plan: BranchPlan) -> str:
         return identity.line_of(plan.from_)
     if plan.from_:
         ksr.replace_from(plan.from_)
-    if plan.from_ and not plan.tells:  # else a sidecar calls
+    if is_hidden(plan):
         hide(seal, ksr.from_tag(), transaction.caller_source)
     else:
         nat.on_branch()
     return ""
+
+
+def is_hidden(plan: BranchPlan) -> bool:
+    """Whether this branch must not learn whose INVITE it is. Those of sidecars are nobody's."""
+    return plan.from_ is not None and not plan.is_spiral and not plan.tells
 
 
 def hide(seal: Seal, caller_tag: str, marked_with: str = "") -> None:
@@ -80,23 +86,27 @@ def revealed(seal: Seal, dialog: str, uri: str) -> str:
     return f"{scheme}:{user}{rest.partition(';')[0]}{parameters}"
 
 
-def on_in_dialog_request(seal: Seal, mark: Mark, *, is_hidden: bool, needs_alias: bool) -> None:
+def on_in_dialog_request(seal: Seal, mark: Mark, *, hides: bool, needs_alias: bool) -> None:
     """Each side sees the other one as in the INVITE. `needs_alias`: of the sender's Contact (`kemi.nat`)."""
     if mark.views:
         identity.on_in_dialog_request(mark.views, is_from_caller=mark.is_from_caller)
-    if mark.views and is_hidden:
-        _hide_sender(seal, mark.caller_tag, needs_alias=needs_alias)
+    if mark.views and hides:
+        _hide_sender(seal, mark.caller_tag, needs_alias=needs_alias, is_anchored=bool(mark.media))
     elif needs_alias:
         ksr.add_contact_alias()
 
 
 def on_in_dialog_reply(seal: Seal, caller_tag: str) -> None:
     """Of the caller."""
-    _hide_sender(seal, caller_tag, needs_alias=nat.in_dialog_reply_needs_alias())
+    is_anchored = transaction.exchange is not None
+    _hide_sender(seal, caller_tag, needs_alias=nat.in_dialog_reply_needs_alias(), is_anchored=is_anchored)
 
 
-def _hide_sender(seal: Seal, caller_tag: str, *, needs_alias: bool) -> None:
+def _hide_sender(seal: Seal, caller_tag: str, *, needs_alias: bool, is_anchored: bool) -> None:
+    """`is_anchored`: we write its session description anew in any case (`kemi.anchor`)."""
     identity.remove_claims_in_dialog()
+    if not is_anchored:
+        limit((), is_hidden=True)
     hide(seal, caller_tag, ksr.source_uri() if needs_alias else "")
 
 

@@ -165,8 +165,8 @@ class Ingress:
             needs_alias = nat.on_refreshing_request(is_alias=is_alias, is_trunk=self._places.is_trunk(source))
         self._heirs.watch(self._check_target(mark, source))
         ksr.keep_connection()
-        is_hidden = mark.is_from_caller and source not in self._sidecar_addresses
-        hidden.on_in_dialog_request(self._record_route.seal, mark, is_hidden=is_hidden, needs_alias=needs_alias)
+        hides = mark.is_from_caller and source not in self._sidecar_addresses
+        hidden.on_in_dialog_request(self._record_route.seal, mark, hides=hides, needs_alias=needs_alias)
         if method == "BYE":
             self._limits.end(mark.caller_tag)
         if mark.media:

@@ -18,6 +18,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 SECRET = "7903"
 WHERE = f"{sip.TRUNK}:{sip.TRUNK_GATEWAYS[0][1]}"
 NOWHERE = "10.255.255.1:5060"
+SDP = sip.SDP.replace("o=-", f"o={SECRET}").replace("s=-", f"s={SECRET}\r\ni={SECRET}\r\np=+{SECRET}")
 TELLING = {
     "P_Asserted_Identity": f"<sip:+{SECRET}@carrier.example>",
     "Remote_Party_ID": f"<sip:+{SECRET}@carrier.example>",
@@ -51,6 +52,7 @@ async def world(kamailio: RunningKamailio) -> AsyncIterator[World]:
 
 async def untold(party: Endpoint, what: str | int) -> Message:
     got = await party.receive(what)
+    assert got.body.strip() in ("", sip.SDP.strip())
     assert SECRET not in bytes(got).decode()
     assert all(re.fullmatch(r"[A-Za-z-]+", name) for name, _ in got.headers), got
     return got
@@ -61,7 +63,7 @@ async def untold(party: Endpoint, what: str | int) -> Message:
 async def test_the_callee_learns_nothing_in_the_whole_call(world: World, contact: str, name: str) -> None:
     """And all its requests arrive as the caller wants them."""
     written = CONTACTS[contact]
-    call = Call(world, **{**TELLING, "Privacy": "id", "Contact": "", name: contact})
+    call = Call(world, sdp=SDP, **{**TELLING, "Privacy": "id", "Contact": "", name: contact})
     phone, caller = world.phones[0], world.gateways[0]
     await call.plan("300")
     invite = await untold(phone, "INVITE")
@@ -69,10 +71,10 @@ async def test_the_callee_learns_nothing_in_the_whole_call(world: World, contact
     ours = Dialog.of_caller(caller, call.invite, await caller.receive(200))
     theirs = Dialog.of_callee(phone, invite, answer)
     told = {**TELLING, "Contact": contact}
-    caller.send(ours.request("ACK", **told))
+    caller.send(ours.request("ACK", body=SDP, **told))
     await untold(phone, "ACK")
     for method in ("INVITE", "INFO", "UPDATE"):
-        caller.send(ours.request(method, **told))
+        caller.send(ours.request(method, body=SDP, **told))
         request = await untold(phone, method)
         if method != "INFO":
             theirs.target = request.get("Contact").strip("<>")
@@ -81,7 +83,7 @@ async def test_the_callee_learns_nothing_in_the_whole_call(world: World, contact
         phone.send(request := theirs.request(method))
         received = await caller.receive(method)
         assert received.uri == written
-        caller.send(sip.reply(received, "200 OK", **told))
+        caller.send(sip.reply(received, "200 OK", body=SDP, **told))
         replied = await untold(phone, 200)
         if method == "INVITE":
             theirs.target = replied.get("Contact").strip("<>")

@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kemi.codecs import limit, without_sender
 from kemi.hidden import hidden, revealed
 from kemi.ksr import From
 from kemi.seal import Seal, Views
+from tests.unit.kemi.fake_ksr import FakeKsr
 
 SEAL = Seal(b"k" * 32)
 AT = "192.0.2.1:5061"
@@ -55,6 +57,36 @@ def test_it_counts_in_its_own_dialog_and_for_its_own_use() -> None:
     assert not revealed(SEAL, "contact\nid\nother", text)
     views = SEAL.close("id\ntag", Views(From("", "sip:a@b"), From("", "sip:c@d")))
     assert not revealed(SEAL, DIALOG, f"sip:{views}@{AT}")
+
+
+def test_a_description_tells_nothing_of_its_sender() -> None:
+    for end in ("\r\n", "\n"):
+        told = [
+            "v=0",
+            "o=101 7 1 IN IP4 h",
+            "s=Ann",
+            "i=x",
+            "u=http://ann",
+            "e=ann@h",
+            "p=+7903",
+            "c=IN IP4 h",
+            "t=0 0",
+        ]
+        media = ["m=audio 4000 RTP/AVP 8", "i=Ann", "a=sendrecv", ""]
+        kept = ["v=0", "o=- 7 1 IN IP4 h", "s=-", "c=IN IP4 h", "t=0 0", "m=audio 4000 RTP/AVP 8", "a=sendrecv", ""]
+        assert without_sender(end.join(told + media)) == end.join(kept)
+
+
+def test_of_several_parts_only_the_description_is_sent(ksr: FakeKsr) -> None:
+    """The others may tell everything: a location, the ISUP of a gateway."""
+    sdp = "v=0\r\no=- 7 1 IN IP4 h\r\ns=-\r\n"
+    ksr.headers["Content-Type"] = "multipart/mixed;boundary=b"
+    body = (
+        f"--b\r\nContent-Type: application/sdp\r\n\r\n{sdp}\r\n--b\r\nContent-Type: text/plain\r\n\r\n7903\r\n--b--\r\n"
+    )
+    ksr.results["kx.get_body"] = body
+    assert limit((), is_hidden=True)
+    assert ksr.called("textops.set_body") == [(sdp, "application/sdp")]
 
 
 @given(st.text(max_size=600), st.text(max_size=600))
