@@ -44,6 +44,8 @@ from sidecar.webhook import Webhook
 FAILURES: dict[str, TransferFailed] = {failed.status: failed for failed in map(transfer_failed, (486, 408, 603, 404))}
 """How a transfer may fail, each with a SIP code that says so."""
 OUTCOMES = ("answered", *FAILURES)
+MOST_UNHEEDED = 100
+"""Sounds take no time here. In a call music goes on until somebody hangs up; here it would go on for ever."""
 WRITTEN = {action.NAME for action in ACTIONS}
 """The actions that somebody wrote; the script begins others by itself."""
 
@@ -119,6 +121,8 @@ class SimulatedCall:
         self._sounds = sounds
         self._began = time.time()
         self._elapsed_s = 0.0
+        self._unheeded = 0
+        """Sounds in a row during which no key counts."""
 
     async def run(self, folder: Path = Path()) -> None:
         """Run the call until somebody hangs up or a transfer is answered. folder: of site.yaml."""
@@ -150,6 +154,7 @@ class SimulatedCall:
                 return self._key() or Played()
             case Play(sound=sound):
                 self._say("hears", sound)
+                self._hear_out()
                 return Played()
             case Collect(timeout_ms=timeout_ms):
                 more = " more" if self._script.dialled else ""
@@ -160,7 +165,14 @@ class SimulatedCall:
                 return self._ring(command)
         raise AssertionError(f"{command} is no command that waits for an event")
 
+    def _hear_out(self) -> None:
+        self._unheeded += 1
+        if self._unheeded == MOST_UNHEEDED:
+            self._say("caller", f"has heard {MOST_UNHEEDED} sounds in a row, and nothing that a key would stop")
+            raise HangsUp
+
     def _key(self) -> Dialled | None:
+        self._unheeded = 0
         key = self._dialler.key(is_dialling=bool(self._script.dialled))
         if key is None:
             return None
@@ -170,6 +182,7 @@ class SimulatedCall:
     def _wait(self, milliseconds: int, what: str) -> Waited:
         self._say("caller", f"{what} for {milliseconds / 1000:g} s")
         self._elapsed_s += milliseconds / 1000
+        self._unheeded = 0
         return Waited()
 
     async def _fetch(self, webhook: Webhook, fetch: Fetch) -> Event:

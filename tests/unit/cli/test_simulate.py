@@ -134,6 +134,18 @@ def test_a_did_is_told_as_such(ivr: Path) -> None:
     assert "CalledDID=+15550199" in told
 
 
+@pytest.mark.parametrize(("rule", "ends"), [("", 100), ("{pause: {length: 1}}, ", 600)], ids=["sounds", "with pauses"])
+def test_music_that_goes_on_until_somebody_hangs_up(tmp_path: Path, rule: str, ends: int) -> None:
+    path = tmp_path / "ivr.yaml"
+    path.write_text(
+        'ivrs: [{number: "000*332", id: 332, entry_context: 1, lifetime: 600}]\n'
+        f"contexts: {{1: {{options: {{start: [{{play_sound: {{file: a.wav}}}}, {rule}{{jump: {{context: 1}}}}]}}}}}}\n"
+    )
+    told = story(simulate(path, "--digits", "1"))
+    assert told.count("hears a.wav") == ends
+    assert told[-1] in ("caller hangs up", "call hung up: the call has lasted 600 s, its IVR's lifetime")
+
+
 def test_nothing_steers_the_terminal_or_writes_a_line_of_its_own(ivr: Path) -> None:
     lines = simulate(ivr, "--name", "Eve\x9b2J\n 0.0 s  call", "--digits", "11234#").stdout.split("\n")
     assert any(line.endswith("CallerIDName=Eve\\u009b2J\\n 0.0 s  call") for line in lines)
