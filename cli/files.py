@@ -32,7 +32,8 @@ def read_both(site_path: Path, ivr_path: Path) -> tuple[Prepared | None, list[Fi
     ivr_texts, more = read_texts(ivr_path)
     if findings or more:
         return None, findings + more
-    sources = Sources(str(site_path), site_texts[str(site_path)], str(ivr_path), ivr_texts)
+    # `reload` reads that path again, wherever it is called. A link stays one: it may lead elsewhere then.
+    sources = Sources(str(site_path), site_texts[str(site_path)], str(ivr_path.absolute()), ivr_texts)
     loaded, findings = load(sources.load)
     if loaded is None:
         return None, read_site(site_path)[1] + read_ivr_file(ivr_path)[1]

@@ -12,6 +12,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -93,6 +94,13 @@ def certificates(site_path: Path, run_dir: Path, name: str | None = None) -> int
     return 0
 
 
+def _from_here(path: str) -> Path:
+    """As people would write it."""
+    with suppress(ValueError, OSError):
+        return Path(path).relative_to(Path.cwd())
+    return Path(path)
+
+
 class Reload:
     """One attempt. `tell` gets what has been done, a line each."""
 
@@ -127,7 +135,9 @@ class Reload:
             await self._reload_dispatcher(edge, run_dir, new.site)
             self._reload_certificate(edge, run_dir, new.site)
         parts = [*(f"edge {name}" for name in edges), *(f"sidecar {index}" for index in sidecars)]
-        self._tell(f"new calls get what {new.sources.site_name} and {new.sources.ivr} say now: {', '.join(parts)}")
+        self._tell(
+            f"new calls get what {new.sources.site_name} and {_from_here(new.sources.ivr)} say now: {', '.join(parts)}"
+        )
         return 0
 
     def _checked(self, ivr_path: Path | None, before: Prepared | None) -> Prepared:
@@ -135,7 +145,7 @@ class Reload:
         if ivr_path is None:
             if before is None:
                 raise _RefusedError("give --ivr PATH: nothing is known of an earlier one on this host")
-            ivr_path = Path(before.sources.ivr)
+            ivr_path = _from_here(before.sources.ivr)
         self._fetch(ivr_path)
         found, findings = read_both(self._site_path, ivr_path)
         if found is None:

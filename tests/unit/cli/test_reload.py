@@ -12,6 +12,7 @@ from callinteractive import prepared
 from callinteractive.prepared import Sources, pack
 from cli import kamcmd
 from cli.active import Active, ActiveError
+from cli.files import read_both
 from cli.reload import Reload
 from tests.unit.cli.test_active import IVR, KEY, SITE
 
@@ -57,6 +58,22 @@ async def failing_with(error: BaseException, active: Active, monkeypatch: pytest
     with pytest.raises(type(error)):
         await Reload(active, active.folder.parent / "site.yaml", print).run(None)
     return asked
+
+
+def test_the_ivr_that_counts_is_found_from_every_folder(
+    active: Active, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """`run` was called beside the files, `reload` is not."""
+    (tmp_path / "linked.yaml").symlink_to("ivr.yaml")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    before, _ = read_both(Path("site.yaml"), Path("linked.yaml"))
+    assert before is not None
+    assert before.sources.ivr == str(tmp_path / "linked.yaml")
+    for folder, told in ((tmp_path, "linked.yaml"), (tmp_path / "elsewhere", str(tmp_path / "linked.yaml"))):
+        monkeypatch.chdir(folder)
+        found = Reload(active, tmp_path / "site.yaml", print)._checked(None, before)
+        assert list(found.sources.ivrs) == [told]
 
 
 @pytest.mark.parametrize("error", [ActiveError("No space left on device"), asyncio.CancelledError()])
