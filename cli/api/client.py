@@ -46,6 +46,8 @@ class Client:
         The token of a state directory goes only to the address in the site file that it belongs to: who answers at
         another `url` would get it.
         """
+        if url is not None and "//" not in url:
+            raise ClientError(f"--api {url}: write it with http:// in front")
         try:
             given = token.given(os.environ)
         except ValueError as error:

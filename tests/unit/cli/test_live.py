@@ -95,6 +95,14 @@ async def test_an_address_of_this_host_may_be_given(world: World):
         assert result.output == "0 calls\n", result.output
 
 
+async def test_an_address_is_no_url(world: World):
+    result = await call("calls", "--api", f"127.0.0.1:{world.client.port}")
+    assert (result.exit_code, result.output) == (
+        1,
+        f"--api 127.0.0.1:{world.client.port}: write it with http:// in front\n",
+    )
+
+
 async def test_no_stranger_gets_the_token_of_this_host(world: World, tmp_path: Path):
     said = []
 
@@ -113,7 +121,8 @@ async def test_no_stranger_gets_the_token_of_this_host(world: World, tmp_path: P
         )
         for url in strangers:
             result = await call("calls", "--api", url)
-            assert (result.exit_code, "CALLINTERACTIVE_TOKEN" in result.output) == (1, True), result.output
+            told = "CALLINTERACTIVE_TOKEN" if "//" in url else "with http:// in front"
+            assert (result.exit_code, told in result.output) == (1, True), result.output
         result = await call("calls", "--api", f"http://{stranger}/elsewhere", CALLINTERACTIVE_TOKEN="1234567890abcdef")
         assert result.exit_code == 0, result.output
         (tmp_path / "site.yaml").unlink()
