@@ -108,6 +108,8 @@ def report(parts: Sequence[PartStatus]) -> Iterator[str]:
     down = [part for part in parts if not part.up]
     yield ""
     yield f"{len(parts) - len(down)} of {len(parts)} parts answer."
+    if len(down) == len(parts):
+        yield "Does `callinteractive run` run? Where the parts are services of their own, see:"
     for part in down:
         service = _SERVICES[part.kind].format(name=part.name)
         host = part.address.rpartition(":")[0]

@@ -140,6 +140,14 @@ PARTS = [
 ]
 
 
+def test_where_nothing_answers_nothing_may_run() -> None:
+    said = list(report([part for part in PARTS if not part.up]))
+    assert said[3:5] == [
+        "0 of 2 parts answer.",
+        "Does `callinteractive run` run? Where the parts are services of their own, see:",
+    ]
+
+
 def test_a_report_for_a_person() -> None:
     assert list(report(PARTS)) == [
         "edge      edge-a  10.0.0.11:5060   up       1.2 ms",
