@@ -9,7 +9,7 @@ import secrets
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
 
 from valkey.asyncio import Valkey
 from valkey.asyncio.cluster import ClusterNode, ValkeyCluster
@@ -40,6 +40,7 @@ ANSWER_S = 1.0
 SET_S = 0.5
 """By so much the server's clock must differ from ours between two answers, or it was set."""
 _LONGEST_REASON = 200
+_T = TypeVar("_T")
 
 
 class ValkeyStore:
@@ -62,18 +63,21 @@ class ValkeyStore:
         self._common = (owner.name, info, owner.pool, *times)
 
     async def begin(self) -> Begun:
-        calls, away = await self._run(scripts.BEGIN)
-        return Begun(_pairs(calls), frozenset(away))
+        return await self._run(lambda answer: Begun(_pairs(answer[0]), frozenset(answer[1])), scripts.BEGIN)
 
     async def write(self, batch: Batch) -> Answer:
         me = self._owner
         counts = (len(batch.told), len(batch.drops), len(batch.puts))
-        epoch, lost, *news = await self._run(
+        return await self._run(
+            self._read_answer,
             scripts.WRITE,
             *(secrets.token_hex(8), me.oldest, me.version, *counts, int(batch.renews), int(batch.retires)),
             me.next_version,
             *(*batch.told, *batch.drops, *_flat(batch.puts)),
         )
+
+    def _read_answer(self, answer: Any) -> Answer:
+        epoch, lost, *news = answer
         told = self._news(*news) if news else None
         return Answer(f"{epoch} {self._losses}", frozenset(lost), told)
 
@@ -93,10 +97,10 @@ class ValkeyStore:
         return News(dead if now >= self._settled_at else (), others)
 
     async def take(self, dead: str, most: int) -> Mapping[str, str]:
-        return _pairs(await self._run(scripts.TAKE, dead, most))
+        return await self._run(_pairs, scripts.TAKE, dead, most)
 
     async def give_up(self) -> None:
-        await self._run(scripts.GIVE_UP)
+        await self._run(str, scripts.GIVE_UP)
 
     async def close(self) -> None:
         client, self._client, self._renewed = self._client, None, None
@@ -104,23 +108,23 @@ class ValkeyStore:
             with suppress(Exception):
                 await client.aclose()
 
-    async def _run(self, script: str, *args: Any) -> Any:
-        """What the script returns. Raises StoreError and SupersededError.
+    async def _run(self, read: Callable[[Any], _T], script: str, *args: Any) -> _T:
+        """What `read` makes of the script's answer. Raises StoreError and SupersededError.
 
         After any failure the connection is closed: what comes on it later may be the answer to something else.
         """
         try:
             async with asyncio.timeout(ANSWER_S):
                 answer = await self._ask(script, (*self._common, *args))
-        except (ValkeyError, OSError, SecretError) as error:
+            if answer != "superseded":
+                return read(answer)
+        except Exception as error:  # whatever it answers, and whatever the library makes of that
             await self.close()
             raise StoreError(_reason(error)) from None
         except BaseException:
             await self.close()
             raise
-        if answer == "superseded":
-            raise SupersededError
-        return answer
+        raise SupersededError
 
     async def _ask(self, script: str, args: tuple[Any, ...]) -> Any:
         if self._client is None:
@@ -139,6 +143,7 @@ class ValkeyStore:
             "socket_timeout": ANSWER_S,
             "socket_connect_timeout": ANSWER_S,
             "decode_responses": True,
+            "encoding_errors": "surrogateescape",  # what is no text must not cost the calls that come with it
         }
         if state.is_tls:
             options |= {"ssl": True, "ssl_ca_certs": self._ca, "ssl_check_hostname": True}
@@ -175,5 +180,6 @@ def _reason(error: Exception) -> str:
     """For one line of a log."""
     if isinstance(error, TimeoutError):
         return f"no answer within {ANSWER_S:g} s"
-    text = str(error) or type(error).__name__
+    text, name = str(error), type(error).__name__
+    text = text if text and isinstance(error, ValkeyError | OSError | SecretError) else f"{name}: {text}"
     return "".join(char if char.isprintable() else "?" for char in text)[:_LONGEST_REASON]

@@ -140,6 +140,16 @@ async def test_a_server_that_hangs(redis: RunningRedis, both: tuple[KeeperProces
     assert calls_in(redis) == 2 * CALLS
 
 
+@pytest.mark.parametrize("heir", [0, 1])
+async def test_a_record_that_is_no_text_costs_no_other(redis: RunningRedis, heir: int):
+    async with keeper_process(redis.url, 0, 5) as sidecar:
+        await sidecar.saved()
+    redis.ask(r'HSET ci:{7}:calls:7-0 7-0-bad "\xff\xfe{}" "7-0-\xff" "{}"')
+    async with keeper_process(redis.url, heir) as sidecar:
+        await sidecar.until(lambda: len(sidecar.adopted) == 5)
+        await until(lambda: calls_in(redis) == 5)
+
+
 async def test_a_full_server(redis: RunningRedis, both: tuple[KeeperProcess, KeeperProcess]):
     redis.ask("CONFIG SET maxmemory 1mb")
     await told_once(both, "maxmemory")
@@ -167,10 +177,21 @@ async def test_a_server_that_refuses_us(redis: RunningRedis, url: str):
         assert sidecar.events[-1]["calls"] == 1
 
 
-async def test_a_server_that_is_none():
+NO_ANSWERS = {
+    "http": b"HTTP/1.1 400 Bad Request\r\n\r\n",
+    "number": b":x\r\n",
+    "nested": b"*1\r\n" * 5000,
+    "long": b"$9999999999999999\r\n",
+    "octets": b"+\xff\r\n" * 9,
+    "list": b"+OK\r\n" * 4 + b"*2\r\n*1\r\n+a\r\n:1\r\n" * 9,
+}
+
+
+@pytest.mark.parametrize("answer", NO_ANSWERS.values(), ids=NO_ANSWERS)
+async def test_a_server_that_is_none(answer: bytes):
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         del reader
-        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        writer.write(answer)
 
     async with await asyncio.start_server(talk, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
