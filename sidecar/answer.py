@@ -67,15 +67,15 @@ def is_common_head(data: bytes) -> bool:
 
 
 def surplus(data: bytes) -> bool:
-    """Whether more octets follow than the Content-Length of what else would be a common answer says."""
+    """Whether `data` is a common answer but for its body, which is longer than its Content-Length."""
     head = _head_of(data)
     return head is not None and 0 <= head[2] < len(data) - head[3]
 
 
 def without_body(data: bytes) -> bytes:
-    """The begin of an answer; all of it is the head where its status has no body (RFC 9112 6.3).
+    """`data`, the begin of an answer, without what follows its head where its status has no body (RFC 9112 6.3).
 
-    Some servers send one nevertheless, PHP's own among them. It would be read as the next answer.
+    Some servers send a body nevertheless, PHP's own among them. It would be read as the next answer.
     """
     if not data.startswith(_EMPTY):
         return data

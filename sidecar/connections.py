@@ -199,7 +199,7 @@ class Protocol(ResponseHandler):
         self._head = b""
         """Of what may be a common answer, when its body has not come with it."""
         self.has_surplus = False
-        """More came than the Content-Length of the answer says."""
+        """The answer's body is longer than its Content-Length."""
 
     def begin(self) -> None:
         """A request is about to be sent."""

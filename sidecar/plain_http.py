@@ -30,7 +30,7 @@ RESOLVED_S = 10.0
 """How long the addresses of a name count, as in aiohttp. A look-up takes one of the process's four threads for them."""
 _MOST_NAMES = 1024
 _SURPLUS = "more came than its Content-Length says, which counts octets and not characters"
-"""Who has sent too much is not looked for in the status line, where a parser finds it."""
+"""The parser takes the rest for the next answer, and would tell of a bad status line."""
 
 
 class Server(NamedTuple):
