@@ -170,6 +170,7 @@ class Forks:
             index = ksr.branch_index()
             branch = transaction.branches.get(index)
             identity.on_reply()
+            identity.remove_later_claims()
             is_marked = nat.mark_reply(is_alias=branch is not None and _is_behind_nat(branch.uri))
             added = self._record_route.on_reply() if status < 300 else None
             if branch and branch.shift:

@@ -92,7 +92,9 @@ def on_in_dialog_request(seal: Seal, mark: Mark, *, hides: bool, needs_alias: bo
         identity.on_in_dialog_request(mark.views, is_from_caller=mark.is_from_caller)
     if mark.views and hides:
         _hide_sender(seal, mark.caller_tag, needs_alias=needs_alias, is_anchored=bool(mark.media))
-    elif needs_alias:
+        return
+    identity.remove_later_claims()
+    if needs_alias:
         ksr.add_contact_alias()
 
 

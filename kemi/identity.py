@@ -82,6 +82,12 @@ def remove_claims(*, tells_from: bool) -> None:
         ksr.remove_all_headers(but=_NOT_PRIVATE)
 
 
+def remove_later_claims() -> None:
+    """Remove from a reply, or from a request within a dialog, what one network says to another (RFC 3325 5)."""
+    if ksr.may_have_header("P-", *_CLAIMS):
+        remove_claims(tells_from=True)
+
+
 def remove_claims_in_dialog() -> None:
     """Remove from the message at hand what its sender says of itself, where callees must not know it."""
     ksr.remove_all_headers(but=_NEEDED_IN_DIALOG)

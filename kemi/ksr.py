@@ -398,12 +398,13 @@ def remove_header(name: str) -> None:
     KSR.hdr.remove(name)
 
 
-def may_have_header(beginning: str) -> bool:
+def may_have_header(*beginnings: str) -> bool:
     """Whether the message may have a header whose name begins so. Says yes too often, never too rarely."""
     try:
-        return f"\n{beginning.lower()}" in (_get_msgbuf() or "").lower()
+        text = (_get_msgbuf() or "").lower()
     except UnicodeDecodeError:
         return True
+    return any(f"\n{beginning.lower()}" in text for beginning in beginnings)
 
 
 def remove_all_headers(*, but: str) -> None:

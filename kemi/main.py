@@ -264,6 +264,7 @@ class Callbacks:
         if tag := transaction.hidden_tag:
             hidden.on_in_dialog_reply(self.record_route.seal, tag)
         else:
+            identity.remove_later_claims()
             nat.on_in_dialog_reply()
 
     @guarded(log)

@@ -122,6 +122,34 @@ async def test_hidden_caller_stays_hidden_at_the_next_gateway(world: World) -> N
     await call.heard(500)  # RFC 3261 16.7 step 6: what a proxy makes of 503
 
 
+@pytest.mark.parametrize("privacy", ["id", "none"])
+async def test_what_one_network_says_to_another_goes_no_further(world: World, privacy: str) -> None:
+    """RFC 3325 5, RFC 7315 6: in replies and within the dialog as in the INVITE, both ways."""
+    said = {"P_Asserted_Identity": "<sip:+7secret@c>", "P_Charging_Vector": "icid-value=secret"}
+    said |= {"Privacy": privacy, "Remote_Party_ID": "<sip:+7secret@c>"}
+    call = Call(world, **said)
+    await call.plan("300")
+    phone = world.phones[0]
+    got = await call.rung(phone)
+    ring(phone, got, **said)
+    heard = [await call.heard(180)]
+    answer = sip.reply(got, "200 OK", tag="t", body=sip.SDP, Contact=f"<sip:me@{phone.host}:{phone.port}>", **said)
+    phone.send(answer)
+    heard.append(await call.heard(200))
+    ours, theirs = Dialog.of_caller(call.caller, call.invite, heard[-1]), Dialog.of_callee(phone, got, answer)
+    call.caller.send(ours.request("ACK", **said))
+    heard.append(await phone.receive("ACK"))
+    for sender, receiver in ((ours, phone), (theirs, call.caller)):
+        sender.endpoint.send(sender.request("UPDATE", **said))
+        heard.append(await receiver.receive("UPDATE"))
+        receiver.send(sip.reply(heard[-1], "200 OK", Contact=f"<{sender.target}>", **said))
+        heard.append(await sender.endpoint.receive(200))
+    assert "secret" not in "".join(bytes(message).decode() for message in heard)
+    phone.send(theirs.request("BYE"))
+    call.caller.send(sip.reply(await call.caller.receive("BYE"), "200 OK"))
+    await phone.receive(200)
+
+
 @pytest.mark.parametrize("early_media", [True, False])
 async def test_early_media(world: World, early_media: bool) -> None:
     call = Call(world, Supported="100rel, timer", Require="100rel")
