@@ -10,8 +10,10 @@ import asyncio
 import hashlib
 import math
 import os
+import queue
 import stat
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
@@ -29,6 +31,8 @@ LOG = structlog.get_logger()
 
 LOOK_S = 0.2
 """How long a call waits for the disk to say whether a file is as it was. A folder on a network may hang."""
+FOLDER_S = 10.0
+"""The same of a whole folder, at start. Its sounds are read when they are asked for."""
 MOST_LOOKS = 50
 """So many wait for the disk only where it hangs."""
 TELL_EVERY_S = 60.0
@@ -116,7 +120,7 @@ class SoundLibrary:
         cache_dir.mkdir(parents=True, exist_ok=True)
         library = cls(source_dir, cache_dir.resolve())
         try:
-            files = sorted(path for path in source_dir.iterdir() if not path.name.startswith("."))
+            files = _files_in(source_dir)
         except OSError as error:
             library.findings.append(SoundProblem(str(source_dir), _words(error)))
             return library
@@ -249,6 +253,31 @@ class SoundLibrary:
         if problem:
             self.findings.append(SoundProblem(path.name, problem))
         return sound
+
+
+def _files_in(directory: Path) -> list[Path]:
+    """Those that are not hidden, once each of them has been seen. Raises OSError."""
+    found: queue.SimpleQueue[list[Path] | OSError] = queue.SimpleQueue()
+
+    def look() -> None:
+        try:
+            files = sorted(path for path in directory.iterdir() if not path.name.startswith("."))
+            for path in files:
+                with suppress(OSError):
+                    _version(path)
+        except OSError as error:
+            found.put(error)
+        else:
+            found.put(files)
+
+    try:
+        threading.Thread(target=look, name="sounds", daemon=True).start()
+        answer = found.get(timeout=FOLDER_S)
+    except (queue.Empty, RuntimeError):
+        raise TimeoutError("it does not answer") from None
+    if isinstance(answer, OSError):
+        raise answer
+    return answer
 
 
 def _version(path: Path) -> _Version:

@@ -10,6 +10,7 @@ import shutil
 import struct
 import sys
 import threading
+import time
 import wave
 from pathlib import Path
 from typing import Any
@@ -694,6 +695,22 @@ def test_a_missing_directory_is_a_finding(tmp_path: Path, cache: Path) -> None:
     library = SoundLibrary.load(tmp_path / "nowhere", cache)
     assert len(library) == 0
     assert library.findings[0].reason == "No such file or directory"
+
+
+async def test_a_directory_that_hangs_holds_up_no_start(
+    source: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_sound(source / "a.wav", *FORMATS["s16-8k.wav"])
+    monkeypatch.setattr(sounds, "FOLDER_S", 0.1)
+    go_on = threading.Event()
+    look = sounds._version
+    monkeypatch.setattr(sounds, "_version", lambda path: go_on.wait(5) and look(path))
+    began = time.monotonic()
+    library = SoundLibrary.load(source, cache)
+    assert time.monotonic() - began < 3
+    assert [(problem.file, problem.reason) for problem in library.findings] == [(str(source), "it does not answer")]
+    go_on.set()
+    assert await library.get("a.wav") is not None
 
 
 def test_progress_is_told(source: Path, cache: Path) -> None:
