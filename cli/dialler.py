@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import click
 
@@ -53,11 +55,28 @@ class Dialler:
         raise HangsUp
 
 
+@contextmanager
+def asking() -> Iterator[None]:
+    """While the person is asked, Ctrl-C hangs up. asyncio's own handler would wait for the loop, which waits for the
+    person."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    except (KeyboardInterrupt, click.Abort):
+        click.echo()
+        raise HangsUp from None
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def _stdin_lines() -> Iterator[str]:
+    is_asked = sys.stdin.isatty()
     while True:
-        if sys.stdin.isatty():
-            click.secho("   dial> ", nl=False, fg="cyan")
-        line = sys.stdin.readline()
+        with asking():
+            if is_asked:
+                click.secho("   dial> ", nl=False, fg="cyan")
+            line = sys.stdin.readline()
         if not line:
+            click.echo(nl=is_asked)
             return
         yield line

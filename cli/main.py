@@ -387,7 +387,7 @@ def simulate(**options: Any) -> None:
     """Call your IVR with no phone: the real script, your real web application, digits from the keyboard.
 
     Prints what the caller would hear, every request and every action. Digits are read from stdin a line at a time;
-    an empty line lets the caller's time run out, the end of input (Ctrl-D) hangs up.
+    an empty line lets the caller's time run out, the end of input (Ctrl-D) or Ctrl-C hangs up.
 
     \b
       callinteractive simulate --ivr ivr.yaml

@@ -36,7 +36,7 @@ from callinteractive.near import near
 from callinteractive.numbers import Directory
 from callinteractive.script import CallScript, Note
 from callinteractive.web import WAIT_SOUND_AFTER_S
-from cli.dialler import Dialler, HangsUp, no_keys
+from cli.dialler import Dialler, HangsUp, asking, no_keys
 from cli.files import read_ivr_file, read_site
 from sidecar.linewriter import printable
 from sidecar.webhook import Webhook
@@ -215,7 +215,8 @@ class SimulatedCall:
             return self._transfer
         if not sys.stdin.isatty():
             return "answered"
-        return str(click.prompt("   how does it end?", default="answered", type=click.Choice(OUTCOMES)))
+        with asking():
+            return str(click.prompt("   how does it end?", default="answered", type=click.Choice(OUTCOMES)))
 
     def _on_note(self, note: Note) -> None:
         """Print what the script reports: the option it enters, the action it begins, what went wrong."""

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import pty
 import re
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import ThreadingHTTPServer
@@ -106,6 +111,28 @@ def test_a_transfer_ends_as_told(ivr: Path, outcome: str, ends: str) -> None:
 
 def test_nobody_to_ask_about_a_transfer_means_answered(ivr: Path) -> None:
     assert story(simulate(ivr, stdin="0\n"))[-1] == "rings answered"
+
+
+@pytest.mark.parametrize(("keys", "asked"), [(b"", b"dial>"), (b"0\n", b"how does it end?")])
+def test_ctrl_c_hangs_up_whatever_is_asked(ivr: Path, keys: bytes, asked: bytes) -> None:
+    terminal, end = pty.openpty()
+    command = [sys.executable, "-P", "-m", "callinteractive", "simulate", "--ivr", str(ivr)]
+    paths = {**os.environ, "PYTHONPATH": str(DEMO.parents[1])}
+    try:
+        with subprocess.Popen(command, stdin=end, stdout=end, stderr=end, env=paths, cwd=ivr.parent) as child:
+            os.write(terminal, keys)
+            said = b""
+            while asked not in said:
+                said += os.read(terminal, 4096)
+            child.send_signal(signal.SIGINT)
+            status = child.wait(timeout=20)
+            os.write(end, b"<the end>")  # else there may be nothing to read
+            while not said.endswith(b"<the end>"):
+                said += os.read(terminal, 4096)
+    finally:
+        os.close(terminal)
+        os.close(end)
+    assert (status, b"hangs up" in said, b"Unclosed" in said) == (0, True, False), said
 
 
 def test_an_internal_caller_by_the_site(ivr: Path) -> None:
