@@ -25,7 +25,7 @@ from kemi.ksr import Route
 from kemi.limits import Limits
 from kemi.outcome import note_ringing, tell
 from kemi.record_route import RecordRoute
-from kemi.refusal import Refused
+from kemi.refusal import Refused, Unsent
 from kemi.reports import Reports
 from kemi.resting import rest
 from kemi.ringing import Ringing
@@ -347,7 +347,7 @@ def _ring(uris: Sequence[str], timeout_s: int, *, early_media: bool, silent_ms: 
     while not _relay():
         uri = transaction.plans[uri].next_uri if uri else ""
         if not uri:
-            raise Refused(503, "Service Unavailable")
+            raise Unsent(phones=all(transaction.plans[uri].is_extension for uri in uris))
         ksr.set_request_uri(uri)
 
 

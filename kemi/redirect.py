@@ -22,7 +22,7 @@ from kemi.anchor import Anchoring, MediaAnchor
 from kemi.conversion import Kind, Sides
 from kemi.ksr import Match
 from kemi.outcome import outcome
-from kemi.refusal import Outcome, Refused
+from kemi.refusal import Outcome, Refused, Unsent
 from kemi.reports import Reports, name_of
 from kemi.sidecars import Sidecars
 from kemi.transaction import Redirection, forget_media, media_of, transaction
@@ -161,7 +161,7 @@ class Redirects:
         try:
             kind = Kind(transaction.caller_kind or Kind.RTP)
             self._transfer.carry_out(plan, call, caller, branches, anchoring, kind)
-        except NoRoute as refused:
+        except (NoRoute, Unsent) as refused:
             if not said.state:
                 raise
             self._come_back(said, ResultHeader(refused.code))

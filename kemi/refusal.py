@@ -30,3 +30,13 @@ class Answered(Exception):  # noqa: N818
     def __init__(self, code: int = 0, reason: str = "") -> None:
         super().__init__(code, reason)
         self.code, self.reason = code, reason
+
+
+class Unsent(Refused):
+    """An INVITE could not be sent to any of its targets. `phones`: they are all ours.
+
+    A phone that is gone is no overload of ours: a carrier that gets 503 may leave us alone (RFC 3261 21.5.4).
+    """
+
+    def __init__(self, *, phones: bool) -> None:
+        super().__init__(480 if phones else 503, "Temporarily Unavailable" if phones else "Service Unavailable")

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from callinteractive.headers import ResultHeader
 from tests.integration import kemi_support as sip
+from tests.integration.kemi_call import IVR, Call
 from tests.integration.kemi_support import Endpoint
-from tests.integration.kemi_world import World, refuse
+from tests.integration.kemi_world import SITE, World, refuse, world_around
 
 CLOSED = f"sip:{sip.TRUNK}:22080;transport=tcp"
 
@@ -65,3 +67,19 @@ async def test_a_branch_beside_others_that_could_not_be_sent_gives_its_place_bac
             assert (await world.refused(invite)).status == 486
         assert "max_calls_out" not in "".join(kamailio.log)
         assert "only" not in await kamailio.rpc("htable.dump", "calls")
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("is_final", [False, True])
+async def test_a13_a_script_goes_on_where_nothing_could_be_sent(tmp_path: Path, is_final: bool) -> None:
+    """A phone whose connection has died. It is no overload of ours: 503 could make a carrier leave us alone."""
+    phones = f"extensions: [{{number: '000*306', id: 134, contact: 'sip:306@{sip.EXTENSION}:22090;transport=tcp'}}]\n"
+    site = SITE.partition("extensions:")[0] + phones + "sidecars:" + SITE.partition("sidecars:")[2]
+    async with sip.running_kamailio(tmp_path, site, IVR) as kamailio, world_around(kamailio) as world:
+        call = Call(world)
+        await call.plan("306", final=is_final)
+        if not is_final:
+            sidecar, got = await call.dip()
+            assert ResultHeader.parse(got.get(ResultHeader.NAME)).code == 480
+            sidecar.send(sip.reply(got, "603 Decline", tag="d"))
+        await call.heard(480 if is_final else 603)
