@@ -14,6 +14,7 @@ import struct
 import threading
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TextIO
 
 MOST_BYTES = 2 * 1024 * 1024
@@ -70,8 +71,7 @@ class LineWriter:
             self._size += len(data)
             self._dropped = 0
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="log", daemon=True)
-                self._thread.start()
+                self._start()
             self._changed.notify_all()
 
     def flush(self) -> None:
@@ -88,6 +88,13 @@ class LineWriter:
         with self._changed:
             self._is_closed = True
             self._changed.notify_all()
+
+    def _start(self) -> None:
+        """Where no thread can be started now, the lines wait for the next write."""
+        thread = threading.Thread(target=self._run, name="log", daemon=True)
+        with suppress(RuntimeError):
+            thread.start()
+            self._thread = thread
 
     def _run(self) -> None:
         """The thread. `untold` lines are lost, and nobody has been told; half a line stands where it is `torn`."""

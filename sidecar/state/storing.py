@@ -123,7 +123,7 @@ class StoringKeeper(Keeper):
                 away = frozenset((await self._begin()).away) | self._taken.keys()
         except TimeoutError:
             self._fail("it does not answer")
-        except StoreError as error:
+        except (StoreError, RuntimeError) as error:  # RuntimeError: no thread can be started
             self._fail(str(error))
         self._next()
         return away

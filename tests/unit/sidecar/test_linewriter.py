@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -69,6 +70,18 @@ def test_lines_arrive_in_order(pipe: Pipe) -> None:
         writer.write(f"{number}\n")
     assert pipe.read_all(writer) == [str(number) for number in range(1000)]
     assert writer.lost == 0
+
+
+def test_no_thread_can_be_started_at_first(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    writer = LineWriter(pipe.writing, notice)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        writer.write("1\n")
+    writer.write("2\n")
+    assert pipe.read_all(writer) == ["1", "2"]
 
 
 def test_a_pipe_that_nobody_reads_costs_lines_and_no_time(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:

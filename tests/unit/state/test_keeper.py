@@ -416,8 +416,9 @@ async def test_a_store_that_has_lost_its_last_minutes_gets_them_again():
     assert not sidecar.keeper.is_failing
 
 
+@pytest.mark.parametrize("problem", [StoreError("connection refused"), RuntimeError("can't start new thread")])
 @in_virtual_time
-async def test_a_store_that_is_not_there_at_the_start():
+async def test_a_store_that_is_not_there_at_the_start(problem: Exception):
     data = Data()
     before = Sidecar(data)
     await before.start()
@@ -425,7 +426,7 @@ async def test_a_store_that_is_not_there_at_the_start():
     await asyncio.sleep(0.1)
     before.kill()
     after = Sidecar(data, 0, "bb")
-    after.store.problem = StoreError("connection refused")
+    after.store.problem = problem
     spared = await after.start()
     assert "7-0-a" in spared  # whatever it is: RTPengine must not lose it
     after.keep("7-0-b")
