@@ -18,6 +18,7 @@ from cli.api.part import api_spec
 from cli.configuration import handed_on
 from cli.drain import Countdown, refuse_calls
 from cli.kamailio import certificate_problems, kamailio_spec, tls_files
+from cli.partline import APPLICATION
 from cli.partlog import OWN_NAME, PartLog
 from cli.parts import Parts
 from cli.process import Process, ProcessSpec, StackError, describe_exit
@@ -179,7 +180,8 @@ class Stack:
         # Known before it is ready, so that close() ends it also when it never gets ready.
         (self._sidecars if is_sidecar else self._daemons)[spec.name] = process
         await process.wait_ready(READY_TIMEOUT_S)
-        self._log(OWN_NAME, f"{spec.name} is ready (pid {process.pid})")
+        is_known = spec.name != APPLICATION  # nobody asks that one whether it answers
+        self._log(OWN_NAME, f"{spec.name} is {'ready' if is_known else 'started'} (pid {process.pid})")
         return process
 
     async def _keep_api(self, api: Api) -> None:

@@ -68,4 +68,5 @@ async def test_it_starts_first_is_started_again_and_stops_with_all(tmp_path: Pat
     (process,) = stack._everything()
     assert process.pid != first
     assert not Path(f"/proc/{process.pid}").exists()
+    assert f"app is started (pid {first})" in log.getvalue()
     assert "app ended (SIGKILL)" in log.getvalue()
