@@ -1,7 +1,8 @@
 """Tries the Debian package and the container image without a container engine: `make test-deb`. Needs root.
 
 Carries out the steps of examples/deploy/Dockerfile in chroots of a Debian release: the package is built in the first
-and installed in the second. There it must run, keep its configuration when removed, and leave nothing when purged.
+and installed in the second. There it must run, keep its configuration when removed, and leave nothing when purged. Then
+systemd is booted there, and the units must do what they promise.
 
     python3 tools/try_package.py bookworm|trixie
 """
@@ -16,6 +17,8 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+
+import try_units
 
 ROOT = Path(__file__).resolve().parents[1]
 CACHE = Path(os.environ.get("CALLINTERACTIVE_CHROOTS", "/var/cache/callinteractive"))
@@ -42,7 +45,8 @@ def main() -> int:
     stages = build_image(suite, base)
     final = stages[-1]
     try_it(final)
-    print(f"try_package: all is well on {suite}")
+    untried = try_units.boot(final, package_of(final), inside)
+    print(f"try_package: all is well on {suite}{untried and '; ' + untried}")
     return 0
 
 
@@ -138,6 +142,11 @@ def inside(root: Path, command: str, *, network: bool = True, user: str = "root"
     return done.stdout
 
 
+def package_of(root: Path) -> Path:
+    """The one that is installed in the last stage."""
+    return next((root.parent / root.name.replace("final", "build") / "src/build").glob("*.deb"))
+
+
 def try_it(root: Path) -> None:
     """What the package promises."""
     enabled = root / "etc/systemd/system/multi-user.target.wants/callinteractive.target"
@@ -160,7 +169,7 @@ def try_it(root: Path) -> None:
     assert "# edited here" in site.read_text(), "removing it took the configuration"
     assert not (root / "usr/lib/callinteractive").exists(), "removing it left code"
     assert not list(root.glob("lib/systemd/system/callinteractive*")), "removing it left units"
-    package = next((root.parent / root.name.replace("final", "build") / "src/build").glob("*.deb"))
+    package = package_of(root)
     shutil.copy(package, root / "tmp")
     inside(root, f"dpkg -i --force-confdef --force-confold /tmp/{shlex.quote(package.name)}")
     assert "# edited here" in site.read_text(), "installing it again took the configuration"

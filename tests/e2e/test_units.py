@@ -1,6 +1,6 @@
 """The units' own commands with a systemd of the test's: told when a part is ready, told that it lives, and it stops.
 
-Only systemd itself is missing here; `make test-deb` installs the units.
+Only systemd itself is missing here; `make test-deb` boots one.
 """
 
 from __future__ import annotations
