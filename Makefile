@@ -7,7 +7,7 @@ IVR   ?= examples/demo/ivr.yaml
 # The sample IVR asks the sample web application.
 APP   ?= $(if $(filter examples/demo/ivr.yaml,$(IVR)),$(BIN)/python examples/demo/webapp.py)
 # Whole-stack tests mostly wait for sound and timers: more workers than cores pay off.
-WORKERS ?= 4
+WORKERS ?= 5
 
 # What failed among many is run again by itself, twice at most: other tests took its time, or it is broken and fails again.
 alone = (echo "once more, by itself:" && $(2) $(BIN)/pytest $(1) --last-failed --last-failed-no-failures none)
@@ -16,7 +16,8 @@ COVERED = --cov=callinteractive --cov-branch --cov-report=term-missing:skip-cove
 # A file stays with one worker, which starts its daemons once. tests/conftest.py says which file is first.
 BY_FILE = --dist loadfile --no-loadscope-reorder
 # Compiled code refuses mocks, and is not patched: tests that need either are left out.
-COMPILED = $(addprefix tests/unit/,core sip kemi media state) $(addprefix --ignore=tests/unit/,$(MOCKED))
+# They run beside other tests (tools/test), which remember what has failed in another folder.
+COMPILED = -o cache_dir=.pytest_cache/compiled $(addprefix tests/unit/,core sip kemi media state) $(addprefix --ignore=tests/unit/,$(MOCKED))
 MOCKED = $(addprefix kemi/test_,anchor.py fork.py redirect.py refusal_log.py sockets.py transfer.py) sip/agent/test_our_errors.py media/test_engines.py media/test_rtpengine.py
 # Texts, and what needs nothing but Python's own types: alike on every release of Debian.
 ALIKE = documents sip $(addprefix test_,documents.py growth.py habits.py imports.py messages.py)
@@ -28,9 +29,10 @@ AS_COMPILED = $(NOT_SOURCES) CALLINTERACTIVE_TEST_COMPILED=1
 DOCS = $(BIN)/sphinx-build -q -W --keep-going -c docs -b html -d build/doctrees .
 # The exit status of `callinteractive compile` where there is no compiler. Then everything runs as Python.
 NO_COMPILER = 69
+if_compiled = $(BIN)/callinteractive compile; case $$? in 0) $(1) ;; $(NO_COMPILER)) ;; *) exit 1 ;; esac
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-runtime compile test unit test-compiled watch e2e short fuzz test-debian13 bench lint docs reference hooks format demo demo-survive matrix chaos run peer clean deb test-deb
+.PHONY: help setup setup-runtime compile test unit test-compiled unit-compiled e2e-compiled watch e2e short fuzz test-debian13 bench lint docs reference hooks format demo demo-survive matrix chaos run peer clean deb test-deb
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,12 +57,13 @@ test:  ## every test on the sources, then many on what is compiled; each branch 
 unit: $(STAMP)  ## tests with no daemon, minutes
 	$(AS_SOURCES) $(BIN)/pytest tests/unit -n auto $(COVERED) || $(call again,tests/unit $(COVERED) --cov-append,$(AS_SOURCES))
 
-test-compiled: compile  ## what is compiled, in that form: its unit tests, and calls of all kinds (five minutes)
-	@$(BIN)/callinteractive compile; case $$? in \
-	    0) { $(AS_COMPILED) $(BIN)/pytest $(COMPILED) -n auto -q || $(call again,$(COMPILED),$(AS_COMPILED)); } && \
-	       { $(NOT_SOURCES) $(BIN)/pytest @tests/short.txt tests/e2e/test_compiled.py -n $(WORKERS) || $(call again,tests,$(NOT_SOURCES)); } ;; \
-	    $(NO_COMPILER)) ;; \
-	    *) exit 1 ;; esac
+test-compiled: unit-compiled e2e-compiled  ## what is compiled, in that form: its unit tests, and calls of all kinds (five minutes)
+
+unit-compiled: compile
+	@$(call if_compiled,$(AS_COMPILED) $(BIN)/pytest $(COMPILED) -n auto -q || $(call again,$(COMPILED),$(AS_COMPILED)))
+
+e2e-compiled: compile
+	@$(call if_compiled,$(NOT_SOURCES) $(BIN)/pytest @tests/short.txt tests/e2e/test_compiled.py -n $(WORKERS) || $(call again,tests,$(NOT_SOURCES)))
 
 watch: $(STAMP)  ## whenever a file is saved, the unit tests that its code can change (the first time: all)
 	$(BIN)/watchfiles --filter python '$(BIN)/pytest tests/unit --testmon -q' callinteractive kemi sidecar cli tests

@@ -78,7 +78,7 @@ async def stack(mortal: RunningStack, request: pytest.FixtureRequest) -> AsyncIt
     lives_since = time.monotonic()
     await assert_idle(mortal, within_s=10)
     # One that dies soon after its start waits longer and longer for the next: so that no test pays for those before it.
-    await until(lambda: time.monotonic() - lives_since > STABLE_AFTER_S + 1, STABLE_AFTER_S + 2, "a stable sidecar")
+    await until(lambda: time.monotonic() - lives_since > STABLE_AFTER_S, STABLE_AFTER_S + 2, "a stable sidecar")
 
 
 def _lives(stack: RunningStack, index: int) -> bool:
