@@ -134,7 +134,10 @@ def _longest_below(parts: Parts) -> int:
 def _runs_already(site_path: Path, parts: Parts, place: Path) -> str | None:
     """Why these can't be started beside those that run. `place`: of `hand_on`, which changes what counts for those."""
     own = {sidecar.index for sidecar in parts.sidecars}
-    sidecars = Active(place / FOLDER, b"").sidecars()  # their key is not needed for this
+    try:
+        sidecars = Active(place / FOLDER, b"").sidecars()  # their key is not needed for this
+    except OSError:  # it is another user's folder
+        return None
     processes = [str(told["pid"]) for index, told in sidecars.items() if index in own]
     if not processes or not ports.problems(parts):  # those of a `run` that was killed may be about to end
         return None

@@ -24,9 +24,9 @@ def join(site_path: Path, state_dir: Path | None = None) -> None:
     if state_dir is not None or "STATE_DIRECTORY" in os.environ or site_path.resolve() != OF_UNITS.resolve():
         return
     own = state_dir_of(site_path)
-    if own and Active(own / FOLDER, b"").sidecars():
-        return
     try:
+        if own and Active(own / FOLDER, b"").sidecars():
+            return
         owner, text = STATE.stat(), ENVIRONMENT.read_text(encoding="utf-8")
     except (OSError, ValueError):
         return

@@ -94,6 +94,22 @@ def test_a_site_that_runs_already_is_told_in_one_line_and_keeps_its_configuratio
     assert [file.name for file in active.iterdir()] == ["sidecar-0.json"]
 
 
+def test_a_state_directory_of_another_user_keeps_no_site_from_running(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Whose HOME is still that of root, after `sudo -u`: Python 3.11 lists no such folder, 3.13 finds it empty."""
+
+    def denied(*_arguments: object, **_more: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    async def run_stack(*_arguments: object) -> None:
+        raise OSError(28, "it has come so far")
+
+    monkeypatch.setattr(Path, "glob", denied)
+    monkeypatch.setattr("cli.run.run_stack", run_stack)
+    assert "it has come so far" in told_by_run(tmp_path, tmp_path / "run", monkeypatch, capfd)
+
+
 def told_by_run(folder: Path, run_dir: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> str:
     for name in ("CALLINTERACTIVE_KEY", prepared.VARIABLE, "CALLINTERACTIVE_LINES_LOST"):
         monkeypatch.setenv(name, "")  # `run` sets them: they are as before at the end
