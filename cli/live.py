@@ -207,7 +207,11 @@ def page(client: Client, *, as_json: bool) -> None:
 @click.option("--ivr", help="The IVR whose call it is; not needed where there is one, or one with that context.")
 @click.option("--caller", help="Who is seen calling; default: the IVR's first DID, or its number.")
 @click.option("--name", help="The caller's name.")
-@click.option("--timeout", type=click.IntRange(1, 600), help="How many seconds it rings.")
+@click.option(
+    "--timeout",
+    type=click.IntRange(1, 600),
+    help="How many seconds it rings; default: defaults.transfer_timeout_s of site.yaml.",
+)
 @click.option("--var", "variables", multiple=True, metavar="NAME=VALUE", help="A variable; may be repeated.")
 @click.option("--wait", "waits", is_flag=True, help="Until it is answered; the exit status is 1 if it is not.")
 @_asks

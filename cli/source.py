@@ -76,6 +76,9 @@ def fetch(
         return asyncio.run(_exchange(url, headers, have, timeout_s, most_bytes))
     except TimeoutError:
         raise SourceError(f"no whole answer within {timeout_s:g} s") from None
+    except httpx.ConnectError as error:
+        advice = "" if "SSL" in str(error) else ": is the address right, and does its server run?"
+        raise SourceError(f"no connection ({str(error)[:200]}){advice}") from None
     except (httpx.HTTPError, httpx.InvalidURL, ssl.SSLError, OSError) as error:
         raise SourceError(f"{type(error).__name__}: {error}"[:300]) from None
 
