@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import stat
 import traceback
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -76,6 +77,7 @@ def run(
     except StackError as error:
         click.echo(str(error), err=True)
         return 1
+    _wait_for_no_reader()
     _watch_beside(os.getpid(), spec)
     os.chdir(spec.cwd or run_dir)
     if spec.timer_slack_us is not None:
@@ -85,6 +87,15 @@ def run(
     except OSError as error:
         click.echo(f"{spec.argv[0]}: {error.strerror}", err=True)
     return 1
+
+
+def _wait_for_no_reader() -> None:
+    """A daemon waits for whoever reads its log, and serves nobody meanwhile. Rather lose lines, as under `run`."""
+    for descriptor in (1, 2):
+        with suppress(OSError):
+            mode = os.fstat(descriptor).st_mode
+            if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode):
+                os.set_blocking(descriptor, False)
 
 
 def _watch_beside(pid: int, spec: ProcessSpec) -> None:

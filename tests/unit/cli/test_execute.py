@@ -6,6 +6,8 @@ import asyncio
 import os
 import signal
 import socket
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from cli.timer_slack import timer_slack
 from tests.support.workers import own_host
 
 HOST = own_host(22)
+ROOT = Path(__file__).parents[3]
 SITE = f"""
 node: 1
 sip: {{listen: ["udp:{HOST}:23960"]}}
@@ -85,9 +88,26 @@ def test_a_sidecar_that_the_site_has_not() -> None:
 
 
 def test_a_daemon_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[bool] = []
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
     monkeypatch.setattr("cli.rtpengine.locate", lambda _name: "/nowhere/rtpengine")
+    monkeypatch.setattr(execute, "_wait_for_no_reader", lambda: asked.append(True))  # not of the tests' own output
     assert start(*PARTS[1]) == (1, "/nowhere/rtpengine: No such file or directory\n")
+    assert asked
+
+
+def test_a_log_that_nobody_reads_stops_no_daemon() -> None:
+    daemon = ["sh", "-c", "head -c 2000000 /dev/zero >&2; exit 7"]
+    program = f"import os; from cli import execute; execute._wait_for_no_reader(); os.execvp('sh', {daemon})"
+    reading, writing = os.pipe()
+    try:
+        ended = subprocess.run(
+            [sys.executable, "-c", program], cwd=ROOT, stdout=writing, stderr=writing, timeout=60, check=False
+        )
+    finally:
+        os.close(reading)
+        os.close(writing)
+    assert ended.returncode == 7
 
 
 # The watch
