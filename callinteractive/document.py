@@ -140,7 +140,7 @@ class Value:
     def section(self, *keys: str, withdrawn: Mapping[str, str] | None = None) -> dict[str, Value]:
         """The value as a mapping with these keys. Any other key of it is a finding; those not given are missing.
 
-        `withdrawn` are keys of earlier versions, each with what to do about it.
+        `withdrawn` are keys of earlier versions, or of the other file, each with what to do about it.
         """
         entries = self.entries()
         for name in entries.keys() - set(keys):

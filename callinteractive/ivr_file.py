@@ -12,6 +12,7 @@ from callinteractive.errors import ConfigError, InvalidActionError
 from callinteractive.loading import MOST, without_collection
 from callinteractive.model import Ivr, IvrFile
 from callinteractive.near import Guesses, near
+from callinteractive.site_file import SITE_KEYS
 from callinteractive.spelling import check_did, check_extended, check_identifier, check_unique
 from callinteractive.web import NOTHING, Web
 from callinteractive.web_file import read_web
@@ -22,6 +23,7 @@ _OPTION = re.compile(r"[0-9*#A-D]{1,32}", re.ASCII)
 
 IVR_KEYS = ("contexts", "ivrs", "web")
 """The keys of ivr.yaml."""
+_OF_SITE = dict.fromkeys(SITE_KEYS, "this key belongs into site.yaml")
 Jumps = list[tuple[Value, tuple[str, str]]]
 """Where rules jump to: the rule, a context and an option."""
 
@@ -40,7 +42,7 @@ def load_ivr_file(text: str, filename: str) -> IvrFile:
 def load_ivr_files(texts: Mapping[str, str]) -> IvrFile:
     """Read one ivr.yaml that is written in several files: texts by file name. Raises ConfigError with all findings."""
     documents = _documents(texts)
-    roots = [document.root.section(*IVR_KEYS) for document in documents]
+    roots = [document.root.section(*IVR_KEYS, withdrawn=_OF_SITE) for document in documents]
     jumps: Jumps = []
     written = [entry for root in roots for entry in root["contexts"].entries().items()]
     contexts = {name: _context(name, value, jumps) for name, value in written}

@@ -22,6 +22,7 @@ from callinteractive.tls_file import check_trunk_tls, read_tls, with_tls
 
 MOST_DRAIN_S = 86_400
 """No IVR's call lasts longer (`lifetime`)."""
+_OF_IVR = dict.fromkeys(("contexts", "ivrs", "web"), "this key belongs into ivr.yaml")
 SITE_KEYS = (
     "node",
     "sip",
@@ -53,7 +54,7 @@ _EXAMPLE_HEP = Address("192.0.2.60", 9060)
 def load_site(text: str, filename: str) -> Site:
     """Read site.yaml. Raises ConfigError with all findings."""
     document = Document(text, filename)
-    root = document.root.section(*SITE_KEYS)
+    root = document.root.section(*SITE_KEYS, withdrawn=_OF_IVR)
     ports = Ports()
     trunks = [(item, read_trunk(item)) for item in root["trunks"].items()]
     extensions = [(item, read_extension(item)) for item in root["extensions"].items()]

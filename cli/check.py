@@ -288,8 +288,10 @@ def _check_ivrs(texts: dict[str, str], name: str, checked: _Checked) -> None:
 
 
 def _is_site(text: str) -> bool:
-    """Whether a key of site.yaml stands at the left margin. A YAML error further down does not matter."""
-    return any(line.partition(":")[0].strip("\"' ") in SITE_KEYS for line in text.splitlines())
+    """Whether a key of site.yaml begins a line. A YAML error further down does not matter. Where keys of ivr.yaml do
+    too, `node` decides: each site.yaml needs it."""
+    keys = {line.partition(":")[0].strip("\"' ") for line in text.splitlines()}
+    return "node" in keys or (not keys.isdisjoint(SITE_KEYS) and keys.isdisjoint(("ivrs", "contexts")))
 
 
 def _count(things: Sequence[object] | Mapping[str, object], name: str) -> str:

@@ -77,6 +77,15 @@ def test_sounds_in_no_folder_are_told_with_the_key(check) -> None:
     assert result.stdout.endswith("there is no here.wav: here (`sounds` in site.yaml) is no folder\n")
 
 
+def test_a_key_of_the_other_file_is_told_as_such(check) -> None:
+    result = check(site=SITE + IVR, ivr=IVR + "trunks: []\n")
+    assert [line.partition(": ")[2] for line in result.stdout.splitlines()] == [
+        "ivrs: this key belongs into ivr.yaml",
+        "contexts: this key belongs into ivr.yaml",
+        "trunks: this key belongs into site.yaml",
+    ]
+
+
 def test_an_extension_that_hides_an_ivr_is_a_doubt(check) -> None:
     result = check(site=SITE.replace("000*306", "000*332"), ivr=IVR.replace('"000*306", "306", ', ""))
     assert result.exit_code == 0, result.output
