@@ -71,7 +71,7 @@ class Ksr(ModuleType):
             **message.tags,
             "$rcv(srcip)": message.source[0],
             "$sel(via.host)": message.source[0],
-            "$sel(via.branch)": f"z9hG4bK-1-{message.method}",
+            "$sel(via[1].branch)": f"z9hG4bK-1-{message.method}",
             "$RAi": EDGE[0],
             "$fn": "",
             "$conid": None,

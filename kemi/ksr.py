@@ -244,10 +244,9 @@ def call_id() -> str:
     return _get_callid() or ""
 
 
-def via_branch() -> str:
-    """The branch in the topmost Via; empty if there is none."""
-    branch = _pv_get("$sel(via.branch)")
-    return branch if isinstance(branch, str) else ""
+def via_branch(number: int = 1) -> str:
+    """The branch in the topmost Via, or in that of another number; empty if there is none."""
+    return _text(_pv_get(f"$sel(via[{number}].branch)"))
 
 
 def from_tag() -> str:

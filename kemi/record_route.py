@@ -164,7 +164,8 @@ class RecordRoute:
         """Whether the reply at hand is a stranger's, and of no transaction or dialog of ours.
 
         Kamailio would send it wherever its second Via says, and even connect there. RFC 6026 lets nobody pass on a
-        reply of no transaction. But replies to an INVITE from before Kamailio was started shall reach their caller.
+        reply of no transaction. But replies to an INVITE from before Kamailio was started shall reach their caller:
+        those of no dialog too (`kemi.ringing`), as a refusal.
         """
         source = ksr.source()
         if self._places.of(source).is_known or has_proved(source.host):

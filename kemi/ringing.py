@@ -96,6 +96,10 @@ class Ringing:
         self._forget(name + _SPILLED)
         return is_sent
 
+    def is_answer_to_ringing(self) -> bool:
+        """Whether the reply at hand, which tm does not know, is to an INVITE that rings."""
+        return bool(self._read(_name(via=2)))
+
     def on_cancel_branch(self) -> None:
         """Branch route of that CANCEL: as the INVITE was sent, and showing no other caller."""
         branch = self._cancelled[ksr.branch_index()]
@@ -129,8 +133,11 @@ def _key(name: str) -> bytes:
     return bytes.fromhex(name[: 2 * NAME])
 
 
-def _name() -> str:
-    """Of the INVITE at hand, or of the one that the CANCEL at hand is for: they have these in common (9.1)."""
+def _name(via: int = 1) -> str:
+    """Of the INVITE at hand, or of the one that the CANCEL at hand is for: they have these in common (9.1).
+
+    So has its reply, where Via is its second one.
+    """
     number = ksr.header("CSeq").split(" ", 1)[0]
-    said = "\n".join((ksr.call_id(), ksr.from_tag(), number, ksr.via_branch()))
+    said = "\n".join((ksr.call_id(), ksr.from_tag(), number, ksr.via_branch(via)))
     return hashlib.blake2s(said.encode("utf-8", "surrogateescape"), digest_size=NAME).hexdigest()

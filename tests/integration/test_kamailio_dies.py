@@ -105,6 +105,19 @@ async def test_a_phone_that_it_knows_no_more_can_still_answer(edge: Edge, world:
         await consistent(Dialog.of_caller(world.sidecar, invite, final), Dialog.of_callee(phone, got, answer))
 
 
+async def test_a_phone_that_it_knows_no_more_can_still_refuse(edge: Edge, world: World) -> None:
+    """Its reply has no Record-Route. Where the INVITE rings is written down."""
+    async with Endpoint.at(f"{sip.NET}.77", 22095) as phone:
+        assert (await register(phone)).status == 200
+        world.invite("399")
+        got = await phone.receive("INVITE")
+        await edge.killed_and_started()
+        refused = sip.reply(got, "486 Busy Here", tag="p")
+        refused.headers = [header for header in refused.headers if header[0] != "Record-Route"]
+        phone.send(refused)
+        assert (await world.sidecar.receive(486)).status == 486
+
+
 @pytest.mark.parametrize("number", ["300", "+7495"])
 async def test_the_caller_stays_secret(edge: Edge, world: World, number: str) -> None:
     """SetCaller (A5): no later request shows the callee who really calls, and each side keeps its view."""

@@ -165,10 +165,12 @@ def test_exception_while_answering_is_logged(rooms: Rooms, ksr: FakeKsr) -> None
     assert len(ksr.called("err")) == 2
 
 
-def test_a_stranger_s_stray_reply_is_dropped(rooms: Rooms, ksr: FakeKsr) -> None:
+@pytest.mark.parametrize("rings", [False, True])
+def test_a_stranger_s_stray_reply_is_dropped_unless_its_invite_rings(rooms: Rooms, ksr: FakeKsr, rings: bool) -> None:
     rooms.record_route.is_strangers_stray_reply.return_value = True
+    rooms.ringing.is_answer_to_ringing.return_value = rings
     assert rooms.callbacks.ksr_reply_route(None) == 1
-    assert len(ksr.called("set_drop")) == 1
+    assert len(ksr.called("set_drop")) == (not rings)
 
 
 def test_exception_in_the_reply_route_lets_the_reply_pass(rooms: Rooms, ksr: FakeKsr) -> None:

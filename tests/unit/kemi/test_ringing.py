@@ -67,6 +67,16 @@ def test_a_cancel_goes_where_the_invite_went(ringing: Ringing, ksr: FakeKsr, tmp
 
 
 @pytest.mark.usefixtures("has_room")
+def test_a_reply_to_what_rings_is_known(ringing: Ringing, ksr: FakeKsr) -> None:
+    ksr.results["pv.get"] = {"$sel(via[1].branch)": "caller", "$ft": "1"}.get
+    ringing.on_branch(0, "sip:a@h", "", None)
+    ksr.results["pv.get"] = {"$sel(via[1].branch)": "ours", "$sel(via[2].branch)": "caller", "$ft": "1"}.get
+    assert ringing.is_answer_to_ringing()
+    ksr.results["pv.get"] = {"$sel(via[1].branch)": "caller", "$sel(via[2].branch)": "another", "$ft": "1"}.get
+    assert not ringing.is_answer_to_ringing()
+
+
+@pytest.mark.usefixtures("has_room")
 def test_what_has_ended_is_forgotten(ringing: Ringing, ksr: FakeKsr, tmp_path: Path) -> None:
     ringing.on_branch(0, "sip:a@h", "", None)
     ringing.on_end()
