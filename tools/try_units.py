@@ -68,16 +68,9 @@ def boot(root: Path, package: Path, inside: Callable[[Path, str], str]) -> str:
     (root / "root/told").unlink(missing_ok=True)
     # Debian's own services hold the same ports: as the package says when it is installed.
     inside(root, "systemctl disable kamailio rtpengine-daemon && systemctl enable asks")
-    command = (
-        "systemd-nspawn",
-        "--quiet",
-        "-D",
-        str(root),
-        "--boot",
-        "--register=no",
-        "--keep-unit",
-        "--private-network",
-    )
+    alone = ("unshare", "--pid", "--mount-proc", "--fork", "--kill-child")  # the machine ends with us, whatever happens
+    nspawn = ("systemd-nspawn", "--quiet", "--boot", "--register=no", "--keep-unit", "--private-network")
+    command = (*alone, *nspawn, "-D", str(root))
     environment = {**os.environ, "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"}  # newer systemds know no other
     quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     with suppress(subprocess.TimeoutExpired):
