@@ -227,10 +227,17 @@ def _check_file(name: str, checked: _Checked) -> None:
     elif b"\0" in data[:4096] and name != STDIN and not is_url(name) and Path(name).suffix not in YAML_SUFFIXES:
         _check_sounds(Path(name).parent, Path(name).name, checked)
     else:
-        text, findings = decode(data, shown)
-        checked.findings += findings
-        if text is not None:
-            _check_configuration(text, shown, checked)
+        _check_text(data, shown, checked, may_be_answer=name == STDIN or is_url(name))
+
+
+def _check_text(data: bytes, name: str, checked: _Checked, *, may_be_answer: bool) -> None:
+    text, findings = decode(data, name)
+    if text is not None and may_be_answer and not _is_ours(text):
+        _check_response(data, name, checked)
+        return
+    checked.findings += findings
+    if text is not None:
+        _check_configuration(text, name, checked)
 
 
 def _has_sounds(folder: Path) -> bool:
@@ -285,6 +292,11 @@ def _check_ivrs(texts: dict[str, str], name: str, checked: _Checked) -> None:
     if ivr_file:
         checked.ivr_files.append((ivr_file, texts))
         checked.summary.append(f"{name}: {_count(ivr_file.ivrs, 'IVR')}, {_count(ivr_file.contexts, 'context')}")
+
+
+def _is_ours(text: str) -> bool:
+    """Whether it may be one of our files. What else a web server says is meant to be an answer: JSON, or a word."""
+    return "ivrs" in text or "contexts" in text or _is_site(text)
 
 
 def _is_site(text: str) -> bool:

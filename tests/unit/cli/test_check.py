@@ -67,6 +67,13 @@ def test_a_missing_sound_and_a_transfer_to_nowhere_show_only_together(check) -> 
     assert number == ("ivr.yaml:7: contexts.1.options.start[1]: +4912 is no extension, no IVR, and no trunk has a `to`")
 
 
+@pytest.mark.parametrize("said", [b'{"verb": "hangup"}', b"[]", b"OK", b"Internal Server Error: node is down"])
+def test_what_a_web_application_says_is_meant_to_be_an_answer(check, said: bytes) -> None:
+    (line,) = check("-", stdin=said).stdout.splitlines()
+    assert line.startswith("stdin:1: Response: not XML: ")
+    assert line.endswith("an answer begins with <?xml or <Response>")
+
+
 def test_an_empty_file_is_no_empty_answer(check) -> None:
     result = check(site=SITE, ivr="\n")
     assert result.stdout == "ivr.yaml:0: the file is empty: `callinteractive new DIR` makes one to begin with\n"
