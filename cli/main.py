@@ -36,10 +36,11 @@ def main() -> None:
     """A programmable IVR: your web application says in XML what a phone call does next.
 
     \b
-    Try a menu with no phone at all, then check it, then run it:
-      callinteractive simulate --ivr ivr.yaml
-      callinteractive check site.yaml ivr.yaml
-      callinteractive run --site site.yaml --ivr ivr.yaml
+    Make a folder with an IVR. In it call the IVR with no phone at all, check it, and run it:
+      callinteractive new pizza
+      callinteractive simulate
+      callinteractive check
+      callinteractive run
     """
 
 
