@@ -84,7 +84,8 @@ class UasLeg(Leg):
         transaction.on_cancel = self._on_cancel
         expires = request.index.get("expires")
         expires_s = None if expires is None else read_seconds(expires)
-        self._expiry: Timer | None = None if expires_s is None else core.timers.start(expires_s, self._expired)
+        # Nobody calls to be refused at once: 0 is of a peer that means none.
+        self._expiry: Timer | None = core.timers.start(expires_s, self._expired) if expires_s else None
 
     def answer(self, sdp: bytes, headers: Headers = ()) -> None:
         """200 with our answer, or our offer when the INVITE had none; repeated until its ACK (`Acked`).

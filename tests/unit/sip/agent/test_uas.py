@@ -430,8 +430,8 @@ def test_13_3_1_expires_counts_only_until_the_final_response(act: Callable[[UasL
     assert world.take() == []
 
 
-@pytest.mark.parametrize("expires", ["Thu, 01 Dec 2050 16:00:00 GMT", "-1", "", "99999999999999999999", "1.5"])
-def test_13_3_1_an_expires_that_is_no_number_of_seconds_is_none(expires: str) -> None:
+@pytest.mark.parametrize("expires", ["0", "Thu, 01 Dec 2050 16:00:00 GMT", "-1", "", "99999999999999999999", "1.5"])
+def test_13_3_1_an_expires_that_gives_no_time_is_none(expires: str) -> None:
     world, _, leg = expiring_call(expires)
     world.advance(3600)
     assert not leg.ended
