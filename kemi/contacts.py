@@ -68,16 +68,24 @@ def host_of(uri: str) -> str:
     scheme, colon, rest = uri.partition(":")
     if not colon or scheme.lower() not in ("sip", "sips"):
         return ""
-    hostport = rest.partition("?")[0].rpartition("@")[2].partition(";")[0].strip()
+    hostport = without_headers(rest).rpartition("@")[2].partition(";")[0].strip()
     if hostport.startswith("["):
         return hostport[1:].partition("]")[0].lower()
     return hostport.partition(":")[0].lower()
 
 
+def without_headers(uri: str) -> str:
+    """A SIP URI without the headers behind its ``?``. Its user may hold one, too (RFC 3261 25.1)."""
+    if "?" not in uri:
+        return uri
+    user, at, rest = uri.partition("@")
+    return f"{user}@{rest.partition('?')[0]}" if at else user.partition("?")[0]
+
+
 def parameters_of(uri: str) -> dict[str, str]:
     """The URI's own parameters, names and values in lower case; the first of each name."""
     found: dict[str, str] = {}
-    for part in uri.partition("?")[0].rpartition("@")[2].split(";")[1:]:
+    for part in without_headers(uri).rpartition("@")[2].split(";")[1:]:
         name, _, value = part.partition("=")
         found.setdefault(name.strip().lower(), value.strip().lower())
     return found

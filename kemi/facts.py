@@ -14,6 +14,7 @@ from typing import NamedTuple
 from urllib.parse import unquote
 
 from callinteractive.identity import Identity
+from kemi.contacts import without_headers
 from kemi.refusal import Refused
 
 MAX_ADDRESS = 4096
@@ -93,7 +94,7 @@ def uri_parameters(uri: str) -> dict[str, str]:
 
     Raises UnreadableError where the escapes are not UTF-8.
     """
-    user, at, host = uri.partition("?")[0].rpartition("@")
+    user, at, host = without_headers(uri).rpartition("@")
     found: dict[str, str] = {}
     for part in (*(user.split(";")[1:] if at else ()), *host.split(";")[1:]):
         name, _, value = part.partition("=")

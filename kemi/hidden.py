@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from kemi import identity, ksr, nat
 from kemi.codecs import limit
-from kemi.contacts import host_of, split_contacts
+from kemi.contacts import host_of, split_contacts, without_headers
 from kemi.ksr import Route
 from kemi.nat import with_alias
 from kemi.record_route import Mark
@@ -54,7 +54,7 @@ def hidden(seal: Seal, dialog: str, contact: str, marked_with: str = "") -> str:
     if len(contact) > _LONGEST:
         return ""
     # It may be folded (RFC 3261 7.3.1), and has no headers where it is a Request-URI (19.1.1).
-    uri = "".join(split_contacts([contact])[0].split()).partition("?")[0]
+    uri = without_headers("".join(split_contacts([contact])[0].split()))
     if not host_of(uri):
         return ""
     if marked_with and ";alias=" not in uri:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection
 from callinteractive.model import Extension
 from callinteractive.numbers import Directory
 from kemi import ksr, nat
-from kemi.contacts import address_of, host_of, is_interior, parameters_of, split_contacts
+from kemi.contacts import address_of, host_of, is_interior, parameters_of, split_contacts, without_headers
 from kemi.edges import REALM, TABLE, Edges, Way, address_of_record
 from kemi.facts import decode_user
 from kemi.guesses import Guesses
@@ -100,7 +100,7 @@ class Registrar:
 
     def _ways_to(self, binding: Binding) -> tuple[Way, ...]:
         """Never to a host that the REGISTER did not come from. One behind NAT has an alias (`kemi.nat`)."""
-        uri = binding.uri.partition("?")[0]  # RFC 3261 19.1.1: no headers in a Request-URI
+        uri = without_headers(binding.uri)  # RFC 3261 19.1.1: no headers in a Request-URI
         source, transport = host_of(binding.source), _transport_of(binding.source)
         is_here = not self._edges.is_elsewhere(binding)
         if transport in _WEBSOCKETS and is_here and not ksr.is_connected(binding.connection):

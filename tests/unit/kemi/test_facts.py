@@ -72,6 +72,7 @@ def test_unreadable_address(text: str) -> None:
         ("sips:0199;Phone-Context=%2B1-555:secret@h", "0199", "+15550199"),
         ("sip:0199;phone-context=example.org@h", "0199", "0199"),
         ("sip:+15550199;phone-context=+7@h", "+15550199", "+15550199"),
+        ("sip:0199?;phone-context=+1555@h?x=y", "0199?", "+15550199?"),
         ("tel:+1-555-0199", "+1-555-0199", "+15550199"),
         ("Tel:(555).0199;isub=1;phone-context=+1", "(555).0199", "+15550199"),
         ("sip:h", "", ""),

@@ -27,6 +27,8 @@ DIALOG = "contact\nid\ntag"
         (f"sip:+7903@{AT};q=1", f"sip:+7903@{AT}"),
         (f"<SIPS:u:p@{AT}?h=v>", f"SIPS:u:p@{AT}"),
         (f"<sip:{AT}>", f"sip:{AT}"),
+        (f"<sip:7903?x@{AT};ob?h=v>", f"sip:7903?x@{AT};ob"),
+        (f"<sip:{AT}?h=v>", f"sip:{AT}"),
         ("<sip:a@[2001:db8::1]:5060;x>", "sip:a@[2001:db8::1]:5060;x"),
         (f"<sip:a@b@{AT}>", f"sip:a@b@{AT}"),
         (f"<sip:+7903\r\n @{AT}>", f"sip:+7903@{AT}"),

@@ -168,7 +168,7 @@ def test_contacts(ksr: FakeKsr) -> None:
     bindings = [
         ("sip:a@203.0.113.5:5060?x=y", "sip:203.0.113.5:4000"),
         ("sip:b@10.1.1.1:5060;x", "sip:203.0.113.6:4000;transport=TCP"),
-        ("sip:c@10.1.1.1", "sip:[2001:db8::1]"),
+        ("sip:c?c@10.1.1.1", "sip:[2001:db8::1]"),
         ("sips:e@203.0.113.5", "sip:203.0.113.5:4000;transport=tls"),
         ("sip:d@198.51.100.7", "sip:203.0.113.5:4000"),  # it cannot register, so nobody can call it
     ]
@@ -184,7 +184,7 @@ def test_contacts(ksr: FakeKsr) -> None:
     assert Registrar(DIRECTORY, ALONE).ways_to(registered) == [
         (Way("sip:a@203.0.113.5:5060"),),
         (Way("sip:b@10.1.1.1:5060;x;alias=203.0.113.6~4000~2"),),
-        (Way("sip:c@10.1.1.1;alias=[2001:db8::1]~5060~1"),),
+        (Way("sip:c?c@10.1.1.1;alias=[2001:db8::1]~5060~1"),),
         (Way("sips:e@203.0.113.5;alias=203.0.113.5~4000~3"),),
     ]
     assert ksr.called("registrar.reg_free_contacts")
