@@ -174,9 +174,9 @@ class Session(InviteUsage):
     def _offer(self, transaction: ServerTransaction, request: Request) -> None:
         """The transaction user decides; CANCEL or the session's end may come first."""
         self.dialog.refresh_target(request)
+        self.pending = PendingOffer(self, transaction, request)
         if self.state is SessionState.EARLY:
             self.updated_sdp = request.sdp
-        self.pending = PendingOffer(self, transaction, request)
         transaction.on_cancel = self._on_cancel
         self.emit(ReOffered(request.sdp, self.pending))
 
@@ -272,10 +272,11 @@ class Session(InviteUsage):
 class PendingOffer:
     """A re-INVITE or UPDATE that waits for the transaction user: the `Responder` of a `ReOffered`."""
 
-    __slots__ = ("_request", "_session", "_transaction")
+    __slots__ = ("_request", "_session", "_transaction", "_updated_sdp")
 
     def __init__(self, session: Session, transaction: ServerTransaction, request: Request) -> None:
         self._session = session
+        self._updated_sdp = session.updated_sdp  # counts again if this one is refused
         self._transaction = transaction
         self._request = request
 
@@ -288,7 +289,7 @@ class PendingOffer:
     def reject(self, status: int = 488, reason: str | None = None) -> None:
         session = self._session
         if session.pending is self:
-            session.pending = session.updated_sdp = None
+            session.pending, session.updated_sdp = None, self._updated_sdp
             self._transaction.respond(status, reason)
             session._proceed()
 

@@ -552,7 +552,9 @@ def test_16_6_timer_c_leaves_the_proxy_its_time(rings_s: int, limit_s: int) -> N
     assert over.status == 408
 
 
-def test_13_2_1_an_early_update_that_was_refused_counts_for_nothing() -> None:
+@pytest.mark.parametrize("counted", [None, SDP.replace(b"4000", b"4500")])
+def test_13_2_1_an_early_update_that_was_refused_counts_for_nothing(counted: bytes | None) -> None:
+    """What counted before does: the SDP of the 18x, or that of an UPDATE before."""
     world = World()
     callee = Callee(world)
     leg = callee.call()
@@ -560,11 +562,14 @@ def test_13_2_1_an_early_update_that_was_refused_counts_for_nothing() -> None:
     peer = Caller(world)
     peer.call_id, peer.tag = leg.call_id, "a"
     peer.to_tag = callee.invite.get("From").partition("tag=")[2]
+    if counted:
+        peer.send("UPDATE", sdp=counted)
+        callee.events[-1].respond.answer(OUR_SDP)  # type: ignore[union-attr]
     peer.send("UPDATE", sdp=SDP.replace(b"4000", b"5000"))
     callee.events[-1].respond.reject(488)  # type: ignore[union-attr]
     callee.reply(200, "a")
     assert isinstance(answered := callee.events[-1], Answered)
-    assert answered.sdp == SDP
+    assert answered.sdp == (counted or SDP)
 
 
 def test_12_2_1_1_a_fork_that_answers_too_late_gets_a_bye_with_a_new_cseq() -> None:
