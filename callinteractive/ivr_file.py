@@ -194,6 +194,10 @@ def _rule(item: Value) -> Action | None:
     if kind is None:
         item.wrong(f"unknown rule {name[:40]!r}{near(name, BY_YAML_KEY)}; known: {', '.join(BY_YAML_KEY)}")
         return None
+    if value and not value.is_mapping and not value.is_missing:
+        example = f", such as {name}: {{{kind.TEXT_KEY}: …}}" if kind.TEXT_KEY else ""
+        value.wrong(f"must be a mapping: {{key: value}}{example}")
+        return None
     attributes = {key: _written_value(entry) for key, entry in (value.entries() if value else {}).items()}
     text = attributes.pop(kind.TEXT_KEY, None) if kind.TEXT_KEY else None
     written = WrittenAction(attributes, text)

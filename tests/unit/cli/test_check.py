@@ -84,6 +84,12 @@ def test_sounds_in_no_folder_are_told_with_the_key(check) -> None:
     assert result.stdout.endswith("there is no here.wav: here (`sounds` in site.yaml) is no folder\n")
 
 
+def test_a_rule_without_its_key_is_one_finding_with_an_example(check) -> None:
+    (line,) = check(ivr=IVR.replace("{file: here.wav}", "here.wav")).stdout.splitlines()
+    assert line.startswith("ivr.yaml:6: contexts.1.options.start[0].play_sound: must be a mapping: {key: value}")
+    assert line.endswith("such as play_sound: {file: …}")
+
+
 def test_a_key_of_the_other_file_is_told_as_such(check) -> None:
     result = check(site=SITE + IVR, ivr=IVR + "trunks: []\n")
     assert [line.partition(": ")[2] for line in result.stdout.splitlines()] == [
