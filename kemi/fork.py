@@ -347,6 +347,7 @@ def _ring(uris: Sequence[str], timeout_s: int, *, early_media: bool, silent_ms: 
     while not _relay():
         uri = transaction.plans[uri].next_uri if uri else ""
         if not uri:
+            ksr.disarm_branch_failure()  # a sidecar may get the INVITE now
             raise Unsent(phones=all(transaction.plans[uri].is_extension for uri in uris))
         ksr.set_request_uri(uri)
 

@@ -681,6 +681,10 @@ def arm_branch_failure(route: Route) -> None:
     KSR.tm.t_on_branch_failure(route)
 
 
+def disarm_branch_failure() -> None:
+    KSR.tm.t_on_branch_failure("")
+
+
 def is_cancelled() -> bool:
     return KSR.tm.t_is_canceled() > 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -83,3 +84,5 @@ async def test_a13_a_script_goes_on_where_nothing_could_be_sent(tmp_path: Path, 
             assert ResultHeader.parse(got.get(ResultHeader.NAME)).code == 480
             sidecar.send(sip.reply(got, "603 Decline", tag="d"))
         await call.heard(480 if is_final else 603)
+        await asyncio.sleep(0.2)
+        assert "Traceback" not in "".join(kamailio.log)  # the sidecar is no target
