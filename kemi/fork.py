@@ -90,7 +90,8 @@ class Forks:
 
     def fork(self, targets: Sequence[Target], options: ForkOptions) -> None:
         """Send the INVITE at hand to the first branch of each target. Raises Refused."""
-        targets = self._bridged(targets)
+        # First what may turn out to be closed: tm waits for ever where all others have refused by then.
+        targets = sorted(self._bridged(targets), key=lambda target: not target[0].needs_connection)
         is_anchored = any(spec.is_anchored for target in targets for spec in target)
         if is_anchored and not self._media.has_acceptable_offer():
             raise Refused(488, "Not Acceptable Here")
