@@ -621,12 +621,12 @@ async def test_hung_rtpengine(world: World, engine: RunningRtpEngine, media: Med
 
 
 async def refused_within(world: World) -> float:
-    """Seconds from the sidecar's plan to the caller's 503."""
+    """Seconds from the sidecar's plan to the caller's 480: phones that are not reached are no overload of ours."""
     call = Call(world)
     sidecar, got = await call.dip()
     began = time.monotonic()
     redirect(sidecar, got, TransferHeader(("300", "301"), 5), UNCHANGED)
-    await call.heard(503)
+    await call.heard(480)
     return time.monotonic() - began
 
 
@@ -636,7 +636,7 @@ async def anchors_again(world: World) -> None:
         while True:
             call = Call(world)
             await call.plan("300")
-            refused = asyncio.create_task(call.heard(503))
+            refused = asyncio.create_task(call.heard(480))
             rung = asyncio.create_task(call.rung(world.phones[0]))
             await asyncio.wait((refused, rung), return_when=asyncio.FIRST_COMPLETED)
             if rung.done():
