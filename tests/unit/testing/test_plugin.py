@@ -103,6 +103,22 @@ def test_the_settings(pytester: pytest.Pytester, ini: str, shown: str) -> None:
     assert "pytest_plugin.py" not in result.stdout.str(), "no traceback of ours"
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("import absent_too\n", "mine.py:1: ModuleNotFoundError"),
+        ("import json\njson.absent\n", "mine.py:2: AttributeError"),
+    ],
+)
+def test_a_mistake_within_the_application_is_shown_where_it_is(
+    pytester: pytest.Pytester, text: str, shown: str
+) -> None:
+    ini = "[pytest]\ncallinteractive_app = mine:app\n"
+    result = run(pytester, pytest__ini=ini, mine__py=text, test_orders__py=ORDERS)
+    assert result.ret == 1
+    result.stdout.fnmatch_lines([shown])
+
+
 @pytest.mark.parametrize(("document", "tests"), [("testing.md", 1), ("how-to/fallback.md", 2)])
 def test_the_tests_of_a_document_pass(pytester: pytest.Pytester, document: str, tests: int) -> None:
     """With its ivr.yaml, where it has one; else that of the example."""
