@@ -92,11 +92,12 @@ class News:
     """`dead` are sidecars of our pool whose calls we may take.
 
     `others` is how many besides us live and take calls, and can read ours: not those of the release before, where the
-    format has changed since.
+    format has changed since. `is_sure`: False where leases say little now, so that nobody counts as dead.
     """
 
     dead: Collection[str] = ()
     others: int = 0
+    is_sure: bool = True
 
 
 @dataclass(frozen=True, slots=True)

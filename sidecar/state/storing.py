@@ -90,6 +90,8 @@ class StoringKeeper(Keeper):
         """Others that seem dead, and since when."""
         self._epoch: str | None = None
         self._others = 0
+        self._is_sure = True
+        """Whether nobody is dead but `_suspects`."""
         self._has_begun = self._has_started = False
         self._is_over = True
         self._asking: asyncio.Task[None] | None = None
@@ -248,7 +250,7 @@ class StoringKeeper(Keeper):
             self._on_answer(await self._store.write(batch))
             self.figures.written += len(batch.puts)
             await self._take_over()
-            if renews and self._has_started and not self._suspects and not self._taken:
+            if renews and self._has_started and self._is_sure and not self._suspects and not self._taken:
                 self._held.refuse(self._asked_at)
         except SupersededError:
             self._on_superseded()
@@ -287,16 +289,16 @@ class StoringKeeper(Keeper):
         if self.is_failing and now >= self._settled_at:
             self.is_failing = False
             LOG.info("calls are kept again", store=self._where)
-        if self._epoch not in (None, answer.epoch) and len(self._pending):
-            LOG.warning("the store has lost calls: all are written anew", store=self._where, calls=len(self._pending))
-            self._pending.again()
-        self._epoch = answer.epoch
         self._told = tuple(answer.lost)
         for key in answer.lost:
             self._taken.pop(key, None)
             self._surrender(key)
+        if self._epoch not in (None, answer.epoch) and len(self._pending):
+            LOG.warning("the store has lost calls: all are written anew", store=self._where, calls=len(self._pending))
+            self._pending.again()
+        self._epoch = answer.epoch
         if answer.news is not None:
-            self._others = answer.news.others
+            self._others, self._is_sure = answer.news.others, answer.news.is_sure
             self._suspects = {name: self._suspects.get(name, now) for name in answer.news.dead}
             self._renewed_at = self._asked_at
             self._lease.renew(self._asked_at)

@@ -94,7 +94,8 @@ class ValkeyStore:
             self._losses += has_lost
             if has_lost or abs((float(until) - float(before)) / 1000 - (now - renewed[1])) > SET_S:
                 self._settled_at = now + SETTLE_S
-        return News(dead if now >= self._settled_at else (), others)
+        is_sure = now >= self._settled_at
+        return News(dead if is_sure else (), others, is_sure)
 
     async def take(self, dead: str, most: int) -> Mapping[str, str]:
         return await self._run(_pairs, scripts.TAKE, dead, most)

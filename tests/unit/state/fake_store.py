@@ -28,6 +28,7 @@ class FakeStore:
         self.batches: list[Batch] = []
         self.takes = 0
         self.delay_s = 0.0
+        self.is_sure = True
         self.problem: Exception | None = None
         self.answering = asyncio.Event()
         self.answering.set()
@@ -60,7 +61,7 @@ class FakeStore:
         if batch.retires:
             data.retired.add(me)
         others = sum(until >= now and self._is_heir(owner) for owner, until in data.leases.values())
-        return Answer(data.epoch, lost, News(dead, others) if renews else None)
+        return Answer(data.epoch, lost, News(dead if self.is_sure else (), others, self.is_sure) if renews else None)
 
     async def take(self, dead: str, most: int) -> Mapping[str, str]:
         await self._arrive()

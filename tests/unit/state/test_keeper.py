@@ -658,6 +658,46 @@ async def test_what_comes_for_a_call_of_a_dead_sidecar_waits_until_it_is_taken_o
 
 
 @in_virtual_time
+async def test_what_comes_waits_while_nobody_knows_who_is_dead():
+    """The store has gone back, or its clock was set."""
+    data = Data()
+    dead, heir = Sidecar(data), Sidecar(data, 1)
+    await dead.start()
+    await heir.start()
+    dead.keep("7-0-a")
+    await asyncio.sleep(SETTLE_S)
+    heir.store.is_sure = False
+    dead.kill()
+    await asyncio.sleep(LEASE_S + TICK)
+    held = [Wanting(heir, "7-0-a"), Wanting(heir, "nobody's")]
+    assert all(heir.keeper.hold(each.resume) for each in held)
+    await asyncio.sleep(2 * RENEW_S)
+    assert [each.ended for each in held] == ["", ""]
+    heir.store.is_sure = True
+    await asyncio.sleep(3 * RENEW_S)
+    assert [each.ended for each in held] == ["received", "refused"]
+
+
+@in_virtual_time
+async def test_who_was_asleep_and_lost_its_lease_tells_nothing_of_the_store():
+    data = Data()
+    sleeper = Sidecar(data)
+    await sleeper.start()
+    sleeper.keep("7-0-a")
+    await settled()
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualLoop)
+    data.calls["7-0-a"] = ("7-1", "{}")  # meanwhile
+    data.moved.add(("7-0", "7-0-a"))
+    data.epoch = "two"
+    loop.sleep_process(5)
+    with capture_logs() as logs:
+        await asyncio.sleep(1)
+    assert sleeper.surrendered == ["7-0-a"]
+    assert not logs
+
+
+@in_virtual_time
 async def test_what_comes_before_the_start_waits_for_the_calls_that_are_taken_back():
     data = Data()
     before = Sidecar(data)
