@@ -33,7 +33,7 @@ LOOK_S = 0.2
 """How long a call waits for the disk to say whether a file is as it was. A folder on a network may hang."""
 FOLDER_S = 10.0
 """The same of a whole folder, at start. Its sounds are read when they are asked for."""
-MOST_LOOKS = 50
+MOST_LOOKS = 1000
 """So many wait for the disk only where it hangs."""
 TELL_EVERY_S = 60.0
 _disk = Worker("sounds")
@@ -92,6 +92,8 @@ class SoundLibrary:
     def __init__(self, source_dir: Path, cache_dir: Path) -> None:
         """Empty yet: `load` fills it."""
         self.findings: list[SoundProblem] = []
+        self.is_unseen = False
+        """Its folder has not answered: nothing is known of it."""
         self._source_dir = source_dir
         self._cache_dir = cache_dir
         self._files: dict[str, _File] = {}
@@ -122,6 +124,7 @@ class SoundLibrary:
         try:
             files = _files_in(source_dir)
         except OSError as error:
+            library.is_unseen = isinstance(error, TimeoutError)
             library.findings.append(SoundProblem(str(source_dir), _words(error)))
             return library
         files = [file for file in files if names is None or file.name in names]
@@ -201,9 +204,11 @@ class SoundLibrary:
         if _disk.waiting >= MOST_LOOKS:
             raise TimeoutError("it hangs")
         looking = _disk.begin(lambda: (_version(path), known is not None and known.is_lost))
-        await asyncio.wait({looking}, timeout=LOOK_S)  # no `asyncio.timeout`: calls are no tasks of asyncio's
-        if not looking.done():
-            looking.cancel()
+        try:
+            await asyncio.wait({looking}, timeout=LOOK_S)  # no `asyncio.timeout`: calls are no tasks of asyncio's
+        finally:
+            looking.cancel()  # where it is not done, also since the call has ended: nobody asks for it any more
+        if looking.cancelled():
             raise TimeoutError("it hangs")
         return looking.result()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gc
 import os
 import random
 import shutil
@@ -523,6 +524,31 @@ async def test_a_folder_that_hangs_stops_no_call(running: SoundLibrary, monkeypa
     assert await running.get("new.wav") is None
 
 
+async def test_many_calls_at_once_hang_nothing(running: SoundLibrary) -> None:
+    with capture_logs() as logs:
+        many = await asyncio.gather(*(running.get("old.wav") for _ in range(500)))
+    assert set(many) == {running.find("old.wav")}
+    assert not logs
+
+
+async def test_a_call_that_ends_while_it_looks_leaves_nothing(
+    running: SoundLibrary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look, go_on, told = sounds._version, threading.Event(), []
+    monkeypatch.setattr(sounds, "_version", lambda path: go_on.wait(5) and look(path))
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: told.append(context))
+    asking = asyncio.create_task(running.get("none.wav"))
+    await asyncio.sleep(0.01)
+    asking.cancel()
+    await asyncio.wait({asking})
+    go_on.set()
+    while sounds._disk.waiting:
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(0.1)
+    gc.collect()
+    assert not told
+
+
 async def test_in_a_folder_that_can_not_be_read_sounds_are_as_they_were(
     running: SoundLibrary, source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -709,6 +735,7 @@ async def test_a_directory_that_hangs_holds_up_no_start(
     library = SoundLibrary.load(source, cache)
     assert time.monotonic() - began < 3
     assert [(problem.file, problem.reason) for problem in library.findings] == [(str(source), "it does not answer")]
+    assert library.is_unseen
     go_on.set()
     assert await library.get("a.wav") is not None
 
