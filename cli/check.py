@@ -149,11 +149,11 @@ def _placed(
 
 
 def shadowed(site: Site, ivr_file: IvrFile) -> Iterator[str]:
-    """IVRs whose number an extension has too: a number is looked for among the extensions first."""
+    """IVRs whose number an extension has too: a new call finds the IVR, a transfer the phone (`kemi`)."""
     numbers = {ivr.number for ivr in ivr_file.ivrs}
     for extension in site.extensions:
         if extension.number in numbers:
-            yield f"extensions: {extension.number} is an IVR too: who dials it rings the phone, and never gets the IVR"
+            yield f"extensions: {extension.number} is an IVR too: who dials it gets the IVR; transfers ring the phone"
 
 
 def exposed(site: Site) -> Iterator[str]:

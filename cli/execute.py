@@ -139,7 +139,9 @@ async def watch(
 
 
 async def _end_if_it_hangs(pid: int, pidfd: int, alive: Callable[[], Awaitable[bool]], asleep_s: float) -> None:
-    click.echo(f"{await watchdog.watch(pid, alive, asleep_s)}: killed", err=True)
+    reason = await watchdog.watch(pid, alive, asleep_s)
+    with suppress(OSError):  # nobody reads the log
+        click.echo(f"{reason}: killed", err=True)
     with suppress(ProcessLookupError):
         signal.pidfd_send_signal(pidfd, signal.SIGKILL)
 

@@ -97,7 +97,8 @@ def certificates(site_path: Path, run_dir: Path, name: str | None = None) -> int
 def _from_here(path: str) -> Path:
     """As people would write it."""
     with suppress(ValueError, OSError):
-        return Path(path).relative_to(Path.cwd())
+        if (here := Path.cwd()) != Path(here.anchor):  # as for a unit: it would lose its slash
+            return Path(path).relative_to(here)
     return Path(path)
 
 

@@ -102,7 +102,7 @@ def test_a_key_of_the_other_file_is_told_as_such(check) -> None:
 def test_an_extension_that_hides_an_ivr_is_a_doubt(check) -> None:
     result = check(site=SITE.replace("000*306", "000*332"), ivr=IVR.replace('"000*306", "306", ', ""))
     assert result.exit_code == 0, result.output
-    assert "site.yaml: warning: extensions: 000*332 is an IVR too: who dials it rings the phone" in result.output
+    assert "site.yaml: warning: extensions: 000*332 is an IVR too: who dials it gets the IVR" in result.output
 
 
 @pytest.mark.parametrize("listen", ["127.0.0.1:5060", "udp:127.0.0.1:sip"])

@@ -201,6 +201,14 @@ async def test_a_daemon_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch) -> 
         assert await child.wait() == -signal.SIGKILL
 
 
+async def test_a_daemon_that_hangs_is_ended_where_nobody_reads_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise BlockingIOError
+
+    monkeypatch.setattr(execute.click, "echo", full)
+    await test_a_daemon_that_hangs_is_ended(monkeypatch)
+
+
 def test_rtpengine_may_be_woken_late(monkeypatch: pytest.MonkeyPatch) -> None:
     slack: list[str] = []
     monkeypatch.setattr(execute, "_watch_beside", lambda *_: None)
