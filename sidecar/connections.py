@@ -33,8 +33,8 @@ _PARSED_AT_ONCE = MAX_COMMON
 
 _REFUSED_AT = re.compile(r"\('([0-9a-fA-F:.]+)', (\d+)")
 """An address as Python's own text of a refused connection has it."""
-_NUMBER = re.compile(r"^\[Errno -?\d+\] ")
-"""By which an OSError begins. It tells a reader nothing."""
+_NUMBER = re.compile(r"\[Errno -?\d+\] ")
+"""By which an OSError begins, or each of several. It tells a reader nothing."""
 
 _NOT_COMPLETED = "Response payload is not completed"
 """By which aiohttp's text of such an error begins. It goes on with an error of the server's side: status 400."""
@@ -323,4 +323,8 @@ def _of_tls(error: aiohttp.ClientConnectorError) -> str:
     if isinstance(cause, ssl.SSLError):
         why = (cause.reason or "").replace("_", " ").lower()
         return f"no TLS at {at}; is it http:// there?" if why == "wrong version number" else f"no TLS with {at}: {why}"
-    return "" if cause.strerror else f"{at} ended the connection before TLS began"
+    if cause.strerror:
+        return ""
+    if isinstance(cause, ConnectionError):
+        return f"{at} ended the connection before TLS began"
+    return _NUMBER.sub("", " ".join(str(cause).split()))  # several addresses, each with a reason of its own

@@ -281,6 +281,18 @@ async def test_X3_a_server_that_begins_no_tls(webhook, speak, octets, reason):
     assert failed.reason.startswith(reason.format(at=url.split("/")[2]))
 
 
+async def test_X3_several_addresses_that_fail_each_in_its_way(webhook, monkeypatch):
+    """As of a name that has an IPv6 address too, which this host can't reach."""
+    several = OSError("Multiple exceptions: [Errno 101] there, [Errno 111] here")
+
+    async def fail(*_args, **_named):
+        raise several
+
+    monkeypatch.setattr(aiohappyeyeballs, "start_connection", fail)
+    failed = await webhook.fetch(HttpRequest("GET", f"https://{HOST}/"))
+    assert failed == FetchFailed("unreachable", "Multiple exceptions: there, here")
+
+
 async def test_X3_a_certificate_that_is_not_believed(webhook, tmp_path):
     pair = Authority(tmp_path).issue("server", f"IP:{HOST}")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
