@@ -101,7 +101,7 @@ def run(
     sidecar.statuses_folder = state_file and state_file.parent / f"status-{index}"
     sidecar.host.commands = commands
     if source is not None:
-        sidecar.reload = Reload(source, index, site, lambda new: _other_sounds(new, site_dir), sidecar.learn)
+        sidecar.reload = Reload(source, index, site, lambda new: load_sounds(new, site_dir), sidecar.learn)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(sidecar.serve(sounds))
     return 0
@@ -120,14 +120,6 @@ def load_sounds(site: Site, site_dir: Path) -> SoundLibrary:
     library = SoundLibrary.load(site_dir / site.sounds, cache_of_user(), tell, within_s=SOUNDS_S)
     for problem in library.findings:
         LOG.warning("sound", file=problem.file, reason=problem.reason)
-    return library
-
-
-def _other_sounds(site: Site, site_dir: Path) -> SoundLibrary:
-    """For a reload. Raises OSError where nothing can be known of them: then those at hand are better."""
-    library = load_sounds(site, site_dir)
-    if library.is_unseen:
-        raise TimeoutError(f"the folder of sounds, {site.sounds}, does not answer")
     return library
 
 

@@ -87,6 +87,8 @@ class Reload:
             if wrong := [f"{key}: {reason}" for key, reason in restart_needed(self._site, found.site)]:
                 raise ValueError(f"{wrong[0]}: restart this sidecar")
             sounds = await asyncio.to_thread(self._load_sounds, found.site)
+            if sounds.is_unseen:  # then those at hand are better
+                raise TimeoutError(f"the folder of sounds, {found.site.sounds}, does not answer")
             self._learn(found, sounds)
         except Exception as error:  # whatever it is: the present configuration goes on
             LOG.error("a new configuration is refused", configuration=name, reason=str(error))

@@ -38,12 +38,14 @@ class World:
         self.active = Active(folder, KEY)
         self.learnt: list[Prepared] = []
         self.sounds: list[Site] = []
+        self.hangs = False
         source = Source(folder, KEY, sources().name, problem)
         self.reload = Reload(source, 0, sources().load()[0], self._load_sounds, lambda new, _: self.learnt.append(new))
 
     def _load_sounds(self, site: Site) -> SoundLibrary:
         self.sounds.append(site)
-        return create_autospec(SoundLibrary, instance=True)  # type: ignore[no-any-return]
+        library: SoundLibrary = create_autospec(SoundLibrary, instance=True, is_unseen=self.hangs)
+        return library
 
     async def activate(self, new: Sources, packed: bytes | None = None) -> dict[str, object]:
         """Write it; returns what the sidecar says of it."""
@@ -108,6 +110,13 @@ async def test_sounds_that_fail_refuse_it(world: World, monkeypatch: pytest.Monk
     monkeypatch.setattr(world.reload, "_load_sounds", fail)
     told = await world.activate(sources(ivr=IVR.replace("000*1", "000*2")))
     assert "No space left" in str(told["refused"])
+
+
+async def test_a_folder_of_sounds_that_hangs_refuses_it(world: World) -> None:
+    world.hangs = True
+    told = await world.activate(sources(ivr=IVR.replace("000*1", "000*2")))
+    assert str(told["refused"]).endswith("does not answer")
+    assert world.learnt == []
 
 
 def services(name: str) -> Services:
