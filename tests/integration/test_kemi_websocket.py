@@ -190,7 +190,7 @@ async def browser(host: str) -> AsyncIterator[Socket]:
 async def is_forgotten(world: World) -> None:
     """No phone of the extension is known, as soon as Kamailio has seen that the last connection is closed."""
     give_up_at = time.monotonic() + PATIENT_S
-    while (refused := await world.refused(world.invite(NUMBER))).status == 503 and time.monotonic() < give_up_at:
+    while (refused := await world.refused(world.invite(NUMBER))).status == 480 and time.monotonic() < give_up_at:
         pass
     assert refused.status == 404
 
