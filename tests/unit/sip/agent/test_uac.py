@@ -26,6 +26,14 @@ def callee() -> Callee:
     return Callee(World())
 
 
+def within_dialog(callee: Callee) -> Caller:
+    """The callee, as it sends requests of its own in the dialog of its To tag "a"."""
+    peer = Caller(callee.world)
+    peer.call_id, peer.tag = callee.invite.get("Call-ID"), "a"
+    peer.to_tag = callee.invite.get("From").partition("tag=")[2]
+    return peer
+
+
 def names(callee: Callee) -> list[str]:
     return [type(event).__name__ for event in callee.events]
 
@@ -397,11 +405,9 @@ def test_rfc_4028_7_3_a_422_that_says_no_interval_is_a_refusal(callee: Callee) -
 
 
 def test_bye_from_the_callee_ends_the_call(callee: Callee) -> None:
-    leg = callee.call()
+    callee.call()
     callee.reply(200, "a", sdp=SDP)
-    peer = Caller(callee.world)
-    peer.call_id, peer.tag = leg.call_id, "a"
-    peer.to_tag = callee.invite.get("From").partition("tag=")[2]
+    peer = within_dialog(callee)
     (ok,) = peer.send("BYE", headers=[("Reason", "Q.850;cause=16")])
     assert ok.status == 200
     assert callee.events[-1] == Ended(EndReason.BYE, "Q.850;cause=16")
@@ -409,11 +415,9 @@ def test_bye_from_the_callee_ends_the_call(callee: Callee) -> None:
 
 
 def test_early_dialogs_answer_what_may_come_in_them(callee: Callee) -> None:
-    leg = callee.call()
+    callee.call()
     callee.reply(180, "a")
-    peer = Caller(callee.world)
-    peer.call_id, peer.tag = leg.call_id, "a"
-    peer.to_tag = callee.invite.get("From").partition("tag=")[2]
+    peer = within_dialog(callee)
     assert [seen.status for seen in peer.invite()] == [491]
     assert [seen.status for seen in peer.send("UPDATE", sdp=SDP)] == [491]
     assert [seen.status for seen in peer.send("BYE")] == [481]
@@ -500,11 +504,9 @@ def test_a_lost_prack_is_not_the_end_of_the_call() -> None:
 def test_rfc_3311_5_1_an_early_update_is_an_offer_once_the_first_offer_has_its_answer() -> None:
     world = World()
     callee = Callee(world)
-    leg = callee.call()
+    callee.call()
     callee.reply(183, "a", reliable(7), SDP)
-    peer = Caller(world)
-    peer.call_id, peer.tag = leg.call_id, "a"
-    peer.to_tag = callee.invite.get("From").partition("tag=")[2]
+    peer = within_dialog(callee)
     assert peer.send("UPDATE", sdp=SDP) == []
     offered = callee.events[-1]
     assert isinstance(offered, ReOffered)
@@ -518,11 +520,9 @@ def test_13_2_1_an_early_update_counts_more_than_the_2xx(repeated: bytes, is_ans
     """The answer came in a reliable 18x: in the 2xx it is missing, or repeated."""
     world = World(UaConfig(session_expires_s=1800))
     callee = Callee(world)
-    leg = callee.call()
+    callee.call()
     callee.reply(183, "a", reliable(7), SDP)
-    peer = Caller(world)
-    peer.call_id, peer.tag = leg.call_id, "a"
-    peer.to_tag = callee.invite.get("From").partition("tag=")[2]
+    peer = within_dialog(callee)
     moved, answer = SDP.replace(b"4000", b"5000"), OUR_SDP.replace(b"1 1 IN", b"1 2 IN")
     peer.send("UPDATE", sdp=moved)
     offered = callee.events[-1]
@@ -557,11 +557,9 @@ def test_13_2_1_an_early_update_that_was_refused_counts_for_nothing(counted: byt
     """What counted before does: the SDP of the 18x, or that of an UPDATE before."""
     world = World()
     callee = Callee(world)
-    leg = callee.call()
+    callee.call()
     callee.reply(183, "a", reliable(7), SDP)
-    peer = Caller(world)
-    peer.call_id, peer.tag = leg.call_id, "a"
-    peer.to_tag = callee.invite.get("From").partition("tag=")[2]
+    peer = within_dialog(callee)
     if counted:
         peer.send("UPDATE", sdp=counted)
         callee.events[-1].respond.answer(OUR_SDP)  # type: ignore[union-attr]
