@@ -41,8 +41,11 @@ _HEAD = re.compile(
     rb"HTTP/1\.1 ([2-5][0-9][0-9]) [\t\x20-\x7e\x80-\xff]*+\r\n"  # RFC 9112 4
     rb"((?:[!#$%&'*+.^_`|~0-9A-Za-z-]++:[\t\x20-\x7e\x80-\xff]*+\r\n)*+)\r\n"  # RFC 9112 5
 )
-_NO_BODY = (204, 205, 304)
-_EMPTY = tuple(b"HTTP/1.%d %d" % (minor, status) for minor in (0, 1) for status in (204, 304))
+BODILESS = (204, 304)
+"""RFC 9112 6.3: an answer of these ends with its head."""
+_NO_BODY = (*BODILESS, 205)
+_EMPTY = tuple(b"HTTP/1.%d %d" % (minor, status) for minor in (0, 1) for status in BODILESS)
+_BEGIN = b"HTTP/"
 _Head = tuple[int, tuple[tuple[bytes, bytes], ...], int, int]
 """Status, headers, the body's length and where it begins."""
 _OTHER_FRAMING = (b"transfer-encoding", b"upgrade", b"trailer")
@@ -70,6 +73,11 @@ def surplus(data: bytes) -> bool:
     """Whether `data` is a common answer but for its body, which is longer than its Content-Length."""
     head = _head_of(data)
     return head is not None and 0 <= head[2] < len(data) - head[3]
+
+
+def may_begin(data: bytes) -> bool:
+    """Whether an answer may begin with `data`. Blank lines may come before it (RFC 9112 2.2)."""
+    return _BEGIN.startswith(data.lstrip(b"\r\n")[: len(_BEGIN)])
 
 
 def without_body(data: bytes) -> bytes:

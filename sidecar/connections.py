@@ -19,7 +19,7 @@ from yarl import URL
 
 from callinteractive.public import is_public
 from callinteractive.response import MAX_BODY
-from sidecar.answer import MAX_COMMON, Answer, common, is_common_head, surplus, without_body
+from sidecar.answer import BODILESS, MAX_COMMON, Answer, common, is_common_head, may_begin, surplus, without_body
 from sidecar.eager import Waiter
 
 KEEPALIVE_S = 4
@@ -73,7 +73,7 @@ class Try:
 
     @property
     def was_in_vain(self) -> bool:
-        """A reused connection ended without one octet of answer: the server had closed it."""
+        """A reused connection ended without one octet of answer: the server had closed it, or said something else."""
         return self.used is not None and self.used.requests > 1 and self.used.octets == 0
 
 
@@ -223,8 +223,11 @@ class Protocol(ResponseHandler):
 
     def feed_data(self, data: Any, size: int = 0) -> None:
         """The head of an answer is complete."""
-        if data[0].code >= 200:
+        message = data[0]
+        if message.code >= 200:
             self._most = MAX_OCTETS
+        if message.code in BODILESS and (message.chunked or message.headers.get("Content-Length", "0") != "0"):
+            self.force_close()  # it tells of a body, which some servers do send
         super().feed_data(data, size)
 
     def data_received(self, data: bytes) -> None:
@@ -241,6 +244,9 @@ class Protocol(ResponseHandler):
             if answer is not None:
                 return
             self.has_surplus = surplus(data)
+        if not self.octets and self.requests > 1 and not may_begin(data):
+            self._hang_up()
+            return
         if not self.octets and len(head := without_body(data)) < len(data):
             data = head
             self.force_close()
@@ -277,6 +283,11 @@ class Protocol(ResponseHandler):
             self.octets = len(data)
             self.end()
             waiting.resume(answer)
+
+    def _hang_up(self) -> None:
+        """What came belongs to an earlier answer, such as the body of a 204: as if the server had closed it."""
+        assert self.transport is not None
+        self.transport.abort()
 
     def _stop(self) -> None:
         error, transport, payload = WastefulError(), self.transport, self._payload

@@ -412,3 +412,69 @@ async def test_an_answer_to_nothing_is_not_the_next_requests(webhook, server):
 
 async def test_R7_nobody_there_is_asked_once(webhook):
     assert (await webhook.fetch(post("http://127.9.0.3:1/"))).outcome == "unreachable"
+
+
+NO_CONTENT = b"HTTP/1.1 204 No Content\r\n\r\n"
+PAGE = b"<Response><Hangup/></Response>"
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize(
+    ("answer", "stray"),
+    [
+        (NO_CONTENT, PAGE),
+        (NO_CONTENT, b"\r\n" + PAGE),
+        (NO_CONTENT, b"1e\r\n" + PAGE + b"\r\n0\r\n\r\n"),
+        (b"HTTP/1.1 304 Not Modified\r\nContent-Type: text/xml\r\n\r\n", PAGE),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx", PAGE),
+        (NO_CONTENT, PAGE + OK),
+    ],
+    ids=["page", "blank line", "chunked", "304", "surplus", "page and answer"],
+)
+async def test_R7_what_a_reused_connection_still_held_is_no_answer_to_the_next_request(
+    webhook, server, method, answer, stray
+):
+    """Some servers send a body after a 204 too, and it may come when the next request is on its way (RFC 9112 6.3)."""
+
+    async def serve(server: Server, number: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await server.read(number, reader)
+        writer.write(answer if number == 1 else OK)
+        await writer.drain()
+        if number == 1:
+            await server.read(number, reader)
+            writer.write(stray)
+            await writer.drain()
+        await reader.read()
+
+    url = await server.start(serve)
+    request = post(url) if method == "POST" else HttpRequest("GET", url, timeout_s=DEADLINE_S)
+    assert isinstance(await webhook.fetch(request), Fetched)
+    assert await webhook.fetch(request) == Fetched(200, b"ok", None)
+    assert [number for number, _ in server.requests] == [1, 1, 2]
+
+
+@pytest.mark.parametrize("head", [b"Content-Length: 30", b"Transfer-Encoding: chunked"])
+async def test_a_204_that_tells_of_a_body_ends_its_connection(webhook, server, head):
+    async def serve(server: Server, number: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await server.read(number, reader)
+        writer.write(NO_CONTENT[:-2] + head + b"\r\n\r\n")
+        await writer.drain()
+        await reader.read()
+
+    url = await server.start(serve)
+    for _ in range(2):
+        assert isinstance(await webhook.fetch(post(url)), Fetched)
+    assert [number for number, _ in server.requests] == [1, 2]
+
+
+async def test_a_new_connection_that_speaks_no_http_is_not_tried_again(webhook, server):
+    async def serve(server: Server, number: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await server.read(number, reader)
+        writer.write(PAGE)
+        await writer.drain()
+        await reader.read()
+
+    outcome = await webhook.fetch(post(await server.start(serve)))
+    assert isinstance(outcome, FetchFailed)
+    assert outcome.outcome == "protocol"
+    assert len(server.requests) == 1
