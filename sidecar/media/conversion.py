@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import select
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import structlog
+
+from sidecar.files import lock
+
+LOG = structlog.get_logger()
+
 LONGEST_S = 120.0
 """For one file."""
+TURN_S = 10.0
+"""How long another process is waited for that converts."""
+HELD_S = 60.0
+"""How long it is not waited for any more after that."""
+_LOOK_S = 0.02
+_HELD = f"it has converted for more than {TURN_S:g} s: maybe it hangs"
 
 
 class ConversionError(Exception):
@@ -97,12 +109,37 @@ def unfinished_name(target: Path, pid: int) -> Path:
     return target.with_name(f".{target.name}.{pid}")
 
 
-@contextmanager
-def alone(directory: Path) -> Iterator[None]:
-    """One process at a time converts into `directory`, so that several sidecars do not all convert the same files."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
+class Turns:
+    """One process at a time converts into a directory, so that several sidecars do not all convert the same files.
+
+    It is no harm if two do. So a process that hangs, or is stopped, holds up the others for a while only.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._waits_from = 0.0
+        """By the monotonic clock. Until then nobody is waited for."""
+
+    @contextmanager
+    def taken(self, is_done: Callable[[], bool]) -> Iterator[None]:
+        """It is this process's turn, or another has done its work, or has not ended for `TURN_S`."""
+        descriptor = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            self._wait(descriptor, is_done)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def _wait(self, descriptor: int, is_done: Callable[[], bool]) -> None:
+        ends_at = time.monotonic() + TURN_S
+        while not is_done():
+            with suppress(BlockingIOError):
+                lock(descriptor, _LOOK_S)
+                return
+            now = time.monotonic()
+            if now < self._waits_from:
+                return
+            if now >= ends_at:
+                self._waits_from = now + HELD_S
+                LOG.warning("sounds are converted beside another process", folder=str(self._directory), reason=_HELD)
+                return

@@ -24,7 +24,7 @@ import structlog
 
 from callinteractive.sounds import NAME_RULE, is_sound_name
 from sidecar.media import quicktime
-from sidecar.media.conversion import ConversionError, Converter, alone
+from sidecar.media.conversion import ConversionError, Converter, Turns
 from sidecar.state.worker import Worker
 
 LOG = structlog.get_logger()
@@ -96,6 +96,7 @@ class SoundLibrary:
         """Its folder has not answered: nothing is known of it."""
         self._source_dir = source_dir
         self._cache_dir = cache_dir
+        self._turns = Turns(cache_dir)
         self._files: dict[str, _File] = {}
         self._being_read: dict[str, asyncio.Task[Sound | None]] = {}
         self._one_at_a_time = asyncio.Lock()
@@ -243,7 +244,7 @@ class SoundLibrary:
         problem, may_pass = "", False
         try:
             version = _version(path)
-            sound, left_out = _load(path, self._cache_dir, converter)
+            sound, left_out = _load(path, self._cache_dir, converter, self._turns)
             if left_out:
                 problem = f"{left_out} damaged {'part is' if left_out == 1 else 'parts are'} left out"
         except ConversionError as error:
@@ -293,7 +294,7 @@ def _version_of(status: os.stat_result) -> _Version:
     return status.st_size, status.st_mtime_ns, status.st_ino
 
 
-def _load(file: Path, cache_dir: Path, converter: Converter) -> tuple[Sound, int]:
+def _load(file: Path, cache_dir: Path, converter: Converter, turns: Turns) -> tuple[Sound, int]:
     """The sound, and how many parts of it are left out. Raises ConversionError, OSError."""
     if not is_sound_name(file.name):
         raise ConversionError(f"its name must be {NAME_RULE}")
@@ -309,7 +310,7 @@ def _load(file: Path, cache_dir: Path, converter: Converter) -> tuple[Sound, int
     note = target.with_name(f".{target.name}.left_out")
     if _duration_ms(target) is None:
         cache_dir.mkdir(parents=True, exist_ok=True)  # somebody may have removed it
-        with alone(cache_dir):
+        with turns.taken(lambda: _duration_ms(target) is not None):
             if _duration_ms(target) is None:
                 left_out = converter.convert(file, target)
                 if _version(file) != _version_of(status):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import fcntl
 import gc
 import os
 import random
@@ -540,10 +541,11 @@ async def test_a_call_that_ends_while_it_looks_leaves_nothing(
     asking = asyncio.create_task(running.get("none.wav"))
     await asyncio.sleep(0.01)
     asking.cancel()
-    await asyncio.wait({asking})
-    go_on.set()
-    while sounds._disk.waiting:
-        await asyncio.sleep(0.01)
+    async with asyncio.timeout(10):
+        await asyncio.wait({asking})
+        go_on.set()
+        while sounds._disk.waiting:
+            await asyncio.sleep(0.01)
     await asyncio.sleep(0.1)
     gc.collect()
     assert not told
@@ -715,6 +717,48 @@ def test_several_processes_convert_once(source: Path, cache: Path) -> None:
     names = {path.name for path in cache.iterdir() if not path.is_symlink()}
     assert len(names) == 5
     assert all(name.endswith(".mov") for name in names)
+
+
+def test_a_process_that_is_stopped_holds_up_the_others_once(
+    source: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conversion, "TURN_S", 0.5)
+    for number in range(5):
+        write_sound(source / f"{number}.wav", *FORMATS["s16-8k.wav"])
+    cache.mkdir(parents=True)
+    stopped = os.open(cache, os.O_RDONLY)
+    try:
+        fcntl.flock(stopped, fcntl.LOCK_EX)
+        with capture_logs() as logs:
+            library = SoundLibrary.load(source, cache)
+    finally:
+        os.close(stopped)
+    assert (len(library), library.findings) == (5, [])
+    assert [(log["log_level"], log["folder"]) for log in logs] == [("warning", str(cache))]
+
+
+def test_who_waits_goes_on_when_another_process_has_done_it(
+    source: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also while the other one keeps the lock, for the next sound."""
+    write_sound(source / "a.wav", *FORMATS["s16-8k.wav"])
+    SoundLibrary.load(source, cache)
+    [done] = [path for path in cache.iterdir() if not path.is_symlink()]
+    kept, others = done.read_bytes(), os.open(cache, os.O_RDONLY)
+    done.unlink()
+    monkeypatch.setattr(conversion.Converter, "convert", None)
+    lock = conversion.lock
+
+    def locked(descriptor: int, within_s: float) -> None:
+        done.write_bytes(kept)
+        lock(descriptor, within_s)
+
+    monkeypatch.setattr(conversion, "lock", locked)
+    try:
+        fcntl.flock(others, fcntl.LOCK_EX)
+        assert len(SoundLibrary.load(source, cache)) == 1
+    finally:
+        os.close(others)
 
 
 def test_a_missing_directory_is_a_finding(tmp_path: Path, cache: Path) -> None:
