@@ -58,7 +58,7 @@ def active_of(site_path: Path, state_dir: Path | None = None) -> Active | None:
 
 def host_commands(site_path: Path, state_dir: Path | None, folder: Path | None) -> HostCommands:
     """The command line as this process would call it. `folder`: of `Active`."""
-    options = ["--site", str(site_path.resolve())]
+    options = ["--site", str(site_path.absolute())]
     if state_dir is not None:
         options += ["--state-dir", str(state_dir.resolve())]
     return HostCommands((sys.executable, "-P", "-m", "callinteractive"), options, folder)

@@ -67,7 +67,8 @@ def state_dir_of(site_path: Path, given: Path | None = None) -> Path | None:
         base = Path(of_user) if of_user else Path.home() / ".local" / "state"
     except RuntimeError:
         return None
-    name = hashlib.blake2s(os.fsencode(site_path.resolve()), digest_size=6).hexdigest()
+    path = site_path.parent.resolve() / site_path.name  # of a link: it may lead elsewhere tomorrow
+    name = hashlib.blake2s(os.fsencode(path), digest_size=6).hexdigest()
     return base / "callinteractive" / name
 
 

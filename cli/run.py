@@ -93,7 +93,7 @@ def run(
             click.echo(running, err=True)
             return 1
         hand_on(read, place, notes.append)
-        paths = (site_path.resolve(), ivr_path.resolve())
+        paths = (site_path.absolute(), ivr_path.absolute())  # a link stays one: it may lead elsewhere at a reload
         log_as = resolve_format(log_format)
         # Nobody may stop the calls by not reading what is said here.
         lost, os.environ[LINES_LOST] = share()  # the sidecars' metrics tell it

@@ -56,7 +56,7 @@ def run(site_path: Path, ivr_path: Path | None, state_dir: Path | None, log_form
         click.echo(problem, err=True)
         return 1
     log.set_up(log_format)
-    page = Page(Place(site_path.resolve(), ivr_path and ivr_path.resolve(), place and place.resolve()))
+    page = Page(Place(site_path.absolute(), ivr_path and ivr_path.absolute(), place and place.resolve()))
     active = active_of(site_path, state_dir)
     commands = host_commands(site_path, state_dir, active.folder if active else None)
     asyncio.run(_serve(create_app(site, key, shown, page, active, commands), site.api))

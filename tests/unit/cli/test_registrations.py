@@ -41,6 +41,8 @@ def test_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert one != two
     assert one is not None
     assert one.parent == Path("/home/of/somebody/callinteractive")
+    (tmp_path / "site.yaml").symlink_to("..data/site.yaml")  # a ConfigMap, as it is at first and after a change
+    assert state_dir_of(tmp_path / "site.yaml") == one
     monkeypatch.delenv("XDG_STATE_HOME")
     monkeypatch.setenv("HOME", "/home/me")
     found = state_dir_of(tmp_path / "site.yaml")

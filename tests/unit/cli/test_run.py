@@ -10,11 +10,14 @@ from pathlib import Path
 import pytest
 
 from callinteractive import prepared
+from callinteractive.config import load_site
 from cli.active import FOLDER
-from cli.configuration import of_part
+from cli.configuration import host_commands, of_part
 from cli.files import read_both
+from cli.kamailio import kamailio_spec
 from cli.key import shared_key
 from cli.run import allow_many_files, hand_on, run
+from cli.stack import Stack
 from sidecar.presence import Presence
 
 
@@ -108,6 +111,31 @@ def test_a_state_directory_of_another_user_keeps_no_site_from_running(
     monkeypatch.setattr(Path, "glob", denied)
     monkeypatch.setattr("cli.run.run_stack", run_stack)
     assert "it has come so far" in told_by_run(tmp_path, tmp_path / "run", monkeypatch, capfd)
+
+
+def test_a_link_to_the_files_stays_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A ConfigMap of Kubernetes: what the links lead to is removed at its next change."""
+    given: list[Path] = []
+
+    async def run_stack(stack: Stack, *_arguments: object) -> None:
+        given.extend((stack._site_path, stack._ivr_path))
+        raise OSError(28, "it has come so far")
+
+    monkeypatch.setattr("cli.run.run_stack", run_stack)
+    (tmp_path / "..1").mkdir()
+    (tmp_path / "..data").symlink_to("..1")
+    names = ("site.yaml", "ivr.yaml")
+    for name in names:
+        (tmp_path / name).symlink_to(f"..data/{name}")
+    monkeypatch.chdir(tmp_path)
+    told_by_run(Path(), tmp_path / "run", monkeypatch, capfd)
+    assert given == [tmp_path / name for name in names]
+    options = host_commands(Path("site.yaml"), None, None).options
+    assert options == ["--site", str(tmp_path / "site.yaml")]
+    spec = kamailio_spec(load_site(Path("site.yaml").read_text(), ""), *map(Path, names), tmp_path)
+    assert [spec.env[f"CALLINTERACTIVE_{name}"] for name in ("SITE", "IVR")] == list(map(str, given))
 
 
 def told_by_run(folder: Path, run_dir: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> str:
