@@ -10,6 +10,9 @@ FetchOutcome = Literal[
     "status", "invalid", "breaker", "forbidden", "secret",
 ]  # fmt: skip
 
+HEARD_MS = 100
+"""A shorter sound is a click at most."""
+
 
 @dataclass(frozen=True, slots=True)
 class FetchFailed:
@@ -49,7 +52,14 @@ class Fetched:
 
 @dataclass(frozen=True, slots=True)
 class Played:
-    """The sound has played to its end."""
+    """The sound has played to its end. Without a `duration_ms` it was long enough to be heard."""
+
+    duration_ms: int | None = None
+
+    @property
+    def was_heard(self) -> bool:
+        """Whether it counts as something for the caller (C5)."""
+        return self.duration_ms is None or self.duration_ms >= HEARD_MS
 
 
 @dataclass(frozen=True, slots=True)

@@ -397,4 +397,4 @@ class CallScript:
         """Whether the caller heard, dialled or waited for something (C5)."""
         if isinstance(event, TransferFailed):
             return now - self._state.began_at >= HEARD_RINGING_S
-        return isinstance(event, (Played, Dialled, Waited))
+        return isinstance(event, (Dialled, Waited)) or (isinstance(event, Played) and event.was_heard)

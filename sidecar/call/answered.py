@@ -245,7 +245,7 @@ class AnsweredCall:
             self._inbox.put(told, PlayFailed(str(error)))
             return
         self._is_playing = True
-        self._end_after(sound.duration_ms / 1000 + PLAYOUT_MARGIN_S, Played())
+        self._end_after(sound.duration_ms / 1000 + PLAYOUT_MARGIN_S, Played(sound.duration_ms))
 
     async def _transfer(self, command: Transfer) -> None:
         self._callee = Callee(*self._for_callee(), on_referred=self._on_callee_referred)

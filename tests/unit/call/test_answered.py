@@ -10,8 +10,10 @@ import pytest
 
 from callinteractive.commands import Collect
 from callinteractive.events import Fetched, FetchFailed
+from callinteractive.script import MAX_IDLE_STEPS
 from sidecar import sip
 from sidecar.admission import Unacknowledged
+from sidecar.call import answered
 from sidecar.media.dtmf import DigitEvent
 from sidecar.media.errors import MalformedSdp, MediaRefused, NoCommonCodec
 from tests.unit.call.harness import responder, true, until_idle
@@ -241,3 +243,11 @@ async def test_an_unusable_answer_to_our_offer_in_a_reinvite_changes_nothing(mak
     assert "media.accept(sdp)" in h.log
     assert not any(entry.startswith("a.bye") for entry in h.log)
     await h.ended()
+
+
+async def test_C5_a_menu_of_a_click_is_a_loop(make, monkeypatch):
+    monkeypatch.setattr(answered, "PLAYOUT_MARGIN_S", -0.04)  # a sound of the harness has 40 ms
+    h = make("[play_sound: {file: a.wav}, jump: {context: 1}]")
+    await h.answered()
+    log = await h.over()
+    assert log.count("media.play(a.wav)") == MAX_IDLE_STEPS / 2

@@ -198,9 +198,10 @@ def test_C5_a_loop_of_requests_hangs_up_after_a_hundred():
     assert requests == MAX_IDLE_STEPS / 2
 
 
-@pytest.mark.parametrize("event", [PlayFailed("gone"), TransferFailed("failed", 503)])
-def test_C5_what_fails_at_once_was_not_heard(event: Event):
-    rule = "play_sound: {file: a.wav}" if isinstance(event, PlayFailed) else 'simple_transfer: {to: ["1"], final: no}'
+@pytest.mark.parametrize("event", [PlayFailed("gone"), Played(0), Played(99), TransferFailed("failed", 503)])
+def test_C5_what_fails_at_once_or_is_a_click_was_not_heard(event: Event):
+    is_transfer = isinstance(event, TransferFailed)
+    rule = 'simple_transfer: {to: ["1"], final: no}' if is_transfer else "play_sound: {file: a.wav}"
     call, command = started(f"- {rule}\n- jump: {{context: 1}}")
     for _ in range(MAX_IDLE_STEPS):
         command = call.tell(event, 0.01) or command
@@ -211,6 +212,7 @@ def test_C5_what_fails_at_once_was_not_heard(event: Event):
     ("rule", "event"),
     [
         ("play_sound: {file: a.wav}", Played()),
+        ("play_sound: {file: a.wav}", Played(100)),
         ("pause: {length: 1}", Waited()),
         ('simple_transfer: {to: ["1"], final: no}', TransferFailed("no_answer", 408)),
     ],
