@@ -86,7 +86,7 @@ class Pending:
         self._dirty.pop(key, None)
         if kept is None or not kept.is_written:
             return False
-        self._drop([key])
+        self.drop([key])
         return True
 
     def lose(self, key: str) -> None:
@@ -119,7 +119,7 @@ class Pending:
             if (kept := self._calls.get(key)) is not None and kept.due is None:
                 kept.due = self._now()
                 self._dirty[key] = kept
-        self._drop(batch.drops)
+        self.drop(batch.drops)
 
     def _text(self, key: str) -> str | None:
         kept = self._dirty.pop(key)
@@ -133,7 +133,8 @@ class Pending:
         kept.is_written = True
         return text
 
-    def _drop(self, keys: Iterable[str]) -> None:
+    def drop(self, keys: Iterable[str]) -> None:
+        """The store must forget them."""
         self._drops.update(dict.fromkeys(keys))
         while len(self._drops) > MOST_DROPS:
             self._drops.pop(next(iter(self._drops)))

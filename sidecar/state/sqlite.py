@@ -76,7 +76,9 @@ class SqliteStore:
                 puts,
             )
         ((epoch,),) = cursor.execute("SELECT epoch FROM about")
-        return Answer(epoch, lost, News(self._dead(cursor, now), self._others(cursor, now)) if renews else None)
+        news = News(self._dead(cursor, now), self._others(cursor, now)) if renews else None
+        ours = cursor.execute("SELECT key FROM call WHERE owner = ?", (me.name,)) if batch.asks else ()
+        return Answer(epoch, lost, news, [key for (key,) in ours])
 
     def _dead(self, cursor: Cursor, now: float) -> Collection[str]:
         """Those of our pool that have left calls which we can read. The others that have none are forgotten."""

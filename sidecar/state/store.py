@@ -77,7 +77,7 @@ class Batch:
     """What is to be written. `told`: calls of which we know by now that they are lost.
 
     `renews`: with our lease, and there is something to be told of the others. `retires`: we take no calls of others any
-    more, and are none of those that do.
+    more, and are none of those that do. `asks`: which calls are ours.
     """
 
     puts: Mapping[str, str] = field(default_factory=dict)
@@ -85,6 +85,7 @@ class Batch:
     told: Collection[str] = ()
     renews: bool = True
     retires: bool = False
+    asks: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,12 +106,13 @@ class Answer:
     """What a write tells. `epoch` is another one where the store has lost what it was told; `lost` are calls that were
     ours.
 
-    `news` comes with a renewed lease.
+    `news` comes with a renewed lease, `ours` where that is asked.
     """
 
     epoch: str
     lost: Collection[str] = ()
     news: News | None = None
+    ours: Collection[str] = ()
 
 
 class Store(Protocol):

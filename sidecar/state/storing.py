@@ -89,6 +89,8 @@ class StoringKeeper(Keeper):
         self._suspects: dict[str, float] = {}
         """Others that seem dead, and since when."""
         self._epoch: str | None = None
+        self._asks_ours = self._took_blindly = False
+        """The store may have calls of ours that are over. It may have given us some of which we do not know."""
         self._others = 0
         self._is_sure = True
         """Whether nobody is dead but `_suspects`."""
@@ -246,7 +248,8 @@ class StoringKeeper(Keeper):
             if not self._must_probe:
                 batch = self._pending.batch()
             renews = self._must_renew()
-            batch = replace(batch, told=self._told, renews=renews, retires=not self.adopts)
+            asks, self._asks_ours = self._asks_ours, False
+            batch = replace(batch, told=self._told, renews=renews, retires=not self.adopts, asks=asks)
             self._on_answer(await self._store.write(batch))
             self.figures.written += len(batch.puts)
             await self._take_over()
@@ -282,7 +285,7 @@ class StoringKeeper(Keeper):
     def _on_answer(self, answer: Answer) -> None:
         now = self._now()
         if self._must_probe:
-            self._pending.again()  # a server that was started again may have lost its last minutes: a snapshot is older
+            self._write_anew()  # a server that was started again may have lost its last minutes: a snapshot is older
         self._must_probe = False
         if now - self._asked_at > SLOW_S:
             self._settled_at = now + SETTLE_S
@@ -293,15 +296,24 @@ class StoringKeeper(Keeper):
         for key in answer.lost:
             self._taken.pop(key, None)
             self._surrender(key)
-        if self._epoch not in (None, answer.epoch) and len(self._pending):
-            LOG.warning("the store has lost calls: all are written anew", store=self._where, calls=len(self._pending))
-            self._pending.again()
+        if self._epoch not in (None, answer.epoch):
+            if len(self._pending):
+                LOG.warning(
+                    "the store has lost calls: all are written anew", store=self._where, calls=len(self._pending)
+                )
+            self._write_anew()
         self._epoch = answer.epoch
+        self._pending.drop([key for key in answer.ours if key not in self._pending and key not in self._taken])
         if answer.news is not None:
             self._others, self._is_sure = answer.news.others, answer.news.is_sure
             self._suspects = {name: self._suspects.get(name, now) for name in answer.news.dead}
             self._renewed_at = self._asked_at
             self._lease.renew(self._asked_at)
+
+    def _write_anew(self) -> None:
+        """The store may be as it was before, without the last calls, and with some that are over."""
+        self._pending.again()
+        self._asks_ours = not self._took_blindly
 
     def _surrender(self, key: str) -> None:
         self.figures.surrendered += key in self._pending
@@ -324,7 +336,9 @@ class StoringKeeper(Keeper):
             return
         for name, since in self._suspects.items():
             if now - since >= CONFIRM_S:
+                self._took_blindly, blindly = True, self._took_blindly
                 self._taken.update(await self._store.take(name, MOST_TAKEN))
+                self._took_blindly = blindly
                 self._adopt_all(f"sidecar {name}")
                 return
 

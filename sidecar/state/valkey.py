@@ -72,14 +72,14 @@ class ValkeyStore:
             self._read_answer,
             scripts.WRITE,
             *(secrets.token_hex(8), me.oldest, me.version, *counts, int(batch.renews), int(batch.retires)),
-            me.next_version,
+            *(me.next_version, int(batch.asks)),
             *(*batch.told, *batch.drops, *_flat(batch.puts)),
         )
 
     def _read_answer(self, answer: Any) -> Answer:
-        epoch, lost, *news = answer
+        epoch, lost, ours, *news = answer
         told = self._news(*news) if news else None
-        return Answer(f"{epoch} {self._losses}", frozenset(lost), told)
+        return Answer(f"{epoch} {self._losses}", frozenset(lost), told, ours)
 
     def _news(self, dead: Collection[str], others: int, before: str, until: str) -> News:
         """before, until: when our lease ended until now, and when it ends.

@@ -70,7 +70,7 @@ if renews then
   redis.call('SET', base .. 'epoch', ARGV[7], 'NX')
   if retires then redis.call('ZADD', named('retired', pool), now + lease_ms, me) end
 end
-local at = 16
+local at = 17
 local function next_ones(count)
   local first = at
   at = at + count
@@ -87,7 +87,8 @@ for i = first, last, 2 do
   if not is_lost[ARGV[i]] then redis.call('HSET', named('calls', me), ARGV[i], ARGV[i + 1]) end
 end
 local epoch = redis.call('GET', base .. 'epoch')
-if not renews then return {epoch, lost} end
+local ours = ARGV[16] == '1' and redis.call('HKEYS', named('calls', me)) or {}
+if not renews then return {epoch, lost, ours} end
 redis.call('PEXPIRE', named('calls', me), moved_ms)
 local dead = {}
 for _, owner in ipairs(redis.call('ZRANGEBYSCORE', named('lease', pool), '-inf', '(' .. now, 'LIMIT', 0, 20)) do
@@ -108,7 +109,7 @@ for _, owner in ipairs(redis.call('ZRANGEBYSCORE', named('lease', pool), now, '+
   if owner ~= me and not retired[owner] and version and version >= tonumber(ARGV[9]) and version <= tonumber(ARGV[15])
   then others = others + 1 end
 end
-return {epoch, lost, dead, others, before, redis.call('ZSCORE', named('lease', pool), me)}
+return {epoch, lost, ours, dead, others, before, redis.call('ZSCORE', named('lease', pool), me)}
 """
 )
 

@@ -88,6 +88,9 @@ async def test_a_server_that_comes_back_as_it_was_minutes_ago(tmp_path: Path):
             await sidecar.saved()
             assert not sidecar.surrendered
             assert calls_in(redis) == CALLS
+            redis.ask("HSET ci:{7}:calls:7-0 7-0-over {}")  # as if it had ended since the snapshot
+            redis.ask("SET ci:{7}:epoch another")
+            await until(lambda: calls_in(redis) == CALLS)
 
 
 async def test_a_server_that_comes_back_as_it_was_between_two_questions(tmp_path: Path):

@@ -85,6 +85,16 @@ async def test_a_store_that_has_gone_back_stops_no_process(make: Make):
     assert (await make(0, "cc").begin()).calls == {"7-0-a": "2"}
 
 
+async def test_it_tells_which_calls_are_ours_if_asked(make: Make):
+    first, second = make(0), make(1)
+    for store in (first, second):
+        await store.begin()
+    await second.write(Batch({"7-1-a": "1"}))
+    assert not (await first.write(Batch({"7-0-a": "1", "7-0-b": "2"}))).ours
+    for renews in (True, False):
+        assert set((await first.write(Batch(drops=["7-0-b"], renews=renews, asks=True))).ours) == {"7-0-a"}
+
+
 async def test_only_the_calls_of_the_dead_are_taken(make: Make):
     first, second, third = make(0), make(1), make(2)
     for store in (first, second, third):

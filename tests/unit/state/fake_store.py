@@ -61,7 +61,8 @@ class FakeStore:
         if batch.retires:
             data.retired.add(me)
         others = sum(until >= now and self._is_heir(owner) for owner, until in data.leases.values())
-        return Answer(data.epoch, lost, News(dead if self.is_sure else (), others, self.is_sure) if renews else None)
+        news = News(dead if self.is_sure else (), others, self.is_sure) if renews else None
+        return Answer(data.epoch, lost, news, list(self.has()) if batch.asks else ())
 
     async def take(self, dead: str, most: int) -> Mapping[str, str]:
         await self._arrive()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from functools import wraps
 from typing import Any, ClassVar
 
@@ -414,6 +414,60 @@ async def test_a_store_that_has_lost_its_last_minutes_gets_them_again():
     assert sidecar.store.has().keys() == {"7-0-old", *(f"7-0-{i}" for i in range(120))}
     assert not sidecar.surrendered
     assert not sidecar.keeper.is_failing
+
+
+@pytest.mark.parametrize("has_failed", [True, False])
+@in_virtual_time
+async def test_a_store_that_has_gone_back_forgets_calls_that_are_over(has_failed: bool):
+    """Nobody else would: while their sidecar lives, they stay, and who took them over later would find nobody there."""
+    data = Data()
+    sidecar, other = Sidecar(data), Sidecar(data, 1)
+    for each in (sidecar, other):
+        await each.start()
+    for key in ("7-0-over", "7-0-moved", "7-0-talks"):
+        sidecar.keep(key)
+    other.keep("7-1-talks")
+    await settled()
+    calls = dict(data.calls)
+    sidecar.keeper.forget("7-0-over")
+    await settled()
+    data.calls["7-0-moved"] = ("7-1", "{}")  # while it slept
+    data.moved.add(("7-0", "7-0-moved"))
+    await settled()
+    assert sidecar.surrendered == ["7-0-moved"]
+    for each in (sidecar, other):
+        each.store.problem = StoreError("killed") if has_failed else None
+    await asyncio.sleep(RENEW_S)
+    for each in (sidecar, other):
+        each.store.problem = None
+    data.epoch = "one" if has_failed else "two"
+    data.calls, data.moved = calls, set()
+    await settled()
+    assert sidecar.store.has().keys() == {"7-0-talks"}
+    assert other.store.has().keys() == {"7-1-talks"}
+    assert not any(batch.asks for batch in sidecar.store.batches[-2:])
+
+
+@in_virtual_time
+async def test_calls_of_which_the_store_could_not_tell_are_not_forgotten():
+    """It has given them to us, and its answer was lost. Who takes ours over knows them again."""
+    data = Data()
+    dead, heir = Sidecar(data), Sidecar(data, 1)
+    for each in (dead, heir):
+        await each.start()
+    dead.keep("7-0-a")
+    await settled()
+    dead.kill()
+    take = heir.store.take
+
+    async def take_in_vain(name: str, most: int) -> Mapping[str, str]:
+        await take(name, most)
+        raise StoreError("no answer within 1 s")
+
+    heir.store.take = take_in_vain  # type: ignore[method-assign]
+    await asyncio.sleep(LEASE_S + TICK)
+    await settled()
+    assert heir.store.has().keys() == {"7-0-a"}
 
 
 @pytest.mark.parametrize("problem", [StoreError("connection refused"), RuntimeError("can't start new thread")])
