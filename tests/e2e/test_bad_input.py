@@ -14,6 +14,7 @@ from tests.e2e.ivr import SCRIPTED_GET
 from tests.support.rtp import RtpEndpoint
 from tests.support.sipp import Sipp
 from tests.support.stack import RunningStack
+from tests.support.timing import PATIENT_S
 from tests.support.webapp import FakeWebApp, actions
 
 UNKNOWN_CODEC = """\
@@ -135,3 +136,19 @@ async def test_a_phone_that_sends_no_sound_can_still_listen(
         await phone.answered()
         await phone.hung_up()
     assert phone.sound.tone_duration(440) == pytest.approx(0.4, abs=0.12)
+
+
+async def test_an_invite_whose_lines_end_with_lf_is_refused_at_once(stack: RunningStack) -> None:
+    """Kamailio reads it; a sidecar that did not answer would count as dead."""
+    loop = asyncio.get_running_loop()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        sender.setblocking(False)
+        sender.bind((stack.net.carrier, 0))
+        source = f"{stack.net.carrier}:{sender.getsockname()[1]}"
+        invite = INVITE.format(host=stack.net.stack, source=source).replace("bad", "lf")
+        invite += f"Contact: <sip:{source}>\r\nContent-Length: 0\r\n\r\n"
+        await loop.sock_sendto(sender, invite.replace("\r\n", "\n").encode(), stack.net.sip)
+        async with asyncio.timeout(PATIENT_S):
+            while (reply := await loop.sock_recv(sender, 65536)).startswith(b"SIP/2.0 1"):
+                pass
+    assert reply.startswith(b"SIP/2.0 400 ")

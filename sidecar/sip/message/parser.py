@@ -50,8 +50,9 @@ def parse(data: bytes) -> Request | Response:
     rest = start + "".join(lines)  # quicker than to look at each line
     if "\n" in rest or "\r" in rest:
         fault = MalformedError("CR or LF on its own")
-        index, repeated = {}, {}  # what we copy must add no header for one who takes them for a line's end
-        _fill(index, repeated, [line.replace("\n", "?").replace("\r", "?") for line in lines])
+        start, *lines = _lines_of_lenient(data)
+        index, repeated = {}, {}
+        _fill(index, repeated, lines)
     length = index.get("content-length")
     if length is not None and length != str(len(body)):
         body, cut_short = _cut(body, length)
@@ -64,6 +65,16 @@ def parse(data: bytes) -> Request | Response:
         return Request(method, uri, [], body, index, fault or bad_start, repeated)
     status, reason = _parse_status_line(start)
     return Response(status, reason, [], body, index, fault, repeated)
+
+
+def _lines_of_lenient(data: bytes) -> list[str]:
+    """As Kamailio takes a message apart: an LF ends a line, a CR on its own does not.
+
+    It waits for an answer to what it has passed on, or takes us for dead. And what we copy must be one line for it too.
+    """
+    head = data.replace(_LINE_END, b"\n").partition(b"\n\n")[0]
+    text = head.decode("utf-8", "surrogateescape").replace("\r", "?")
+    return unfold(text.replace("\n", "\r\n")).split("\r\n")
 
 
 def unfold(text: str) -> str:

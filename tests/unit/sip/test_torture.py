@@ -163,6 +163,10 @@ ANSWERED = {
     # beyond the RFC
     "a header line without colon": (lines(OPTIONS, "This is no header"), 400),
     "a bare LF hides a header": (lines(OPTIONS, "Subject: a\nEvil: b"), 400),
+    "lines that end with LF": (lines(INVITE, body=SDP).replace(b"\r\n", b"\n"), 400),
+    "one of the lines ends with LF": (lines(INVITE).replace(b"\r\nTo:", b"\nTo:"), 400),
+    "an LF within a Via": (lines(INVITE, Via=VIA.replace("Via: ", "Via:\n\t")), 400),
+    "an LF before the end of a line": (lines(INVITE, Call_ID="Call-ID: torture@example.org\n "), 400),
     "headers without an end": (lines(OPTIONS)[:-2], 400),
     "Call-ID with a space": (lines(OPTIONS, Call_ID="Call-ID: a b"), 400),
     "INVITE without Contact": (lines(INVITE, Contact=None), 400),
