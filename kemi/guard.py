@@ -57,6 +57,8 @@ def blame(error: Exception) -> None:
         _refuse(400, str(error))
     elif isinstance(error, UnicodeDecodeError):
         _refuse(400, "Not UTF-8")
+    elif isinstance(error.__cause__, ValueError) and isinstance(error, SystemError):
+        _refuse(400, "A NUL Where None May Be")  # KEMI takes no text that has one
     else:
         fail(error)
 

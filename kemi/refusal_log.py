@@ -7,6 +7,7 @@ Anybody can cause refusals, so their number is limited: `MOST_OF_SOURCE` lines o
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from kemi import ksr
 from kemi.refusal import Outcome, Refused
@@ -59,7 +60,7 @@ class RefusalLog:
             return
         left_out, self._left_out = self._left_out, 0
         ksr.log_notice(
-            f"refused {code} {reason}: {_shown(ksr.method())} from {host}:{port} for {_number()!r}:"
+            f"refused {code} {reason}: {_read(ksr.method)} from {host}:{port} for {_read(_number)!r}:"
             f" {advice or _ADVICE.get(code, 'see the reason')}"
             + (f" ({left_out} refusals before it are not shown)" if left_out else "")
         )
@@ -82,8 +83,12 @@ class RefusalLog:
 
 
 def _number() -> str:
+    return ksr.request_user() or ksr.request_uri()
+
+
+def _read(what: Callable[[], str]) -> str:
     try:
-        return _shown(ksr.request_user() or ksr.request_uri())
+        return _shown(what())
     except UnicodeDecodeError:
         return "not UTF-8"
 

@@ -239,6 +239,8 @@ async def test_user_part_that_is_not_utf8_gets_400(trunk: Endpoint) -> None:
         (b"From: <", b"From: <>;tag=1, <"),
         (b"From: <sip:", b"From: nobody;tag=1 "),
         (b"INVITE sip:332@", b"INVITE sip:@"),
+        (b"Call-ID: ", b"Call-ID: \0"),
+        (b"INVITE sip", b"INVIT\xc9 sip"),
     ],
 )
 async def test_malformed_is_refused(trunk: Endpoint, good: bytes, bad: bytes) -> None:

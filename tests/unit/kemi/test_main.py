@@ -46,6 +46,8 @@ KINDS = (
 )  # fmt: skip
 NOT_UTF8 = UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid")
 BOOM = RuntimeError("boom")
+HAS_NUL = SystemError("sht_sets returned a result with an exception set")
+HAS_NUL.__cause__ = ValueError("embedded null character")
 
 
 class Rooms:
@@ -109,6 +111,7 @@ def rooms(ksr: FakeKsr) -> Rooms:
         (UnreadableError("Unreadable Caller"), 400, 0),
         (HeaderError("X-CI-Call: 'call_id' is missing"), 400, 0),
         (NOT_UTF8, 400, 0),
+        (HAS_NUL, 400, 0),
         (Refused(404, "Not Found"), 404, 0),
     ],
 )

@@ -42,6 +42,14 @@ def test_what_a_stranger_wrote_is_cut_and_printable(ksr: FakeKsr) -> None:
     assert len(line) < 300
 
 
+@pytest.mark.parametrize(("unreadable", "shown"), [("method", "not UTF-8 from"), ("ruser", "for 'not UTF-8'")])
+def test_what_is_not_utf8_costs_no_line(ksr: FakeKsr, unreadable: str, shown: str) -> None:
+    ksr.results[f"kx.get_{unreadable}"] = UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid")
+    RefusalLog().write(400, "Not UTF-8")
+    [line] = lines(ksr)
+    assert shown in line
+
+
 def test_every_refusal_is_counted_by_its_status(ksr: FakeKsr) -> None:
     log = RefusalLog()
     for code in (404, 404, 487, 699) + (403,) * 2 * MOST_OF_ALL:
