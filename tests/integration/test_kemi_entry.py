@@ -239,6 +239,7 @@ async def test_user_part_that_is_not_utf8_gets_400(trunk: Endpoint) -> None:
         (b"From: <", b"From: <>;tag=1, <"),
         (b"From: <sip:", b"From: nobody;tag=1 "),
         (b"INVITE sip:332@", b"INVITE sip:@"),
+        (b"INVITE sip:332@", b"INVITE sip:332@2001:db8::"),  # RFC 5118 4.2
         (b"Call-ID: ", b"Call-ID: \0"),
         (b"INVITE sip", b"INVIT\xc9 sip"),
     ],
@@ -247,6 +248,23 @@ async def test_malformed_is_refused(trunk: Endpoint, good: bytes, bad: bytes) ->
     raw = bytes(trunk.invite("332"))
     assert good in raw
     assert (await refusal(trunk, raw.replace(good, bad, 1))).status == 400
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "sip:332@[2001:db8::10]",
+        "sip:332@[2001:db8::10:5070]",
+        "sip:332@[2001:db8::10]:5070",
+        "sip:332@[::ffff:192.0.2.10]",
+        "sip:332@[2001:db8:::192.0.2.1]",
+    ],
+)
+async def test_rfc_5118_ipv6_in_uris(trunk: Endpoint, sidecar: Endpoint, uri: str) -> None:
+    invite = trunk.request("INVITE", uri, Contact=f"<{uri}>")
+    invite.headers.append(("Via", "SIP/2.0/UDP [2001:db8::9:1];received=2001:db8::9:255;branch=z9hG4bK222"))
+    got, _ = await entered(trunk, sidecar, invite)
+    assert got.get("Contact").startswith(f"<{uri}")
 
 
 @pytest.mark.parametrize(
