@@ -97,3 +97,18 @@ async def test_the_callee_learns_nothing_in_the_whole_call(world: World, contact
     assert bye.uri == written
     caller.send(sip.reply(bye, "200 OK", **told))
     await untold(phone, 200)
+
+
+async def test_who_knows_the_dialog_does_not_reach_the_caller_from_outside_of_it(world: World) -> None:
+    """An attended transfer (RFC 3891): the caller's phone would tell its number to whom the callee names this."""
+    call = Call(world, Privacy="id")
+    phone, other = world.phones[0], world.phones[1]
+    await call.plan("300")
+    invite = await untold(phone, "INVITE")
+    pick_up(phone, invite)
+    await call.caller.receive(200)
+    replaces = f"{invite.get('Call-ID')};to-tag=own;from-tag=t{phone.port}"
+    told = {"From": f"<sip:301@{other.host}>;tag=3", "Replaces": replaces}
+    outside = other.request("INVITE", invite.get("Contact").strip("<>"), body=sip.SDP, **told)
+    other.send(outside)
+    other.send(sip.ack_of_failure(outside, await other.receive_only(404)))
