@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 
 from callinteractive.model import DEFAULT_IDENTITY, Extension, IdentityHeader, Trunk
 from kemi import nat
 from kemi.anchor import Anchoring
 from kemi.conversion import Kind, Sides, kind_after_refusal, kind_for_callee
-
-_BY_CONNECTION = re.compile(r"^sips:|;transport=(?!udp)|;alias=[^;]{1,80}~[2-6](?![^;])", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +35,7 @@ class BranchSpec:
 
     @property
     def needs_connection(self) -> bool:
-        return not self.via and _BY_CONNECTION.search(self.uri) is not None
+        return not self.via and nat.needs_connection(self.uri)
 
 
 def converting(spec: BranchSpec, party: Trunk | Extension, anchoring: Anchoring, offered: Kind) -> BranchSpec:

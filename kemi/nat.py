@@ -8,6 +8,7 @@ for a phone that uses TLS: it has no certificate, so that only the connection th
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 
 from kemi import ksr
@@ -18,6 +19,7 @@ from kemi.transaction import transaction
 _PROTOCOLS = {"udp": 1, "tcp": 2, "tls": 3, "ws": 5, "wss": 6}
 """Kamailio's numbers."""
 _WEBSOCKETS = ("5", "6")
+_BY_CONNECTION = re.compile(r"^sips:|;transport=(?!udp)|;alias=[^;]{1,80}~[2-6](?![^;])", re.IGNORECASE)
 _SHORT = 256
 """Characters of a Contact that is remembered."""
 REFRESHING = ("INVITE", "UPDATE")
@@ -107,6 +109,11 @@ def is_websocket(uri: str) -> bool:
     """Whether the alias is a browser's connection."""
     number = uri.partition(";alias=")[2].partition(";")[0].rpartition("~")[2]
     return number in _WEBSOCKETS
+
+
+def needs_connection(uri: str) -> bool:
+    """Whether it leads to its peer by a connection, by its alias or by what it says itself."""
+    return _BY_CONNECTION.search(uri) is not None
 
 
 def mark_reply(*, is_alias: bool) -> bool:
