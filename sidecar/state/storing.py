@@ -10,7 +10,7 @@ import asyncio
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Set
+from collections.abc import Callable, Set
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -18,7 +18,7 @@ from itertools import islice
 import structlog
 
 from sidecar.state.held import Held
-from sidecar.state.keeper import Data, Keeper, Resume
+from sidecar.state.keeper import All, Data, Keeper, Resume
 from sidecar.state.lease import Lease
 from sidecar.state.pending import Pending
 from sidecar.state.store import SETTLE_S, Answer, Batch, Begun, Store, StoreError, SupersededError
@@ -26,8 +26,8 @@ from sidecar.state.store import SETTLE_S, Answer, Batch, Begun, Store, StoreErro
 LOG = structlog.get_logger()
 
 RENEW_S = 0.3
-BETWEEN_S = 0.02
-"""From one question to the next, at least."""
+BETWEEN_S = 0.04
+"""From one question to the next, at least. Each wakes a thread, and then us."""
 MOST_TAKEN = 20
 """Calls that the store gives us at once."""
 AT_ONCE = 4
@@ -53,19 +53,6 @@ class Figures:
     adopted: int = 0
     surrendered: int = 0
     unreadable: int = 0
-
-
-class All(Set[str]):
-    """Whatever it is, it is in there."""
-
-    def __contains__(self, _key: object) -> bool:
-        return True
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(())
-
-    def __len__(self) -> int:
-        return 0
 
 
 class StoringKeeper(Keeper):
@@ -111,11 +98,13 @@ class StoringKeeper(Keeper):
         return self._pending.unsaved
 
     def keep(self, key: str, data: Callable[[], Data]) -> None:
-        if (due := self._pending.keep(key, data)) is not None:
+        due = self._pending.keep(key, data)
+        if not self._ask_along() and due is not None:
             self._ask_by(due)
 
     def forget(self, key: str) -> None:
-        if self._pending.forget(key) and (due := self._pending.due) is not None:
+        must_tell = self._pending.forget(key)
+        if not self._ask_along() and must_tell and (due := self._pending.due) is not None:
             self._ask_by(due)
 
     async def open(self) -> Set[str]:
@@ -217,7 +206,15 @@ class StoringKeeper(Keeper):
                 return
             self._timer.cancel()
         self._ask_at = when  # not the timer's `when()`: uvloop has none where the time is now
-        self._timer = self._loop.call_at(when, self._ask)
+        self._timer = self._loop.call_at(when, self._on_time)
+
+    def _ask_along(self) -> bool:
+        """Ask now where something is left to write: we are awake, and need no timer then. Returns whether we do."""
+        now = self._now()
+        is_free = self._asking is None and not self._must_probe and now >= self._asked_at + BETWEEN_S
+        if is_free and self._pending.is_due(now):
+            self._ask_now()
+        return self._asking is not None
 
     def _next(self) -> None:
         """The question before this one is answered: when is the next one due?"""
@@ -227,6 +224,14 @@ class StoringKeeper(Keeper):
         if self._suspects and self.adopts:
             times.append(min(self._suspects.values()) + CONFIRM_S)
         self._ask_by(0.0 if self.gate.is_shut() else min(times))
+
+    def _on_time(self) -> None:
+        """Ask, unless all that was to be written is over by now."""
+        self._timer = None
+        if self._told or self._pending.is_due(self._now()) or self._must_renew():
+            self._ask()
+        else:
+            self._next()
 
     def _ask_now(self) -> None:
         if self._timer is not None:

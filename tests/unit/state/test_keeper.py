@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import Callable, Coroutine, Mapping
 from functools import wraps
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import pytest
 from structlog.testing import capture_logs
@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 from sidecar.state.held import LONGEST_S, MOST
 from sidecar.state.keeper import Keeper
 from sidecar.state.lease import HOLD_S
-from sidecar.state.pending import BEHIND_S, MOST_AT_ONCE, MOST_DROPS
+from sidecar.state.pending import BEHIND_S, EARLY_S, MOST_AT_ONCE, MOST_DROPS
 from sidecar.state.store import LEASE_S, Owner, StoreError
 from sidecar.state.storing import AT_ONCE, BETWEEN_S, LATE_S, MOST_TAKEN, RENEW_S, SETTLE_S, StoringKeeper
 from tests.unit.state.fake_store import Data, FakeStore
@@ -96,17 +96,77 @@ async def test_a_call_is_written_50_ms_behind():
 
 
 @in_virtual_time
-async def test_a_call_that_ends_within_50_ms_is_never_written():
+async def test_a_call_that_ends_within_30_ms_is_never_written():
     sidecar = Sidecar(Data())
     await sidecar.start()
     for i in range(100):  # others are written all the time
         sidecar.keep(f"7-0-long-{i}", i)
         sidecar.keep(f"7-0-{i}")
-        asyncio.get_running_loop().call_later(BEHIND_S - TICK, sidecar.keeper.forget, f"7-0-{i}")
+        asyncio.get_running_loop().call_later(BEHIND_S - EARLY_S - TICK, sidecar.keeper.forget, f"7-0-{i}")
         await asyncio.sleep(0.007)
     await asyncio.sleep(1)
     assert sorted(sidecar.written) == sorted(f"7-0-long-{i}" for i in range(100))
     assert not any(batch.drops for batch in sidecar.store.batches)
+
+
+@in_virtual_time
+async def test_short_calls_cost_no_question():
+    sidecar = Sidecar(Data())
+    await sidecar.start()
+    before = len(sidecar.store.batches)
+    for i in range(100):
+        sidecar.keep(f"7-0-{i}")
+        asyncio.get_running_loop().call_later(EARLY_S, sidecar.keeper.forget, f"7-0-{i}")
+        await asyncio.sleep(0.03)
+    assert not sidecar.written
+    assert len(sidecar.store.batches) - before <= 3 / (RENEW_S - BETWEEN_S) + 1  # the lease alone
+
+
+@in_virtual_time
+async def test_what_happens_to_one_call_takes_others_along():
+    sidecar = Sidecar(Data())
+    await sidecar.start()
+    await asyncio.sleep(BETWEEN_S)
+    sidecar.keep("7-0-a")
+    await asyncio.sleep(BEHIND_S - EARLY_S + TICK)
+    assert not sidecar.written
+    sidecar.keep("7-0-b")
+    await asyncio.sleep(TICK)
+    assert sidecar.written == ["7-0-a"]
+
+
+@in_virtual_time
+async def test_no_state_waits_longer_than_70_ms_however_much_happens():
+    sidecar = Sidecar(Data())
+    await sidecar.start()
+    born: dict[str, float] = {}
+    for i in range(300):
+        born[f"7-0-{i}"] = sidecar.loop.time()
+        sidecar.keep(f"7-0-{i}")
+        await asyncio.sleep(0.007)
+        late = [key for key, at in born.items() if key not in sidecar.store.has() and sidecar.loop.time() - at > 0.071]
+        assert not late
+
+
+@in_virtual_time
+async def test_a_call_is_read_as_it_was_written_whatever_is_in_it():
+    class Place(NamedTuple):
+        host: str
+        port: int
+
+    sidecar = Sidecar(Data())
+    await sidecar.start()
+    sidecar.keep("7-0-a", {"text": "é\n\u2028", "at": Place("10.0.0.1", 5060), "time": 1795671721.4})
+    sidecar.keep("7-0-b", {"no Unicode": "\udcff", "large": 2**70, "at": Place("10.0.0.1", 5060)})
+    await asyncio.sleep(BEHIND_S + TICK)
+    a, b = (json.loads(sidecar.store.has()[key])["v"] for key in ("7-0-a", "7-0-b"))
+    assert a == {"text": "é\n\u2028", "at": ["10.0.0.1", 5060], "time": 1795671721.4}
+    assert b == {"no Unicode": "\udcff", "large": 2**70, "at": ["10.0.0.1", 5060]}
+    sidecar.store.has()["7-0-b"].encode()  # a store takes only what is Unicode
+    with capture_logs() as logs:
+        sidecar.keep("7-0-c", object())
+        await asyncio.sleep(BEHIND_S + TICK)
+    assert [line["event"] for line in logs] == ["a call can't be written down"]
 
 
 @in_virtual_time
