@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 from unittest.mock import create_autospec
 
 import pytest
@@ -30,6 +30,7 @@ from sidecar.call.adopted import AdoptedCall, end_remains
 from sidecar.call.call import NewCall
 from sidecar.call.saved import OverCallError, UnreadableCallError
 from sidecar.call.services import Services
+from sidecar.eager import EagerTask
 from sidecar.edges import Edges
 from sidecar.media.dtmf import DigitEvent, Digits
 from sidecar.media.engines import Engines
@@ -42,6 +43,7 @@ from sidecar.webhook import Webhook
 from tests.unit.call.harness import true, until_idle
 from tests.unit.sip.world import NO_SESSION_TIMER, PROXY, SDP, Caller, Seen, World, respond
 
+pytestmark = pytest.mark.usefixtures("tasks")
 FACTS = CallFacts(
     "c" * 32, "1:" + "c" * 32, "000*300", "Ann", "332", "000*332", 145,
     caller_extension="000*300", caller_extension_id=1,
@@ -104,6 +106,9 @@ class Rtpengine:
 class Process:
     """A sidecar. What it writes down is in `kept`, as its JSON."""
 
+    tasks: ClassVar[list[EagerTask]] = []
+    """Those of all calls of a test, which the fixture `tasks` ends."""
+
     def __init__(self, engine: Rtpengine, rules: str, local: Address | None = None) -> None:
         self.world = World(NO_SESSION_TIMER)
         if local is not None:
@@ -152,8 +157,12 @@ class Process:
         self.digits._listeners[KEY].listener(DigitEvent(digit, 100))
 
     def adopt(self, record: dict[str, Any]) -> None:
-        self.running = AdoptedCall(self.services, KEY, record)
-        self.task = self.running.start()
+        self.begin(AdoptedCall(self.services, KEY, record))
+
+    def begin(self, call: Any) -> None:
+        self.running = call
+        self.task = call.start()
+        self.tasks.append(self.task)
 
     async def sent(self, method: str, count: int = 1) -> Seen:
         """The last request of that method, once there are so many."""
@@ -185,8 +194,7 @@ class Talk:
         def begin(leg: Any, invite: Any) -> None:
             ivr_file = self.first.services.ivr_file
             entry = EntryHeader("000*332", "1", "start")
-            self.first.running = NewCall(self.first.services, leg, invite, FACTS, ivr_file.ivrs[0], entry)
-            self.first.task = self.first.running.start()
+            self.first.begin(NewCall(self.first.services, leg, invite, FACTS, ivr_file.ivrs[0], entry))
 
         self.first.world.plan = begin
         self.caller.invite(sdp=offer)

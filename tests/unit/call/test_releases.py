@@ -18,6 +18,7 @@ from sidecar.call import saved
 from tests.unit.call.harness import true, until_idle
 from tests.unit.call.test_adopted import KEY, SITUATIONS, Process, stable
 
+pytestmark = pytest.mark.usefixtures("tasks")
 RECORDS = Path(__file__).parent / "records"
 WRITTEN_AT = 1795695686.5
 """When the last of `form-1.json` was written, in seconds since the epoch."""
