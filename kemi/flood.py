@@ -44,7 +44,7 @@ class Floods:
             self._second = second
             self._packets.clear()
         packets = self._packets.get(source, 0) + 1
-        if len(self._packets) < _MOST_SOURCES:
+        if packets > 1 or len(self._packets) < _MOST_SOURCES:
             self._packets[source] = packets
         if packets <= MOST_PER_S or has_proved(source):  # many phones of ours may be behind one NAT
             return False

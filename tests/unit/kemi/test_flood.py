@@ -13,6 +13,13 @@ from kemi.flood import MOST_PER_S, Floods
 from tests.unit.kemi.fake_ksr import FakeKsr
 from tests.unit.kemi.test_ingress import IVR, SITE
 
+EDGES = """
+node: 1
+edges:
+  - {name: a, listen: ["udp:10.0.0.7:5060"], peer: "10.0.0.1:5066"}
+  - {name: b, listen: ["udp:10.0.0.8:5060"], peer: "10.0.0.2:5066"}
+"""
+
 
 @pytest.fixture
 def floods(ksr: FakeKsr, monkeypatch: pytest.MonkeyPatch) -> Floods:
@@ -34,6 +41,20 @@ def test_stranger(ksr: FakeKsr, floods: Floods, monkeypatch: pytest.MonkeyPatch)
     assert unread(ksr, floods, "192.0.2.2", MOST_PER_S) == 0
     monkeypatch.setattr(flood.time, "monotonic", lambda: 1001.0)
     assert unread(ksr, floods, "192.0.2.1", MOST_PER_S) == 0
+
+
+def test_strangers_in_turn_fill_no_memory(ksr: FakeKsr, floods: Floods, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flood, "_MOST_SOURCES", 2)
+    for source in range(1, 5):
+        unread(ksr, floods, f"192.0.2.{source}", 1)
+    assert len(floods._packets) == 2
+    assert unread(ksr, floods, "192.0.2.1", MOST_PER_S) == 1  # it is still counted
+
+
+def test_other_edges_are_no_strangers(ksr: FakeKsr) -> None:
+    site = load_site(EDGES, "site.yaml")
+    floods = Floods(site, Directory(site, load_ivr_file(IVR, "ivr.yaml")))
+    assert [unread(ksr, floods, f"10.0.0.{last}") > 0 for last in (1, 2, 3)] == [False, False, True]
 
 
 @pytest.mark.parametrize("source", ["127.0.0.1", "127.0.0.2", "127.0.0.3"])
