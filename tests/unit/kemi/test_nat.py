@@ -7,7 +7,7 @@ import pytest
 from kemi import nat
 from tests.unit.kemi.fake_ksr import FakeKsr
 
-PUBLIC, OTHER = "203.0.113.5", "198.51.100.7"
+PUBLIC, OTHER, OURS = "203.0.113.5", "198.51.100.7", "192.0.2.99"
 
 
 @pytest.mark.parametrize(
@@ -43,6 +43,7 @@ def request(ksr: FakeKsr, contact: str, method: str = "INVITE", via: str = "10.1
     ksr.message(method, source=(PUBLIC, 4000))
     ksr.headers["Contact"] = contact
     ksr.results["pv.get"] = lambda name: via if name == "$sel(via.host)" else None
+    ksr.results["is_myself"] = lambda uri: uri in ("sip:127.0.0.1", f"sip:{OURS}")
 
 
 @pytest.mark.parametrize(
@@ -56,6 +57,7 @@ def request(ksr: FakeKsr, contact: str, method: str = "INVITE", via: str = "10.1
         ("<tel:+1555>", False),
         ("", False),
         ("<", False),
+        (f"<sip:a@{OURS}>", True),  # a GRUU
     ],
 )
 def test_the_contact_of_a_new_call(ksr: FakeKsr, contact: str, marked: bool) -> None:
@@ -95,6 +97,47 @@ def test_a_request_in_a_dialog_follows_the_alias(ksr: FakeKsr, uri: str, has_rou
 
 
 @pytest.mark.parametrize(
+    ("uri", "is_read"), [("sip:a@h;alias=1.2.3.4~5~1", 1), ("sip:a@h;alias=1", -1), ("sip:a@h", 1)]
+)
+def test_a_branch_follows_the_alias(ksr: FakeKsr, uri: str, is_read: int) -> None:
+    ksr.results.update({"kx.get_ruri": uri, "nathelper.handle_ruri_alias": is_read})
+    assert nat.follow_alias() is (";alias=" in uri and is_read > 0)
+    assert len(ksr.called("nathelper.handle_ruri_alias")) == (";alias=" in uri)
+
+
+@pytest.mark.parametrize(
+    ("source", "alias"),
+    [
+        ("sip:192.0.2.1:5061", "192.0.2.1~5061~1"),
+        ("sip:192.0.2.1", "192.0.2.1~5060~1"),
+        ("sip:x@192.0.2.1:5061;transport=tcp", "192.0.2.1~5061~2"),
+        ("sip:192.0.2.1:5061;transport=tls", "192.0.2.1~5061~3"),
+        ("sip:192.0.2.1:5061;transport=ws", "192.0.2.1~5061~5"),
+        ("sip:[2001:db8::1]:5061;transport=wss", "[2001:db8::1]~5061~6"),
+        ("sip:[2001:db8::1]", "[2001:db8::1]~5060~1"),
+    ],
+)
+def test_an_alias_as_kamailio_writes_it(source: str, alias: str) -> None:
+    uri = nat.with_alias("sip:a@10.1.1.1;ob", source)
+    assert uri == f"sip:a@10.1.1.1;ob;alias={alias}"
+    assert nat.without_alias(uri) == "sip:a@10.1.1.1;ob"
+    assert nat.is_websocket(uri) is ("=ws" in source)
+
+
+@pytest.mark.parametrize(("method", "is_refreshing"), [("INVITE", True), ("UPDATE", True), ("INFO", False)])
+@pytest.mark.parametrize("is_alias", [True, False])
+def test_the_reply_of_a_request_that_went_to_an_alias(
+    ksr: FakeKsr, method: str, is_refreshing: bool, is_alias: bool
+) -> None:
+    """Within a dialog: it may change where that leads (RFC 3261 12.2.1.2, RFC 3311 5.1)."""
+    request(ksr, f"<sip:b@{OTHER}>", method)
+    ksr.results["kx.get_status"] = 200
+    nat.on_refreshing_request(is_alias=is_alias, is_trunk=False)
+    nat.on_in_dialog_reply()
+    assert len(ksr.called("nathelper.add_contact_alias")) == (is_refreshing and is_alias)
+
+
+@pytest.mark.parametrize(
     ("contact", "route", "status", "to_alias", "marked"),
     [
         ("<sip:b@10.1.1.1>", "", 180, False, True),
@@ -104,6 +147,7 @@ def test_a_request_in_a_dialog_follows_the_alias(ksr: FakeKsr, uri: str, has_rou
         (f"<sip:b@{PUBLIC}>", "", 200, True, False),
         (f"<sip:b@{OTHER}>", "", 200, False, False),
         (f"<sip:b@{OTHER}>", "", 200, True, True),
+        (f"<sip:b@{OURS}>", "", 200, False, True),  # a GRUU
     ],
 )
 def test_the_contact_of_a_reply(
