@@ -372,7 +372,7 @@ def compile_() -> None:
 
 @main.command(short_help="Call your IVR from the keyboard, without a phone.")
 @IVR_OR_URL
-@click.option("--site", "site_path", type=CONFIG, help="site.yaml, to be called by its trunks and extensions.")
+@click.option("--site", "site_path", type=CONFIG, help="Extensions and sounds; default: site.yaml beside ivr.yaml.")
 @click.option("--number", help="The number dialled; default: the first IVR's.")
 @click.option("--caller", default="+15550100", show_default=True, help="The caller's number; an extension's: internal.")
 @click.option("--name", "caller_name", default="", help="The caller's name.")

@@ -7,6 +7,7 @@ adds to it, so nobody has to wait.
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import time
 import uuid
@@ -17,6 +18,7 @@ from urllib.parse import parse_qsl
 import click
 
 from callinteractive.actions import ACTIONS
+from callinteractive.asking import failure_of
 from callinteractive.commands import Collect, Command, Fetch, Hangup, Play, Transfer, Wait
 from callinteractive.events import (
     Dialled,
@@ -46,6 +48,8 @@ FAILURES: dict[str, TransferFailed] = {failed.status: failed for failed in map(t
 OUTCOMES = ("answered", *FAILURES)
 MOST_UNHEEDED = 100
 """Sounds take no time here. In a call music goes on until somebody hangs up; here it would go on for ever."""
+SHOWN = 160
+"""Characters that are shown of an answer that can't be used: an error page says what is wrong at its begin."""
 WRITTEN = {action.NAME for action in ACTIONS}
 """The actions that somebody wrote; the script begins others by itself."""
 
@@ -66,7 +70,8 @@ class Options:
 def run(options: Options) -> int:
     """The exit status: 0 when the call went through to its end, 1 when it could not be placed."""
     ivr_file, findings = read_ivr_file(options.ivr)
-    site, more = read_site(options.site_path) if options.site_path else (Site(node=0, edges=()), [])
+    site_path = options.site_path or _site_beside(options.ivr)
+    site, more = read_site(site_path) if site_path else (Site(node=0, edges=()), [])
     if ivr_file is None or site is None:
         for finding in findings + more:
             click.echo(str(finding), err=True)
@@ -84,10 +89,16 @@ def run(options: Options) -> int:
     ivr, facts = placed
     kind = f"extension {facts.caller_extension}" if facts.caller_extension else "external"
     click.secho(f"{facts.caller_number} ({kind}) calls {facts.called_number}", bold=True)
-    sounds = options.site_path.parent / site.sounds if options.site_path else None
+    sounds = site_path.parent / site.sounds if site_path else None
     call = SimulatedCall(ivr_file, ivr, facts, Dialler(options.digits), options.transfer, sounds)
-    asyncio.run(call.run(_folder(options)))
+    asyncio.run(call.run(_folder(site_path or options.ivr)))
     return 0
+
+
+def _site_beside(ivr: Path | str) -> Path | None:
+    """The site.yaml in the folder of ivr.yaml, where there is one that may be read."""
+    beside = ivr.parent / "site.yaml" if isinstance(ivr, Path) else None
+    return beside if beside and os.access(beside, os.R_OK) else None
 
 
 def place(site: Site, ivr_file: IvrFile, dialled: str, caller: str, caller_name: str) -> tuple[Ivr, CallFacts] | None:
@@ -101,10 +112,15 @@ def place(site: Site, ivr_file: IvrFile, dialled: str, caller: str, caller_name:
     return found.ivr, facts_of_new_call(uuid.uuid4().hex, site.node, found, dialled, **shown, extension=extension)
 
 
-def _folder(options: Options) -> Path:
+def _folder(file: Path | str) -> Path:
     """Where the names of files with secrets start from: the folder of site.yaml, else of ivr.yaml."""
-    path = options.site_path or (options.ivr if isinstance(options.ivr, Path) else Path())
+    path = Path() if isinstance(file, str) else file
     return path if path.is_dir() else path.parent
+
+
+def _begin(body: bytes) -> str:
+    """How an answer begins, in one line."""
+    return " ".join(body[: 2 * SHOWN].decode(errors="replace").split())[:SHOWN]
 
 
 class SimulatedCall:
@@ -198,6 +214,8 @@ class SimulatedCall:
         self._elapsed_s += took_s
         if isinstance(event, Fetched):
             self._say("answer", f"{event.status}, {len(event.body)} bytes")
+            if event.body and failure_of(event):
+                self._say("", f"  {_begin(event.body)}")
         return event
 
     def _ring(self, transfer: Transfer) -> Event:

@@ -16,8 +16,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from callinteractive.events import Fetched
 from cli.main import main
 from examples.demo.webapp import PizzaLine
+from sidecar.webhook import Webhook
 
 DEMO = Path(__file__).parents[3] / "examples" / "demo"
 HOST = "127.13.202.1"
@@ -149,11 +151,38 @@ def test_a_sound_that_the_site_does_not_have_is_not_heard(ivr: Path) -> None:
     site = ivr.with_name("site.yaml")
     site.write_text((DEMO / "site.yaml").read_text().replace("sounds: ./sounds", f"sounds: {DEMO / 'sounds'}"))
     ivr.write_text(ivr.read_text().replace("welcome.wav", "welcom.wav"))
-    told = story(simulate(ivr, "--site", str(site), "--digits", "2"))
-    (error,) = {line for line in told if line.startswith("error")}
-    assert error == f"error there is no welcom.wav in {DEMO / 'sounds'}: the caller does not hear it"
-    assert "hears opening-hours.wav" in told
+    for named in (("--site", str(site)), ()):  # that beside ivr.yaml counts unless another one is named
+        told = story(simulate(ivr, *named, "--digits", "2"))
+        (error,) = {line for line in told if line.startswith("error")}
+        assert error == f"error there is no welcom.wav in {DEMO / 'sounds'}: the caller does not hear it"
+        assert "hears opening-hours.wav" in told
+    site.unlink()
     assert "hears welcom.wav (a digit stops it)" in story(simulate(ivr, "--digits", "2")), "no site, no folder"
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "begin"),
+    [
+        (500, b"<!doctype html>\n<title>500 Internal Server Error</title>", "<!doctype html> <title>500 Internal"),
+        (200, b"<br />\n<b>Warning</b>:  Undefined\x1b[2J" + b"x" * 500, "<br /> <b>Warning</b>: Undefined"),
+        (200, b"<Response>\n<Hangup/></Response>", None),
+        (500, b"", None),
+    ],
+    ids=["its error page", "a warning of PHP", "an answer", "nothing"],
+)
+def test_how_an_answer_begins_that_cannot_be_used(
+    ivr: Path, monkeypatch: pytest.MonkeyPatch, status: int, body: bytes, begin: str | None
+) -> None:
+    async def fetch(*_: object) -> Fetched:
+        return Fetched(status, body)
+
+    monkeypatch.setattr(Webhook, "fetch", fetch)
+    told = story(simulate(ivr, "--digits", "11#"))
+    after = told[told.index(f"answer {status}, {len(body)} bytes") + 1]
+    assert begin is None or after.strip().startswith(begin), after
+    assert len(after.strip()) <= 160 + len("\\u001b")
+    assert "\x1b" not in after
+    assert begin is not None or after.partition(" ")[0] in ("action", "error")
 
 
 def test_a_did_is_told_as_such(ivr: Path) -> None:
