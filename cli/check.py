@@ -23,7 +23,7 @@ from cli.files import decode, files_of, load, read_bytes, read_texts
 from cli.kamailio import certificate_problems, tls_files
 from cli.network import doubts
 from cli.parts import has_address, here, not_here
-from cli.surroundings import Surroundings, jumps_nowhere, never_set, read_sounds, unusable_sounds
+from cli.surroundings import Surroundings, jumps_nowhere, never_set, no_variables, read_sounds, unusable_sounds
 from sidecar.credentials import CredentialStore, reader
 
 STDIN = "-"
@@ -119,9 +119,13 @@ def _check_wait_sounds(site: Site, site_dir: Path, ivr_file: IvrFile, texts: Map
 
 
 def unset_variables(ivr_file: IvrFile, texts: Mapping[str, str]) -> list[Finding]:
-    """Where a URL has a variable that no rule sets (R4). `texts`: as for `cross_check`."""
+    """Where a URL has a variable that no rule sets (R4), or what only looks like one. `texts`: as for `cross_check`."""
     known = {name for _, rule in _rules(ivr_file) for name in rule.sets()}
-    found = [(name, rule, reason) for name, rule in _rules(ivr_file) for reason in never_set(rule, known)]
+    found: list[tuple[str, Action | None, str]] = [
+        (name, rule, reason)
+        for name, rule in _rules(ivr_file)
+        for reason in (*never_set(rule, known), *no_variables(rule))
+    ]
     return _placed(found, ivr_file, texts) if found else []
 
 

@@ -13,11 +13,12 @@ from callinteractive.model import IvrFile, Site
 from callinteractive.near import Guesses, near
 from callinteractive.numbers import Directory
 from callinteractive.request import application_of
-from callinteractive.urls import host_of, origin_of
+from callinteractive.urls import host_of, origin_of, split_login
 from cli.parts import KINDS, Parts
 from cli.ports import ports_of
 
 EXTENDED = re.compile(r"[0-9]+\*[0-9]+", re.ASCII)
+LIKE_A_VARIABLE = re.compile(r"(\$?\{{1,2}([A-Za-z_][A-Za-z0-9_]*)\}{1,2})", re.ASCII)
 EXTERNAL = re.compile(r"\+?[0-9*#.-]+", re.ASCII)
 
 
@@ -86,6 +87,12 @@ def never_set(action: Action, known: Set[str]) -> Iterator[str]:
         if name not in known:
             meant = near(name, known)
             yield f"${name}{meant} is set by no rule: unless your application sets it (SetVar), it is empty"
+
+
+def no_variables(action: Action) -> Iterator[str]:
+    """What looks like a variable in its URL as other software writes one, and is sent as it is."""
+    for written, name in dict.fromkeys(LIKE_A_VARIABLE.findall(split_login(action.asks() or "")[0])):
+        yield f"{written[:80]} is no variable, and is sent as it is: write ${name[:40]}, behind the URL's ?"
 
 
 def unusable_sounds(directory: Path, names: Set[str]) -> dict[str, str]:

@@ -345,6 +345,17 @@ def test_a_variable_that_nothing_sets_is_a_warning(check, rule: str, told: list[
     assert all(line.startswith("ivr.yaml:7: warning: contexts.1.options.start[1]: ") for line in lines)
 
 
+@pytest.mark.parametrize("written", ["${order}", "{order}", "{{order}}"])
+def test_what_only_looks_like_a_variable_is_a_warning(check, written: str) -> None:
+    """As JavaScript, Python, PHP and templates write one. It would be sent as it is."""
+    rule = f'call_interactive: {{url: "http://u:{{p}}@127.0.0.1:18000/order?number={written}"}}'
+    result = check(ivr=IVR.replace("play_sound: {file: here.wav}", rule))
+    assert result.exit_code == 0, result.stdout
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("ivr.yaml:6: warning: contexts.1.options.start[0]: ")
+    assert line.endswith(f": {written} is no variable, and is sent as it is: write $order, behind the URL's ?")
+
+
 def test_what_a_transfer_sets_is_known(check) -> None:
     url = URL.replace("$order", "$TRANSFER_STATUS").replace("$x", "$TRANSFER_CODE")
     ivr = IVR.replace('"332"]}', f'"332"], final: no}}\n        - {url}')
