@@ -137,20 +137,29 @@ def _check_between(text: str | None, element: etree._Element) -> None:
         raise ResponseError(f"text between the actions: {text.strip()[:40]!r}", _line(element))
 
 
+def _unknown(tag: str) -> str:
+    known = [action.NAME for action in actions.ACTIONS if action.IN_RESPONSE]
+    rules = {action.NAME: action.yaml_key() for action in actions.ACTIONS}
+    if tag in rules:
+        hint = f": {rules[tag]} is a rule of ivr.yaml only; a Jump can lead to an option that has it"
+    else:
+        hint = near(tag, known)
+    return f"unknown element <{tag[:40]}>{hint}; known: {', '.join(known)}"
+
+
 def _action(element: etree._Element, warnings: list[str]) -> actions.Action:
     line = _line(element)
     kind = actions.BY_ELEMENT.get(str(element.tag))
     if kind is None:
-        known = [action.NAME for action in actions.ACTIONS if action.IN_RESPONSE]
-        tag = str(element.tag)
-        raise ResponseError(f"unknown element <{tag[:40]}>{near(tag, known)}; known: {', '.join(known)}", line)
+        raise ResponseError(_unknown(str(element.tag)), line)
     if len(element):
         raise ResponseError(f"<{element.tag}> can't hold other elements", line)
     written = WrittenAction(dict(element.attrib), element.text)  # type: ignore[arg-type]  # the stubs know no mapping
     try:
         action = kind.read(written)
-    except InvalidActionError as error:
-        raise ResponseError(f"<{element.tag}>: {error}", line) from None
+    except InvalidActionError as error:  # what is missing may be there under another name
+        reasons = "; ".join((str(error), *kind.not_understood(written)))
+        raise ResponseError(f"<{element.tag}>: {reasons}", line) from None
     for text in (*written.warnings, *kind.not_understood(written)):
         warnings.append(f"line {line}: <{element.tag}>: {text}")
     return action

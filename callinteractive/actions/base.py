@@ -106,7 +106,10 @@ class Action(ABC):
         for name in written.attributes:
             if name not in cls.ATTRIBUTES and len(found) < MOST_NOT_UNDERSTOOD:
                 # A comprehension costs a frame.
-                found.append(f"unknown attribute {name[:40]!r}{near(name, cls.ATTRIBUTES)}")
+                meant = (
+                    near(name, cls.ATTRIBUTES) if name != cls.TEXT_KEY else f": write it in <{cls.NAME}>…</{cls.NAME}>"
+                )
+                found.append(f"unknown attribute {name[:40]!r}{meant}")
         if cls.TEXT_KEY is None and written.has_text:
             found.append("takes no text")
         return found

@@ -103,6 +103,21 @@ def test_text_may_be_escaped_in_cdata_and_around_comments():
         (b'<Response xmlns:a="u"><a:Hangup/></Response>', 1, "unknown element <{u}Hangup>"),
         (b"<Response>\n\n<Pause><Hangup/></Pause></Response>", 3, "<Pause> can't hold other elements"),
         (b"<Response>\n<Jump/></Response>", 2, "<Jump>: context is missing"),
+        (
+            b'<Response><Jump contxt="2"/></Response>',
+            1,
+            "<Jump>: context is missing; unknown attribute 'contxt' (did you",
+        ),
+        (
+            b'<Response><PlaySound file="a.wav"/></Response>',
+            1,
+            "<PlaySound>: the name of a sound is missing; unknown attribute 'file': write it in <PlaySound>…",
+        ),
+        (
+            b"<Response><RecordDigits/></Response>",
+            1,
+            "unknown element <RecordDigits>: record_digits is a rule of ivr.yaml only; a Jump can lead to an option",
+        ),
         (b"<Response>hello<Hangup/></Response>", 1, "text between the actions: 'hello'"),
         (b"<Response>\n<Hangup/>hello</Response>", 2, "text between the actions: 'hello'"),
         (b"<Response>&nbsp;</Response>", 1, "not XML: Entity 'nbsp' not defined"),
