@@ -7,6 +7,7 @@ line, not their number, and reads a quarter of a megabyte at once. So we count o
 from __future__ import annotations
 
 import re
+import socket
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
@@ -324,13 +325,20 @@ def in_a_line(error: object) -> str:
     return _NUMBER.sub("", text) or type(error).__name__
 
 
+def no_address(host: str, error: socket.gaierror) -> str:
+    """What is wrong where a name was looked up in vain."""
+    return f"no address of the host {host} is found: {error.strerror or error}"
+
+
 def _of_tls(error: aiohttp.ClientConnectorError) -> str:
-    """Why a connection by TLS was not made; empty where TLS is not the reason."""
+    """Why no connection by TLS was made; empty where the error has no more to tell."""
     at = f"[{error.host}]:{error.port}" if ":" in error.host else f"{error.host}:{error.port}"
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         why = getattr(error.certificate_error, "verify_message", "").rstrip(".")
         return f"the certificate of {at} is not believed: {why}; SSL_CERT_FILE can name its authority"
     cause = error.os_error
+    if isinstance(cause, socket.gaierror):
+        return no_address(str(error.host), cause)
     if isinstance(cause, ssl.SSLError):
         why = (cause.reason or "").replace("_", " ").lower()
         return f"no TLS at {at}; is it http:// there?" if why == "wrong version number" else f"no TLS with {at}: {why}"

@@ -20,7 +20,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from callinteractive.public import is_public
 from sidecar.answer import Answer
-from sidecar.connections import KEEPALIVE_S, PrivateAddressError, Protocol, Try, read_body
+from sidecar.connections import KEEPALIVE_S, PrivateAddressError, Protocol, Try, no_address, read_body
 from sidecar.eager import Limit
 
 HAPPY_EYEBALLS_S = 0.25
@@ -203,7 +203,10 @@ class PlainConnections:
 
 
 async def _look_up(server: Server) -> Sequence[AddrInfoType]:
-    return await asyncio.get_running_loop().getaddrinfo(server.host, server.port, type=socket.SOCK_STREAM)
+    try:
+        return await asyncio.get_running_loop().getaddrinfo(server.host, server.port, type=socket.SOCK_STREAM)
+    except socket.gaierror as error:
+        raise OSError(no_address(server.host, error)) from None
 
 
 async def _read_by_aiohttp(protocol: Protocol) -> Answer:

@@ -255,7 +255,8 @@ async def test_X3_what_a_server_did_is_told_in_one_line(webhook, speak, octets, 
         ("http://127.9.0.1:1/", "connection refused: no program listens at 127.9.0.1:1"),
         ("https://127.9.0.1:1/", "connection refused: no program listens at 127.9.0.1:1"),
         ("http://[::1]:1/", "connection refused: no program listens at [::1]:1"),
-        ("http://no-such-host.invalid/", ""),
+        ("http://no-such-host.invalid/", "no address of the host no-such-host.invalid is found: "),
+        ("https://no-such-host.invalid/", "no address of the host no-such-host.invalid is found: "),
     ],
 )
 async def test_X3_nobody_there(webhook, url, reason):
