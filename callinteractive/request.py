@@ -17,6 +17,7 @@ _VARIABLE = re.compile(r"\$(" + VARIABLE_NAME.pattern + ")", re.ASCII)
 FORM = "application/x-www-form-urlencoded"
 MAX_URL = 8000
 """Characters of a URL, as it is written and as it is sent. RFC 9110 4.1 asks servers for so many; few take more."""
+_NOT_IN_URLS = re.compile(r"[^!-~]")
 _RESERVED = re.compile(r"[^A-Za-z0-9_.~-]", re.ASCII)
 """All but what RFC 3986 2.3 lets stand."""
 _SHORT = 64
@@ -94,8 +95,9 @@ def check_url(url: str) -> str | None:
         return f"a URL has at most {MAX_URL} characters; give longer values to your application by POST"
     if (host := ascii_host(url)) is not None:
         return f"a URL holds ASCII only; write the host as {host[:253]}"
-    if not url.isascii() or any(char <= " " or char == "\x7f" for char in url):
-        return "a URL holds printable ASCII without spaces; percent-encode the rest"
+    if (odd := _NOT_IN_URLS.search(url)) is not None:
+        written = quote(odd[0], errors="replace")
+        return f"a URL holds printable ASCII without spaces; percent-encode the rest: {written} for {odd[0]!r}"
     if _VARIABLE.search(url.partition("?")[0]):
         return "variables may stand in the query only (after ?), never in scheme, host, port or path"
     if "#" in url:
