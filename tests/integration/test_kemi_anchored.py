@@ -73,12 +73,6 @@ async def media(engine: RunningRtpEngine) -> AsyncIterator[Media]:
         ng.close()
 
 
-@pytest_asyncio.fixture(loop_scope="module")
-async def world(kamailio: RunningKamailio) -> AsyncIterator[World]:
-    async with world_around(kamailio) as made:
-        yield made
-
-
 class Media:
     """What RTPengine holds."""
 

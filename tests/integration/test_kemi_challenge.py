@@ -12,7 +12,7 @@ import pytest_asyncio
 from callinteractive.headers import CallerHeader
 from tests.integration import kemi_support as sip
 from tests.integration.kemi_support import Dialog, Endpoint, Message, RunningKamailio
-from tests.integration.kemi_world import SITE, World, pick_up, refuse, ring, world_around
+from tests.integration.kemi_world import SITE, World, pick_up, refuse, ring
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -24,12 +24,6 @@ WITH_PASSWORD = SITE.replace("name: first,", "name: first, username: we, passwor
 async def kamailio(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningKamailio]:
     async with sip.running_kamailio(tmp_path_factory.mktemp("kamailio"), WITH_PASSWORD) as running:
         yield running
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def world(kamailio: RunningKamailio) -> AsyncIterator[World]:
-    async with world_around(kamailio) as made:
-        yield made
 
 
 def sequence(message: Message) -> int:

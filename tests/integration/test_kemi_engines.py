@@ -19,7 +19,7 @@ from sidecar.media.rtpengine import NgClient
 from tests.integration import kemi_support as sip
 from tests.integration.kemi_call import IVR, Call
 from tests.integration.kemi_support import Dialog, Endpoint, Message, RunningKamailio
-from tests.integration.kemi_world import SITE, World, pick_up, world_around
+from tests.integration.kemi_world import SITE, World, pick_up
 from tests.integration.test_kemi_anchored import ENGINE as FIRST
 from tests.integration.test_kemi_anchored import hang_up, port_of, sdp_of
 from tests.support.freeze import freeze
@@ -74,12 +74,6 @@ async def engines(tmp_path: Path) -> AsyncIterator[list[RunningRtpEngine]]:
 async def kamailio(engines: list[RunningRtpEngine], tmp_path: Path) -> AsyncIterator[RunningKamailio]:
     async with sip.running_kamailio(tmp_path, BOTH, IVR) as running:
         yield running
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def world(kamailio: RunningKamailio) -> AsyncIterator[World]:
-    async with world_around(kamailio) as made:
-        yield made
 
 
 async def calls_at(index: int) -> int:

@@ -11,7 +11,7 @@ import pytest_asyncio
 from tests.integration import kemi_support as sip
 from tests.integration.kemi_call import IVR, Call
 from tests.integration.kemi_support import Dialog, Endpoint, Message, RunningKamailio
-from tests.integration.kemi_world import SITE, World, pick_up, world_around
+from tests.integration.kemi_world import SITE, World, pick_up
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -43,12 +43,6 @@ CONTACTS = {
 async def kamailio(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningKamailio]:
     async with sip.running_kamailio(tmp_path_factory.mktemp("kamailio"), SITE, IVR) as running:
         yield running
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def world(kamailio: RunningKamailio) -> AsyncIterator[World]:
-    async with world_around(kamailio) as made:
-        yield made
 
 
 async def untold(party: Endpoint, what: str | int) -> Message:

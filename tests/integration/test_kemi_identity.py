@@ -12,7 +12,7 @@ from callinteractive.headers import CallerHeader, CallHeader
 from tests.integration import kemi_support as sip
 from tests.integration.kemi_call import consistent
 from tests.integration.kemi_support import Dialog, RunningKamailio
-from tests.integration.kemi_world import FACTS, SITE, World, pick_up, refuse, ring, world_around
+from tests.integration.kemi_world import FACTS, SITE, World, pick_up, refuse, ring
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -22,12 +22,6 @@ async def kamailio(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ru
     site = SITE.replace("{name: first,", "{name: first, identity: [rpid],")
     async with sip.running_kamailio(tmp_path_factory.mktemp("kamailio"), site) as running:
         yield running
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def world(kamailio: RunningKamailio) -> AsyncIterator[World]:
-    async with world_around(kamailio) as made:
-        yield made
 
 
 @pytest.mark.parametrize(

@@ -36,12 +36,6 @@ async def kamailio(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ru
         yield running
 
 
-@pytest_asyncio.fixture(loop_scope="module")
-async def world(kamailio: RunningKamailio) -> AsyncIterator[World]:
-    async with world_around(kamailio) as made:
-        yield made
-
-
 TELLING = {
     "P_Preferred_Identity": "<sip:+7903@carrier.example>",
     "p_charge_info": "<sip:+7903@carrier.example>",

@@ -13,7 +13,7 @@ import pytest_asyncio
 from callinteractive.headers import CallHeader
 from tests.integration import kemi_support as sip
 from tests.integration.kemi_support import Endpoint, Message, RunningKamailio
-from tests.integration.kemi_world import SITE, World, refuse, world_around
+from tests.integration.kemi_world import SITE, World, refuse
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -27,12 +27,6 @@ NUMBER, PASSWORD = "000*399", "secret"
 async def kamailio(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningKamailio]:
     async with sip.running_kamailio(tmp_path_factory.mktemp("kamailio"), SITE) as running:
         yield running
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def world(kamailio: RunningKamailio) -> AsyncIterator[World]:
-    async with world_around(kamailio) as made:
-        yield made
 
 
 @pytest_asyncio.fixture(loop_scope="module")

@@ -13,7 +13,7 @@ import pytest_asyncio
 from callinteractive.headers import CallerHeader, CallHeader, EntryHeader, TransferHeader
 from tests.integration import kemi_support as sip
 from tests.integration.kemi_support import Dialog, Endpoint, Message, RunningKamailio
-from tests.integration.kemi_world import FACTS, MANY, SITE, World, pick_up, refuse, ring, world_around
+from tests.integration.kemi_world import FACTS, MANY, SITE, World, pick_up, refuse, ring
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -22,12 +22,6 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 async def kamailio(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningKamailio]:
     async with sip.running_kamailio(tmp_path_factory.mktemp("kamailio"), SITE) as running:
         yield running
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def world(kamailio: RunningKamailio) -> AsyncIterator[World]:
-    async with world_around(kamailio) as made:
-        yield made
 
 
 @pytest.mark.parametrize("answering", [0, 1])

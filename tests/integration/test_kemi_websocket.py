@@ -14,7 +14,7 @@ import pytest_asyncio
 
 from tests.integration import kemi_support as sip
 from tests.integration.kemi_support import Endpoint, Message, RunningKamailio
-from tests.integration.kemi_world import SITE, World, world_around
+from tests.integration.kemi_world import SITE, World
 from tests.integration.test_kemi_registrar import NUMBER, PASSWORD, REGISTRAR, digest
 from tests.support.timing import PATIENT_S
 
@@ -42,12 +42,6 @@ async def kamailio(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ru
     site = SITE.replace("]}\n", f", {listen}", 1)
     async with sip.running_kamailio(tmp_path_factory.mktemp("kamailio"), site) as running:
         yield running
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def world(kamailio: RunningKamailio) -> AsyncIterator[World]:
-    async with world_around(kamailio) as made:
-        yield made
 
 
 @pytest.fixture
