@@ -52,7 +52,7 @@ MODULES = {
         "webhook",
         *(f"call/{name}" for name in ("adopted", "answered", "blind_transfer", "call", "callee", "caller")),
         *(f"call/{name}" for name in ("dialled", "digits", "dip", "inbox", "moving", "resumed", "services")),
-        *(f"call/{name}" for name in ("steered", "telling", "wait_sound")),
+        *(f"call/{name}" for name in ("sounding", "steered", "telling", "wait_sound")),
         *(f"media/{name}" for name in ("bencode", "call_media", "dtmf", "engine_call", "engines", "event_reader")),
         *(
             f"media/{name}"

@@ -20,7 +20,7 @@ from callinteractive.request import HttpRequest
 from callinteractive.script import CallScript
 from callinteractive.web import WAIT_SOUND_AFTER_S
 from sidecar import sip
-from sidecar.call import saved
+from sidecar.call import saved, sounding
 from sidecar.call.blind_transfer import NO_NUMBER, BlindTransfer, Target, number_in, why_unwanted
 from sidecar.call.callee import Callee
 from sidecar.call.caller import Caller, drop, text_of
@@ -234,12 +234,8 @@ class AnsweredCall:
             await self._begin(self._command)
 
     async def _play(self, name: str) -> None:
-        sound = await self._services.sounds.get(name)
         try:
-            if sound is None:
-                await self._media.stop()  # what plays, as a wait sound, must not go on
-                raise MediaRefused(self._services.sounds.why_not(name))
-            await self._media.play(sound)
+            sound = await sounding.play(self._services, self._media, name)
         except MediaRefused as error:  # also where RTPengine's host has no such file
             self._caller.log.error("sound", reason=str(error))
             self._inbox.put(told, PlayFailed(str(error)))

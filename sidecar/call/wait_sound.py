@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from callinteractive.request import HttpRequest
+from sidecar.call import sounding
 from sidecar.call.caller import Caller
 from sidecar.call.services import Services
 from sidecar.media.call_media import CallMedia
@@ -23,12 +24,8 @@ class WaitSound:
 
     async def play(self, request: HttpRequest) -> None:
         """Play it again and again, from its start. Raises MediaError."""
-        name = request.web.wait_sound or ""
-        sound = await self._services.sounds.get(name)
         try:
-            if sound is None:
-                raise MediaRefused(self._services.sounds.why_not(name))
-            await self._media.play(sound, repeat=_REPEATS)
+            await sounding.play(self._services, self._media, request.web.wait_sound or "", _REPEATS)
         except MediaRefused as error:
             self._caller.log.error("sound", reason=str(error))
             return

@@ -31,6 +31,8 @@ LOG = structlog.get_logger()
 
 LOOK_S = 0.2
 """How long a call waits for the disk to say whether a file is as it was. A folder on a network may hang."""
+TRUST_S = 1.0
+"""How long a file is taken to be as it was seen: to look wakes a thread, for each prompt of each call."""
 FOLDER_S = 10.0
 """The same of a whole folder, at start. Its sounds are read when they are asked for."""
 MOST_LOOKS = 1000
@@ -98,6 +100,8 @@ class SoundLibrary:
         self._cache_dir = cache_dir
         self._turns = Turns(cache_dir)
         self._files: dict[str, _File] = {}
+        self._trusted_until: dict[str, float] = {}
+        """By name; of those that were seen to be as they were."""
         self._being_read: dict[str, asyncio.Task[Sound | None]] = {}
         self._one_at_a_time = asyncio.Lock()
         self._told_at = -math.inf
@@ -145,25 +149,31 @@ class SoundLibrary:
         return file.sound if file else None
 
     async def get(self, name: str) -> Sound | None:
-        """The sound of this name as it is now, None if there is none. Any text may be asked for.
+        """The sound of this name as it is now or was in the last second, None if there is none.
 
+        Any text may be asked for.
         One that has been added is converted first, and comes as None if that takes longer than `WAIT_S`; it is there
         for the next caller. One that has been replaced is heard as it was until the new one is converted.
         One that is no longer in the cache is converted again. While the folder can't be seen, all are as they were.
         """
         if not is_sound_name(name):
             return None
-        path, known = self._source_dir / name, self._files.get(name)
+        known = self._files.get(name)
+        if known and self._trusted_until.get(name, 0.0) > time.monotonic():
+            return known.sound
+        path = self._source_dir / name
         try:
             version, is_lost = await self._look(path, known)
         except FileNotFoundError:
             self._files.pop(name, None)
+            self._trusted_until.pop(name, None)
             return None
         except (OSError, RuntimeError) as error:  # RuntimeError: no thread can be started
             self._tell_unseen(error)
             return known.sound if known else None
-        known = self._files.get(name)  # another call may have had it read meanwhile
-        if known and known.version == version and not is_lost and time.monotonic() < known.again_at:
+        known, now = self._files.get(name), time.monotonic()  # another call may have had it read meanwhile
+        if known and known.version == version and not is_lost and now < known.again_at:
+            self._trusted_until[name] = min(now + TRUST_S, known.again_at)
             return known.sound
         reading = self._being_read.get(name)
         if reading is None:
@@ -173,6 +183,10 @@ class SoundLibrary:
             return known.sound
         done, _ = await asyncio.wait({reading}, timeout=WAIT_S)
         return reading.result() if done else None
+
+    def doubt(self, name: str) -> bool:
+        """RTPengine can't play it. Returns whether `get` may give another one now: it had not looked."""
+        return self._trusted_until.pop(name, 0.0) > time.monotonic()
 
     def why_not(self, name: str) -> str:
         """Why there is no sound of this name, for the log."""

@@ -170,6 +170,7 @@ contexts:
         self.dtmf = dtmf
         sounds = create_autospec(SoundLibrary, instance=True)
         sounds.get.side_effect = lambda name: None if name == "missing.wav" else Sound(name, Path(name), 40)
+        sounds.doubt.return_value = False
         sounds.why_not.side_effect = lambda name: f"the sound library has no {name}"
         webhook = create_autospec(Webhook, instance=True)
         webhook.fetch.side_effect = self._fetch

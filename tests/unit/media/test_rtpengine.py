@@ -18,7 +18,7 @@ from sidecar.media.ng_command import NgTimeouts
 from sidecar.media.ng_failures import NgError, NgOverloaded, NgTimeout, NgUnknownCall, NgUnreachable
 from sidecar.media.purge import purge
 from sidecar.media.rtpengine import NgClient
-from sidecar.state.storing import All
+from sidecar.state.keeper import All
 
 HOST = "127.11.201.1"
 QUICK = NgTimeouts(retransmit_s=0.05, total_s=0.3, tick_s=0.01)

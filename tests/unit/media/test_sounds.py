@@ -433,6 +433,7 @@ def test_a_conversion_that_crashes_or_hangs_is_a_finding(
 @pytest.fixture(autouse=True)
 def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sounds, "WAIT_S", 30)
+    monkeypatch.setattr(sounds, "TRUST_S", 0)
 
 
 @pytest.fixture
@@ -662,6 +663,38 @@ async def test_what_has_failed_for_want_of_room_is_not_tried_at_once(
         assert sound.duration_ms == 1000  # as it was
         await asyncio.gather(*running._being_read.values())
     assert convert.call_count == 1
+
+
+async def test_a_file_is_not_looked_at_again_within_a_second(
+    running: SoundLibrary, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sounds, "TRUST_S", 0.3)
+    looks = Mock(side_effect=sounds._version)
+    monkeypatch.setattr(sounds, "_version", looks)
+    for _ in range(20):
+        assert await running.get("old.wav") is not None
+    assert looks.call_count == 1
+    (source / "old.wav").unlink()
+    await asyncio.sleep(0.3)
+    assert await running.get("old.wav") is None
+    for _ in range(2):
+        assert await running.get("old.wav") is None  # what is not there is looked for each time
+    assert looks.call_count == 4
+
+
+async def test_what_can_not_be_played_is_looked_at_again(
+    running: SoundLibrary, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sounds, "TRUST_S", 30)
+    assert not running.doubt("old.wav")  # it would be looked at anyway
+    sound = await running.get("old.wav")
+    assert sound is not None
+    sound.path.unlink()
+    assert await running.get("old.wav") == sound
+    assert running.doubt("old.wav")
+    assert await running.get("old.wav") == sound
+    assert sound.path.exists()
+    assert not running.doubt("old.wav")
 
 
 @pytest.mark.parametrize("size", [None, -1, 0, 100, 5000])

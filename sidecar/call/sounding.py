@@ -1,0 +1,25 @@
+"""Sounds by the names that scripts have for them."""
+
+from __future__ import annotations
+
+from sidecar.call.services import Services
+from sidecar.media.call_media import CallMedia
+from sidecar.media.errors import MediaRefused
+from sidecar.media.sounds import Sound
+
+
+async def play(services: Services, media: CallMedia, name: str, repeat: int = 1) -> Sound:
+    """Play the sound of this name, and stop what plays if it can't be played. Raises MediaError."""
+    sounds = services.sounds
+    while True:
+        sound = await sounds.get(name)
+        if sound is None:
+            await media.stop()  # what plays, as a wait sound, must not go on
+            raise MediaRefused(sounds.why_not(name))
+        try:
+            await media.play(sound, repeat)
+        except MediaRefused:  # RTPengine has no such file
+            if not sounds.doubt(name):
+                raise
+        else:
+            return sound
