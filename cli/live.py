@@ -100,7 +100,7 @@ def show(client: Client, call_id: str, *, as_json: bool) -> None:
         click.echo(json.dumps({**call, "records": records}, indent=2))
         return
     for name, value in call.items():
-        if value not in (None, ""):
+        if value not in (None, "", 0):
             click.echo(f"{name.replace('_', ' '):<14} {printable(str(value))}")
     click.echo()
     for line in lines_of(records):

@@ -38,7 +38,8 @@ def _told(record: Record) -> str:
             arrow = "is called by us as" if record.get("direction") == "out" else "calls"
             who = ("called_number", "caller_number") if record.get("direction") == "out" else None
             first, second = who or ("caller_number", "called_number")
-            return f"{of(first) or 'anonymous'} {arrow} {of(second) or 'anonymous'}, IVR {of('ivr')}"
+            ivr = f", IVR {of('ivr')}" if of("ivr") else ""
+            return f"{of(first) or 'anonymous'} {arrow} {of(second) or 'anonymous'}{ivr}"
         case "call.context":
             return f"{of('context')}/{of('option')}"
         case "call.request":

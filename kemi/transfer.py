@@ -31,12 +31,13 @@ LONGEST_RING_S = 7200
 """As long as Kamailio keeps an INVITE."""
 NOBODY = Identity("", "")
 _MOST_SPECS = 4096
+_NOWHERE = "no number of this transfer leads anywhere; the lines `transfer of call` before it say why"
 
 
 class NoRoute(Refused):
     """No number of the transfer leads anywhere now (A14)."""
 
-    def __init__(self, code: int = 404, reason: str = "Not Found", advice: str = "") -> None:
+    def __init__(self, code: int = 404, reason: str = "Not Found", advice: str = _NOWHERE) -> None:
         super().__init__(code, reason, advice=advice)
 
 

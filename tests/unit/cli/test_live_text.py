@@ -29,6 +29,7 @@ def line(event: str, **fields: Any) -> str:
             "2 is called by us as 1, IVR 3",
         ),
         ("call.started", {"caller_number": "", "called_number": "332", "ivr": "1"}, "anonymous calls 332, IVR 1"),
+        ("call.started", {"caller_number": "306", "called_number": "999"}, "306 calls 999"),
         ("call.answered", {}, ""),
         ("call.context", {"context": "3", "option": "start"}, "3/start"),
         ("call.action", {"action": "PlaySound", "file": "a.wav", "background": False}, "PlaySound file=a.wav"),

@@ -26,7 +26,7 @@ from kemi.names import NameFile
 from kemi.places import Places
 from kemi.record_route import RecordRoute
 from kemi.transaction import transaction
-from kemi.transfer import Transfer
+from kemi.transfer import NoRoute, Transfer
 from kemi.trunks import Trunks
 from tests.unit.kemi.fake_ksr import FakeKsr
 from tests.unit.kemi.refusals import refused
@@ -130,8 +130,9 @@ def test_of_two_accounts_at_one_gateway_the_first_gets_the_call(ksr: FakeKsr) ->
 
 
 def test_no_route_is_404(ksr: FakeKsr) -> None:
-    with refused(404):
+    with pytest.raises(NoRoute) as caught:
         start(ksr, "307")
+    assert (caught.value.code, "ivr.yaml" in caught.value.advice) == (404, False), "no IVR is missing"
     with refused(404):
         start(ksr, "+7495", site=SITE.partition("trunks:")[0])
     assert not ksr.called("tm.t_relay")
