@@ -258,7 +258,12 @@ class NewCall(Call):
         caller = self._caller
         if not isinstance(self._entry, Resumption):
             caller.story.tell("call.started", ivr=self._ivr.number, **caller.facts.shown())
-        caller.log.info("call", caller=caller.facts.caller_number, called=caller.facts.called_number)
+        caller.log.info(
+            "call",
+            caller=caller.facts.caller_number,
+            called=caller.facts.called_number,
+            sip_call_id=caller.leg.call_id[:200],
+        )
         command: Command | None = None
         if self._ivr.answer == "on_media":
             dip = Dip(self._services, caller, self._ivr, self._script)

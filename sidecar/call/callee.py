@@ -304,7 +304,10 @@ class Callee:
         """How the transfer ended. Kamailio's log tells it for each number."""
         by, rang = by or "Kamailio", self._is_sounding
         to, who = (hide(shown, self._caller.story.hidden) for shown in (self._numbers, by))
-        self._caller.log.info("transfer", to=to, outcome=outcome, code=code, reason=reason, by=who, rang=rang)
+        sip_call_id = "" if self.leg is None else self.leg.call_id
+        self._caller.log.info(
+            "transfer", to=to, outcome=outcome, code=code, reason=reason, by=who, rang=rang, sip_call_id=sip_call_id
+        )
         if outcome == "answered":
             self._story("leg.answered", by=by)
         else:

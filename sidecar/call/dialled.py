@@ -128,7 +128,13 @@ class OutgoingCall(Call):
         party, answered = self._party, self._answered
         assert answered is not None
         party.story.tell("call.started", ivr=party.facts.called_extension, **party.facts.shown())
-        party.log.info("call", caller=party.facts.caller_number, called=party.facts.called_number, flow="out")
+        party.log.info(
+            "call",
+            caller=party.facts.caller_number,
+            called=party.facts.called_number,
+            flow="out",
+            sip_call_id=party.leg.call_id,
+        )
         outcome = await party.decided
         if isinstance(outcome, sip.Rejected):
             party.log.info("not answered", code=outcome.status, reason=outcome.reason[:80])

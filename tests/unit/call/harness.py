@@ -94,6 +94,10 @@ class FakeLeg(Recorder):
     is_heard = True
     listener: sip.Listener
 
+    @property
+    def call_id(self) -> str:
+        return f"{self._prefix}-leg@127.9.0.1"
+
     def answer(self, _sdp: bytes) -> None:
         self._log.append(f"{self._prefix}.answer")
         self.answered = True

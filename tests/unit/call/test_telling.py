@@ -417,3 +417,15 @@ def test_W2_an_answer_shows_no_password_of_a_url():
     text = '<Response><SimpleTransfer status_url="https://me:ge&amp;heim@h/s?a=b@c">306</SimpleTransfer></Response>'
     shown = shown_bodies(HttpRequest("GET", "http://h/"), Fetched(200, text.encode()))["response"]
     assert shown.endswith(text.replace("me:ge&amp;heim@", ""))
+
+
+async def test_the_log_tells_the_call_id_of_each_side(make, lines):
+    """By it a carrier names a call."""
+    h = make('[simple_transfer: {to: ["1"]}]')
+    await h.answered()
+    await h.until("invite(max_forwards 69)")
+    h.b_leg.listener(sip.Rejected(486, "Busy Here"))
+    await h.over()
+    told = {line["event"]: line.get("sip_call_id") for line in lines}
+    assert told["call"] == "a-leg@127.9.0.1"
+    assert told["transfer"] == "b-leg@127.9.0.1"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
 
@@ -42,6 +44,28 @@ def test_the_reference_has_every_outcome_of_a_request() -> None:
 def test_E1_the_page_of_the_events_has_every_event() -> None:
     page = (ROOT / "docs/events.md").read_text()
     assert [name for name in get_args(record.Name) if f"| `{name}` |" not in page] == []
+
+
+def events_of_logs(path: Path) -> Iterator[str]:
+    """What a module logs for people: LOG.info("…"), self.log.error("…"), call.note("error", "…")."""
+    for call in ast.walk(ast.parse(path.read_text())):
+        if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Attribute):
+            continue
+        logger = ast.unparse(call.func.value).lower().endswith("log")
+        at = 0 if logger and call.func.attr in ("info", "warning", "error", "critical") else 1
+        if (at == 0 or call.func.attr == "note") and len(call.args) > at:
+            event = call.args[at]
+            if isinstance(event, ast.Constant) and isinstance(event.value, str) and "%" not in event.value:
+                yield event.value
+
+
+def test_the_page_of_the_logs_has_every_line() -> None:
+    page = (ROOT / "docs/logs.md").read_text()
+    modules = [path for folder in ("sidecar", "callinteractive", "cli/api") for path in (ROOT / folder).rglob("*.py")]
+    events = {event for path in modules for event in events_of_logs(path)}
+    assert len(events) > 50
+    rows = "".join(re.findall(r"^\| (`.*?) \|", page, re.MULTILINE))
+    assert sorted(event for event in events if f"`{event}`" not in rows) == []
 
 
 def test_limits_name_keys_that_exist() -> None:
