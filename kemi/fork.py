@@ -191,6 +191,7 @@ class Forks:
 
     def _on_provisional(self, status: int, index: int) -> None:
         if status >= 180:
+            self._ringing.on_ringing(index)
             note_ringing(index, rings=True)
             self._reports.on_ringing(index)
         if not ksr.has_body():

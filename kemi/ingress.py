@@ -94,7 +94,7 @@ class Ingress:
         self._in_dialog_methods = IN_DIALOG if site.refer else IN_DIALOG - {"REFER"}
         self._sidecar_addresses = {sidecar.address for sidecar in site.sidecars}
         self._names = names
-        self._own_addresses = set(edge.udp_addresses)
+        self._own_addresses, self._own_address = set(edge.udp_addresses), edge.udp_address
         self._directory = directory
         self._contexts = contexts
         self._places = places
@@ -119,6 +119,7 @@ class Ingress:
         if method == "CANCEL":  # RFC 3261 16.10
             if match is Match.FOUND:
                 ksr.relay()  # tm answers it and cancels what is still ringing
+                self._ringing.answer_for_lost(self._own_address)
                 return
             if self._ringing.cancel():
                 return

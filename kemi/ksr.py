@@ -133,6 +133,8 @@ def is_over_websocket() -> bool:
 
 def connection() -> int:
     """Kamailio's number of the connection that the message came by; 0 over UDP."""
+    if _get_protoid() == _UDP:
+        return 0
     number = _pv_get("$conid")
     return number if isinstance(number, int) else 0
 

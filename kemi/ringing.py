@@ -11,11 +11,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import socket
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from callinteractive.model import Address
 from kemi import ksr, nat
 from kemi.ksr import From, Route
 from kemi.slots import NAME, Slots
@@ -25,6 +27,11 @@ FILE, FOLDER = "ringing.calls", "ringing"
 OLD_S = 7200
 """No INVITE rings longer (kamailio.cfg, max_inv_lifetime)."""
 _MOST_OCTETS = 65_536
+_LOST = (
+    "SIP/2.0 480 Connection Lost\r\nVia: SIP/2.0/UDP {edge};branch={branch}\r\nFrom: <sip:{edge}>;tag=lost\r\n"
+    "To: <sip:{edge}>;tag=lost\r\nCall-ID: {call_id}\r\nCSeq: {number} INVITE\r\nContent-Length: 0\r\n\r\n"
+)
+"""The caller gets nothing of it: it has given up, and so gets 487 (`kemi.redirect`)."""
 _SPILLED = "+"
 """Behind the name in `transaction.ringing_file`: it has a file of its own, too."""
 
@@ -61,7 +68,16 @@ class Ringing:
         name = transaction.ringing_file
         if not name:
             name = transaction.ringing_file = _name()
-        line = (json.dumps((index, uri, via, shown)) + "\n").encode()
+        self._add(name, (index, uri, via, shown))
+
+    def on_ringing(self, index: int) -> None:
+        """Reply route of its 18x, before it counts as ringing: by which connection of ours it rings."""
+        connection = ksr.connection()
+        if connection and index not in transaction.ringing and (name := transaction.ringing_file):
+            self._add(name, (index, connection, ksr.via_branch()))
+
+    def _add(self, name: str, said: tuple[object, ...]) -> None:
+        line = (json.dumps(said) + "\n").encode()
         if self._slots is None or not self._slots.add(_key(name), line, time.time()):
             self._spill(name.removesuffix(_SPILLED), line)
 
@@ -96,6 +112,16 @@ class Ringing:
         self._forget(name + _SPILLED)
         return is_sent
 
+    def answer_for_lost(self, edge: Address) -> None:
+        """The CANCEL at hand was passed on. Whose connection has gone can't be reached: we answer in its place.
+
+        Else tm would wait for that until the end of the transfer, and so would the caller for its 487 (RFC 3261 9.2).
+        tm takes a reply by its branch, from wherever it comes. `edge`: where we take SIP.
+        """
+        for _, connection, branch in self._lines(_name(), 3):
+            if not ksr.is_connected(connection):
+                _send(edge, _LOST.format(edge=edge, branch=branch, call_id=ksr.call_id(), number=_number()))
+
     def is_answer_to_ringing(self) -> bool:
         """Whether the reply at hand, which tm does not know, is to an INVITE that rings."""
         return bool(self._read(_name(via=2)))
@@ -111,14 +137,22 @@ class Ringing:
             nat.follow_alias()
 
     def _read(self, name: str) -> dict[int, _Branch]:
+        try:
+            lines = self._lines(name, 4)
+            return {index: _Branch(uri, via, From(*shown) if shown else None) for index, uri, via, shown in lines}
+        except TypeError:  # of another release
+            return {}
+
+    def _lines(self, name: str, fields: int) -> list[list[Any]]:
+        """What is written down of it in so many fields: a branch in four, its connection in three."""
         text = self._slots.get(_key(name)) if self._slots else b""
         with suppress(OSError), (self._folder / name).open("rb") as file:
             text += file.read(_MOST_OCTETS)
         try:
             lines = [json.loads(line) for line in text.decode().splitlines()]
-            return {index: _Branch(uri, via, From(*shown) if shown else None) for index, uri, via, shown in lines}
+            return [line for line in lines if len(line) == fields]
         except (ValueError, TypeError):  # also of another release
-            return {}
+            return []
 
     def _forget(self, name: str) -> None:
         """`name`: as in `transaction.ringing_file`."""
@@ -138,6 +172,18 @@ def _name(via: int = 1) -> str:
 
     So has its reply, where Via is its second one.
     """
-    number = ksr.header("CSeq").split(" ", 1)[0]
-    said = "\n".join((ksr.call_id(), ksr.from_tag(), number, ksr.via_branch(via)))
+    said = "\n".join((ksr.call_id(), ksr.from_tag(), _number(), ksr.via_branch(via)))
     return hashlib.blake2s(said.encode("utf-8", "surrogateescape"), digest_size=NAME).hexdigest()
+
+
+def _number() -> str:
+    """Of its CSeq."""
+    return ksr.header("CSeq").split(" ", 1)[0]
+
+
+def _send(edge: Address, text: str) -> None:
+    """From the edge's own address, which is no stranger's (`kemi.flood`)."""
+    family = socket.AF_INET6 if ":" in edge.host else socket.AF_INET
+    with suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as sending:
+        sending.bind((edge.host, 0))
+        sending.sendto(text.encode("utf-8", "surrogateescape"), edge)

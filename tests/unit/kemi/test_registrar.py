@@ -7,6 +7,7 @@ import pytest
 from callinteractive.config import load_ivr_file, load_site
 from callinteractive.edge import edge_id
 from callinteractive.numbers import Directory
+from kemi import nat
 from kemi.edges import Edges, Way
 from kemi.refusal import Answered
 from kemi.registrar import REALM, Registrar
@@ -72,6 +73,7 @@ def register(ksr: FakeKsr, *contacts: str, source: str = "203.0.113.5", transpor
     """Register contacts from an address; returns what was called."""
     ksr.message("REGISTER", source=(source, 4000))
     ksr.tags["$pr"] = transport
+    ksr.results["kx.get_protoid"] = nat._PROTOCOLS[transport.lower()]
     values = list(contacts)
     ksr.results.update(
         {

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import socket
 from pathlib import Path
 
 import pytest
 
+from callinteractive.model import Address
 from kemi.ksr import From
+from kemi.outcome import note_ringing
 from kemi.ringing import FILE, FOLDER, OLD_S, Ringing
 from kemi.slots import Slots
 from tests.unit.kemi.fake_ksr import FakeKsr
@@ -74,6 +77,41 @@ def test_a_reply_to_what_rings_is_known(ringing: Ringing, ksr: FakeKsr) -> None:
     assert ringing.is_answer_to_ringing()
     ksr.results["pv.get"] = {"$sel(via[1].branch)": "caller", "$sel(via[2].branch)": "another", "$ft": "1"}.get
     assert not ringing.is_answer_to_ringing()
+
+
+@pytest.mark.usefixtures("has_room")
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_a_phone_whose_connection_has_gone_is_answered_for(ringing: Ringing, ksr: FakeKsr, host: str) -> None:
+    alive = {7: True, 8: True}
+    ksr.results["tcpops.tcp_conid_alive"] = lambda connection: 1 if alive[connection] else -1
+    for index, connection, protocol in ((0, 7, 2), (1, 8, 5), (2, 9, 1)):  # TCP, WebSocket, UDP
+        ksr.results |= {"pv.get": {"$sel(via[1].branch)": "caller", "$ft": "1"}.get, "kx.get_protoid": 1}
+        ringing.on_branch(index, f"sip:{index}@h", "", None)
+        ksr.results |= {"pv.get": {"$conid": connection, "$sel(via[1].branch)": f"ours.{index}"}.get}
+        ksr.results["kx.get_protoid"] = protocol
+        for _ in range(2):  # it says so again
+            ringing.on_ringing(index)
+            note_ringing(index, rings=True)
+    ksr.results["pv.get"] = {"$sel(via[1].branch)": "caller", "$ft": "1"}.get
+    ksr.headers["CSeq"] = "1 CANCEL"
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as edge:
+        edge.bind((host, 0))
+        edge.settimeout(5)
+        address = Address(host, edge.getsockname()[1])
+        ringing.answer_for_lost(address)
+        alive[8] = False
+        ringing.answer_for_lost(address)
+        told, source = edge.recvfrom(9999)
+        assert source[0] == host
+        lines = told.decode().split("\r\n")
+        assert lines[0].startswith("SIP/2.0 480 ")
+        assert {f"Via: SIP/2.0/UDP {address};branch=ours.1", "Call-ID: some-call-id", "CSeq: 1 INVITE"} < {*lines}
+        edge.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            edge.recv(9999)
+    assert cancel(ringing, ksr)  # Kamailio was started anew: it goes to all
+    assert len(ksr.called("corex.append_branch_uri")) == 2
 
 
 @pytest.mark.usefixtures("has_room")
