@@ -27,8 +27,8 @@ local function renew()
   redis.call('ZADD', named('lease', pool), now + lease_ms, me)
 end
 local function is_superseded()
-  local found = redis.call('HGET', base .. 'owners', me)
-  return found and found > mine
+  local incarnation = about(me)
+  return incarnation and incarnation > string.match(mine, '^%x+')
 end
 local function forget(owner)
   redis.call('ZREM', named('lease', pool), owner)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 
 import pytest
@@ -38,7 +38,7 @@ def calls_in(redis: RunningRedis) -> int:
     return sum(int(redis.ask(f"HLEN ci:{{7}}:calls:7-{index}").removeprefix(b":")) for index in range(2))
 
 
-async def told_once(both: tuple[KeeperProcess, KeeperProcess], reason: str) -> None:
+async def told_once(both: Iterable[KeeperProcess], reason: str) -> None:
     for sidecar in both:
         await sidecar.until(lambda sidecar=sidecar: sidecar.problems)  # type: ignore[misc]
         (first, *others) = [event for event in sidecar.events if event["event"] == "log"]
@@ -160,6 +160,38 @@ async def test_a_full_server(redis: RunningRedis, both: tuple[KeeperProcess, Kee
     for sidecar in both:
         await sidecar.saved()
         assert len(sidecar.problems) == 2
+    assert calls_in(redis) == 2 * CALLS
+
+
+async def test_a_replica_that_takes_no_writes(redis: RunningRedis, both: tuple[KeeperProcess, KeeperProcess]):
+    redis.ask("REPLICAOF 127.0.0.1 1")
+    await told_once(both, "read only replica")
+    redis.ask("REPLICAOF NO ONE")
+    for sidecar in both:
+        await sidecar.saved()
+        assert not sidecar.surrendered
+    assert calls_in(redis) == 2 * CALLS
+
+
+@pytest.mark.parametrize("key", ["owners", "lease:", "retired:", "epoch", "calls:7-0"])
+async def test_a_key_of_another_type(redis: RunningRedis, both: tuple[KeeperProcess, KeeperProcess], key: str):
+    wrong = "LPUSH" if key == "epoch" else "SET"
+    redis.ask(f"EVAL \"redis.call('DEL', KEYS[1]) redis.call('{wrong}', KEYS[1], 1)\" 1 ci:{{7}}:{key}")
+    await told_once(both[:1], "WRONGTYPE")
+    redis.ask(f"DEL ci:{{7}}:{key}")
+    for sidecar in both:
+        await sidecar.saved()
+        assert not sidecar.surrendered
+
+
+@pytest.mark.parametrize("owner", ["zzz", "!", ""])
+async def test_an_owner_that_is_none_takes_no_calls(
+    redis: RunningRedis, both: tuple[KeeperProcess, KeeperProcess], owner: str
+):
+    redis.ask(f'HSET ci:{{7}}:owners 7-0 "{owner}"')
+    await both[0].ticks(5)
+    assert not both[0].surrendered
+    await both[0].saved()
     assert calls_in(redis) == 2 * CALLS
 
 
