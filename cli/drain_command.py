@@ -27,6 +27,7 @@ from cli.files import read_site
 from cli.key import missing_key
 from cli.probe import ask_options
 from sidecar.drain import DEFAULT_S
+from sidecar.presence import pid_namespace
 
 LOOK_EVERY_S = 0.2
 BACK_S = 60.0
@@ -110,9 +111,12 @@ class Draining:
         return found
 
     async def _drain_sidecar(self, index: int, *, waits: bool) -> None:
-        pid = self._pid(index)
-        if pid is None:
+        told = self._active.sidecars().get(index)
+        if told is None:
             raise _FailedError(f"sidecar {index} does not run")
+        if told.get("pid_namespace", pid_namespace()) != pid_namespace():  # of a release before, there is none
+            raise _FailedError(f"sidecar {index} is in another container: call this there")
+        pid = int(told["pid"])
         with suppress(ProcessLookupError):
             try:
                 os.kill(pid, signal.SIGTERM)

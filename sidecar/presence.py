@@ -8,6 +8,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ class Presence:
         try:
             if self._descriptor is None:
                 self._descriptor = self._locked(self._file)
-            text = json.dumps({"pid": os.getpid(), **fields}).encode()
+            text = json.dumps({"pid": os.getpid(), "pid_namespace": pid_namespace(), **fields}).encode()
             os.pwrite(self._descriptor, text, 0)
             os.ftruncate(self._descriptor, len(text))
         except OSError as error:
@@ -56,6 +57,13 @@ class Presence:
             os.close(descriptor)
             raise
         return descriptor
+
+
+def pid_namespace() -> str | None:
+    """Where our process ids hold: in another container they are those of other processes. None: that is not known."""
+    with suppress(OSError):
+        return os.readlink("/proc/self/ns/pid")
+    return None
 
 
 def is_alive(file: Path) -> bool:

@@ -214,3 +214,17 @@ def test_the_compose_file_is_yaml() -> None:
     for service in services.values():
         command = main.commands[service["command"][0]]
         command.make_context(service["command"][0], [*service["command"][1:]], resilient_parsing=True)
+
+
+def test_the_parts_of_the_compose_file_share_what_they_tell_each_other_by() -> None:
+    """`reload`, the API and `drain` find the parts by the state directory, and Kamailio by its socket."""
+    compose = yaml.safe_load((ROOT / "examples/deploy/compose.yaml").read_text())
+    image = (ROOT / "examples/deploy/Dockerfile").read_text()
+    for service in compose["services"].values():
+        mounted = dict(volume.split(":")[1::-1] for volume in service["volumes"])
+        named = {path: name for path, name in mounted.items() if name in compose["volumes"]}
+        options = service["command"]
+        run_dir = [options[at + 1] for at, option in enumerate(options) if option == "--run-dir"]
+        directories = [value for key, value in service["environment"].items() if key.endswith("_DIRECTORY")]
+        assert {*run_dir, *directories} <= named.keys()
+        assert all(f" {path}" in image for path in named)  # made in the image, so that they are its user's

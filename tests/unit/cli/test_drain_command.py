@@ -13,6 +13,7 @@ from callinteractive.config import load_site
 from callinteractive.prepared import Sources, pack
 from cli import drain_command
 from cli.active import Active
+from sidecar.presence import Presence
 from tests.unit.cli.test_active import IVR, KEY, SITE
 
 
@@ -83,3 +84,18 @@ async def test_the_time_that_is_given_bounds_the_start_too(tmp_path: Path, monke
     async with asyncio.timeout(30):
         with pytest.raises(drain_command._FailedError, match=r"within the 0\.1 s"):
             await draining._drain_sidecar(0, waits=True)
+
+
+async def test_a_sidecar_of_another_container_is_not_ended_by_its_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here its process id is that of another process, such as a worker of Kamailio."""
+    ended: list[object] = []
+    monkeypatch.setattr(drain_command.os, "kill", lambda *which: ended.append(which))
+    presence = Presence(tmp_path / "sidecar-0.json")
+    presence.tell(pid_namespace="pid:[1]")
+    draining = drain_command.Draining(load_site(SITE, "site.yaml"), Active(tmp_path, KEY), lambda _: None, 0.1)
+    with pytest.raises(drain_command._FailedError, match="in another container"):
+        await draining._drain_sidecar(0, waits=True)
+    presence.close()
+    assert not ended

@@ -54,7 +54,7 @@ class World:
         async with asyncio.timeout(10):
             while (told := self.active.sidecars().get(0, {})).get("seen") != written:
                 await asyncio.sleep(0.002)
-        return {name: value for name, value in told.items() if name not in ("pid", "seen")}
+        return {name: value for name, value in told.items() if name not in ("pid", "pid_namespace", "seen")}
 
 
 @pytest.fixture
