@@ -424,7 +424,7 @@ async def test_the_log_tells_the_call_id_of_each_side(make, lines):
     h = make('[simple_transfer: {to: ["1"]}]')
     await h.answered()
     await h.until("invite(max_forwards 69)")
-    h.b_leg.listener(sip.Rejected(486, "Busy Here"))
+    h.b_leg.listener(sip.Rejected(486, "Busy Here", None))
     await h.over()
     told = {line["event"]: line.get("sip_call_id") for line in lines}
     assert told["call"] == "a-leg@127.9.0.1"
