@@ -82,6 +82,13 @@ def test_a_sidecar_learns_when_the_machine_was_started() -> None:
     assert "ProcSubset" not in unit, "/proc/sys would not be there"
 
 
+def test_a_sidecar_may_write_the_file_of_events_that_is_documented() -> None:
+    """ProtectSystem=strict leaves it nothing but what systemd has made for it."""
+    unit = settings(FOLDER / "callinteractive-sidecar@.service")
+    [file] = re.findall(r"^  file: (/\S+)$", (FOLDER.parents[1] / "docs/events.md").read_text(), re.MULTILINE)
+    assert [str(Path(file).parent)] == [f"/var/log/{name}" for name in unit["LogsDirectory"]]
+
+
 def test_a_sidecar_has_the_time_to_drain() -> None:
     assert int(settings(FOLDER / "callinteractive-sidecar@.service")["TimeoutStopSec"][0]) > DEFAULT_S
 
