@@ -203,6 +203,22 @@ async def test_a_browser_is_rung_until_it_leaves(host: str, world: World) -> Non
     await is_forgotten(world)
 
 
+async def test_a_caller_who_gives_up_does_not_wait_for_a_browser_that_has_left(
+    host: str, world: World, kamailio: RunningKamailio
+) -> None:
+    async with browser(host) as phone:
+        await phone.register()
+        invite = world.invite(NUMBER, timeout_s=4 * int(PATIENT_S), headers={"body": ""})
+        got = await phone.receive()
+        await phone.send(sip.reply(got, "180 Ringing", tag="b"))
+        await world.sidecar.receive(180)
+    await kamailio.until("core.tcp_list", shows=lambda connections: f"{host}\n" not in connections)
+    world.sidecar.send(sip.cancel_of(invite))
+    await world.sidecar.receive(200)  # of the CANCEL
+    assert (await world.refused(invite)).status == 487
+    await is_forgotten(world)
+
+
 async def test_browsers_that_leave_without_a_word_make_room(host: str, world: World) -> None:
     """An extension has five phones at most. A page that is loaded anew is another one."""
     for _ in range(8):
