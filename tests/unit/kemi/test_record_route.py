@@ -13,7 +13,7 @@ from kemi import record_route
 from kemi.identity import ANONYMOUS
 from kemi.main import compose
 from kemi.places import Places
-from kemi.record_route import LONGEST_S, RecordRoute
+from kemi.record_route import LONGEST_S, MOST_REPORTED, RecordRoute
 from tests.unit.kemi.fake_ksr import FakeKsr
 from tests.unit.kemi.test_ingress import IVR
 from tests.unit.kemi.test_ingress import KEY as SITE_KEY
@@ -146,6 +146,36 @@ def test_whose_end_is_reported(ksr: FakeKsr, route: RecordRoute) -> None:
         assert (mark.reported, mark.media, bool(mark.views)) == (expected, MEDIA, True)
 
 
+def test_the_end_of_a_second_dialog_is_not_reported(ksr: FakeKsr, route: RecordRoute) -> None:
+    ksr.results["kx.get_ruri"] = "sip:7@10.1.0.1:5080"
+    route.on_branch(MEDIA, shown=ANONYMOUS, reported=("0a1b" + "5f" * 16) * MOST_REPORTED)
+    [parameters] = ksr.called("rr.record_route_params")[-1]
+    route.report_nothing()
+    [(name, expression, _)] = ksr.called("textops.subst_hf")
+    _, pattern, new, _ = expression.split("/")
+    assert (name, re.sub(pattern, new, parameters)) == ("Record-Route", parameters.partition(";ct=")[0])
+
+
+@pytest.mark.parametrize(
+    ("source", "match", "is_of_a_dialog", "is_dropped"),
+    [
+        ("192.0.2.9", -1, False, True),
+        ("192.0.2.9", -1, True, False),
+        ("192.0.2.9", 1, False, False),  # tm knows its request
+        ("127.0.0.2", -1, False, False),
+        ("127.0.0.3", -1, False, False),
+    ],
+)
+def test_a_stranger_s_stray_reply(
+    ksr: FakeKsr, route: RecordRoute, source: str, match: int, is_of_a_dialog: bool, is_dropped: bool
+) -> None:
+    routes = written(ksr, route) if is_of_a_dialog else "<sip:127.0.0.1;lr>"
+    ksr.results.update({"kx.get_msgbuf": f"SIP/2.0 200 OK\r\nRecord-Route: {routes}\r\n", "kx.get_srcip": source})
+    ksr.results.update({"tm.t_check_trans": match, "htable.sht_get": None})
+    tags(ksr, "1", "x")
+    assert route.is_strangers_stray_reply() is is_dropped
+
+
 def test_each_side_may_reach_the_other_only(ksr: FakeKsr, route: RecordRoute) -> None:
     """A call from a carrier to a phone: the phone's address, and the carrier's networks, gateway and Contact."""
     ksr.headers["Contact"] = "<sip:a@192.0.2.9:5060>"
@@ -156,6 +186,12 @@ def test_each_side_may_reach_the_other_only(ksr: FakeKsr, route: RecordRoute) ->
     ]
     hosts = ("127.0.0.2", "10.2.3.4", "10.1.0.1", "192.0.2.9", "127.0.0.3", "8.8.8.8", "gw.example.org")
     assert leads(ksr, route, routes, "x", "1", *hosts) == [True] * 4 + [False] * 3
+
+
+def test_where_the_invite_came_from_before_it_passed_us_again(ksr: FakeKsr, route: RecordRoute) -> None:
+    ksr.headers["Contact"] = "<sip:a@192.0.2.9;alias=192.0.2.8~5061~1>"
+    routes = written(ksr, route, "sip:306@127.0.0.3:5090")
+    assert leads(ksr, route, routes, "x", "1", "192.0.2.8", "192.0.2.9", "192.0.2.7") == [True, True, False]
 
 
 @pytest.mark.parametrize("contact", ["<sip:+900@gw.example.org>", "<sip:306@127.0.0.3:5090>", "sip:x@127.0.0.1:5070"])
@@ -192,6 +228,7 @@ def substituted(routes: str, expression: str) -> str:
     ("source", "contact", "is_added"),
     [
         ("10.1.0.1", "<sip:x@192.0.2.7:5061>", True),
+        ("10.1.0.1", "sip:x@192.0.2.7:5061", True),
         ("10.1.0.1", "<sip:x@10.2.0.7>", False),
         ("10.1.0.1", "<sip:306@127.0.0.3>", False),
         ("127.0.0.3", "<sip:x@192.0.2.7>", False),
@@ -210,6 +247,9 @@ def test_carrier_s_contact_elsewhere(
     if is_added:
         [(_, expression, _)] = ksr.called("textops.subst_hf")
         more = substituted(routes, expression)
+        for again in (more, routes.replace(MEDIA, "other")):  # it has been added, or is not ours
+            ksr.results["kx.get_msgbuf"] = f"SIP/2.0 200 OK\r\nRecord-Route: {again}\r\n"
+            assert route.on_reply() is None
         assert leads(ksr, route, more, "1", "x", "192.0.2.7", "10.1.0.1", "8.8.8.8") == [True, True, False]
         other = written(ksr, route, "sip:7@10.1.0.1:5080")
         taken = other.replace(";ftag", more[more.index(";cx=") :].partition(";ftag")[0] + ";ftag")
