@@ -11,7 +11,6 @@ What is signed is ``id.timestamp.payload``. The payload of a POST is its body. A
 from __future__ import annotations
 
 import base64
-import binascii
 import hmac
 from collections.abc import Iterable
 
@@ -26,7 +25,7 @@ def key_of(secret: str) -> bytes:
     """The key that a secret spells: base64, with or without the prefix. Raises ValueError, which never shows it."""
     try:
         key = base64.b64decode(secret.removeprefix(PREFIX), validate=True)
-    except (binascii.Error, ValueError):
+    except ValueError:
         raise ValueError(f"is not base64, with or without {PREFIX} before it; {HOW}") from None
     if not LEAST <= len(key) <= MOST:
         raise ValueError(f"must be from {LEAST} to {MOST} octets in base64, not {len(key)}; {HOW}")

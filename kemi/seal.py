@@ -12,7 +12,6 @@ import hashlib
 import hmac
 import itertools
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from binascii import Error
 from typing import NamedTuple
 
 from kemi.ksr import From
@@ -62,7 +61,7 @@ class Seal:
     def _open(self, dialog: str, text: str) -> bytes | None:
         try:
             octets = urlsafe_b64decode(text + "=" * (-len(text) % 4))
-        except (ValueError, Error):
+        except ValueError:
             return None
         nonce, plain = octets[:_NONCE], self._crypt(octets[:_NONCE], octets[_NONCE:])
         return plain if hmac.compare_digest(nonce, self._nonce(dialog, plain)) else None

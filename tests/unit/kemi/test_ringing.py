@@ -125,8 +125,10 @@ def test_what_has_ended_is_forgotten(ringing: Ringing, ksr: FakeKsr, tmp_path: P
 
 def test_an_invite_with_many_branches_is_in_both(ringing: Ringing, ksr: FakeKsr, tmp_path: Path) -> None:
     uris = [f"sip:{'a' * 100}{number}@h" for number in range(29)]
+    open_before = os.listdir("/proc/self/fd")
     for index, uri in enumerate(uris):
         ringing.on_branch(index, uri, "", None)
+    assert os.listdir("/proc/self/fd") == open_before
     assert (rings(tmp_path), len(files(tmp_path))) == (1, 1)
     assert cancel(ringing, ksr)
     assert [*ksr.called("seturi"), *ksr.called("corex.append_branch_uri")] == [(uri,) for uri in uris]
@@ -150,7 +152,7 @@ def test_without_a_disk_calls_go_on(ksr: FakeKsr, tmp_path: Path) -> None:
     assert not cancel(ringing, ksr)
 
 
-@pytest.mark.parametrize("content", [b"", b"rubbish\n", b"\xff", b"[1,"])
+@pytest.mark.parametrize("content", [b"", b"rubbish\n", b"\xff", b"[1,", b"1\n"])
 def test_a_file_cut_short_is_none(
     ringing: Ringing, ksr: FakeKsr, tmp_path: Path, content: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
