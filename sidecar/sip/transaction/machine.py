@@ -135,17 +135,12 @@ class Transaction:
         raise NotImplementedError
 
     def start_retry(self, input_: Input) -> None:
-        timers = self.layer.timers
-        if self.retry is not None:
-            timers.stop(self.retry)
-        self.retry = timers.start(self.interval_s, self.step, input_)
+        """It must not run yet, nor must the limit where that is started."""
+        self.retry = self.layer.timers.start(self.interval_s, self.step, input_)
 
     def start_limit(self, input_: Input, after_s: float) -> None:
         """It may come a little late: these timers end what has lasted for seconds."""
-        timers = self.layer.timers
-        if self.limit is not None:
-            timers.stop(self.limit)
-        self.limit = timers.start_late(after_s, self.step, input_)
+        self.limit = self.layer.timers.start_late(after_s, self.step, input_)
 
     def limit_repetitions(self, input_: Input) -> None:
         """Timer B, F or H: 64*T1 after what is repeated was sent first. It begins to run at the first repetition,

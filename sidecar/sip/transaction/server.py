@@ -126,11 +126,6 @@ def _send_trying(transaction: ServerTransaction, _argument: object) -> None:
         transaction.retry = layer.timers.start(layer.config.trying_repeat_s, transaction.step, Input.TRYING_DUE)
 
 
-def _send_provisional(transaction: ServerTransaction, response: bytes) -> None:
-    transaction.layer.timers.stop(transaction.retry)
-    _send(transaction, response)
-
-
 def _send_final(transaction: ServerTransaction, response: bytes) -> None:
     transaction.stop_timers()
     transaction.settle()
@@ -183,7 +178,6 @@ _S, _I = State, Input
 INVITE_SERVER: Table = {
     (_S.PROCEEDING, _I.REQUEST): (_S.PROCEEDING, resend),
     (_S.PROCEEDING, _I.TRYING_DUE): (_S.PROCEEDING, _send_trying),
-    (_S.PROCEEDING, _I.PROVISIONAL): (_S.PROCEEDING, _send_provisional),
     (_S.PROCEEDING, _I.SUCCESS): (_S.ACCEPTED, _accept),
     (_S.PROCEEDING, _I.FAILURE): (_S.COMPLETED, _refuse),
     (_S.COMPLETED, _I.REQUEST): (_S.COMPLETED, resend),
@@ -199,13 +193,8 @@ INVITE_SERVER: Table = {
 
 NON_INVITE_SERVER: Table = {
     (_S.TRYING, _I.REQUEST): (_S.TRYING, absorb),
-    (_S.TRYING, _I.PROVISIONAL): (_S.PROCEEDING, _send_provisional),
     (_S.TRYING, _I.SUCCESS): (_S.COMPLETED, _complete),
     (_S.TRYING, _I.FAILURE): (_S.COMPLETED, _complete),
-    (_S.PROCEEDING, _I.REQUEST): (_S.PROCEEDING, resend),
-    (_S.PROCEEDING, _I.PROVISIONAL): (_S.PROCEEDING, _send_provisional),
-    (_S.PROCEEDING, _I.SUCCESS): (_S.COMPLETED, _complete),
-    (_S.PROCEEDING, _I.FAILURE): (_S.COMPLETED, _complete),
     (_S.COMPLETED, _I.REQUEST): (_S.COMPLETED, resend),
     (_S.COMPLETED, _I.J): (_S.TERMINATED, _end),
 }

@@ -449,6 +449,7 @@ def test_8_2_2_2_the_same_invite_by_another_path_gets_482() -> None:
     assert len(world.calls) == 1
     world.calls[0][0].answer(OUR_SDP)
     assert [seen.status for seen in caller.invite(cseq=1, to_tag="")] == [482]
+    assert [seen.status for seen in caller.invite(cseq=2, to_tag="")] == [100]  # another request
 
 
 def test_a_redirected_invite_may_come_again_under_its_call_id_and_cseq() -> None:

@@ -39,7 +39,9 @@ def test_17_2_1_no_100_when_the_user_answers_at_once() -> None:
 
 def test_17_2_1_100_may_be_delayed_and_is_then_not_needed() -> None:
     world = World(UaConfig(trying_delay_s=0.2, session_expires_s=None))
-    assert Caller(world).invite() == []
+    caller = Caller(world)
+    assert caller.invite() == []
+    assert caller.invite(cseq=1, branch=caller.branch) == []
     world.advance(0.2)
     assert world.statuses() == [100]
     Caller(world).invite()
@@ -62,6 +64,15 @@ def test_100_may_be_repeated_until_another_reply() -> None:
 def test_8_2_6_1_100_repeats_the_timestamp() -> None:
     (trying,) = Caller(World()).invite(headers=[("Timestamp", "54 0.2")])
     assert trying.get("Timestamp") == "54 0.2"
+
+
+def test_9_2_a_cancel_that_comes_after_the_refusal_gets_its_tag() -> None:
+    world = World()
+    caller = Caller(world)
+    (refused,) = caller.invite(headers=[("Require", "unknown")])
+    (answer,) = caller.send("CANCEL", cseq=1, branch=caller.branch)
+    assert (refused.status, answer.status) == (420, 200)
+    assert refused.to_tag == answer.to_tag != ""
 
 
 def test_17_2_1_a_repeated_invite_gets_the_last_provisional_again() -> None:
@@ -133,6 +144,8 @@ def test_17_2_3_without_a_unique_branch_other_fields_tell_requests_apart(branch:
     assert len(world.calls) == 2
     one.invite(branch=branch, cseq=1)
     assert len(world.calls) == 2
+    one.invite(branch=branch, cseq=2)
+    assert len(world.calls) == 3
 
 
 # Non-INVITE server, 17.2.2
