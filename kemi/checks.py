@@ -28,7 +28,7 @@ def check(method: str, *, is_for_us: bool) -> None:
         raise Answered(400, "Malformed")
     if method in _NEVER_ASKED:
         return
-    asked = _option_tags("Proxy-Require")  # RFC 3261 16.3.5
+    asked = _option_tags("Proxy-Require")  # RFC 3261 16.3 check 5
     if is_for_us and method in _ANSWERED_HERE:
         asked += _option_tags("Require")
     if asked:

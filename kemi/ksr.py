@@ -547,7 +547,7 @@ def unblock_media(flags: str) -> bool:
 def reply(code: int, reason: str, headers: str = "") -> None:
     """Answer the request: through its transaction if it has one, else statelessly. `headers` are whole lines.
 
-    An ACK is never answered (RFC 3261 17.1.1.3).
+    An ACK is never answered (RFC 3261 17).
     """
     if KSR.is_ACK():
         return

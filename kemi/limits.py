@@ -1,7 +1,7 @@
 """How many calls one trunk or phone, and one IVR, may have at once, and how many a source may start in a second.
 
 Kamailio keeps no dialogs, so the calls are counted: in memory that all workers share, by Call-ID and the caller's tag,
-from the INVITE to its failure or to the first BYE. A call of which neither comes is forgotten after `FORGOTTEN_S`.
+from the INVITE to its failure or to the first BYE. A call of which neither comes is forgotten (kamailio.cfg, `calls`).
 Where a limit is reached, the calls are counted anew: so a count can't stay wrong.
 """
 
@@ -17,8 +17,6 @@ from kemi import ksr
 from kemi.refusal import Refused
 from kemi.transaction import transaction
 
-FORGOTTEN_S = 7200
-"""The same in kamailio.cfg."""
 RECOUNT_S = 5
 """How often a worker counts anew at most. With thousands of calls it takes milliseconds."""
 _CALLS, _COUNTS, _SETUPS = "calls", "counts", "setups"
