@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from cli import certificates, store
 from cli.files import decode, files_of, load, read_bytes, read_texts
 from cli.kamailio import certificate_problems, tls_files
 from cli.network import doubts
+from cli.options import DEFAULTS
 from cli.parts import has_address, here, not_here
 from cli.surroundings import Surroundings, jumps_nowhere, never_set, no_variables, read_sounds, unusable_sounds
 from sidecar.credentials import CredentialStore, reader
@@ -30,6 +32,10 @@ STDIN = "-"
 EMPTY = (
     "nothing is in it. As an answer that means: go on with the next rule. If you expected more, is the web application "
     "running? `curl -sS --fail-with-body` tells why it says nothing"
+)
+NEITHER = (
+    "there is neither site.yaml nor ivr.yaml in this folder: go to the folder of your IVR, or name files. "
+    "`callinteractive new DIR` makes a folder that runs."
 )
 EMPTY_FILE = "the file is empty: `callinteractive new DIR` makes one to begin with"
 A_SITE = "this is a site, and the folder is read as one of IVRs only: name the files, `check site.yaml ivr.yaml`"
@@ -52,6 +58,9 @@ class _Checked:
 
 def run(files: Sequence[str]) -> int:
     """Print the findings, or what the files are where there are none. The exit status: 1 with findings, else 0."""
+    if tuple(files) == DEFAULTS and not any(map(os.path.lexists, files)):
+        click.echo(NEITHER)
+        return 1
     checked = _Checked()
     for name in files:
         _check_file(name, checked)

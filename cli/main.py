@@ -15,6 +15,7 @@ import click
 from cli import live
 from cli.options import (
     CONFIG,
+    DEFAULTS,
     EDGE,
     IVR,
     IVR_HELP,
@@ -316,7 +317,7 @@ def check(files: tuple[str, ...]) -> None:
     """
     from cli import check as command
 
-    sys.exit(command.run(files or ("site.yaml", "ivr.yaml")))
+    sys.exit(command.run(files or DEFAULTS))
 
 
 @main.command(short_help="Print the JSON Schema of site.yaml or ivr.yaml.")

@@ -86,7 +86,7 @@ def never_set(action: Action, known: Set[str]) -> Iterator[str]:
     for name in action.reads():
         if name not in known:
             meant = near(name, known)
-            yield f"${name}{meant} is set by no rule: unless your application sets it (SetVar), it is empty"
+            yield f"${name}{meant} is set by no rule: unless an answer of your application sets it, it is empty"
 
 
 def no_variables(action: Action) -> Iterator[str]:

@@ -441,6 +441,10 @@ def test_a_near_element_is_suggested(check, written: str, meant: str | None) -> 
 
 
 def test_without_names_both_files_of_the_folder_are_checked(check, tmp_path: Path) -> None:
+    result = CliRunner().invoke(main, ["check"])
+    assert result.exit_code == 1
+    assert result.stdout.startswith("there is neither site.yaml nor ivr.yaml in this folder: ")
+    (tmp_path / "ivr.yaml").write_text(IVR)
     assert "site.yaml:0: file: No such file" in CliRunner().invoke(main, ["check"]).stdout
     for name, text in (("site", SITE), ("ivr", IVR)):
         (tmp_path / f"{name}.yaml").write_text(text)
