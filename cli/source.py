@@ -77,10 +77,16 @@ def fetch(
     except TimeoutError:
         raise SourceError(f"no whole answer within {timeout_s:g} s") from None
     except httpx.ConnectError as error:
-        advice = "" if "SSL" in str(error) else ": is the address right, and does its server run?"
-        raise SourceError(f"no connection ({str(error)[:200]}){advice}") from None
+        raise SourceError(f"no connection ({str(error)[:200]}){_advice(str(error))}") from None
     except (httpx.HTTPError, httpx.InvalidURL, ssl.SSLError, OSError) as error:
         raise SourceError(f"{type(error).__name__}: {error}"[:300]) from None
+
+
+def _advice(error: str) -> str:
+    if "SSL" not in error:
+        return ": is the address right, and does its server run?"
+    is_unknown = "self-signed" in error or "issuer certificate" in error
+    return ": SSL_CERT_FILE can name its authority" if is_unknown else ""
 
 
 async def _exchange(

@@ -37,6 +37,8 @@ _REFUSED_AT = re.compile(r"\('([0-9a-fA-F:.]+)', (\d+)")
 _NUMBER = re.compile(r"\[Errno -?\d+\] ")
 """By which an OSError begins, or each of several. It tells a reader nothing."""
 
+_NO_AUTHORITY = (18, 19, 20, 21)
+"""OpenSSL's X509_V_ERR_* of a certificate that no authority which we know has signed."""
 _NOT_COMPLETED = "Response payload is not completed"
 """By which aiohttp's text of such an error begins. It goes on with an error of the server's side: status 400."""
 
@@ -335,7 +337,9 @@ def _of_tls(error: aiohttp.ClientConnectorError) -> str:
     at = f"[{error.host}]:{error.port}" if ":" in error.host else f"{error.host}:{error.port}"
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         why = getattr(error.certificate_error, "verify_message", "").rstrip(".")
-        return f"the certificate of {at} is not believed: {why}; SSL_CERT_FILE can name its authority"
+        is_unknown = getattr(error.certificate_error, "verify_code", 0) in _NO_AUTHORITY
+        advice = "; SSL_CERT_FILE can name its authority" if is_unknown else ""
+        return f"the certificate of {at} is not believed: {why}{advice}"
     cause = error.os_error
     if isinstance(cause, socket.gaierror):
         return no_address(str(error.host), cause)

@@ -13,6 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from click.testing import CliRunner
 
@@ -239,6 +240,27 @@ def test_a_drip_has_an_end(web: WebServer, start: bytes) -> None:
 def test_nobody_there(web: WebServer) -> None:
     with pytest.raises(SourceError, match=r"no connection .*: is the address right, and does its server run"):
         fetch("http://127.0.0.1:9/ivr.yaml", environment={})
+
+
+@pytest.mark.parametrize(
+    ("said", "advice"),
+    [
+        (
+            "[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: self-signed certificate",
+            "SSL_CERT_FILE can name",
+        ),
+        ("[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: IP address mismatch", ""),
+    ],
+)
+def test_a_certificate_that_is_not_believed(monkeypatch: pytest.MonkeyPatch, said: str, advice: str) -> None:
+    async def fail(*_: object) -> None:
+        raise httpx.ConnectError(said)
+
+    monkeypatch.setattr(source, "_exchange", fail)
+    with pytest.raises(SourceError, match=r"no connection") as caught:
+        fetch("https://127.0.0.1:9/ivr.yaml", environment={})
+    assert str(caught.value).partition("): ")[2].startswith(advice)
+    assert bool(advice) == ("SSL_CERT_FILE" in str(caught.value))
 
 
 # --- What the server asks for

@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
+from types import SimpleNamespace
 
 import aiohappyeyeballs
+import aiohttp
 import pytest
 from aiohttp import web
 
 from callinteractive.events import Fetched, FetchFailed
 from callinteractive.request import FORM, MAX_URL, HttpRequest
+from sidecar.connections import in_a_line
 from sidecar.eager import begin
 from tests.support.certificates import Authority
 
@@ -304,6 +307,23 @@ async def test_X3_a_certificate_that_is_not_believed(webhook, tmp_path):
     server.close()
     assert failed.outcome == "unreachable"
     assert failed.reason.startswith(f"the certificate of {at} is not believed: unable to get local issuer")
+    assert failed.reason.endswith("; SSL_CERT_FILE can name its authority")
+
+
+@pytest.mark.parametrize(
+    ("code", "why", "advice"),
+    [
+        (18, "self-signed certificate", "; SSL_CERT_FILE can name its authority"),
+        (62, "Hostname mismatch, certificate is not valid for 'ivr.example'.", ""),
+        (10, "certificate has expired", ""),
+    ],
+)
+def test_X3_an_authority_is_advised_where_it_helps(code, why, advice):
+    """The codes are X509_V_ERR_* of OpenSSL."""
+    error = ssl.SSLCertVerificationError(1, "certificate verify failed")
+    error.verify_code, error.verify_message = code, why
+    told = in_a_line(aiohttp.ClientConnectorCertificateError(SimpleNamespace(host="ivr.example", port=443), error))
+    assert told == f"the certificate of ivr.example:443 is not believed: {why.rstrip('.')}{advice}"
 
 
 @pytest.mark.parametrize(
