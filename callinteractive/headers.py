@@ -190,6 +190,23 @@ class AttemptHeader(_Header):
 
 
 @dataclass(frozen=True, slots=True)
+class BusyHeader(_Header):
+    """From a sidecar with much to do (`sidecar.load`): for how long others should get new calls, if they can."""
+
+    milliseconds: int
+
+    def _to_form(self) -> dict[str, str]:
+        return {"for": str(self.milliseconds)}
+
+    @classmethod
+    def _from_form(cls, form: Mapping[str, str]) -> Self:
+        milliseconds = int(form["for"])
+        if not 0 <= milliseconds <= 10_000:
+            raise ValueError(f"for is {milliseconds}")
+        return cls(milliseconds)
+
+
+@dataclass(frozen=True, slots=True)
 class ReportedHeader(_Header):
     """The calls that end when the INVITE's dialog ends (`kemi.reports`). From Kamailio to itself, as `AnchorHeader`."""
 

@@ -61,7 +61,6 @@ _MESSAGE_CHECKS: Final = (
     + _VIA1
 )
 _URIS_OF_REQUEST_FROM_AND_TO: Final = 1 + 2 + 4
-_ROUND_ROBIN: Final = 4
 _TRYING_AND_PROBING = "tp"
 _NO_FLAGS = 0
 _USER_IS_CHECKED, _NO_CHECKS = 1, 0
@@ -817,24 +816,13 @@ def set_request_uri(uri: str) -> None:
     KSR.seturi(uri)
 
 
-def forget_destinations() -> None:
-    """Of an INVITE that has been elsewhere: forget what is left of an earlier selection."""
-    KSR.pv.unset("$xavp(_dsdst_)")
-
-
-def select_destination(group: int) -> bool:
-    """Put the host of a living member of the dispatcher group, in turn, into the Request-URI."""
-    return KSR.dispatcher.ds_select_domain(group, _ROUND_ROBIN) > 0
-
-
-def mark_silent() -> None:
-    """In a failure route: count the destination's silence. After two in a row the dispatcher takes it out."""
+def mark_silent(group: int, uri: str) -> None:
+    """Count the silence of that member of the dispatcher group. After two in a row the dispatcher takes it out."""
+    # It marks what it has selected by itself, which it keeps there ("xavp_dst" in kamailio.cfg).
+    KSR.pv.seti("$xavp(_dsdst_=>grp)", group)
+    KSR.pv.sets("$xavp(_dsdst_[0]=>uri)", uri)
     KSR.dispatcher.ds_mark_dst_state(_TRYING_AND_PROBING)
-
-
-def next_destination() -> bool:
-    """In a failure route: the next member of the group that was selected from. False when all were tried."""
-    return KSR.dispatcher.ds_next_domain() > 0
+    KSR.pv.unset("$xavp(_dsdst_)")
 
 
 def is_alive(group: int, uri: str) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from callinteractive.headers import (
+    BusyHeader,
     CallerHeader,
     CallHeader,
     EntryHeader,
@@ -73,12 +74,15 @@ class Redirects:
         self._sidecars.enter(user, entry, {call.NAME: facts})
 
     def read_reply(self) -> None:
-        """Kamailio's reply route of a reply with private headers, before these are removed: read those of a 302.
+        """Kamailio's reply route of a reply with private headers, before these are removed: read those of a 302, and
+        whether the sidecar is busy.
 
         One that tm knows nothing of is for an INVITE from before Kamailio was started. Nobody can carry it out now, and
         its caller, who has heard 100, would wait for long. So the caller is told to try again.
         """
         self._read = None
+        if busy := ksr.header(BusyHeader.NAME):
+            self._sidecars.on_busy(busy)
         if ksr.status() == MOVED:
             if ksr.match_transaction() is Match.NEW:
                 ksr.turn_into_unavailable(OVERLOAD_RETRY_S)
@@ -174,7 +178,6 @@ class Redirects:
             ksr.log_error(f"call given up after {returns - 1} returns to a sidecar, before context {entry.context}")
             raise Refused(480, "Temporarily Unavailable", advice="the error before tells of it")
         transaction.returns = returns
-        ksr.forget_destinations()
         headers = {CallHeader.NAME: transaction.call, StateHeader.NAME: said.state}
         headers |= self._sidecars.generation_of_call()
         if result:

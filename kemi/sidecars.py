@@ -1,10 +1,14 @@
 """Which sidecar serves a call at a (context, option) of an IVR, and the next one if that fails (A4, C1).
 
-Each pool of sidecars is one dispatcher group. A sidecar that lives says 100 at once, and again every second until it
-has decided. We pass over a sidecar that says nothing for `PROVISIONAL_MS`, or later for `ALIVE_MS`: another one starts
-the same step again. We also pass over one that answers 503, because it drains or has too much to do. It gets no other
-call for `REST_S`. While all sidecars of a pool rest, we refuse its new calls ourselves. This costs a tenth of asking
-them, and an overloaded machine needs that time.
+Each pool of sidecars is one dispatcher group, which tells us who lives. The hosts of a pool get calls in turn. Of a
+host the first sidecar gets them, until it says that it is busy (`sidecar.load`), then the second, and so on. While all
+are busy they get calls in turn. One process costs a fifth less for each call than two that have half of them each.
+
+A sidecar that lives says 100 at once, and again every second until it has decided. We pass over a sidecar that says
+nothing for `PROVISIONAL_MS`, or later for `ALIVE_MS`: another one starts the same step again. We also pass over one
+that answers 503, because it drains or has too much to do. It gets no other call for `REST_S`. While all sidecars of a
+pool rest, we refuse its new calls ourselves. This costs a tenth of asking them, and an overloaded machine needs that
+time.
 """
 
 from __future__ import annotations
@@ -15,9 +19,9 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 from callinteractive.dispatcher import sidecar_groups
-from callinteractive.headers import AttemptHeader, EntryHeader, GenerationHeader
+from callinteractive.headers import AttemptHeader, BusyHeader, EntryHeader, GenerationHeader
 from callinteractive.limits import OVERLOAD_RETRY_S, OVERLOAD_WAIT_S
-from callinteractive.model import Address, IvrFile, Sidecar, pools_of
+from callinteractive.model import IvrFile, Sidecar, pools_of
 from callinteractive.signature import SignatureHeader
 from kemi import ksr, nat
 from kemi.anchor import MediaAnchor
@@ -33,6 +37,8 @@ MOST_EARLIER = 8
 """Configurations, as many as the sidecars know (`sidecar.generations`)."""
 REST_S = OVERLOAD_WAIT_S
 """The sidecars' admission limit (`sidecar.admission`): by then their queues have drained."""
+SILENT_S = 1.0
+"""How long one that said nothing gets no call that another can take. The dispatcher's probes are as far apart."""
 
 
 class Unavailable(Refused):
@@ -40,6 +46,27 @@ class Unavailable(Refused):
 
     def __init__(self) -> None:
         super().__init__(503, "Service Unavailable", f"Retry-After: {OVERLOAD_RETRY_S}\r\n")
+
+
+class _Pool:
+    """The sidecars of a pool, by their addresses. `group`: the dispatcher's. `name`: None where it has none."""
+
+    def __init__(self, name: str | None, group: int, sidecars: Sequence[Sidecar]) -> None:
+        self.name = name
+        self.group = group
+        self.members = [str(sidecar.address) for sidecar in sidecars]
+        self._hosts: dict[str, list[str]] = {}
+        for sidecar in sidecars:
+            self._hosts.setdefault(sidecar.address.host, []).append(str(sidecar.address))
+        self._turns = itertools.cycle([(index, sidecar.address.host) for index, sidecar in enumerate(sidecars)])
+
+    def orders(self) -> tuple[list[str], list[str]]:
+        """All members twice: by hosts, from the one whose turn it is, and from the sidecar whose turn it is."""
+        index, host = next(self._turns)
+        by_host = self._hosts[host]
+        if len(self._hosts) > 1:
+            by_host = [*by_host, *(each for other, of in self._hosts.items() if other != host for each in of)]
+        return by_host, self.members[index:] + self.members[:index]
 
 
 class Sidecars:
@@ -64,13 +91,12 @@ class Sidecars:
         self._earlier: tuple[Mapping[str, str | None], ...] = ()
         if before:
             self._earlier = (before._pools, *before._earlier)[:MOST_EARLIER]
-        self._groups = sidecar_groups(sidecars)
-        self._members: dict[str | None, list[Address]] = {
-            name: [sidecar.address for sidecar in members] for name, members in pools_of(sidecars).items()
-        }
-        self._turns = {name: itertools.cycle(members) for name, members in self._members.items()}
+        groups = sidecar_groups(sidecars)
+        self._members = {name: _Pool(name, groups[name], members) for name, members in pools_of(sidecars).items()}
         self._rests_until: dict[str, float] = {}
         """By the sidecar's address, in seconds of the monotonic clock. Each worker finds out by itself."""
+        self._spared_until: dict[str, float] = {}
+        """The same, of those that are busy or said nothing: they get a call that no other takes."""
 
     def has_context(self, name: str) -> bool:
         """Whether the present configuration, or one before it, has it."""
@@ -81,7 +107,7 @@ class Sidecars:
 
     def check_load(self, context: str) -> None:
         """Raises Unavailable where each sidecar that serves the context has just refused a call."""
-        if self._rests_until and all(map(self._is_resting, self._members[self._pools[context]])):
+        if self._rests_until and all(map(self._is_resting, self._members[self._pools[context]].members)):
             raise Unavailable
 
     def enter(self, user: str, entry: EntryHeader, headers: Mapping[str, str]) -> None:
@@ -89,19 +115,17 @@ class Sidecars:
 
         `headers`: the private headers beside `entry`, values by name. `user`, escaped, is that of the Request-URI.
         """
-        pool = self._pool_of(entry.context)
-        if not self._members[pool]:
+        pool = self._members[self._pool_of(entry.context)]
+        if not pool.members:
             raise Unavailable  # never another pool: it would send the call back
         # Added in the branch route, so that they stay off any other branch this INVITE may get.
         values = {GenerationHeader.NAME: self._generation, **headers, entry.NAME: _text_of(entry)}
         signature = SignatureHeader.sign(self._key, int(time.time()), ksr.call_id(), values)
         values[signature.NAME] = str(signature)
         transaction.sidecar_headers = "".join([f"{name}: {value}\r\n" for name, value in values.items()])
-        ksr.set_request_uri(f"sip:{user}@{next(self._turns[pool])}")
-        # If all are out, this choice stays: more likely the machine was busy for a moment than the whole pool is dead.
-        ksr.select_destination(self._groups[pool])
+        sidecar = self._choose(pool, ())
         ksr.set_lifetime(DECISION_MS)
-        self._ask_or_pass_over()
+        _ask(user, pool, [sidecar])
 
     @staticmethod
     def generation_of_call() -> dict[str, str]:
@@ -139,29 +163,50 @@ class Sidecars:
         transaction.refused_by = ksr.branch_index() + 1
         self._rests_until[str(ksr.source())] = time.monotonic() + REST_S
 
+    def on_busy(self, busy: str) -> None:
+        """Reply route: somebody says X-CI-Busy. It counts where it is a sidecar."""
+        source = str(ksr.source())
+        if any(source in pool.members for pool in self._members.values()):
+            self._spared_until[source] = time.monotonic() + BusyHeader.parse(busy).milliseconds / 1000
+
     def ask_next(self) -> None:
         """Failure route: the next sidecar of the pool. Raises Refused where all were asked."""
         # Where an earlier one was silent, tm shows us its 408 and not the 503 of the last one: the lower class counts
         # more (RFC 3261 16.7 step 6). So the last one is known by what it said.
         is_silent = ksr.branch_timed_out() and not 0 < transaction.refused_by == transaction.branches_used
+        name, *asked = transaction.asked.split("\n")
+        pool = self._members.get(name or None)
+        if pool is None:
+            raise Unavailable  # a reload has removed it meanwhile
         if is_silent:
-            ksr.mark_silent()
-        if not ksr.next_destination():
-            raise Unavailable
-        self._ask_or_pass_over()
+            ksr.mark_silent(pool.group, f"sip:{asked[-1]}")
+            self._spared_until[asked[-1]] = time.monotonic() + SILENT_S
+        _ask(transaction.user, pool, [*asked, self._choose(pool, asked)])
 
-    def _ask_or_pass_over(self) -> None:
-        """Ask the sidecar in the Request-URI, or one after it that does not rest. Raises Refused where all do.
+    def _choose(self, pool: _Pool, asked: Sequence[str]) -> str:
+        """The sidecar that gets the call, after those in `asked`. Raises Unavailable where none may.
 
-        A call that comes back is not new: it is asked for wherever it may go on.
+        A call that comes back is not new: one that rests is asked too.
         """
-        while self._rests_until and not transaction.returns and self._is_resting(ksr.request_uri().rpartition("@")[2]):
-            if not ksr.next_destination():
-                raise Unavailable
-        _ask()
+        by_host, in_turn = pool.orders()
+        for sidecar in by_host:
+            if not (self._is_resting(sidecar) or self._is_spared(sidecar)) and _may_be_asked(pool, sidecar, asked):
+                return sidecar
+        living = [sidecar for sidecar in in_turn if _may_be_asked(pool, sidecar, asked)]
+        if not living and not asked:
+            # All are out. More likely the machine was busy for a moment than the whole pool is dead.
+            living = in_turn[:1]
+        is_new = not transaction.returns
+        for sidecar in living:
+            if not (is_new and self._is_resting(sidecar)):
+                return sidecar
+        raise Unavailable
 
-    def _is_resting(self, sidecar: object) -> bool:
-        return time.monotonic() < self._rests_until.get(str(sidecar), 0.0)
+    def _is_resting(self, sidecar: str) -> bool:
+        return bool(self._rests_until) and time.monotonic() < self._rests_until.get(sidecar, 0.0)
+
+    def _is_spared(self, sidecar: str) -> bool:
+        return bool(self._spared_until) and time.monotonic() < self._spared_until.get(sidecar, 0.0)
 
 
 @lru_cache(maxsize=1024)
@@ -170,7 +215,14 @@ def _text_of(entry: EntryHeader) -> str:
     return str(entry)
 
 
-def _ask() -> None:
+def _may_be_asked(pool: _Pool, sidecar: str, asked: Sequence[str]) -> bool:
+    return sidecar not in asked and ksr.is_alive(pool.group, f"sip:{sidecar}")
+
+
+def _ask(user: str, pool: _Pool, asked: list[str]) -> None:
+    """Send the INVITE to the last of `asked`."""
+    transaction.asked = "\n".join([pool.name or "", *asked])
+    ksr.set_request_uri(f"sip:{user}@{asked[-1]}")
     ksr.set_timers(ALIVE_MS, PROVISIONAL_MS)
     ksr.arm_branch(Route.TO_SIDECAR)
     ksr.arm_reply(Route.SIDECAR_REPLIED)

@@ -246,6 +246,8 @@ class Transaction:
     """How often the INVITE has come back to a sidecar."""
     is_counted = _Flag()
     """It counts against the limits (`kemi.limits`)."""
+    asked = _Text()
+    """The pool that is asked, and the addresses of its sidecars that were, in lines (`kemi.sidecars`)."""
     refused_by = _Number()
     """The last branch whose sidecar said 503, counted from 1. 0 for none."""
     sidecar_headers = _Text()

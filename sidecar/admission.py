@@ -17,6 +17,7 @@ import structlog
 from callinteractive.limits import OVERLOAD_RETRY_S, OVERLOAD_WAIT_S
 from sidecar.durations import Durations
 from sidecar.eager import current
+from sidecar.load import Load
 
 MAX_MEDIA_COMMANDS = 300
 """Commands without an answer of RTPengine. A call needs three; a busy RTPengine never has so many open."""
@@ -103,6 +104,7 @@ class Admission:
         calls: Callable[[], int],
         most_calls: int,
         unacknowledged: Unacknowledged,
+        load: Load,
     ) -> None:
         """waited_s: how long the datagram at hand was in the socket. on_refused: counts, by a word for why.
         calls: how many there are.
@@ -113,6 +115,7 @@ class Admission:
         self._calls = calls
         self._most_calls = most_calls
         self._unacknowledged = unacknowledged
+        self._load = load
         self._tell_again_at = 0.0
         self.waits = Durations()
         """How long new calls were in the socket."""
@@ -121,6 +124,7 @@ class Admission:
         """None lets the call in; seconds refuse it, for so long."""
         waited_s, commands = self._waited_s(), self._media_commands()
         self.waits.add(waited_s)
+        self._load.look(waited_s)
         reason = ""
         if waited_s > OVERLOAD_WAIT_S:
             why, reason = "behind", "this sidecar is behind: give it more CPU, or more sidecars (sidecars.count)"

@@ -36,6 +36,7 @@ from sidecar.generations import Generations
 from sidecar.host import Host, HostCommands
 from sidecar.invite import attempt_in, entry_in, generation_in, resumption_in, tell_refused
 from sidecar.live import Live
+from sidecar.load import Load
 from sidecar.making import make
 from sidecar.media.engines import Engines
 from sidecar.media.sounds import SoundLibrary, cache_of_user
@@ -230,6 +231,8 @@ class Sidecar:
         transport.agent.on_message = Reports(self._stories, self._reports_key, transport.agent.refusals).take
         transport.agent.hold = self._keeper.hold
         transport.agent.when_drained = partial(self._metrics.count_refused, "draining")
+        load = Load(lambda: len(self._calls))
+        transport.agent.remark = load.remark
         admission = transport.agent.admit = Admission(
             transport.waited_s,
             lambda: engines.backlog,
@@ -237,6 +240,7 @@ class Sidecar:
             calls=lambda: len(self._calls),
             most_calls=self._own.max_calls,
             unacknowledged=self._unacknowledged,
+            load=load,
         )
         self._metrics.include(SipFigures(transport.agent, admission))
         stack.callback(transport.close)

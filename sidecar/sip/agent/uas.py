@@ -94,7 +94,7 @@ class UasLeg(Leg):
         """
         if not self.ended:
             request = self._unanswered("answer")
-            headers = checked(headers)
+            headers = [*checked(headers), *self.core.remark()]
             self._request = None
             self.core.timers.stop(self._expiry)
             self.session = Session(self.core, Dialog.answering(request, self._tag), self)
@@ -132,6 +132,8 @@ class UasLeg(Leg):
 
     def _refuse(self, status: int, reason: str | None, headers: Headers) -> None:
         self._request = None
+        if status != 503:
+            headers = [*headers, *self.core.remark()]
         self._transaction.respond(status, reason, self._tag, headers)
 
     def _unanswered(self, action: str) -> Request:

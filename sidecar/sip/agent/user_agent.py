@@ -65,6 +65,7 @@ class UserAgent:
     guard: asked about every message; a request that it does not take gets 403.
     when_drained: called when a new call is refused for it, to count that.
     admit: called before every new call; a number of seconds refuses it with 503 and Retry-After, None lets it in.
+    remark: further header lines for the final response to a new call, but for 503, after which the call goes elsewhere.
     hold: asked when a request comes for a dialog that is not there: whether it soon may be. If so, what it is given is
     called later, with True for the last time, and returns whether the request is answered.
     on_message: what a MESSAGE of no dialog says (RFC 3428); returns the status that answers it. None: 405.
@@ -88,6 +89,14 @@ class UserAgent:
     @guard.setter
     def guard(self, guard: Guard) -> None:
         self._core.guard = guard
+
+    @property
+    def remark(self) -> Callable[[], Headers]:
+        return self._core.remark
+
+    @remark.setter
+    def remark(self, remark: Callable[[], Headers]) -> None:
+        self._core.remark = remark
 
     @property
     def local(self) -> Address:

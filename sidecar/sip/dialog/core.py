@@ -2,6 +2,7 @@
 
 import os
 import secrets
+from collections.abc import Callable
 from typing import Protocol
 
 from callinteractive.model import Address
@@ -52,6 +53,10 @@ class Guard(Protocol):
         """Whether requests may go there, where a dialog's route says so. Else they go where the dialog came from."""
 
 
+def _no_remark() -> Headers:
+    return ()
+
+
 class _Anybody:
     """Without a guard."""
 
@@ -80,6 +85,7 @@ class Core:
         "legs",
         "local",
         "refusals",
+        "remark",
         "timers",
         "transactions",
         "users",
@@ -101,6 +107,7 @@ class Core:
         self.legs: set[object] = set()
         self.guard: Guard = _Anybody()
         self.refusals = RefusalLog(wire.now)
+        self.remark: Callable[[], Headers] = _no_remark
 
     def via(self) -> str:
         """A Via with a new branch. With rport, so that responses come to the socket that sent (RFC 3581)."""

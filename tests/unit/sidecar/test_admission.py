@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
+from unittest.mock import create_autospec
 
 import pytest
 
@@ -12,6 +13,7 @@ from callinteractive.limits import OVERLOAD_RETRY_S, OVERLOAD_WAIT_S
 from callinteractive.model import Address
 from sidecar import admission, sip
 from sidecar.admission import MAX_MEDIA_COMMANDS, Admission, Unacknowledged
+from sidecar.load import Load
 
 HOST = "127.9.0.3"
 INVITE = (
@@ -28,6 +30,7 @@ def admission_of(waited_s, commands, on_refused=lambda _why: None, *, calls=0, u
         calls=lambda: calls,
         most_calls=10,
         unacknowledged=Unacknowledged(10) if unacknowledged is None else unacknowledged,
+        load=create_autospec(Load, instance=True),
     )
 
 
