@@ -104,7 +104,6 @@ class Admission:
         calls: Callable[[], int],
         most_calls: int,
         unacknowledged: Unacknowledged,
-        load: Load,
     ) -> None:
         """waited_s: how long the datagram at hand was in the socket. on_refused: counts, by a word for why.
         calls: how many there are.
@@ -115,7 +114,7 @@ class Admission:
         self._calls = calls
         self._most_calls = most_calls
         self._unacknowledged = unacknowledged
-        self._load = load
+        self.load = Load(calls)
         self._tell_again_at = 0.0
         self.waits = Durations()
         """How long new calls were in the socket."""
@@ -124,7 +123,7 @@ class Admission:
         """None lets the call in; seconds refuse it, for so long."""
         waited_s, commands = self._waited_s(), self._media_commands()
         self.waits.add(waited_s)
-        self._load.look(waited_s)
+        self.load.look(waited_s)
         reason = ""
         if waited_s > OVERLOAD_WAIT_S:
             why, reason = "behind", "this sidecar is behind: give it more CPU, or more sidecars (sidecars.count)"

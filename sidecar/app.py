@@ -36,7 +36,6 @@ from sidecar.generations import Generations
 from sidecar.host import Host, HostCommands
 from sidecar.invite import attempt_in, entry_in, generation_in, resumption_in, tell_refused
 from sidecar.live import Live
-from sidecar.load import Load
 from sidecar.making import make
 from sidecar.media.engines import Engines
 from sidecar.media.sounds import SoundLibrary, cache_of_user
@@ -144,8 +143,7 @@ class Sidecar:
         self._by_key: dict[str, Call] = {}
         self._parted = Parted()
         self._edges = Edges(site.edges, self._own.address.host)
-        self._key = derive(key, SIGNATURES)
-        self._reports_key = derive(key, REPORTS)
+        self._key, self._reports_key = derive(key, SIGNATURES), derive(key, REPORTS)
         self._live = Live(key, index, self._by_key, self._make)
         self._unacknowledged = Unacknowledged(self._own.max_unacknowledged)
         self._calls: set[EagerTask] = set()
@@ -231,8 +229,6 @@ class Sidecar:
         transport.agent.on_message = Reports(self._stories, self._reports_key, transport.agent.refusals).take
         transport.agent.hold = self._keeper.hold
         transport.agent.when_drained = partial(self._metrics.count_refused, "draining")
-        load = Load(lambda: len(self._calls))
-        transport.agent.remark = load.remark
         admission = transport.agent.admit = Admission(
             transport.waited_s,
             lambda: engines.backlog,
@@ -240,8 +236,8 @@ class Sidecar:
             calls=lambda: len(self._calls),
             most_calls=self._own.max_calls,
             unacknowledged=self._unacknowledged,
-            load=load,
         )
+        transport.agent.remark = admission.load.remark
         self._metrics.include(SipFigures(transport.agent, admission))
         stack.callback(transport.close)
         return Services(

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from callinteractive.headers import CallHeader
+from callinteractive.headers import BusyHeader, CallHeader
 from tests.integration import kemi_support as sip
 from tests.integration.kemi_support import Endpoint, Message, RunningKamailio
 
@@ -36,18 +36,20 @@ async def caller(kamailio: RunningKamailio) -> AsyncIterator[Endpoint]:
         yield endpoint
 
 
-async def answer(sidecar: Endpoint, invite: Message) -> None:
+async def answer(sidecar: Endpoint, invite: Message, **more: str) -> None:
     sidecar.send(sip.reply(invite, "100 Trying"))
     contact = f"<sip:s@{sidecar.host}:{sidecar.port}>"
-    sidecar.send(sip.reply(invite, "200 OK", tag=f"t{sidecar.port}", Contact=contact, body=sip.SDP))
+    sidecar.send(sip.reply(invite, "200 OK", tag=f"t{sidecar.port}", Contact=contact, body=sip.SDP, **more))
 
 
-async def invite_first(caller: Endpoint, first: Endpoint, other: Endpoint) -> tuple[Message, Message]:
+async def invite_first(
+    caller: Endpoint, first: Endpoint, other: Endpoint, within_s: float = 5
+) -> tuple[Message, Message]:
     """Place calls until `first` is asked first. `other` answers the calls that it gets until then.
 
     Returns the caller's INVITE and what `first` got. If that has just refused a call, it rests for a moment.
     """
-    give_up_at = time.monotonic() + 5
+    give_up_at = time.monotonic() + within_s
     while time.monotonic() < give_up_at:
         invite = caller.invite("332")
         caller.send(invite)
@@ -60,6 +62,7 @@ async def invite_first(caller: Endpoint, first: Endpoint, other: Endpoint) -> tu
             return invite, task.result()
         await answer(other, task.result())
         await caller.receive(200)
+        await asyncio.sleep(0.05)
     raise AssertionError("never asked")
 
 
@@ -89,6 +92,29 @@ async def test_silent_sidecar_is_passed_over(caller: Endpoint, sidecars: list[En
     await silent.receive("CANCEL")
     await answer(alive, got)
     await caller.receive(200)
+
+
+async def test_a_busy_sidecar_is_spared_until_its_time_is_over(caller: Endpoint, sidecars: list[Endpoint]) -> None:
+    """Each of Kamailio's workers hears of it with a reply that it gets itself."""
+    busy, other = sidecars
+    in_a_row, began = 0, time.monotonic()
+    while in_a_row < 8 and time.monotonic() < began + 5:
+        invite = caller.invite("332")
+        caller.send(invite)
+        asked = {asyncio.create_task(of_call(invite, sidecar)): sidecar for sidecar in sidecars}
+        done, waiting = await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
+        for task in waiting:
+            task.cancel()
+        task = done.pop()
+        if asked[task] is busy:
+            in_a_row = 0
+            await answer(busy, task.result(), **{BusyHeader.NAME: str(BusyHeader(5_000))})
+        else:
+            in_a_row += 1
+            await answer(other, task.result())
+        assert not (await caller.receive(200)).private()
+    assert in_a_row == 8
+    await invite_first(caller, busy, other, within_s=15)
 
 
 async def test_dead_sidecar_is_passed_over_and_then_left_out(

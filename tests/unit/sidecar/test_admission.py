@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from unittest.mock import create_autospec
 
 import pytest
 
@@ -13,7 +12,6 @@ from callinteractive.limits import OVERLOAD_RETRY_S, OVERLOAD_WAIT_S
 from callinteractive.model import Address
 from sidecar import admission, sip
 from sidecar.admission import MAX_MEDIA_COMMANDS, Admission, Unacknowledged
-from sidecar.load import Load
 
 HOST = "127.9.0.3"
 INVITE = (
@@ -30,7 +28,6 @@ def admission_of(waited_s, commands, on_refused=lambda _why: None, *, calls=0, u
         calls=lambda: calls,
         most_calls=10,
         unacknowledged=Unacknowledged(10) if unacknowledged is None else unacknowledged,
-        load=create_autospec(Load, instance=True),
     )
 
 
@@ -55,10 +52,10 @@ def test_the_bounds(waited_s, commands, why):
 def test_overload_is_logged_now_and_then(monkeypatch):
     told = []
     monkeypatch.setattr(admission.LOG, "warning", lambda *_, **fields: told.append(fields), raising=False)
-    clock = iter((100.0, 101.0, 100.0 + admission.TELL_EVERY_S))
-    monkeypatch.setattr(admission.time, "monotonic", lambda: next(clock))
+    now = [0.0]
+    monkeypatch.setattr(admission.time, "monotonic", lambda: now[0])
     admit = admission_of(1.0, 2)
-    for _ in range(3):
+    for now[0] in (100.0, 101.0, 100.0 + admission.TELL_EVERY_S):
         admit()
     assert [(line["waited_ms"], line["media_commands"], line["code"]) for line in told] == [(1000, 2, 503)] * 2
     assert "sidecars.count" in told[0]["reason"]

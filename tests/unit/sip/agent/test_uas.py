@@ -239,6 +239,21 @@ def test_13_2_2_4_an_ack_that_leaves_the_offer_unanswered_ends_the_call() -> Non
 # Refusing
 
 
+def test_final_responses_to_new_calls_carry_the_remark_but_503_does_not() -> None:
+    """After a 503 the call goes elsewhere."""
+    world = World()
+    world.agent.remark = lambda: [("X-CI-Busy", "for=250")]
+    for _ in range(3):
+        Caller(world).invite()
+    legs = [leg for leg, _ in world.calls]
+    world.take()
+    legs[0].answer(OUR_SDP)
+    legs[1].reject(486)
+    legs[2].reject(503)
+    said = [(response.status, response.all("X-CI-Busy")) for response in world.take()]
+    assert said == [(200, ["for=250"]), (486, ["for=250"]), (503, [])]
+
+
 def test_reject_and_redirect_end_the_leg_without_an_event() -> None:
     world = World()
     Caller(world).invite()
