@@ -14,6 +14,7 @@ time.
 from __future__ import annotations
 
 import itertools
+import random
 import time
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -58,7 +59,9 @@ class _Pool:
         self._hosts: dict[str, list[str]] = {}
         for sidecar in sidecars:
             self._hosts.setdefault(sidecar.address.host, []).append(str(sidecar.address))
-        self._turns = itertools.cycle([(index, sidecar.address.host) for index, sidecar in enumerate(sidecars)])
+        turns = [(index, sidecar.address.host) for index, sidecar in enumerate(sidecars)]
+        random.shuffle(turns)  # else all workers would begin with the same host
+        self._turns = itertools.cycle(turns)
 
     def orders(self) -> tuple[list[str], list[str]]:
         """All members twice: by hosts, from the one whose turn it is, and from the sidecar whose turn it is."""

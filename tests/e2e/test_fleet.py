@@ -120,8 +120,14 @@ async def test_a_transfer_leaves_by_the_edge_of_its_call(
 
 
 async def test_each_edge_uses_the_sidecars_of_both_hosts(fleet: RunningStack, web: FakeWebApp, caller: str) -> None:
+    """One of each host: they are not busy. Each worker of Kamailio goes through the hosts by itself."""
     for edge in EDGES:
-        assert {await one_call(fleet, web, edge, caller) for _ in range(4)} == {*FIRST_HOST, *SECOND_HOST}
+        used = set()
+        for _ in range(20):
+            used.add(await one_call(fleet, web, edge, caller))
+            if len(used) == 2:
+                break
+        assert used == {FIRST_HOST[0], SECOND_HOST[0]}
 
 
 async def test_the_edge_of_a_call_is_cut_off_before_its_transfer(

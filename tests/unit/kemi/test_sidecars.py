@@ -24,6 +24,11 @@ CALL = CallHeader(CallFacts("c" * 32, "1:" + "c" * 32, "7", "N", "332", "000*332
 KEY = b"0123456789abcdef"
 
 
+@pytest.fixture(autouse=True)
+def in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kemi.sidecars.random.shuffle", lambda _turns: None)
+
+
 @pytest.fixture
 def sidecars() -> Sidecars:
     return Sidecars(
