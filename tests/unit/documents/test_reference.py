@@ -68,6 +68,17 @@ def test_the_page_of_the_logs_has_every_line() -> None:
     assert sorted(event for event in events if f"`{event}`" not in rows) == []
 
 
+def test_a_rule_is_where_the_page_of_the_architecture_says() -> None:
+    page = (ROOT / "docs/architecture.md").read_text()
+    rows = re.findall(r"^\| (\d{4}.*?) \| (.*?) \|$", page.partition("## Which rule is where")[2], re.MULTILINE)
+    assert len(rows) > 15
+    for rules, files in rows:
+        paths = [ROOT / name for name in re.findall("`(.*?)`", files)]
+        modules = [module for path in paths for module in (path.rglob("*.py") if path.is_dir() else [path])]
+        text = "".join(module.read_text() for module in modules)
+        assert [rfc for rfc in re.findall(r"\b\d{4}\b", rules) if f"RFC {rfc}" not in text] == [], files
+
+
 def test_limits_name_keys_that_exist() -> None:
     page = (ROOT / "docs/reference/request.md").read_text()
     (limits,) = re.findall(r"^## Limits\n(.*?)(?=^## )", page, re.MULTILINE | re.DOTALL)
