@@ -35,6 +35,8 @@ LONGEST_BACKOFF_S = 30.0
 STABLE_AFTER_S = 1.0
 """One that has run for so long does not fail at its start: it is started again without delay."""
 
+NOT_NOW_BACKOFF_S = 1.0
+"""What could not even be started is tried so often: that costs little, and nobody knows when there is memory again."""
 _NOT_NOW = (OSError, RuntimeError)
 """What a machine without memory, processes or threads raises: `RuntimeError: can't start new thread`."""
 
@@ -202,6 +204,7 @@ class Stack:
     async def _keep(self, process: Process) -> None:
         spec = process.spec
         backoff_s = FIRST_BACKOFF_S
+        before: Process | None = None
         while True:
             started = time.monotonic()
             status = await self._until_end(process)
@@ -209,10 +212,15 @@ class Stack:
                 return
             if time.monotonic() - started > STABLE_AFTER_S:
                 backoff_s = FIRST_BACKOFF_S
-            self._log(OWN_NAME, f"{spec.name} ended ({describe_exit(status)}); starting it again in {backoff_s:g} s")
+            if process is before:
+                backoff_s = min(backoff_s, NOT_NOW_BACKOFF_S)
+            else:
+                self._log(
+                    OWN_NAME, f"{spec.name} ended ({describe_exit(status)}); starting it again in {backoff_s:g} s"
+                )
             await asyncio.sleep(backoff_s)
             backoff_s = min(2 * backoff_s, LONGEST_BACKOFF_S)
-            process = await self._restart(spec)
+            before, process = process, await self._restart(spec)
 
     async def _until_end(self, process: Process) -> int:
         """Wait until it ends, and end it if it hangs."""
@@ -237,10 +245,17 @@ class Stack:
         try:
             return await self._start_one(spec)
         except (StackError, *_NOT_NOW) as error:
-            self._log(OWN_NAME, *(str(error).splitlines() or [type(error).__name__]))
+            self._log(OWN_NAME, *_told(spec, error))
             process = (self._sidecars | self._daemons)[spec.name]
             await process.stop(STOP_GRACE_S)
             return process
+
+
+def _told(spec: ProcessSpec, error: Exception) -> list[str]:
+    if isinstance(error, StackError):
+        return str(error).splitlines()
+    reason = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
+    return [f"{spec.name} can't be started now: {reason}"]
 
 
 async def run(stack: Stack, on_ready: Callable[[], None]) -> None:

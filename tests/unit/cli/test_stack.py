@@ -21,7 +21,7 @@ from cli import versions
 from cli.partlog import PartLog
 from cli.parts import Parts
 from cli.process import Process, ProcessSpec, StackError
-from cli.stack import Stack
+from cli.stack import NOT_NOW_BACKOFF_S, Stack
 
 SITE = "node: 1\nsip: {listen: ['udp:127.0.0.1:5060']}\nsidecars: {count: 1, host: 127.0.0.1, base_port: 5070}\n"
 
@@ -69,7 +69,44 @@ async def test_a_part_that_cannot_be_started_again_stops_no_other(
 
     monkeypatch.setattr(Process, "start", fails)
     assert await stack._restart(process.spec) is process
-    assert "not now" in log.getvalue()
+    assert "part can't be started now: not now" in log.getvalue()
+    await stack.close()
+
+
+async def test_a_part_that_could_not_be_started_for_long_is_back_soon_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The machine had no memory. The part itself has done nothing for which it would have to wait."""
+    log, path = io.StringIO(), tmp_path / "x.yaml"
+    site = load_site(SITE, "site.yaml")
+    stack = Stack(site, path, path, run_dir=tmp_path, parts=Parts(), log=PartLog(log, "console"))
+    started, pauses = asyncio.Event(), []
+    sleep = asyncio.sleep
+
+    async def ready() -> bool:
+        return True
+
+    async def pause(delay_s: float) -> None:
+        pauses.append(delay_s)
+        await sleep(0)
+
+    async def start(_self: Stack, _spec: ProcessSpec) -> Process:
+        if len(pauses) < 9:
+            raise OSError(errno.ENOMEM, "Cannot allocate memory")
+        started.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    process = await stack._start_one(ProcessSpec("part", (sys.executable, "-c", ""), dict(os.environ), ready))
+    await process.wait()
+    monkeypatch.setattr(Stack, "_start_one", start)
+    monkeypatch.setattr("cli.stack.asyncio.sleep", pause)
+    keeping = asyncio.create_task(stack._keep(process))
+    await started.wait()
+    keeping.cancel()
+    monkeypatch.undo()
+    assert max(pauses) <= NOT_NOW_BACKOFF_S
+    assert log.getvalue().count("part ended") == 1
     await stack.close()
 
 
