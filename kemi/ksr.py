@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import time
 from enum import Enum, StrEnum, auto
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 import KSR
@@ -44,6 +45,9 @@ _xavp_seti: Final = KSR.pvx.xavp_seti
 _sht_get: Final = KSR.htable.sht_get
 _sht_inc: Final = KSR.htable.sht_inc
 _loose_route: Final = KSR.rr.loose_route
+
+_address: Final = lru_cache(maxsize=4096)(Address)
+"""Remembered: most messages come from where others did, and to make one costs ten times as much."""
 
 # What the modules' functions take as numbers, by the names of their documentation.
 _MAX_FORWARDS: Final = 70
@@ -114,7 +118,7 @@ def source() -> Address:
     """Where the message came from: IP address and port."""
     port = _get_srcport()
     assert isinstance(port, int)
-    return Address(_get_srcip() or "", port)
+    return _address(_get_srcip() or "", port)
 
 
 def source_host() -> str:
@@ -355,7 +359,7 @@ def has_private_headers() -> bool:
     Cheap: Kamailio compiles the expression of `remove_private_headers` anew at each call, which costs ten times more.
     """
     try:
-        return _PREFIX in (_get_msgbuf() or "").lower()
+        return _PREFIX in _in_small_letters()
     except UnicodeDecodeError:
         return True
 
@@ -376,13 +380,12 @@ def remove_private_headers() -> None:
 def _private_names() -> set[str] | None:
     """In small letters; None where reading the message by lines may not show all of them."""
     try:
-        text = _get_msgbuf() or ""
+        text = _in_small_letters()
     except UnicodeDecodeError:
         return None
-    if not text.isascii():
+    if not _last.text.isascii():
         return None
     names: set[str] = set()
-    text = text.lower()
     at = text.find(_PREFIX)
     while at >= 0:
         end = text.find(":", at, at + _LONGEST_NAME)
@@ -399,12 +402,34 @@ def remove_header(name: str) -> None:
 
 
 def may_have_header(*beginnings: str) -> bool:
-    """Whether the message may have a header whose name begins so. Says yes too often, never too rarely."""
+    """Whether the message may have a header whose name begins so. Says yes too often, never too rarely.
+
+    `beginnings`: in small letters, each behind the line's end before it.
+    """
     try:
-        text = (_get_msgbuf() or "").lower()
+        text = _in_small_letters()
     except UnicodeDecodeError:
         return True
-    return any(f"\n{beginning.lower()}" in text for beginning in beginnings)
+    return any(beginning in text for beginning in beginnings)
+
+
+def _in_small_letters() -> str:
+    """The text of the message at hand. Several ask for it: it is made once. Raises UnicodeDecodeError."""
+    text = _get_msgbuf() or ""
+    if text != _last.text:
+        _last.text, _last.in_small_letters = text, text.lower()
+    return _last.in_small_letters
+
+
+class _LastText:
+    """Of the message that was looked at last. No globals: in compiled code those cost more."""
+
+    def __init__(self) -> None:
+        self.text = ""
+        self.in_small_letters = ""
+
+
+_last: Final = _LastText()
 
 
 def remove_all_headers(*, but: str) -> None:
@@ -427,7 +452,12 @@ def append_headers(lines: str) -> None:
 
 
 def remove_option_tag(header_name: str, tag: str) -> None:
-    """Take one token out of a header that lists them."""
+    """Take one token, in small letters, out of a header that lists them."""
+    try:
+        if tag not in _in_small_letters():  # Kamailio's function costs much also where there is nothing to take out
+            return
+    except UnicodeDecodeError:
+        pass
     KSR.textopsx.exclude_hf_value(header_name, tag)
 
 

@@ -130,11 +130,12 @@ def mark_reply(*, is_alias: bool) -> bool:
 def _reply_needs_alias(*, is_alias: bool) -> bool:
     if not 100 < ksr.status() < 300:
         return False
+    source, host = ksr.source_host(), _contact_host()
+    if host == source and not is_alias and not ksr.is_over_websocket():
+        return False  # as of most: nothing below could matter
     routes = split_contacts([ksr.header("Record-Route")])
     if routes[0] and not ksr.is_ours(host_of(routes[0])):
         return False  # another proxy is between us and the callee
-    source = ksr.source_host()
-    host = _contact_host()
     needs_it = is_alias and (ksr.is_over_tls() or address_of(host) != address_of(source))
     return ksr.is_over_websocket() or leads_nowhere(host, source) or needs_it or _is_ours(host, source)
 

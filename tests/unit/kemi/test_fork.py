@@ -188,10 +188,17 @@ def test_who_rings_when_all_is_over_is_cancelled(
 
 @pytest.mark.parametrize("early_media", [True, False])
 def test_early_media(ksr: FakeKsr, early_media: bool) -> None:
+    ksr.results["kx.get_msgbuf"] = "INVITE sip:306@h SIP/2.0\r\nSupported: 100Rel\r\n\r\n"
     start(ksr, "306", early_media=early_media)
     reply(ksr, 0, 183, body=True)
     assert bool(ksr.called("textopsx.remove_body")) is not early_media
     assert bool(ksr.called("textopsx.exclude_hf_value")) is not early_media
+
+
+def test_nothing_is_taken_out_of_an_invite_that_has_none_of_it(ksr: FakeKsr) -> None:
+    ksr.results["kx.get_msgbuf"] = "INVITE sip:306@h SIP/2.0\r\nSupported: timer\r\n\r\n"
+    start(ksr, "306", early_media=False)
+    assert not ksr.called("textopsx.exclude_hf_value")
 
 
 @pytest.mark.parametrize(("status", "body"), [(180, False), (200, True), (100, False)])
