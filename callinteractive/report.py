@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple, Self, get_args
 
 from callinteractive.errors import HeaderError
 from callinteractive.headers import CallHeader
+from callinteractive.jsontext import to_json
 from callinteractive.signature import SIGNED, SignatureHeader
 
 METHOD = "MESSAGE"
@@ -24,7 +25,6 @@ _LONGEST = 16_384
 _TEXTS = ("name", "number", "target", "trunk", "outcome")
 _NUMBERS = ("began_ms", "rang_ms", "answered_ms", "ended_ms", "code")
 _FACTS = '"facts"'
-_ENCODER = json.JSONEncoder(separators=(",", ":"))
 
 
 class LegReport(NamedTuple):
@@ -66,9 +66,9 @@ class Report(NamedTuple):
     def to_text(self) -> str:
         """Printable ASCII."""
         # What is empty is left out: a leg of a call that failed at once has six values, not ten.
-        legs = [{name: value for name, value in leg._asdict().items() if value} for leg in self.legs]
-        said = self.end._asdict() if self.end else None
-        return _ENCODER.encode({"call_id": self.call_id, "legs": legs, "end": said})
+        legs = ",".join([_object(leg) for leg in self.legs])
+        end = _object(self.end, keeps_empty=True) if self.end else "null"
+        return f'{{"call_id":{to_json(self.call_id)},"legs":[{legs}],"end":{end}}}'
 
     @classmethod
     def from_text(cls, text: str) -> Self:
@@ -87,10 +87,16 @@ class Report(NamedTuple):
             raise HeaderError(f"a report that can't be read: {error!r}") from None
 
 
+def _object(report: LegReport | EndReport, *, keeps_empty: bool = False) -> str:
+    named = zip(report._fields, report, strict=True)
+    texts = [f'"{name}":{to_json(value)}' for name, value in named if value or keeps_empty]
+    return f"{{{','.join(texts)}}}"
+
+
 def joined(reports: Iterable[tuple[str, str]]) -> str:
     """A message's body that has several: of each its text, and the value of X-CI-Call for a sidecar that does not know
     the call, or nothing."""
-    return f"[{','.join([f'{text[:-1]},{_FACTS}:{_ENCODER.encode(facts)}}}' for text, facts in reports])}]"
+    return f"[{','.join([f'{text[:-1]},{_FACTS}:{to_json(facts)}}}' for text, facts in reports])}]"
 
 
 def reports_in(text: str, facts: str) -> list[tuple[Report, str]]:

@@ -26,7 +26,7 @@ from cli import compiled
 MODULES = {
     "callinteractive": (
         *("asking", "charset", "commands", "dialled", "digest", "events", "facts", "fit", "headers", "identity"),
-        *("multipart", "numbers", "plain", "record", "remember", "report", "request", "response", "script"),
+        *("jsontext", "multipart", "numbers", "plain", "record", "remember", "report", "request", "response", "script"),
         *("script_state", "sdes", "sdp", "sdp_codecs", "signature", "urls", "webhook_signature", "written"),
     ),
     "sidecar": (

@@ -7,6 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from callinteractive.identity import Identity
+from callinteractive.jsontext import to_json
 from callinteractive.model import IdentityHeader
 from kemi import ksr
 from kemi.ksr import From, Route
@@ -98,7 +99,7 @@ def remove_claims_in_dialog() -> None:
 
 def line_of(shown: From) -> str:
     """The header line of an INVITE that spirals: when it passes us again, `shown` counts as its From."""
-    return f"{_SHOWN}: {json.dumps(shown)}\r\n"
+    return f"{_SHOWN}: {to_json(shown)}\r\n"
 
 
 def take_over() -> None:

@@ -17,6 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from callinteractive.jsontext import to_json
 from callinteractive.model import Address
 from kemi import ksr, nat
 from kemi.ksr import From, Route
@@ -77,7 +78,7 @@ class Ringing:
             self._add(name, (index, connection, ksr.via_branch()))
 
     def _add(self, name: str, said: tuple[object, ...]) -> None:
-        line = (json.dumps(said) + "\n").encode()
+        line = f"{to_json(said)}\n".encode()
         if self._slots is None or not self._slots.add(_key(name), line, time.time()):
             self._spill(name.removesuffix(_SPILLED), line)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from typing import Generic, NamedTuple, Protocol, Self, TypeVar
 
+from callinteractive.jsontext import to_json
 from kemi import ksr
 from kemi.ksr import From
 
@@ -44,7 +45,7 @@ class BranchPlan(NamedTuple):
     via: str = ""
 
     def to_text(self) -> str:
-        return json.dumps(self)
+        return to_json(self)
 
     @classmethod
     def from_text(cls, text: str) -> Self:
@@ -98,7 +99,7 @@ class Exchange(NamedTuple):
     has_offer: bool
 
     def to_text(self) -> str:
-        return json.dumps(self)
+        return to_json(self)
 
     @classmethod
     def from_text(cls, text: str) -> Self:
@@ -175,7 +176,7 @@ class _From(_Field):
         return From(*json.loads(text)) if text else None
 
     def __set__(self, _instance: object, value: From) -> None:
-        ksr.remember(self.key, json.dumps(value))
+        ksr.remember(self.key, to_json(value))
 
 
 class _Record(_Field, Generic[_R]):
