@@ -15,7 +15,7 @@ FLAGS = ("is_outgoing", "is_hidden")
 _T = TypeVar("_T")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: that costs several times as much
 class CallFacts:
     """Who called which number, from where; the same for the call's life.
 

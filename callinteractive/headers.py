@@ -70,7 +70,7 @@ class _Header(Named):
         raise NotImplementedError
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: that costs several times as much
 class CallHeader(_Header):
     """The facts of the call (R2), from Kamailio to the sidecar on every INVITE of an IVR, and with every leg back."""
 
@@ -117,7 +117,7 @@ class GenerationHeader(_Header):
         return cls(form["ivr"])
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: that costs several times as much
 class TransferHeader(_Header):
     """A SimpleTransfer's plan (A10-A12), from the sidecar to Kamailio. `timeout_s` None is the system timeout."""
 
@@ -140,7 +140,7 @@ class TransferHeader(_Header):
         return cls(numbers, timeout_s, form["early_media"] == "1")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: that costs several times as much
 class CallerHeader(_Header):
     """The caller to show (A5), from the sidecar to Kamailio. As SetCaller gave it: `Identity` makes it safe for SIP."""
 

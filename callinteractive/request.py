@@ -227,6 +227,9 @@ def decode_form(text: str) -> dict[str, str]:
 def _unquote(text: str) -> str:
     if "%" not in text and "+" not in text:
         return text
+    plain = text.replace("%3A", ":")
+    if plain.isascii() and plain.replace(":", "").isalnum():  # each call has a CallAPIID of its own
+        return plain
     return _unquote_short(text) if len(text) <= _SHORT else unquote_plus(text, errors="strict")
 
 

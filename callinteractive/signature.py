@@ -25,7 +25,7 @@ _ABSENT = ("",) * len(SIGNED)
 _LONGEST = 128
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: that costs several times as much
 class SignatureHeader(Named):
     """``t=<seconds since 1970>;v1=<64 hex digits>``.
 

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from urllib.parse import unquote
 
 from callinteractive.identity import Identity
+from callinteractive.remember import remember
 from kemi.contacts import without_headers
 from kemi.refusal import Refused
 
@@ -102,6 +103,7 @@ def uri_parameters(uri: str) -> dict[str, str]:
     return found
 
 
+@remember(256)
 def parse_address(text: str) -> Identity:
     """The display name and the user of a From or P-Asserted-Identity value; of the first, if there are several.
 

@@ -49,7 +49,7 @@ MARGIN_S = 2
 """How much longer we wait for a peer that rings for us when its time is up."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: that costs several times as much
 class ForkOptions:
     """How the targets are rung. `keeps_from`: the INVITE's From is the caller's own. `call_id`: CallID, for the log.
 

@@ -34,7 +34,7 @@ _NOT_PRIVATE = "^([^P]|P[^-]|P-Early-Media$)"
 ANONYMOUS = From('"Anonymous"', "sip:anonymous@anonymous.invalid")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: that costs several times as much
 class PresentedIdentity:
     """How one branch presents the caller. `from_`: its From, None for the INVITE's own. `lines`: header lines."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
+from functools import lru_cache
 from hashlib import blake2s
 from urllib.parse import unquote
 
@@ -49,10 +50,10 @@ from kemi.transfer import Transfer
 from kemi.trunk_callers import TrunkCallers
 
 _METHODS = ("INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "UPDATE", "PRACK", "INFO")
-
-
 IN_DIALOG = frozenset(("ACK", "BYE", "INVITE", "UPDATE", "PRACK", "INFO", "REFER", "NOTIFY", "OPTIONS"))
 """What we pass on within a dialog."""
+_entry = lru_cache(maxsize=1024)(EntryHeader)
+"""Most calls enter where others did."""
 
 
 class Ingress:
@@ -345,12 +346,12 @@ class Ingress:
         """Where the call enters. A trusted trunk may say so in its Request-URI, as ``;context=3;option=start``."""
         wanted = uri_parameters(ksr.request_uri()) if isinstance(sender, Trunk) and sender.is_trusted else {}
         context, option = wanted.get("context", ivr.entry_context), wanted.get("option", START)
-        if {"context", "option"} & wanted.keys():
+        if "context" in wanted or "option" in wanted:
             if context not in self._contexts:
                 raise Refused(404, "No Such Context")
             if option not in self._contexts[context].options:
                 raise Refused(404, "No Such Option")
-        return EntryHeader(ivr.number, context, option)
+        return _entry(ivr.number, context, option)
 
     def _spiral(self) -> None:
         """An INVITE that `Transfer` sent to ourselves."""
