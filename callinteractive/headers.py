@@ -1,4 +1,4 @@
-"""The private X-CI-* headers between Kamailio and the sidecar: one frozen type a header, ``parse(str(x)) == x``.
+"""The private X-CI-* headers between Kamailio and the sidecar: one type a header, ``parse(str(x)) == x``.
 
 Each value is one ``application/x-www-form-urlencoded`` string. That is printable ASCII whatever it holds, so it needs
 no quoting and cannot break a SIP header. Kamailio removes every header with `PREFIX` from messages that come from
