@@ -14,7 +14,7 @@ from urllib.parse import quote
 import aiohttp
 
 from callinteractive.model import Sidecar
-from sidecar.live import MOST_CALLS, NOT_HERE, token_of
+from sidecar.live import MOST_CALLS, NOT_HERE, SHORTEST_ID, token_of
 
 ANSWER_S = 3.0
 """How long a sidecar may take. One that does no more is told of, and not waited for."""
@@ -120,7 +120,8 @@ class Sidecars:
             raise ApiError(409, f"several calls begin with {call_id}: give more of the CallID")
         if silent := [each.name for each in told if each.status != 404]:
             raise ApiError(503, f"no call {call_id} where we could ask; no answer from {', '.join(silent)}")
-        raise ApiError(404, f"no call {call_id}: it is over, or never was")
+        short = f"; give at least {SHORTEST_ID} characters of a CallID" if len(call_id) < SHORTEST_ID else ""
+        raise ApiError(404, f"no call {call_id}: it is over, or never was{short}")
 
     async def ask_all(self, method: str, path: str) -> list[Told]:
         """What each of them answers. Raises nothing."""

@@ -78,6 +78,7 @@ async def test_one_call(world: World):
 async def test_a_call_that_is_over(world: World):
     result = await call("show", "../nothing")
     assert (result.exit_code, result.output) == (1, "no call ../nothing: it is over, or never was\n")
+    assert "give at least 6 characters of a CallID" in (await call("show", "aaaaa")).output
 
 
 async def test_an_api_elsewhere(world: World, tmp_path: Path):
