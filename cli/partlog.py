@@ -18,7 +18,7 @@ from typing import Literal, Protocol, TextIO
 
 from cli import partline
 from sidecar import console
-from sidecar.linewriter import LINES_A_S, LINES_AT_ONCE, TELL_EVERY_S, Bucket
+from sidecar.linewriter import LINES_A_S, LINES_AT_ONCE, TELL_EVERY_S, Bucket, shown
 from sidecar.log import now_text
 
 LogFormat = Literal["json", "console"]
@@ -102,6 +102,10 @@ class PartLog:
         self._write(written)
         if self._left_out and self._due is None:
             self._tell_later()
+
+    def own(self, level: str, *lines: str) -> None:
+        """What `OWN_NAME` says, where it is more than information. Raises what `stream` raises, nothing else."""
+        self._write([self._shown(OWN_NAME, partline.PartLine(shown(text), level)) for text in lines])
 
     def close(self) -> None:
         """Tell what has not been told."""

@@ -189,7 +189,7 @@ class Stack:
     async def _keep_api(self, api: Api) -> None:
         """Calls need no API: they never wait for it, and go on without it."""
         if problem := ports.ports_of_api(api).problem():
-            self._log(OWN_NAME, f"no API and no page: {problem}")
+            self._log.own("warning", f"no API and no page: {problem}")
             return
         place = self._state_dir or self._run_dir
         try:
@@ -197,7 +197,7 @@ class Stack:
             process = await self._start_one(api_spec(api, *paths, "json"))
             self._log(OWN_NAME, f"the page is at http://{api.listen}; `callinteractive page` prints its link")
         except (StackError, *_NOT_NOW) as error:
-            self._log(OWN_NAME, *str(error).splitlines())
+            self._log.own("warning", *str(error).splitlines())
             return
         await self._keep(process)
 
@@ -215,9 +215,9 @@ class Stack:
             if process is before:
                 backoff_s = min(backoff_s, NOT_NOW_BACKOFF_S)
             else:
-                self._log(
-                    OWN_NAME, f"{spec.name} ended ({describe_exit(status)}); starting it again in {backoff_s:g} s"
-                )
+                level = "error" if status else "info"  # a sidecar that has drained ends so
+                again = f"starting it again in {backoff_s:g} s"
+                self._log.own(level, f"{spec.name} ended ({describe_exit(status)}); {again}")
             await asyncio.sleep(backoff_s)
             backoff_s = min(2 * backoff_s, LONGEST_BACKOFF_S)
             before, process = process, await self._restart(spec)
@@ -230,7 +230,7 @@ class Stack:
         try:
             await asyncio.wait({watching, ending}, return_when=asyncio.FIRST_COMPLETED)
             if not ending.done():
-                self._log(OWN_NAME, f"{spec.name} {watching.result()}: killed")
+                self._log.own("error", f"{spec.name} {watching.result()}: killed")
                 process.kill()
             return await ending
         finally:
@@ -245,7 +245,7 @@ class Stack:
         try:
             return await self._start_one(spec)
         except (StackError, *_NOT_NOW) as error:
-            self._log(OWN_NAME, *_told(spec, error))
+            self._log.own("error", *_told(spec, error))
             process = (self._sidecars | self._daemons)[spec.name]
             await process.stop(STOP_GRACE_S)
             return process
