@@ -6,15 +6,19 @@ A new command replaces the one before it: a sound that still plays stops, a wait
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from callinteractive.request import HttpRequest
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, init=False, unsafe_hash=True)  # an `__init__` of its own: see `request.HttpRequest`
 class Fetch:
     """Send this HTTP request; answered by `Fetched` or `FetchFailed`. A silent wait: digits are still taken."""
 
-    request: HttpRequest
+    request: Final[HttpRequest]
+
+    def __init__(self, request: HttpRequest) -> None:
+        self.request = request
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +64,17 @@ class Transfer:
     hidden: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, init=False, unsafe_hash=True)
 class Hangup:
     """End the call. `cause` is for the log; `code` is the failure of a final transfer (A13), to be sent as the
     final reply where the call was never answered."""
 
-    cause: str
-    code: int | None = None
+    cause: Final[str]
+    code: Final[int | None]
+
+    def __init__(self, cause: str, code: int | None = None) -> None:
+        self.cause = cause
+        self.code = code
 
 
 Command = Fetch | Play | Collect | Wait | Transfer | Hangup

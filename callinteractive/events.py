@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 FetchOutcome = Literal[
     "timeout", "unreachable", "too_large", "redirect", "protocol", "too_long",
@@ -37,17 +37,25 @@ class FetchFailed:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, init=False, unsafe_hash=True)  # an `__init__` of its own: see `request.HttpRequest`
 class Fetched:
     """The web application answered with this status, body (at most `response.MAX_BODY` octets) and Content-Type.
 
     `before`: why the fallback was asked, if this is its answer (R8).
     """
 
-    status: int
-    body: bytes
-    content_type: str | None = None
-    before: FetchFailed | None = None
+    status: Final[int]
+    body: Final[bytes]
+    content_type: Final[str | None]
+    before: Final[FetchFailed | None]
+
+    def __init__(
+        self, status: int, body: bytes, content_type: str | None = None, before: FetchFailed | None = None
+    ) -> None:
+        self.status = status
+        self.body = body
+        self.content_type = content_type
+        self.before = before
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any, Self, TypeVar
+from typing import Any, Final, TypeVar
 
 from callinteractive import plain
 from callinteractive.model import Extension, Ivr
@@ -15,7 +15,7 @@ FLAGS = ("is_outgoing", "is_hidden")
 _T = TypeVar("_T")
 
 
-@dataclass(slots=True)  # not frozen: that costs several times as much
+@dataclass(slots=True, init=False, unsafe_hash=True)  # an `__init__` of its own: see `request.HttpRequest`
 class CallFacts:
     """Who called which number, from where; the same for the call's life.
 
@@ -23,20 +23,48 @@ class CallFacts:
     `called_number` is what the caller dialled, unchanged.
     """
 
-    call_id: str
-    call_api_id: str
-    caller_number: str
-    caller_name: str
-    called_number: str
-    called_extension: str
-    called_extension_id: int
-    called_did: str | None = None
-    caller_extension: str | None = None
-    caller_extension_id: int | None = None
-    is_outgoing: bool = False
+    call_id: Final[str]
+    call_api_id: Final[str]
+    caller_number: Final[str]
+    caller_name: Final[str]
+    called_number: Final[str]
+    called_extension: Final[str]
+    called_extension_id: Final[int]
+    called_did: Final[str | None]
+    caller_extension: Final[str | None]
+    caller_extension_id: Final[int | None]
+    is_outgoing: Final[bool]
     """We have called: `called_number` is who was called, and the caller is whom that one saw calling."""
-    is_hidden: bool = False
+    is_hidden: Final[bool]
     """The caller wants to be shown to nobody, and the network has told us the number (RFC 3325 7)."""
+
+    def __init__(
+        self,
+        call_id: str,
+        call_api_id: str,
+        caller_number: str,
+        caller_name: str,
+        called_number: str,
+        called_extension: str,
+        called_extension_id: int,
+        called_did: str | None = None,
+        caller_extension: str | None = None,
+        caller_extension_id: int | None = None,
+        is_outgoing: bool = False,
+        is_hidden: bool = False,
+    ) -> None:
+        self.call_id = call_id
+        self.call_api_id = call_api_id
+        self.caller_number = caller_number
+        self.caller_name = caller_name
+        self.called_number = called_number
+        self.called_extension = called_extension
+        self.called_extension_id = called_extension_id
+        self.called_did = called_did
+        self.caller_extension = caller_extension
+        self.caller_extension_id = caller_extension_id
+        self.is_outgoing = is_outgoing
+        self.is_hidden = is_hidden
 
     def parameters(self, caller_name: str, caller_number: str) -> dict[str, str]:
         """The parameters of a request, in the order of the source's example; the caller as SetCaller left it (R6)."""
@@ -101,17 +129,24 @@ class CallFacts:
                 texts[name] = "1"
         return texts
 
-    @classmethod
-    def from_dict(cls, values: Mapping[str, str]) -> Self:
-        """The reverse of `to_dict`. Raises ValueError or TypeError."""
-        known: dict[str, str | int | bool] = {**known_facts(values)}
-        for name in FLAGS:
-            if name in known:
-                known[name] = known[name] == "1"
-        for name in ("called_extension_id", "caller_extension_id"):
-            if name in known:
-                known[name] = int(known[name])
-        return cls(**known)  # type: ignore[arg-type]  # names and count are checked by the constructor
+    @staticmethod
+    def from_dict(values: Mapping[str, str]) -> CallFacts:
+        """The reverse of `to_dict`. What a newer release has more is left out. Raises KeyError or ValueError."""
+        caller_extension_id = values.get("caller_extension_id")
+        return CallFacts(
+            values["call_id"],
+            values["call_api_id"],
+            values["caller_number"],
+            values["caller_name"],
+            values["called_number"],
+            values["called_extension"],
+            int(values["called_extension_id"]),
+            values.get("called_did"),
+            values.get("caller_extension"),
+            None if caller_extension_id is None else int(caller_extension_id),
+            values.get("is_outgoing") == "1",
+            values.get("is_hidden") == "1",
+        )
 
 
 plain.tell_types(CallFacts, called_did=str | None, caller_extension=str | None, caller_extension_id=int | None)

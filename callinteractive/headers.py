@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import ClassVar, Self
+from typing import ClassVar, Final, Self
 
 from callinteractive.dialled import is_dialled_number
 from callinteractive.errors import HeaderError
@@ -70,11 +70,14 @@ class _Header(Named):
         raise NotImplementedError
 
 
-@dataclass(slots=True)  # not frozen: that costs several times as much
+@dataclass(slots=True, init=False, unsafe_hash=True)  # an `__init__` of its own: see `request.HttpRequest`
 class CallHeader(_Header):
     """The facts of the call (R2), from Kamailio to the sidecar on every INVITE of an IVR, and with every leg back."""
 
-    facts: CallFacts
+    facts: Final[CallFacts]
+
+    def __init__(self, facts: CallFacts) -> None:
+        self.facts = facts
 
     def _to_form(self) -> dict[str, str]:
         return self.facts.to_dict()
@@ -239,7 +242,7 @@ class BreadthHeader(_Header):
         return cls(most)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, init=False, unsafe_hash=True)
 class AnsweredHeader(_Header):
     """Which number of a transfer answered, and whether it is an extension of ours. From Kamailio, with the 200.
 
@@ -247,10 +250,16 @@ class AnsweredHeader(_Header):
     Kamailio encrypts its sound by SDES: the sidecar does not see that.
     """
 
-    number: str
-    is_extension: bool
-    source: str = ""
-    agent: str = ""
+    number: Final[str]
+    is_extension: Final[bool]
+    source: Final[str]
+    agent: Final[str]
+
+    def __init__(self, number: str, is_extension: bool, source: str = "", agent: str = "") -> None:
+        self.number = number
+        self.is_extension = is_extension
+        self.source = source
+        self.agent = agent
 
     def _to_form(self) -> dict[str, str]:
         form = {"number": self.number, "extension": str(int(self.is_extension)), "source": self.source}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import is_dataclass
 from types import UnionType
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import Any, Final, TypeVar, get_args, get_origin, get_type_hints
 
 _T = TypeVar("_T")
 _TOLD: dict[type, dict[str, Any]] = {}
@@ -22,13 +22,19 @@ def told_types(kind: type) -> dict[str, Any]:
     return _TOLD.get(kind, {})
 
 
+def written_types(kind: type) -> dict[str, Any]:
+    """Those in its source, by field."""
+    hints = get_type_hints(kind)
+    return {name: get_args(hint)[0] if get_origin(hint) is Final else hint for name, hint in hints.items()}
+
+
 def read(kind: type[_T], values: dict[str, Any], **made: object) -> _T:
     """Make a `kind`, a dataclass, of a JSON object of its fields. `made` holds fields that are ready already.
 
     A field may be a str, int, float, bool, None, tuple[str, ...], dict[str, str], a dataclass, or a union of these.
     Raises ValueError or TypeError, naming the field.
     """
-    types = {**get_type_hints(kind), **told_types(kind)}
+    types = {**written_types(kind), **told_types(kind)}
     checked = {name: _checked(name, types.get(name), value) for name, value in values.items()}
     return kind(**checked, **made)
 

@@ -6,27 +6,29 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 from urllib.parse import quote, quote_plus, unquote_plus
 
+from callinteractive.remember import remember
 from callinteractive.urls import ascii_host, follow, is_same_origin, login_problem, server_problem, split_login
 from callinteractive.web import NOTHING, Web
 
 VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _VARIABLE = re.compile(r"\$(" + VARIABLE_NAME.pattern + ")", re.ASCII)
-FORM = "application/x-www-form-urlencoded"
+FORM: Final = "application/x-www-form-urlencoded"
 MAX_URL = 8000
 """Characters of a URL, as it is written and as it is sent. RFC 9110 4.1 asks servers for so many; few take more."""
 _NOT_IN_URLS = re.compile(r"[^!-~]")
 _RESERVED = re.compile(r"[^A-Za-z0-9_.~-]", re.ASCII)
 """All but what RFC 3986 2.3 lets stand."""
-_SHORT = 64
+_SHORT: Final = 64
 """Texts of at most so many characters are decoded once and remembered. Most come again in the next call."""
-_REMEMBERED, _MOST_REMEMBERED = 31, 2048
+_REMEMBERED: Final = 31
+_MOST_REMEMBERED: Final = 2048
 """The longest that is remembered encoded, in characters, and how many are."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, init=False, unsafe_hash=True)
 class HttpRequest:
     """A request ready to be sent. Timeouts in seconds; `content_type` is set exactly when `body` is.
 
@@ -34,21 +36,54 @@ class HttpRequest:
     `masked_url`: what is shown in place of the URL, where that has digits to be masked, and `hidden` are those (E3).
     `authorization`: the header of that name (W2). `web` says how it is sent, `fallback` what is asked when it has
     failed, without an ErrorCode yet (R8).
+
+    Frozen by `Final`, with an `__init__` of its own: the one that a frozen dataclass makes is never compiled, and takes
+    ten times as long as all else that makes a request.
     """
 
-    method: str
-    url: str
-    body: bytes | None = None
-    content_type: str | None = None
-    connect_timeout_s: float = 2
-    timeout_s: float = 10
-    follow_redirects: bool = False
-    id: str = ""
-    masked_url: str = ""
-    hidden: tuple[str, ...] = ()
-    authorization: str | None = field(default=None, repr=False)
-    web: Web = NOTHING
-    fallback: HttpRequest | None = None
+    method: Final[str]
+    url: Final[str]
+    body: Final[bytes | None]
+    content_type: Final[str | None]
+    connect_timeout_s: Final[float]
+    timeout_s: Final[float]
+    follow_redirects: Final[bool]
+    id: Final[str]
+    masked_url: Final[str]
+    hidden: Final[tuple[str, ...]]
+    authorization: str | None = field(repr=False)
+    web: Final[Web]
+    fallback: Final[HttpRequest | None]
+
+    def __init__(
+        self,
+        method: str,
+        url: str,
+        body: bytes | None = None,
+        content_type: str | None = None,
+        connect_timeout_s: float = 2,
+        timeout_s: float = 10,
+        follow_redirects: bool = False,
+        id: str = "",
+        masked_url: str = "",
+        hidden: tuple[str, ...] = (),
+        authorization: str | None = None,
+        web: Web = NOTHING,
+        fallback: HttpRequest | None = None,
+    ) -> None:
+        self.method = method
+        self.url = url
+        self.body = body
+        self.content_type = content_type
+        self.connect_timeout_s = connect_timeout_s
+        self.timeout_s = timeout_s
+        self.follow_redirects = follow_redirects
+        self.id = id
+        self.masked_url = masked_url
+        self.hidden = hidden
+        self.authorization = authorization
+        self.web = web
+        self.fallback = fallback
 
     @property
     def deadline_s(self) -> float:
@@ -115,7 +150,13 @@ def application_of(url: str) -> str:
 
     Never its user name and password (W2).
     """
-    authority = url.partition("://")[2].partition("/")[0].partition("?")[0]
+    return _application_of(url.partition("?")[0])
+
+
+@remember(256)
+def _application_of(base: str) -> str:
+    """base: the URL up to its query, which is new in each call."""
+    authority = base.partition("://")[2].partition("/")[0]
     return authority.rpartition("@")[2].lower()
 
 
@@ -255,7 +296,7 @@ class _Quoted(dict[str, str]):
         return quoted
 
 
-_QUOTED = _Quoted()
+_QUOTED: Final = _Quoted()
 
 
 def _escape(match: re.Match[str]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 from callinteractive import plain
@@ -11,30 +11,70 @@ from callinteractive.errors import ScriptStateError
 from callinteractive.facts import FLAGS, NAMES, CallFacts
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, init=False)  # an `__init__` of its own: see `request.HttpRequest`
 class State:
     """Of one call."""
 
     facts: CallFacts
     caller_name: str
     caller_number: str
-    expires_at: float = 0.0
-    context: str = ""
-    option: str = START
-    next_rule: int = 0
-    pending: list[Action] = field(default_factory=list)
-    step: Action | None = None
-    dialled: str = ""
-    kept_digits: str = ""
-    idle_steps: int = 0
-    silent_rounds: int = 0
-    requests: int = 0
+    expires_at: float
+    context: str
+    option: str
+    next_rule: int
+    pending: list[Action]
+    step: Action | None
+    dialled: str
+    kept_digits: str
+    idle_steps: int
+    silent_rounds: int
+    requests: int
     """How many requests to the web application are over."""
-    began_at: float = 0.0
-    is_over: bool = False
-    variables: dict[str, str] = field(default_factory=dict)
-    masked: tuple[str, ...] = ()
+    began_at: float
+    is_over: bool
+    variables: dict[str, str]
+    masked: tuple[str, ...]
     """The variables with digits that are shown nowhere (E3)."""
+
+    def __init__(
+        self,
+        facts: CallFacts,
+        caller_name: str,
+        caller_number: str,
+        expires_at: float = 0.0,
+        context: str = "",
+        option: str = START,
+        next_rule: int = 0,
+        pending: list[Action] | None = None,
+        step: Action | None = None,
+        dialled: str = "",
+        kept_digits: str = "",
+        idle_steps: int = 0,
+        silent_rounds: int = 0,
+        requests: int = 0,
+        began_at: float = 0.0,
+        is_over: bool = False,
+        variables: dict[str, str] | None = None,
+        masked: tuple[str, ...] = (),
+    ) -> None:
+        self.facts = facts
+        self.caller_name = caller_name
+        self.caller_number = caller_number
+        self.expires_at = expires_at
+        self.context = context
+        self.option = option
+        self.next_rule = next_rule
+        self.pending = [] if pending is None else pending
+        self.step = step
+        self.dialled = dialled
+        self.kept_digits = kept_digits
+        self.idle_steps = idle_steps
+        self.silent_rounds = silent_rounds
+        self.requests = requests
+        self.began_at = began_at
+        self.is_over = is_over
+        self.variables = {} if variables is None else variables
+        self.masked = masked
 
     def to_dict(self) -> dict[str, Any]:
         """As data for JSON."""

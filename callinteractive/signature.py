@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Self
+from typing import Final, Self
 
 from callinteractive.errors import HeaderError
 from callinteractive.headers import CallHeader, EntryHeader, Named, ResultHeader, StateHeader
@@ -25,15 +25,19 @@ _ABSENT = ("",) * len(SIGNED)
 _LONGEST = 128
 
 
-@dataclass(slots=True)  # not frozen: that costs several times as much
+@dataclass(slots=True, init=False, unsafe_hash=True)  # an `__init__` of its own: see `request.HttpRequest`
 class SignatureHeader(Named):
     """``t=<seconds since 1970>;v1=<64 hex digits>``.
 
     That is BLAKE2s (RFC 7693) with the key `callinteractive.keys.SIGNATURES`.
     """
 
-    time_s: int
-    digest: str
+    time_s: Final[int]
+    digest: Final[str]
+
+    def __init__(self, time_s: int, digest: str) -> None:
+        self.time_s = time_s
+        self.digest = digest
 
     def __str__(self) -> str:
         return f"t={self.time_s};v1={self.digest}"

@@ -8,6 +8,8 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
 from urllib.parse import quote, unquote_to_bytes, urljoin, urlsplit
 
+from callinteractive.remember import remember
+
 _LOCATION = "!#$%&'()*+,/:;=?@[]~"
 """Besides letters and digits, what stays in a Location as it is."""
 REDIRECTS = (301, 302, 303, 307, 308)
@@ -126,7 +128,13 @@ def host_of(origin: str) -> str:
 
 def origin_of(url: str) -> str:
     """Scheme, host and port, as they are written."""
-    return "/".join(url.split("?", 1)[0].split("/", 3)[:3])
+    return _origin_of(url.partition("?")[0])
+
+
+@remember(256)
+def _origin_of(base: str) -> str:
+    """base: the URL up to its query, which is new in each call."""
+    return "/".join(base.split("/", 3)[:3])
 
 
 def is_same_origin(url: str, other: str) -> bool:

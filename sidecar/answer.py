@@ -9,17 +9,23 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Final
 
 from callinteractive.response import MAX_BODY
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, init=False)  # an `__init__` of its own: see `HttpRequest`
 class Answer:
     """A final response, its content coding left as it is."""
 
-    status: int
-    headers: tuple[tuple[bytes, bytes], ...]
-    body: bytes
+    status: Final[int]
+    headers: Final[tuple[tuple[bytes, bytes], ...]]
+    body: Final[bytes]
+
+    def __init__(self, status: int, headers: tuple[tuple[bytes, bytes], ...], body: bytes) -> None:
+        self.status = status
+        self.headers = headers
+        self.body = body
 
     @property
     def content_type(self) -> str | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
-from typing import get_type_hints
 
 import pytest
 
@@ -50,7 +49,7 @@ def test_every_kind_of_field():
 def test_types_that_machine_code_forgets_are_told(kind: type):
     """Without these a call could not be read back by a compiled sidecar, and the tests of sources would not see it."""
     made = ("pending", "step")  # by `CallScript.from_dict`
-    hints = {name: hint for name, hint in get_type_hints(kind).items() if name not in made}
+    hints = {name: hint for name, hint in plain.written_types(kind).items() if name not in made}
     assert plain.told_types(kind) == {name: hint for name, hint in hints.items() if not isinstance(hint, type)}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -10,7 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callinteractive import request
+from callinteractive.commands import Fetch, Hangup
+from callinteractive.events import Fetched
 from callinteractive.facts import CallFacts
+from callinteractive.headers import AnsweredHeader, CallHeader
 from callinteractive.request import (
     FORM,
     MASK,
@@ -254,3 +258,21 @@ def test_E3_a_hidden_text_that_is_a_part_of_another_leaves_nothing_of_that():
 def test_E3_what_is_hidden_in_a_text():
     assert hide("a 1234 b 123 c 1", ["1", "123", "1234"]) == f"a {MASK} b {MASK} c 1"
     assert hide(1234, ["1234"]) == 1234
+
+
+@pytest.mark.skipif("CALLINTERACTIVE_TEST_COMPILED" not in os.environ, reason="in the sources mypy sees to it")
+@pytest.mark.parametrize(
+    ("made", "field"),
+    [
+        (HttpRequest("GET", "http://h/"), "url"),
+        (FACTS, "caller_number"),
+        (Fetched(200, b""), "body"),
+        (Fetch(HttpRequest("GET", "http://h/")), "request"),
+        (Hangup(""), "code"),
+        (CallHeader(FACTS), "facts"),
+        (AnsweredHeader("1", True), "number"),
+    ],
+)
+def test_what_is_final_does_not_change(made: object, field: str):
+    with pytest.raises(AttributeError, match="not writable"):
+        setattr(made, field, None)
