@@ -79,9 +79,8 @@ class CallScript:
         self._ivr = ivr
         self._observe = observe
         self._now = 0.0
-        self._state = State(facts, facts.caller_name, facts.caller_number)
-        self._state.context = ivr.entry_context if context is None else context
-        self._state.option = option
+        context = ivr.entry_context if context is None else context
+        self._state = State(facts, facts.caller_name, facts.caller_number, context=context, option=option)
 
     @property
     def expires_at(self) -> float:
@@ -145,9 +144,7 @@ class CallScript:
 
     def to_dict(self) -> dict[str, Any]:
         """The whole call as data for JSON, at any time after `start`."""
-        values = self._state.to_dict()
-        values["ivr"] = self._ivr.number
-        return values
+        return {**self._state.to_dict(), "ivr": self._ivr.number}
 
     def to_json(self) -> str:
         """`to_dict` as text."""
@@ -283,7 +280,7 @@ class CallScript:
             return
         for warning in parsed.warnings:
             self.note("warning", "webhook_warning", reason=warning)
-        self.note("info", "webhook", outcome="ok", actions=len(parsed.actions), **(about or {}))
+        self._note("info", "webhook", {"outcome": "ok", "actions": len(parsed.actions), **(about or {})})
         self._state.pending = list(parsed.actions)
 
     def request(self, url: str, method: str) -> HttpRequest:
@@ -347,6 +344,9 @@ class CallScript:
 
     def note(self, level: str, what: str, /, **fields: Any) -> None:
         """Tell the observer of the call."""
+        self._note(level, what, fields)
+
+    def _note(self, level: str, what: str, fields: dict[str, Any]) -> None:
         if self._state.masked:
             hidden = self.hidden
             fields = {name: request.hide(value, hidden) for name, value in fields.items()}
@@ -365,7 +365,7 @@ class CallScript:
                 return self.hang_up(reason)
             state.dialled = ""
             step = state.step = self._next_step()
-            self.note("info", "action", **step.shown())
+            self._note("info", "action", step.shown())
             command = step.begin(self)
             if command is not None:
                 return command

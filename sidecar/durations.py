@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from typing import Final
 
-BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
-"""The upper ends of the buckets, in seconds. 10 s is a request's usual time-out (R5)."""
+BOUNDS_S: Final[tuple[float, ...]] = (
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
+)  # fmt: skip
+"""The upper ends of the buckets, in seconds. 10 s is a request's usual time-out (R5).
+
+Its type is that of any length: compiled code makes a new tuple of one with a known length each time it is used.
+"""
 
 
 class Durations:

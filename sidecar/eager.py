@@ -14,7 +14,7 @@ import asyncio
 from asyncio.tasks import _enter_task, _leave_task
 from collections.abc import Callable, Coroutine, Generator
 from functools import partial
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 _Result = TypeVar("_Result")
 
@@ -255,7 +255,7 @@ class _Now:
         self.task: EagerTask | None = None
 
 
-_NOW = _Now()
+_NOW: Final = _Now()
 
 
 def current() -> Any:

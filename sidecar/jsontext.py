@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from typing import Final
 
 import orjson
+from orjson import dumps
 
-_OPTIONS = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
+_OPTIONS: Final = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
 """What orjson writes in a way of its own is shown as everything else that JSON does not have (`_shown`)."""
 _encode_any = json.JSONEncoder(ensure_ascii=False, allow_nan=False, default=repr, separators=(",", ":")).encode
 """For what orjson refuses: an integer of more than 64 bits, a text that is no Unicode, keys that are no texts."""
@@ -18,7 +20,7 @@ def encode(value: object) -> str:
     Raises ValueError or RecursionError for a number that is none inside of what orjson refuses, or too deep a nesting.
     """
     try:
-        return orjson.dumps(value, _shown, _OPTIONS).decode()
+        return dumps(value, _shown, _OPTIONS).decode()
     except orjson.JSONEncodeError:
         return _encode_any(value)
 

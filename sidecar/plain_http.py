@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -19,6 +18,7 @@ from aiohappyeyeballs import AddrInfoType
 from aiohttp.http_exceptions import HttpProcessingError
 
 from callinteractive.public import is_public
+from callinteractive.remember import remember
 from sidecar.answer import Answer
 from sidecar.connections import KEEPALIVE_S, PrivateAddressError, Protocol, Try, no_address, read_body
 from sidecar.eager import Limit
@@ -47,13 +47,14 @@ class Server(NamedTuple):
 
 def server_of(url: str) -> Server | None:
     """The server of a URL that has passed `check_url`; None where the request is not a common one."""
-    return _server_of("/".join(url.split("?", 1)[0].split("/", 3)[:3]))
+    return _server_of(url.partition("?")[0])
 
 
-@lru_cache(maxsize=1024)
-def _server_of(origin: str) -> Server | None:
+@remember(1024)
+def _server_of(base: str) -> Server | None:
+    """base: the URL up to its query."""
     try:
-        parts = urlsplit(origin)
+        parts = urlsplit(base)
         host, port = parts.hostname, parts.port or _DEFAULT_PORT
     except ValueError:
         return None
@@ -85,16 +86,16 @@ class PlainConnections:
         attempt: Try,
         server: Server,
         method: str,
-        url: str,
+        target: str,
         headers: Mapping[str, str],
         body: bytes | None,
         connect_timeout_s: float,
     ) -> Answer:
-        """One request and its answer; closes its connection when cancelled.
+        """One request and its answer; closes its connection when cancelled. target: `target_of` its URL.
 
         Raises TooLargeError, WastefulError, PrivateAddressError, ClientError, TimeoutError, OSError.
         """
-        lines = [f"{method} {target_of(url)} HTTP/1.1\r\nHost: {server.name}\r\n"]
+        lines = [f"{method} {target} HTTP/1.1\r\nHost: {server.name}\r\n"]
         lines += [f"{name}: {value}\r\n" for name, value in headers.items()]
         lines.append(f"Content-Length: {len(body)}\r\n\r\n" if body is not None else "\r\n")
         protocol = None if attempt.must_be_new else self._take(server)

@@ -66,7 +66,8 @@ class Sender:
         if server is not None:
             if not web.allows_private:
                 server = server._replace(must_be_public=True)
-            outgoing = request.method, url, self._headers(request, target_of(url)), request.body
+            target = target_of(url)
+            outgoing = request.method, target, self._headers(request, target), request.body
             plain, timeout_s = server, request.connect_timeout_s
             return await exchange(lambda attempt: self._plain.send(attempt, plain, *outgoing, timeout_s))
         outgoing = request.method, url, self._headers(request, URL(url, encoded=True).raw_path_qs), request.body

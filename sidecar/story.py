@@ -12,6 +12,7 @@ import json
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Any, Literal
 
 import structlog
@@ -128,17 +129,24 @@ class Story:
         self._summary = encode(self.summary.to_dict())
         self.told = []
 
-    def tell(self, event: Name, /, *, at: float | None = None, bodies: Bodies | None = None, **fields: Any) -> None:
+    def tell(self, event: Name, /, *, at: float | None = None, **fields: Any) -> None:
         """Something has happened. at: when, in seconds since the epoch; None: now. Fields are JSON-ready.
 
-        bodies: makes the texts of a request and its answer when somebody wants them. `call.ended` gets the whole call's
-        summary. Nothing follows it.
+        `call.ended` gets the whole call's summary. Nothing follows it.
+        """
+        self.tell_fields(event, fields, at)
+
+    def tell_fields(
+        self, event: Name, fields: dict[str, Any], at: float | None = None, bodies: Bodies | None = None
+    ) -> None:
+        """The same for who has the fields in a dict, which is kept: to make keywords of it costs more than the rest.
+
+        bodies: makes the texts of a request and its answer when somebody wants them.
         """
         if self.state == "ended":
             return
         self.seq += 1
-        if at is None:
-            at = time.time()
+        at = time.time() if at is None else at
         if event == "call.ended":
             if not fields.get("cause") and self.cause:
                 fields["cause"] = self.cause
@@ -298,12 +306,7 @@ class Stories:
 
     def recent(self) -> list[dict[str, Any]]:
         """The last calls that began, those in progress too, newest first (`Story.overview`)."""
-        found = []
-        for story in reversed(self._known.values()):
-            found.append(story.overview())
-            if len(found) == MOST_RECENT:
-                break
-        return found
+        return [story.overview() for story in islice(reversed(self._known.values()), MOST_RECENT)]
 
     def of(self, call_id: str) -> list[Record]:
         """The records of a call, as far as they are still in memory; empty where it is not known."""

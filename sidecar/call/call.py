@@ -31,6 +31,7 @@ from sidecar.call.services import Services
 from sidecar.call.steered import SteeredCall
 from sidecar.call.telling import Telling
 from sidecar.eager import EagerTask
+from sidecar.log import write
 from sidecar.media.errors import MediaError
 from sidecar.reports import tell_leg
 
@@ -257,7 +258,7 @@ class NewCall(Call):
     async def _carry_out(self) -> None:
         caller = self._caller
         if not isinstance(self._entry, Resumption):
-            caller.story.tell("call.started", ivr=self._ivr.number, **caller.facts.shown())
+            caller.story.tell_fields("call.started", {"ivr": self._ivr.number, **caller.facts.shown()})
         caller.log.info(
             "call",
             caller=caller.facts.caller_number,
@@ -305,4 +306,5 @@ def observer(services: Services, caller: Caller) -> Callable[[Note], None]:
 
 def _observe(count: Callable[[Note], None], tell: Callable[[Note], dict[str, Any]], log: Any, note: Note) -> None:
     count(note)
-    getattr(log, note.level)(note.what, **note.fields, **tell(note))
+    more = tell(note)
+    write(log, note.level, note.what, {**note.fields, **more} if more else note.fields)

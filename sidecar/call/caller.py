@@ -131,7 +131,7 @@ class Caller:
     def _on_event(self, event: sip.Event) -> None:
         if isinstance(event, sip.Ended) and self.is_leaving:
             return
-        if isinstance(event, sip.Ended | sip.Cancelled):
+        if isinstance(event, (sip.Ended, sip.Cancelled)):
             self.is_over = True
             self.ended_by, self.code, self.story.cause = self._end_of(event)
             self.reason_header = event.reason_header

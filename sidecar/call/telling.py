@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -21,13 +20,15 @@ MOST_UNREAD = 2 * MOST_BODY
 """Octets of an answer that is kept as it came until somebody looks at it. Of a longer one only the shown part is."""
 
 
-@dataclass(slots=True)
 class _Asked:
     """A request that is over. The script says next what its answer was worth."""
 
-    at: float
-    fields: dict[str, Any]
-    bodies: Callable[[], dict[str, str]]
+    __slots__ = ("at", "bodies", "fields")
+
+    def __init__(self, at: float, fields: dict[str, Any], bodies: Callable[[], dict[str, str]]) -> None:
+        self.at = at
+        self.fields = fields
+        self.bodies = bodies
 
 
 class Telling:
@@ -46,9 +47,9 @@ class Telling:
         """
         match note.what:
             case "action":
-                self.story.tell("call.action", **note.fields)
+                self.story.tell_fields("call.action", note.fields)
             case "option":
-                self.story.tell("call.context", **note.fields)
+                self.story.tell_fields("call.context", note.fields)
             case "webhook":
                 asked = {} if self._asked is None else self._asked.fields
                 self._tell_request({name: value for name, value in note.fields.items() if name != "took_ms"})
@@ -73,7 +74,7 @@ class Telling:
         """more: what the script makes of the answer."""
         if self._asked is not None:
             asked, self._asked = self._asked, None
-            self.story.tell("call.request", at=asked.at, bodies=asked.bodies, **{**asked.fields, **more})
+            self.story.tell_fields("call.request", {**asked.fields, **more}, asked.at, asked.bodies)
 
     def end(self, by: str, code: int, media: list[dict[str, Any]] | None = None) -> None:
         """Nothing is left of the call. by: who ended it. code: the SIP code that the caller was told.
@@ -81,8 +82,10 @@ class Telling:
         media: how much sound each party has sent (`CallMedia.totals`).
         """
         self._tell_request({})
-        more: dict[str, Any] = {"media": media} if media else {}
-        self.story.tell("call.ended", by=by, code=code, cause=self.story.cause, **more)
+        fields: dict[str, Any] = {"by": by, "code": code, "cause": self.story.cause}
+        if media:
+            fields["media"] = media
+        self.story.tell_fields("call.ended", fields)
 
 
 def shown_outcome(request: HttpRequest, event: Fetched | FetchFailed | None) -> dict[str, Any]:

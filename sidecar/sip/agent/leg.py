@@ -133,7 +133,7 @@ class Leg:
         if self.ended:
             return
         listener = self.listener
-        if isinstance(event, Ended | Rejected | Cancelled):
+        if isinstance(event, (Ended, Rejected, Cancelled)):
             self._end()  # its last one: what the listener does to it now does nothing
         try:
             listener(event)

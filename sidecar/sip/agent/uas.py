@@ -11,7 +11,7 @@ from sidecar.sip.dialog.dialog import Dialog
 from sidecar.sip.dialog.events import Cancelled, reason_of
 from sidecar.sip.dialog.session import Session
 from sidecar.sip.errors import LegStateError
-from sidecar.sip.message.headers import parse_via, read_seconds
+from sidecar.sip.message.headers import read_seconds
 from sidecar.sip.message.message import Headers, Request
 from sidecar.sip.transaction.server import InviteServer
 from sidecar.sip.transaction.timers import Timer
@@ -50,10 +50,10 @@ class IncomingInvite:
     @property
     def caller_address(self) -> str:
         """The IP address that the proxy in front of us has it from (RFC 3261 18.2.1); empty without such a proxy."""
-        vias = self.request.values("via")
+        vias = self.request.vias
         if len(vias) < 2:
             return ""
-        via = parse_via(vias[1])
+        via = vias[1]
         return _address(via.params.get("received") or via.host)
 
     @property

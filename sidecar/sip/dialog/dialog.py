@@ -79,10 +79,10 @@ class Dialog:
     def id(self) -> DialogId:
         return (self.call_id, self.local_tag, self.remote_tag)
 
-    @classmethod
-    def answering(cls, request: Request, local_tag: str) -> "Dialog":
+    @staticmethod
+    def answering(request: Request, local_tag: str) -> "Dialog":
         """The UAS's dialog of an INVITE (12.1.1)."""
-        dialog = cls(
+        dialog = Dialog(
             request.call_id,
             f"{request.required('to')};tag={local_tag}",
             local_tag,
@@ -97,10 +97,10 @@ class Dialog:
         dialog.refresh_target(request)
         return dialog
 
-    @classmethod
-    def calling(cls, request: Request, response: Response, peer: Address) -> "Dialog":
+    @staticmethod
+    def calling(request: Request, response: Response, peer: Address) -> "Dialog":
         """The UAC's dialog of a response above 100 to its INVITE (12.1.2)."""
-        dialog = cls(
+        dialog = Dialog(
             request.call_id,
             request.required("from"),
             request.from_.tag or "",
@@ -135,7 +135,7 @@ class Dialog:
                 break
         if "allow" in message.index:
             self.allows_update = "update" in message.tokens("allow")
-        if b"a=crypto:" in message.body:
+        if message.body.find(b"a=crypto:") >= 0:  # `in` makes an error and drops it before it looks for octets
             self.agent = (message.header("user-agent") or message.header("server") or "")[:_LONGEST_AGENT]
 
     @property

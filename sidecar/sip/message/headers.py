@@ -5,7 +5,7 @@ The patterns use possessive quantifiers, so that parsing is linear in the length
 
 import re
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from callinteractive.model import Address
 from callinteractive.remember import remember
@@ -25,7 +25,7 @@ _SEPARATOR = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)|<[^>]*+(?:>|\Z)|
 # The display name's grammar is ASCII tokens or a quoted string. In the field it is any text in any code page; only
 # quotes at its beginning must be closed, as in `kemi.facts`. We never send it: what we send is written anew or copied
 # whole.
-_NAME_ADDR = re.compile(
+_NAME_ADDR: Final = re.compile(
     rf'(?P<display>(?:{_QUOTED}[^<]*+|[^<"][^<]*+)?+)<(?P<uri>[A-Za-z][^\s<>"]*+)>(?P<params>{_PARAMS})', re.DOTALL
 )
 _BRACKETED = re.compile(r"<\s*+([A-Za-z][^\s<>\"]*+)\s*+>")
@@ -33,22 +33,22 @@ _TAG = re.compile(rf";\s*+tag\s*+=\s*+({TOKEN})", re.IGNORECASE)
 # Without angle brackets a comma, "?" or ";" cannot belong to the URI (RFC 3261 20).
 _ADDR_SPEC = re.compile(rf"(?P<uri>[A-Za-z][^\s<>\",;?]*+)(?P<params>{_PARAMS})", re.DOTALL)
 # A Via up to its parameters. It repeats in every message of a neighbour.
-_SENT_BY = re.compile(
+_SENT_BY: Final = re.compile(
     rf"SIP\s*+/\s*+2\.0\s*+/\s*+{TOKEN}\s++({HOST})(?:\s*+:\s*+([0-9]{{1,5}}))?\s*+", re.IGNORECASE | re.DOTALL
 )
-_VIA_PARAMS = re.compile(_PARAMS, re.DOTALL)
+_VIA_PARAMS: Final = re.compile(_PARAMS, re.DOTALL)
 # What nearly everybody writes. It is faster than _VIA_PARAMS, which accepts all that the grammar allows.
 _USUAL_PARAM = rf"{TOKEN}(?:=[A-Za-z0-9\-.!%*_+`'~:\[\]]++)?"
-_USUAL_VIA_PARAMS = re.compile(rf"{_USUAL_PARAM}(?:;{_USUAL_PARAM})*+")
-_USUAL_ROUTE = re.compile(r'<(sips?:[^\s<>"@;?]++)(?:;[^\s<>"@;?]++)*+>')
-_CSEQ = re.compile(rf"([0-9]{{1,20}})\s++({TOKEN})")
+_USUAL_VIA_PARAMS: Final = re.compile(rf"{_USUAL_PARAM}(?:;{_USUAL_PARAM})*+")
+_USUAL_ROUTE: Final = re.compile(r'<(sips?:[^\s<>"@;?]++)(?:;[^\s<>"@;?]++)*+>')
+_CSEQ: Final = re.compile(rf"([0-9]{{1,20}})\s++({TOKEN})")
 
 
 def is_token(text: str) -> bool:
     return _TOKEN.fullmatch(text) is not None
 
 
-_TOKEN = re.compile(TOKEN)
+_TOKEN: Final = re.compile(TOKEN)
 
 
 class NameAddr:

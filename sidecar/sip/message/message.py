@@ -6,6 +6,7 @@ Bytes that are not UTF-8 survive (surrogateescape). Header names are matched wit
 
 import re
 from collections.abc import Sequence
+from typing import Final
 
 from callinteractive.model import Address
 from callinteractive.multipart import SDP, session_description
@@ -30,7 +31,8 @@ Index = dict[str, str]
 Repeated = dict[str, list[str]]
 """All lines of the names that have several."""
 
-_NOWHERE = Address("", 0)
+_NOWHERE: Final = Address("", 0)
+_NO_TOKENS: Final[frozenset[str]] = frozenset()
 _BARE_RPORT = re.compile(r";\s*+rport(?=\s*+(?:;|$))", re.IGNORECASE)
 _COMPACT = {
     "i": "call-id",
@@ -120,7 +122,7 @@ class Message:
     its `index`.
     """
 
-    __slots__ = ("_cseq", "_from", "_index", "_repeated", "_to", "_via", "body", "fields")
+    __slots__ = ("_cseq", "_from", "_index", "_repeated", "_to", "_via", "_vias", "body", "fields")
 
     def __init__(
         self,
@@ -134,6 +136,7 @@ class Message:
         self._index = index
         self._repeated = repeated
         self._via: Via | None = None
+        self._vias: list[Via] | None = None
         self._from: NameAddr | None = None
         self._to: NameAddr | None = None
         self._cseq: tuple[int, str] | None = None
@@ -178,7 +181,9 @@ class Message:
     def tokens(self, name: str) -> frozenset[str]:
         """The values of a list of option tags, methods or types, in lower case; parameters cut off."""
         lines = self.headers(name)
-        return parse_tokens(lines[0]) if len(lines) == 1 else frozenset().union(*map(parse_tokens, lines))
+        if len(lines) == 1:
+            return parse_tokens(lines[0])
+        return frozenset().union(*map(parse_tokens, lines)) if lines else _NO_TOKENS
 
     def required(self, name: str) -> str:
         """The line of a mandatory header. Raises MalformedError without it."""
@@ -204,6 +209,15 @@ class Message:
             line = self.required("via")
             via = self._via = parse_via(split_values(line)[0] if "," in line else line)
         return via
+
+    @property
+    def vias(self) -> list[Via]:
+        """All of them, the top one first. Raises MalformedError."""
+        vias = self._vias
+        if vias is None:
+            values = [value for line in self.headers("via") for value in split_values(line)]
+            vias = self._vias = [self.via, *[parse_via(value) for value in values[1:]]]
+        return vias
 
     @property
     def from_(self) -> NameAddr:

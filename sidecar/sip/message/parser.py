@@ -1,14 +1,17 @@
 """From a datagram to a message, in one pass (RFC 3261 7, 25). Every step is linear in the datagram's size."""
 
+from typing import Final
+
 from callinteractive.remember import remember
 from sidecar.sip.errors import MalformedError
 from sidecar.sip.message.headers import is_token, parse_number
 from sidecar.sip.message.message import LONG_NAMES, Index, Repeated, Request, Response, enter, long_name
 
-_LINE_END = b"\r\n"
-_BLANK = (" ", "\t")
-_METHODS = frozenset(("INVITE", "ACK", "BYE", "CANCEL", "OPTIONS", "UPDATE", "INFO", "PRACK"))  # known to be tokens
-_ONCE = frozenset(
+_LINE_END: Final = b"\r\n"
+_BLANK: Final = (" ", "\t")
+_METHODS: Final = frozenset(("INVITE", "ACK", "BYE", "CANCEL", "OPTIONS", "UPDATE", "INFO", "PRACK"))  # known tokens
+_USUAL_NAMES: Final = {f"{name}:": known for name, known in LONG_NAMES.items()}
+_ONCE: Final = frozenset(
     (
         "from",
         "to",
@@ -89,30 +92,32 @@ def unfold(text: str) -> str:
     return "\r\n".join(lines)
 
 
-_FOLDED = MalformedError("a continuation line")
+_FOLDED: Final = MalformedError("a continuation line")
 
 
 def _fill(index: Index, repeated: Repeated, lines: list[str]) -> MalformedError | None:
     """Enter each header line; what a bad line breaks. `_FOLDED`: nothing counts, `unfold` must be called first."""
     fault = None
-    names = LONG_NAMES
+    names = _USUAL_NAMES
     for line in lines:
-        name, colon, value = line.partition(":")
+        name, _, value = line.partition(" ")  # mostly there is one blank behind the colon: nothing is left to strip
         key = names.get(name)
         if key is None:
             if line[:1] in _BLANK:
                 return _FOLDED
+            name, colon, value = line.partition(":")
             name = name.rstrip(" \t")
             if not colon or not is_token(name):
                 fault = MalformedError(f"not a header: {line[:80]!r}")
                 continue
             key = long_name(name)
+        value = value.strip(" \t")
         if key not in index:
-            index[key] = value.strip(" \t")
+            index[key] = value
         elif key in _ONCE:
             fault = MalformedError(f"more than one {key}")
         else:
-            enter(index, repeated, key, value.strip(" \t"))
+            enter(index, repeated, key, value)
     return fault
 
 

@@ -1,6 +1,8 @@
 """Default reason phrases (RFC 3261 21 and the extensions we speak)."""
 
-PHRASES = {
+from typing import Final
+
+PHRASES: Final = {
     100: "Trying",
     180: "Ringing",
     181: "Call Is Being Forwarded",

@@ -7,7 +7,7 @@ not list is ignored, as in the RFC's diagrams. Timers have their RFC letters.
 import logging
 from collections.abc import Callable, Hashable, Mapping
 from enum import StrEnum
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from callinteractive.model import Address
 from sidecar.sip.config import UaConfig
@@ -16,7 +16,7 @@ from sidecar.sip.transaction.timers import Timer, Timers
 
 log = logging.getLogger(__name__)
 
-MAGIC_COOKIE = "z9hG4bK"
+MAGIC_COOKIE: Final = "z9hG4bK"
 
 
 class State(StrEnum):

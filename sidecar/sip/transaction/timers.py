@@ -1,15 +1,15 @@
 """All timers of a user agent in one heap. Stopping one is O(1): its entry stays, and is skipped when it is due."""
 
-import heapq
 import logging
 from collections.abc import Callable
+from heapq import heapify, heappop, heappush
 from math import inf
-from typing import Any
+from typing import Any, Final
 
 log = logging.getLogger(__name__)
 
-LATE_S = 0.5
-_COMPACT_AT = 1024  # dead entries: most timers of 64*T1 are stopped long before they are due
+LATE_S: Final = 0.5
+_COMPACT_AT: Final = 1024  # dead entries: most timers of 64*T1 are stopped long before they are due
 
 
 class Timer:
@@ -50,7 +50,7 @@ class Timers:
     def _start(self, timer: Timer) -> Timer:
         when = timer.when
         self._sequence += 1
-        heapq.heappush(self._heap, (when, self._sequence, timer))
+        heappush(self._heap, (when, self._sequence, timer))
         self.live += 1
         if when < self._armed:
             self._armed = when
@@ -66,7 +66,7 @@ class Timers:
         self.live -= 1
         if len(self._heap) - self.live > _COMPACT_AT + self.live:
             self._heap = [entry for entry in self._heap if entry[2].callback is not None]
-            heapq.heapify(self._heap)
+            heapify(self._heap)
         if timer.when <= self._armed:
             self._arm()
 
@@ -81,7 +81,7 @@ class Timers:
         """When the earliest live timer is due."""
         heap = self._heap
         while heap and heap[0][2].callback is None:
-            heapq.heappop(heap)
+            heappop(heap)
         return heap[0][0] if heap else None
 
     def run_due(self) -> None:
@@ -89,7 +89,7 @@ class Timers:
         self._armed = -inf  # until all is done nobody need be woken
         now = self._now()
         while (due := self.next_due()) is not None and due <= now:
-            timer = heapq.heappop(self._heap)[2]
+            timer = heappop(self._heap)[2]
             callback, args = timer.callback, timer.args
             timer.callback, timer.args = None, ()
             self.live -= 1

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+import structlog
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -163,6 +164,24 @@ def test_lines_below_the_level_are_not_written():
         "for level in ('debug', 'info', 'warning', 'error', 'critical'): getattr(logger, level)('x')"
     )
     assert [json.loads(line)["level"] for line in lines] == ["warning", "error", "critical"]
+
+
+def test_who_has_the_fields_in_a_dict_writes_the_same_line():
+    code = (
+        "import logging\nlog.set_up('json', logging.WARNING)\nlogger = structlog.get_logger().bind(call_id='c')\n"
+        "fields = {'code': 7}\nlogger.warning('x', **fields)\n"
+        "for level in ('info', 'warning'): log.write(logger, level, 'x', fields)\n"
+        "assert fields == {'code': 7}"
+    )
+    lines, status = logged(code)
+    first, second = ({**json.loads(line), "timestamp": ""} for line in lines)
+    assert (first, status) == (second, 0)
+
+
+def test_who_has_the_fields_in_a_dict_may_have_a_logger_of_structlog():
+    with structlog.testing.capture_logs() as caught:
+        log.write(structlog.wrap_logger(None), "error", "x", {"code": 7})
+    assert caught == [{"code": 7, "event": "x", "log_level": "error"}]
 
 
 def test_tests_can_catch_the_lines_of_a_logger_that_has_written_before():

@@ -78,7 +78,7 @@ def test_what_nobody_reads_is_not_written_and_what_was_read_stays():
     stories.subscribe(seen.append, with_bodies=False)
     story = stories.begin(FACTS)
     story.tell("call.started", ivr="000*332")
-    story.tell("call.request", bodies=bodies, id="1", outcome="ok")
+    story.tell_fields("call.request", {"id": "1", "outcome": "ok"}, bodies=bodies)
     story.tell("call.ended", by="caller")
     assert [event for event, _ in events] == ["call.started", "call.request", "call.ended"]
     assert events[1] == ("call.request", {"id": "1", "outcome": "ok"})
@@ -92,7 +92,7 @@ def test_what_nobody_reads_is_not_written_and_what_was_read_stays():
     assert len(written) == 1
     stories.subscribe(seen.append)
     again = stories.begin(FACTS)
-    again.tell("call.request", bodies=bodies, id="2")
+    again.tell_fields("call.request", {"id": "2"}, bodies=bodies)
     assert seen[-1]["response"] == "HTTP 200"
 
 
@@ -353,7 +353,9 @@ def test_texts_of_requests_are_bounded_for_all_calls(monkeypatch):
     assert "request" not in old
     assert new["response"] == "HTTP 200"
     for number in range(2):
-        story.tell("call.request", bodies=lambda: {"request": "GET /", "response": "HTTP 201"}, id=str(number))
+        story.tell_fields(
+            "call.request", {"id": str(number)}, bodies=lambda: {"request": "GET /", "response": "HTTP 201"}
+        )
     *_, old, new = stories.of(FACTS.call_id)
     assert "request" not in old
     assert new["response"] == "HTTP 201"
