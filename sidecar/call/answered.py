@@ -266,7 +266,7 @@ class AnsweredCall:
     def _on_referred(self, event: sip.Referred, *, by_callee: bool) -> None:
         """Accept or refuse a blind transfer. The site pays for its trunks, so only its own phones may ask for it."""
         number = number_in(event.target)
-        wrong = why_unwanted(self._callee, self._who, number, by_callee=by_callee, is_busy=self._referral is not None)
+        wrong = why_unwanted(self._callee, self._who, by_callee=by_callee, is_busy=self._referral is not None)
         who = "callee" if by_callee else "caller"
         if wrong is not None or number is None:
             wrong = wrong or NO_NUMBER

@@ -47,17 +47,13 @@ BUSY = Unwanted(491, "a transfer of this call is under way", "wait for its end")
 NO_NUMBER = Unwanted(404, "Refer-To names no number", "transfer to an extension, an IVR or a telephone number")
 
 
-def why_unwanted(
-    callee: Callee | None, caller: AnsweredHeader, number: str | None, *, by_callee: bool, is_busy: bool
-) -> Unwanted | None:
+def why_unwanted(callee: Callee | None, caller: AnsweredHeader, *, by_callee: bool, is_busy: bool) -> Unwanted | None:
     """Why nobody is to be transferred; None where somebody is. is_busy: another transfer is under way."""
     if callee is None or not callee.is_answered:
         return NOBODY
     if not (callee.who if by_callee else caller).is_extension:
         return NOT_ALLOWED
-    if is_busy:
-        return BUSY
-    return NO_NUMBER if number is None else None
+    return BUSY if is_busy else None
 
 
 def number_in(uri: str) -> str | None:

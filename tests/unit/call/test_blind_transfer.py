@@ -214,6 +214,15 @@ async def test_in_a_menu_there_is_nobody_to_transfer(make):
     await h.ended()
 
 
+async def test_while_it_still_rings_there_is_nobody_to_transfer(make):
+    h = make(RULES)
+    await h.answered()
+    await h.until("invite(max_forwards 69)")
+    refer(h, h.leg)
+    assert h.log[-1] == "referral.reject(603)"
+    await h.ended()
+
+
 @pytest.mark.parametrize(
     ("uri", "number"),
     [
@@ -222,6 +231,7 @@ async def test_in_a_menu_there_is_nobody_to_transfer(make):
         ("sip:306;phone-context=x@h", "306"),
         ("sip:0199;phone-context=+1-555@h;user=phone", "+15550199"), ("tel:0199;phone-context=+1(555)", "+15550199"),
         ("tel:+1-555-(0100);x=y", "+15550100"), ("sips:306:secret@h", "306"),
+        ("tel:+1555;phone-context=+7", "+1555"), ("tel:5-55", "555"), ("sip:5-55@h", "5-55"),
         ("sip:h", None), ("sip:a%0d%0ab@h", None), ("sip:@h", None),
     ],
 )  # fmt: skip
