@@ -179,3 +179,10 @@ def test_what_an_encrypted_phone_is_goes_along(side: str, is_encrypted: bool, mo
     expected = ("baresip v1.0.0 " + 200 * "x")[:100] if is_encrypted else ""
     assert handover.first_leg.peer_agent == handover.leg.peer_agent == expected
     assert ("agent" in handover.data["dialog"]) == is_encrypted
+
+
+@pytest.mark.parametrize("side", ["uas", "uac"])
+def test_an_encrypted_phone_need_not_say_what_it_is(side: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.unit.sip.agent.test_leg.SDP", SDP + b"a=crypto:1 X inline:Y\r\n")
+    monkeypatch.setattr(Caller.invite, "__defaults__", (SDP + b"a=crypto:1 X inline:Y\r\n",))
+    assert Handover(side, []).leg.peer_agent == ""

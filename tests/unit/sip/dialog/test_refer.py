@@ -51,6 +51,13 @@ def test_2_4_an_accepted_refer_is_told_by_notify(call: Call) -> None:
     call.end()
 
 
+def test_a_refer_that_crosses_our_bye_is_refused(call: Call) -> None:
+    call.leg.bye()
+    (answer,) = call.peer.send("REFER", headers=[("Refer-To", "<sip:306@example.org>")])
+    assert answer.status == 481
+    assert not call.events
+
+
 def test_the_end_may_wait_for_the_answer_to_the_last_notify(call: Call) -> None:
     _, event = refer(call)
     call.world.take()
