@@ -31,7 +31,7 @@ from sidecar.credentials import CredentialStore, reader
 STDIN = "-"
 EMPTY = (
     "nothing is in it. As an answer that means: go on with the next rule. If you expected more, is the web application "
-    "running? `curl -sS --fail-with-body` tells why it says nothing"
+    "running, and is that its URL? `curl -sSi` shows the status: a redirect or an error may have nothing in it"
 )
 NEITHER = (
     "there is neither site.yaml nor ivr.yaml in this folder: go to the folder of your IVR, or name files. "

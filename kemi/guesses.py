@@ -42,7 +42,7 @@ class Guesses:
             until = max(until, ksr.count_of(_LOCKS, self._by_source))
         if until > now:
             # Not 403: phones give up at that, and the owner may be behind the same NAT as the one who guesses.
-            advice = "if it is a phone of yours, correct its password"
+            advice = "if it is a phone of yours, correct its user name or password"
             raise Refused(503, "Too Many Wrong Passwords", f"Retry-After: {until - now}\r\n", advice)
 
     def on_wrong(self) -> None:
@@ -68,7 +68,7 @@ class Guesses:
         ksr.set_count(_LOCKS, key, int(time.time()) + lock_s)
         ksr.log_warning(
             f"{count} wrong passwords from {self._source}, the last for {self._account!r}: nothing more is taken for"
-            f" {lock_s} s by {key!r}; if it is a phone of yours, correct its password"
+            f" {lock_s} s by {key!r}; if it is a phone of yours, correct its user name or password"
         )
 
 

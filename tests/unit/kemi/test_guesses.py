@@ -55,6 +55,7 @@ def test_each_lock_is_twice_as_long(clock: Clock, ksr: FakeKsr) -> None:
         clock.now += 1
         guess(THIEF)
     assert len(ksr.called("warn")) >= 11
+    assert all("correct its user name or password" in text for (text,) in ksr.called("warn"))
     Guesses(OWNER, ACCOUNT).check()
 
 
