@@ -43,8 +43,12 @@ def _told(record: Record) -> str:
         case "call.context":
             return f"{of('context')}/{of('option')}"
         case "call.request":
-            actions = f", {record['actions']} actions" if "actions" in record else ""
-            return f"{of('method', 'url')}: {of('outcome', 'status', 'reason')}{actions}, {of('duration_ms')} ms"
+            many = "" if record.get("actions") == 1 else "s"
+            actions = f", {record['actions']} action{many}" if "actions" in record else ""
+            came = of("reason") if record.get("outcome") == "status" else ""  # which says the status too
+            return (
+                f"{of('method', 'url')}: {came or of('outcome', 'status', 'reason')}{actions}, {of('duration_ms')} ms"
+            )
         case "leg.started":
             return f"{of('leg')} rings {', '.join(record.get('targets', ()))}"
         case "call.ended":

@@ -44,6 +44,17 @@ def line(event: str, **fields: Any) -> str:
             {"method": "GET", "url": "http://h/", "outcome": "timeout", "reason": "no answer", "duration_ms": 9},
             "GET http://h/: timeout no answer, 9 ms",
         ),
+        (
+            "call.request",
+            {"method": "GET", "url": "http://h/", "outcome": "status", "status": 500, "reason": "HTTP status 500",
+             "duration_ms": 9},
+            "GET http://h/: HTTP status 500, 9 ms",
+        ),
+        (
+            "call.request",
+            {"method": "GET", "url": "http://h/", "outcome": "ok", "status": 200, "actions": 1, "duration_ms": 9},
+            "GET http://h/: ok 200, 1 action, 9 ms",
+        ),
         ("call.digit", {"digit": "5", "by": "rtp"}, "5"),
         ("leg.started", {"leg": "b1", "targets": ["306", "307"], "timeout_s": 20}, "b1 rings 306, 307"),
         ("leg.answered", {"leg": "b1", "by": "000*306"}, "b1 by=000*306"),
