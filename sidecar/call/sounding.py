@@ -10,16 +10,22 @@ from sidecar.media.sounds import Sound
 
 async def play(services: Services, media: CallMedia, name: str, repeat: int = 1) -> Sound:
     """Play the sound of this name, and stop what plays if it can't be played. Raises MediaError."""
-    sounds = services.sounds
-    while True:
-        sound = await sounds.get(name)
-        if sound is None:
-            await media.stop()  # what plays, as a wait sound, must not go on
-            raise MediaRefused(sounds.why_not(name))
-        try:
-            await media.play(sound, repeat)
-        except MediaRefused:  # RTPengine has no such file
-            if not sounds.doubt(name):
-                raise
-        else:
-            return sound
+    sound = await _get(services, media, name)
+    try:
+        await media.play(sound, repeat)
+    except MediaRefused:  # RTPengine has no such file
+        if not services.sounds.doubt(name):
+            raise
+    else:
+        return sound
+    sound = await _get(services, media, name)  # once: a look has shown what there is
+    await media.play(sound, repeat)
+    return sound
+
+
+async def _get(services: Services, media: CallMedia, name: str) -> Sound:
+    sound = await services.sounds.get(name)
+    if sound is None:
+        await media.stop()  # what plays, as a wait sound, must not go on
+        raise MediaRefused(services.sounds.why_not(name))
+    return sound

@@ -40,7 +40,8 @@ async def test_what_was_not_looked_at_is_looked_at_and_played():
 async def test_what_is_refused_after_a_look_is_refused():
     playing = media(MediaRefused("no file"), MediaRefused("no file"))
     with pytest.raises(MediaRefused, match="no file"):
-        await sounding.play(services([BEFORE, NOW], [True, False]), playing, "a.wav")
+        await sounding.play(services([BEFORE, NOW], [True, True]), playing, "a.wav")  # the look is trusted again
+    assert playing.play.await_count == 2
 
 
 async def test_what_is_not_there_stops_what_plays():
