@@ -138,16 +138,24 @@ async def test_a_phone_that_sends_no_sound_can_still_listen(
     assert phone.sound.tone_duration(440) == pytest.approx(0.4, abs=0.12)
 
 
-async def test_an_invite_whose_lines_end_with_lf_is_refused_at_once(stack: RunningStack) -> None:
-    """Kamailio reads it; a sidecar that did not answer would count as dead."""
+@pytest.mark.parametrize(
+    ("good", "bad"),
+    [("\r\n", "\n"), ("\r\nTo:", "\nTo:"), ("\r\nFrom:", "\rX: 1\r\nFrom:"), ("Call-ID: bad", "Call-ID: ")],
+)
+async def test_what_kamailio_takes_and_a_sidecar_does_not_is_refused_at_once(
+    stack: RunningStack, good: str, bad: str
+) -> None:
+    """A sidecar that did not answer would count as dead."""
     loop = asyncio.get_running_loop()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
         sender.setblocking(False)
         sender.bind((stack.net.carrier, 0))
         source = f"{stack.net.carrier}:{sender.getsockname()[1]}"
-        invite = INVITE.format(host=stack.net.stack, source=source).replace("bad", "lf")
+        invite = INVITE.format(host=stack.net.stack, source=source)
         invite += f"Contact: <sip:{source}>\r\nContent-Length: 0\r\n\r\n"
-        await loop.sock_sendto(sender, invite.replace("\r\n", "\n").encode(), stack.net.sip)
+        assert good in invite
+        sent = invite.replace(good, bad).replace("bad", f"bad{sender.getsockname()[1]}")
+        await loop.sock_sendto(sender, sent.encode(), stack.net.sip)
         async with asyncio.timeout(PATIENT_S):
             while (reply := await loop.sock_recv(sender, 65536)).startswith(b"SIP/2.0 1"):
                 pass

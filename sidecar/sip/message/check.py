@@ -38,7 +38,7 @@ def answerable(request: Request) -> bool:
         _ = request.via
     except MalformedError:
         return False
-    return request.method != "ACK" and all(request.header(name) for name in ("from", "to", "call-id", "cseq"))
+    return request.method != "ACK" and all(name in request.index for name in ("from", "to", "call-id", "cseq"))
 
 
 def check_response(response: Response, local: Address) -> None:

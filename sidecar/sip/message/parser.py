@@ -1,5 +1,6 @@
 """From a datagram to a message, in one pass (RFC 3261 7, 25). Every step is linear in the datagram's size."""
 
+import re
 from typing import Final
 
 from callinteractive.remember import remember
@@ -8,6 +9,7 @@ from sidecar.sip.message.headers import is_token, parse_number
 from sidecar.sip.message.message import LONG_NAMES, Index, Repeated, Request, Response, enter, long_name
 
 _LINE_END: Final = b"\r\n"
+_LENIENT_BLANK: Final = re.compile(rb"\r?\n\r?\n")
 _BLANK: Final = (" ", "\t")
 _METHODS: Final = frozenset(("INVITE", "ACK", "BYE", "CANCEL", "OPTIONS", "UPDATE", "INFO", "PRACK"))  # known tokens
 _USUAL_NAMES: Final = {f"{name}:": known for name, known in LONG_NAMES.items()}
@@ -53,7 +55,8 @@ def parse(data: bytes) -> Request | Response:
     rest = start + "".join(lines)  # quicker than to look at each line
     if "\n" in rest or "\r" in rest:
         fault = MalformedError("CR or LF on its own")
-        start, *lines = _lines_of_lenient(data)
+        lines, body = _taken_leniently(data)
+        start = lines.pop(0)
         index, repeated = {}, {}
         _fill(index, repeated, lines)
     length = index.get("content-length")
@@ -70,14 +73,15 @@ def parse(data: bytes) -> Request | Response:
     return Response(status, reason, [], body, index, fault, repeated)
 
 
-def _lines_of_lenient(data: bytes) -> list[str]:
-    """As Kamailio takes a message apart: an LF ends a line, a CR on its own does not.
+def _taken_leniently(data: bytes) -> tuple[list[str], bytes]:
+    """Lines and body, as Kamailio takes a message apart: an LF ends a line, and a Via ends with a CR too.
 
     It waits for an answer to what it has passed on, or takes us for dead. And what we copy must be one line for it too.
     """
-    head = data.replace(_LINE_END, b"\n").partition(b"\n\n")[0]
-    text = head.decode("utf-8", "surrogateescape").replace("\r", "?")
-    return unfold(text.replace("\n", "\r\n")).split("\r\n")
+    blank = _LENIENT_BLANK.search(data)
+    head, body = (data[: blank.start()], data[blank.end() :]) if blank else (data, b"")
+    text = head.replace(_LINE_END, b"\n").decode("utf-8", "surrogateescape").replace("\r", "\n")
+    return unfold(text.replace("\n", "\r\n")).split("\r\n"), body
 
 
 def unfold(text: str) -> str:

@@ -167,6 +167,8 @@ ANSWERED = {
     "one of the lines ends with LF": (lines(INVITE).replace(b"\r\nTo:", b"\nTo:"), 400),
     "an LF within a Via": (lines(INVITE, Via=VIA.replace("Via: ", "Via:\n\t")), 400),
     "an LF before the end of a line": (lines(INVITE, Call_ID="Call-ID: torture@example.org\n "), 400),
+    "a Via that ends with CR": (lines(INVITE, Via=f"{VIA}\rSubject: x"), 400),
+    "an empty Call-ID": (lines(INVITE, Call_ID="Call-ID: "), 400),
     "headers without an end": (lines(OPTIONS)[:-2], 400),
     "Call-ID with a space": (lines(OPTIONS, Call_ID="Call-ID: a b"), 400),
     "INVITE without Contact": (lines(INVITE, Contact=None), 400),

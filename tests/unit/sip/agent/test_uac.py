@@ -356,6 +356,16 @@ def test_13_2_2_4_a_2xx_cut_short_is_acknowledged(callee: Callee) -> None:
     assert leg.answered
 
 
+def test_a_2xx_whose_lines_end_with_lf_counts(callee: Callee) -> None:
+    leg = callee.call()
+    ok = respond(callee.invite, 200, "a", [CONTACT], SDP)
+    (ack,) = callee.world.receive(ok.replace(b"\r\n", b"\n"))
+    assert ack.method == "ACK"
+    assert leg.answered
+    (answered,) = [event for event in callee.events if type(event).__name__ == "Answered"]
+    assert answered.sdp.split() == SDP.split()
+
+
 @pytest.mark.parametrize("status", [200, 486])
 @pytest.mark.parametrize("end", ["\n", "\r"])
 @pytest.mark.parametrize("header", ["To", "Record-Route", "Contact", "Via"])
