@@ -57,16 +57,12 @@ class AdoptedCall(Call):
         except saved.WRONG:
             media.forget()  # or it would be made anew in RTPengine, which is told to delete it now
             raise
+        self._script = CallScript.from_dict(data["script"], services.ivr_file, observer(services, self._caller))
+        resumed = self._answered = ResumedCall(services, self._caller, self._script, media)
         try:
-            self._script = CallScript.from_dict(data["script"], services.ivr_file, observer(services, self._caller))
-            resumed = self._answered = ResumedCall(services, self._caller, self._script, media)
             self._command = resumed.resume(data)
         except saved.WRONG:
-            if self._answered is not None:
-                self._answered.forget()
-            else:
-                self._caller.forget()
-                media.forget()
+            resumed.forget()
             raise
 
     async def _carry_out(self) -> None:

@@ -520,10 +520,14 @@ async def test_a_prompt_goes_on_to_its_end():
     assert "play media" not in made.engine.names(), "RTPengine went on playing it"
 
 
-async def test_a_prompt_that_had_not_begun_is_played():
+@pytest.mark.parametrize("waits", [True, False])
+async def test_a_prompt_that_had_not_begun_is_played(waits):
+    """Also where another sound plays: the wait sound of the request before."""
     made = await prompt()
     record = made.first.record
-    record["step"]["is_playing"], record["media"]["sound"] = False, None
+    record["step"]["is_playing"] = False
+    if not waits:
+        record["media"]["sound"] = None
     made.first.kept[KEY] = lambda: record
     made.handed_over()
     await true(lambda: "play media" in made.engine.names())
@@ -765,6 +769,15 @@ async def test_nothing_is_sent_where_the_address_is_the_same():
     now = made.handed_over()
     await until_idle()
     assert now.world.sent == []
+
+
+async def test_the_caller_holds_a_call_that_was_taken_over():
+    made = await bridged()
+    now = made.handed_over()
+    await until_idle()
+    made.caller.invite(sdp=HELD_SDP)
+    await true(lambda: [seen.status for seen in now.world.sent if not seen.method] == [100, 200])
+    assert "answer" in made.engine.names()
 
 
 async def test_the_referrer_is_told_how_a_blind_transfer_goes_on():
