@@ -17,9 +17,11 @@ import itertools
 import random
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import lru_cache
 
 from callinteractive.dispatcher import sidecar_groups
+from callinteractive.errors import HeaderError
 from callinteractive.headers import AttemptHeader, BusyHeader, EntryHeader, GenerationHeader
 from callinteractive.limits import OVERLOAD_RETRY_S, OVERLOAD_WAIT_S
 from callinteractive.model import IvrFile, Sidecar, pools_of
@@ -170,7 +172,8 @@ class Sidecars:
         """Reply route: somebody says X-CI-Busy. It counts where it is a sidecar."""
         source = str(ksr.source())
         if any(source in pool.members for pool in self._members.values()):
-            self._spared_until[source] = time.monotonic() + BusyHeader.parse(busy).milliseconds / 1000
+            with suppress(HeaderError):  # of another release: the rest of its reply counts all the same
+                self._spared_until[source] = time.monotonic() + BusyHeader.parse(busy).milliseconds / 1000
 
     def ask_next(self) -> None:
         """Failure route: the next sidecar of the pool. Raises Refused where all were asked."""
@@ -179,8 +182,8 @@ class Sidecars:
         is_silent = ksr.branch_timed_out() and not 0 < transaction.refused_by == transaction.branches_used
         name, *asked = transaction.asked.split("\n")
         pool = self._members.get(name or None)
-        if pool is None:
-            raise Unavailable  # a reload has removed it meanwhile
+        if pool is None or not pool.members:
+            raise Unavailable  # a reload has removed or emptied it meanwhile
         if is_silent:
             ksr.mark_silent(pool.group, f"sip:{asked[-1]}")
             self._spared_until[asked[-1]] = time.monotonic() + SILENT_S

@@ -143,6 +143,13 @@ def test_who_is_no_sidecar_is_never_busy(sidecars: Sidecars, ksr: FakeKsr) -> No
     assert not sidecars._spared_until
 
 
+@pytest.mark.parametrize("said", ["for=ever", "until=9", "for=10001"])
+def test_what_a_sidecar_says_in_another_way_breaks_no_reply(sidecars: Sidecars, ksr: FakeKsr, said: str) -> None:
+    ksr.results.update({"kx.get_srcip": "127.0.0.1", "kx.get_srcport": 5070})
+    sidecars.on_busy(said)
+    assert not sidecars._spared_until
+
+
 def test_nothing_could_be_sent(sidecars: Sidecars, ksr: FakeKsr) -> None:
     ksr.results["tm.t_relay"] = -1
     with refused(503):
@@ -176,6 +183,14 @@ def test_a_pool_that_a_reload_removes_meanwhile(sidecars: Sidecars, ksr: FakeKsr
     later = Sidecars(sidecars_of_host("127.0.0.1", 2, 5070), IvrFile((), {}), KEY, MediaAnchor(Engines([RtpEngine()])))
     with pytest.raises(Unavailable):
         later.ask_next()
+
+
+def test_a_pool_that_a_reload_empties_meanwhile(sidecars: Sidecars, ksr: FakeKsr) -> None:
+    """Those that are in no pool are a pool that is always there."""
+    enter(sidecars, "3")
+    members = sidecars_of_host("127.0.0.1", 3, 5070, pools={"vip": (0, 1, 2)})
+    with pytest.raises(Unavailable):
+        Sidecars(members, IvrFile((), {}), KEY, MediaAnchor(Engines([RtpEngine()]))).ask_next()
 
 
 def test_one_that_said_nothing_is_spared(sidecars: Sidecars, ksr: FakeKsr, now: list[float]) -> None:
