@@ -89,7 +89,7 @@ MODULES = {
             "ksr",
         ),
         *("heirs", "hidden", "late_ringing", "limits", "names", "nat", "outcome", "places"),
-        *("record_route", "redirect", "refusal", "refusal_log", "registrar", "resting", "sdp", "seal"),
+        *("record_route", "records", "redirect", "refusal", "refusal_log", "registrar", "resting", "sdp", "seal"),
         *("sidecars", "slots", "sockets", "spool"),
         *("tls_peer", "transfer", "trunk_callers", "trunks", "webrtc_sdp", "websocket"),
     ),

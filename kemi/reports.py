@@ -17,7 +17,6 @@ import hashlib
 import secrets
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from functools import lru_cache
 from urllib.parse import unquote
 
@@ -80,7 +79,7 @@ class Reports:
         """Request route: a call that no sidecar has had gets that status."""
         if self._names and self._has_record():
             name = self._name(facts.call_id)
-            with _harmless(name):
+            with _Harmless(name):
                 end = EndReport("system", code, _now_ms(), cause[:_LONGEST])
                 self._send(name, Report(facts.call_id, end=end), str(CallHeader(facts)))
 
@@ -126,13 +125,13 @@ class Reports:
         """Reply route: a 2xx. tm stops all other branches now. A 2xx that comes later, or again, tells nothing new."""
         if (call := transaction.reported) and not transaction.is_reported:
             transaction.is_reported = True
-            with _harmless(call):
+            with _Harmless(call):
                 self._send(call, Report(_call_id(call), self._legs(_now_ms(), index)), transaction.call)
 
     def on_return(self) -> str:
         """Failure route: the INVITE comes back to a sidecar, which tells the rest. Returns a report for that one."""
         if call := transaction.reported:
-            with _harmless(call):
+            with _Harmless(call):
                 if legs := self._legs(_now_ms()):
                     return texts_of(Report(_call_id(call), legs), _MOST_RETURNED)[0]  # 30 usual legs fit
         return ""
@@ -150,7 +149,7 @@ class Reports:
         if call := transaction.reported:
             now_ms = _now_ms()
             end = EndReport("caller" if ksr.is_cancelled() else by, code, now_ms)
-            with _harmless(call):
+            with _Harmless(call):
                 self._send(call, Report(_call_id(call), self._legs(now_ms), end), transaction.call)
 
     def on_sidecar_failed(self, code: int, by: By) -> None:
@@ -158,7 +157,7 @@ class Reports:
         if transaction.reported:
             self.on_failed(code, by)
         elif ksr.failure_code() in _GIVEN_BACK or ksr.branch_timed_out():
-            with _harmless(transaction.call):
+            with _Harmless(transaction.call):
                 self._tell_end(code, by)
 
     def _tell_end(self, code: int, by: By) -> None:
@@ -179,7 +178,7 @@ class Reports:
     def _on_bye(self, call: str, *, is_from_caller: bool) -> None:
         reason = ksr.header("Reason")[:_LONGEST]
         by: By = "system" if reason == lost_media.REASON else "caller" if is_from_caller else "callee"
-        with _harmless(call):
+        with _Harmless(call):
             self._send(call, Report(_call_id(call), end=EndReport(by, 200, _now_ms(), reason)))
 
     @staticmethod
@@ -240,13 +239,20 @@ class Reports:
         return all_[0][0] if all_ else None
 
 
-@contextmanager
-def _harmless(call: str) -> Iterator[None]:
-    """No call fails for its report."""
-    try:
-        yield
-    except Exception as error:
-        ksr.log_error(f"call {_call_id(call)}: its records are incomplete: {error!r}")
+class _Harmless:
+    """``with _Harmless(call):`` no call fails for its report."""
+
+    def __init__(self, call: str) -> None:
+        self._call = call
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _kind: object, error: object, _traceback: object) -> bool:
+        if isinstance(error, Exception):
+            ksr.log_error(f"call {_call_id(self._call)}: its records are incomplete: {error!r}")
+            return True
+        return False
 
 
 @lru_cache(maxsize=1024)

@@ -8,11 +8,12 @@ is empty: "", 0, False, None or no branch.
 from __future__ import annotations
 
 import json
-from typing import Generic, NamedTuple, Protocol, Self, TypeVar
+from typing import Generic, NamedTuple, Self
 
 from callinteractive.jsontext import to_json
 from kemi import ksr
 from kemi.ksr import From
+from kemi.records import Recorded, Records, Texts
 
 
 class BranchPlan(NamedTuple):
@@ -106,29 +107,6 @@ class Exchange(NamedTuple):
         return cls(*json.loads(text))
 
 
-class _Texts:
-    """Texts by a key; empty where nothing was kept."""
-
-    def __init__(self, name: str) -> None:
-        self._prefix = f"ci_{name}:"
-
-    def __getitem__(self, key: object) -> str:
-        return ksr.recall(f"{self._prefix}{key}")
-
-    def __setitem__(self, key: object, value: str) -> None:
-        ksr.remember(f"{self._prefix}{key}", value)
-
-
-class _Recordable(Protocol):
-    def to_text(self) -> str: ...
-
-    @classmethod
-    def from_text(cls, text: str) -> Self: ...
-
-
-_R = TypeVar("_R", bound=_Recordable)
-
-
 class _Field:
     """One field of the record, kept under its own name."""
 
@@ -179,54 +157,18 @@ class _From(_Field):
         ksr.remember(self.key, to_json(value))
 
 
-class _Record(_Field, Generic[_R]):
+class _Record(_Field, Generic[Recorded]):
     """None where nothing was recorded."""
 
-    def __init__(self, kind: type[_R]) -> None:
+    def __init__(self, kind: type[Recorded]) -> None:
         self._kind = kind
 
-    def __get__(self, _instance: object, _owner: type) -> _R | None:
+    def __get__(self, _instance: object, _owner: type) -> Recorded | None:
         text = ksr.recall(self.key)
         return self._kind.from_text(text) if text else None
 
-    def __set__(self, _instance: object, value: _R) -> None:
+    def __set__(self, _instance: object, value: Recorded) -> None:
         ksr.remember(self.key, value.to_text())
-
-
-_MOST_KNOWN = 64
-
-
-class _Records(Generic[_R]):
-    """Records by a key: ``transaction.branches[index]``. Raises KeyError where nothing was recorded."""
-
-    def __init__(self, name: str, kind: type[_R]) -> None:
-        self._prefix = f"ci_{name}:"
-        self._kind = kind
-        self._known: dict[str, _R] = {}
-        """The last ones, by their texts: the routes of one branch read the same again and again."""
-
-    def __getitem__(self, key: object) -> _R:
-        record = self.get(key)
-        if record is None:
-            raise KeyError(key)
-        return record
-
-    def get(self, key: object) -> _R | None:
-        text = ksr.recall(f"{self._prefix}{key}")
-        if not text:
-            return None
-        return self._known.get(text) or self._keep(text, self._kind.from_text(text))
-
-    def __setitem__(self, key: object, record: _R) -> None:
-        text = record.to_text()
-        self._keep(text, record)
-        ksr.remember(f"{self._prefix}{key}", text)
-
-    def _keep(self, text: str, record: _R) -> _R:
-        if len(self._known) >= _MOST_KNOWN:
-            self._known.clear()
-        self._known[text] = record
-        return record
 
 
 class Transaction:
@@ -297,13 +239,13 @@ class Transaction:
     """A branch was busy."""
     failure = _Number()
     """The lowest status of those that failed for good, except challenges. 0 for none."""
-    challenges = _Texts("challenge")
+    challenges = Texts("challenge")
     """By index of the branch: the values of the challenge's headers, one a line."""
-    plans = _Records("plan", BranchPlan)
+    plans = Records("plan", BranchPlan)
     """By Request-URI."""
-    branches = _Records("branch", Branch)
+    branches = Records("branch", Branch)
     """By index."""
-    legs = _Texts("leg")
+    legs = Texts("leg")
     """By index, of those that are reported: when it began, rang and ended, in milliseconds, and its final status."""
 
     # --- A request inside a dialog
