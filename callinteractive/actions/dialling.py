@@ -35,11 +35,8 @@ class MenuChoice:
     """The number chooses an option of the current context. The call leaves the option that runs."""
 
     def is_complete(self, digits: str, context: Context) -> bool:
-        if digits.endswith("#") and not context.has_hash_option:
-            return True
-        longest = context.digit_len or MAX_DIGITS
-        can_grow = any(option.startswith(digits) and option != digits for option in context.options)
-        return not can_grow or len(digits) >= longest
+        """No option goes on. None is longer than `digit_len`, nor has a ``#`` that would end it (`ivr_file`)."""
+        return not any(option.startswith(digits) and option != digits for option in context.options)
 
     def deliver(self, call: ScriptContext, digits: str) -> Command | None:
         if not digits:

@@ -42,6 +42,11 @@ def test_without_qop_as_in_rfc_2069() -> None:
     # RFC 2069 errata 749
     assert 'response="1949323746fe6a43ef61f9606e7febea"' in written
     assert "cnonce" not in written
+    assert "opaque" not in written
+
+
+def test_no_log_shows_a_password() -> None:
+    assert MUFASA.password not in repr(MUFASA)
 
 
 @pytest.mark.parametrize(

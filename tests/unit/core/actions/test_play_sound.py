@@ -93,6 +93,7 @@ def test_A7_digits_kept_before_a_foreground_sound_stay():
 def test_A7_digitvar_without_background_is_ignored_with_a_warning():
     response = read('<PlaySound digitvar="v">a.wav</PlaySound>')
     assert response.warnings == ('line 1: <PlaySound>: digitvar needs where="background"; it is ignored',)
+    assert [action.sets() for action in response.actions] == [()]
     call = asked()
     call.answer('<PlaySound digitvar="v">a.wav</PlaySound>')
     assert call.dial("5") is None
