@@ -45,7 +45,7 @@ from kemi.refusal import Outcome, Refused  # noqa: E402
 from kemi.registrar import Registrar  # noqa: E402
 from kemi.reload import Reload  # noqa: E402
 from kemi.reports import Reports  # noqa: E402
-from kemi.ringing import Ringing  # noqa: E402
+from kemi.ringing import Ringing, is_for_lost  # noqa: E402
 from kemi.sidecars import Sidecars  # noqa: E402
 from kemi.sockets import Sockets  # noqa: E402
 from kemi.spool import Spool  # noqa: E402
@@ -220,7 +220,7 @@ class Callbacks:
 
     @guarded(withhold)
     def target_replied(self) -> None:
-        if self._tls_peers.is_needed and self._tls_peers.is_impostor_s_reply():
+        if self._tls_peers.is_needed and not is_for_lost() and self._tls_peers.is_impostor_s_reply():
             ksr.drop()
             return
         ksr.keep_connection()

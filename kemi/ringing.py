@@ -164,6 +164,11 @@ class Ringing:
                 os.unlink(f"{self._path}{name.removesuffix(_SPILLED)}")  # a Path would cost more than the call
 
 
+def is_for_lost() -> bool:
+    """Whether the reply at hand may be of `answer_for_lost`. A forged one ends only what the caller has ended."""
+    return ksr.status() == 480 and ksr.is_cancelled()
+
+
 def _key(name: str) -> bytes:
     return bytes.fromhex(name[: 2 * NAME])
 

@@ -17,16 +17,19 @@ from tests.integration.kemi_support import Message
 from tests.integration.test_kemi_tls import SITE, TLS, put
 from tests.support.certificates import Authority, Pair
 from tests.support.stack import until
+from tests.support.timing import PATIENT_S
 
 pytestmark = pytest.mark.asyncio
 
 
 class Carrier:
-    """A carrier that is reached by TLS: it answers OPTIONS, and INVITEs with 486."""
+    """A carrier that is reached by TLS: it answers OPTIONS, and INVITEs with 486, or where it `rings`, with 180."""
 
     def __init__(self) -> None:
         self.invites: list[Message] = []
         self.probes = 0
+        self.rings = False
+        self._writers: list[asyncio.StreamWriter] = []
 
     @classmethod
     @asynccontextmanager
@@ -34,13 +37,19 @@ class Carrier:
         carrier = cls()
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.load_cert_chain(pair.certificate, pair.private_key)
-        server = await asyncio.start_server(carrier._serve, *GATEWAY, ssl=context)
+        carrier._server = await asyncio.start_server(carrier._serve, *GATEWAY, ssl=context)
         try:
             yield carrier
         finally:
-            server.close()
+            carrier.switch_off()
+
+    def switch_off(self) -> None:
+        self._server.close()
+        for writer in self._writers:
+            writer.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.append(writer)
         try:
             while head := await reader.readuntil(b"\r\n\r\n"):
                 message = Message.parse(head)
@@ -49,7 +58,8 @@ class Carrier:
                     self.invites.append(message)
                 self.probes += message.method == "OPTIONS"
                 if message.method != "ACK":
-                    status = "486 Busy Here" if message.method == "INVITE" else "200 OK"
+                    answer = "180 Ringing" if self.rings else "486 Busy Here"
+                    status = answer if message.method == "INVITE" else "200 OK"
                     writer.write(bytes(sip.reply(message, status, tag="c")))
         except (EOFError, OSError):
             pass
@@ -62,12 +72,13 @@ OUT = SITE.replace(
     "tls: {name: sip.carrier.example}",
     f'to: "sips:{GATEWAY[0]}:{GATEWAY[1]}", tls: {{name: sip.carrier.example}}',
 )
+ONLY_BY_TLS = OUT.replace("  - {name: carrier", "  - {name: unused").replace(f', to: "sip:{sip.TRUNK}:22080"', "")
 
 
-def transfer(number: str) -> dict[str, str]:
+def transfer(number: str, timeout_s: int = 5) -> dict[str, str]:
     """The private headers of a sidecar's INVITE."""
     facts = CallFacts("a" * 32, "1:" + "a" * 32, "+7903", "Ivan", "332", "000*332", 145)
-    headers = (CallHeader(facts), TransferHeader((number,), 5, False), CallerHeader("Ivan", "+7903"))
+    headers = (CallHeader(facts), TransferHeader((number,), timeout_s, False), CallerHeader("Ivan", "+7903"))
     return {header.NAME.replace("-", "_"): str(header) for header in headers}
 
 
@@ -78,11 +89,10 @@ async def test_calls_go_to_a_carrier_by_tls(tmp_path: Path, who: str) -> None:
     put(authority.issue("own", f"IP:{TLS[0]}"), tmp_path)
     signer = Authority(tmp_path / "forger") if who == "forger" else authority
     pair = signer.issue("peer", "DNS:a.example", f"DNS:{'other' if who == 'impostor' else 'sip'}.carrier.example")
-    site = OUT.replace("  - {name: carrier", "  - {name: unused").replace(f', to: "sip:{sip.TRUNK}:22080"', "")
     async with (
         Carrier.at(pair) as carrier,
         sip.Endpoint.at(*sip.SIDECARS[0]) as sidecar,
-        sip.running_kamailio(tmp_path, site) as kamailio,
+        sip.running_kamailio(tmp_path, ONLY_BY_TLS) as kamailio,
     ):
         if who == "carrier":
             await until(lambda: carrier.probes > 1, 15, "two probes")  # so the first one's answer has been read
@@ -98,3 +108,26 @@ async def test_calls_go_to_a_carrier_by_tls(tmp_path: Path, who: str) -> None:
             sidecar.send(sidecar.invite("transfer", **transfer("+4915")))
             assert (await sidecar.receive(503)).status == 503
             assert not carrier.invites
+
+
+async def test_a_caller_who_gives_up_does_not_wait_for_a_carrier_that_is_gone(tmp_path: Path) -> None:
+    """Kamailio's own answer in its place is no impostor's (RFC 3261 9.2)."""
+    authority = Authority(tmp_path / "authority")
+    put(authority.issue("own", f"IP:{TLS[0]}"), tmp_path)
+    async with (
+        Carrier.at(authority.issue("peer", "DNS:sip.carrier.example")) as carrier,
+        sip.Endpoint.at(*sip.SIDECARS[0]) as sidecar,
+        sip.running_kamailio(tmp_path, ONLY_BY_TLS) as kamailio,
+    ):
+        carrier.rings = True
+        await until(lambda: carrier.probes > 1, 15, "two probes")
+        invite = sidecar.invite("transfer", **transfer("+4915", 4 * int(PATIENT_S)))
+        sidecar.send(invite)
+        await sidecar.receive(180)
+        carrier.switch_off()
+        await kamailio.until("core.tcp_list", shows=lambda connections: GATEWAY[0] not in connections)
+        sidecar.send(sip.cancel_of(invite))
+        while (heard := await sidecar.receive()).get("CSeq") != "1 INVITE":
+            pass
+        assert heard.status == 487
+        assert " not for sip.carrier.example" not in "".join(kamailio.log)

@@ -355,3 +355,13 @@ def test_replies_of_an_impostor_are_dropped(rooms: Rooms, ksr: FakeKsr, is_impos
     rooms.names.refresh.assert_called()  # a certificate is judged by what the names lead to now
     assert len(ksr.called("set_drop")) == 2 * is_impostor
     assert rooms.ingress.on_reply.called is rooms.forks.on_reply.called is not is_impostor
+
+
+@pytest.mark.parametrize(("status", "cancelled", "believed"), [(480, 1, True), (480, -1, False), (200, 1, False)])
+def test_our_own_answer_for_a_lost_carrier_needs_no_certificate(
+    rooms: Rooms, ksr: FakeKsr, status: int, cancelled: int, believed: bool
+) -> None:
+    rooms.tls_peers.is_impostor_s_reply.return_value = True
+    ksr.results |= {"tm.t_is_canceled": cancelled, "kx.get_status": status}
+    rooms.callbacks.target_replied(None)
+    assert rooms.forks.on_reply.called is believed
