@@ -126,6 +126,26 @@ def test_the_ends_of_several_calls(ksr: FakeKsr, route: RecordRoute) -> None:
     assert mark.reported == names
 
 
+WRITTEN = (
+    ";ci=ee6c7980.96200d13.c364b6e9.s1.d5f66f3ba19dac33.anchored-0123456789abcdef"
+    ";cf=M1o8UWDPQkjbpIW8pMiji0J_CR97LcGOdpho2o0RBdfhdws_ZIfWXRxBKsclo3hi7ryJafBCuZLrdtReWtzxTGuCpsSgacqH5F4s_7xFBQQ"
+    ";ct=0a1b5f5f5f5f5f5f5f5f5f5f5f5f5f5f5f5f.1b104cb6dc4dc639"
+)
+
+
+def test_the_form_stays(ksr: FakeKsr, route: RecordRoute, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another one would end all dialogs that were made before an upgrade: their BYE would get 481."""
+    monkeypatch.setattr(record_route.time, "time", lambda: 4e9)
+    ksr.results.update({"kx.get_ruri": "sip:306@127.0.0.3:5090", "kx.get_furi": "sip:own@h"})
+    route.on_branch(MEDIA, 1, ANONYMOUS, "0a1b" + "5f" * 16)
+    assert ksr.called("rr.record_route_params")[-1] == (WRITTEN,)
+    tags(ksr, "x", "1")
+    mark = route.read(f"<sip:h;lr=on{WRITTEN};ftag=1>")
+    assert mark
+    assert mark.views
+    assert (mark.media, mark.shift, mark.views.shown, mark.is_from_caller) == (MEDIA, 1, ANONYMOUS, False)
+
+
 def test_whose_end_is_reported(ksr: FakeKsr, route: RecordRoute) -> None:
     """An edge of an earlier release reads all but that. Who forges it has no report, and a dialog all the same."""
     reported = "0a1b" + "5f" * 16
