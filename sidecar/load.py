@@ -36,7 +36,7 @@ class Load:
         self.is_busy = False
 
     def look(self, waited_s: float) -> None:
-        """A new call has come. `waited_s`: how long it was in the socket."""
+        """A new call has come. `waited_s`: how long it was in the socket; 0 where none has come."""
         now = time.monotonic()
         if waited_s > LATE_S:
             self._late_until = now + WINDOW_S
@@ -49,4 +49,6 @@ class Load:
 
     def remark(self) -> list[tuple[str, str]]:
         """The header lines for a final response to a new call (`UserAgent.remark`)."""
+        if self.is_busy:
+            self.look(0.0)  # it may be over: who is spared gets no new calls to look at
         return _BUSY if self.is_busy else _NONE

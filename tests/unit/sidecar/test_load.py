@@ -60,3 +60,15 @@ def test_many_calls(clocks: Clocks, calls: int, busy: bool) -> None:
     of.look(0.0)
     assert of.is_busy is busy
     assert of.remark() == ([(BusyHeader.NAME, "for=250")] if busy else [])
+
+
+def test_a_late_answer_says_what_is_and_not_what_was(clocks: Clocks) -> None:
+    """A web application may take ten seconds for it, and no new call comes in between."""
+    of = Load(lambda: 0)
+    clocks.pass_(WINDOW_S, 0.9)
+    of.look(0.0)
+    assert of.remark()
+    clocks.pass_(WINDOW_S, 0.9)
+    assert of.remark()
+    clocks.pass_(WINDOW_S, 0.1)
+    assert not of.remark()
