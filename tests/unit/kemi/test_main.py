@@ -122,12 +122,17 @@ def test_exception_in_the_request_route_is_answered(
     assert rooms.callbacks.ksr_request_route(None) == 1
     assert ksr.replies == [code]
     assert len(ksr.called("err")) == logged
+    assert ksr.called("counters.inc") == [(f"refused.code_{code}",)]
 
 
-def test_what_is_answered_already_is_not_answered_again(rooms: Rooms, ksr: FakeKsr) -> None:
-    rooms.ingress.route.side_effect = Answered
+@pytest.mark.parametrize(("answered", "counted"), [(Answered(), []), (Answered(404, "No"), [("refused.code_404",)])])
+def test_what_is_answered_already_is_not_answered_again(
+    rooms: Rooms, ksr: FakeKsr, answered: Answered, counted: list[tuple[str]]
+) -> None:
+    rooms.ingress.route.side_effect = answered
     assert rooms.callbacks.ksr_request_route(None) == 1
-    assert ksr.calls == []
+    assert ksr.replies == []
+    assert ksr.called("counters.inc") == counted
 
 
 def test_refusal_has_its_header_lines(rooms: Rooms, ksr: FakeKsr) -> None:
