@@ -10,8 +10,8 @@ from __future__ import annotations
 import time
 
 from callinteractive.certificate import is_for, names_of
-from callinteractive.model import Site
-from callinteractive.names import Names
+from callinteractive.model import Address, Site
+from callinteractive.names import DEFAULT_PORTS, Names, target_of
 from callinteractive.tls_file import is_secure
 from kemi import ksr
 from kemi.contacts import host_of
@@ -37,15 +37,20 @@ class TlsPeers:
         """Whether there is anybody to check."""
         self._names = {host_of(uri): name for uri, name in self._gateways.items()}
         """What has to be in its certificate, by the host of the gateway's URI, and by what its name leads to."""
+        self._named = {_address_of(uri): name for uri, name in self._gateways.items()}
+        """The same by address."""
         self._told: dict[str, float] = {}
 
     def learn(self, names: Names) -> None:
         """What host names of the site lead to now: the certificate has to be for the name (RFC 5922 4)."""
         found = {hop.host: name for uri, name in self._gateways.items() for hop in names.hops.get(uri, ())}
         self._names = found | {host_of(uri): name for uri, name in self._gateways.items()}
+        hops = ((hop, name) for uri, name in self._gateways.items() for hop in names.hops.get(uri, ()))
+        at = {Address(hop.host, hop.port): name for hop, name in hops}
+        self._named = at | {_address_of(uri): name for uri, name in self._gateways.items()}
 
     def is_impostor_s_answer(self) -> bool:
-        """Of any reply: whether it answers a probe or a registration of ours in a carrier's place.
+        """Of any reply, before tm has it: whether it comes in a carrier's place.
 
         If it is the carrier's answer to a probe, that is kept. Nothing else is: anybody can send such a reply.
         """
@@ -56,7 +61,8 @@ class TlsPeers:
             name = self._names.get(ksr.source_host()) if ksr.is_over_tls() else None
             return name is not None and self._is_other_than(name)
         if method != "OPTIONS" or ksr.from_user() != PROBER:
-            return False
+            name = self._named.get(ksr.source()) if ksr.is_over_tls() else None
+            return name is not None and self._is_other_than(name)
         uri = ksr.to_uri()
         name = self._name_at(uri)
         if name is None:
@@ -67,7 +73,7 @@ class TlsPeers:
         return False
 
     def is_impostor_s_reply(self) -> bool:
-        """Of a reply of a branch: whether it comes in a carrier's place."""
+        """Of a reply of a branch, from wherever: whether it comes in a carrier's place. tm drops it if it is a 1xx."""
         branch = transaction.branches.get(ksr.branch_index()) if self._names else None
         return branch is not None and self.is_impostor_s(branch.uri)
 
@@ -102,6 +108,12 @@ class TlsPeers:
 def has_proved(uri: str) -> bool:
     """Whether the gateway has shown its certificate just now."""
     return ksr.count_of(_PROVED, _key(uri)) > time.time()
+
+
+def _address_of(uri: str) -> Address:
+    """Of a gateway's URI; its host may be a name."""
+    target = target_of(uri)
+    return Address(host_of(uri), target.port or DEFAULT_PORTS["tls"])
 
 
 def _key(uri: str) -> str:

@@ -131,3 +131,24 @@ async def test_a_caller_who_gives_up_does_not_wait_for_a_carrier_that_is_gone(tm
             pass
         assert heard.status == 487
         assert " not for sip.carrier.example" not in "".join(kamailio.log)
+
+
+async def test_no_answer_of_an_impostor_counts(tmp_path: Path) -> None:
+    """It has the carrier's address since the last probe. tm itself drops no final reply (RFC 5922 7.3)."""
+    authority = Authority(tmp_path / "authority")
+    put(authority.issue("own", f"IP:{TLS[0]}"), tmp_path)
+    good, bad = (authority.issue(name, f"DNS:{name}.carrier.example") for name in ("sip", "other"))
+    async with (
+        sip.Endpoint.at(*sip.SIDECARS[0]) as sidecar,
+        Carrier.at(good) as carrier,
+        sip.running_kamailio(tmp_path, ONLY_BY_TLS) as kamailio,
+    ):
+        await until(lambda: carrier.probes > 1, 15, "two probes")
+        carrier.switch_off()
+        await kamailio.until("core.tcp_list", shows=lambda connections: GATEWAY[0] not in connections)
+        async with Carrier.at(bad) as impostor:
+            sidecar.send(sidecar.invite("transfer", **transfer("+4915")))
+            while (heard := await sidecar.receive()).status == 100:
+                pass
+            assert impostor.invites
+            assert heard.status in (408, 503)

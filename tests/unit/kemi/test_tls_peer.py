@@ -119,6 +119,26 @@ def test_only_the_carrier_may_ask_for_the_password_of_a_registration(
     assert peers.is_impostor_s_answer() is is_impostor
 
 
+@pytest.mark.parametrize(
+    ("source", "port", "name", "is_impostor"),
+    [
+        ("192.0.2.7", 5071, "other.example", False),
+        ("192.0.2.7", 5071, "sip.carrier.example", True),
+        ("192.0.2.7", 5071, "", False),  # not by TLS: tm's route knows whom it was sent to
+        ("192.0.2.7", 40000, "sip.carrier.example", False),  # a phone behind the same NAT
+        ("192.0.2.9", 5061, "other.example", True),
+        ("192.0.2.9", 5061, "sip.carrier.example", False),
+    ],
+)
+def test_no_answer_from_a_carrier_s_address_counts_without_its_certificate(
+    ksr: FakeKsr, peers: TlsPeers, pems: dict[str, str], source: str, port: int, name: str, is_impostor: bool
+) -> None:
+    peers.learn(Names({NAMED: (Hop(0, 0, "192.0.2.9", 5061, "tls"),)}))
+    answer(ksr, "sip:7@192.0.2.1", pems.get(name, ""), method="INVITE")
+    ksr.results |= {"kx.get_srcip": source, "kx.get_srcport": port}
+    assert peers.is_impostor_s_answer() is is_impostor
+
+
 def test_what_a_gateway_has_proved_is_forgotten(ksr: FakeKsr, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kemi.tls_peer.time.time", lambda: 1000.0)
     for until, expected in ((1001, True), (1000, False), (0, False)):
