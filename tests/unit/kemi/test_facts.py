@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from callinteractive.identity import Identity
@@ -102,7 +102,8 @@ def test_long_texts_are_refused() -> None:
         parse_address(" " * 5000 + "<sip:7@h>")
 
 
-@given(st.text())
+@given(st.text() | st.builds('"{}" <sip:{}@h>{}'.format, st.text(), st.text(), st.text()))
+@example('"A" <sip:1@h>')
 def test_any_text_is_an_address_or_unreadable(text: str) -> None:
     try:
         caller = parse_address(text)
