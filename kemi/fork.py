@@ -166,7 +166,8 @@ class Forks:
 
     def on_reply(self) -> None:
         """Reply route: who rings, and what the caller may hear of it (A12)."""
-        status = ksr.status()
+        if (status := ksr.status()) < 200:
+            self._ringing.on_provisional(ksr.branch_index())
         if status > 100:
             index = ksr.branch_index()
             branch = transaction.branches.get(index)
@@ -191,7 +192,6 @@ class Forks:
 
     def _on_provisional(self, status: int, index: int) -> None:
         if status >= 180:
-            self._ringing.on_ringing(index)
             note_ringing(index, rings=True)
             self._reports.on_ringing(index)
         if not ksr.has_body():

@@ -71,8 +71,8 @@ class Ringing:
             name = transaction.ringing_file = _name()
         self._add(name, (index, uri, via, shown))
 
-    def on_ringing(self, index: int) -> None:
-        """Reply route of its 18x, before it counts as ringing: by which connection of ours it rings."""
+    def on_provisional(self, index: int) -> None:
+        """Reply route of its 1xx, before it counts as ringing: by which connection of ours it has the INVITE."""
         connection = ksr.connection()
         if connection and index not in transaction.ringing and (name := transaction.ringing_file):
             self._add(name, (index, connection, ksr.via_branch()))

@@ -111,6 +111,16 @@ async def test_the_caller_does_not_wait_for_one_that_is_gone(
     await call.cancelled()
 
 
+async def test_nor_for_one_that_has_not_rung_yet(kamailio: RunningKamailio, world: World, phone: TcpPhone) -> None:
+    call = Call(world)
+    await call.plan("350", timeout_s=RING_S)
+    phone.send(sip.reply(await phone.received("INVITE"), "100 Trying"))
+    phone.switch_off()
+    await noticed(kamailio)
+    call.caller.send(sip.cancel_of(call.invite))
+    await call.cancelled()
+
+
 async def test_one_that_can_be_reached_anew_stops_ringing(
     kamailio: RunningKamailio, world: World, phone: TcpPhone
 ) -> None:

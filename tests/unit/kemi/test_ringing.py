@@ -90,7 +90,7 @@ def test_a_phone_whose_connection_has_gone_is_answered_for(ringing: Ringing, ksr
         ksr.results |= {"pv.get": {"$conid": connection, "$sel(via[1].branch)": f"ours.{index}"}.get}
         ksr.results["kx.get_protoid"] = protocol
         for _ in range(2):  # it says so again
-            ringing.on_ringing(index)
+            ringing.on_provisional(index)
             note_ringing(index, rings=True)
     ksr.results["pv.get"] = {"$sel(via[1].branch)": "caller", "$ft": "1"}.get
     ksr.headers["CSeq"] = "1 CANCEL"
