@@ -74,7 +74,10 @@ class Ringing:
     def on_provisional(self, index: int) -> None:
         """Reply route of its 1xx, before it counts as ringing: by which connection of ours it has the INVITE."""
         connection = ksr.connection()
-        if connection and index not in transaction.ringing and (name := transaction.ringing_file):
+        if not connection or index in transaction.ringing or not (name := transaction.ringing_file):
+            return
+        known = self._lines(name.removesuffix(_SPILLED), 3)
+        if not any(of == index for of, _, _ in known):  # once: a peer may say 100 without end
             self._add(name, (index, connection, ksr.via_branch()))
 
     def _add(self, name: str, said: tuple[object, ...]) -> None:

@@ -11,7 +11,7 @@ import pytest
 from callinteractive.model import Address
 from kemi.ksr import From
 from kemi.outcome import note_ringing
-from kemi.ringing import FILE, FOLDER, OLD_S, Ringing
+from kemi.ringing import FILE, FOLDER, OLD_S, Ringing, _name
 from kemi.slots import Slots
 from tests.unit.kemi.fake_ksr import FakeKsr
 
@@ -112,6 +112,16 @@ def test_a_phone_whose_connection_has_gone_is_answered_for(ringing: Ringing, ksr
             edge.recv(9999)
     assert cancel(ringing, ksr)  # Kamailio was started anew: it goes to all
     assert len(ksr.called("corex.append_branch_uri")) == 2
+
+
+@pytest.mark.usefixtures("has_room")
+def test_who_says_100_without_end_is_written_down_once(ringing: Ringing, ksr: FakeKsr) -> None:
+    ksr.results |= {"pv.get": {"$sel(via[1].branch)": "caller", "$ft": "1"}.get, "kx.get_protoid": 2}
+    ringing.on_branch(0, "sip:a@h", "", None)
+    ksr.results |= {"pv.get": {"$conid": 7, "$sel(via[1].branch)": "caller", "$ft": "1"}.get}
+    for _ in range(3):
+        ringing.on_provisional(0)
+    assert ringing._lines(_name(), 3) == [[0, 7, "caller"]]
 
 
 @pytest.mark.usefixtures("has_room")
