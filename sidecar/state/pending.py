@@ -20,7 +20,7 @@ EARLY_S = 0.02
 """So much earlier it goes with what is written anyway. A call that is over before is never written."""
 FORGET_S = 0.01
 """The same for a call that is over: who takes it over finds nobody there."""
-MOST_AT_ONCE = 50
+MOST_AT_ONCE = 100
 """Calls in one write: the event loop serves others in between."""
 MOST_DROPS = 20_000
 """Calls that are over while the store does not answer. Of more it keeps some, which whoever takes them finds over."""
