@@ -166,10 +166,10 @@ class Forks:
 
     def on_reply(self) -> None:
         """Reply route: who rings, and what the caller may hear of it (A12)."""
-        if (status := ksr.status()) < 200:
-            self._ringing.on_provisional(ksr.branch_index())
+        status, index = ksr.status(), ksr.branch_index()
+        if status < 200:
+            self._ringing.on_provisional(index)
         if status > 100:
-            index = ksr.branch_index()
             branch = transaction.branches.get(index)
             identity.on_reply()
             identity.remove_later_claims()

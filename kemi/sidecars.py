@@ -16,7 +16,7 @@ from __future__ import annotations
 import itertools
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
 
@@ -63,15 +63,19 @@ class _Pool:
             self._hosts.setdefault(sidecar.address.host, []).append(str(sidecar.address))
         turns = [(index, sidecar.address.host) for index, sidecar in enumerate(sidecars)]
         random.shuffle(turns)  # else all workers would begin with the same host
-        self._turns = itertools.cycle(turns)
+        self.turns = itertools.cycle(turns)
+        """Without end: the index of the sidecar whose turn it is, and its host."""
 
-    def orders(self) -> tuple[list[str], list[str]]:
-        """All members twice: by hosts, from the one whose turn it is, and from the sidecar whose turn it is."""
-        index, host = next(self._turns)
-        by_host = self._hosts[host]
-        if len(self._hosts) > 1:
-            by_host = [*by_host, *(each for other, of in self._hosts.items() if other != host for each in of)]
-        return by_host, self.members[index:] + self.members[:index]
+    def from_host(self, host: str) -> Iterator[str]:
+        """All members by hosts, that one first. Mostly the first member is all that is asked for."""
+        yield from self._hosts[host]
+        for other, members in self._hosts.items():
+            if other != host:
+                yield from members
+
+    def from_index(self, index: int) -> list[str]:
+        """All members, that one first."""
+        return self.members[index:] + self.members[:index]
 
 
 class Sidecars:
@@ -98,6 +102,7 @@ class Sidecars:
             self._earlier = (before._pools, *before._earlier)[:MOST_EARLIER]
         groups = sidecar_groups(sidecars)
         self._members = {name: _Pool(name, groups[name], members) for name, members in pools_of(sidecars).items()}
+        self._addresses = frozenset(str(sidecar.address) for sidecar in sidecars)
         self._rests_until: dict[str, float] = {}
         """By the sidecar's address, in seconds of the monotonic clock. Each worker finds out by itself."""
         self._spared_until: dict[str, float] = {}
@@ -171,7 +176,7 @@ class Sidecars:
     def on_busy(self, busy: str) -> None:
         """Reply route: somebody says X-CI-Busy. It counts where it is a sidecar."""
         source = str(ksr.source())
-        if any(source in pool.members for pool in self._members.values()):
+        if source in self._addresses:
             with suppress(HeaderError):  # of another release: the rest of its reply counts all the same
                 self._spared_until[source] = time.monotonic() + BusyHeader.parse(busy).milliseconds / 1000
 
@@ -194,14 +199,14 @@ class Sidecars:
 
         A call that comes back is not new: one that rests is asked too.
         """
-        by_host, in_turn = pool.orders()
-        for sidecar in by_host:
+        index, host = next(pool.turns)
+        for sidecar in pool.from_host(host):
             if not (self._is_resting(sidecar) or self._is_spared(sidecar)) and _may_be_asked(pool, sidecar, asked):
                 return sidecar
-        living = [sidecar for sidecar in in_turn if _may_be_asked(pool, sidecar, asked)]
+        living = [sidecar for sidecar in pool.from_index(index) if _may_be_asked(pool, sidecar, asked)]
         if not living and not asked:
             # All are out. More likely the machine was busy for a moment than the whole pool is dead.
-            living = in_turn[:1]
+            living = [pool.members[index]]
         is_new = not transaction.returns
         for sidecar in living:
             if not (is_new and self._is_resting(sidecar)):

@@ -35,33 +35,35 @@ class TlsPeers:
         self._gateways = {uri: name or host_of(uri) for uri, name in gateways}
         self.is_needed = bool(self._gateways)
         """Whether there is anybody to check."""
-        self._names = {host_of(uri): name for uri, name in self._gateways.items()}
-        """What has to be in its certificate, by the host of the gateway's URI, and by what its name leads to."""
-        self._named = {_address_of(uri): name for uri, name in self._gateways.items()}
-        """The same by address."""
+        self._by_address: dict[Address, str] = {}
+        """What has to be in its certificate, by the address in the gateway's URI, and by what its name leads to."""
+        self._by_host: dict[str, str] = {}
+        """The same by host."""
         self._told: dict[str, float] = {}
+        self.learn(Names())
 
     def learn(self, names: Names) -> None:
         """What host names of the site lead to now: the certificate has to be for the name (RFC 5922 4)."""
-        found = {hop.host: name for uri, name in self._gateways.items() for hop in names.hops.get(uri, ())}
-        self._names = found | {host_of(uri): name for uri, name in self._gateways.items()}
-        hops = ((hop, name) for uri, name in self._gateways.items() for hop in names.hops.get(uri, ()))
-        at = {Address(hop.host, hop.port): name for hop, name in hops}
-        self._named = at | {_address_of(uri): name for uri, name in self._gateways.items()}
+        gateways = self._gateways.items()
+        found = {Address(hop.host, hop.port): name for uri, name in gateways for hop in names.hops.get(uri, ())}
+        self._by_address = found | {_address_of(uri): name for uri, name in gateways}
+        by_host = {address.host: name for address, name in found.items()}
+        self._by_host = by_host | {host_of(uri): name for uri, name in gateways}
 
     def is_impostor_s_answer(self) -> bool:
         """Of any reply, before tm has it: whether it comes in a carrier's place.
 
         If it is the carrier's answer to a probe, that is kept. Nothing else is: anybody can send such a reply.
         """
-        if not self._names:
+        if not self.is_needed:
             return False
         method = ksr.method()
-        if method == "REGISTER":  # an impostor that asks for a password must not get it, nor its digest
-            name = self._names.get(ksr.source_host()) if ksr.is_over_tls() else None
-            return name is not None and self._is_other_than(name)
         if method != "OPTIONS" or ksr.from_user() != PROBER:
-            name = self._named.get(ksr.source()) if ksr.is_over_tls() else None
+            if not ksr.is_over_tls():
+                return False
+            # From any port: an impostor that asks for a password must not get it, nor its digest.
+            is_registration = method == "REGISTER"
+            name = self._by_host.get(ksr.source_host()) if is_registration else self._by_address.get(ksr.source())
             return name is not None and self._is_other_than(name)
         uri = ksr.to_uri()
         name = self._name_at(uri)
@@ -74,7 +76,7 @@ class TlsPeers:
 
     def is_impostor_s_reply(self) -> bool:
         """Of a reply of a branch, from wherever: whether it comes in a carrier's place. tm drops it if it is a 1xx."""
-        branch = transaction.branches.get(ksr.branch_index()) if self._names else None
+        branch = transaction.branches.get(ksr.branch_index()) if self.is_needed else None
         return branch is not None and self.is_impostor_s(branch.uri)
 
     def is_impostor_s(self, uri: str) -> bool:
@@ -84,7 +86,7 @@ class TlsPeers:
 
     def _name_at(self, uri: str) -> str | None:
         """The name in the certificate of the gateway with that URI; None if it is none that we reach by TLS."""
-        return self._names.get(host_of(uri)) if self._names and is_secure(without_alias(uri)) else None
+        return self._by_host.get(host_of(uri)) if self.is_needed and is_secure(without_alias(uri)) else None
 
     def _is_other_than(self, name: str) -> bool:
         """Whether the message at hand is from somebody without a certificate for `name`."""

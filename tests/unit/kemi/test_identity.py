@@ -61,6 +61,20 @@ def test_what_the_sender_claims_is_removed(ksr: FakeKsr) -> None:
     assert stays == [name for name in HEADERS if not name.lower().startswith("p-") or name == "P-Early-Media"]
 
 
+@pytest.mark.parametrize("name", ["P-Asserted-Identity", "p-charging-vector", "PRIVACY", "Remote-Party-ID"])
+def test_each_claim_is_noticed_by_itself_in_what_comes_later(ksr: FakeKsr, name: str) -> None:
+    ksr.results["kx.get_msgbuf"] = f"SIP/2.0 200 OK\r\n{name}: x\r\n\r\n"
+    identity.remove_later_claims()
+    assert ksr.called("hdr.remove") == [("Remote-Party-ID",), ("Privacy",)]
+    assert bool(ksr.called("textops.remove_hf_exp")) is name.lower().startswith("p-")
+
+
+def test_what_comes_later_without_claims_stays_as_it_is(ksr: FakeKsr) -> None:
+    ksr.results["kx.get_msgbuf"] = "SIP/2.0 200 OK\r\nSupported: privacy, p-x\r\n\r\n"
+    identity.remove_later_claims()
+    assert not ksr.called("hdr.remove")
+
+
 def test_where_another_caller_is_shown_only_what_an_invite_needs_stays(ksr: FakeKsr) -> None:
     identity.remove_claims(tells_from=False)
     [(_, but)] = ksr.called("textops.remove_hf_exp")
