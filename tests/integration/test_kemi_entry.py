@@ -132,13 +132,15 @@ async def test_blanks_of_a_stranger_stop_no_worker_s2(trunk: Endpoint, sidecar: 
             await asyncio.sleep(0.5)
 
     sending = asyncio.create_task(send())
-    async with asyncio.timeout(PATIENT_S):
-        while (got := await sidecar.receive("INVITE")).get("Call-ID") != invite.get("Call-ID"):
-            sidecar.send(sip.reply(got, "486 Busy Here", tag="x"))  # or it would count as silent
-        sidecar.send(sip.reply(got, "486 Busy Here", tag="x"))
-        while (final := await trunk.receive(486)).get("Call-ID") != invite.get("Call-ID"):
-            pass
-    sending.cancel()
+    try:
+        async with asyncio.timeout(PATIENT_S):
+            while (got := await sidecar.receive("INVITE")).get("Call-ID") != invite.get("Call-ID"):
+                sidecar.send(sip.reply(got, "486 Busy Here", tag="x"))  # or it would count as silent
+            sidecar.send(sip.reply(got, "486 Busy Here", tag="x"))
+            while (final := await trunk.receive(486)).get("Call-ID") != invite.get("Call-ID"):
+                pass
+    finally:
+        sending.cancel()
     trunk.send(sip.ack_of_failure(invite, final))
     assert time.monotonic() - began < 5
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -42,6 +42,18 @@ async def answer(sidecar: Endpoint, invite: Message, **more: str) -> None:
     sidecar.send(sip.reply(invite, "200 OK", tag=f"t{sidecar.port}", Contact=contact, body=sip.SDP, **more))
 
 
+async def place(caller: Endpoint, sidecars: Sequence[Endpoint]) -> tuple[Message, Endpoint, Message]:
+    """A call: its INVITE, the sidecar that is asked first, and what that one got."""
+    invite = caller.invite("332")
+    caller.send(invite)
+    asked = {asyncio.create_task(of_call(invite, sidecar)): sidecar for sidecar in sidecars}
+    done, waiting = await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
+    for task in waiting:
+        task.cancel()
+    task = done.pop()
+    return invite, asked[task], task.result()
+
+
 async def invite_first(
     caller: Endpoint, first: Endpoint, other: Endpoint, within_s: float = 5
 ) -> tuple[Message, Message]:
@@ -51,16 +63,10 @@ async def invite_first(
     """
     give_up_at = time.monotonic() + within_s
     while time.monotonic() < give_up_at:
-        invite = caller.invite("332")
-        caller.send(invite)
-        asked = {asyncio.create_task(of_call(invite, sidecar)): sidecar for sidecar in (first, other)}
-        done, waiting = await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
-        for task in waiting:
-            task.cancel()
-        task = done.pop()
-        if asked[task] is first:
-            return invite, task.result()
-        await answer(other, task.result())
+        invite, sidecar, got = await place(caller, (first, other))
+        if sidecar is first:
+            return invite, got
+        await answer(other, got)
         await caller.receive(200)
         await asyncio.sleep(0.05)
     raise AssertionError("never asked")
@@ -99,19 +105,13 @@ async def test_a_busy_sidecar_is_spared_until_its_time_is_over(caller: Endpoint,
     busy, other = sidecars
     in_a_row, began = 0, time.monotonic()
     while in_a_row < 8 and time.monotonic() < began + 5:
-        invite = caller.invite("332")
-        caller.send(invite)
-        asked = {asyncio.create_task(of_call(invite, sidecar)): sidecar for sidecar in sidecars}
-        done, waiting = await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
-        for task in waiting:
-            task.cancel()
-        task = done.pop()
-        if asked[task] is busy:
+        _, asked, got = await place(caller, sidecars)
+        if asked is busy:
             in_a_row = 0
-            await answer(busy, task.result(), **{BusyHeader.NAME: str(BusyHeader(5_000))})
+            await answer(busy, got, **{BusyHeader.NAME: str(BusyHeader(5_000))})
         else:
             in_a_row += 1
-            await answer(other, task.result())
+            await answer(other, got)
         assert not (await caller.receive(200)).private()
     assert in_a_row == 8
     await invite_first(caller, busy, other, within_s=15)

@@ -137,9 +137,9 @@ def test_where_all_are_busy_each_gets_calls_in_turn(sidecars: Sidecars, ksr: Fak
 
 
 def test_who_is_no_sidecar_is_never_busy(sidecars: Sidecars, ksr: FakeKsr) -> None:
-    """A phone's reply may say so too. Nothing is remembered of it, and it need not be well-formed."""
+    """A phone's reply may say so too. Nothing is remembered of it."""
     ksr.results.update({"kx.get_srcip": "192.0.2.1", "kx.get_srcport": 5070})
-    sidecars.on_busy("for=ever")
+    sidecars.on_busy(str(BusyHeader(250)))
     assert not sidecars._spared_until
 
 

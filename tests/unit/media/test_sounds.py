@@ -536,18 +536,20 @@ async def test_many_calls_at_once_hang_nothing(running: SoundLibrary) -> None:
 async def test_a_call_that_ends_while_it_looks_leaves_nothing(
     running: SoundLibrary, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    look, go_on, told = sounds._version, threading.Event(), []
-    monkeypatch.setattr(sounds, "_version", lambda path: go_on.wait(5) and look(path))
+    look, began, go_on, told = sounds._version, threading.Event(), threading.Event(), []
+    monkeypatch.setattr(sounds, "_version", lambda path: began.set() or (go_on.wait(5) and look(path)))
     asyncio.get_running_loop().set_exception_handler(lambda _loop, context: told.append(context))
     asking = asyncio.create_task(running.get("none.wav"))
-    await asyncio.sleep(0.01)
-    asking.cancel()
     async with asyncio.timeout(10):
+        while not began.is_set():
+            await asyncio.sleep(0.01)
+        asking.cancel()
         await asyncio.wait({asking})
         go_on.set()
         while sounds._disk.waiting:
             await asyncio.sleep(0.01)
     await asyncio.sleep(0.1)
+    del asking  # it would keep what it waited for
     gc.collect()
     assert not told
 
