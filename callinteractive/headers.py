@@ -70,6 +70,13 @@ class _Header(Named):
         raise NotImplementedError
 
 
+def _bounded(form: Mapping[str, str], name: str, least: int, most: int) -> int:
+    number = int(form[name])
+    if not least <= number <= most:
+        raise ValueError(f"{name} is {number}")
+    return number
+
+
 @dataclass(slots=True, init=False, unsafe_hash=True)  # an `__init__` of its own: see `request.HttpRequest`
 class CallHeader(_Header):
     """The facts of the call (R2), from Kamailio to the sidecar on every INVITE of an IVR, and with every leg back."""
@@ -186,10 +193,7 @@ class AttemptHeader(_Header):
 
     @classmethod
     def _from_form(cls, form: Mapping[str, str]) -> Self:
-        before = int(form["before"])
-        if not 0 <= before <= 1000:
-            raise ValueError(f"before is {before}")
-        return cls(before)
+        return cls(_bounded(form, "before", 0, 1000))
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,10 +207,7 @@ class BusyHeader(_Header):
 
     @classmethod
     def _from_form(cls, form: Mapping[str, str]) -> Self:
-        milliseconds = int(form["for"])
-        if not 0 <= milliseconds <= 10_000:
-            raise ValueError(f"for is {milliseconds}")
-        return cls(milliseconds)
+        return cls(_bounded(form, "for", 0, 10_000))
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,10 +237,7 @@ class BreadthHeader(_Header):
 
     @classmethod
     def _from_form(cls, form: Mapping[str, str]) -> Self:
-        most = int(form["most"])
-        if not 1 <= most <= MOST_BREADTH:
-            raise ValueError(f"most is {most}")
-        return cls(most)
+        return cls(_bounded(form, "most", 1, MOST_BREADTH))
 
 
 @dataclass(slots=True, init=False, unsafe_hash=True)

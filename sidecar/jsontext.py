@@ -8,7 +8,7 @@ from typing import Final
 import orjson
 from orjson import dumps
 
-_OPTIONS: Final = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
+OPTIONS: Final = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
 """What orjson writes in a way of its own is shown as everything else that JSON does not have (`_shown`)."""
 _encode_any = json.JSONEncoder(ensure_ascii=False, allow_nan=False, default=repr, separators=(",", ":")).encode
 """For what orjson refuses: an integer of more than 64 bits, a text that is no Unicode, keys that are no texts."""
@@ -20,7 +20,7 @@ def encode(value: object) -> str:
     Raises ValueError or RecursionError for a number that is none inside of what orjson refuses, or too deep a nesting.
     """
     try:
-        return dumps(value, _shown, _OPTIONS).decode()
+        return dumps(value, _shown, OPTIONS).decode()
     except orjson.JSONEncodeError:
         return _encode_any(value)
 

@@ -16,10 +16,8 @@ async def play(services: Services, media: CallMedia, name: str, repeat: int = 1)
     except MediaRefused:  # RTPengine has no such file
         if not services.sounds.doubt(name):
             raise
-    else:
-        return sound
-    sound = await _get(services, media, name)  # once: a look has shown what there is
-    await media.play(sound, repeat)
+        sound = await _get(services, media, name)  # once: a look has shown what there is
+        await media.play(sound, repeat)
     return sound
 
 
