@@ -18,7 +18,7 @@ BUSY_SHARE = 0.5
 LATE_S = 0.01
 """A new call that was so long in the socket: the core is shared with others, who leave us less than that."""
 MANY_CALLS = 500
-"""A process with more takes long to be replaced, and the longer its garbage collections are."""
+"""With more, it takes long until others have them if this process dies, and garbage collections get long."""
 
 _BUSY = [(BusyHeader.NAME, str(BusyHeader(round(WINDOW_S * 1000))))]
 _NONE: list[tuple[str, str]] = []
