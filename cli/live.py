@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 import click
 
-from cli.live_text import SHORT, aligned, lines_of, past, table
+from cli.live_text import SHORT, aligned, is_told, lines_of, past, table
 from cli.options import CONFIG, LOG_FORMAT, OF_HERE, SITE, STATE_DIR
 from sidecar.linewriter import printable
 
@@ -100,7 +100,7 @@ def show(client: Client, call_id: str, *, as_json: bool) -> None:
         click.echo(json.dumps({**call, "records": records}, indent=2))
         return
     for name, value in call.items():
-        if value not in (None, "", 0):
+        if is_told(value):
             click.echo(f"{name.replace('_', ' '):<14} {printable(str(value))}")
     click.echo()
     for line in lines_of(records):

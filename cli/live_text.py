@@ -66,11 +66,18 @@ def _rest(record: Record) -> str:
 
 
 def _is_shown(name: str, value: Any) -> bool:
-    return name not in _COMMON and name not in ("leg", "action") and value not in (None, "", False)
+    return name not in _COMMON and name not in ("leg", "action") and is_told(value)
+
+
+def is_told(value: Any) -> bool:
+    """Whether there is something to show. Zero and False are."""
+    return value is not None and value != ""
 
 
 def _short(value: Any) -> str:
     text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+    if isinstance(value, bool):
+        text = text.lower()  # as in JSON
     return text if len(text) <= 80 else f"{text[:79]}…"
 
 

@@ -72,6 +72,7 @@ async def test_one_call(world: World):
     made = world.add(0, "aaaaaaaa", "2026-11-26T08:00:00.000+00:00")
     result = await call("show", "aaaaaaaa")
     assert f"call id        {made.call_id}" in result.output.splitlines()
+    assert [line for line in result.output.splitlines() if line.endswith((" 0", " False"))], "zero is told too"
     assert json.loads((await call("show", "aaaaaaaa", "--json")).output)["call_id"] == made.call_id
 
 

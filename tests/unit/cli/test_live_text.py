@@ -32,7 +32,11 @@ def line(event: str, **fields: Any) -> str:
         ("call.started", {"caller_number": "306", "called_number": "999"}, "306 calls 999"),
         ("call.answered", {}, ""),
         ("call.context", {"context": "3", "option": "start"}, "3/start"),
-        ("call.action", {"action": "PlaySound", "file": "a.wav", "background": False}, "PlaySound file=a.wav"),
+        (
+            "call.action", {"action": "PlaySound", "file": "a.wav", "background": False, "volume": None},
+            "PlaySound file=a.wav background=false",
+        ),
+        ("call.action", {"action": "Pause", "ms": 0, "of": "", "barge_in": True}, "Pause ms=0 barge_in=true"),
         (
             "call.request",
             {"method": "GET", "url": "http://h/", "outcome": "ok", "status": 200, "actions": 2, "duration_ms": 12.5,
