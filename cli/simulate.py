@@ -33,13 +33,14 @@ from callinteractive.events import (
     transfer_failed,
 )
 from callinteractive.facts import CallFacts, facts_of_new_call
-from callinteractive.model import Ivr, IvrFile, Site
+from callinteractive.model import Extension, Ivr, IvrFile, Site
 from callinteractive.near import near
 from callinteractive.numbers import Directory
 from callinteractive.script import CallScript, Note
 from callinteractive.web import WAIT_SOUND_AFTER_S
 from cli.dialler import Dialler, HangsUp, asking, no_keys
 from cli.files import read_ivr_file, read_site
+from cli.surroundings import Surroundings
 from sidecar.linewriter import printable
 from sidecar.webhook import Webhook
 
@@ -90,7 +91,8 @@ def run(options: Options) -> int:
     kind = f"extension {facts.caller_extension}" if facts.caller_extension else "external"
     click.secho(f"{facts.caller_number} ({kind}) calls {facts.called_number}", bold=True)
     sounds = site_path.parent / site.sounds if site_path else None
-    call = SimulatedCall(ivr_file, ivr, facts, Dialler(options.digits), options.transfer, sounds)
+    around = Surroundings(site, site_path.parent, ivr_file, ()) if site_path else None
+    call = SimulatedCall(ivr_file, ivr, facts, Dialler(options.digits), options.transfer, sounds, around)
     asyncio.run(call.run(_folder(site_path or options.ivr)))
     return 0
 
@@ -127,14 +129,23 @@ class SimulatedCall:
     """One call: prints the script's commands and tells the script what the person does."""
 
     def __init__(
-        self, ivr_file: IvrFile, ivr: Ivr, facts: CallFacts, dialler: Dialler, transfer: str, sounds: Path | None = None
+        self,
+        ivr_file: IvrFile,
+        ivr: Ivr,
+        facts: CallFacts,
+        dialler: Dialler,
+        transfer: str,
+        sounds: Path | None = None,
+        around: Surroundings | None = None,
     ) -> None:
-        """`sounds`: the site's folder; None where no site is given."""
+        """`sounds`: the site's folder. It and `around` are None where no site is given."""
         self._script = CallScript(ivr_file, ivr, facts, observe=self._on_note)
         self._contexts = ivr_file.contexts
         self._dialler = dialler
         self._transfer = transfer
         self._sounds = sounds
+        self._around = around
+        self._home = Extension(facts.called_extension, facts.called_extension_id)
         self._began = time.time()
         self._elapsed_s = 0.0
         self._unheeded = 0
@@ -222,7 +233,10 @@ class SimulatedCall:
         limit = "" if transfer.timeout_s is None else f", for at most {transfer.timeout_s} s"
         shown_as = f"{transfer.caller_name} <{transfer.caller_number}>".strip()
         self._say("rings", f"{', '.join(transfer.numbers)} for {shown_as}{limit}")
-        outcome = self._outcome()
+        wrong = [self._around.unreachable(number, self._home) for number in transfer.numbers] if self._around else []
+        for reason in filter(None, wrong):
+            self._say("error", reason, fg="red")
+        outcome = "failed" if wrong and all(wrong) else self._outcome()
         self._say("rings", outcome)
         if outcome == "no_answer":
             self._elapsed_s += transfer.timeout_s or 0

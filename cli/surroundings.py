@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from callinteractive.actions import Action
-from callinteractive.model import IvrFile, Site
+from callinteractive.model import Extension, IvrFile, Site
 from callinteractive.near import Guesses, near
 from callinteractive.numbers import Directory
 from callinteractive.request import application_of
@@ -43,7 +43,7 @@ class Surroundings:
             if sound in self._unusable:
                 yield self._unusable[sound]
         for number in action.rings():
-            if reason := self._unreachable(number):
+            if reason := self.unreachable(number):
                 yield reason
         if url := action.asks():
             host, _, port = application_of(url).rpartition(":")
@@ -53,8 +53,9 @@ class Surroundings:
             if not any(web.allows(host_of(origin_of(url))) for web in self._webs):
                 yield "no IVR may ask this host: it is not in allow_hosts"
 
-    def _unreachable(self, number: str) -> str | None:
-        if self._directory.find_extension(number) or self._directory.find_ivr(number):
+    def unreachable(self, number: str, home: Extension | None = None) -> str | None:
+        """Why a transfer to this number leads nowhere (A14), or None. home: where a short number is looked up first."""
+        if self._directory.find_extension(number, home) or self._directory.find_ivr(number, home):
             return None
         if not self._has_trunk:
             reason = "is no extension, no IVR, and no trunk has a `to`"

@@ -116,6 +116,28 @@ def test_nobody_to_ask_about_a_transfer_means_answered(ivr: Path) -> None:
     assert story(simulate(ivr, stdin="0\n"))[-1] == "rings answered"
 
 
+@pytest.mark.parametrize(
+    ("numbers", "says", "ends"),
+    [
+        ('"000*306"', [], "rings answered"),
+        ('"306"', [], "rings answered"),
+        ('"999", "000*306"', ["999"], "rings answered"),
+        ('"+15550123", "999"', ["+15550123", "999"], "call hung up"),
+    ],
+)
+def test_a_transfer_that_leads_nowhere_is_said(ivr: Path, numbers: str, says: list[str], ends: str) -> None:
+    """Where no number leads anywhere nobody rings: so the transfer fails, as in a call."""
+    ivr.write_text(ivr.read_text().replace('to: ["000*306"]', f"to: [{numbers}]"))
+    site = ivr.with_name("other.yaml")
+    text = (DEMO / "site.yaml").read_text().replace("sounds: ./sounds", f"sounds: {DEMO / 'sounds'}")
+    site.write_text(text.replace(', to: "sip:127.0.0.2:15080"', ""))
+    told = story(simulate(ivr, "--site", str(site), stdin="0\n"))
+    wrong = [line for line in told if line.startswith("error ")]
+    assert wrong == [f"error {number} is no extension, no IVR, and no trunk has a `to`" for number in says]
+    assert told[-1].startswith(ends)
+    assert not [line for line in story(simulate(ivr, stdin="0\n")) if line.startswith("error ")], "no site, no numbers"
+
+
 def _interrupted(child: subprocess.Popen[bytes]) -> int:
     """Its exit status. What comes just before `input` reads counts with the next signal or key."""
     for _ in range(20):
