@@ -111,6 +111,7 @@ class Process:
         self._child = child
         self._output = output
         self._log = log
+        self._started = time.monotonic()
         self._reader = asyncio.create_task(self._read_lines())
         self._exit = asyncio.create_task(_wait_exit(child))
 
@@ -157,6 +158,12 @@ class Process:
                         raise StackError(self._failure(f"ended at once ({describe_exit(await self.wait())})"))
         except TimeoutError:
             raise StackError(self._failure(f"is not ready after {timeout_s:g} s")) from None
+
+    async def wait_stable(self, after_s: float, advice: str) -> None:
+        """Return once it has run for so long. Raises StackError, with its last lines and `advice`, if it ends first."""
+        await asyncio.wait([self._exit], timeout=max(0.0, self._started + after_s - time.monotonic()))
+        if self._exit.done():
+            raise StackError(f"{self._failure(f'ended at once ({describe_exit(await self.wait())})')}\n{advice}")
 
     async def wait(self) -> int:
         """Wait for its end and clear away what is left of its group. Returns the status, negative for a signal."""

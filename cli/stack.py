@@ -25,7 +25,7 @@ from cli.process import Process, ProcessSpec, StackError, describe_exit
 from cli.rtpengine import rtpengine_spec
 from cli.sidecar import DRAIN_S, sidecar_spec
 from cli.sounds import sounds_spec
-from cli.web_application import web_application_spec
+from cli.web_application import ADVICE, web_application_spec
 from sidecar import descriptor_store
 
 READY_TIMEOUT_S = 30.0
@@ -103,6 +103,8 @@ class Stack:
         await self._start_all(
             kamailio_spec(site, *paths, self._dir_of(edge), self._state_dir, edge) for edge in parts.edges
         )
+        if self._app is not None:
+            await self._daemons[APPLICATION].wait_stable(STABLE_AFTER_S, ADVICE)
 
     async def _convert_sounds(self) -> None:
         """RTPengine plays files of its own host, and no sidecar here makes them."""

@@ -7,12 +7,14 @@ import os
 from cli.partline import APPLICATION
 from cli.process import ProcessSpec
 
+ADVICE = "--app takes a command that goes on running. Try it alone in this folder, or leave --app out."
+
 
 def web_application_spec(command: str) -> ProcessSpec:
     """`command` is a line for the shell, run in the folder from which `callinteractive run` was started.
 
     It counts as ready at once: which port it will open is its own affair. A call that comes earlier goes on without it
-    (X3). It gets nothing of our environment that is secret.
+    (X3). If it ends while the others start, nothing is ready. It gets nothing of our environment that is secret.
     """
 
     async def is_ready() -> bool:

@@ -15,7 +15,7 @@ import pytest
 from callinteractive.config import load_site
 from cli.partlog import PartLog
 from cli.parts import Parts
-from cli.process import Process
+from cli.process import Process, StackError
 from cli.stack import Stack
 from cli.web_application import web_application_spec
 from tests.support.stack import until
@@ -42,17 +42,34 @@ async def test_it_gets_none_of_our_secrets(monkeypatch: pytest.MonkeyPatch) -> N
     assert await said('echo "$CALLINTERACTIVE_KEY, $MY_OWN"') == [", mine"]
 
 
-async def test_it_starts_first_is_started_again_and_stops_with_all(tmp_path: Path) -> None:
-    log, path = io.StringIO(), tmp_path / "x.yaml"
-    stack = Stack(
+@pytest.mark.parametrize(
+    ("command", "says"), [("no-such-command", r"exit 127\).*not found"), ("echo bye", r"exit 0\).*bye")]
+)
+async def test_one_that_ends_at_once_is_said_and_nothing_is_ready(tmp_path: Path, command: str, says: str) -> None:
+    stack = _stack(tmp_path, io.StringIO(), command)
+    try:
+        with pytest.raises(StackError, match=rf"(?s)app ended at once \({says}.*--app takes a command that goes on"):
+            await stack.start()
+    finally:
+        await stack.close()
+
+
+def _stack(folder: Path, log: io.StringIO, app: str) -> Stack:
+    path = folder / "x.yaml"
+    return Stack(
         load_site("node: 1\nsip: {listen: ['udp:127.0.0.1:5060']}\n", "site.yaml"),
         path,
         path,
-        run_dir=tmp_path,
+        run_dir=folder,
         parts=Parts(),
         log=PartLog(log, "console"),
-        app="echo here; exec sleep 60",
+        app=app,
     )
+
+
+async def test_it_starts_first_is_started_again_and_stops_with_all(tmp_path: Path) -> None:
+    log = io.StringIO()
+    stack = _stack(tmp_path, log, "echo here; exec sleep 60")
     try:
         await stack.start()
         watching = asyncio.create_task(stack.watch())
