@@ -52,6 +52,8 @@ from kemi.trunk_callers import TrunkCallers
 _METHODS = ("INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "UPDATE", "PRACK", "INFO")
 IN_DIALOG = frozenset(("ACK", "BYE", "INVITE", "UPDATE", "PRACK", "INFO", "REFER", "NOTIFY", "OPTIONS"))
 """What we pass on within a dialog."""
+_ONLY_IN_DIALOG = frozenset(("BYE", "UPDATE", "PRACK", "INFO"))
+"""Of no dialog they are answered with 481 (RFC 3261 12.2.2, 15.1.2; RFC 3262 3; RFC 6086 4.2.2), not with 405."""
 _entry = lru_cache(maxsize=1024)(EntryHeader)
 """Most calls enter where others did."""
 
@@ -211,7 +213,7 @@ class Ingress:
         check(method, is_for_us=True)
         if sender:
             ksr.keep_connection()
-        if has_to_tag or method == "CANCEL":
+        if has_to_tag or method == "CANCEL" or method in _ONLY_IN_DIALOG:
             raise Refused(481, "Call/Transaction Does Not Exist")
         if method == "OPTIONS":
             ksr.reply(200, "OK", self._allow)

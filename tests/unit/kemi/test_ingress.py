@@ -88,6 +88,11 @@ def test_what_tm_has_dealt_with_is_left_alone(routing: Callbacks, ksr: FakeKsr, 
         ("MESSAGE", "127.0.0.2", 405),
         ("MESSAGE", "127.0.0.9", 405),
         ("CANCEL", "127.0.0.2", 481),
+        *(
+            (method, source, 481)
+            for method in ("BYE", "INFO", "UPDATE", "PRACK")
+            for source in ("127.0.0.2", "127.0.0.9")
+        ),
     ],
 )
 def test_answers(routing: Callbacks, ksr: FakeKsr, method: str, source: str, status: int) -> None:
