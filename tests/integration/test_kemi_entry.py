@@ -350,10 +350,12 @@ async def test_each_refusal_leaves_one_log_line(kamailio: RunningKamailio, trunk
 
 
 async def test_other_methods_get_405(trunk: Endpoint) -> None:
-    for method in ("MESSAGE", "SUBSCRIBE", "PUBLISH", "INFO", "BREW"):
+    for method in ("MESSAGE", "SUBSCRIBE", "PUBLISH", "BREW"):
         answer = await refusal(trunk, trunk.request(method, f"sip:332@{sip.KAMAILIO[0]}"))
         assert answer.status == 405
         assert "INVITE" in answer.get("Allow")
+    for method in ("BYE", "INFO", "UPDATE", "PRACK"):  # of no dialog (RFC 3261 12.2.2)
+        assert (await refusal(trunk, trunk.request(method, f"sip:332@{sip.KAMAILIO[0]}"))).status == 481
 
 
 async def test_flood_of_a_stranger_is_silenced_and_harms_no_trunk(trunk: Endpoint, sidecar: Endpoint) -> None:
