@@ -179,11 +179,12 @@ class Kamailio:
     """How large each Kamailio is.
 
     `workers` are processes for each listening address; None is a number by that of cores. `shared_mb` is the memory of
-    all workers, for calls; `private_mb` that of each. `metrics` is where the state of the trunks is shown, over HTTP.
+    all workers, for calls; None is a size by that of the machine. `private_mb` is that of each. `metrics` is where the
+    state of the trunks is shown, over HTTP.
     """
 
     workers: int | None = None
-    shared_mb: int = 256
+    shared_mb: int | None = None
     private_mb: int = 16
     metrics: Address | None = None
 

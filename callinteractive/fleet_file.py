@@ -121,7 +121,7 @@ def read_kamailio(value: Value, ports: Ports) -> Kamailio:
         ports.claim(section["metrics"], "tcp", metrics)
     return Kamailio(
         workers=section["workers"].optional_integer(1, 256),
-        shared_mb=section["shared_mb"].integer(default.shared_mb, 32, 65_536),
+        shared_mb=section["shared_mb"].optional_integer(32, 65_536),
         private_mb=section["private_mb"].integer(default.private_mb, 8, 1024),
         metrics=metrics,
     )

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from callinteractive.errors import HeaderError
+from callinteractive.limits import OVERLOAD_RETRY_S
 from kemi import ksr
 from kemi.anchor import MediaAnchor
 from kemi.refusal import Answered, Refused
@@ -39,6 +40,7 @@ def guarded(otherwise: Callable[[Exception], None]) -> Callable[[Method], Callba
     return decorate
 
 
+NO_MEMORY = "no shared memory is left for the call: raise kamailio.shared_mb in site.yaml"
 refusals = RefusalLog()
 
 
@@ -64,6 +66,9 @@ def blame(error: Exception) -> None:
 
 
 def fail(error: Exception) -> None:
+    if isinstance(error, MemoryError):
+        _answer(Refused(503, "Service Unavailable", f"Retry-After: {OVERLOAD_RETRY_S}\r\n", NO_MEMORY))
+        return
     log(error)
     ksr.reply(500, "Server Internal Error")
     ksr.count_refusal(500)

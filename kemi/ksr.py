@@ -773,8 +773,12 @@ def set_lifetime(lifetime_ms: int) -> None:
 
 
 def remember(name: str, value: str) -> None:
-    """Keep a text with the transaction, for its branch, failure and reply routes (`kemi.transaction`)."""
-    _xavp_sets(name, value)
+    """Keep a text with the transaction, for its branch, failure and reply routes (`kemi.transaction`).
+
+    Raises MemoryError where Kamailio has no memory for it: what the later routes would do without it is wrong.
+    """
+    if _xavp_sets(name, value) == -1:
+        raise MemoryError(name)
 
 
 def recall(name: str) -> str:
@@ -783,7 +787,8 @@ def recall(name: str) -> str:
 
 
 def remember_number(name: str, value: int) -> None:
-    _xavp_seti(name, value)
+    if _xavp_seti(name, value) == -1:
+        raise MemoryError(name)
 
 
 def recall_number(name: str) -> int:

@@ -32,8 +32,9 @@ FEWEST_CALLS = 400
 CLEAN, HELD = "clean", "held"
 HELD_CALLS, QUICK_HELD_CALLS = 1_500, 1_000
 FULL_S, QUICK_S, CLEAN_S = 5.0, 2.0, 4.0
-GIVE_UP_S, REST_S = 5.0, 3.0
-"""Above the clean rate: how long the last calls may take, and how long both rest after calls that failed."""
+GIVE_UP_S, REST_S = 5.0, 8.0
+"""Above the clean rate: how long the last calls may take, and how long both rest after calls that failed: until what
+Kamailio keeps of them is gone, five seconds."""
 LOWER, LOWEST_RATE = 0.95, 50
 """A clean rate that is not confirmed is lowered by this, but not below the other."""
 

@@ -107,7 +107,22 @@ def test_its_size_is_the_sites(tmp_path: Path) -> None:
     assert "-m 512 -M 24 " in argv
     assert "-n 3 -N 3 " in argv
     by_itself = " ".join(kamailio_spec(load_site(SITE, "site.yaml"), path, path, tmp_path).argv)
-    assert "-m 256 -M 16 " in by_itself
+    assert re.search(r"-m [0-9]+ -M 16 ", by_itself)
+    assert f"-b {4 << 20} " in by_itself
+
+
+@pytest.mark.parametrize(
+    ("machine_mb", "container", "size_mb"),
+    [(512, "max", 256), (2_000, "max", 500), (64_000, "max", 1024), (64_000, str(2 << 30), 512), (2_000, "\n", 500)],
+)
+def test_memory_for_calls_is_by_that_of_the_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, machine_mb: int, container: str, size_mb: int
+) -> None:
+    (tmp_path / "memory.max").write_text(container)
+    monkeypatch.setattr("cli.kamailio.CGROUP_MEMORY", tmp_path / "memory.max")
+    monkeypatch.setattr("os.sysconf", {"SC_PHYS_PAGES": machine_mb << 8, "SC_PAGE_SIZE": 4096}.__getitem__)
+    path = tmp_path / "x.yaml"
+    assert f"-m {size_mb} " in " ".join(kamailio_spec(load_site(SITE, "site.yaml"), path, path, tmp_path).argv)
 
 
 @pytest.mark.parametrize(

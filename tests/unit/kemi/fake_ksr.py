@@ -84,6 +84,8 @@ class FakeKsr:
         if name == "pv.get" and arguments[0] in self.tags:
             return self.tags[arguments[0]]
         if name in ("pvx.xavp_sets", "pvx.xavp_seti"):
+            if name in self.results:
+                return self.results[name]
             self.memory[arguments[0]] = arguments[1]
             return 1
         if name == "pvx.xavp_get":

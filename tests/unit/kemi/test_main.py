@@ -113,6 +113,7 @@ def rooms(ksr: FakeKsr) -> Rooms:
         (NOT_UTF8, 400, 0),
         (HAS_NUL, 400, 0),
         (Refused(404, "Not Found"), 404, 0),
+        (MemoryError("ci_user"), 503, 0),
     ],
 )
 def test_exception_in_the_request_route_is_answered(
@@ -164,6 +165,21 @@ def test_exception_in_a_failure_route_is_our_fault(rooms: Rooms, ksr: FakeKsr, e
     rooms.callbacks.sidecar_failed(None)
     assert ksr.replies == [500]
     assert len(ksr.called("err")) == 1
+
+
+def test_what_kamailio_has_no_memory_for_is_not_forgotten_in_silence(ksr: FakeKsr) -> None:
+    ksr.results.update({"pvx.xavp_sets": -1, "pvx.xavp_seti": -1})
+    with pytest.raises(MemoryError):
+        transaction.user = "a"
+    with pytest.raises(MemoryError):
+        transaction.branches_used = 1
+
+
+def test_no_memory_in_a_failure_route_is_overload(rooms: Rooms, ksr: FakeKsr) -> None:
+    rooms.redirects.on_transfer_failure.side_effect = MemoryError("ci_user")
+    rooms.callbacks.transfer_failed(None)
+    assert ksr.replies == [503]
+    assert ksr.called("err") == []
 
 
 def test_exception_while_answering_is_logged(rooms: Rooms, ksr: FakeKsr) -> None:
