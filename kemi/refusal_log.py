@@ -33,7 +33,7 @@ _ADVICE = {
     483: "the request went in a circle; look for a trunk or a phone that sends our calls back to us",
     488: "its SDP can't be used; its sender must change it",
     500: "an error of ours; the log has it",
-    503: "no sidecar or RTPengine takes the call now; look whether they run, and at their load",
+    503: "no sidecar or RTPengine takes the call now; look whether they run, at their load, at kamailio.shared_mb",
 }
 _QUIET = frozenset((487,))
 """What the caller has asked for."""

@@ -1,0 +1,67 @@
+"""Kamailio's memory for calls is used up: calls that it has go on, others are refused, until there is memory again."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from tests.integration import kemi_support as sip
+from tests.integration.kemi_support import Endpoint, Message
+from tests.support.timing import PATIENT_S
+
+SITE = sip.SITE + "kamailio: {shared_mb: 32}\n"
+LARGE = "x" * 8_000
+"""A header that a carrier may send. With it some hundreds of calls use up the memory."""
+MOST_CALLS, REFUSED = 5_000, 30
+
+
+class Carrier:
+    """Places calls, and sends an ACK for whatever refuses one of them."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+        self._invites: dict[str, Message] = {}
+
+    async def what_comes_of_a_call(self) -> int:
+        """180 or a final status."""
+        call = self._endpoint.invite("332", X_Large=LARGE)
+        self._invites[call.get("Call-ID")] = call
+        self._endpoint.send(call)
+        while True:
+            answer = await self._endpoint.receive()
+            invite = self._invites[answer.get("Call-ID")]
+            if (answer.status or 0) >= 300:
+                self._endpoint.send(sip.ack_of_failure(invite, answer))
+            if invite is call and answer.status != 100:
+                return answer.status or 0
+
+
+async def ring_all(sidecar: Endpoint, ringing: list[Message]) -> None:
+    while True:
+        invite = await sidecar.receive("INVITE")
+        ringing.append(invite)
+        sidecar.send(sip.reply(invite, "180 Ringing", tag="s"))
+
+
+async def test_a_call_that_there_is_no_memory_for_gets_503(tmp_path: Path) -> None:
+    async with (
+        sip.running_kamailio(tmp_path, SITE, sip.IVR) as kamailio,
+        sip.sidecars_with_one_inbox(kamailio) as sidecar,
+        Endpoint.at(*sip.TRUNK_GATEWAYS[0]) as endpoint,
+    ):
+        carrier = Carrier(endpoint)
+        ringing: list[Message] = []
+        rings = asyncio.create_task(ring_all(sidecar, ringing))
+        came: list[int] = []
+        while len(came) < MOST_CALLS and came.count(503) < REFUSED:
+            came.append(await carrier.what_comes_of_a_call())
+        assert set(came) == {180, 503}
+        assert "kamailio.shared_mb" in await kamailio.logged("refused 503 Service Unavailable")
+
+        all_that_ring = list(ringing)
+        async with asyncio.timeout(PATIENT_S):
+            while await carrier.what_comes_of_a_call() != 180:
+                for invite in all_that_ring:  # again, as any user agent does: there may be no memory for the first
+                    sidecar.send(sip.reply(invite, "480 Gone", tag="s"))
+                await asyncio.sleep(0.5)
+        rings.cancel()
