@@ -132,8 +132,8 @@ class CallMedia(SurvivingMedia):
             leg.is_one_of_forks = to_several
             offer = self._offering(self._caller, b_tag, self._caller.agreed, TRANSCODED)
             try:
-                # Of all parties: RTPengine 12 knows no tag of a callee before its answer. Sounds still play and
-                # digits still come. It also tells whether the call is known (see `_exchange`).
+                # Of all parties: RTPengine 12 knows no tag of a callee before its answer. Sounds still play; no
+                # digits come while a callee rings. It also tells whether the call is known (see `_exchange`).
                 _, reply = await self._commands(("block media", {}), offer)
                 leg.learn(written(reply))
             except (MediaRefused, MediaFull):
