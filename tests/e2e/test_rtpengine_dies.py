@@ -171,8 +171,8 @@ async def test_a_hung_one_is_started_again_and_its_calls_go_on(
             follows(phone.sipp, phone.sound, within_s=8), follows(callee.sipp, callee.sound, nth=2, within_s=8)
         )
         print("hung: told after", round(asyncio.get_running_loop().time() - began, 2))
-        assert stack.starts("rtpengine") == starts + 1
         await both_hear(phone.sound, callee.sound)
+        assert stack.starts("rtpengine") == starts + 1  # by now; its calls may go on before the log says that it runs
         await phone.hang_up()
         await callee.hung_up()
 
