@@ -8,10 +8,9 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from callinteractive.errors import HeaderError
-from callinteractive.limits import OVERLOAD_RETRY_S
 from kemi import ksr
 from kemi.anchor import MediaAnchor
-from kemi.refusal import Answered, Refused
+from kemi.refusal import Answered, Refused, Unavailable
 from kemi.refusal_log import RefusalLog
 
 Method = Callable[[Any], None]
@@ -67,7 +66,7 @@ def blame(error: Exception) -> None:
 
 def fail(error: Exception) -> None:
     if isinstance(error, MemoryError):
-        _answer(Refused(503, "Service Unavailable", f"Retry-After: {OVERLOAD_RETRY_S}\r\n", NO_MEMORY))
+        _answer(Unavailable(NO_MEMORY))
         return
     log(error)
     ksr.reply(500, "Server Internal Error")

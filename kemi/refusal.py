@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from callinteractive.limits import OVERLOAD_RETRY_S
+
 
 class Refused(Exception):  # noqa: N818  # no error of ours: an outcome
     """The request gets this answer. `headers` are whole lines, each ended by CRLF.
@@ -15,6 +17,13 @@ class Refused(Exception):  # noqa: N818  # no error of ours: an outcome
         self.code = code
         self.reason = reason
         self.headers = headers
+
+
+class Unavailable(Refused):
+    """Nobody takes the call now. Its sender may try again soon."""
+
+    def __init__(self, advice: str = "") -> None:
+        super().__init__(503, "Service Unavailable", f"Retry-After: {OVERLOAD_RETRY_S}\r\n", advice)
 
 
 class Outcome(Refused):

@@ -23,13 +23,13 @@ from functools import lru_cache
 from callinteractive.dispatcher import sidecar_groups
 from callinteractive.errors import HeaderError
 from callinteractive.headers import AttemptHeader, BusyHeader, EntryHeader, GenerationHeader
-from callinteractive.limits import OVERLOAD_RETRY_S, OVERLOAD_WAIT_S
+from callinteractive.limits import OVERLOAD_WAIT_S
 from callinteractive.model import IvrFile, Sidecar, pools_of
 from callinteractive.signature import SignatureHeader
 from kemi import ksr, nat
 from kemi.anchor import MediaAnchor
 from kemi.ksr import Route
-from kemi.refusal import Refused
+from kemi.refusal import Unavailable
 from kemi.transaction import Branch, transaction
 
 PROVISIONAL_MS = 300
@@ -42,13 +42,6 @@ REST_S = OVERLOAD_WAIT_S
 """The sidecars' admission limit (`sidecar.admission`): by then their queues have drained."""
 SILENT_S = 1.0
 """How long one that said nothing gets no call that another can take. The dispatcher's probes are as far apart."""
-
-
-class Unavailable(Refused):
-    """No sidecar takes the call now."""
-
-    def __init__(self) -> None:
-        super().__init__(503, "Service Unavailable", f"Retry-After: {OVERLOAD_RETRY_S}\r\n")
 
 
 class _Pool:

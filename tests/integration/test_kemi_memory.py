@@ -23,12 +23,15 @@ class Carrier:
         self._invites: dict[str, Message] = {}
 
     async def what_comes_of_a_call(self) -> int:
-        """180 or a final status."""
+        """180 or a final status. 100 where no more has come: there was no memory for the last 180 (Kamailio 6.0)."""
         call = self._endpoint.invite("332", X_Large=LARGE)
         self._invites[call.get("Call-ID")] = call
         self._endpoint.send(call)
         while True:
-            answer = await self._endpoint.receive()
+            try:
+                answer = await self._endpoint.receive(timeout_s=2)
+            except TimeoutError:
+                return 100
             invite = self._invites[answer.get("Call-ID")]
             if (answer.status or 0) >= 300:
                 self._endpoint.send(sip.ack_of_failure(invite, answer))
@@ -55,7 +58,8 @@ async def test_a_call_that_there_is_no_memory_for_gets_503(tmp_path: Path) -> No
         came: list[int] = []
         while len(came) < MOST_CALLS and came.count(503) < REFUSED:
             came.append(await carrier.what_comes_of_a_call())
-        assert set(came) == {180, 503}
+        assert {180, 503} <= set(came) <= {100, 180, 503}
+        assert came.count(100) <= 1
         assert "kamailio.shared_mb" in await kamailio.logged("refused 503 Service Unavailable")
 
         all_that_ring = list(ringing)
