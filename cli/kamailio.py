@@ -64,7 +64,8 @@ def kamailio_spec(
     """
     edge = edge or site.edges[0]
     run_dir = run_dir.resolve()
-    workers = site.kamailio.workers or _workers()
+    workers = site.kamailio.workers or _workers(site)
+    tcp_workers = site.kamailio.workers or _cores()
     others = [other for other in site.edges if other != edge]
     file = (state_dir or run_dir / "state").resolve() / (edge.name if others else "") / registrations.FILE
     (run_dir / "peers.cfg").write_text(_peers(edge, others), encoding="ascii")
@@ -81,7 +82,7 @@ def kamailio_spec(
             LOG_ENGINE,
             *("-m", str(site.kamailio.shared_mb or _shared_mb()), "-M", str(site.kamailio.private_mb)),
             *("-x", ALLOCATOR, "-X", ALLOCATOR, "-b", str(RECEIVE_BUFFER)),
-            *("-n", str(workers), "-N", str(1 if files and _corrupts_its_heap() else workers)),
+            *("-n", str(workers), "-N", str(1 if files and _corrupts_its_heap() else tcp_workers)),
             *(("--server-id", str(edge_id(edge.name))) if others else ()),
             *listen_arguments(edge),
             # Last, since Kamailio sends from the first address by default.
@@ -222,8 +223,18 @@ def _peers(edge: Edge, others: Sequence[Edge]) -> str:
     return "".join(f'modparam("dmq", "{name}", "sip:{address}")\n' for name, address in addresses if address)
 
 
-def _workers() -> int:
-    """Processes a listening address. They never block, so the cores are the measure."""
+def _workers(site: Site) -> int:
+    """Processes that read from a UDP address. The kernel wakes them in turn, and one that has rested is dearer.
+
+    Half the cores are more than Kamailio's share where sidecars and RTPengine run beside it. All of them where edges
+    have hosts of their own, or where a worker may have to wait: for RTPengine, for Redis.
+    """
+    if site.anchors_media or site.database or len(site.edges) > 1:
+        return _cores()
+    return max(1, _cores() // 2)
+
+
+def _cores() -> int:
     return max(2, min(8, os.cpu_count() or 2))
 
 

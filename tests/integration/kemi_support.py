@@ -13,7 +13,7 @@ import sysconfig
 import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from textwrap import dedent
 from typing import ClassVar, Self
@@ -34,6 +34,9 @@ EXTENSION = f"{NET}.65"
 STRANGER = f"{NET}.99"
 SIDECAR = f"{NET}.9"
 SIDECARS = ((SIDECAR, 22070), (SIDECAR, 22071))
+
+TESTED_WORKERS = 2
+"""On any machine, so that what one worker of Kamailio keeps for another is tested."""
 
 PACKAGES = sysconfig.get_path("purelib")
 
@@ -350,7 +353,8 @@ async def running_kamailio(
     ivr_path.write_text(ivr)
     read = load_site(site, str(site_path))
     own = next((one for one in read.edges if one.name == edge), read.edges[0])
-    spec = kamailio_spec(read, site_path, ivr_path, folder, edge=own)
+    two = replace(read, kamailio=replace(read.kamailio, workers=read.kamailio.workers or TESTED_WORKERS))
+    spec = kamailio_spec(two, site_path, ivr_path, folder, edge=own)
     spec.env.update(environment)  # type: ignore[attr-defined]
     spec = wrap(spec, folder)
     log: list[str] = []

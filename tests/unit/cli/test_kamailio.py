@@ -111,6 +111,31 @@ def test_its_size_is_the_sites(tmp_path: Path) -> None:
     assert f"-b {4 << 20} " in by_itself
 
 
+ONE = 'sip: {listen: ["udp:127.0.0.1:5061"]}'
+
+
+@pytest.mark.parametrize(
+    ("cores", "site", "workers"),
+    [
+        (1, ONE, (1, 2)),
+        (2, ONE, (1, 2)),
+        (4, ONE, (2, 4)),
+        (64, ONE, (4, 8)),
+        (2, ONE + "\ntrunks: [{name: t, from: [192.0.2.0/24], anchor_media: yes}]", (2, 2)),
+        (8, ONE + '\nregistrations: {database: "redis://192.0.2.9:6379/0"}', (8, 8)),
+        (4, 'edges: [{name: a, listen: ["udp:127.0.0.1:5061"]}, {name: b, listen: ["udp:127.0.0.2:5061"]}]', (4, 4)),
+    ],
+)
+def test_as_many_workers_as_have_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cores: int, site: str, workers: tuple[int, int]
+) -> None:
+    """Of UDP and of TCP: half the cores, and all of them where one may have to wait or has a host of its own."""
+    monkeypatch.setattr("os.cpu_count", lambda: cores)
+    path = tmp_path / "x.yaml"
+    argv = " ".join(kamailio_spec(load_site(f"node: 1\n{site}\n", "site.yaml"), path, path, tmp_path).argv)
+    assert "-n {} -N {} ".format(*workers) in argv
+
+
 @pytest.mark.parametrize(
     ("machine_mb", "container", "size_mb"),
     [(512, "max", 256), (2_000, "max", 500), (64_000, "max", 1024), (64_000, str(2 << 30), 512), (2_000, "\n", 500)],
