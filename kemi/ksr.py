@@ -39,6 +39,7 @@ _t_relay: Final = KSR.tm.t_relay
 _has_totag: Final = KSR.siputils.has_totag
 _process_maxfwd: Final = KSR.maxfwd.process_maxfwd
 _sanity_check: Final = KSR.sanity.sanity_check
+_get_bodylen: Final = KSR.kx.get_bodylen
 _xavp_get: Final = KSR.pvx.xavp_get
 _xavp_sets: Final = KSR.pvx.xavp_sets
 _xavp_seti: Final = KSR.pvx.xavp_seti
@@ -322,6 +323,14 @@ def body_leniently() -> str:
         return _lenient("rb")
 
 
+def ends_with_headers() -> bool:
+    """Whether nothing comes behind the headers of the message. Says no too often: where it is not UTF-8."""
+    try:
+        return _in_small_letters().endswith("\r\n\r\n")
+    except UnicodeDecodeError:
+        return False
+
+
 def text() -> str:
     """The whole message, as it came."""
     return _get_msgbuf() or ""
@@ -337,7 +346,37 @@ def has_to_tag() -> bool:
 
 def is_sane() -> bool:
     """Whether the request is well-formed, as far as a proxy must know (RFC 3261 16.3). If not, it has been answered."""
+    if _is_sane():
+        return True
+    if cut_surplus():
+        if not header("Max-Forwards"):  # a lower number was written into the message, but a header only beside it
+            may_be_forwarded()
+        if _is_sane():
+            return True
+    KSR.sanity.sanity_reply()
+    return False
+
+
+def _is_sane() -> bool:
     return _sanity_check(_MESSAGE_CHECKS, _URIS_OF_REQUEST_FROM_AND_TO) > 0
+
+
+def cut_surplus() -> bool:
+    """Discard what a datagram has behind its body (RFC 3261 18.3). False where nothing was cut.
+
+    The message is then as if it had just come: what was changed in it must be changed again.
+    """
+    length = _pv_get("$cl")
+    if not isinstance(length, int) or length < 0 or _get_protoid() != _UDP:
+        return False
+    surplus = _get_bodylen() - length
+    if surplus <= 0:
+        return False
+    try:
+        kept = text().encode()[:-surplus].decode()
+    except UnicodeDecodeError:  # KEMI can't hand such a text back
+        return False
+    return KSR.textopsx.msg_set_buffer(kept) > 0
 
 
 def may_be_forwarded() -> bool:

@@ -47,9 +47,11 @@ async def phone(sidecar: Endpoint) -> AsyncIterator[Endpoint]:
         yield endpoint
 
 
-async def entered(caller: Endpoint, sidecar: Endpoint, invite: Message) -> tuple[Message, CallFacts]:
+async def entered(
+    caller: Endpoint, sidecar: Endpoint, invite: Message, surplus: bytes = b""
+) -> tuple[Message, CallFacts]:
     """The INVITE as the sidecar gets it. The sidecar then refuses it, so that nothing is left."""
-    caller.send(invite)
+    caller.send(bytes(invite) + surplus)
     got = await sidecar.receive("INVITE")
     sidecar.send(sip.reply(got, "100 Trying"))
     sidecar.send(sip.reply(got, "486 Busy Here", tag="x"))
@@ -265,6 +267,56 @@ async def test_malformed_is_refused(trunk: Endpoint, good: bytes, bad: bytes) ->
     raw = bytes(trunk.invite("332"))
     assert good in raw
     assert (await refusal(trunk, raw.replace(good, bad, 1))).status == 400
+
+
+@pytest.mark.parametrize("surplus", [b"\r\n", b"\0\0\0\0", "\u0416".encode(), b"INVITE sip:x@y SIP/2.0\r\n\r\n"])
+@pytest.mark.parametrize("body", [sip.SDP, "", "\u0416"])
+async def test_rfc_3261_18_3_what_is_behind_the_body_is_discarded(
+    trunk: Endpoint, sidecar: Endpoint, body: str, surplus: bytes
+) -> None:
+    for has, leaves in (("70", "69"), ("", "70")):
+        headers = {"From": '"\u0418\u0432\u0430\u043d" <sip:7@h>;tag=1', "X_CI_Call": "call_id=forged"}
+        invite = trunk.invite("332", body=body, **(headers | {"Max_Forwards": has}))
+        got, facts = await entered(trunk, sidecar, invite, surplus)
+        assert (got.body, got.get("Content-Length")) == (body, str(len(body.encode())))
+        assert (got.all("Max-Forwards"), facts.caller_name) == ([leaves], "\u0418\u0432\u0430\u043d")
+        assert len(got.all("X-CI-Call")) == 1
+
+
+async def test_rfc_3261_18_3_a_body_that_is_too_short_gets_400(trunk: Endpoint) -> None:
+    assert (await refusal(trunk, bytes(trunk.invite("332"))[:-1])).status == 400
+
+
+@pytest.mark.parametrize("transport", ["UDP", "TCP"])
+async def test_rfc_3261_18_3_what_is_behind_the_body_of_a_reply_or_in_a_dialog(
+    sidecar: Endpoint, transport: str
+) -> None:
+    """A caller who uses TCP got it as a part of the body."""
+    async with Endpoint.at(sip.TRUNK, 22081) as caller:
+        via = f"SIP/2.0/{transport} {sip.TRUNK}:22081;branch=z9hG4bK{uuid.uuid4().hex};rport"
+        invite = caller.invite("332", Via=via)
+        if transport == "UDP":
+            caller.send(invite)
+        else:
+            reader, writer = await asyncio.open_connection(*sip.KAMAILIO, local_addr=(sip.TRUNK, 0))
+            writer.write(bytes(invite))
+        got = await sidecar.receive("INVITE")
+        answer = sip.reply(got, "200 OK", tag="t", body=sip.SDP, Contact=f"<sip:s@{sidecar.host}:{sidecar.port}>")
+        sidecar.send(bytes(answer) + b"surplus")
+        if transport == "UDP":
+            answer = await caller.receive(200)
+        else:
+            async with asyncio.timeout(PATIENT_S):
+                while (answer := await read_message(reader)).status != 200:
+                    pass
+        assert (answer.body, answer.get("Content-Length")) == (sip.SDP, str(len(sip.SDP)))
+        dialog = sip.Dialog.of_caller(caller, invite, answer)
+        caller.send(bytes(dialog.request("ACK")) + b"surplus")
+        assert (await sidecar.receive("ACK")).body == ""
+        caller.send(bytes(dialog.request("BYE")) + b"surplus")
+        assert (await sidecar.receive("BYE")).body == ""
+        if transport == "TCP":
+            writer.close()
 
 
 @pytest.mark.parametrize(
