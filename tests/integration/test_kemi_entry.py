@@ -270,7 +270,7 @@ async def test_malformed_is_refused(trunk: Endpoint, good: bytes, bad: bytes) ->
 
 
 @pytest.mark.parametrize("surplus", [b"\r\n", b"\0\0\0\0", "\u0416".encode(), b"INVITE sip:x@y SIP/2.0\r\n\r\n"])
-@pytest.mark.parametrize("body", [sip.SDP, "", "\u0416"])
+@pytest.mark.parametrize("body", [sip.SDP, "", "\u0416"], ids=["sdp", "none", "utf8"])
 async def test_rfc_3261_18_3_what_is_behind_the_body_is_discarded(
     trunk: Endpoint, sidecar: Endpoint, body: str, surplus: bytes
 ) -> None:
