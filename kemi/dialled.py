@@ -1,12 +1,22 @@
-"""Which number a trunk's call has dialled, whatever way the carrier says it."""
+"""Which number a call has dialled, whatever way a carrier says it."""
 
 from __future__ import annotations
 
 from urllib.parse import quote
 
-from callinteractive.model import Trunk
+from callinteractive.model import Extension, Trunk
+from kemi import ksr
 from kemi.contacts import split_contacts
 from kemi.facts import Dialled, UnreadableError, parse_dialled
+
+
+def dialled_by(sender: Trunk | Extension) -> Dialled:
+    """The number that the INVITE at hand calls."""
+    if isinstance(sender, Trunk):
+        if sender.registration:
+            return dialled_at(sender, ksr.request_uri(), ksr.header("P-Called-Party-ID"), ksr.header("To"))
+        return dialled_at(sender, ksr.request_uri())
+    return parse_dialled(ksr.request_uri())
 
 
 def dialled_at(trunk: Trunk, request_uri: str, called_party: str = "", to: str = "") -> Dialled:

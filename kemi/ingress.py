@@ -21,7 +21,7 @@ from kemi.anchor import Anchoring, MediaAnchor
 from kemi.checks import check
 from kemi.codecs import limit_caller
 from kemi.conversion import Kind, check_caller, kind_without_offer, kinds_in
-from kemi.dialled import dialled_at
+from kemi.dialled import dialled_by
 from kemi.edges import PEER_METHOD, Edges
 from kemi.facts import (
     Dialled,
@@ -29,7 +29,6 @@ from kemi.facts import (
     find_identity,
     new_call_id,
     parse_address,
-    parse_dialled,
     uri_parameters,
 )
 from kemi.guesses import has_proved, prove
@@ -43,7 +42,7 @@ from kemi.redirect import Redirects
 from kemi.refusal import Answered, Refused
 from kemi.registrar import Registrar
 from kemi.reports import Reports
-from kemi.ringing import Ringing
+from kemi.ringing import Ringing, may_be_early
 from kemi.sidecars import Sidecars
 from kemi.transaction import transaction
 from kemi.transfer import Transfer
@@ -52,8 +51,8 @@ from kemi.trunk_callers import TrunkCallers
 _METHODS = ("INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "UPDATE", "PRACK", "INFO")
 IN_DIALOG = frozenset(("ACK", "BYE", "INVITE", "UPDATE", "PRACK", "INFO", "REFER", "NOTIFY", "OPTIONS"))
 """What we pass on within a dialog."""
-_ONLY_IN_DIALOG = frozenset(("BYE", "UPDATE", "PRACK", "INFO"))
-"""Of no dialog they are answered with 481 (RFC 3261 12.2.2, 15.1.2; RFC 3262 3; RFC 6086 4.2.2), not with 405."""
+_ONLY_IN_DIALOG = frozenset(("BYE", "CANCEL", "UPDATE", "PRACK", "INFO"))
+"""Of no dialog they are answered with 481 (RFC 3261 9.2, 12.2.2, 15.1.2; RFC 3262 3; RFC 6086 4.2.2), not with 405."""
 _entry = lru_cache(maxsize=1024)(EntryHeader)
 """Most calls enter where others did."""
 
@@ -213,8 +212,10 @@ class Ingress:
         check(method, is_for_us=True)
         if sender:
             ksr.keep_connection()
-        if has_to_tag or method == "CANCEL" or method in _ONLY_IN_DIALOG:
-            raise Refused(481, "Call/Transaction Does Not Exist")
+        if has_to_tag or method in _ONLY_IN_DIALOG:
+            is_known = sender is not None or (is_stranger and has_proved(source[0]))
+            is_early = method == "CANCEL" and is_known and may_be_early()
+            raise Answered if is_early else Refused(481, "Call/Transaction Does Not Exist")
         if method == "OPTIONS":
             ksr.reply(200, "OK", self._allow)
         elif method == "REGISTER":
@@ -257,6 +258,8 @@ class Ingress:
         except Refused as refused:
             with suppress(Refused):  # a number or a caller that can't be read
                 self._reports.on_refused(self._facts(sender), refused.code, refused.advice or refused.reason)
+            if ksr.is_cancelled():
+                raise Answered from None  # tm has sent 487, and sends the INVITE nowhere any more (RFC 3261 9.2)
             raise
 
     def _facts(self, sender: Trunk | Extension) -> CallFacts:
@@ -264,7 +267,7 @@ class Ingress:
 
         Its CallID is always the same, so an INVITE that is sent again makes no second record.
         """
-        dialled, caller = _dialled_by(sender), _caller()
+        dialled, caller = dialled_by(sender), _caller()
         extension = sender if isinstance(sender, Extension) else None
         named = f"{ksr.call_id()}\n{ksr.from_tag()}\n{ksr.header('CSeq')}".encode("utf-8", "surrogateescape")
         call_id, name, number = blake2s(named, digest_size=16).hexdigest(), caller.name, caller.number
@@ -285,7 +288,7 @@ class Ingress:
         """A new call: to an IVR, or between extensions."""
         if isinstance(sender, Trunk):
             limit_caller(sender.codecs)
-        dialled = _dialled_by(sender)
+        dialled = dialled_by(sender)
         caller_extension = sender if isinstance(sender, Extension) else None
         found = self._find_ivr(dialled, caller_extension)
         if found is None:
@@ -377,15 +380,6 @@ class Ingress:
         """Whether the caller's media is anchored, of an INVITE that spirals."""
         said = ksr.header(AnchorHeader.NAME) if self.anchors else ""
         return bool(said) and AnchorHeader.parse(said).caller
-
-
-def _dialled_by(sender: Trunk | Extension) -> Dialled:
-    """The number that the INVITE at hand calls."""
-    if isinstance(sender, Trunk):
-        if sender.registration:
-            return dialled_at(sender, ksr.request_uri(), ksr.header("P-Called-Party-ID"), ksr.header("To"))
-        return dialled_at(sender, ksr.request_uri())
-    return parse_dialled(ksr.request_uri())
 
 
 def _caller() -> Identity:

@@ -127,6 +127,10 @@ def source_host() -> str:
     return _get_srcip() or ""
 
 
+def is_over_udp() -> bool:
+    return _get_protoid() == _UDP
+
+
 def is_over_tls() -> bool:
     return _get_protoid() == _TLS
 

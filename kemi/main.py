@@ -40,8 +40,8 @@ from kemi.lost_media import LostMedia  # noqa: E402
 from kemi.names import NameFile  # noqa: E402
 from kemi.places import Places  # noqa: E402
 from kemi.record_route import RecordRoute  # noqa: E402
-from kemi.redirect import TERMINATED, Redirects  # noqa: E402
-from kemi.refusal import Outcome, Refused  # noqa: E402
+from kemi.redirect import Redirects  # noqa: E402
+from kemi.refusal import TERMINATED, Outcome, Refused  # noqa: E402
 from kemi.registrar import Registrar  # noqa: E402
 from kemi.reload import Reload  # noqa: E402
 from kemi.reports import Reports  # noqa: E402

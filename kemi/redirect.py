@@ -23,7 +23,7 @@ from kemi.anchor import Anchoring, MediaAnchor
 from kemi.conversion import Kind, Sides
 from kemi.ksr import Match
 from kemi.outcome import outcome
-from kemi.refusal import Outcome, Refused, Unsent
+from kemi.refusal import TERMINATED, Outcome, Refused, Unsent
 from kemi.reports import Reports, name_of
 from kemi.sidecars import Sidecars
 from kemi.transaction import Redirection, forget_media, media_of, transaction
@@ -32,7 +32,6 @@ from kemi.transfer import NoRoute, Transfer
 MOST_RETURNS = 10
 """How often an INVITE may come back to a sidecar. Each time takes at least two of its `fork.MOST_BRANCHES`."""
 MOVED = 302
-TERMINATED = 487
 
 
 class Redirects:

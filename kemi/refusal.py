@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from callinteractive.limits import OVERLOAD_RETRY_S
 
+TERMINATED = 487
+"""What an INVITE gets whose caller has cancelled it (RFC 3261 9.2)."""
+
 
 class Refused(Exception):  # noqa: N818  # no error of ours: an outcome
     """The request gets this answer. `headers` are whole lines, each ended by CRLF.

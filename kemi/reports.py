@@ -28,6 +28,7 @@ from callinteractive.model import Address, Sidecar
 from callinteractive.report import METHOD, By, EndReport, LegReport, Report, joined, sign
 from kemi import ksr, lost_media, nat
 from kemi.record_route import MOST_REPORTED
+from kemi.refusal import TERMINATED
 from kemi.spool import Spool
 from kemi.transaction import BranchPlan, transaction
 
@@ -81,6 +82,8 @@ class Reports:
             name = self._name(facts.call_id)
             with _Harmless(name):
                 end = EndReport("system", code, _now_ms(), cause[:_LONGEST])
+                if ksr.is_cancelled():  # before it could be sent anywhere
+                    end = EndReport("caller", TERMINATED, _now_ms())
                 self._send(name, Report(facts.call_id, end=end), str(CallHeader(facts)))
 
     def _name(self, call_id: str) -> str:

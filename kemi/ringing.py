@@ -33,6 +33,8 @@ _LOST = (
     "To: <sip:{edge}>;tag=lost\r\nCall-ID: {call_id}\r\nCSeq: {number} INVITE\r\nContent-Length: 0\r\n\r\n"
 )
 """The caller gets nothing of it: it has given up, and so gets 487 (`kemi.redirect`)."""
+_EARLY = "early"
+"""Of kamailio.cfg: CANCELs that nobody knew."""
 _SPILLED = "+"
 """Behind the name in `transaction.ringing_file`: it has a file of its own, too."""
 
@@ -165,6 +167,16 @@ class Ringing:
         if name.endswith(_SPILLED):
             with suppress(OSError):
                 os.unlink(f"{self._path}{name.removesuffix(_SPILLED)}")  # a Path would cost more than the call
+
+
+def may_be_early() -> bool:
+    """Whether the INVITE of the CANCEL at hand, which nobody knows, may come yet. The CANCEL must have no answer then.
+
+    Some do not wait for a 1xx, as they must (RFC 3261 9.1): the CANCEL may overtake its INVITE on the network, or in
+    another worker of ours. After 481 the INVITE would ring on. Without an answer the CANCEL comes again after 0.5 s
+    (17.1.2.2). Over TCP it does not, but nothing overtakes there.
+    """
+    return ksr.is_over_udp() and ksr.count_up(_EARLY, _name()) == 1
 
 
 def is_for_lost() -> bool:

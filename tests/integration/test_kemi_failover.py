@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -277,8 +278,40 @@ async def test_cancel_after_the_answer_changes_nothing(caller: Endpoint, sidecar
 
 
 async def test_cancel_of_nothing_gets_481(caller: Endpoint) -> None:
-    caller.send(sip.cancel_of(caller.invite("332")))
+    """When it comes again: its INVITE may be on the way."""
+    cancel = sip.cancel_of(caller.invite("332"))
+    caller.send(cancel)
+    await caller.expect_silence(0.3)
+    caller.send(cancel)
     assert (await caller.receive()).status == 481
+
+
+async def test_rfc_3261_9_2_a_cancel_that_overtakes_its_invite_ends_it(
+    caller: Endpoint, sidecars: list[Endpoint]
+) -> None:
+    first, other = sidecars
+    other.inbox = first.inbox
+    for _ in range(10):
+        invite = caller.invite("332")
+        cancel = sip.cancel_of(invite)
+        caller.send(cancel)
+        caller.send(invite)  # another worker may be quicker with it
+        got = None
+        with suppress(TimeoutError):
+            got = await first.receive("INVITE", timeout_s=0.3)
+            first.send(sip.reply(got, "100 Trying"))
+        caller.send(cancel)  # timer E
+        if got is not None:
+            await first.receive("CANCEL")
+            first.send(sip.reply(got, "487 Request Terminated", tag="t"))
+        told = set()
+        while len(told) < 2:
+            answer = await caller.receive()
+            if answer.status >= 200:
+                told.add((answer.get("CSeq"), answer.status))
+            if answer.status >= 300:
+                caller.send(sip.ack_of_failure(invite, answer))
+        assert told == {("1 CANCEL", 200), ("1 INVITE", 487)}
 
 
 async def test_exception_in_a_callback_is_500_and_logged(tmp_path: Path) -> None:

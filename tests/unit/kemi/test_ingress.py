@@ -87,7 +87,7 @@ def test_what_tm_has_dealt_with_is_left_alone(routing: Callbacks, ksr: FakeKsr, 
         ("OPTIONS", "127.0.0.2", 200),
         ("MESSAGE", "127.0.0.2", 405),
         ("MESSAGE", "127.0.0.9", 405),
-        ("CANCEL", "127.0.0.2", 481),
+        ("CANCEL", "127.0.0.9", 481),
         *(
             (method, source, 481)
             for method in ("BYE", "INFO", "UPDATE", "PRACK")
@@ -109,7 +109,7 @@ def test_answers(routing: Callbacks, ksr: FakeKsr, method: str, source: str, sta
         ("INVITE", "127.0.0.9", [503]),
         ("OPTIONS", "127.0.0.9", [503]),
         ("REGISTER", "127.0.0.9", [403]),
-        ("CANCEL", "127.0.0.2", [481]),
+        ("BYE", "127.0.0.2", [481]),
     ],
 )
 def test_an_edge_that_drains_takes_no_new_calls(
@@ -146,6 +146,30 @@ def test_cancel_of_an_invite_is_relayed(routing: Callbacks, ksr: FakeKsr) -> Non
     ksr.results["tm.t_check_trans"] = 1
     routing.ksr_request_route(None)
     assert (ksr.replies, len(ksr.called("tm.t_relay"))) == ([], 1)
+
+
+@pytest.mark.parametrize(("protocol", "copies"), [(1, [[], [481]]), (2, [[481], [481]])])
+def test_a_cancel_by_udp_that_may_have_overtaken_its_invite_has_no_answer_at_first(
+    routing: Callbacks, ksr: FakeKsr, protocol: int, copies: list[list[int]]
+) -> None:
+    for count, replies in enumerate(copies, 1):
+        ksr.calls.clear()
+        ksr.message("CANCEL")
+        ksr.results |= {"kx.get_protoid": protocol, "htable.sht_inc": count}
+        routing.ksr_request_route(None)
+        assert ksr.replies == replies
+
+
+def test_rfc_3261_9_2_an_invite_that_was_cancelled_before_it_could_be_sent_is_not_refused(
+    routing: Callbacks, ksr: FakeKsr
+) -> None:
+    ksr.message("INVITE", "332")
+    ksr.results |= {"tm.t_relay": -1, "tm.t_is_canceled": 1}
+    routing.ksr_request_route(None)
+    assert ksr.replies == []  # tm has sent 487
+    ((_, end),) = reported(ksr)
+    assert end is not None
+    assert (end.by, end.code, end.cause) == ("caller", 487, "")
 
 
 @pytest.mark.parametrize("dialled", ["999", "", "x%20y", "000*306", "%0D%0A332"])
