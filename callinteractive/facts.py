@@ -10,8 +10,11 @@ from callinteractive import plain
 from callinteractive.model import Extension, Ivr
 from callinteractive.numbers import FoundIvr
 
-FLAGS = ("is_outgoing", "is_hidden")
-"""The facts that are true or false. They are left out where they are false: older releases do not know each."""
+_FLAGS = ("is_outgoing", "is_hidden")
+"""The facts that are true or false."""
+LATER = (*_FLAGS, "sip_call_id")
+"""Those that older releases do not know. They are left out where they are false or empty."""
+_LONGEST_SIP_CALL_ID = 200
 _T = TypeVar("_T")
 
 
@@ -37,6 +40,8 @@ class CallFacts:
     """We have called: `called_number` is who was called, and the caller is whom that one saw calling."""
     is_hidden: Final[bool]
     """The caller wants to be shown to nobody, and the network has told us the number (RFC 3325 7)."""
+    sip_call_id: Final[str]
+    """Call-ID of the caller's side, as SIP traces show it; the beginning of a long one. Empty where there is no SIP."""
 
     def __init__(
         self,
@@ -52,6 +57,7 @@ class CallFacts:
         caller_extension_id: int | None = None,
         is_outgoing: bool = False,
         is_hidden: bool = False,
+        sip_call_id: str = "",
     ) -> None:
         self.call_id = call_id
         self.call_api_id = call_api_id
@@ -65,6 +71,7 @@ class CallFacts:
         self.caller_extension_id = caller_extension_id
         self.is_outgoing = is_outgoing
         self.is_hidden = is_hidden
+        self.sip_call_id = sip_call_id[:_LONGEST_SIP_CALL_ID]
 
     def parameters(self, caller_name: str, caller_number: str) -> dict[str, str]:
         """The parameters of a request, in the order of the source's example; the caller as SetCaller left it (R6)."""
@@ -105,6 +112,8 @@ class CallFacts:
             found["caller_extension_id"] = self.caller_extension_id
         if self.is_outgoing:
             found["direction"] = "out"
+        if self.sip_call_id:
+            found["sip_call_id"] = self.sip_call_id
         return found
 
     def to_dict(self) -> dict[str, str]:
@@ -124,9 +133,11 @@ class CallFacts:
             texts["caller_extension"] = self.caller_extension
         if self.caller_extension_id is not None:
             texts["caller_extension_id"] = str(self.caller_extension_id)
-        for name in FLAGS:
+        for name in _FLAGS:
             if getattr(self, name):
                 texts[name] = "1"
+        if self.sip_call_id:
+            texts["sip_call_id"] = self.sip_call_id
         return texts
 
     @staticmethod
@@ -146,6 +157,7 @@ class CallFacts:
             None if caller_extension_id is None else int(caller_extension_id),
             values.get("is_outgoing") == "1",
             values.get("is_hidden") == "1",
+            values.get("sip_call_id", ""),
         )
 
 
@@ -159,7 +171,15 @@ def known_facts(values: Mapping[str, _T]) -> dict[str, _T]:
 
 
 def facts_of_new_call(
-    call_id: str, node: int, found: FoundIvr, dialled: str, *, name: str, number: str, extension: Extension | None
+    call_id: str,
+    node: int,
+    found: FoundIvr,
+    dialled: str,
+    *,
+    name: str,
+    number: str,
+    extension: Extension | None,
+    sip_call_id: str = "",
 ) -> CallFacts:
     """The facts of a call that enters an IVR.
 
@@ -177,6 +197,7 @@ def facts_of_new_call(
         called_extension_id=found.ivr.id,
         caller_extension=extension.number if extension else None,
         caller_extension_id=extension.id if extension else None,
+        sip_call_id=sip_call_id,
     )
 
 
@@ -189,6 +210,7 @@ def facts_of_internal_call(
     name: str,
     number: str,
     extension: Extension | None,
+    sip_call_id: str = "",
 ) -> CallFacts:
     """The facts of a call that enters no IVR (C8). called: the extension; None where the number leads nowhere."""
     return CallFacts(
@@ -201,11 +223,12 @@ def facts_of_internal_call(
         called_extension_id=called.id if called else 0,
         caller_extension=extension.number if extension else None,
         caller_extension_id=extension.id if extension else None,
+        sip_call_id=sip_call_id,
     )
 
 
 def facts_of_transferred_call(
-    facts: CallFacts, call_id: str, found: FoundIvr, dialled: str, *, name: str, number: str
+    facts: CallFacts, call_id: str, found: FoundIvr, dialled: str, *, name: str, number: str, sip_call_id: str = ""
 ) -> CallFacts:
     """The facts of a call that an IVR transfers to another IVR: a new call of the same CallAPIID.
 
@@ -222,6 +245,7 @@ def facts_of_transferred_call(
         called_extension_id=found.ivr.id,
         is_outgoing=False,
         is_hidden=facts.is_hidden and number == facts.caller_number,
+        sip_call_id=sip_call_id,
     )
 
 

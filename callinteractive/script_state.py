@@ -8,7 +8,7 @@ from typing import Any
 from callinteractive import plain
 from callinteractive.actions import START, Action
 from callinteractive.errors import ScriptStateError
-from callinteractive.facts import FLAGS, NAMES, CallFacts
+from callinteractive.facts import LATER, NAMES, CallFacts
 
 
 @dataclass(slots=True, init=False)  # an `__init__` of its own: see `request.HttpRequest`
@@ -80,7 +80,7 @@ class State:
         """As data for JSON."""
         values: dict[str, Any] = {name: getattr(self, name) for name in _PLAIN}
         values["facts"] = {name: getattr(self.facts, name) for name in NAMES}
-        for name in FLAGS:
+        for name in LATER:
             if not values["facts"][name]:
                 del values["facts"][name]  # releases before it cannot read it
         values["variables"] = dict(self.variables)

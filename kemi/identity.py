@@ -10,6 +10,7 @@ from callinteractive.identity import Identity
 from callinteractive.jsontext import to_json
 from callinteractive.model import IdentityHeader
 from kemi import ksr
+from kemi.facts import asks_to_be_hidden, find_identity, parse_address
 from kemi.ksr import From, Route
 from kemi.seal import Views
 from kemi.transaction import transaction
@@ -31,6 +32,18 @@ _NEEDED_IN_DIALOG = (
 """The same for what follows the INVITE, and for replies."""
 _NOT_PRIVATE = "^([^P]|P[^-]|P-Early-Media$)"
 ANONYMOUS = From('"Anonymous"', "sip:anonymous@anonymous.invalid")
+
+
+def of_caller() -> Identity:
+    """Who sends the INVITE at hand, as it says or as the network asserts."""
+    return find_identity(ksr.header("From"), lambda: ksr.header("P-Asserted-Identity"))
+
+
+def is_hidden(caller: Identity) -> bool:
+    """Whether those who are called must not learn this number. An anonymous one tells nothing."""
+    if caller.is_anonymous:
+        return False
+    return asks_to_be_hidden(ksr.header("Privacy")) or parse_address(ksr.header("From")).is_anonymous
 
 
 @dataclass(slots=True)  # not frozen: that costs several times as much

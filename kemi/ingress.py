@@ -13,7 +13,6 @@ from callinteractive.actions import START, Context
 from callinteractive.certificate import names_of
 from callinteractive.facts import CallFacts, facts_of_internal_call, facts_of_new_call
 from callinteractive.headers import AnchorHeader, CallHeader, EntryHeader, ReportedHeader, TransferHeader
-from callinteractive.identity import Identity
 from callinteractive.model import Address, Edge, Extension, Ivr, Media, Site, Trunk
 from callinteractive.numbers import Directory, FoundIvr
 from kemi import breadth, cseq, draining, hidden, identity, ksr, nat
@@ -23,14 +22,7 @@ from kemi.codecs import limit_caller
 from kemi.conversion import Kind, check_caller, kind_without_offer, kinds_in
 from kemi.dialled import dialled_by
 from kemi.edges import PEER_METHOD, Edges
-from kemi.facts import (
-    Dialled,
-    asks_to_be_hidden,
-    find_identity,
-    new_call_id,
-    parse_address,
-    uri_parameters,
-)
+from kemi.facts import Dialled, new_call_id, uri_parameters
 from kemi.guesses import has_proved, prove
 from kemi.heirs import Heirs
 from kemi.ksr import Match
@@ -267,18 +259,32 @@ class Ingress:
 
         Its CallID is always the same, so an INVITE that is sent again makes no second record.
         """
-        dialled, caller = dialled_by(sender), _caller()
+        dialled, caller = dialled_by(sender), identity.of_caller()
         extension = sender if isinstance(sender, Extension) else None
         named = f"{ksr.call_id()}\n{ksr.from_tag()}\n{ksr.header('CSeq')}".encode("utf-8", "surrogateescape")
         call_id, name, number = blake2s(named, digest_size=16).hexdigest(), caller.name, caller.number
         found = self._find_ivr(dialled, extension)
         if found is not None:
             return facts_of_new_call(
-                call_id, self._node, found, dialled.number, name=name, number=number, extension=extension
+                call_id,
+                self._node,
+                found,
+                dialled.number,
+                name=name,
+                number=number,
+                extension=extension,
+                sip_call_id=ksr.call_id(),
             )
         to = self._directory.find_extension(dialled.number, extension) if extension else None
         return facts_of_internal_call(
-            call_id, self._node, to, dialled.number, name=name, number=number, extension=extension
+            call_id,
+            self._node,
+            to,
+            dialled.number,
+            name=name,
+            number=number,
+            extension=extension,
+            sip_call_id=ksr.call_id(),
         )
 
     def _find_ivr(self, dialled: Dialled, caller: Extension | None) -> FoundIvr | None:
@@ -297,7 +303,7 @@ class Ingress:
         self._limits.enter(found.ivr)
         entry = self._find_entry(found.ivr, sender)
         self._sidecars.check_load(entry.context)
-        caller = _caller()
+        caller = identity.of_caller()
         facts = facts_of_new_call(
             new_call_id(),
             self._node,
@@ -306,8 +312,9 @@ class Ingress:
             name=caller.name,
             number=caller.number,
             extension=caller_extension,
+            sip_call_id=ksr.call_id(),
         )
-        if _is_hidden(caller):
+        if identity.is_hidden(caller):
             facts = replace(facts, is_hidden=True)
         kind = self._kind_of(sender.media)
         self._accept(sender)
@@ -320,14 +327,21 @@ class Ingress:
         extension = self._directory.find_extension(dialled, sender)
         if extension is None:
             raise Refused(404, "Not Found")
-        says = _caller()
+        says = identity.of_caller()
         kind = self._kind_of(sender.media)
         self._accept(sender)
         facts = facts_of_internal_call(
-            new_call_id(), self._node, extension, dialled, name=says.name, number=says.number, extension=sender
+            new_call_id(),
+            self._node,
+            extension,
+            dialled,
+            name=says.name,
+            number=says.number,
+            extension=sender,
+            sip_call_id=ksr.call_id(),
         )
         self._reports.follow(facts)
-        self._transfer.ring(extension, sender, says, facts.call_id, kind, is_hidden=_is_hidden(says))
+        self._transfer.ring(extension, sender, says, facts.call_id, kind, is_hidden=identity.is_hidden(says))
 
     def _kind_of(self, media: Media) -> Kind:
         """How the sound of the INVITE's sender travels, where that may matter. Raises Refused."""
@@ -380,15 +394,3 @@ class Ingress:
         """Whether the caller's media is anchored, of an INVITE that spirals."""
         said = ksr.header(AnchorHeader.NAME) if self.anchors else ""
         return bool(said) and AnchorHeader.parse(said).caller
-
-
-def _caller() -> Identity:
-    """Who sends the INVITE at hand, as it says or as the network asserts."""
-    return find_identity(ksr.header("From"), lambda: ksr.header("P-Asserted-Identity"))
-
-
-def _is_hidden(caller: Identity) -> bool:
-    """Whether those who are called must not learn this number. An anonymous one tells nothing."""
-    if caller.is_anonymous:
-        return False
-    return asks_to_be_hidden(ksr.header("Privacy")) or parse_address(ksr.header("From")).is_anonymous

@@ -239,7 +239,7 @@ class Transfer:
     ) -> Target:
         """A new call of the same CallAPIID (R2) enters the other IVR."""
         entering = facts_of_transferred_call(
-            facts, new_call_id(), found, number, name=caller.name, number=caller.number
+            facts, new_call_id(), found, number, name=caller.name, number=caller.number, sip_call_id=ksr.call_id()
         )
         entry = EntryHeader(found.ivr.number, found.ivr.entry_context, START)
         return (self._spiral(_escape(number), (CallHeader(entering), entry), anchoring),)

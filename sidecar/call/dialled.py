@@ -102,6 +102,7 @@ class DialledParty(Caller):
         self.edge, self._other_ways = self._other_ways[0], self._other_ways[1:]
         self.log.warning("edge does not answer, trying the next", why=why, next=str(self.edge))
         leg = self._send(self.edge, bool(self._other_ways))
+        self.story.summary.who["sip_call_id"] = leg.call_id
         self.take(leg)
         self._watch(leg)
 
@@ -127,7 +128,8 @@ class OutgoingCall(Call):
     async def _carry_out(self) -> None:
         party, answered = self._party, self._answered
         assert answered is not None
-        party.story.tell("call.started", ivr=party.facts.called_extension, **party.facts.shown())
+        who = party.facts.shown() | {"sip_call_id": party.leg.call_id}
+        party.story.tell("call.started", ivr=party.facts.called_extension, **who)
         party.log.info(
             "call",
             caller=party.facts.caller_number,

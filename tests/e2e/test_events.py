@@ -35,6 +35,7 @@ async def test_E1_a_menu(call: PlaceCall, web: FakeWebApp, caller: str, stack: R
     assert [record["digit"] for record in told if record["event"] == "call.digit"] == ["1"]
     end = told[-1]
     assert (end["by"], end["code"], end["called_number"]) == ("script", 200, MENU)
+    assert end["sip_call_id"].startswith("1-")  # as SIPp makes it
     assert [step["option"] for step in end["path"]] == ["start", "1"]
     assert [(request["outcome"], request["status"]) for request in end["requests"]] == [("ok", 204)]
     assert end["began_at"] <= end["answered_at"] <= end["ended_at"]

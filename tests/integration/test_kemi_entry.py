@@ -97,6 +97,7 @@ async def test_external_caller_r2(trunk: Endpoint, sidecar: Endpoint, dialled: s
         called_did=did,
         called_extension="000*332",
         called_extension_id=145,
+        sip_call_id=invite.get("Call-ID"),
     )
     assert len(facts.call_id) == 32
     assert set(facts.call_id) <= set("0123456789abcdef")

@@ -197,6 +197,8 @@ async def test_an_edge_that_is_silent_is_gone_round(make, monkeypatch):
     await true(lambda: "media.play(a.wav)" in w.log)
     await w.over()
     assert len(w.legs) == 2
+    ended = list(w.services.stories.of(w.call.facts.call_id))[-1]
+    assert ended["sip_call_id"] == w.legs[1].call_id
 
 
 async def test_a_refusal_of_somebody_who_was_reached_is_final(make):
@@ -254,6 +256,7 @@ async def test_E1_its_story(make):
     ]  # fmt: skip
     assert (records[0]["direction"], records[0]["called_number"], records[0]["ivr"]) == ("out", "+15550123", "000*332")
     assert (records[-1]["by"], records[-1]["code"]) == ("script", 200)
+    assert records[0]["sip_call_id"] == records[-1]["sip_call_id"] == w.call._caller.leg.call_id
 
 
 @pytest.mark.parametrize("by", ["callee", "operator", "system"])

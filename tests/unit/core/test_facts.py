@@ -14,6 +14,7 @@ from callinteractive.facts import (
     facts_of_outgoing_call,
     facts_of_transferred_call,
 )
+from callinteractive.headers import CallHeader
 from callinteractive.model import Extension, Ivr
 from callinteractive.numbers import FoundIvr
 from callinteractive.script_state import State
@@ -72,6 +73,15 @@ def test_R2_facts_of_a_call_that_we_make() -> None:
 def test_what_a_newer_release_knows_of_a_call_is_left_out() -> None:
     """While a fleet is upgraded: else its calls would be refused."""
     assert CallFacts.from_dict(FACTS.to_dict() | {"more": "1"}) == FACTS
+
+
+def test_E1_a_call_is_found_by_its_sip_call_id() -> None:
+    facts = replace(FACTS, sip_call_id='"<b>\r\n' + 300 * "x")
+    assert facts.sip_call_id == '"<b>\r\n' + 194 * "x"
+    assert facts.shown()["sip_call_id"] == facts.sip_call_id
+    assert CallHeader.parse(str(CallHeader(facts))).facts == facts
+    assert str(CallHeader(facts)).isprintable()
+    assert "sip_call_id" not in FACTS.shown() | FACTS.to_dict() | State(FACTS, "", "").to_dict()["facts"]
 
 
 def test_the_release_before_reads_calls_that_have_come_in() -> None:

@@ -198,6 +198,7 @@ def test_E1_a_refused_call_of_somebody_known_has_one_record(routing: Callbacks, 
     assert first[0] == second[0]
     facts, end = first
     assert (facts.called_number, facts.called_extension, len(facts.call_id)) == ("999", "", 32)
+    assert facts.sip_call_id == "some-call-id"
     assert end is not None
     assert (end.by, end.code) == ("system", 404)
 
