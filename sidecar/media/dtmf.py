@@ -41,8 +41,8 @@ RECONNECT_PAUSE_S = 0.1
 
 SAME_PRESS_S = 0.05
 """Reports of one digit that come so close are one press. Some phones give each of an event's three end packets a
-timestamp of its own, and RTPengine takes them for three events. The ends of two presses are 80 ms apart at least: a key
-is down for 40 ms and up for 40 ms (ITU-T Q.24)."""
+timestamp of its own, and RTPengine takes them for three events. So it does where a network has mixed the end packets of
+two events. The ends of two presses are 80 ms apart at least: a key is down for 40 ms and up for 40 ms (ITU-T Q.24)."""
 _LATE_S = 0.03
 """When we read so late, what came together may not have been sent together."""
 
@@ -94,23 +94,21 @@ class DigitFilter:
 
 @dataclass(slots=True)
 class Presses:
-    """One call's listener, and what it was told last."""
+    """One call's listener, and when each digit was reported last: at what time, in which batch."""
 
     listener: DigitListener
-    _digit: str = ""
-    _at: float = -1.0
-    _batch: int = -1
+    _last: dict[str, tuple[float, int]] = field(default_factory=dict)
 
     def is_new(self, digit: str, at: float, batch: int, waited_s: float) -> bool:
         """Whether a report is a press of its own, or a press that was reported before.
 
         at: when the newest report of its batch, which was read at once, came; in seconds. waited_s: until it was read.
         """
-        is_known = digit == self._digit and at - self._at <= SAME_PRESS_S
-        if is_known and batch == self._batch and waited_s > _LATE_S:
-            is_known = False
-        self._digit, self._at, self._batch = digit, at, batch
-        return not is_known
+        last = self._last.get(digit)
+        self._last[digit] = (at, batch)
+        if last is None or at - last[0] > SAME_PRESS_S:
+            return True
+        return batch == last[1] and waited_s > _LATE_S
 
 
 def digit_of(event: dict[bytes, Bencoded]) -> tuple[str, DigitEvent] | None:

@@ -330,3 +330,12 @@ async def test_a_press_whose_timestamps_move_counts_once(studio: Studio, apart: 
     await phone.send_digits("77", duration_s=0.04, gap_s=0.04)
     await phone.send_digits("8")
     await call.expect_digits("777778")
+
+
+async def test_presses_whose_ends_are_mixed_count_once(studio: Studio) -> None:
+    """RTPengine knows only the last event's timestamp (RFC 4733 2.5.1.4), and tells each of these end packets."""
+    phone = await studio.phone()
+    call = await studio.answered(phone)
+    await phone.send_mixed_digits("78")
+    await phone.send_digits("9787", duration_s=0.04, gap_s=0.04)
+    await call.expect_digits("789787")
