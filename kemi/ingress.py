@@ -44,7 +44,10 @@ _METHODS = ("INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "UPDATE", "PRACK", "INF
 IN_DIALOG = frozenset(("ACK", "BYE", "INVITE", "UPDATE", "PRACK", "INFO", "REFER", "NOTIFY", "OPTIONS"))
 """What we pass on within a dialog."""
 _ONLY_IN_DIALOG = frozenset(("BYE", "CANCEL", "UPDATE", "PRACK", "INFO"))
-"""Of no dialog they are answered with 481 (RFC 3261 9.2, 12.2.2, 15.1.2; RFC 3262 3; RFC 6086 4.2.2), not with 405."""
+"""Of no dialog they are answered with 481 (RFC 3261 9.2, 12.2.2, 15.1.2; RFC 3262 3; RFC 6086 4.2.2), not with 405.
+
+So is REFER, where it is taken: 405 would have an Allow that names it (RFC 3261 21.4.6).
+"""
 _entry = lru_cache(maxsize=1024)(EntryHeader)
 """Most calls enter where others did."""
 
@@ -86,6 +89,7 @@ class Ingress:
         methods = (*_METHODS, "REFER") if site.refer else _METHODS
         self._allow = f"Allow: {', '.join(methods)}\r\n"
         self._in_dialog_methods = IN_DIALOG if site.refer else IN_DIALOG - {"REFER"}
+        self._only_in_dialog = _ONLY_IN_DIALOG | ({"REFER"} & self._in_dialog_methods)
         self._sidecar_addresses = {sidecar.address for sidecar in site.sidecars}
         self._names = names
         self._own_addresses, self._own_address = set(edge.udp_addresses), edge.udp_address
@@ -204,7 +208,7 @@ class Ingress:
         check(method, is_for_us=True)
         if sender:
             ksr.keep_connection()
-        if has_to_tag or method in _ONLY_IN_DIALOG:
+        if has_to_tag or method in self._only_in_dialog:
             is_known = sender is not None or (is_stranger and has_proved(source[0]))
             is_early = method == "CANCEL" and is_known and may_be_early()
             raise Answered if is_early else Refused(481, "Call/Transaction Does Not Exist")

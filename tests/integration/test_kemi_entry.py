@@ -403,11 +403,12 @@ async def test_each_refusal_leaves_one_log_line(kamailio: RunningKamailio, trunk
 
 
 async def test_other_methods_get_405(trunk: Endpoint) -> None:
-    for method in ("MESSAGE", "SUBSCRIBE", "PUBLISH", "BREW"):
+    for method in ("MESSAGE", "SUBSCRIBE", "PUBLISH", "NOTIFY", "BREW"):
         answer = await refusal(trunk, trunk.request(method, f"sip:332@{sip.KAMAILIO[0]}"))
         assert answer.status == 405
         assert "INVITE" in answer.get("Allow")
-    for method in ("BYE", "INFO", "UPDATE", "PRACK"):  # of no dialog (RFC 3261 12.2.2)
+        assert method not in answer.get("Allow")
+    for method in ("BYE", "INFO", "UPDATE", "PRACK", "REFER"):  # of no dialog (RFC 3261 12.2.2)
         assert (await refusal(trunk, trunk.request(method, f"sip:332@{sip.KAMAILIO[0]}"))).status == 481
 
 

@@ -90,7 +90,7 @@ def test_what_tm_has_dealt_with_is_left_alone(routing: Callbacks, ksr: FakeKsr, 
         ("CANCEL", "127.0.0.9", 481),
         *(
             (method, source, 481)
-            for method in ("BYE", "INFO", "UPDATE", "PRACK")
+            for method in ("BYE", "INFO", "UPDATE", "PRACK", "REFER")
             for source in ("127.0.0.2", "127.0.0.9")
         ),
     ],
