@@ -19,6 +19,8 @@ _IN_TAG = frozenset("-.!%*_+`'~")
 def check(method: str, *, is_for_us: bool) -> None:
     """`is_for_us`: the request is of no dialog. Raises Refused and Answered."""
     if not ksr.may_be_forwarded():
+        if not ksr.header("Max-Forwards").isdigit():
+            raise Refused(400, "Max-Forwards Is No Number")
         raise Refused(483, "Too Many Hops")
     # Kamailio gives no Request-URI that it can't read.
     uri = ksr.request_uri() or ksr.text()[:_LONGEST_LINE].partition(" ")[2]

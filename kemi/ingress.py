@@ -122,7 +122,7 @@ class Ingress:
             if self._ringing.cancel():
                 return
         has_to_tag = ksr.has_to_tag()
-        if has_to_tag and (mark := self._read_mark()) is not None:
+        if has_to_tag and method != "CANCEL" and (mark := self._read_mark()) is not None:
             self._in_dialog(method, mark)
         else:
             self._outside(method, has_to_tag=has_to_tag)

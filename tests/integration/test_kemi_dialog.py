@@ -118,6 +118,17 @@ async def test_max_forwards_holds_in_a_dialog(caller: Endpoint, sidecar: Endpoin
     assert (await caller.receive()).status == 483
 
 
+async def test_rfc_3261_9_2_a_cancel_of_nothing_in_a_dialog_gets_481(caller: Endpoint, sidecar: Endpoint) -> None:
+    """Of a re-INVITE that is over, or still on its way: so it gets 481 only when it comes again."""
+    theirs, _ = await answered_call(caller, sidecar)
+    cancel = theirs.request("CANCEL")
+    caller.send(cancel)
+    await caller.expect_silence(0.3)
+    caller.send(cancel)
+    assert (await caller.receive()).status == 481
+    await sidecar.expect_silence(0.1)
+
+
 @pytest.mark.parametrize("method", ["INVITE", "BYE", "INFO"])
 async def test_forged_dialog_gets_481_and_leads_nowhere(caller: Endpoint, method: str) -> None:
     """A Route with our address but without our mark, or with another call's mark, is refused: we are no open relay."""

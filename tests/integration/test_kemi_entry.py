@@ -233,11 +233,12 @@ async def test_unknown_number_gets_404(trunk: Endpoint) -> None:
     assert (await refusal(trunk, nobody)).status == 404
 
 
-async def test_max_forwards_exhausted_gets_483(trunk: Endpoint) -> None:
-    assert (await refusal(trunk, trunk.invite("332", Max_Forwards="0"))).status == 483
+@pytest.mark.parametrize(("hops", "status"), [("0", 483), ("x", 400), ("-1", 400), ("7 0", 400)])
+async def test_rfc_3261_16_3_max_forwards_that_lead_no_further(trunk: Endpoint, hops: str, status: int) -> None:
+    assert (await refusal(trunk, trunk.invite("332", Max_Forwards=hops))).status == status
 
 
-@pytest.mark.parametrize(("has", "leaves"), [("", "70"), ("20", "19")])
+@pytest.mark.parametrize(("has", "leaves"), [("", "70"), ("20", "19"), ("300", "70")])
 async def test_rfc_3261_16_6_max_forwards(trunk: Endpoint, sidecar: Endpoint, has: str, leaves: str) -> None:
     got, _ = await entered(trunk, sidecar, trunk.invite("332", Max_Forwards=has))
     assert got.all("Max-Forwards") == [leaves]

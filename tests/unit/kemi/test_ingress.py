@@ -223,6 +223,7 @@ def test_flooding_stranger_gets_silence_and_a_trunk_is_not_counted(routing: Call
 
 def test_max_forwards_and_sanity(routing: Callbacks, ksr: FakeKsr) -> None:
     ksr.results["maxfwd.process_maxfwd"] = -1
+    ksr.headers["Max-Forwards"] = "0"
     routing.ksr_request_route(None)
     assert ksr.replies == [483]
     ksr.results.update({"maxfwd.process_maxfwd": 1, "sanity.sanity_check": -1})
