@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import time
 import traceback
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -11,7 +12,7 @@ from callinteractive.errors import HeaderError
 from kemi import ksr
 from kemi.anchor import MediaAnchor
 from kemi.refusal import Answered, Refused, Unavailable
-from kemi.refusal_log import RefusalLog
+from kemi.refusal_log import WINDOW_S, RefusalLog
 
 Method = Callable[[Any], None]
 Callback = Callable[..., int]
@@ -86,7 +87,22 @@ def withhold(error: Exception) -> None:
 
 
 def log(error: Exception) -> None:
-    ksr.log_error("".join(traceback.format_exception(error)))
+    if isinstance(error, MemoryError):
+        _log_no_memory()
+    else:
+        ksr.log_error("".join(traceback.format_exception(error)))
+
+
+_quiet_until = float("-inf")
+
+
+def _log_no_memory() -> None:
+    """One line in `WINDOW_S` of each worker: in overload each message of each call may come to this."""
+    global _quiet_until  # noqa: PLW0603
+    now = time.monotonic()
+    if now >= _quiet_until:
+        _quiet_until = now + WINDOW_S
+        ksr.log_error(NO_MEMORY)
 
 
 _E = TypeVar("_E", bound=Exception)

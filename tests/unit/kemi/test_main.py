@@ -14,7 +14,7 @@ from callinteractive.errors import HeaderError
 from callinteractive.headers import TransferHeader
 from callinteractive.keys import PREPARED, derive
 from callinteractive.prepared import Sources
-from kemi import main
+from kemi import guard, main
 from kemi.anchor import MediaAnchor
 from kemi.edges import Edges
 from kemi.engines import Watch
@@ -29,6 +29,7 @@ from kemi.names import NameFile
 from kemi.record_route import RecordRoute
 from kemi.redirect import Redirects
 from kemi.refusal import Answered, Outcome, Refused
+from kemi.refusal_log import WINDOW_S
 from kemi.registrar import Registrar
 from kemi.reports import Reports
 from kemi.ringing import Ringing
@@ -180,6 +181,24 @@ def test_no_memory_in_a_failure_route_is_overload(rooms: Rooms, ksr: FakeKsr) ->
     rooms.callbacks.transfer_failed(None)
     assert ksr.replies == [503]
     assert ksr.called("err") == []
+
+
+def test_no_memory_where_nothing_is_answered_is_one_line_in_a_while(
+    rooms: Rooms, ksr: FakeKsr, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr(guard.time, "monotonic", lambda: now)
+    monkeypatch.setattr(guard, "_quiet_until", 0.0)
+    for room in (rooms.forks.on_branch, rooms.forks.on_reply, rooms.redirects.on_reply):
+        room.side_effect = MemoryError("ci_branch")
+    for _ in range(3):
+        for callback in (rooms.callbacks.to_target, rooms.callbacks.target_replied, rooms.callbacks.sidecar_replied):
+            callback(None)
+    assert ksr.called("err") == [(guard.NO_MEMORY + "\n",)]
+    assert len(ksr.called("set_drop")) == 3
+    now += WINDOW_S
+    rooms.callbacks.to_target(None)
+    assert len(ksr.called("err")) == 2
 
 
 def test_exception_while_answering_is_logged(rooms: Rooms, ksr: FakeKsr) -> None:
