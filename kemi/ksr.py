@@ -1024,8 +1024,9 @@ def count_down(table: str, key: str) -> None:
     KSR.htable.sht_dec(table, key)
 
 
-def keep_text(table: str, key: str, text: str) -> None:
-    KSR.htable.sht_sets(table, key, text)
+def keep_text(table: str, key: str, text: str) -> bool:
+    """False where Kamailio has no memory for it."""
+    return KSR.htable.sht_sets(table, key, text) != -1
 
 
 def text_of(table: str, key: str) -> str:

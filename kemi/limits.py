@@ -45,7 +45,7 @@ class Limits:
                 f"more than {sender.max_setups_per_s} new calls in a second; {setting}.max_setups_per_s allows more"
             )
         self._count(source, sender.max_calls, setting)
-        ksr.keep_text(_CALLS, _key(ksr.from_tag()), source)
+        _note(_key(ksr.from_tag()), source, source)
         transaction.is_counted = True
 
     def enter(self, ivr: Ivr) -> None:
@@ -55,7 +55,7 @@ class Limits:
         name = f"ivr {ivr.number}"
         self._count(name, ivr.max_calls, f"ivrs, number {ivr.number}")
         key = _key(ksr.from_tag())
-        ksr.keep_text(_CALLS, key, f"{ksr.text_of(_CALLS, key)}\n{name}")
+        _note(key, f"{ksr.text_of(_CALLS, key)}\n{name}", name)
 
     # --- Calls to a trunk: each branch to it is one, from its INVITE to its failure, or to the end of its call
 
@@ -72,7 +72,7 @@ class Limits:
         if trunk in self._most_out:
             key = _branch_key(index)
             ksr.count_up(_COUNTS, _out(trunk))
-            ksr.keep_text(_CALLS, key, _out(trunk))
+            _note(key, _out(trunk), _out(trunk))
             _sending.append(key)
 
     def end_out(self, trunk: str, index: int) -> None:
@@ -140,6 +140,13 @@ def end_unsent() -> None:
     """After that, where nothing could be sent: tm runs no failure route then."""
     for key in _sending:
         Limits._end(key)
+
+
+def _note(key: str, text: str, counted: str) -> None:
+    """What the call of `key` counts for. Raises MemoryError, and takes back its last count: its end could not."""
+    if not ksr.keep_text(_CALLS, key, text):
+        ksr.count_down(_COUNTS, counted)
+        raise MemoryError(_CALLS)
 
 
 def _names(text: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -87,6 +88,25 @@ def test_as_many_calls_as_are_allowed_and_no_more(tables: Tables) -> None:
     assert tables.count("trunk a") == 1
     tables.now += 1
     counted.begin(TRUNK)
+
+
+@pytest.mark.parametrize("kind", ["caller", "ivr", "out"])
+def test_a_call_that_there_is_no_memory_for_does_not_count(tables: Tables, ksr: FakeKsr, kind: str) -> None:
+    """Its end could not be noticed: the trunk would seem to be full for as long as nobody counts anew."""
+    trunk = replace(TRUNK, max_calls_out=2)
+    counted = Limits([trunk])
+    if kind == "ivr":
+        counted.begin(trunk)
+    before = dict(tables.of["counts"])
+    ksr.results |= {"htable.sht_sets": -1, "pv.get": 1}
+    count: dict[str, Callable[[], None]] = {
+        "caller": lambda: counted.begin(trunk),
+        "ivr": lambda: counted.enter(ENTERED),
+        "out": lambda: counted.begin_out(trunk.name, 0),
+    }
+    with pytest.raises(MemoryError):
+        count[kind]()
+    assert {name: count for name, count in tables.of["counts"].items() if count} == before
 
 
 def test_as_many_in_a_second_as_are_allowed(tables: Tables) -> None:
