@@ -254,7 +254,7 @@ class Ingress:
         except Refused as refused:
             with suppress(Refused):  # a number or a caller that can't be read
                 self._reports.on_refused(self._facts(sender), refused.code, refused.advice or refused.reason)
-            if ksr.is_cancelled():
+            if ksr.is_new_call_cancelled():
                 raise Answered from None  # tm has sent 487, and sends the INVITE nowhere any more (RFC 3261 9.2)
             raise
 

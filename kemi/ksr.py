@@ -763,6 +763,11 @@ def is_cancelled() -> bool:
     return KSR.tm.t_is_canceled() > 0
 
 
+def is_new_call_cancelled() -> bool:
+    """As `is_cancelled`, in the request route, where there may be no transaction yet: tm logs that as an error."""
+    return _pv_get("$T(id_index)") is not None and is_cancelled()
+
+
 def cancel_branches() -> None:
     """In the route of a 1xx: cancel it and all other branches that have no final response.
 

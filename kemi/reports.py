@@ -82,7 +82,7 @@ class Reports:
             name = self._name(facts.call_id)
             with _Harmless(name):
                 end = EndReport("system", code, _now_ms(), cause[:_LONGEST])
-                if ksr.is_cancelled():  # before it could be sent anywhere
+                if ksr.is_new_call_cancelled():  # before it could be sent anywhere
                     end = EndReport("caller", TERMINATED, _now_ms())
                 self._send(name, Report(facts.call_id, end=end), str(CallHeader(facts)))
 

@@ -1,4 +1,4 @@
-"""Kamailio's workers log at the same time, and no line begins in the middle of another (`kemi.log_lines`)."""
+"""What Kamailio logs: whole lines (`kemi.log_lines`), and one of a call that is refused."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from cli import partline
 from tests.integration import kemi_support as sip
 from tests.integration.kemi_support import Endpoint
 
-CALLS, AT_ONCE = 400, 20
+CALLS, AT_ONCE = 1_000, 20
 FORGED = '{ "idx": 1, "pid": 1, "level": "CRITICAL", "module": "core", "file": "f", "line": 1, "function": "f", "x": "'
 """A Call-ID that begins as a line of Kamailio's does. It stands in each line's prefix, where nothing is escaped."""
 PART = 128
@@ -25,11 +25,22 @@ async def test_no_line_begins_in_the_middle_of_another(tmp_path: Path) -> None:
     ):
         for number in range(CALLS):
             call_id = uuid.uuid4().hex + "." * (number % PART) + FORGED * 2
-            carrier.send(carrier.invite("999", Call_ID=call_id))
+            carrier.send(carrier.invite("332", Call_ID=call_id, Max_Forwards="many"))  # Kamailio logs an error
             if number % AT_ONCE == 0:
-                await carrier.receive(404)
-        await kamailio.logged("refused 404")
+                await carrier.receive(400)
+        await kamailio.logged("refused 400")
         await asyncio.sleep(0.5)
         lines = [line for line in kamailio.log if line]
         assert [line for line in lines if not line.startswith(BEGINNINGS)] == []
         assert not [line for line in lines if partline.read(partline.KAMAILIO, line).level == "critical"]
+
+
+async def test_a_refused_call_is_one_line(tmp_path: Path) -> None:
+    async with (
+        sip.running_kamailio(tmp_path, sip.SITE, sip.IVR) as kamailio,
+        Endpoint.at(*sip.TRUNK_GATEWAYS[0]) as carrier,
+    ):
+        carrier.send(carrier.invite("999"))
+        await carrier.receive_only(404)
+        await kamailio.logged("refused 404")
+        assert not [line for line in kamailio.log if '"level": "ERROR"' in line]
