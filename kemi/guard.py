@@ -40,7 +40,7 @@ def guarded(otherwise: Callable[[Exception], None]) -> Callable[[Method], Callba
     return decorate
 
 
-NO_MEMORY = "no shared memory is left for the call: raise kamailio.shared_mb in site.yaml"
+NO_MEMORY = "no shared memory is left: raise kamailio.shared_mb in site.yaml"
 refusals = RefusalLog()
 
 

@@ -718,9 +718,14 @@ def match_transaction() -> Match:
 def remember_reply() -> bool:
     """From now on, if the request at hand comes again, it gets the answer that we give it now (RFC 3261 17.2.2).
 
-    False if it has come again already.
+    False if it has come again already. Raises MemoryError where Kamailio has no memory for it.
     """
-    return _get_protoid() != _UDP or KSR.tm.t_newtran() != 0
+    if _get_protoid() != _UDP:
+        return True
+    made = KSR.tm.t_newtran()
+    if made < 0:
+        raise MemoryError("transaction")
+    return made != 0
 
 
 def relay() -> bool:

@@ -22,7 +22,7 @@ from kemi.facts import UnreadableError
 from kemi.flood import Floods
 from kemi.fork import Forks
 from kemi.ingress import Ingress
-from kemi.ksr import Route
+from kemi.ksr import Route, remember_reply
 from kemi.limits import Limits
 from kemi.main import Callbacks
 from kemi.names import NameFile
@@ -174,6 +174,9 @@ def test_what_kamailio_has_no_memory_for_is_not_forgotten_in_silence(ksr: FakeKs
         transaction.user = "a"
     with pytest.raises(MemoryError):
         transaction.branches_used = 1
+    ksr.results["tm.t_newtran"] = -1
+    with pytest.raises(MemoryError):
+        remember_reply()
 
 
 def test_no_memory_in_a_failure_route_is_overload(rooms: Rooms, ksr: FakeKsr) -> None:
