@@ -44,9 +44,9 @@ class Limits:
             raise TooManyCalls(
                 f"more than {sender.max_setups_per_s} new calls in a second; {setting}.max_setups_per_s allows more"
             )
+        transaction.is_counted = True  # first: it may raise MemoryError, and nothing is counted yet
         self._count(source, sender.max_calls, setting)
         _note(_key(ksr.from_tag()), source, source)
-        transaction.is_counted = True
 
     def enter(self, ivr: Ivr) -> None:
         """The INVITE of `begin` enters an IVR. Raises TooManyCalls."""

@@ -109,6 +109,15 @@ def test_a_call_that_there_is_no_memory_for_does_not_count(tables: Tables, ksr: 
     assert {name: count for name, count in tables.of["counts"].items() if count} == before
 
 
+def test_a_call_that_cannot_be_marked_as_counted_does_not_count(tables: Tables, ksr: FakeKsr) -> None:
+    """Nobody would take it back: its end is looked for only where it is marked."""
+    ksr.results["pvx.xavp_seti"] = -1
+    with pytest.raises(MemoryError):
+        Limits().begin(TRUNK)
+    assert tables.count("trunk a") == 0
+    assert not tables.of["calls"]
+
+
 def test_as_many_in_a_second_as_are_allowed(tables: Tables) -> None:
     counted, many = Limits(), replace(TRUNK, max_calls=100)
     for _ in range(3):
