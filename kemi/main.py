@@ -249,8 +249,8 @@ class Callbacks:
                 code = TERMINATED
                 raise Refused(TERMINATED, "Request Terminated") from None  # RFC 3261 9.2
             raise
-        except Exception:
-            code, by = 500, "system"  # `fail` says that
+        except Exception as error:
+            code, by = (503 if isinstance(error, MemoryError) else 500), "system"  # `fail` says that
             raise
         finally:
             if ksr.relays() == before:

@@ -183,6 +183,7 @@ def test_no_memory_in_a_failure_route_is_overload(rooms: Rooms, ksr: FakeKsr) ->
     rooms.redirects.on_transfer_failure.side_effect = MemoryError("ci_user")
     rooms.callbacks.transfer_failed(None)
     assert ksr.replies == [503]
+    assert rooms.reports.on_failed.call_args.args[0] == 503, "the record says what the caller was told"
     assert ksr.called("err") == []
 
 
