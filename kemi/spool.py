@@ -84,9 +84,9 @@ class Spool:
                             file.unlink()
 
     def _begin(self, now_s: float) -> None:
-        if self._file >= 0:
-            os.close(self._file)
-            self._file = -1
+        file, self._file = self._file, -1
+        if file >= 0:
+            os.close(file)  # it may fail where the disk is full, and is closed all the same
         span = int(now_s / SPAN_S)
         self._files += 1  # never one that a line was cut short in
         path = f"{self._folder}/{span}.{os.getpid()}.{self._files}"

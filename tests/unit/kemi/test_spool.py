@@ -137,3 +137,25 @@ def test_lines_that_nobody_can_take_are_not_offered_again(tmp_path: Path, clock:
     with pytest.raises(ValueError, match="poison"):
         lines.empty_into(fail)
     assert taken(lines) == []
+
+
+def test_a_file_that_cannot_be_closed_stops_nothing(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A network disk that is full may say so then. The file is closed all the same (close(2))."""
+    lines, really_close = spool(tmp_path, clock), os.close
+    assert lines.add("before")
+    closed: list[int] = []
+
+    def fail(file: int) -> None:
+        really_close(file)
+        closed.append(file)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "close", fail)
+    clock.next_span()
+    lines.add("meanwhile")
+    monkeypatch.undo()
+    clock.next_span()
+    assert lines.add("after")
+    assert len(closed) == 1
