@@ -6,10 +6,12 @@ import asyncio
 import errno
 import fcntl
 import gc
+import json
 import os
 import random
 import shutil
 import struct
+import subprocess
 import sys
 import threading
 import time
@@ -27,6 +29,7 @@ from callinteractive.sounds import is_sound_name
 from sidecar import eager
 from sidecar.media import audiofile, conversion, sounds
 from sidecar.media.conversion import ConversionError
+from sidecar.media.quicktime import SAMPLES_PER_S
 from sidecar.media.quicktime import samples_of as octets_of
 from sidecar.media.sounds import Sound, SoundLibrary
 from tests.support.audio import CODECS, Decoder, level, share_of, tone
@@ -607,6 +610,18 @@ def test_a_disk_without_room_is_not_the_file_s_fault(source: Path, tmp_path: Pat
 
     assert may_pass("a.wav", tmp_path / "nowhere" / "a.mov")
     assert not may_pass("bad.wav", tmp_path / "bad.mov")
+
+
+def test_time_for_a_file_is_its_own_however_many_came_before(source: Path, tmp_path: Path) -> None:
+    """The kernel counts the CPU of the whole process. Here a file may take one second, and takes 0.1."""
+    (source / "long.sln").write_bytes(bytes(2 * SAMPLES_PER_S * 60 * 20))
+    job = json.dumps({"source": str(source / "long.sln"), "target": str(tmp_path / "long.mov")})
+    serve = "from sidecar.media import audiofile; audiofile.MOST_CPU_S = 1; audiofile.serve()"
+    done = subprocess.run(
+        [sys.executable, "-c", serve], input=f"{job}\n" * 15, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 0, "what the kernel ends in mid-file seems to be the file's fault"
+    assert done.stdout.count("left_out") == 15
 
 
 async def test_what_fails_for_want_of_room_is_tried_again(
