@@ -1,7 +1,7 @@
 """Bencoding, in which RTPengine thinks: texts with their length before them, so that nothing is searched or escaped.
 
 RTPengine also understands JSON. But it makes and frees an object for each value of it: a call's three commands cost it
-almost twice the instructions (docs/performance.md). Unlike BitTorrent's form (BEP 3), keys may come in any order.
+almost twice the instructions (docs/performance-tried.md). Unlike BitTorrent's form (BEP 3), keys may come in any order.
 """
 
 from __future__ import annotations
