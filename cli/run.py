@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import resource
 import sys
 import tempfile
 from collections.abc import Callable
@@ -20,6 +19,7 @@ from callinteractive.model import Site
 from callinteractive.prepared import Prepared
 from cli import ports
 from cli.active import FOLDER, Active, ActiveError
+from cli.descriptors import allow_many_files
 from cli.files import read_both, read_site
 from cli.key import kept_key, missing_key, shared_key
 from cli.partlog import OWN_NAME, PartLog, file_of, lost_notice, resolve_format
@@ -50,8 +50,8 @@ def run(
     shell command of the web application, to be run along.
 
     The exit status: 0 after a clean stop, 1 when the configuration is wrong or a part can't start."""
-    if only and not isinstance(ivr, Path):
-        click.echo(f"with --only, give a file: `callinteractive fetch {ivr} FILE` brings it for all services", err=True)
+    if problem := _url_of_services(ivr, only) or allow_many_files():
+        click.echo(problem, err=True)
         return os.EX_CONFIG
     state_dir = state_dir_of(site_path, state_dir)
     notes: list[str] = []
@@ -73,7 +73,6 @@ def run(
         return os.EX_CONFIG
     if state_dir:
         os.environ[VARIABLE] = kept_key(state_dir)
-    allow_many_files()
     with ExitStack() as cleanup:
         try:
             if run_dir is None:
@@ -147,6 +146,13 @@ def _runs_already(site_path: Path, parts: Parts, place: Path) -> str | None:
     )
 
 
+def _url_of_services(ivr: Path | str, only: tuple[str, ...]) -> str | None:
+    """Services that start one by one must not fetch at different times."""
+    if only and not isinstance(ivr, Path):
+        return f"with --only, give a file: `callinteractive fetch {ivr} FILE` brings it for all services"
+    return None
+
+
 def _words(error: StackError | OSError, place: Path | None) -> str:
     """What is wrong, and where: a full disk does not tell which."""
     if isinstance(error, StackError):
@@ -177,13 +183,6 @@ def hand_on(read: Prepared, place: Path, tell: Callable[[str], None]) -> None:
         tell(f"the parts read the files themselves, and can't be told of new ones: {error}")
     else:
         os.environ[prepared.VARIABLE] = str(active.folder)
-
-
-def allow_many_files() -> None:
-    """All that this user may open, for the parts too: a call has three sockets in RTPengine, and one more while its web
-    application thinks. A shell's usual limit of 1024 would be the limit of calls."""
-    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _are_all(site: Site, parts: Parts) -> bool:

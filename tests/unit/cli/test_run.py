@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import socket
 from pathlib import Path
 
@@ -16,19 +15,9 @@ from cli.configuration import host_commands, of_part
 from cli.files import read_both
 from cli.kamailio import kamailio_spec
 from cli.key import shared_key
-from cli.run import allow_many_files, hand_on, run
+from cli.run import hand_on, run
 from cli.stack import Stack
 from sidecar.presence import Presence
-
-
-def test_the_parts_may_open_as_many_files_as_the_user() -> None:
-    before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (512, before[1]))
-    try:
-        allow_many_files()
-        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (before[1], before[1])
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 @pytest.mark.parametrize("part", ["kamailio", "sidecars"])
