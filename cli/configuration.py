@@ -14,7 +14,7 @@ from pathlib import Path
 
 from callinteractive import prepared
 from callinteractive.errors import Finding
-from callinteractive.keys import PREPARED, derive, site_key
+from callinteractive.keys import PREPARED, VARIABLE, derive, site_key
 from callinteractive.prepared import Prepared
 from cli.active import FOLDER, Active, ActiveError
 from cli.files import read_both
@@ -54,6 +54,18 @@ def active_of(site_path: Path, state_dir: Path | None = None) -> Active | None:
     if handed := handed_on():
         return handed
     return Active(place / FOLDER, derive(key, PREPARED)) if place else None
+
+
+def why_unknown(site_path: Path, state_dir: Path | None = None) -> str:
+    """For the operator, where `active_of` is None."""
+    place = state_dir_of(site_path, state_dir)
+    if place is None:
+        return "this user has no home, where parts keep what counts now: give the --state-dir of the parts"
+    return (
+        f"no part of this site has run on this host, as far as {place} tells. Is `callinteractive run` up, and are you "
+        "its user? Give the same --site and --state-dir. Where the parts are services, call this as root, or set "
+        f"{VARIABLE}, the same as theirs"
+    )
 
 
 def host_commands(site_path: Path, state_dir: Path | None, folder: Path | None) -> HostCommands:

@@ -21,10 +21,9 @@ from callinteractive import prepared
 from callinteractive.model import Edge, Site
 from cli import kamcmd
 from cli.active import Active
-from cli.configuration import active_of
+from cli.configuration import active_of, why_unknown
 from cli.drain import refuse_calls
 from cli.files import read_site
-from cli.key import missing_key
 from cli.probe import ask_options
 from sidecar.drain import DEFAULT_S
 from sidecar.presence import pid_namespace
@@ -54,15 +53,12 @@ def run(
     try:
         active = active_of(site_path, state_dir)
     except ValueError as error:
-        active, findings = None, [*findings]
         click.echo(str(error), err=True)
+        return os.EX_CONFIG
     if active is not None and (counts := active.read(prepared.SIDECARS)):
         site = counts.site  # whatever somebody is just writing into the file
     if site is None or active is None:
-        click.echo(
-            "\n".join(map(str, findings)) or f"{missing_key()}; or call this as root, or as the parts' user",
-            err=True,
-        )
+        click.echo("\n".join(map(str, findings)) or why_unknown(site_path, state_dir), err=True)
         return os.EX_CONFIG
     try:
         draining = Draining(site, active, partial(click.echo), within_s)

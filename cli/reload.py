@@ -26,10 +26,9 @@ from callinteractive.model import Edge, Site
 from callinteractive.prepared import Prepared
 from cli import kamcmd, tls
 from cli.active import Active, ActiveError
-from cli.configuration import active_of
+from cli.configuration import active_of, why_unknown
 from cli.files import read_both, read_site
 from cli.kamailio import certificate_problems, tls_files, write_dispatcher_list
-from cli.key import missing_key
 from cli.parts import WhichError, find_edge
 from cli.probe import ask_options
 from cli.status import ANSWER_S, generation_of
@@ -58,7 +57,7 @@ def run(site_path: Path, ivr_path: Path | None, state_dir: Path | None = None) -
         click.echo(str(error), err=True)
         return os.EX_CONFIG
     if active is None:
-        click.echo(f"{missing_key()}; or call this as root, or as the parts' user", err=True)
+        click.echo(why_unknown(site_path, state_dir), err=True)
         return os.EX_CONFIG
     try:
         with active.alone():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from callinteractive import prepared
 from callinteractive.config import load_site
 from callinteractive.prepared import Sources, pack
-from cli import drain_command
+from cli import drain_command, reload
 from cli.active import Active
 from sidecar.presence import Presence
 from tests.unit.cli.test_active import IVR, KEY, SITE
@@ -49,6 +50,34 @@ def test_a_host_without_such_parts_says_so(
     (tmp_path / "site.yaml").write_text(SITE)
     assert drain_command.run(tmp_path / "site.yaml", [], tmp_path, edges=what == "edge", waits=False, within_s=1) == 1
     assert f"no {what} of this site runs on this host" in capsys.readouterr().err
+
+
+def test_a_site_that_never_ran_here_is_no_matter_of_keys(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in (prepared.VARIABLE, "CALLINTERACTIVE_KEY", "CALLINTERACTIVE_ROUTE_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    site = tmp_path / "site.yaml"
+    site.write_text(SITE)
+    assert drain_command.run(site, [], tmp_path, edges=False, waits=False, within_s=1) == os.EX_CONFIG
+    assert reload.run(site, None, tmp_path) == os.EX_CONFIG
+    drained, reloaded = capsys.readouterr().err.splitlines()
+    assert drained == reloaded
+    assert drained.startswith(f"no part of this site has run on this host, as far as {tmp_path} tells. Is `callint")
+
+
+def test_with_no_home_a_state_dir_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The key is there: it must not be asked for."""
+    monkeypatch.delenv(prepared.VARIABLE, raising=False)
+    monkeypatch.setenv("CALLINTERACTIVE_KEY", "00" * 16)
+    monkeypatch.setattr("cli.configuration.state_dir_of", lambda *_: None)
+    (tmp_path / "site.yaml").write_text(SITE)
+    assert reload.run(tmp_path / "site.yaml", None) == os.EX_CONFIG
+    assert capsys.readouterr().err == (
+        "this user has no home, where parts keep what counts now: give the --state-dir of the parts\n"
+    )
 
 
 def test_no_sidecar_drains_for_want_of_an_edge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
