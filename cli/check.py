@@ -235,7 +235,7 @@ def _check_file(name: str, checked: _Checked) -> None:
     if not data.strip():
         is_yaml = name != STDIN and not is_url(name) and Path(name).suffix in YAML_SUFFIXES
         checked.findings.append(Finding(shown, 0, "", EMPTY_FILE if is_yaml else EMPTY))
-    elif charset.is_markup(data):
+    elif charset.is_markup(data) or (name != STDIN and not is_url(name) and Path(name).suffix.lower() == ".xml"):
         _check_response(data, shown, checked)
     elif b"\0" in data[:4096] and name != STDIN and not is_url(name) and Path(name).suffix not in YAML_SUFFIXES:
         _check_sounds(Path(name).parent, Path(name).name, checked)

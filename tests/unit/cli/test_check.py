@@ -74,6 +74,13 @@ def test_what_a_web_application_says_is_meant_to_be_an_answer(check, said: bytes
     assert line.endswith("an answer begins with <?xml or <Response>")
 
 
+@pytest.mark.parametrize("said", ['{"verb": "hangup"}', "Traceback (most recent call last):"])
+def test_a_file_of_xml_is_meant_to_be_an_answer(check, tmp_path: Path, said: str) -> None:
+    (tmp_path / "answer.xml").write_text(said)
+    (line,) = check("answer.xml").stdout.splitlines()
+    assert line.startswith("answer.xml:1: Response: not XML: ")
+
+
 def test_an_empty_file_is_no_empty_answer(check) -> None:
     result = check(site=SITE, ivr="\n")
     assert result.stdout == "ivr.yaml:0: the file is empty: `callinteractive new DIR` makes one to begin with\n"
