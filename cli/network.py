@@ -101,7 +101,7 @@ def _is_public(host: str) -> bool:
     try:
         return ip_address(host).is_global
     except ValueError:
-        return True
+        return not _is_loopback(host)
 
 
 def _is_loopback(host: str) -> bool:

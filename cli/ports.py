@@ -91,5 +91,6 @@ def ports_of_api(api: Api) -> Port:
 
 
 def problems(parts: Parts) -> list[str]:
-    """One line a port that is not free; empty when these parts may start."""
-    return [text for port in ports_of(parts) if (text := port.problem()) is not None]
+    """One line a reason why a port can't be had; empty when these parts may start."""
+    found = (port.problem() for port in ports_of(parts))
+    return list(dict.fromkeys(text for text in found if text is not None))  # UDP and TCP may have one reason

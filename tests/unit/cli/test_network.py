@@ -53,6 +53,10 @@ def test_what_looks_wrong(old: str, new: str, key: str, reason: str) -> None:
     assert reason in line
 
 
+def test_localhost_is_not_public() -> None:
+    assert told('node: 1\nsip: {listen: ["udp:localhost:5060"]}\n') == []
+
+
 def test_one_machine() -> None:
     assert told("node: 1\nsip: {listen: ['udp:8.8.8.8:5060']}\nrtpengine: {interface: 8.8.8.8}") == []
     (line,) = told("node: 1\nsip: {listen: ['udp:8.8.8.8:5060']}")

@@ -44,6 +44,12 @@ def test_a_taken_port_is_named_with_its_key_and_a_remedy(kind: str) -> None:
     assert problem.endswith("names it: stop it, or change sip.listen in site.yaml.")
 
 
+def test_an_address_that_is_not_here_is_told_once_for_udp_and_tcp() -> None:
+    edge = Edge("edge", (Listen("udp", "203.0.113.1", 23901), Listen("tcp", "203.0.113.1", 23901)))
+    (problem,) = ports.problems(Parts.of(site(edges=(edge,))))
+    assert problem == "this machine has no address 203.0.113.1: change sip.listen in site.yaml."
+
+
 def test_a_port_shared_by_reuseport_counts_as_taken() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
         other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
