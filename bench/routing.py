@@ -84,6 +84,7 @@ class Ksr(ModuleType):
                 "get_srcip": lambda: self.now.source[0],
                 "get_srcport": lambda: self.now.source[1],
                 "get_protoid": lambda: 1,
+                "get_bodylen": lambda: len(self.now.body),
                 "get_ruri": lambda: self.uri,
                 "get_ruser": lambda: self.now.user,
                 "get_fuser": lambda: self.now.from_user,

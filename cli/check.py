@@ -232,15 +232,16 @@ def _check_file(name: str, checked: _Checked) -> None:
         checked.findings += findings
     if data is None:
         return
+    is_file = name != STDIN and not is_url(name)
+    suffix = Path(name).suffix if is_file else ""
     if not data.strip():
-        is_yaml = name != STDIN and not is_url(name) and Path(name).suffix in YAML_SUFFIXES
-        checked.findings.append(Finding(shown, 0, "", EMPTY_FILE if is_yaml else EMPTY))
-    elif charset.is_markup(data) or (name != STDIN and not is_url(name) and Path(name).suffix.lower() == ".xml"):
+        checked.findings.append(Finding(shown, 0, "", EMPTY_FILE if suffix in YAML_SUFFIXES else EMPTY))
+    elif charset.is_markup(data) or suffix.lower() == ".xml":
         _check_response(data, shown, checked)
-    elif b"\0" in data[:4096] and name != STDIN and not is_url(name) and Path(name).suffix not in YAML_SUFFIXES:
+    elif b"\0" in data[:4096] and is_file and suffix not in YAML_SUFFIXES:
         _check_sounds(Path(name).parent, Path(name).name, checked)
     else:
-        _check_text(data, shown, checked, may_be_answer=name == STDIN or is_url(name))
+        _check_text(data, shown, checked, may_be_answer=not is_file)
 
 
 def _check_text(data: bytes, name: str, checked: _Checked, *, may_be_answer: bool) -> None:

@@ -13,6 +13,7 @@ from callinteractive.actions import START, Context
 from callinteractive.certificate import names_of
 from callinteractive.facts import CallFacts, facts_of_internal_call, facts_of_new_call
 from callinteractive.headers import AnchorHeader, CallHeader, EntryHeader, ReportedHeader, TransferHeader
+from callinteractive.identity import Identity
 from callinteractive.model import Address, Edge, Extension, Ivr, Media, Site, Trunk
 from callinteractive.numbers import Directory, FoundIvr
 from kemi import breadth, cseq, draining, hidden, identity, ksr, nat
@@ -266,27 +267,37 @@ class Ingress:
         dialled, caller = dialled_by(sender), identity.of_caller()
         extension = sender if isinstance(sender, Extension) else None
         named = f"{ksr.call_id()}\n{ksr.from_tag()}\n{ksr.header('CSeq')}".encode("utf-8", "surrogateescape")
-        call_id, name, number = blake2s(named, digest_size=16).hexdigest(), caller.name, caller.number
+        call_id = blake2s(named, digest_size=16).hexdigest()
         found = self._find_ivr(dialled, extension)
         if found is not None:
-            return facts_of_new_call(
-                call_id,
-                self._node,
-                found,
-                dialled.number,
-                name=name,
-                number=number,
-                extension=extension,
-                sip_call_id=ksr.call_id(),
-            )
+            return self._facts_with_ivr(call_id, found, dialled.number, caller, extension)
         to = self._directory.find_extension(dialled.number, extension) if extension else None
+        return self._facts_without_ivr(call_id, to, dialled.number, caller, extension)
+
+    def _facts_with_ivr(
+        self, call_id: str, found: FoundIvr, dialled: str, caller: Identity, extension: Extension | None
+    ) -> CallFacts:
+        return facts_of_new_call(
+            call_id,
+            self._node,
+            found,
+            dialled,
+            name=caller.name,
+            number=caller.number,
+            extension=extension,
+            sip_call_id=ksr.call_id(),
+        )
+
+    def _facts_without_ivr(
+        self, call_id: str, to: Extension | None, dialled: str, caller: Identity, extension: Extension | None
+    ) -> CallFacts:
         return facts_of_internal_call(
             call_id,
             self._node,
             to,
-            dialled.number,
-            name=name,
-            number=number,
+            dialled,
+            name=caller.name,
+            number=caller.number,
             extension=extension,
             sip_call_id=ksr.call_id(),
         )
@@ -308,16 +319,7 @@ class Ingress:
         entry = self._find_entry(found.ivr, sender)
         self._sidecars.check_load(entry.context)
         caller = identity.of_caller()
-        facts = facts_of_new_call(
-            new_call_id(),
-            self._node,
-            found,
-            dialled.number,
-            name=caller.name,
-            number=caller.number,
-            extension=caller_extension,
-            sip_call_id=ksr.call_id(),
-        )
+        facts = self._facts_with_ivr(new_call_id(), found, dialled.number, caller, caller_extension)
         if identity.is_hidden(caller):
             facts = replace(facts, is_hidden=True)
         kind = self._kind_of(sender.media)
@@ -334,16 +336,7 @@ class Ingress:
         says = identity.of_caller()
         kind = self._kind_of(sender.media)
         self._accept(sender)
-        facts = facts_of_internal_call(
-            new_call_id(),
-            self._node,
-            extension,
-            dialled,
-            name=says.name,
-            number=says.number,
-            extension=sender,
-            sip_call_id=ksr.call_id(),
-        )
+        facts = self._facts_without_ivr(new_call_id(), extension, dialled, says, sender)
         self._reports.follow(facts)
         self._transfer.ring(extension, sender, says, facts.call_id, kind, is_hidden=identity.is_hidden(says))
 

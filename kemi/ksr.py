@@ -141,7 +141,7 @@ def is_over_websocket() -> bool:
 
 def connection() -> int:
     """Kamailio's number of the connection that the message came by; 0 over UDP."""
-    if _get_protoid() == _UDP:
+    if is_over_udp():
         return 0
     number = _pv_get("$conid")
     return number if isinstance(number, int) else 0
@@ -238,7 +238,7 @@ def _header_at(name: str, index: int) -> str:
 
 def keep_connection() -> None:
     """The message at hand is of a party of ours: if it came by TCP or TLS, let its connection live."""
-    if _get_protoid() != _UDP:
+    if not is_over_udp():
         KSR.tcpops.tcp_set_connection_lifetime(CONNECTION_LIFETIME_S)
 
 
@@ -327,14 +327,6 @@ def body_leniently() -> str:
         return _lenient("rb")
 
 
-def ends_with_headers() -> bool:
-    """Whether nothing comes behind the headers of the message. Says no too often: where it is not UTF-8."""
-    try:
-        return _in_small_letters().endswith("\r\n\r\n")
-    except UnicodeDecodeError:
-        return False
-
-
 def text() -> str:
     """The whole message, as it came."""
     return _get_msgbuf() or ""
@@ -370,14 +362,14 @@ def cut_surplus() -> bool:
 
     The message is then as if it had just come: what was changed in it must be changed again.
     """
-    length = _pv_get("$cl")
-    if not isinstance(length, int) or length < 0 or _get_protoid() != _UDP:
+    received = _get_bodylen()
+    if received <= 0 or not is_over_udp():
         return False
-    surplus = _get_bodylen() - length
-    if surplus <= 0:
+    length = _pv_get("$cl")
+    if not isinstance(length, int) or not 0 <= length < received:
         return False
     try:
-        kept = text().encode()[:-surplus].decode()
+        kept = text().encode()[: length - received].decode()
     except UnicodeDecodeError:  # KEMI can't hand such a text back
         return False
     return KSR.textopsx.msg_set_buffer(kept) > 0
@@ -720,7 +712,7 @@ def remember_reply() -> bool:
 
     False if it has come again already. Raises MemoryError where Kamailio has no memory for it.
     """
-    if _get_protoid() != _UDP:
+    if not is_over_udp():
         return True
     made = KSR.tm.t_newtran()
     if made < 0:

@@ -174,8 +174,7 @@ class Callbacks:
         if self.record_route.is_strangers_stray_reply() and not self.ringing.is_answer_to_ringing():
             ksr.drop()
             return
-        if not ksr.ends_with_headers():
-            ksr.cut_surplus()
+        ksr.cut_surplus()
         if ksr.has_private_headers():
             try:
                 self._redirects.read_reply()
