@@ -178,6 +178,7 @@ class Dialogs:
 
     def request(self, data: bytes) -> None:
         world, caller, _ = self._called()
+        world.plan = lambda leg, _invite: leg.answer(OUR_SDP)  # without its To tag an INVITE is a new call
         names = ((b"CALLID", caller.call_id), (b"FROMTAG", caller.tag), (b"TOTAG", caller.to_tag))
         for fixed, name in names:
             data = data.replace(fixed, name.encode())
