@@ -15,11 +15,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.client_proto import ResponseHandler
 from yarl import URL
 
 from callinteractive.public import is_public
 from callinteractive.response import MAX_BODY
+from sidecar.addresses import Addresses
 from sidecar.answer import BODILESS, MAX_COMMON, Answer, common, is_common_head, may_begin, surplus, without_body
 from sidecar.eager import Waiter
 
@@ -118,7 +120,9 @@ class Connections:
     def __init__(self, *, must_be_public: bool = False) -> None:
         """must_be_public: no connection to a private address."""
         self._session = aiohttp.ClientSession(
-            connector=_Connector(must_be_public, limit=0, keepalive_timeout=KEEPALIVE_S),
+            connector=_Connector(
+                must_be_public, limit=0, keepalive_timeout=KEEPALIVE_S, resolver=_Resolver(), use_dns_cache=False
+            ),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             max_line_size=MAX_HEAD,
@@ -155,6 +159,24 @@ class Connections:
 
     async def close(self) -> None:
         await self._session.close()
+
+
+class _Resolver(AbstractResolver):
+    """Looks names up for aiohttp."""
+
+    def __init__(self) -> None:
+        self._addresses = Addresses()
+
+    async def resolve(self, host: str, port: int = 0, family: int = socket.AF_UNSPEC) -> list[ResolveResult]:
+        flags = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
+        return [
+            {"hostname": host, "host": str(at[0]), "port": port, "family": of, "proto": proto, "flags": flags}
+            for of, _kind, proto, _name, at in await self._addresses.of(host, port)
+            if family in (socket.AF_UNSPEC, of)
+        ]
+
+    async def close(self) -> None:
+        """Nothing is open."""
 
 
 class _Connector(aiohttp.TCPConnector):

@@ -19,6 +19,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from callinteractive.public import is_public
 from callinteractive.remember import remember
+from sidecar.addresses import Addresses
 from sidecar.answer import Answer
 from sidecar.connections import KEEPALIVE_S, PrivateAddressError, Protocol, Try, no_address, read_body
 from sidecar.eager import Limit
@@ -26,9 +27,6 @@ from sidecar.eager import Limit
 HAPPY_EYEBALLS_S = 0.25
 """RFC 8305 5: how long an address is tried before the next one is too."""
 _DEFAULT_PORT = 80
-RESOLVED_S = 10.0
-"""How long the addresses of a name count, as in aiohttp. A look-up takes one of the process's four threads for them."""
-_MOST_NAMES = 1024
 _SURPLUS = "more came than its Content-Length says, which counts octets and not characters"
 """The parser takes the rest for the next answer, and would tell of a bad status line."""
 
@@ -78,8 +76,7 @@ class PlainConnections:
         self._idle: dict[Server, list[tuple[Protocol, float]]] = {}
         """The latest last, with the loop's time at which it is to be closed."""
         self._due: asyncio.TimerHandle | None = None
-        self._addresses: dict[Server, tuple[asyncio.Task[Sequence[AddrInfoType]], float]] = {}
-        """The look-up, and the loop's time until which it counts."""
+        self._addresses = Addresses()
 
     async def send(
         self,
@@ -135,7 +132,7 @@ class PlainConnections:
     async def _connect(self, server: Server, timeout_s: float) -> Protocol:
         limit = Limit(timeout_s)
         try:
-            return await self._connected(server)
+            return await self._connected(server, timeout_s)
         except asyncio.CancelledError:
             if not limit.has_struck():
                 raise
@@ -143,9 +140,9 @@ class PlainConnections:
         finally:
             limit.stop()
 
-    async def _connected(self, server: Server) -> Protocol:
+    async def _connected(self, server: Server, timeout_s: float) -> Protocol:
         loop = asyncio.get_running_loop()
-        addresses = await self._resolve(server)
+        addresses = await self._resolve(server, timeout_s)
         if server.must_be_public:
             addresses = [address for address in addresses if is_public(str(address[4][0]))]
             if not addresses:
@@ -157,22 +154,11 @@ class PlainConnections:
         _, protocol = await loop.create_connection(lambda: Protocol(loop), sock=connected)
         return protocol
 
-    async def _resolve(self, server: Server) -> Sequence[AddrInfoType]:
-        """Looked up once for all that ask at the same time or soon after. A failure does not count for the next."""
-        loop = asyncio.get_running_loop()
-        known = self._addresses.get(server)
-        if known is None or known[1] <= loop.time():
-            if len(self._addresses) >= _MOST_NAMES:
-                self._addresses.clear()
-            asking = loop.create_task(_look_up(server))
-            asking.add_done_callback(lambda done: self._forget_failed(server, done))
-            known = self._addresses[server] = asking, loop.time() + RESOLVED_S
-        return await asyncio.shield(known[0])
-
-    def _forget_failed(self, server: Server, done: asyncio.Task[Sequence[AddrInfoType]]) -> None:
-        known = self._addresses.get(server)
-        if (done.cancelled() or done.exception() is not None) and known is not None and known[0] is done:
-            del self._addresses[server]
+    async def _resolve(self, server: Server, timeout_s: float) -> Sequence[AddrInfoType]:
+        try:
+            return await self._addresses.of(server.host, server.port, timeout_s)
+        except socket.gaierror as error:
+            raise OSError(no_address(server.host, error)) from None
 
     def _take(self, server: Server) -> Protocol | None:
         connections = self._idle.get(server)
@@ -201,13 +187,6 @@ class PlainConnections:
                 del self._idle[server]
         oldest = min((connections[0][1] for connections in self._idle.values()), default=None)
         self._due = None if oldest is None else loop.call_at(oldest, self._close_old)
-
-
-async def _look_up(server: Server) -> Sequence[AddrInfoType]:
-    try:
-        return await asyncio.get_running_loop().getaddrinfo(server.host, server.port, type=socket.SOCK_STREAM)
-    except socket.gaierror as error:
-        raise OSError(no_address(server.host, error)) from None
 
 
 async def _read_by_aiohttp(protocol: Protocol) -> Answer:

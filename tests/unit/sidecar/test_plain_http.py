@@ -10,7 +10,7 @@ import pytest
 
 from callinteractive.events import Fetched, FetchFailed
 from callinteractive.request import HttpRequest
-from sidecar import plain_http
+from sidecar import addresses, plain_http
 from sidecar.plain_http import Server, server_of
 from sidecar.webhook import Webhook
 
@@ -100,7 +100,7 @@ async def test_a_name_is_looked_up_once_for_all(monkeypatch: pytest.MonkeyPatch)
         return await real("127.9.0.6", port, **options)
 
     monkeypatch.setattr(loop, "getaddrinfo", getaddrinfo)
-    monkeypatch.setattr(plain_http, "RESOLVED_S", 0.3)
+    monkeypatch.setattr(addresses, "RESOLVED_S", 0.3)
     server = await asyncio.start_server(Web().answer, "127.9.0.6", 0)
     request = HttpRequest("GET", f"http://ivr.example:{server.sockets[0].getsockname()[1]}/")
     async with server, Webhook() as webhook:

@@ -1,0 +1,93 @@
+"""The addresses of a web application's name. What was found last counts while no name server answers (RFC 8767).
+
+Otherwise every call failed while an application is well that only can't be looked up. Carriers' names are kept in the
+same way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import socket
+from collections.abc import Sequence
+
+import structlog
+from aiohappyeyeballs import AddrInfoType
+
+LOG = structlog.get_logger()
+RESOLVED_S = 10.0
+"""How long the addresses of a name count, as in aiohttp. A look-up takes one of the process's four threads for them."""
+PATIENCE_S = 1.0
+"""How long new addresses are awaited where old ones are known. Who asks later in the same look-up waits no more."""
+_GONE = (socket.EAI_NONAME, socket.EAI_NODATA)
+"""A name server has said that there is no such name. All other failures say nothing about the name."""
+_MOST_NAMES = 1024
+
+
+class Addresses:
+    """Of all names that are asked for."""
+
+    def __init__(self) -> None:
+        self._names: dict[tuple[str, int], _Name] = {}
+
+    async def of(self, host: str, port: int, most_s: float = math.inf) -> Sequence[AddrInfoType]:
+        """Looked up once for all that ask at the same time or soon after. Raises socket.gaierror.
+
+        A failure does not count for the next who asks, unless there are old addresses. most_s: how long the connection
+        may take. At least half of it is left where old addresses are known.
+        """
+        name = self._names.get((host, port))
+        if name is None:
+            if len(self._names) >= _MOST_NAMES:
+                self._names.clear()
+            name = self._names[host, port] = _Name(host, port)
+        return await name.addresses(min(PATIENCE_S, most_s / 2))
+
+
+class _Name:
+    """`found`: its addresses, which count until `until`; none where the last look-up has not found any."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._host = host
+        self._port = port
+        self._found: Sequence[AddrInfoType] = ()
+        self._until = self._asked_at = 0.0
+        self._asking: asyncio.Task[Sequence[AddrInfoType]] | None = None
+        self._is_old = False
+        """Whether it was told that the addresses are old ones."""
+
+    async def addresses(self, patience_s: float) -> Sequence[AddrInfoType]:
+        loop = asyncio.get_running_loop()
+        if self._found and loop.time() < self._until:
+            return self._found
+        asking = self._asking
+        if asking is None:
+            self._asked_at = loop.time()
+            asking = self._asking = loop.create_task(self._look_up())
+            asking.add_done_callback(self._on_done)
+        if self._found and (left_s := self._asked_at + patience_s - loop.time()) > 0:
+            await asyncio.wait([asking], timeout=left_s)
+        if self._found:
+            return self._found
+        return await asyncio.shield(asking)
+
+    async def _look_up(self) -> Sequence[AddrInfoType]:
+        return await asyncio.get_running_loop().getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+
+    def _on_done(self, asking: asyncio.Task[Sequence[AddrInfoType]]) -> None:
+        self._asking = None
+        if asking.cancelled():  # the process ends
+            return
+        self._until = asking.get_loop().time() + RESOLVED_S
+        error = asking.exception()
+        if error is None:
+            self._found, self._is_old = asking.result(), False
+        elif isinstance(error, socket.gaierror) and error.errno in _GONE:
+            self._found = ()
+        elif self._found and not self._is_old:
+            self._is_old = True
+            LOG.warning(
+                "no name server answers: the addresses that were found last are used",
+                host=self._host,
+                reason=getattr(error, "strerror", None) or str(error),
+            )

@@ -1,0 +1,138 @@
+"""The addresses of a web application's name while its name server is silent, fails, or says that the name is gone."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from callinteractive.events import Fetched, FetchFailed
+from callinteractive.request import HttpRequest
+from sidecar import addresses
+from sidecar.webhook import Webhook
+
+AT = "127.9.0.6"
+OK = Fetched(200, b"ok", None)
+
+
+class NameServer:
+    """In place of the loop's look-up. `problem`: what it says; `delay_s`: how long it takes."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._real = loop.getaddrinfo
+        self.problem: int | None = None
+        self.delay_s = 0.0
+        self.asked = 0
+
+    async def getaddrinfo(self, host: str, port: int, **options: Any) -> Any:
+        if host != "ivr.example":
+            return await self._real(host, port, **options)
+        self.asked += 1
+        await asyncio.sleep(self.delay_s)
+        if self.problem is not None:
+            raise socket.gaierror(self.problem, "in vain")
+        return await self._real(AT, port, **options)
+
+
+@pytest.fixture
+async def names(monkeypatch: pytest.MonkeyPatch) -> NameServer:
+    loop = asyncio.get_running_loop()
+    server = NameServer(loop)
+    monkeypatch.setattr(loop, "getaddrinfo", server.getaddrinfo)
+    monkeypatch.setattr(addresses, "RESOLVED_S", 0.1)
+    monkeypatch.setattr(addresses, "PATIENCE_S", 0.1)
+    return server
+
+
+@pytest.fixture(params=["plain", "by aiohttp"])
+async def request_(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[HttpRequest]:
+    """To an application that is always well. By aiohttp: as requests by TLS are sent, less the TLS."""
+    if request.param == "by aiohttp":
+        monkeypatch.setattr("sidecar.sender.server_of", lambda _url: None)
+    server = await asyncio.start_server(_answer_once, AT, 0)
+    async with server:
+        yield HttpRequest("GET", f"http://ivr.example:{server.sockets[0].getsockname()[1]}/")
+
+
+async def _answer_once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.readuntil(b"\r\n\r\n")
+    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")
+    await writer.drain()
+    writer.close()
+
+
+async def _grow_old() -> None:
+    await asyncio.sleep(0.11)
+
+
+async def test_an_application_is_asked_while_the_name_server_is_silent(
+    names: NameServer, request_: HttpRequest
+) -> None:
+    async with Webhook() as webhook:
+        assert await webhook.fetch(request_) == OK
+        names.delay_s, names.problem = 30, socket.EAI_AGAIN
+        await _grow_old()
+        assert await asyncio.gather(*[webhook.fetch(request_) for _ in range(3)]) == [OK] * 3
+        async with asyncio.timeout(0.09):  # the look-up is out for long: nobody waits for it any more
+            assert await webhook.fetch(request_) == OK
+        assert names.asked == 2
+
+
+async def test_an_application_is_asked_while_the_name_server_fails(names: NameServer, request_: HttpRequest) -> None:
+    async with Webhook() as webhook:
+        assert await webhook.fetch(request_) == OK
+        names.problem = socket.EAI_AGAIN
+        with capture_logs() as lines:
+            for asked in (2, 3):
+                await _grow_old()
+                assert [await webhook.fetch(request_) for _ in range(2)] == [OK, OK]
+                assert names.asked == asked
+        assert [line["host"] for line in lines if "name server" in line["event"]] == ["ivr.example"]
+
+
+async def test_a_name_that_is_gone_is_not_asked_any_more(names: NameServer, request_: HttpRequest) -> None:
+    async with Webhook() as webhook:
+        assert await webhook.fetch(request_) == OK
+        names.problem = socket.EAI_NONAME
+        await _grow_old()
+        for _ in range(2):
+            answer = await webhook.fetch(request_)
+            assert isinstance(answer, FetchFailed)
+            assert answer.reason == "no address of the host ivr.example is found: in vain"
+        names.problem = None
+        assert await webhook.fetch(request_) == OK
+
+
+async def test_a_name_that_has_never_been_found(names: NameServer, request_: HttpRequest) -> None:
+    names.problem = socket.EAI_AGAIN
+    async with Webhook() as webhook:
+        answers = await asyncio.gather(*[webhook.fetch(request_) for _ in range(3)])
+        assert {answer.outcome for answer in answers if isinstance(answer, FetchFailed)} == {"unreachable"}
+        assert names.asked == 1
+        names.problem = None
+        assert await webhook.fetch(request_) == OK  # at once
+
+
+async def test_a_short_time_for_the_connection_is_enough(names: NameServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(addresses, "PATIENCE_S", 30)
+    server = await asyncio.start_server(_answer_once, AT, 0)
+    async with server, Webhook() as webhook:
+        url = f"http://ivr.example:{server.sockets[0].getsockname()[1]}/"
+        request = HttpRequest("GET", url, connect_timeout_s=0.4)
+        assert await webhook.fetch(request) == OK
+        names.delay_s = 30
+        await _grow_old()
+        assert await webhook.fetch(request) == OK
+
+
+async def test_new_addresses_count_where_they_come_in_time(names: NameServer, request_: HttpRequest) -> None:
+    async with Webhook() as webhook:
+        known = webhook._sender._plain._addresses
+        before = await known.of("ivr.example", 1)
+        await _grow_old()
+        names.delay_s = 0.02
+        assert await known.of("ivr.example", 1) is not before
