@@ -45,7 +45,7 @@ class EventQueue:
 
     def open(self) -> None:
         """Find what an earlier process has left. Raises OSError."""
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._make_folder()
         for name in sorted(os.listdir(self._folder)):
             if name.endswith(_UNFINISHED):
                 (self._folder / name).unlink(missing_ok=True)
@@ -65,7 +65,11 @@ class EventQueue:
         name = f"{self._number:012}-{records}-{batch_id}.json"
         unfinished = self._folder / f"{name}{_UNFINISHED}"
         try:
-            unfinished.write_bytes(body)
+            try:
+                unfinished.write_bytes(body)
+            except FileNotFoundError:  # somebody has removed the folder
+                self._make_folder()
+                unfinished.write_bytes(body)
             unfinished.rename(self._folder / name)
         except OSError:
             self.dropped += records
@@ -101,6 +105,9 @@ class EventQueue:
             self.octets -= batch.octets
             self.records -= batch.records
             (self._folder / batch.name).unlink(missing_ok=True)
+
+    def _make_folder(self) -> None:
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def _add(self, batch: Batch) -> None:
         self._batches.append(batch)

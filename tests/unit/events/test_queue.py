@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import shutil
 from pathlib import Path
 
 import pytest
@@ -76,12 +77,22 @@ def test_a_batch_that_was_dropped_while_it_was_sent_is_not_removed_twice(tmp_pat
     assert queue.records == 1
 
 
-def test_a_disk_without_room_costs_the_records_and_is_told(tmp_path):
+def test_a_folder_that_can_not_be_made_costs_the_records_and_is_told(tmp_path):
     queue = opened(tmp_path / "gone")
     (tmp_path / "gone").rmdir()
-    with pytest.raises(OSError, match="No such file"):
+    (tmp_path / "gone").write_text("a file in its place")
+    with pytest.raises(NotADirectoryError):
         queue.put(b"[1]", 7)
     assert (queue.dropped, queue.records) == (7, 0)
+
+
+def test_a_folder_that_somebody_has_removed_is_made_anew(tmp_path):
+    queue = opened(tmp_path / "state" / "gone")
+    lost = queue.put(b"[1]", 1)
+    shutil.rmtree(tmp_path / "state")
+    kept = queue.put(b"[2]", 2)
+    assert (queue.read(lost), queue.read(kept), queue.dropped) == (None, b"[2]", 0)
+    assert (tmp_path / "state" / "gone").stat().st_mode & 0o777 == 0o700
 
 
 def test_a_full_disk_gets_no_file_more_with_each_try(tmp_path, monkeypatch):
