@@ -75,6 +75,7 @@ class Ksr(ModuleType):
             "$RAi": EDGE[0],
             "$fn": "",
             "$conid": None,
+            "$cl": len(message.body),
         }
 
     def _modules(self) -> dict[str, dict[str, Callable[..., Any]]]:

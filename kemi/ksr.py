@@ -357,21 +357,37 @@ def _is_sane() -> bool:
     return _sanity_check(_MESSAGE_CHECKS, _URIS_OF_REQUEST_FROM_AND_TO) > 0
 
 
+def has_whole_body() -> bool:
+    """False for a datagram that ends before its body does (RFC 3261 18.3). What is behind the body has been cut."""
+    surplus = _surplus()
+    if surplus > 0:
+        _cut(surplus)
+    return surplus >= 0
+
+
 def cut_surplus() -> bool:
     """Discard what a datagram has behind its body (RFC 3261 18.3). False where nothing was cut.
 
     The message is then as if it had just come: what was changed in it must be changed again.
     """
-    received = _get_bodylen()
-    if received <= 0 or not is_over_udp():
-        return False
-    length = _pv_get("$cl")
-    if not isinstance(length, int) or not 0 <= length < received:
-        return False
+    surplus = _surplus()
+    return surplus > 0 and _cut(surplus)
+
+
+def _surplus() -> int:
+    """How much more a datagram has than Content-Length says; below 0: how much less."""
+    received, length = _get_bodylen(), _pv_get("$cl")
+    if length == received or not isinstance(length, int) or not is_over_udp():
+        return 0
+    return received - length
+
+
+def _cut(surplus: int) -> bool:
     try:
-        kept = text().encode()[: length - received].decode()
-    except UnicodeDecodeError:  # KEMI can't hand such a text back
-        return False
+        kept = text().encode()[:-surplus].decode()
+    except UnicodeDecodeError:  # KEMI can't hand such a text back: the surplus stays, as a part of the body
+        replace_header("Content-Length", str(_get_bodylen()))
+        return KSR.textopsx.msg_apply_changes() > 0
     return KSR.textopsx.msg_set_buffer(kept) > 0
 
 

@@ -174,7 +174,9 @@ class Callbacks:
         if self.record_route.is_strangers_stray_reply() and not self.ringing.is_answer_to_ringing():
             ksr.drop()
             return
-        ksr.cut_surplus()
+        if not ksr.has_whole_body():
+            ksr.drop()
+            return
         if ksr.has_private_headers():
             try:
                 self._redirects.read_reply()

@@ -289,9 +289,41 @@ async def test_rfc_3261_18_3_a_body_that_is_too_short_gets_400(trunk: Endpoint) 
     assert (await refusal(trunk, bytes(trunk.invite("332"))[:-1])).status == 400
 
 
+@pytest.mark.parametrize("body", [sip.SDP, sip.SDP + "a=x:\udce9\r\n", ""], ids=["sdp", "latin-1", "none"])
+async def test_rfc_3261_18_3_a_reply_whose_body_is_too_short_is_discarded(
+    trunk: Endpoint, sidecar: Endpoint, body: str
+) -> None:
+    """It went on: a caller who uses TCP took what followed as its rest."""
+    invite = trunk.invite("332")
+    trunk.send(invite)
+    got = await sidecar.receive("INVITE")
+    for status in ("183 Session Progress", "486 Busy Here"):
+        whole = bytes(sip.reply(got, status, tag="t", body=body))
+        length = b"Content-Length: %d\r\n" % len(body.encode("utf-8", "surrogateescape"))
+        assert length in whole
+        sidecar.send(whole.replace(length, b"Content-Length: %d\r\n" % (len(whole) + 1)))
+    sidecar.send(sip.reply(got, "404 Not Found", tag="t"))
+    statuses = {(await trunk.receive()).status}
+    while 404 not in statuses:
+        statuses.add((answer := await trunk.receive()).status)
+    assert statuses <= {100, 404}
+    await sidecar.receive("ACK")
+    trunk.send(sip.ack_of_failure(invite, answer))
+
+
+@pytest.mark.parametrize("large", ["", "x" * 9_000], ids=["small", "large"])
+async def test_rfc_3261_18_3_a_body_that_is_not_utf_8(trunk: Endpoint, sidecar: Endpoint, large: str) -> None:
+    invite = trunk.invite("332", body=sip.SDP + "s=\udce9\0\r\n", X_Large=large)
+    got, _ = await entered(trunk, sidecar, invite, b"\xe9surplus")
+    assert got.body == invite.body + "\udce9surplus"
+    assert got.all("Content-Length") == [str(len(got.body))]
+    assert got.get("Max-Forwards") == "69"
+
+
+@pytest.mark.parametrize("body", [sip.SDP, sip.SDP + "a=x:\udce9\0\r\n"], ids=["utf8", "latin-1"])
 @pytest.mark.parametrize("transport", ["UDP", "TCP"])
 async def test_rfc_3261_18_3_what_is_behind_the_body_of_a_reply_or_in_a_dialog(
-    sidecar: Endpoint, transport: str
+    sidecar: Endpoint, transport: str, body: str
 ) -> None:
     """A caller who uses TCP got it as a part of the body."""
     async with Endpoint.at(sip.TRUNK, 22081) as caller:
@@ -303,7 +335,7 @@ async def test_rfc_3261_18_3_what_is_behind_the_body_of_a_reply_or_in_a_dialog(
             reader, writer = await asyncio.open_connection(*sip.KAMAILIO, local_addr=(sip.TRUNK, 0))
             writer.write(bytes(invite))
         got = await sidecar.receive("INVITE")
-        answer = sip.reply(got, "200 OK", tag="t", body=sip.SDP, Contact=f"<sip:s@{sidecar.host}:{sidecar.port}>")
+        answer = sip.reply(got, "200 OK", tag="t", body=body, Contact=f"<sip:s@{sidecar.host}:{sidecar.port}>")
         sidecar.send(bytes(answer) + b"surplus")
         if transport == "UDP":
             answer = await caller.receive(200)
@@ -311,7 +343,8 @@ async def test_rfc_3261_18_3_what_is_behind_the_body_of_a_reply_or_in_a_dialog(
             async with asyncio.timeout(PATIENT_S):
                 while (answer := await read_message(reader)).status != 200:
                     pass
-        assert (answer.body, answer.get("Content-Length")) == (sip.SDP, str(len(sip.SDP)))
+        got_body = body + "surplus" if "\0" in body else body
+        assert (answer.body, answer.all("Content-Length")) == (got_body, [str(len(got_body))])
         dialog = sip.Dialog.of_caller(caller, invite, answer)
         caller.send(bytes(dialog.request("ACK")) + b"surplus")
         assert (await sidecar.receive("ACK")).body == ""
@@ -460,5 +493,5 @@ async def test_tcp_caller(sidecar: Endpoint) -> None:
 
 async def read_message(reader: asyncio.StreamReader) -> Message:
     message = Message.parse(await reader.readuntil(b"\r\n\r\n"))
-    message.body = (await reader.readexactly(int(message.get("Content-Length")))).decode()
+    message.body = (await reader.readexactly(int(message.get("Content-Length")))).decode("utf-8", "surrogateescape")
     return message
