@@ -28,7 +28,3 @@ class Events:
     stdout: bool = False
     bodies: bool = False
     http: EventsHttp | None = field(default=None)
-
-    @property
-    def go_nowhere(self) -> bool:
-        return not (self.file or self.stdout or self.http)

@@ -57,11 +57,6 @@ class Screened:
         return f"strict-source endpoint-learning-{'off' if is_known else 'immediate'}"
 
 
-def is_acceptable(sdp: str) -> bool:
-    """Whether RTPengine may get it."""
-    return screen(sdp) is not None
-
-
 def screen(sdp: str, *, is_browser: bool = False, inner: Mapping[str, str] | None = None) -> Screened | None:
     """What RTPengine may get of it; None if nothing, as where media would go to other than unicast IP addresses.
 

@@ -231,7 +231,6 @@ def descriptions(data: bytes) -> None:
         again = sdp.find_audio(sdp.parse(described))
         assert again.codec.encoding == audio.codec.encoding
     kemi_sdp.screen(text)
-    kemi_sdp.is_acceptable(text)
 
 
 MULTIPART = tuple(

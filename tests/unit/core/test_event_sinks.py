@@ -15,7 +15,6 @@ KEY = "whsec_a2tra2tra2tra2tra2tra2tra2tra2tr"
 
 def test_there_are_no_events_where_nobody_asks_for_them():
     assert load_site(SITE, "site.yaml").events == Events()
-    assert Events().go_nowhere
 
 
 def test_all_keys_are_read():
@@ -26,7 +25,6 @@ def test_all_keys_are_read():
     )
     http = EventsHttp("https://h/e?a=b", (Secret(KEY), Secret(variable="KEY")), ("call.ended",), 5)
     assert site.events == Events("log/events.jsonl", True, True, http)
-    assert not site.events.go_nowhere
     assert KEY not in repr(site.events)
 
 
