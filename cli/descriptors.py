@@ -1,4 +1,4 @@
-"""How many files a part may open: the shell or the unit that starts it sets a limit."""
+"""How many files a command and the parts may open: the shell or the unit that starts it sets a limit."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ LEAST_FILES = 64
 
 
 def allow_many_files() -> str | None:
-    """All that this user may open, for the processes that it starts too. Returns why that is too little for any part.
+    """All that this user may open, for the processes that it starts too. Returns why that is too little.
 
     A call has three sockets in RTPengine, and one more while its web application thinks. A shell's usual limit of 1024
     would be the limit of calls.

@@ -22,7 +22,6 @@ import click
 from callinteractive import prepared
 from cli import ports, versions, watchdog
 from cli.configuration import of_part
-from cli.descriptors import allow_many_files
 from cli.kamailio import certificate_problems, kamailio_spec
 from cli.key import missing_key
 from cli.parts import Parts, WhichError, find_edge, find_rtpengine
@@ -59,9 +58,6 @@ def run(
         engine = find_rtpengine(site, name) if part == "rtpengine" else None
     except WhichError as error:
         click.echo(str(error), err=True)
-        return os.EX_CONFIG
-    if few := allow_many_files():
-        click.echo(few, err=True)
         return os.EX_CONFIG
     here = Parts(edges=[edge] if edge else [], rtpengines=[engine] if engine else [])
     problems = versions.problems([part]) or ports.problems(here)

@@ -19,7 +19,6 @@ from callinteractive.model import Site
 from callinteractive.prepared import Prepared
 from cli import ports
 from cli.active import FOLDER, Active, ActiveError
-from cli.descriptors import allow_many_files
 from cli.files import read_both, read_site
 from cli.key import kept_key, missing_key, shared_key
 from cli.partlog import OWN_NAME, PartLog, file_of, lost_notice, resolve_format
@@ -50,7 +49,7 @@ def run(
     shell command of the web application, to be run along.
 
     The exit status: 0 after a clean stop, 1 when the configuration is wrong or a part can't start."""
-    if problem := _url_of_services(ivr, only) or allow_many_files():
+    if problem := _url_of_services(ivr, only):
         click.echo(problem, err=True)
         return os.EX_CONFIG
     state_dir = state_dir_of(site_path, state_dir)

@@ -13,7 +13,6 @@ from callinteractive.keys import site_key
 from callinteractive.model import Site
 from cli import ports
 from cli.configuration import host_commands, of_part
-from cli.descriptors import allow_many_files
 from cli.key import missing_key
 from cli.partlog import resolve_format
 from cli.parts import has_address
@@ -53,9 +52,6 @@ def run(
         return os.EX_CONFIG
     if missing := missing_key():
         click.echo(missing, err=True)
-        return os.EX_CONFIG
-    if few := allow_many_files():
-        click.echo(few, err=True)
         return os.EX_CONFIG
     problems = [text for port in ports.ports_of_sidecar(sidecar) if (text := port.problem()) is not None]
     cache = cache_of_user()

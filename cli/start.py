@@ -6,6 +6,9 @@ import errno
 import os
 import sys
 
+import click
+
+from cli.descriptors import allow_many_files
 from cli.main import main
 
 _OF_THE_MACHINE = frozenset(
@@ -17,6 +20,9 @@ _OF_THE_MACHINE = frozenset(
 def run() -> None:
     """Run the command line; ends the process."""
     _open_closed()
+    if few := allow_many_files():
+        click.echo(few, err=True)
+        sys.exit(os.EX_CONFIG)
     # https://no-color.org: whatever its value, if it has one. None: colours on a terminal.
     colours = False if os.environ.get("NO_COLOR") else None
     try:

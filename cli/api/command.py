@@ -17,7 +17,6 @@ from callinteractive.model import Api
 from cli.api import token
 from cli.api.server import create_app
 from cli.configuration import active_of, host_commands
-from cli.descriptors import allow_many_files
 from cli.files import read_site
 from cli.key import missing_key, read_key
 from cli.page.app import Page, Place
@@ -40,9 +39,6 @@ def run(site_path: Path, ivr_path: Path | None, state_dir: Path | None, log_form
         click.echo(f"{site_path} says api: no", err=True)
         systemd.notify(systemd.READY)  # a unit that has nothing to do has not failed
         return 0
-    if few := allow_many_files():
-        click.echo(few, err=True)
-        return os.EX_CONFIG
     place = state_dir_of(site_path, state_dir)
     try:
         key = site_key(os.environ) or bytes.fromhex((place and read_key(place)) or "")

@@ -1,4 +1,4 @@
-"""How many files a part may open."""
+"""How many files a command may open."""
 
 from __future__ import annotations
 
@@ -26,11 +26,12 @@ def test_the_parts_may_open_as_many_files_as_the_user() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
-@pytest.mark.parametrize("files", [9, 16])
-@pytest.mark.parametrize(
-    "command", ["serve --index 0", "run", "exec kamailio --run-dir .", "exec rtpengine --run-dir .", "api"]
-)
-def test_too_few_files_for_a_part_are_told_in_a_line(command: str, files: int, tmp_path: Path) -> None:
+PARTS = ("serve --index 0", "run", "exec kamailio --run-dir .", "exec rtpengine --run-dir .", "api")
+
+
+@pytest.mark.parametrize("files", [5, 9, 16])
+@pytest.mark.parametrize("command", [*PARTS, "check", "simulate", "status", "calls", "reload"])
+def test_too_few_files_are_told_in_a_line(command: str, files: int, tmp_path: Path) -> None:
     """A traceback of asyncio, or an abort of libuv with no word, tells nobody what to do."""
     (tmp_path / "site.yaml").write_text(SITE)
     (tmp_path / "ivr.yaml").write_text(IVR)
