@@ -120,6 +120,11 @@ def _folder(file: Path | str) -> Path:
     return path if path.is_dir() else path.parent
 
 
+def _as_written(value: object) -> str:
+    """Numbers stand in a transfer with commas."""
+    return ",".join(value) if isinstance(value, tuple) else str(value)
+
+
 def _begin(body: bytes) -> str:
     """How an answer begins, in one line."""
     return " ".join(body[: 2 * SHOWN].decode(errors="replace").split())[:SHOWN]
@@ -265,7 +270,7 @@ class SimulatedCall:
 
     def _on_action(self, name: str, fields: dict[str, object]) -> None:
         if name in WRITTEN:
-            shown = (f"{key}={value}" for key, value in fields.items() if value not in (None, False, ""))
+            shown = (f"{key}={_as_written(value)}" for key, value in fields.items() if value not in (None, False, ""))
             self._say("action", " ".join((name, *shown)))
 
     def _say(self, what: str, text: str, fg: str | None = None) -> None:

@@ -108,6 +108,7 @@ def test_keys_that_no_phone_has_are_refused_kindly(ivr: Path) -> None:
 )
 def test_a_transfer_ends_as_told(ivr: Path, outcome: str, ends: str) -> None:
     told = story(simulate(ivr, "--digits", "0", "--transfer", outcome))
+    assert "action SimpleTransfer numbers=000*306 timeout_s=20" in told
     assert "rings 000*306 for <+15550100>, for at most 20 s" in told
     assert told[-1].startswith(ends)
 
