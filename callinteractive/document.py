@@ -7,7 +7,7 @@ four characters, and ``no`` must differ from ``"no"``.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, NoReturn, TypeVar
 
 import yaml
@@ -179,7 +179,14 @@ class Document:
         self.findings: list[Finding] = []
         if len(text) > MAX_CHARACTERS:
             self._refuse(1, f"more than {MAX_CHARACTERS} characters")
-        self.root = Value(self, self._compose(text), "", 1)
+        self._tree = self._compose(text)
+        self.root = Value(self, self._tree, "", 1)
+
+    def refuse_swapped(self, keys_of_other: Collection[str], reason: str) -> None:
+        """Raise ConfigError with `reason` alone where all keys are those of the other file."""
+        pairs = self._tree.value if isinstance(self._tree, yaml.MappingNode) else []
+        if pairs and all(isinstance(key, yaml.ScalarNode) and key.value in keys_of_other for key, _ in pairs):
+            self._refuse(1, reason)
 
     def finish(self) -> None:
         """Raise ConfigError if there are findings."""

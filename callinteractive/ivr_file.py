@@ -24,6 +24,7 @@ _OPTION = re.compile(r"[0-9*#A-D]{1,32}", re.ASCII)
 IVR_KEYS = ("contexts", "ivrs", "web")
 """The keys of ivr.yaml."""
 _OF_SITE = dict.fromkeys(SITE_KEYS, "this key belongs into site.yaml")
+_SWAPPED = "this is a site, where a file of IVRs is wanted: swap the two (--site, --ivr)"
 Jumps = list[tuple[Value, tuple[str, str]]]
 """Where rules jump to: the rule, a context and an option."""
 
@@ -79,7 +80,9 @@ def _documents(texts: Mapping[str, str]) -> list[Document]:
     documents, findings = [], []
     for filename, text in texts.items():
         try:
-            documents.append(Document(text, filename))
+            document = Document(text, filename)
+            document.refuse_swapped(SITE_KEYS, _SWAPPED)
+            documents.append(document)
         except ConfigError as error:
             findings += error.findings
     if findings:

@@ -10,7 +10,7 @@ import click
 
 from callinteractive.request import is_url
 
-DEFAULTS = ("site.yaml", "ivr.yaml")
+DEFAULTS = SITE_NAME, IVR_NAME = "site.yaml", "ivr.yaml"
 
 
 class _Existing(click.Path):

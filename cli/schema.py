@@ -188,6 +188,9 @@ def _trace(module: ModuleType, load: Callable[[str, str], object], shape: _Shape
         def __init__(self, _text: str, _filename: str) -> None:
             self.root = _Tracer(shape)
 
+        def refuse_swapped(self, _keys: object, _reason: str) -> None:
+            pass
+
         def finish(self) -> None:
             pass
 

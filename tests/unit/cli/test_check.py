@@ -106,6 +106,13 @@ def test_a_key_of_the_other_file_is_told_as_such(check) -> None:
     ]
 
 
+def test_swapped_files_are_one_finding_each(check) -> None:
+    assert check(site=IVR, ivr=SITE).stdout.splitlines() == [
+        "site.yaml:1: this is a file of IVRs, where a site is wanted: swap the two (--site, --ivr)",
+        "ivr.yaml:1: this is a site, where a file of IVRs is wanted: swap the two (--site, --ivr)",
+    ]
+
+
 def test_an_extension_that_hides_an_ivr_is_a_doubt(check) -> None:
     result = check(site=SITE.replace("000*306", "000*332"), ivr=IVR.replace('"000*306", "306", ', ""))
     assert result.exit_code == 0, result.output
