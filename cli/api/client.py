@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import socket
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
@@ -14,12 +16,15 @@ from urllib.parse import urlsplit
 
 from callinteractive.model import Address
 from cli import units
+from cli.active import FOLDER, Active
 from cli.api import token
 from cli.files import read_site
 from cli.options import SITES
 from cli.registrations import state_dir_of
 
 ANSWER_S = 15.0
+START_S = 3.0
+"""How long it is waited for an API that `run` is starting: calls never wait for it, so `ready` comes first."""
 _THIS_MACHINE = ("127.0.0.1", "::1", "localhost")
 _EVERYWHERE = ("0.0.0.0", "::")
 
@@ -65,6 +70,8 @@ class Client:
                 f"set {token.VARIABLE} to the token of that API"
             )
         place = state_dir or state_dir_of(site_path)
+        if place:
+            _wait_for_start(place, own)
         shown = given or token.read(place) or (None if state_dir else token.read(units.STATE))
         if shown is None:
             where = f"there is no {place / token.FILE}" if place else "no folder is known where it is kept"
@@ -113,6 +120,21 @@ def _address_of(site_path: Path) -> Address:
     if site.api is None:
         raise ClientError(f"{site_path} says api: no. Take that line out, and restart")
     return site.api.listen
+
+
+def _wait_for_start(place: Path, address: Address) -> None:
+    """Until it answers, while sidecars of this state directory run; for `START_S` at most."""
+    sidecars, end = Active(place / FOLDER, b""), time.monotonic() + START_S
+    while not _listens(address) and time.monotonic() < end and sidecars.sidecars():
+        time.sleep(0.1)
+
+
+def _listens(address: Address) -> bool:
+    try:
+        socket.create_connection((address.host, address.port), 1.0).close()
+    except OSError:
+        return False
+    return True
 
 
 def _is_at(url: str, address: Address) -> bool:

@@ -12,8 +12,10 @@ from aiohttp import web
 from aiohttp.test_utils import RawTestServer, unused_port
 from click.testing import CliRunner, Result
 
+from cli.active import FOLDER
 from cli.api import token
 from cli.main import main
+from sidecar.presence import Presence
 from tests.unit.cli.api.test_stories import begin
 from tests.unit.cli.api.world import TOKEN, World, site_with_api
 
@@ -156,6 +158,28 @@ async def test_what_is_missing_is_said(world: World, tmp_path: Path):
     assert "Is `callinteractive run` up?" in result.output
     (tmp_path / "site.yaml").write_text('node: 1\nsip: {listen: ["udp:127.0.0.1:5060"]}\napi: no\n')
     assert "says api: no" in (await call("calls")).output
+
+
+async def test_an_api_that_run_is_still_starting_is_waited_for(world: World, tmp_path: Path):
+    """`run` says ready before its API answers."""
+
+    async def answer(_request: web.BaseRequest) -> web.StreamResponse:
+        return web.json_response({"calls": [], "silent": []})
+
+    port = unused_port()
+    site = f'node: 1\nsip: {{listen: ["udp:127.0.0.1:5060"]}}\napi: {{listen: "127.0.0.1:{port}"}}\n'
+    (tmp_path / "site.yaml").write_text(site)
+    (tmp_path / token.FILE).unlink()
+    sidecar = Presence(tmp_path / FOLDER / "sidecar-0.json")
+    sidecar.tell()
+    asking = asyncio.create_task(call("calls"))
+    await asyncio.sleep(0.3)  # it begins to ask
+    (tmp_path / token.FILE).write_text(TOKEN)
+    async with RawTestServer(answer, host="127.0.0.1", port=port):
+        result = await asking
+    assert (result.exit_code, result.output) == (0, "0 calls\n")
+    sidecar.close()
+    assert "Is `callinteractive run` up?" in (await call("calls")).output
 
 
 async def test_a_call_is_hung_up(world: World):
