@@ -50,6 +50,9 @@ def test_what_it_prints_is_what_is_in_it(template: str) -> None:
     command = KINDS[template].command
     assert (f"callinteractive run --app '{command}'" if command else "callinteractive run\n") in printed
     assert Path("my pizza/softphone/accounts").read_text() == f"<sip:101@{ADDRESS}>;auth_pass={first}\n"
+    entries = [f"`{path.name}{'/' * path.is_dir()}`" for path in Path("my pizza").iterdir() if path.name != "README.md"]
+    unexplained = [entry for entry in entries if entry not in readme and entry != "`requirements.txt`"]
+    assert unexplained == []
     left = [
         path.name
         for path in Path("my pizza").iterdir()
