@@ -6,6 +6,7 @@ the lines are counted and dropped, and a later line says how many.
 
 from __future__ import annotations
 
+import fcntl
 import mmap
 import os
 import select
@@ -99,6 +100,7 @@ class LineWriter:
     def _run(self) -> None:
         """The thread. `untold` lines are lost, and nobody has been told; half a line stands where it is `torn`."""
         untold, torn = 0, False
+        _append(self._descriptor)
         reading = _opened_to_read(self._descriptor)
         while (taken := self._take(untold)) is not None:
             dropped, data = taken
@@ -256,6 +258,16 @@ def _descriptor(stream: TextIO | None) -> int:
         return -1 if stream is None else stream.fileno()
     except (OSError, ValueError):
         return -1
+
+
+def _append(descriptor: int) -> None:
+    """Write at a file's end, wherever that is.
+
+    Else, after `>` of a shell, we go on where we were, though somebody has cut the file off (logrotate's copytruncate).
+    """
+    with suppress(OSError):
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            fcntl.fcntl(descriptor, fcntl.F_SETFL, fcntl.fcntl(descriptor, fcntl.F_GETFL) | os.O_APPEND)
 
 
 def _opened_to_read(descriptor: int) -> int:

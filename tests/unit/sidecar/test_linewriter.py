@@ -197,10 +197,11 @@ def test_between_two_writes_to_a_file_there_is_no_half_a_line(disk: Disk, monkey
     assert all(len(piece) <= 100 or piece.count(b"\n") == 1 for piece in disk.pieces)
 
 
-def test_a_file_may_be_renamed_or_emptied_while_several_write_to_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("mode", ["w", "a"])  # by `>` or `>>` of a shell
+def test_a_file_may_be_renamed_or_emptied_while_several_write_to_it(mode: str, tmp_path: Path) -> None:
     """What logrotate does: all have one open file, as if one process wrote."""
     path, old = tmp_path / "log", tmp_path / "log.1"
-    with open(path, "a") as file, open(os.dup(file.fileno()), "a") as same:
+    with open(path, mode) as file, open(os.dup(file.fileno()), mode) as same:
         writers = LineWriter(file, notice), LineWriter(same, notice)
 
         def write(text: str) -> None:
