@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from callinteractive.errors import HeaderError
 from kemi import ksr
 from kemi.anchor import MediaAnchor
-from kemi.refusal import Answered, Refused, Unavailable
+from kemi.refusal import NO_MEMORY, Answered, NoMemory, Refused
 from kemi.refusal_log import WINDOW_S, RefusalLog
 
 Method = Callable[[Any], None]
@@ -40,7 +40,6 @@ def guarded(otherwise: Callable[[Exception], None]) -> Callable[[Method], Callba
     return decorate
 
 
-NO_MEMORY = "no shared memory is left: raise kamailio.shared_mb in site.yaml"
 refusals = RefusalLog()
 
 
@@ -67,7 +66,7 @@ def blame(error: Exception) -> None:
 
 def fail(error: Exception) -> None:
     if isinstance(error, MemoryError):
-        _answer(Unavailable(NO_MEMORY))
+        _answer(NoMemory())
         return
     log(error)
     ksr.reply(500, "Server Internal Error")

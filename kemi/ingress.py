@@ -32,7 +32,7 @@ from kemi.names import NameFile
 from kemi.places import Places, host_of, is_address
 from kemi.record_route import Mark, RecordRoute
 from kemi.redirect import Redirects
-from kemi.refusal import Answered, Refused
+from kemi.refusal import Answered, NoMemory, Refused
 from kemi.registrar import Registrar
 from kemi.reports import Reports
 from kemi.ringing import Ringing, may_be_early
@@ -252,12 +252,13 @@ class Ingress:
             except BaseException:
                 self._limits.end(ksr.from_tag())
                 raise
-        except Refused as refused:
+        except (Refused, MemoryError) as error:
+            refused = error if isinstance(error, Refused) else NoMemory()
             with suppress(Refused):  # a number or a caller that can't be read
                 self._reports.on_refused(self._facts(sender), refused.code, refused.advice or refused.reason)
             if ksr.is_new_call_cancelled():
                 raise Answered from None  # tm has sent 487, and sends the INVITE nowhere any more (RFC 3261 9.2)
-            raise
+            raise refused from None
 
     def _facts(self, sender: Trunk | Extension) -> CallFacts:
         """Of the INVITE at hand, which is refused: as much as can be known. Raises Refused.

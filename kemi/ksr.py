@@ -860,14 +860,15 @@ def recall_number(name: str) -> int:
 def send_request(method: str, uri: str, call_id: str, headers: str, body: str) -> None:
     """Send a request of our own outside any dialog. tm repeats it until it has an answer, which nobody waits for.
 
-    `headers` are whole lines. Nothing is checked.
+    `headers` are whole lines. Nothing is checked. Raises MemoryError where Kamailio has no memory for it.
     """
     for name, value in (
         *(("method", method), ("ruri", uri), ("turi", uri), ("furi", _OURSELVES), ("callid", call_id)),
         *(("hdrs", headers), ("body", body)),
     ):
         KSR.pv.sets(f"$uac_req({name})", value)
-    KSR.uac.uac_req_send()
+    if KSR.uac.uac_req_send() < 0:
+        raise MemoryError(method)
 
 
 # --- Record-Route and dispatcher

@@ -29,6 +29,16 @@ class Unavailable(Refused):
         super().__init__(503, "Service Unavailable", f"Retry-After: {OVERLOAD_RETRY_S}\r\n", advice)
 
 
+NO_MEMORY = "no shared memory is left: raise kamailio.shared_mb in site.yaml"
+
+
+class NoMemory(Unavailable):
+    """What a request gets that met a MemoryError: of Kamailio's memory, which all its processes share."""
+
+    def __init__(self) -> None:
+        super().__init__(NO_MEMORY)
+
+
 class Outcome(Refused):
     """What came of a transfer, as its caller is told: nobody's fault, so not in the log as a refusal."""
 

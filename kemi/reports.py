@@ -50,6 +50,8 @@ MOST_REFUSED = 10
 """Calls that no sidecar has had and that are refused, in a second and a worker: so many have a record. The others are
 counted, lest a flood of them costs the calls that go on."""
 _GIVEN_BACK = (302, 503)
+AGAIN_S = 1.0
+"""When reports are sent again that there was no memory for."""
 
 
 SPIRALS_ON = "transfer"
@@ -67,6 +69,9 @@ class Reports:
             name_of(sidecar.address): (sidecar.address, groups[sidecar.pool]) for sidecar in sidecars
         }
         self._names = tuple(self._by_name)
+        self._left: list[str] = []
+        """Lines of the spool that there was no memory to send, in the process that delivers."""
+        self._again_at = 0.0
         self._second, self._refused = 0, 0
         """The refused calls that have a record, in that second."""
 
@@ -204,21 +209,39 @@ class Reports:
                 self._send_to(self._living(call), [(text, facts)])
 
     def deliver(self) -> None:
-        """In a process of its own, again and again: send what has been written down."""
-        if self.spool is not None:
-            self.spool.empty_into(self._send_all)
+        """In a process of its own, again and again: send what has been written down.
+
+        Raises MemoryError: the rest waits until there is memory.
+        """
+        if self.spool is None or time.monotonic() < self._again_at:
+            return
+        left, self._left = self._left, []
+        if left:
+            self._send_all(left)
+        self.spool.empty_into(self._send_all)
 
     def _send_all(self, lines: list[str]) -> None:
-        waiting: dict[Address | None, list[tuple[str, str]]] = {}
+        waiting: dict[Address | None, list[str]] = {}
         for line in lines:
-            call, facts, text = line.split("\t")
-            waiting.setdefault(self._living(call), []).append((text, facts))
-        for to, reports in waiting.items():
-            for some in batches_of(reports):
-                try:
-                    self._send_to(to, some)
-                except Exception as error:  # the others must not be lost too
-                    ksr.log_error(f"{len(some)} reports of calls for {to} are lost: {error!r}")
+            waiting.setdefault(self._living(line.partition("\t")[0]), []).append(line)
+        for to, some in waiting.items():
+            self._left += some[self._send_lines(to, some) :]
+        if self._left:
+            self._again_at = time.monotonic() + AGAIN_S
+            raise MemoryError(METHOD)
+
+    def _send_lines(self, to: Address | None, lines: list[str]) -> int:
+        """How many there was memory for."""
+        done = 0
+        for batch in batches_of(_report_in(line) for line in lines):
+            try:
+                self._send_to(to, batch)
+            except MemoryError:
+                break
+            except Exception as error:  # the others must not be lost too
+                ksr.log_error(f"{len(batch)} reports of calls for {to} are lost: {error!r}")
+            done += len(batch)
+        return done
 
     def _send_to(self, to: Address | None, reports: Sequence[tuple[str, str]]) -> None:
         """One as a sidecar of the release before understands it, too."""
@@ -289,6 +312,12 @@ def batches_of(reports: Iterable[tuple[str, str]]) -> Iterator[list[tuple[str, s
         batch.append((text, facts))
     if batch:
         yield batch
+
+
+def _report_in(line: str) -> tuple[str, str]:
+    """Its text and its facts."""
+    _, facts, text = line.split("\t")
+    return text, facts
 
 
 def _call_id(call: str) -> str:

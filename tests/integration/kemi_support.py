@@ -371,6 +371,6 @@ async def running_kamailio(
 async def sidecars_with_one_inbox(kamailio: RunningKamailio) -> AsyncIterator[Endpoint]:
     """The first sidecar, which gets the second one's messages too: for tests that don't care which is chosen."""
     async with Endpoint.at(*SIDECARS[0]) as first, Endpoint.at(*SIDECARS[1]) as second:
-        second.inbox = first.inbox
+        second.inbox, second.reports = first.inbox, first.reports
         await kamailio.until_flagged("AP", *SIDECARS)
         yield first

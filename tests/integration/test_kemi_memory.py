@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tests.integration import kemi_support as sip
 from tests.integration.kemi_support import Endpoint, Message
+from tests.support.stack import until
 from tests.support.timing import PATIENT_S
 
 SITE = sip.SITE + "kamailio: {shared_mb: 32}\n"
@@ -46,6 +47,11 @@ async def ring_all(sidecar: Endpoint, ringing: list[Message]) -> None:
         sidecar.send(sip.reply(invite, "180 Ringing", tag="s"))
 
 
+def told_of(sidecar: Endpoint) -> str:
+    """What sidecars hear of calls that they never had (E1)."""
+    return "".join(report.body for report in sidecar.reports)
+
+
 async def test_a_call_that_there_is_no_memory_for_gets_503(tmp_path: Path) -> None:
     async with (
         sip.running_kamailio(tmp_path, SITE, sip.IVR) as kamailio,
@@ -69,3 +75,4 @@ async def test_a_call_that_there_is_no_memory_for_gets_503(tmp_path: Path) -> No
                     sidecar.send(sip.reply(invite, "480 Gone", tag="s"))
                 await asyncio.sleep(0.5)
         rings.cancel()
+        await until(lambda: "kamailio.shared_mb" in told_of(sidecar), PATIENT_S, "a CDR of a refused call")

@@ -10,6 +10,7 @@ from callinteractive.headers import CallHeader, EntryHeader
 from callinteractive.limits import DRAINING_RETRY_S
 from callinteractive.report import EndReport, Report
 from kemi.main import Callbacks, compose
+from kemi.refusal import NO_MEMORY
 from kemi.transaction import transaction
 from tests.unit.kemi.fake_ksr import FakeKsr
 
@@ -201,6 +202,17 @@ def test_E1_a_refused_call_of_somebody_known_has_one_record(routing: Callbacks, 
     assert facts.sip_call_id == "some-call-id"
     assert end is not None
     assert (end.by, end.code) == ("system", 404)
+
+
+@pytest.mark.parametrize("what", ["pvx.xavp_seti", "pvx.xavp_sets", "htable.sht_sets"])
+def test_E1_a_call_that_there_is_no_memory_for_has_a_record(routing: Callbacks, ksr: FakeKsr, what: str) -> None:
+    ksr.results[what] = -1
+    ksr.message("INVITE", "332")
+    routing.ksr_request_route(None)
+    ((_, end),) = reported(ksr)
+    assert ksr.replies == [503]
+    assert end is not None
+    assert (end.code, end.cause) == (503, NO_MEMORY)
 
 
 def test_E1_a_stranger_s_call_has_no_record(routing: Callbacks, ksr: FakeKsr) -> None:

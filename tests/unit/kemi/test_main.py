@@ -28,7 +28,7 @@ from kemi.main import Callbacks
 from kemi.names import NameFile
 from kemi.record_route import RecordRoute
 from kemi.redirect import Redirects
-from kemi.refusal import Answered, Outcome, Refused
+from kemi.refusal import NO_MEMORY, Answered, Outcome, Refused
 from kemi.refusal_log import WINDOW_S
 from kemi.registrar import Registrar
 from kemi.reports import Reports
@@ -198,7 +198,7 @@ def test_no_memory_where_nothing_is_answered_is_one_line_in_a_while(
     for _ in range(3):
         for callback in (rooms.callbacks.to_target, rooms.callbacks.target_replied, rooms.callbacks.sidecar_replied):
             callback(None)
-    assert ksr.called("err") == [(guard.NO_MEMORY + "\n",)]
+    assert ksr.called("err") == [(NO_MEMORY + "\n",)]
     assert len(ksr.called("set_drop")) == 3
     now += WINDOW_S
     rooms.callbacks.to_target(None)

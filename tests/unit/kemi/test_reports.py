@@ -15,7 +15,7 @@ from callinteractive.model import Address, Sidecar
 from callinteractive.report import Report, is_genuine, joined, reports_in
 from callinteractive.signature import SignatureHeader
 from kemi.lost_media import REASON
-from kemi.reports import MOST_BODY, MOST_REFUSED, SPIRALS_ON, Reports, batches_of, name_of
+from kemi.reports import AGAIN_S, MOST_BODY, MOST_REFUSED, SPIRALS_ON, Reports, batches_of, name_of
 from kemi.spool import SPAN_S, Spool
 from kemi.transaction import Branch, BranchPlan, transaction
 from tests.unit.kemi.fake_ksr import FakeKsr
@@ -419,6 +419,36 @@ def test_what_cannot_be_sent_stops_nothing_else(ksr: FakeKsr, spooled: Reports, 
     spooled.deliver()
     assert "1 reports of calls for" in ksr.called("err")[0][0]
     assert len(sent(ksr)) == 2  # the first of them in vain
+
+
+def test_what_there_is_no_memory_for_waits(
+    ksr: FakeKsr, spooled: Reports, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In its order. It was lost, and nothing said so."""
+    monkeypatch.setattr("kemi.reports.time.monotonic", clock)
+    ksr.results["uac.uac_req_send"] = -1
+    rings(spooled, "306")
+    spooled.on_answer(1)
+    clock.now_s += 2 * SPAN_S
+    with pytest.raises(MemoryError):
+        spooled.deliver()
+    assert len(sent(ksr)) == 1
+    spooled.on_bye(CALL, is_from_caller=True)
+    clock.now_s += AGAIN_S / 2
+    spooled.deliver()  # not yet
+    assert len(sent(ksr)) == 1
+    clock.now_s += AGAIN_S
+    with pytest.raises(MemoryError):
+        spooled.deliver()
+    ksr.results["uac.uac_req_send"] = 1
+    clock.now_s += AGAIN_S
+    spooled.deliver()
+    *_, answer, end = sent(ksr)
+    assert legs(Report.from_text(answer["body"])) == [("k1", "306", 200, "answered")]
+    assert f"X-CI-Call: {CallHeader(FACTS)}\r\n" in answer["hdrs"]
+    assert Report.from_text(end["body"]).end is not None
+    spooled.deliver()
+    assert len(sent(ksr)) == 4
 
 
 def test_where_nothing_can_wait_it_is_sent_at_once(ksr: FakeKsr, tmp_path: Path, clock: Clock) -> None:
