@@ -163,8 +163,9 @@ class Value:
             name = str(key.value)
             here = Value(self._document, node, self._path_of(name), _line(key))
             if name in entries:
-                here.wrong(f"{name[:40]!r} is given twice")
-            entries[name] = here
+                here.wrong(f"{name[:40]!r} is given twice, first in line {entries[name].line}")
+            else:
+                entries[name] = here
         return entries
 
     def _path_of(self, key: str) -> str:
@@ -205,7 +206,8 @@ class Document:
         try:
             return loader.get_single_node()
         except yaml.MarkedYAMLError as error:
-            mark = error.problem_mark or error.context_mark
+            begun = error.context_mark if error.context in _BEGUN else None  # the problem is where its end is missed
+            mark = begun or error.problem_mark or error.context_mark
             reason = ", ".join(filter(None, (error.context, error.problem)))
             hint = next((f"; {hint}" for part, hint in _HINTS if part in reason), "")
             column = f", column {mark.column + 1}" if mark else ""
@@ -220,12 +222,13 @@ class Document:
         raise ConfigError([Finding(self.filename, line, "", reason)]) from None
 
 
+_BEGUN = ("while scanning a simple key", "while scanning a quoted scalar")
 _HINTS = (
     ("an alias", 'put "*" in quotes'),
     ("character '\\t' that cannot start", "indent with spaces, not with tabs"),
     ("that cannot start any token", "put a text that begins with it in quotes"),
     ("mapping values are not allowed", 'put a text with ": " in quotes, and begin keys of one mapping in one column'),
-    ("could not find expected ':'", "write key: value, with a space behind the colon"),
+    ("could not find expected ':'", "write key: value or - item, with a space behind the colon or dash"),
     ("expected <block end>, but found '<scalar>'", "nothing follows a closing quote; inside '…' write '' for a quote"),
     ("expected <block end>", "keys of one mapping, and items of one list, begin in one column"),
     ("expected ',' or", "a comma or a bracket is missing"),

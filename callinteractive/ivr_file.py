@@ -52,7 +52,7 @@ def load_ivr_files(texts: Mapping[str, str]) -> IvrFile:
     for root in roots:
         web = read_web(root["web"], NOTHING)
         ivrs += [(item, _ivr(item, contexts, web, guesses)) for item in root["ivrs"].items()]
-    if not ivrs:
+    if not ivrs and all(root["ivrs"].is_missing or root["ivrs"].is_list for root in roots):
         documents[0].root.wrong('no IVR is configured; write ivrs: [{number: "000*332", id: 1, entry_context: 1}]')
     for where, (context, option) in jumps:
         if context not in contexts:

@@ -137,7 +137,10 @@ def read_sound(value: Value) -> str | None:
 
 
 def check_extended(text: str) -> str | None:
-    return None if _EXTENDED.fullmatch(text) else 'must be an extended number like "000*332"'
+    if _EXTENDED.fullmatch(text):
+        return None
+    short = text if text.isascii() and text.isdigit() else "332"
+    return f'must be an extended number like "000*{short[:20]}", which phones dial as {short[:20]}'
 
 
 def check_did(text: str) -> str | None:

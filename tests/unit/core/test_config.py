@@ -177,7 +177,13 @@ rtpengine: {ng: "[fd00:0::7]:22222"}
         ("sip:127.0.0.2:5080", "sip:127.0.0.2:5080\\r\\nX: y", 3, "trunks[0].to: must be a SIP URI"),
         ("name: carrier", 'name: "a b"', 3, "trunks[0].name: must be at most 64 letters"),
         (', from: ["127.0.0.2/32"], to: "sip:127.0.0.2:5080"', "", 3, "trunks[0]: needs from"),
-        ("000*306", "306", 4, 'extensions[0].number: must be an extended number like "000*332"'),
+        (
+            "000*306",
+            "306",
+            4,
+            'extensions[0].number: must be an extended number like "000*306", which phones dial as 306',
+        ),
+        ("000*306", "phone", 4, 'extensions[0].number: must be an extended number like "000*332", which'),
         ("id: 134", "id: x", 4, "extensions[0].id: must be a number"),
         (', contact: "sip:306@127.0.0.3:5090"', "", 4, "extensions[0]: needs a contact (a fixed phone) or a password"),
         ('contact: "sip:306@127.0.0.3:5090"', 'password: ""', 4, "extensions[0]: needs a contact"),
@@ -381,6 +387,18 @@ def test_what_is_wrong_with_an_ivr_is_told_with_its_line(old: str, new: str, lin
     assert old in IVR
     told = findings(load_ivr_file, IVR.replace(old, new, 1))
     assert any(finding.startswith(f"f.yaml:{line}: ") and reason in finding for finding in told), told
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (IVR + "ivrs: []\n", "'ivrs' is given twice, first in line 1"),
+        ('ivrs: {number: "000*332"}\n', "must be a list: [ … ]"),
+    ],
+)
+def test_one_mistake_with_ivrs_is_one_finding(text: str, reason: str):
+    (told,) = findings(load_ivr_file, text)
+    assert told.endswith(f": ivrs: {reason}")
 
 
 def test_C3_an_option_longer_than_digit_len_is_a_finding():

@@ -91,9 +91,11 @@ def test_what_is_no_document_is_told_with_its_line(text: str, line: int, reason:
         ("a: 'it's'", 1, 8, "nothing follows a closing quote"),
         ("a: {*: b}", 1, 6, 'put "*" in quotes'),
         ("a: {#: b}", 1, 10, '"#" without quotes begins a comment'),
-        ('a: "b', 1, 6, "a quote is not closed"),
+        ('a: "b', 1, 4, "a quote is not closed"),
+        ("a: 'b\nc: d\ne: f\n", 1, 4, "a quote is not closed"),
         ("a: [1\nb: 2", 2, 2, "a bracket is missing"),
-        ("a: b\nc:d", 2, 4, "with a space behind the colon"),
+        ("a: b\nc:d", 2, 1, "with a space behind the colon"),
+        ("a:\n  - b\n  -c\nd: e", 3, 3, "with a space behind the colon or dash"),
         ("a: b\n---\nc: d", 2, 1, "leave out the line ---"),
     ],
 )
@@ -158,7 +160,7 @@ def test_a_number_that_must_be_there():
 
 
 def test_every_finding_has_its_place_and_all_are_told():
-    document = Document("a:\n  b:\n    - x\n    - [y]\n  b: 1\n  [c]: 2\n", "f.yaml")
+    document = Document("a:\n  b: 1\n  b:\n    - x\n    - [y]\n  [c]: 2\n", "f.yaml")
     section = document.root.section("a", "z", "list")
     assert section["a"].section("b")["b"].text() == "1"
     section["z"].text()
@@ -167,7 +169,7 @@ def test_every_finding_has_its_place_and_all_are_told():
         document.finish()
     assert str(caught.value).splitlines() == [
         "f.yaml:1: z: is missing",
-        "f.yaml:5: a.b: 'b' is given twice",
+        "f.yaml:3: a.b: 'b' is given twice, first in line 2",
         "f.yaml:6: a: a key must be one value; put it in quotes",
     ]
 
