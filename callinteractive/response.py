@@ -91,8 +91,8 @@ def _root(body: bytes) -> etree._Element:
     try:
         root = etree.fromstring(body, _PARSER)
     except etree.XMLSyntaxError as error:
-        if _HTML.match(body):
-            raise ResponseError(_A_PAGE, 1) from None
+        if (reason := _other_than_xml(body)) is not None:
+            raise ResponseError(reason, 1) from None
         raise ResponseError(_reason(error), int(error.lineno or 0)) from None
     if root.tag != "Response" and _HTML.match(body):
         raise ResponseError(_A_PAGE, 1)
@@ -111,17 +111,30 @@ _BEGINS = "an answer begins with <?xml or <Response>"
 _HTML = re.compile(rb"\s*(?:<\?xml[^>]{0,200}>\s*)?<(?:!doctype\s+)?html\b", re.IGNORECASE)
 _A_PAGE = f"it is an HTML page, perhaps your application's error page; {_BEGINS}"
 _AMPERSAND = "write &amp; for a literal &"
+_JSON = f"not XML: it is JSON; {_BEGINS}"
+_ESCAPED = "not XML: it is escaped as for a page of HTML; send < in place of &lt;"
 _HINTS = (
     ("xmlParseEntityRef", _AMPERSAND),
     ("EntityRef:", _AMPERSAND),
     ("Entity '", f"XML itself knows amp, lt, gt, quot and apos only; others as a number, like &#160;; {_AMPERSAND}"),
     ("StartTag:", "write &lt; for a literal <"),
+    ("AttValue:", "write an attribute's value in quotes"),
     ("Unescaped '<'", "write &lt; for a literal <"),
     ("Start tag expected", _BEGINS),
     ("XML declaration allowed only", "nothing stands before <?xml"),
     ("Extra content", "an answer is one <Response>, with nothing before or after it"),
 )
 """What to do about what libxml2 says, by how that begins."""
+
+
+def _other_than_xml(body: bytes) -> str | None:
+    """What web applications send by mistake."""
+    if _HTML.match(body):
+        return _A_PAGE
+    begin = body[:200].lstrip()
+    if begin.startswith((b"{", b"[", b'"')):
+        return _JSON
+    return _ESCAPED if begin.startswith(b"&lt;") else None
 
 
 def _reason(error: etree.XMLSyntaxError) -> str:

@@ -6,6 +6,7 @@ import re
 
 NAME_RULE = "at most 200 letters, digits, dots, _ and -, no dot first"
 """`is_sound_name` in words."""
+NO_NAME = f"is no name in the sound library: {NAME_RULE}; it has no folders"
 # A plain name: never a path, never hidden. What the cache adds to it fits into a file name too (NAME_MAX, 255 octets).
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}", re.ASCII)
 

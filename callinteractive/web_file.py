@@ -8,7 +8,7 @@ from ipaddress import ip_address
 from callinteractive.document import Value
 from callinteractive.request import check_url
 from callinteractive.secret import Secret
-from callinteractive.sounds import NAME_RULE, is_sound_name
+from callinteractive.sounds import NO_NAME, is_sound_name
 from callinteractive.trunk_file import read_secret
 from callinteractive.urls import host_of
 from callinteractive.web import Web
@@ -127,4 +127,4 @@ def _is_host(text: str) -> bool:
 
 
 def _sound(name: str) -> str | None:
-    return None if is_sound_name(name) else f"is no name in the sound library: {NAME_RULE}"
+    return None if is_sound_name(name) else NO_NAME

@@ -40,7 +40,7 @@ from callinteractive.script import CallScript, Note
 from callinteractive.web import WAIT_SOUND_AFTER_S
 from cli.dialler import Dialler, HangsUp, asking, no_keys
 from cli.files import read_ivr_file, read_site
-from cli.surroundings import Surroundings
+from cli.surroundings import Surroundings, unusable_sounds
 from sidecar.linewriter import printable
 from sidecar.webhook import Webhook
 
@@ -177,8 +177,8 @@ class SimulatedCall:
 
     def _carry_out(self, command: Command) -> Event:
         match command:
-            case Play(sound=sound) if self._sounds and not (self._sounds / sound).is_file():
-                reason = f"there is no {sound} in {self._sounds}: the caller does not hear it"
+            case Play(sound=sound) if self._sounds and (wrong := unusable_sounds(self._sounds, {sound})):
+                reason = f"{wrong[sound]}: the caller does not hear it"
                 self._say("error", reason, fg="red")
                 return PlayFailed(reason)
             case Play(sound=sound, barge_in=True):

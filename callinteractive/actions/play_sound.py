@@ -20,7 +20,7 @@ from callinteractive.actions.set_var import variable_name
 from callinteractive.commands import Command, Play
 from callinteractive.errors import InvalidActionError
 from callinteractive.events import Event, Played, PlayFailed
-from callinteractive.sounds import NAME_RULE, is_sound_name
+from callinteractive.sounds import NO_NAME, is_sound_name
 from callinteractive.written import WrittenAction
 
 
@@ -29,7 +29,7 @@ def sound_name(text: str) -> str:
     if not text:
         raise InvalidActionError("the name of a sound is missing")
     if not is_sound_name(text):
-        raise InvalidActionError(f"{text[:40]!r} is no name in the sound library: {NAME_RULE}")
+        raise InvalidActionError(f"{text[:40]!r} {NO_NAME}")
     return text
 
 

@@ -183,11 +183,17 @@ def test_a_sound_that_the_site_does_not_have_is_not_heard(ivr: Path) -> None:
     site = ivr.with_name("site.yaml")
     site.write_text((DEMO / "site.yaml").read_text().replace("sounds: ./sounds", f"sounds: {DEMO / 'sounds'}"))
     ivr.write_text(ivr.read_text().replace("welcome.wav", "welcom.wav"))
+    meant = "welcom.wav (did you mean 'welcome.wav'?)"
     for named in (("--site", str(site)), ()):  # that beside ivr.yaml counts unless another one is named
         told = story(simulate(ivr, *named, "--digits", "2"))
         (error,) = {line for line in told if line.startswith("error")}
-        assert error == f"error there is no welcom.wav in {DEMO / 'sounds'}: the caller does not hear it"
+        assert error == f"error there is no {meant} in {DEMO / 'sounds'}: the caller does not hear it"
         assert "hears opening-hours.wav" in told
+    (tmp := ivr.parent / "sounds").mkdir()
+    (tmp / "welcom.wav").write_text("<html>404</html>")
+    site.write_text(site.read_text().replace(str(DEMO / "sounds"), "sounds"))
+    heard = story(simulate(ivr, "--digits", "2"))
+    assert any(line.startswith("error welcom.wav: not readable as wav") for line in heard), "it is no sound"
     site.unlink()
     assert "hears welcom.wav (a digit stops it)" in story(simulate(ivr, "--digits", "2")), "no site, no folder"
 

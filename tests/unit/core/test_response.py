@@ -149,6 +149,20 @@ def test_X3_a_web_page_is_called_one(body: bytes):
 
 
 @pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b' {"action": "hangup"}', "not XML: it is JSON; an answer begins with <?xml or <Response>"),
+        (b'"<Response/>"', "not XML: it is JSON; an answer begins with <?xml or <Response>"),
+        (b"&lt;Response/&gt;", "not XML: it is escaped as for a page of HTML; send < in place of &lt;"),
+    ],
+)
+def test_X3_what_was_sent_by_mistake_is_told(body: bytes, reason: str):
+    with pytest.raises(ResponseError) as caught:
+        parse(body)
+    assert (caught.value.reason, caught.value.line) == (reason, 1)
+
+
+@pytest.mark.parametrize(
     ("body", "column", "hint"),
     [
         (b"<Response><SetVar name='a'>b & c</SetVar></Response>", 31, "write &amp; for a literal &"),
@@ -158,6 +172,7 @@ def test_X3_a_web_page_is_called_one(body: bytes):
         (b"<Response><SetVar name='a'>1 < 2</SetVar></Response>", 31, "write &lt; for a literal <"),
         (b"<Response><SetVar name='<'/></Response>", 25, "write &lt; for a literal <"),
         (b"OK", 1, "an answer begins with <?xml or <Response>"),
+        (b"<Response><Pause length=5/></Response>", 25, "write an attribute's value in quotes"),
         (b"<Response/>OK", 12, "nothing before or after it"),
         (b"<br />\n<b>Warning</b>: x in y.php\n<Response/>", 1, "nothing before or after it"),
         (b"<!-- --><?xml version='1.0'?><Response/>", 14, "nothing stands before <?xml"),
