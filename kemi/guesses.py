@@ -5,19 +5,23 @@ can use up another's tries by a forged source. Three things are counted, each fo
 - a source at an account: after `PAIR_FREE` wrong passwords each further one doubles the time in which nothing is taken;
 - a source at all accounts, in the same way after `SOURCE_FREE`;
 - an account at all sources: after `ACCOUNT_FREE` a source that has not proved itself has one try, not `PAIR_FREE`.
-A source that has proved to know the account's password is judged by the first only.
+A source that has proved to know the account's password is judged by the first only. While Kamailio has no memory to
+count in, it is the only one whose passwords are taken.
 """
 
 from __future__ import annotations
 
 import time
+from typing import Final
 
 from kemi import ksr
 from kemi.contacts import address_of
-from kemi.refusal import Refused
+from kemi.refusal import NoMemory, Refused
 
 PAIR_FREE, SOURCE_FREE, ACCOUNT_FREE = 5, 20, 100
 FIRST_LOCK_S, LONGEST_LOCK_S = 4, 900
+BLIND_S = 4.0
+"""How long this worker takes no passwords of others after a wrong one that could not be counted."""
 PROVED_S = 3600
 _COUNTS, _LOCKS, _PROVED = "guesses", "locks", "proved"
 _LONGEST_ACCOUNT = 40
@@ -40,6 +44,8 @@ class Guesses:
         until = ksr.count_of(_LOCKS, self._by_pair)
         if not _is_proved(self._proved):
             until = max(until, ksr.count_of(_LOCKS, self._by_source))
+            if time.monotonic() < _blind.until_s:
+                raise NoMemory
         if until > now:
             # Not 403: phones give up at that, and the owner may be behind the same NAT as the one who guesses.
             advice = "if it is a phone of yours, correct its user name or password"
@@ -47,12 +53,16 @@ class Guesses:
 
     def on_wrong(self) -> None:
         """A wrong password."""
-        of_account = ksr.count_up(_COUNTS, self._by_account)
+        of_account, of_pair, of_source = (
+            ksr.count_up(_COUNTS, each) for each in (self._by_account, self._by_pair, self._by_source)
+        )
+        if min(of_account, of_pair, of_source) <= 0:
+            _blind.until_s = time.monotonic() + BLIND_S
         free = PAIR_FREE
         if of_account > ACCOUNT_FREE and not _is_proved(self._proved):
             free = 1
-        self._lock(self._by_pair, ksr.count_up(_COUNTS, self._by_pair), free)
-        self._lock(self._by_source, ksr.count_up(_COUNTS, self._by_source), SOURCE_FREE)
+        self._lock(self._by_pair, of_pair, free)
+        self._lock(self._by_source, of_source, SOURCE_FREE)
 
     def on_good(self) -> None:
         """The right password."""
@@ -65,11 +75,22 @@ class Guesses:
         if count < free:
             return
         lock_s = min(FIRST_LOCK_S << min(count - free, 16), LONGEST_LOCK_S)
-        ksr.set_count(_LOCKS, key, int(time.time()) + lock_s)
+        if not ksr.set_count(_LOCKS, key, int(time.time()) + lock_s):
+            _blind.until_s = time.monotonic() + BLIND_S
         ksr.log_warning(
             f"{count} wrong passwords from {self._source}, the last for {self._account!r}: nothing more is taken for"
             f" {lock_s} s by {key!r}; if it is a phone of yours, correct its user name or password"
         )
+
+
+class _Blind:
+    """Until when this worker takes no passwords, since it had no memory to count in."""
+
+    def __init__(self) -> None:
+        self.until_s = float("-inf")
+
+
+_blind: Final = _Blind()
 
 
 def has_proved(source: str) -> bool:

@@ -1026,7 +1026,7 @@ def tell_peer(subject: str, peer: str, body: str) -> None:
 
 
 def count_up(table: str, key: str) -> int:
-    """Add one to the count of `key`, and return it."""
+    """Add one to the count of `key`, and return it. 0 where Kamailio has no memory for it."""
     return _sht_inc(table, key)
 
 
@@ -1035,8 +1035,9 @@ def count_of(table: str, key: str) -> int:
     return value if isinstance(value, int) else 0
 
 
-def set_count(table: str, key: str, value: int) -> None:
-    KSR.htable.sht_seti(table, key, value)
+def set_count(table: str, key: str, value: int) -> bool:
+    """False where Kamailio has no memory for it."""
+    return KSR.htable.sht_seti(table, key, value) != -1
 
 
 def count_down(table: str, key: str) -> None:

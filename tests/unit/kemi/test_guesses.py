@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kemi.guesses import ACCOUNT_FREE, LONGEST_LOCK_S, PAIR_FREE, SOURCE_FREE, Guesses, has_proved
+from kemi.guesses import ACCOUNT_FREE, BLIND_S, LONGEST_LOCK_S, PAIR_FREE, SOURCE_FREE, Guesses, has_proved
 from tests.unit.kemi.fake_ksr import FakeKsr
 from tests.unit.kemi.refusals import refused
 
@@ -99,3 +99,25 @@ def test_an_ipv6_host_has_one_network(clock: Clock) -> None:
     with refused(503):
         guess("2001:db8::ffff")
     guess("2001:db8:0:1::1")
+
+
+@pytest.mark.parametrize("what", ["htable.sht_inc", "htable.sht_seti"])
+def test_what_cannot_be_counted_is_not_taken(
+    clock: Clock, ksr: FakeKsr, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """While there was no memory, passwords could be tried without end."""
+    monkeypatch.setattr("kemi.guesses.time.monotonic", lambda: clock.now)
+    monkeypatch.setattr("kemi.guesses._blind.until_s", 0.0)
+    Guesses(OWNER, ACCOUNT).on_good()
+    usual = ksr.results[what]
+    ksr.results[what] = {"htable.sht_inc": 0, "htable.sht_seti": -1}[what]
+    with refused(503):
+        guess(THIEF, times=PAIR_FREE + 1)
+    with refused(503):
+        guess("198.51.100.8")
+    Guesses(OWNER, ACCOUNT).check()
+    clock.now += BLIND_S
+    guess("198.51.100.8")
+    ksr.results[what] = usual
+    clock.now += BLIND_S
+    guess("198.51.100.8", times=2)
