@@ -160,7 +160,10 @@ class _Connection:
         return False
 
     def _open(self) -> None:
-        made = socket.socket(socket.AF_INET6 if ":" in self._address.host else socket.AF_INET, socket.SOCK_STREAM)
+        try:
+            made = socket.socket(socket.AF_INET6 if ":" in self._address.host else socket.AF_INET, socket.SOCK_STREAM)
+        except OSError:  # none is free: with the next tick
+            return
         made.setblocking(False)
         if made.connect_ex(self._address) in (0, *_CONNECTING):
             self._socket, self._since_s = made, self._clock()
@@ -257,17 +260,26 @@ class Ending:
         self._socket: socket.socket | None = None
         self._byes: dict[bytes, _Bye] = {}
         self._room = ENDED_AT_ONCE
+        self._is_told = False
 
     def has_room(self) -> bool:
         """Whether one more call may be ended in this tick."""
-        return self._room > 0
+        if not self._room:
+            return False
+        try:
+            self._opened()
+        except OSError as error:
+            if not self._is_told:
+                ksr.log_error(f"calls whose media is lost can't be ended yet: {error}")
+            self._is_told = True
+            return False
+        self._is_told = False
+        return True
 
     def begin(self, media: str, call: AnchoredCall) -> None:
+        """Only where there is room. Raises OSError."""
         self._room -= 1
-        try:
-            opened = self._opened()
-        except OSError:
-            return
+        opened = self._opened()
         via = "SIP/2.0/UDP {};rport;branch=z9hG4bK-ci-{}"
         for to_caller in (True, False):
             branch = secrets.token_hex(8)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -160,6 +161,28 @@ def test_one_that_was_started_again(edge: Edge, for_s: float) -> None:
     assert sorted(byes) == sorted(byes_of(media))
     assert left(edge) == []
     assert edge.tick(5) == []
+
+
+@pytest.mark.parametrize("is_back", [True, False])
+def test_while_no_socket_is_free_calls_are_not_given_up(
+    edge: Edge, ksr: FakeKsr, monkeypatch: pytest.MonkeyPatch, is_back: bool
+) -> None:
+    def none_is_free(*_: object, **_more: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    media = edge.begin()
+    edge.kill()
+    edge.tick(0.5)
+    if is_back:
+        edge.start()
+    with monkeypatch.context() as context:
+        context.setattr("kemi.lost_media.socket.socket", none_is_free)
+        assert edge.tick(GONE_S + 1) == []
+    errors = [text for (text,) in ksr.called("err")]
+    wanted = "calls whose media is lost can't be ended yet: [Errno 24] Too many open files\n"
+    assert errors == [] if is_back else [wanted]
+    assert sorted(edge.tick(4)) == sorted(byes_of(media))
+    assert left(edge) == []
 
 
 def test_it_knows_its_calls_again(edge: Edge) -> None:
