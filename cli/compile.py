@@ -90,7 +90,7 @@ MODULES = {
         ),
         *("heirs", "hidden", "late_ringing", "limits", "names", "nat", "outcome", "places"),
         *("record_route", "records", "redirect", "refusal", "refusal_log", "registrar", "resting", "sdp", "seal"),
-        *("sidecars", "slots", "sockets", "spool"),
+        *("sidecars", "slots", "sockets", "spool", "timestamp"),
         *("tls_peer", "transfer", "trunk_callers", "trunks", "webrtc_sdp", "websocket"),
     ),
 }

@@ -37,6 +37,7 @@ from kemi.registrar import Registrar
 from kemi.reports import Reports
 from kemi.ringing import Ringing, may_be_early
 from kemi.sidecars import Sidecars
+from kemi.timestamp import repeat_timestamp
 from kemi.transaction import transaction
 from kemi.transfer import Transfer
 from kemi.trunk_callers import TrunkCallers
@@ -171,6 +172,8 @@ class Ingress:
             self._limits.end(mark.caller_tag)
         if mark.media:
             self._media.on_request(mark.media)
+        if method == "INVITE":
+            repeat_timestamp()
         if mark.shift and mark.is_from_caller:
             cseq.on_in_dialog_request(mark.shift)
         is_sent = ksr.relay()
@@ -358,6 +361,7 @@ class Ingress:
             ksr.remove_private_headers()
         ksr.remove_header("Route")  # a phone's outbound-proxy route leads here; we go where the number says
         nat.on_new_call(is_trunk=isinstance(sender, Trunk))
+        repeat_timestamp()
 
     def _find_entry(self, ivr: Ivr, sender: Trunk | Extension) -> EntryHeader:
         """Where the call enters. A trusted trunk may say so in its Request-URI, as ``;context=3;option=start``."""

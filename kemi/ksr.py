@@ -488,6 +488,11 @@ def remove_all_headers(*, but: str) -> None:
     KSR.textops.remove_hf_exp(".", but)
 
 
+def add_to_replies(lines: str) -> None:
+    """Of ours to the request at hand, tm's 100 included. `lines`: whole header lines."""
+    KSR.hdr.append_to_reply(lines)
+
+
 def replace_header(name: str, value: str) -> None:
     KSR.hdr.rmappend(name, f"{name}: {value}\r\n")
 

@@ -285,6 +285,28 @@ async def test_rfc_3261_18_3_what_is_behind_the_body_is_discarded(
         assert len(got.all("X-CI-Call")) == 1
 
 
+@pytest.mark.parametrize(("sent", "repeated"), [("54", ["54"]), ("54.3 0.2", ["54.3 0.2"]), ("", []), ("5,x", [])])
+async def test_rfc_3261_8_2_6_1_our_100_repeats_the_timestamp(
+    trunk: Endpoint, sidecar: Endpoint, sent: str, repeated: list[str]
+) -> None:
+    invite = trunk.invite("332", Timestamp=sent)
+    trunk.send(invite)
+    assert (await trunk.receive_only(100)).all("Timestamp") == repeated
+    got = await sidecar.receive("INVITE")
+    answer = sip.reply(got, "200 OK", tag="t", body=sip.SDP, Contact=f"<sip:s@{sidecar.host}:{sidecar.port}>")
+    sidecar.send(answer)
+    dialog = sip.Dialog.of_caller(trunk, invite, await trunk.receive_only(200))
+    trunk.send(dialog.request("ACK"))
+    again = dialog.request("INVITE", body=sip.SDP, Timestamp=sent)
+    trunk.send(again)
+    assert (await trunk.receive_only(100)).all("Timestamp") == repeated
+    sidecar.send(sip.reply(await sidecar.receive("INVITE"), "488 Not Here"))
+    trunk.send(sip.ack_of_failure(again, await trunk.receive_only(488)))
+    trunk.send(dialog.request("BYE"))
+    sidecar.send(sip.reply(await sidecar.receive("BYE"), "200 OK"))
+    await trunk.receive_only(200)
+
+
 async def test_rfc_3261_18_3_a_body_that_is_too_short_gets_400(trunk: Endpoint) -> None:
     assert (await refusal(trunk, bytes(trunk.invite("332"))[:-1])).status == 400
 
