@@ -83,6 +83,11 @@ class Callee:
         """None before its INVITE, and after its end."""
         return None if self._leg is None or self._leg.ended else self._leg
 
+    @property
+    def _sip_call_id(self) -> str:
+        """Of its INVITE, also after its end."""
+        return "" if self._leg is None else self._leg.call_id
+
     def to_dict(self) -> dict[str, Any] | None:
         """As data for JSON; None before its INVITE, and after its end."""
         if self._is_over or (self.leg is None and not self.is_leaving):
@@ -132,7 +137,6 @@ class Callee:
         self._numbers = command.numbers
         offer = await self._media.offer_leg(self.b_tag, to_several=len(command.numbers) > 1)
         self._caller.story.begin_transfer(command.status_url, command.numbers, command.hidden)
-        self._story("leg.started", targets=list(command.numbers), timeout_s=command.timeout_s)
         ways = self._services.edges.ways(self._caller.edge)
         shown = presented(Identity.of(command.caller_name, command.caller_number), ways[0].uri_host)
         self._send = partial(
@@ -145,6 +149,7 @@ class Callee:
             rings_s=command.timeout_s or self._services.defaults.transfer_timeout_s,
         )
         self._try_next(ways)
+        self._story("leg.started", targets=list(command.numbers), timeout_s=command.timeout_s)
 
     def _try_next(self, ways: tuple[Address, ...]) -> None:
         """Send the INVITE by the first of `ways`. If that edge is silent, send it by the next (RFC 3263 4.3)."""
@@ -304,17 +309,15 @@ class Callee:
         """How the transfer ended. Kamailio's log tells it for each number."""
         by, rang = by or "Kamailio", self._is_sounding
         to, who = (hide(shown, self._caller.story.hidden) for shown in (self._numbers, by))
-        sip_call_id = "" if self.leg is None else self.leg.call_id
-        self._caller.log.info(
-            "transfer", to=to, outcome=outcome, code=code, reason=reason, by=who, rang=rang, sip_call_id=sip_call_id
-        )
+        told = {"outcome": outcome, "code": code, "reason": reason, "by": who, "rang": rang}
+        self._caller.log.info("transfer", to=to, **told, sip_call_id=self._sip_call_id)
         if outcome == "answered":
             self._story("leg.answered", by=by)
         else:
             self._story_over(code, reason, outcome)
 
     def _story(self, event: Name, **fields: Any) -> None:
-        self._caller.story.tell(event, leg=self._name, **fields)
+        self._caller.story.tell(event, leg=self._name, sip_call_id=self._sip_call_id, **fields)
 
     def _story_over(self, code: int, reason: str, outcome: str = "") -> None:
         """Once. code: what the INVITE ended with; 200 if it was answered."""

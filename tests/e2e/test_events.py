@@ -62,5 +62,6 @@ async def test_E1_a_transfer(
     end = (await story(stack, caller))[-1]
     (leg,) = end["legs"]
     assert (leg["targets"], leg["by"], leg["code"]) == ([FIRST, SECOND], FIRST, 200)
+    assert leg["sip_call_id"] not in ("", end["sip_call_id"])
     assert leg["began_at"] <= leg["rang_at"] <= leg["answered_at"] <= leg["ended_at"]
     assert end["by"] == "caller"

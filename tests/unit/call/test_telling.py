@@ -257,6 +257,7 @@ async def test_E3_a_number_that_was_dialled_in_secret_is_masked_where_it_is_call
     assert "4711" not in repr(told)
     assert "4711" not in repr(lines)
     assert named(h, "leg.started")[0]["targets"] == ["***", "306"]
+    assert {record["sip_call_id"] for record in told if record["event"].startswith("leg.")} == {h.b_leg.call_id}
     assert (named(h, "leg.answered")[0]["by"], outcomes[0].by) == ("***", "4711")
 
 
@@ -424,6 +425,7 @@ async def test_the_log_tells_the_call_id_of_each_side(make, lines):
     h = make('[simple_transfer: {to: ["1"]}]')
     await h.answered()
     await h.until("invite(max_forwards 69)")
+    h.b_leg.ended = True
     h.b_leg.listener(sip.Rejected(486, "Busy Here", None))
     await h.over()
     told = {line["event"]: line.get("sip_call_id") for line in lines}
