@@ -38,6 +38,9 @@ MOST_CHARACTERS: Final = 8 * 1024
 """Of one field. A longer one loses its middle: a traceback's beginning and end tell most."""
 _QUIET = ("httpx", "aiohttp")
 """Libraries whose informative lines repeat ours; httpx tells every URL, with the caller's number in it."""
+_SERVER = "aiohttp.server"
+_NOT_HTTP = "aiohttp.http_exceptions"
+"""Where the errors come from that a request has which can't be read."""
 
 LINES_LOST = "CALLINTERACTIVE_LINES_LOST"
 """The variable with the path of `callinteractive run`'s count of lost lines."""
@@ -86,6 +89,7 @@ def set_up(log_format: LogFormat, level: int = logging.INFO) -> LineWriter:
     logging.basicConfig(level=level, handlers=[handler], force=True)
     for library in _QUIET:
         logging.getLogger(library).setLevel(max(level, logging.WARNING))
+    logging.getLogger(_SERVER).addFilter(_tell_shortly)
     sys.excepthook = _on_uncaught
     threading.excepthook = lambda thrown: _on_uncaught(thrown.exc_type, thrown.exc_value, thrown.exc_traceback)
     return writer
@@ -304,6 +308,15 @@ def _bound(_logger: Any, _level: str, entry: structlog.typing.EventDict) -> stru
 
 def _to_console(_logger: Any, _name: str, entry: structlog.typing.EventDict, *, colours: bool) -> str:
     return "\n".join(console.lines(entry, colours=colours))
+
+
+def _tell_shortly(record: logging.LogRecord) -> bool:
+    """What comes to an HTTP port and is no HTTP is its sender's mistake, and no traceback of ours explains it."""
+    error = record.exc_info[1] if record.exc_info else None
+    if type(error).__module__ == _NOT_HTTP:
+        record.levelno, record.levelname, record.exc_info = logging.WARNING, "WARNING", None
+        record.msg, record.args = "%s: %s", (record.getMessage(), " ".join(str(error).split()))
+    return True
 
 
 def _notice_for(is_console: bool) -> Callable[[int], str]:

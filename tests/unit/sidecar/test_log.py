@@ -395,3 +395,32 @@ def test_a_flow_lets_so_many_through_at_once_and_so_many_a_second(monkeypatch: p
     monkeypatch.setattr(linewriter, "LINES_A_S", 4)
     flow = linewriter.Flow(100.0)
     assert [flow.take(7, 100.0), flow.take(7, 100.0), flow.take(7, 101.0), flow.take(7, 200.0)] == [7, 3, 4, 7]
+
+
+NOT_HTTP = """
+from callinteractive.model import Address
+from sidecar.metrics import Metrics
+
+async def ask(requests):
+    runner = await Metrics(dict, dict).serve(Address("127.9.0.6", 0))
+    for request in requests:
+        reader, writer = await asyncio.open_connection(*runner.addresses[0])
+        writer.write(request)
+        assert b" 400 " in await reader.read()
+    await runner.cleanup()
+
+"""
+BEGIN = b"GET /metrics HTTP/1.1\r\n"
+
+
+def test_what_is_no_http_is_one_short_line_each():
+    long, many = b"X: %b\r\n\r\n" % (b"a" * 100_000), b"X: y\r\n" * 5_000 + b"\r\n"
+    requests = [BEGIN + rest for rest in (long, b"Content-Length: -1\r\n\r\n", b"no colon\r\n\r\n", many)]
+    lines, _ = logged(f"{NOT_HTTP}asyncio.run(ask({requests!r}))")
+    entries = [json.loads(line) for line in lines]
+    assert len(entries) == len(requests)
+    for entry in entries:
+        assert entry["level"] == "warning"
+        assert entry["event"].startswith("Error handling request from 127.0.0.1: 400, message: ")
+        assert "\n" not in entry["event"]
+        assert "exception" not in entry
