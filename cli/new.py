@@ -85,13 +85,18 @@ def run(folder: Path, template: str, address: str) -> int:
     try:
         passwords = make(folder, template, address)
     except (NewError, OSError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        click.echo(f"{folder}: {reason}", err=True)
+        click.echo(f"{folder}: {_words(error)}", err=True)
         return 1
     if not has_address(address):
         click.echo(f"warning: this machine has no address {address}: `callinteractive run` will need it", err=True)
     click.echo("\n".join(_told(folder, KINDS[template], address, passwords)))
     return 0
+
+
+def _words(error: NewError | OSError) -> str:
+    if isinstance(error, shutil.Error):  # of `copytree`: each file's source, target and reason
+        return str(error.args[0][0][2])
+    return (isinstance(error, OSError) and error.strerror) or str(error)
 
 
 def make(folder: Path, template: str, address: str) -> dict[str, str]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
+import shutil
 import stat
 from pathlib import Path
 
@@ -124,3 +127,12 @@ def test_a_folder_that_cannot_be_made() -> None:
     Path("file").write_text("x")
     result = invoke("new", "file/pizza")
     assert (result.exit_code, result.stderr) == (1, "file/pizza: Not a directory\n")
+
+
+def test_a_full_disk_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(shutil, "copyfile", full)
+    result = invoke("new", "pizza")
+    assert (result.exit_code, result.stderr) == (1, "pizza: [Errno 28] No space left on device\n")
