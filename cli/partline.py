@@ -115,6 +115,8 @@ def _kamailio(level: str, module: str, file: str, number: str, function: str, re
     prefix = before.removeprefix(_PREFIX).rpartition('"')[0]
     text = _unescaped(message.removesuffix(_END)).rstrip()
     source = _ADDRESS.match(prefix) or (_UNREADABLE.match(text) if function == "receive_msg" else None)
+    if function == "receive_fd" and text.startswith("EOF on "):
+        level = "INFO"  # its processes notice one another's end; where one should not have ended, it says that too
     where = f"{module}: " if module != "core" else ""
     return PartLine(shown(f"{prefix}{where}{text}"), level.lower(), source[1] if source else f"{file}:{number}")
 

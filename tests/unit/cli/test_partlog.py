@@ -314,6 +314,11 @@ def test_a_flood_leaves_the_other_parts_their_lines(log: PartLog, stream: io.Str
     assert [found["event"] for found in entries(stream)] == ["call"] * 5000 + ["sidecar-1 ended"]
 
 
+def test_at_a_stop_kamailio_s_processes_notice_one_another_s_end(log: PartLog, stream: io.StringIO) -> None:
+    log("kamailio", of_kamailio("EOF on 11", function="receive_fd"), of_kamailio("no memory", function="receive_fd"))
+    assert [entry["level"] for entry in entries(stream)] == ["info", "error"]
+
+
 @pytest.mark.parametrize(
     ("flood", "cause"),
     [
