@@ -19,6 +19,7 @@ from cli.parts import has_address
 from cli.registrations import state_dir_of
 from sidecar import app
 from sidecar.drain import DEFAULT_S
+from sidecar.media.conversion import ConversionError
 from sidecar.media.sounds import cache_of_user
 
 
@@ -68,7 +69,11 @@ def run(
     file, source = _state_file(site_path, state_dir), start.source
     commands = host_commands(site_path, state_dir, source.folder if source else None)
     form = resolve_format(log_format)
-    return app.run(site, site_path.parent, ivr_file, index, form, key, file, drain_s, source, commands)
+    try:
+        return app.run(site, site_path.parent, ivr_file, index, form, key, file, drain_s, source, commands)
+    except ConversionError as error:
+        click.echo(f"the ringback tone: {error}. XDG_CACHE_HOME chooses another folder", err=True)
+        return 1
 
 
 def _state_file(site_path: Path, state_dir: Path | None) -> Path | None:

@@ -210,7 +210,7 @@ def _outcome(job: dict[str, Any]) -> dict[str, Any]:
     except ConversionError as error:
         return {"reason": str(error)}
     except OSError as error:  # of the target's disk
-        return {"reason": _words(error), "may_pass": True}
+        return {"reason": f"it can't be kept in {target.parent}: {_words(error)}", "may_pass": True}
     except Exception as error:
         return {"reason": _words(error)}
 

@@ -93,3 +93,24 @@ def test_a_sidecar_says_where_sounds_cannot_be_kept(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert b"/dev/null/cache/callinteractive/sounds: Not a directory. Converted sounds" in done.stderr
     assert b"Traceback" not in done.stderr
+
+
+def test_a_disk_without_room_for_the_ringback_tone_is_told_in_a_line(tmp_path: Path) -> None:
+    (tmp_path / "site.yaml").write_text('node: 1\nsip: {listen: ["udp:127.0.0.1:5060"]}\n')
+    (tmp_path / "ivr.yaml").write_text(
+        'ivrs: [{number: "000*332", id: 1, entry_context: 1}]\ncontexts: {1: {options: {start: [hangup]}}}\n'
+    )
+    more = environment(CALLINTERACTIVE_KEY="00" * 16, XDG_CACHE_HOME=str(tmp_path), XDG_STATE_HOME=str(tmp_path))
+    done = subprocess.run(
+        ["sh", "-c", 'ulimit -f 0; exec "$@"', "sh", *COMMAND, "serve", "--index", "0"],
+        check=False,
+        capture_output=True,
+        text=True,
+        env=more,
+        cwd=tmp_path,
+        timeout=60,
+    )
+    place = tmp_path / "callinteractive" / "sounds"
+    told = f"the ringback tone: it can't be kept in {place}: File too large. XDG_CACHE_HOME chooses another folder"
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (1, told)
+    assert "Traceback" not in done.stderr
