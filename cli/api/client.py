@@ -9,6 +9,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -124,9 +125,10 @@ def _address_of(site_path: Path) -> Address:
 
 def _wait_for_start(place: Path, address: Address) -> None:
     """Until it answers, while sidecars of this state directory run; for `START_S` at most."""
-    sidecars, end = Active(place / FOLDER, b""), time.monotonic() + START_S
-    while not _listens(address) and time.monotonic() < end and sidecars.sidecars():
-        time.sleep(0.1)
+    end = time.monotonic() + START_S
+    with suppress(OSError):  # it is another user's folder
+        while not _listens(address) and time.monotonic() < end and Active(place / FOLDER, b"").sidecars():
+            time.sleep(0.1)
 
 
 def _listens(address: Address) -> bool:
