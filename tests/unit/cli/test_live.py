@@ -204,6 +204,8 @@ async def test_the_link_to_the_page(world: World):
     result = await call("page")
     assert (result.exit_code, result.output) == (0, f"{world.url}/#token={TOKEN}\n")
     assert json.loads((await call("page", "--json")).output) == {"link": f"{world.url}/#token={TOKEN}"}
+    nobody = await call("page", "--api", f"http://127.0.0.1:{unused_port()}", CALLINTERACTIVE_TOKEN=TOKEN)
+    assert (nobody.exit_code, "Is `callinteractive run` up?" in nobody.output) == (1, True)
 
 
 async def test_a_number_is_called(world: World):
