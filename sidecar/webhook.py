@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from errno import ECONNRESET
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -140,7 +141,7 @@ class Webhook:
         except CompressedError as error:
             return FetchFailed("invalid", f"not XML: it is compressed ({in_a_line(error)[:40]}); {UNCOMPRESSED}")
         except (aiohttp.ClientError, OSError, ValueError) as error:  # a ValueError is of a redirect or of the URL
-            return _failure(error)
+            return _failure(error, request)
         except Exception as error:  # a defect of ours or of a library: the call's script must not wait for ever
             LOG.exception("a request failed")
             return FetchFailed("protocol", f"this software failed: {type(error).__name__}"[:200])
@@ -157,9 +158,11 @@ def _tell(breaker: Breaker, answer: Fetched | FetchFailed, began: float, now: fl
         breaker.on_answer(now)
 
 
-def _failure(error: aiohttp.ClientError | OSError | ValueError) -> FetchFailed:
+def _failure(error: aiohttp.ClientError | OSError | ValueError, request: HttpRequest) -> FetchFailed:
     if isinstance(error, aiohttp.ClientConnectionError | OSError) or is_cut_short(error):
-        return FetchFailed("unreachable", in_a_line(error))
+        is_reset = isinstance(error, aiohttp.ServerDisconnectedError) or getattr(error, "errno", 0) == ECONNRESET
+        hint = "; is it https:// there?" if is_reset and request.url.startswith("http:") else ""
+        return FetchFailed("unreachable", f"{in_a_line(error)}{hint}")
     if isinstance(error, aiohttp.ClientResponseError):  # its text has the URL, with digits to be masked (E3)
         return FetchFailed("protocol", f"not an HTTP answer: {in_a_line(error.message)}"[:200])
     what = "not an HTTP answer: " if isinstance(error, aiohttp.ClientError) else ""

@@ -243,7 +243,7 @@ async def test_X3_whatever_a_server_does_is_an_outcome(webhook, speak, octets, o
             "the redirect leads to a URL of 80",
         ),
         (b"HTTP/1.1 200 OK\r\nSet-Cookie: secret\r\n", "the connection ended before the answer came"),
-        (b"", "the connection ended before the answer came"),
+        (b"", "the connection ended before the answer came; is it https:// there?"),
     ],
 )
 async def test_X3_what_a_server_did_is_told_in_one_line(webhook, speak, octets, reason):
