@@ -57,6 +57,8 @@ from kemi.trunks import Trunks, credentials_of  # noqa: E402
 from kemi.websocket import WebSockets  # noqa: E402
 
 LOOK_EVERY_S = 1.0
+HIGHEST_STATUS = 699
+"""RFC 3261 7.2. For tm a higher one ends a call, for others it is no reply at all."""
 EXIT_CONFIG = 78  # sysexits.h EX_CONFIG
 """The process's exit status where the configuration is unusable."""
 
@@ -174,7 +176,7 @@ class Callbacks:
         if self.record_route.is_strangers_stray_reply() and not self.ringing.is_answer_to_ringing():
             ksr.drop()
             return
-        if not ksr.has_whole_body():
+        if ksr.status() > HIGHEST_STATUS or not ksr.has_whole_body():
             ksr.drop()
             return
         if ksr.has_private_headers():

@@ -34,7 +34,7 @@ def outcome() -> tuple[int, str]:
     """
     code = ksr.failure_code()
     if code >= 600:
-        return code, ""
+        return code, "Decline"
     if transaction.ringing:
         return 408, "Request Timeout"
     if transaction.is_busy:
@@ -43,4 +43,4 @@ def outcome() -> tuple[int, str]:
         # Not the caller is asked. tm prefers these to all other refusals, so it has not told us how the others failed.
         code = transaction.failure or 503
     # Forwarding rules of the numbers are ignored (A10).
-    return (480, "Temporarily Unavailable") if code < 400 else (code, "")
+    return (480, "Temporarily Unavailable") if code < 400 else (code, "Transfer Failed")

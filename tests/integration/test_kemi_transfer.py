@@ -78,6 +78,7 @@ async def test_nobody_answers_within_the_time(world: World, repeated: str) -> No
         (["486 Busy Here", "rings"], 408),
         (["rings, 486 Busy Here", "486 Busy Here"], 486),
         (["rings, 486 Busy Here", "rings"], 408),
+        (["407 Proxy Authentication Required", "407 Proxy Authentication Required"], 503),
     ],
 )
 async def test_final_code(world: World, answers: list[str], code: int) -> None:
@@ -90,7 +91,19 @@ async def test_final_code(world: World, answers: list[str], code: int) -> None:
                 await world.sidecar.receive(180)
             elif step:
                 await refuse(phone, message, step)
-    assert (await world.refused(invite)).status == code
+    refused = await world.refused(invite)
+    assert refused.status == code
+    assert refused.start.split(" ", 2)[2], "some can't read a status without a reason"
+
+
+@pytest.mark.parametrize("status", ["700 Very Final", "099 None"])
+async def test_rfc_3261_7_2_a_status_that_does_not_exist_is_no_answer(world: World, status: str) -> None:
+    """700 ended the call for Kamailio, but a sidecar did not take it for an answer."""
+    invite = world.invite("300")
+    got = await world.phones[0].receive_only("INVITE")
+    ring(world.phones[0], got, status)
+    await refuse(world.phones[0], got)
+    assert (await world.refused(invite)).status == 486
 
 
 async def test_busy_and_one_that_is_not_there(world: World) -> None:
