@@ -155,7 +155,7 @@ def build(base: Path, tell: Callable[[str], object] = lambda _line: None) -> tup
             _copy(package, made / package)
         if compiled.fingerprint() != name:
             raise CompileError("a source file was changed meanwhile. Run it again.")
-        tell("mypyc writes C")
+        tell("mypyc writes C: up to a minute")
         extensions = _write_c(made, Path(temporary, "c"))
         _compile(extensions, made, Path(temporary, "c"), base / _OBJECTS, tell)
         try:
