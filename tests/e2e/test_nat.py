@@ -9,13 +9,16 @@ import pytest
 import pytest_asyncio
 
 from tests.e2e.conftest import BASE_PORT, _ivr_yaml
-from tests.e2e.ivr import MENU, MENU_HZ, TRANSFER
-from tests.e2e.transfers import ONE_HZ, REGISTERED, transfer
-from tests.support.baresip import SPEAKS_HZ, Baresip
+from tests.e2e.transfers import (
+    REGISTERED,
+    is_called_by_another_extension,
+    is_hung_up_by_the_ivr,
+    is_rung_and_talks,
+)
+from tests.support.baresip import Baresip
 from tests.support.hosts import can_be_made
 from tests.support.leftovers import assert_idle
 from tests.support.nat import NatNetwork
-from tests.support.phone import Phone
 from tests.support.stack import Net, RunningStack, until
 from tests.support.timing import PATIENT_S
 from tests.support.webapp import FakeWebApp
@@ -63,48 +66,18 @@ async def softphone(
 
 async def test_the_ivr_hangs_up(web: FakeWebApp, softphone: Baresip) -> None:
     """Its BYE goes to where the INVITE came from (P11)."""
-    before = len(web.requests[REGISTERED])
-    await softphone.dials(MENU)
-    await softphone.connected()
-    await softphone.hears_tone(MENU_HZ)
-    await softphone.presses("1")
-    await web.request(REGISTERED, before + 1)
-    await softphone.call_ended()
+    await is_hung_up_by_the_ivr(web, softphone)
 
 
 async def test_it_is_rung_and_talks(
     web: FakeWebApp, public_stack: RunningStack, softphone: Baresip, caller: str
 ) -> None:
-    web.on(caller, transfer(REGISTERED))
-    net = public_stack.net
-    for who in ("caller", "softphone"):
-        nth = 1 if who == "caller" else 2
-        async with Phone(net.sip, TRANSFER, host=net.carrier, caller=caller) as phone:
-            await phone.answered()
-            await softphone.rings(nth=nth)
-            await softphone.picks_up()
-            await softphone.connected(nth=nth)
-            await phone.sound.hear_tone(SPEAKS_HZ)
-            await phone.sound.send_tone(ONE_HZ, 1.0)
-            await softphone.hears_tone(ONE_HZ, for_s=0.2 * nth)
-            if who == "caller":
-                await phone.hang_up()
-                await softphone.call_ended()
-            else:
-                await softphone.hangs_up()
-                await phone.hung_up()
+    await is_rung_and_talks(web, public_stack, softphone, caller)
 
 
 async def test_another_extension_calls_it(public_stack: RunningStack, softphone: Baresip) -> None:
     """Its answer's Contact is private too: the ACK and the BYE of a caller find it all the same (C8)."""
-    net = public_stack.net
-    async with Phone(net.sip, REGISTERED, host=net.phone, caller="306") as phone:
-        await softphone.rings()
-        await softphone.picks_up()
-        await phone.answered()
-        await softphone.connected()
-        await phone.hang_up()
-        await softphone.call_ended()
+    await is_called_by_another_extension(public_stack, softphone)
 
 
 async def test_its_nat_stays_open(softphone: Baresip, public_stack: RunningStack) -> None:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+from tests.e2e.ivr import MENU, MENU_HZ, TRANSFER
 from tests.support.baresip import SPEAKS_HZ, Baresip
 from tests.support.callee import Callee
 from tests.support.phone import Phone
@@ -15,7 +16,7 @@ from tests.support.rtp import RtpEndpoint
 from tests.support.sipp import free_udp_port
 from tests.support.stack import RunningStack, until
 from tests.support.timing import PATIENT_S
-from tests.support.webapp import Reply, actions
+from tests.support.webapp import FakeWebApp, Reply, actions
 
 FIRST, SECOND, REGISTERED = "000*306", "000*307", "000*308"
 BOTH = f"{FIRST},{SECOND}"
@@ -90,3 +91,47 @@ async def connected(phone: Phone, callee: Callee) -> None:
     await callee.rings()
     await callee.picks_up()
     await both_hear(phone.sound, callee.sound)
+
+
+async def is_hung_up_by_the_ivr(web: FakeWebApp, softphone: Baresip) -> None:
+    """It calls a menu and chooses."""
+    before = len(web.requests[REGISTERED])
+    await softphone.dials(MENU)
+    await softphone.connected()
+    await softphone.hears_tone(MENU_HZ)
+    await softphone.presses("1")
+    await web.request(REGISTERED, before + 1)
+    await softphone.call_ended()
+
+
+async def is_rung_and_talks(web: FakeWebApp, stack: RunningStack, softphone: Baresip, caller: str) -> None:
+    """Two transfers ring it. The caller ends the first call, it the second one."""
+    web.on(caller, transfer(REGISTERED))
+    net = stack.net
+    for nth, who in enumerate(("caller", "softphone"), 1):
+        async with Phone(net.sip, TRANSFER, host=net.carrier, caller=caller) as phone:
+            await phone.answered()
+            await softphone.rings(nth=nth)
+            await softphone.picks_up()
+            await softphone.connected(nth=nth)
+            await phone.sound.hear_tone(SPEAKS_HZ)
+            await phone.sound.send_tone(ONE_HZ, 1.0)
+            await softphone.hears_tone(ONE_HZ, for_s=0.2 * nth)
+            if who == "caller":
+                await phone.hang_up()
+                await softphone.call_ended()
+            else:
+                await softphone.hangs_up()
+                await phone.hung_up()
+
+
+async def is_called_by_another_extension(stack: RunningStack, softphone: Baresip) -> None:
+    """With no IVR between (C8)."""
+    net = stack.net
+    async with Phone(net.sip, REGISTERED, host=net.phone, caller="306") as phone:
+        await softphone.rings()
+        await softphone.picks_up()
+        await phone.answered()
+        await softphone.connected()
+        await phone.hang_up()
+        await softphone.call_ended()
