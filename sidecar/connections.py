@@ -69,6 +69,10 @@ class PrivateAddressError(Exception):
     """The host, which is named, has private addresses only, and must have a public one."""
 
 
+class NameTimeoutError(aiohttp.ConnectionTimeoutError):
+    """No name server has answered in time where the host is, which is named."""
+
+
 @dataclass(slots=True)
 class Try:
     """One sending of a request. `must_be_new`: not by a connection of the pool."""

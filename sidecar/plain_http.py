@@ -21,7 +21,15 @@ from callinteractive.public import is_public
 from callinteractive.remember import remember
 from sidecar.addresses import Addresses
 from sidecar.answer import Answer
-from sidecar.connections import KEEPALIVE_S, PrivateAddressError, Protocol, Try, no_address, read_body
+from sidecar.connections import (
+    KEEPALIVE_S,
+    NameTimeoutError,
+    PrivateAddressError,
+    Protocol,
+    Try,
+    no_address,
+    read_body,
+)
 from sidecar.eager import Limit
 
 HAPPY_EYEBALLS_S = 0.25
@@ -130,19 +138,19 @@ class PlainConnections:
         self._idle.clear()
 
     async def _connect(self, server: Server, timeout_s: float) -> Protocol:
-        limit = Limit(timeout_s)
+        limit, addresses = Limit(timeout_s), None
         try:
-            return await self._connected(server, timeout_s)
+            addresses = await self._resolve(server, timeout_s)
+            return await self._connected(server, addresses)
         except asyncio.CancelledError:
             if not limit.has_struck():
                 raise
-            raise aiohttp.ConnectionTimeoutError from None
+            raise aiohttp.ConnectionTimeoutError if addresses else NameTimeoutError(server.host) from None
         finally:
             limit.stop()
 
-    async def _connected(self, server: Server, timeout_s: float) -> Protocol:
+    async def _connected(self, server: Server, addresses: Sequence[AddrInfoType]) -> Protocol:
         loop = asyncio.get_running_loop()
-        addresses = await self._resolve(server, timeout_s)
         if server.must_be_public:
             addresses = [address for address in addresses if is_public(str(address[4][0]))]
             if not addresses:

@@ -27,6 +27,7 @@ from sidecar.breaker import Breaker, Breakers
 from sidecar.connections import (
     CompressedError,
     ForbiddenHostError,
+    NameTimeoutError,
     PrivateAddressError,
     TooLargeError,
     TooManyRedirectsError,
@@ -122,6 +123,10 @@ class Webhook:
     async def _try(self, request: HttpRequest, limit_s: float) -> Fetched | FetchFailed:
         try:
             return await self._sender.send(request)
+        except NameTimeoutError as error:
+            return FetchFailed(
+                "timeout", f"no name server has answered for {error} within {request.connect_timeout_s:g} s"
+            )
         except aiohttp.ConnectionTimeoutError:
             return FetchFailed("timeout", f"no connection within {request.connect_timeout_s:g} s")
         except (TimeoutError, aiohttp.ServerTimeoutError):

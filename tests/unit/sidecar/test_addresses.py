@@ -129,6 +129,13 @@ async def test_a_short_time_for_the_connection_is_enough(names: NameServer, monk
         assert await webhook.fetch(request) == OK
 
 
+async def test_a_silent_name_server_is_told_from_a_silent_application(names: NameServer) -> None:
+    names.delay_s = 30
+    async with Webhook() as webhook:
+        answer = await webhook.fetch(HttpRequest("GET", "http://ivr.example/", connect_timeout_s=0.05))
+    assert answer == FetchFailed("timeout", "no name server has answered for ivr.example within 0.05 s")
+
+
 async def test_new_addresses_count_where_they_come_in_time(names: NameServer, request_: HttpRequest) -> None:
     async with Webhook() as webhook:
         known = webhook._sender._plain._addresses
