@@ -358,7 +358,7 @@ def _is_sane() -> bool:
 
 
 def has_whole_body() -> bool:
-    """False for a datagram that ends before its body does (RFC 3261 18.3). What is behind the body has been cut."""
+    """False for a message that ends before its body does (RFC 3261 18.3). What is behind the body has been cut."""
     surplus = _surplus()
     if surplus > 0:
         _cut(surplus)
@@ -366,7 +366,7 @@ def has_whole_body() -> bool:
 
 
 def cut_surplus() -> bool:
-    """Discard what a datagram has behind its body (RFC 3261 18.3). False where nothing was cut.
+    """Discard what is behind the body (RFC 3261 18.3). False where nothing was cut.
 
     The message is then as if it had just come: what was changed in it must be changed again.
     """
@@ -375,11 +375,9 @@ def cut_surplus() -> bool:
 
 
 def _surplus() -> int:
-    """How much more a datagram has than Content-Length says; below 0: how much less."""
-    received, length = _get_bodylen(), _pv_get("$cl")
-    if length == received or not isinstance(length, int) or not is_over_udp():
-        return 0
-    return received - length
+    """How much more a datagram, or a frame of a WebSocket, has than Content-Length says; below 0: how much less."""
+    length = _pv_get("$cl")
+    return _get_bodylen() - length if isinstance(length, int) else 0
 
 
 def _cut(surplus: int) -> bool:

@@ -203,6 +203,25 @@ async def test_a_browser_is_rung_until_it_leaves(host: str, world: World) -> Non
     await is_forgotten(world)
 
 
+async def test_rfc_3261_18_3_a_frame_is_no_longer_than_its_message_says(host: str, world: World) -> None:
+    """A frame bounds a message as a datagram does. Behind the body, a peer of ours who uses TCP read a next message."""
+    async with browser(host) as phone:
+        await phone.register()
+        invite = world.invite(NUMBER, headers={"body": ""})
+        got = await phone.receive()
+        answer = bytes(sip.reply(got, "486 Busy Here", tag="b")).decode()
+        await phone.socket.send_str(answer.replace("Content-Length: 0", "Content-Length: 9").replace("486", "603"))
+        await phone.socket.send_str(answer + "INVITE sip:x@y SIP/2.0\r\n\r\n")
+        refused = await world.refused(invite)
+        assert (refused.status, refused.body) == (486, "")
+        options = phone.request("OPTIONS", REGISTRAR)
+        await phone.socket.send_str(bytes(options).decode() + "surplus")
+        while (answered := await phone.receive()).method:
+            pass
+        assert answered.status == 200
+    await is_forgotten(world)
+
+
 async def test_a_caller_who_gives_up_does_not_wait_for_a_browser_that_has_left(
     host: str, world: World, kamailio: RunningKamailio
 ) -> None:
