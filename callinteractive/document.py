@@ -231,6 +231,7 @@ _HINTS = (
     ("could not find expected ':'", "write key: value or - item, with a space behind the colon or dash"),
     ("expected <block end>, but found '<scalar>'", "nothing follows a closing quote; inside '…' write '' for a quote"),
     ("expected <block end>", "keys of one mapping, and items of one list, begin in one column"),
+    ("but got '?'", 'put a text with "?" in quotes'),
     ("expected ',' or", "a comma or a bracket is missing"),
     ("but found '<stream end>'", 'a bracket is not closed; "#" without quotes begins a comment'),
     ("unexpected end of stream", "a quote is not closed"),

@@ -42,9 +42,10 @@ def read_trunk(value: Value) -> Trunk:
         tls_name=read_trunk_tls(section["tls"]),
         **read_trunk_options(section),
     )
-    if trunk.registration and not trunk.to:
+    has_to = not section["to"].is_missing  # also where it is wrong
+    if trunk.registration and not has_to:
         section["register"].wrong("needs to: the URI of the registrar")
-    if not (sources or trunk.to or trunk.tls_name or trunk.inbound):
+    if not (sources or has_to or trunk.tls_name or trunk.inbound):
         value.wrong('needs from (["127.0.0.2/32"], whose calls are accepted), to ("sip:127.0.0.2:5080"), or both')
     return trunk
 

@@ -401,6 +401,12 @@ def test_one_mistake_with_ivrs_is_one_finding(text: str, reason: str):
     assert told.endswith(f": ivrs: {reason}")
 
 
+def test_a_wrong_address_of_a_trunk_is_one_finding():
+    text = "node: 1\nsip: {listen: ['udp:127.0.0.1:5060']}\ntrunks: [{name: c, to: 'sip.carrier.example'}]\n"
+    (told,) = findings(load_site, text)
+    assert told.startswith("f.yaml:3: trunks[0].to: must be a SIP URI like")
+
+
 def test_C3_an_option_longer_than_digit_len_is_a_finding():
     text = IVR.replace("name: main menu", "digit_len: 2").replace('"1":', '"123":')
     assert findings(load_ivr_file, text) == [

@@ -93,6 +93,7 @@ def test_what_is_no_document_is_told_with_its_line(text: str, line: int, reason:
         ("a: {#: b}", 1, 10, '"#" without quotes begins a comment'),
         ('a: "b', 1, 4, "a quote is not closed"),
         ("a: 'b\nc: d\ne: f\n", 1, 4, "a quote is not closed"),
+        ("a: {url: http://h/a?b=c}", 1, 20, 'put a text with "?" in quotes'),
         ("a: [1\nb: 2", 2, 2, "a bracket is missing"),
         ("a: b\nc:d", 2, 1, "with a space behind the colon"),
         ("a:\n  - b\n  -c\nd: e", 3, 3, "with a space behind the colon or dash"),
