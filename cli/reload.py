@@ -63,7 +63,7 @@ def run(site_path: Path, ivr_path: Path | None, state_dir: Path | None = None) -
         with active.alone():
             return asyncio.run(Reload(active, site_path, partial(click.echo)).run(ivr_path))
     except (_RefusedError, ActiveError) as error:
-        click.echo(f"nothing has changed:\n{error}", err=True)
+        click.echo(f"not reloaded, what counted before still counts:\n{error}", err=True)
         return 1
 
 

@@ -121,7 +121,7 @@ async def test_what_can_t_be_activated_is_told_and_changes_nothing(
         stack.ivr_path.write_text(ivr or IVR)
         done = await reload(stack)
         assert done.status == 1
-        assert done.errors.startswith("nothing has changed:\n")
+        assert done.errors.startswith("not reloaded, what counted before still counts:\n")
         assert re.search(told, done.errors)
         parts = ("sidecar-0", "sidecar-1", "kamailio")
         for part in parts:  # and it stops no restart
