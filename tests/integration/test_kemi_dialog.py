@@ -20,18 +20,6 @@ async def kamailio(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ru
         yield running
 
 
-@pytest_asyncio.fixture(loop_scope="module")
-async def caller(kamailio: RunningKamailio) -> AsyncIterator[Endpoint]:
-    async with Endpoint.at(*sip.TRUNK_GATEWAYS[0]) as endpoint:
-        yield endpoint
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def sidecar(kamailio: RunningKamailio) -> AsyncIterator[Endpoint]:
-    async with sip.sidecars_with_one_inbox(kamailio) as both:
-        yield both
-
-
 async def answered_call(caller: Endpoint, sidecar: Endpoint) -> tuple[Dialog, Dialog]:
     """A call up to its ACK: the caller's side and the sidecar's."""
     invite = caller.invite("332")

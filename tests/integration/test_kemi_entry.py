@@ -30,18 +30,6 @@ async def kamailio(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ru
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def sidecar(kamailio: RunningKamailio) -> AsyncIterator[Endpoint]:
-    async with sip.sidecars_with_one_inbox(kamailio) as both:
-        yield both
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def trunk(sidecar: Endpoint) -> AsyncIterator[Endpoint]:
-    async with Endpoint.at(*sip.TRUNK_GATEWAYS[0]) as endpoint:
-        yield endpoint
-
-
-@pytest_asyncio.fixture(loop_scope="module")
 async def phone(sidecar: Endpoint) -> AsyncIterator[Endpoint]:
     async with Endpoint.at(sip.EXTENSION, 22090) as endpoint:
         yield endpoint

@@ -31,12 +31,6 @@ async def sidecars(kamailio: RunningKamailio) -> AsyncIterator[list[Endpoint]]:
         yield [first, second]
 
 
-@pytest_asyncio.fixture(loop_scope="module")
-async def caller(kamailio: RunningKamailio) -> AsyncIterator[Endpoint]:
-    async with Endpoint.at(*sip.TRUNK_GATEWAYS[0]) as endpoint:
-        yield endpoint
-
-
 async def answer(sidecar: Endpoint, invite: Message, **more: str) -> None:
     sidecar.send(sip.reply(invite, "100 Trying"))
     contact = f"<sip:s@{sidecar.host}:{sidecar.port}>"

@@ -49,18 +49,6 @@ async def kamailio(
         yield running
 
 
-@pytest_asyncio.fixture(loop_scope="module")
-async def caller(kamailio: RunningKamailio) -> AsyncIterator[Endpoint]:
-    async with Endpoint.at(*sip.TRUNK_GATEWAYS[0]) as endpoint:
-        yield endpoint
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def sidecar(kamailio: RunningKamailio) -> AsyncIterator[Endpoint]:
-    async with sip.sidecars_with_one_inbox(kamailio) as both:
-        yield both
-
-
 async def answered(caller: Endpoint, sidecar: Endpoint, **headers: str) -> tuple[Dialog, Dialog]:
     invite = caller.invite("332", **headers)
     caller.send(invite)
