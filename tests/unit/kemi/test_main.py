@@ -73,31 +73,13 @@ class Rooms:
             self.edges,
             self.ringing,
             self.reports,
-        ) = (create_autospec(kind, instance=True) for kind in KINDS)
+        ) = rooms = [create_autospec(kind, instance=True) for kind in KINDS]
+        self.callbacks = Callbacks(*rooms)
         self.floods.ours = set()
         self.names.is_used = self.ingress.anchors = self.tls_peers.is_needed = self.sockets.is_choosing = True
         self.tls_peers.is_impostor_s_answer.return_value = False
         self.tls_peers.is_impostor_s_reply.return_value = False
         self.record_route.is_strangers_stray_reply.return_value = False
-        self.callbacks = Callbacks(
-            self.ingress,
-            self.sidecars,
-            self.redirects,
-            self.forks,
-            self.media,
-            self.record_route,
-            self.limits,
-            self.floods,
-            self.websockets,
-            self.registrar,
-            self.tls_peers,
-            self.names,
-            self.watch,
-            self.sockets,
-            self.edges,
-            self.ringing,
-            self.reports,
-        )
 
 
 @pytest.fixture
