@@ -24,7 +24,7 @@ _OPTION = re.compile(r"[0-9*#A-D]{1,32}", re.ASCII)
 IVR_KEYS = ("contexts", "ivrs", "web")
 """The keys of ivr.yaml."""
 _OF_SITE = dict.fromkeys(SITE_KEYS, "this key belongs into site.yaml")
-_SWAPPED = "this is a site, where a file of IVRs is wanted: swap the two (--site, --ivr)"
+_SWAPPED = "this is a site, where a file of IVRs is wanted: are the two swapped?"
 Jumps = list[tuple[Value, tuple[str, str]]]
 """Where rules jump to: the rule, a context and an option."""
 

@@ -54,7 +54,7 @@ _EXAMPLE_HEP = Address("192.0.2.60", 9060)
 def load_site(text: str, filename: str) -> Site:
     """Read site.yaml. Raises ConfigError with all findings."""
     document = Document(text, filename)
-    document.refuse_swapped(_OF_IVR, "this is a file of IVRs, where a site is wanted: swap the two (--site, --ivr)")
+    document.refuse_swapped(_OF_IVR, "this is a file of IVRs, where a site is wanted: are the two swapped?")
     root = document.root.section(*SITE_KEYS, withdrawn=_OF_IVR)
     ports = Ports()
     trunks = [(item, read_trunk(item)) for item in root["trunks"].items()]

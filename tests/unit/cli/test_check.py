@@ -108,8 +108,8 @@ def test_a_key_of_the_other_file_is_told_as_such(check) -> None:
 
 def test_swapped_files_are_one_finding_each(check) -> None:
     assert check(site=IVR, ivr=SITE).stdout.splitlines() == [
-        "site.yaml:1: this is a file of IVRs, where a site is wanted: swap the two (--site, --ivr)",
-        "ivr.yaml:1: this is a site, where a file of IVRs is wanted: swap the two (--site, --ivr)",
+        "site.yaml:1: this is a file of IVRs, where a site is wanted: are the two swapped?",
+        "ivr.yaml:1: this is a site, where a file of IVRs is wanted: are the two swapped?",
     ]
 
 

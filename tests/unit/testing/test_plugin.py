@@ -92,7 +92,10 @@ SITE = "node: 1\nsip: {listen: ['udp:127.0.0.1:5060']}\nsounds: .\n"
         ("callinteractive_app = http://127.0.0.1:1", "*PROBLEM*"),
         ("", "*PROBLEM*"),
         ("callinteractive_ivr = absent.yaml", "/*/absent.yaml: No such file or directory. callinteractive_ivr and *"),
-        ("callinteractive_ivr = site.yaml", "/*/site.yaml:1: no IVR is configured; write ivrs: *"),
+        (
+            "callinteractive_ivr = site.yaml",
+            "/*/site.yaml:1: this is a site, where a file of IVRs is wanted: are the two swapped?",
+        ),
         ("callinteractive_site = site.yaml", "*there is no sound welcome.wav*"),
     ],
 )
