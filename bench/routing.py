@@ -101,6 +101,7 @@ class Ksr(ModuleType):
             "pv": {"get": lambda name: self.variables[name], "sets": lambda *_: 1},
             "hdr": {
                 "get": lambda name: self.now.headers.get(name),  # noqa: PLW0108  # now changes
+                "get_idx": lambda *_: None,
                 "append": lambda _: 1,
                 "remove": lambda _: 1,
                 "rmappend": lambda *_: 1,

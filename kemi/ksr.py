@@ -34,6 +34,7 @@ _get_msgbuf: Final = KSR.kx.get_msgbuf
 _get_status: Final = KSR.kx.get_status
 _pv_get: Final = KSR.pv.get
 _hdr_get: Final = KSR.hdr.get
+_hdr_get_idx: Final = KSR.hdr.get_idx
 _t_check_trans: Final = KSR.tm.t_check_trans
 _t_relay: Final = KSR.tm.t_relay
 _has_totag: Final = KSR.siputils.has_totag
@@ -74,6 +75,7 @@ _IS_BEHIND_NAT, _PING_BY_OPTIONS = 6, 7
 """Branch flags, as in kamailio.cfg."""
 _WITH_QOP_AUTH, _SAYS_STALE = 1, 16
 _UNCHANGED: Final = 0
+_LENGTHS: Final = ("\ncontent-length", "\nl:", "\nl ", "\nl\t")
 _BINDING = ("addr", "received", "ruid", "socket")
 _BINDING_NUMBERS = ("modified", "server_id")
 COUNTED: Final = frozenset((400, 403, 404, 405, 414, 416, 420, 440, 478, 480, 481, 482, 483, 488, 500, 503))
@@ -358,26 +360,29 @@ def _is_sane() -> bool:
 
 
 def has_whole_body() -> bool:
-    """False for a message that ends before its body does (RFC 3261 18.3). What is behind the body has been cut."""
-    surplus = _surplus()
+    """Of a reply: False where it ends before its body does (RFC 3261 18.3), or where nobody can tell how long that is.
+
+    What is behind the body has been cut. A peer that uses TCP would take it for a next message.
+    """
+    length = _pv_get("$cl")
+    if not isinstance(length, int):  # no Content-Length, or none that can be read
+        return not may_have_header(*_LENGTHS) or _sanity_check(_CONTENT_LENGTH, 0) > 0
+    if _hdr_get_idx("Content-Length", 1) is not None:
+        return False
+    surplus = _get_bodylen() - length
     if surplus > 0:
         _cut(surplus)
     return surplus >= 0
 
 
 def cut_surplus() -> bool:
-    """Discard what is behind the body (RFC 3261 18.3). False where nothing was cut.
+    """Discard what a request by UDP or WebSocket has behind its body (RFC 3261 18.3). False where nothing was cut.
 
     The message is then as if it had just come: what was changed in it must be changed again.
     """
-    surplus = _surplus()
-    return surplus > 0 and _cut(surplus)
-
-
-def _surplus() -> int:
-    """How much more a datagram, or a frame of a WebSocket, has than Content-Length says; below 0: how much less."""
     length = _pv_get("$cl")
-    return _get_bodylen() - length if isinstance(length, int) else 0
+    surplus = _get_bodylen() - length if isinstance(length, int) else 0
+    return surplus > 0 and _cut(surplus)
 
 
 def _cut(surplus: int) -> bool:

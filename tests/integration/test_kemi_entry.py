@@ -321,6 +321,43 @@ async def test_rfc_3261_18_3_a_reply_whose_body_is_too_short_is_discarded(
     trunk.send(sip.ack_of_failure(invite, answer))
 
 
+@pytest.mark.parametrize(
+    ("lengths", "passes"),
+    [
+        ("", True),
+        ("content-Length\t:\r\n {}\r\n", True),
+        ("L: {}\r\n", True),
+        ("Content-Length: {}\r\nl: 0\r\n", False),
+        ("l: {}\r\nX-Y: z\nContent-Length : 999\r\n", False),
+        ("Content-Length: {}x\r\n", False),
+        ("l: -5\r\n", False),
+        ("L : 99999999999999999999\r\n", False),
+        ("No header\r\nContent-Length: 0\r\n", False),
+    ],
+)
+@pytest.mark.parametrize("reason", ["Progress", "Progr\udce8s"])
+async def test_rfc_3261_20_14_a_reply_whose_length_is_not_plain_is_discarded(
+    trunk: Endpoint, sidecar: Endpoint, lengths: str, reason: str, passes: bool
+) -> None:
+    """Two that differ passed as they were: a carrier that goes by the other one reads a next message in the body."""
+    invite = trunk.invite("332")
+    trunk.send(invite)
+    got = await sidecar.receive("INVITE")
+    plain = f"Content-Length: {len(sip.SDP)}\r\n"
+    whole = bytes(sip.reply(got, f"183 {reason}", tag="t", body=sip.SDP))
+    assert plain.encode() in whole
+    sidecar.send(whole.replace(plain.encode(), lengths.format(len(sip.SDP)).encode()))
+    if passes:
+        assert (await trunk.receive(183)).body == sip.SDP
+    sidecar.send(sip.reply(got, "404 Not Found", tag="t"))
+    statuses = []
+    while 404 not in statuses:
+        statuses.append((answer := await trunk.receive()).status)
+    assert 183 not in statuses
+    await sidecar.receive("ACK")
+    trunk.send(sip.ack_of_failure(invite, answer))
+
+
 @pytest.mark.parametrize("large", ["", "x" * 9_000], ids=["small", "large"])
 async def test_rfc_3261_18_3_a_body_that_is_not_utf_8(trunk: Endpoint, sidecar: Endpoint, large: str) -> None:
     invite = trunk.invite("332", body=sip.SDP + "s=\udce9\0\r\n", X_Large=large)
