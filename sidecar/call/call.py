@@ -271,7 +271,8 @@ class NewCall(Call):
             command = await dip.run(self._first_command(time.time()))
         if not caller.is_over:
             answered = self._answered = SteeredCall(self._services, caller, self._script)
-            await answered.answer(self._offer)
+            offer, self._offer = self._offer, None
+            await answered.answer(offer)
             await answered.follow(command or self._first_command(time.time()))
 
     def _first_command(self, now: float) -> Command:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from sidecar.media.engines import Engine, Engines
 
 _NOW: Fields = {"delete-delay": 0}
+_ONLY = {family: frozenset({family}) for family in ("IP4", "IP6")}
+"""A set for each call would be 216 octets."""
 
 
 class EngineCall:
@@ -57,7 +59,7 @@ class EngineCall:
         """
         if self._is_settled and self._engine is not None:
             return family in self._engine.families
-        self._families = frozenset({family})
+        self._families = _ONLY[family]
         return any(family in engine.families for engine in self._engines)
 
     @property

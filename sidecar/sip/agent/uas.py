@@ -74,12 +74,11 @@ class UasLeg(Leg):
     It sends no provisional response above 100, so that there is no early dialog: the dialog begins with the 200.
     """
 
-    __slots__ = ("_expiry", "_request", "_tag", "_transaction")
+    __slots__ = ("_asked", "_expiry", "_tag")
 
     def __init__(self, core: Core, transaction: InviteServer, request: Request) -> None:
         super().__init__(core, request.call_id, ignore)
-        self._transaction = transaction
-        self._request: Request | None = request  # until the final response
+        self._asked: tuple[InviteServer, Request] | None = transaction, request  # until the final response
         self._tag = transaction.to_tag = new_tag()
         transaction.on_cancel = self._on_cancel
         expires = request.index.get("expires")
@@ -93,12 +92,10 @@ class UasLeg(Leg):
         Raises LegStateError for a leg that is answered already.
         """
         if not self.ended:
-            request = self._unanswered("answer")
             headers = [*checked(headers), *self.core.remark()]
-            self._request = None
-            self.core.timers.stop(self._expiry)
+            transaction, request = self._decide("answer")
             self.session = Session(self.core, Dialog.answering(request, self._tag), self)
-            self.session.accept(self._transaction, request, sdp, headers, initial=True)
+            self.session.accept(transaction, request, sdp, headers, initial=True)
 
     def reject(self, status: int, reason: str | None = None, headers: Headers = ()) -> None:
         """A final 3xx–6xx response, e.g. reject(503, headers=[("Retry-After", "5")]). No event follows.
@@ -107,7 +104,6 @@ class UasLeg(Leg):
         """
         if not self.ended:
             checked([("reason phrase", reason or ""), *headers])
-            self._unanswered("reject")
             self._refuse(status, reason, headers)
             self._end()
 
@@ -117,7 +113,7 @@ class UasLeg(Leg):
 
     def _on_cancel(self, cancel: Request) -> None:
         """9.2."""
-        if self._request is not None:
+        if self._asked is not None:
             self._refuse(487, None, ())
             self.emit(Cancelled(reason_of(cancel)))
 
@@ -131,12 +127,15 @@ class UasLeg(Leg):
         super()._end()
 
     def _refuse(self, status: int, reason: str | None, headers: Headers) -> None:
-        self._request = None
+        transaction, _ = self._decide("reject")
         if status != 503:
             headers = [*headers, *self.core.remark()]
-        self._transaction.respond(status, reason, self._tag, headers)
+        transaction.respond(status, reason, self._tag, headers)
 
-    def _unanswered(self, action: str) -> Request:
-        if self._request is None:
+    def _decide(self, action: str) -> tuple[InviteServer, Request]:
+        """What the final response is for. A call that lasts an hour keeps neither."""
+        asked, self._asked = self._asked, None
+        if asked is None:
             raise LegStateError(f"{action} after the leg is answered")
-        return self._request
+        self.core.timers.stop(self._expiry)
+        return asked

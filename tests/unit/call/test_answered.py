@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 from types import SimpleNamespace
 
@@ -43,6 +44,15 @@ async def test_no_call_is_answered_while_too_many_wait_for_their_ACK(make, monke
     log = await h.over()
     assert "a.reject(503)" in log
     assert not [entry for entry in log if entry.startswith("media.answer")]
+
+
+async def test_the_callers_offer_is_not_kept(make):
+    """A browser's is several KB, and a call may last an hour."""
+    offer = b"v=0".ljust(1000)
+    h = make("[pause: {length: 1}]", invite_sdp=offer)
+    await h.answered()
+    assert not any(held is offer for held in gc.get_referents(h.call, vars(h.call)))
+    await h.ended()
 
 
 async def test_a_digit_before_the_ACK_is_kept(make):

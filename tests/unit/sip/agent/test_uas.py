@@ -20,6 +20,7 @@ from sidecar.sip import (
 )
 from sidecar.sip.agent.leg import ignore
 from sidecar.sip.dialog.session import Session
+from sidecar.sip.transaction.server import InviteServer
 from tests.unit.sip.world import OUR_SDP, SDP, Callee, Caller, World
 
 ROUTES = ["<sip:127.10.0.2;r2=on;lr>, <sip:127.10.0.2;transport=tcp;r2=on;lr>", '"P, Q" <sip:127.10.0.8:5070;lr>']
@@ -661,6 +662,21 @@ def test_whoever_was_told_is_free_once_the_leg_has_ended() -> None:
         assert told() is None
     finally:
         gc.enable()
+
+
+def test_a_call_that_goes_on_keeps_no_transaction() -> None:
+    def transactions() -> int:
+        return sum(isinstance(found, InviteServer) for found in gc.get_objects())
+
+    gc.collect()
+    before = transactions()
+    world, caller, leg = answered_call()
+    caller.ack()
+    assert transactions() == before + 1
+    world.advance(33)
+    gc.collect()
+    assert leg.answered
+    assert transactions() == before
 
 
 def test_a_session_is_free_once_its_transactions_have_ended() -> None:
