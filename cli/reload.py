@@ -170,7 +170,10 @@ class Reload:
         if before is not None:
             name = str(self._site_path)
             changes = restart_needed(before.site, site)
-            findings += [Finding(name, 0, key, f"{reason}: restart the parts") for key, reason in changes]
+            findings += [
+                Finding(name, 0, key, f"{reason}: restart the parts, or `callinteractive run`")
+                for key, reason in changes
+            ]
         if findings:
             raise _RefusedError("\n".join(str(finding).removeprefix(":0: ") for finding in findings))
 
