@@ -35,25 +35,34 @@ class Countdown:
     """Waits until the last call has ended, or for `limit_s`."""
 
     def __init__(
-        self, limit_s: float, sidecars: Sequence[Sidecar], edges: Iterable[Path], tell: Callable[[str], None]
+        self, limit_s: float, left: Callable[[], Sequence[Sidecar]], edges: Iterable[Path], tell: Callable[[str], None]
     ) -> None:
-        """edges: their run directories. Talks that a sidecar has no part in only their edge knows."""
+        """left: the sidecars that have not drained yet. edges: their run directories. Talks that a sidecar has no part
+        in only their edge knows."""
         self._ends_at = time.monotonic() + limit_s
-        self._sidecars = sidecars
+        self._left = left
+        self._calls_of: dict[int, int] = {}
+        """By number, what each sidecar has told last: one that hangs, or is started again, has its calls still."""
         self._edges = tuple(edges)
         self._tell = tell
         self._told: tuple[int, float] = (0, float("-inf"))
 
     async def run(self) -> None:
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=ANSWER_S)) as session:
-            while (calls := await self._calls(session)) and time.monotonic() < self._ends_at:
-                self._tell_of(calls)
+            while (calls := await self._calls(session)) is not None and time.monotonic() < self._ends_at:
+                if calls:
+                    self._tell_of(calls)
                 await asyncio.sleep(LOOK_EVERY_S)
 
-    async def _calls(self, session: aiohttp.ClientSession) -> int:
-        of_sidecars = await asyncio.gather(*(calls_of(sidecar.metrics, session) for sidecar in self._sidecars))
+    async def _calls(self, session: aiohttp.ClientSession) -> int | None:
+        """As far as is known; None where there are none for sure."""
+        left = self._left()
+        told = await asyncio.gather(*(calls_of(sidecar.metrics, session) for sidecar in left))
         of_edges = await asyncio.gather(*map(calls_of_edge, self._edges))
-        return max(sum(filter(None, of_sidecars)), sum(of_edges))
+        self._calls_of |= {each.index: calls for each, calls in zip(left, told, strict=True) if calls is not None}
+        of_sidecars = [self._calls_of.get(sidecar.index) for sidecar in self._left()]
+        calls = max(sum(filter(None, of_sidecars)), sum(of_edges))
+        return calls if calls or None in of_sidecars else None
 
     def _tell_of(self, calls: int) -> None:
         now = time.monotonic()

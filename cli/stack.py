@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from callinteractive.model import Api, Edge, Site
+from callinteractive.model import Api, Edge, Sidecar, Site
 from cli import ports, tls, versions, watchdog
 from cli.api.part import api_spec
 from cli.configuration import handed_on
@@ -78,6 +78,8 @@ class Stack:
         self._sidecars: dict[str, Process] = {}
         self._daemons: dict[str, Process] = {}
         self._is_draining = False
+        self._drained: set[str] = set()
+        """Names of the sidecars that have ended because their last call has."""
         self._last_r, self._last_w = os.pipe()
         self._stores: dict[str, descriptor_store.Pair] = {}
         """Of each sidecar: what it leaves to the one that is started in its place."""
@@ -122,6 +124,9 @@ class Stack:
         own.mkdir(exist_ok=True)
         return own
 
+    def _edge_dirs(self) -> list[Path]:
+        return [self._dir_of(edge) for edge in self._parts.edges]
+
     async def watch(self) -> None:
         """Restart whatever dies, until cancelled."""
         async with asyncio.TaskGroup() as keepers:
@@ -142,11 +147,15 @@ class Stack:
         if not limit_s:
             return
         self._is_draining = True
-        edges = [self._dir_of(edge) for edge in self._parts.edges]
+        edges = self._edge_dirs()
         await asyncio.gather(*map(refuse_calls, edges))
         for process in self._sidecars.values():
             process.ask_to_stop()
-        await Countdown(limit_s, self._parts.sidecars, edges, partial(self._log, OWN_NAME)).run()
+        await Countdown(limit_s, self._left, edges, partial(self._log, OWN_NAME)).run()
+
+    def _left(self) -> list[Sidecar]:
+        """The sidecars that have not drained yet."""
+        return [each for each in self._parts.sidecars if f"sidecar-{each.index}" not in self._drained]
 
     async def close(self) -> None:
         """Stop every part in order. Takes at most three times STOP_GRACE_S."""
@@ -210,7 +219,8 @@ class Stack:
         while True:
             started = time.monotonic()
             status = await self._until_end(process)
-            if self._is_draining and process in self._sidecars.values():
+            if self._is_draining and not status and process in self._sidecars.values():
+                self._drained.add(spec.name)
                 return
             if time.monotonic() - started > STABLE_AFTER_S:
                 backoff_s = FIRST_BACKOFF_S
@@ -223,6 +233,15 @@ class Stack:
             await asyncio.sleep(backoff_s)
             backoff_s = min(2 * backoff_s, LONGEST_BACKOFF_S)
             before, process = process, await self._restart(spec)
+            if self._is_draining:
+                await self._let_drain(process)
+
+    async def _let_drain(self, process: Process) -> None:
+        """It was not there when all were asked, and has its calls again."""
+        if process in self._sidecars.values():
+            process.ask_to_stop()
+        else:
+            await asyncio.gather(*map(refuse_calls, self._edge_dirs()))
 
     async def _until_end(self, process: Process) -> int:
         """Wait until it ends, and end it if it hangs."""
@@ -284,7 +303,7 @@ async def run(stack: Stack, on_ready: Callable[[], None]) -> None:
         if await _first_of(start, asked.wait()):
             on_ready()
             watch = asyncio.create_task(stack.watch())
-            await _first_of(watch, asked.wait())
+            await _first_of(asyncio.shield(watch), asked.wait())  # a part that dies while calls end is needed still
             await _first_of(stack.drain(), insisted.wait())
     finally:
         stages.clear()
@@ -294,7 +313,7 @@ async def run(stack: Stack, on_ready: Callable[[], None]) -> None:
         await stack.close()
 
 
-async def _first_of(work: Coroutine[Any, Any, None] | asyncio.Task[None], end: Coroutine[Any, Any, Any]) -> bool:
+async def _first_of(work: Coroutine[Any, Any, None] | asyncio.Future[None], end: Coroutine[Any, Any, Any]) -> bool:
     """Whether `work` was done before `end`. Raises what `work` raises."""
     tasks = [asyncio.ensure_future(work), asyncio.ensure_future(end)]
     await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

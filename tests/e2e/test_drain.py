@@ -173,3 +173,36 @@ async def test_what_is_left_goes_to_another_sidecar(private_stack: RunningStack,
         assert (await web.request(caller, nth=2)).query["digits"] == "5"
         await phone.hung_up()
         await until(lambda: stack.starts(own) == 2, PATIENT_S, "it is started again")
+
+
+@pytest.mark.parametrize(
+    ("part", "with_signal"),
+    [
+        ("its sidecar", signal.SIGKILL),
+        ("its sidecar", signal.SIGSTOP),
+        ("kamailio", signal.SIGKILL),
+        ("rtpengine", signal.SIGKILL),
+    ],
+)
+async def test_a_part_that_dies_while_calls_end_is_started_again(
+    draining_stack: RunningStack, web: FakeWebApp, caller: str, part: str, with_signal: signal.Signals
+) -> None:
+    web.on(caller, actions(MENU), actions("<Hangup/>"))
+    async with draining_stack as stack, a_call(stack, caller) as phone:
+        await in_a_menu(phone)
+        own = str((await stack.logged(event="call"))["part"])
+        await asyncio.sleep(0.2)  # until it is written down
+        os.kill(stack.process.pid, signal.SIGTERM)
+        await stack.logged(event="sidecar drains", part=own)
+        dies = own if part == "its sidecar" else part
+        os.kill(stack.pid(dies), with_signal)
+        await until(lambda: stack.starts(dies) == 2, PATIENT_S, f"{dies} to be started again")
+        await is_refused(stack)
+        if part == "rtpengine":
+            phone.sound.send_to((await phone.sipp.wait_for("INVITE")).body)
+            await phone.sound.hear_tone(440)
+        await phone.sound.send_digits("5#")
+        assert (await web.request(caller, nth=2)).query["digits"] == "5"
+        await phone.hung_up()
+        async with asyncio.timeout(10):
+            assert await stack.process.wait() == 0

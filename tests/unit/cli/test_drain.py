@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
 from callinteractive.fleet import sidecars_of_host
+from callinteractive.model import Sidecar
 from cli import drain, kamcmd
 from cli.drain import Countdown, calls_of_edge
 
@@ -47,15 +49,15 @@ def world(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[int | None]]:
     return told
 
 
-async def counted(limit_s: float = 60) -> list[str]:
+async def counted(limit_s: float = 60, left: Callable[[], Sequence[Sidecar]] | None = None) -> list[str]:
     lines: list[str] = []
-    await Countdown(limit_s, sidecars_of_host(), [Path("edge")], lines.append).run()
+    await Countdown(limit_s, left or sidecars_of_host, [Path("edge")], lines.append).run()
     return lines
 
 
 async def test_each_change_is_told_once(world):
     world["9170"] = [2, 2, 2, 1, 1, 0]
-    world["9171"] = [1, 1, None]
+    world["9171"] = [1, 1, 0]
     assert await counted() == [
         "draining: 3 calls, 60 s left; Ctrl-C again stops now",
         "draining: 2 calls, 60 s left; Ctrl-C again stops now",
@@ -71,6 +73,27 @@ async def test_a_talk_that_only_the_edge_knows_is_waited_for(world):
 async def test_a_call_counts_once_though_edge_and_sidecar_know_it(world):
     world["edge"], world["9171"] = [2, 0], [2, 0]
     assert await counted() == ["draining: 2 calls, 60 s left; Ctrl-C again stops now"]
+
+
+async def test_a_sidecar_that_does_not_tell_has_its_calls_still(world):
+    """It hangs, or is started again."""
+    world["9170"] = [2, None, None, 1, None, 0]
+    assert await counted() == [
+        "draining: 2 calls, 60 s left; Ctrl-C again stops now",
+        "draining: 1 call, 60 s left; Ctrl-C again stops now",
+    ]
+
+
+async def test_a_sidecar_that_has_not_told_yet_is_waited_for(world):
+    world["9170"] = [None, None, 1, 0]
+    assert await counted() == ["draining: 1 call, 60 s left; Ctrl-C again stops now"]
+
+
+async def test_a_sidecar_that_has_drained_has_none(world):
+    world["9170"] = [1, None]
+    first, second = sidecars_of_host()
+    times = iter(((first, second), (first, second), (second,), (second,)))
+    assert await counted(left=lambda: next(times)) == ["draining: 1 call, 60 s left; Ctrl-C again stops now"]
 
 
 async def test_without_calls_nothing_is_said(world):
