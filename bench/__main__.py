@@ -15,7 +15,7 @@ from bench.loads import BASELINE, DIP, MENU, PROMPT, ROUTING, SLOW, TRANSFER
 from bench.measure import Load, Run, measure
 from bench.overload import FIRST_RATE, find_clean_rate, push
 from bench.report import write_report
-from bench.results import DISTURBING, Results, loop_ms, say
+from bench.results import DISTURBING, Results, folder, loop_ms, say
 from bench.world import World
 
 LOADS = (DIP, PROMPT, MENU, TRANSFER, ROUTING, SLOW)
@@ -36,7 +36,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="only the main scenarios, shorter: less than 3 minutes")
     parser.add_argument("--soak", action="store_true", help="add a run of 20,000 calls, which takes six minutes")
     parser.add_argument("--only", action="append", help="only this scenario (dip, prompt, ..., held, overload, soak)")
-    parser.add_argument("--to", type=Path, default=Path(__file__).parent, help="where the report goes")
+    parser.add_argument("--to", type=folder, default=Path(__file__).parent, help="where the report goes")
     options = parser.parse_args()
     began = time.monotonic()
     results = Results(is_quick=options.quick)

@@ -8,6 +8,7 @@ import platform
 import statistics
 import subprocess
 import time
+from argparse import ArgumentTypeError
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -77,6 +78,16 @@ class Results:
             "overload": [asdict(overload) for overload in self.overloads],
             "soak": asdict(self.soak) if self.soak else None,
         }
+
+
+def folder(path: str) -> Path:
+    """For argparse: where a report goes. It is made now, for at the end a quarter of an hour would be lost."""
+    made = Path(path)
+    try:
+        made.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ArgumentTypeError(f"no folder: {error}") from None
+    return made
 
 
 def say(text: str) -> None:

@@ -21,7 +21,7 @@ from bench.overload import FIRST_RATE, find_clean_rate
 from bench.peer.asterisk import Asterisk, Installed, NoAsteriskError, find
 from bench.peer.report import write_report
 from bench.peer.results import ROWS, HeldRound, PeerResults, Round, Row
-from bench.results import DISTURBING, loop_ms, say
+from bench.results import DISTURBING, folder, loop_ms, say
 from bench.world import Server, World
 from cli import compiled
 
@@ -45,7 +45,7 @@ def main() -> None:
     parser.add_argument("--check", action="store_true", help="only say whether there is one to measure")
     parser.add_argument("--quick", action="store_true", help="shorter, without the highest rate: about four minutes")
     parser.add_argument("--only", action="append", help="only this (dip, prompt, transfer, routing, clean, held)")
-    parser.add_argument("--to", type=Path, default=Path(__file__).parents[1], help="where the report goes")
+    parser.add_argument("--to", type=folder, default=Path(__file__).parents[1], help="where the report goes")
     options = parser.parse_args()
     try:
         installed = found(options.peer)

@@ -5,6 +5,7 @@ No Asterisk runs here: it is not among what the tests install.
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
 import subprocess
@@ -22,6 +23,7 @@ from bench.peer import __main__ as peer
 from bench.peer import asterisk
 from bench.peer.report import write_report
 from bench.peer.results import ROWS, HeldRound, PeerResults, Round, verdicts
+from bench.results import folder
 from bench.world import Server
 from sidecar.media import quicktime
 
@@ -327,3 +329,10 @@ def test_asterisk_is_asked_until_it_has_booted(tmp_path: Path, monkeypatch: pyte
         assert running.modules == 26
     assert world.ended == [process]
     assert list((root / "tmp").iterdir()) == []
+
+
+def test_where_the_report_goes_is_made_before_anything_is_measured(tmp_path: Path):
+    assert folder(str(tmp_path / "a/b")).is_dir()
+    (tmp_path / "file").touch()
+    with pytest.raises(argparse.ArgumentTypeError, match=r"no folder: .*file"):
+        folder(str(tmp_path / "file"))
