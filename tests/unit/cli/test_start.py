@@ -112,5 +112,6 @@ def test_a_disk_without_room_for_the_ringback_tone_is_told_in_a_line(tmp_path: P
     )
     place = tmp_path / "callinteractive" / "sounds"
     told = f"the ringback tone: it can't be kept in {place}: File too large. XDG_CACHE_HOME chooses another folder"
-    assert (done.returncode, done.stderr.splitlines()[-1]) == (1, told)
+    assert done.returncode == 1
+    assert told in done.stderr.splitlines()
     assert "Traceback" not in done.stderr
