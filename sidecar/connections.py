@@ -36,6 +36,8 @@ _PARSED_AT_ONCE = MAX_COMMON
 
 _REFUSED_AT = re.compile(r"\('([0-9a-fA-F:.]+)', (\d+)")
 """An address as Python's own text of a refused connection has it."""
+_OTHER_LOCALHOST = {"127.0.0.1": "::1", "::1": "127.0.0.1"}
+"""What a program that says localhost listens at is a matter of its language and of /etc/hosts."""
 _NUMBER = re.compile(r"\[Errno -?\d+\] ")
 """By which an OSError begins, or each of several. It tells a reader nothing."""
 
@@ -348,7 +350,9 @@ def in_a_line(error: object) -> str:
     cause = getattr(error, "os_error", error)  # aiohttp's own errors have it so
     if isinstance(cause, ConnectionRefusedError) and (at := _REFUSED_AT.search(str(cause))) is not None:
         host = f"[{at[1]}]" if ":" in at[1] else at[1]
-        return f"connection refused: no program listens at {host}:{at[2]}"
+        other = _OTHER_LOCALHOST.get(at[1])
+        hint = f"; one that listens at localhost may be at {other} only" if other and other not in str(cause) else ""
+        return f"connection refused: no program listens at {host}:{at[2]}{hint}"
     text = " ".join(str(error).rstrip(" ^\n").split())
     return _NUMBER.sub("", text) or type(error).__name__
 

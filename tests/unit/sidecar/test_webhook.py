@@ -270,6 +270,21 @@ async def test_X3_nobody_there(webhook, url, reason):
 
 
 @pytest.mark.parametrize(
+    ("host", "hint"), [("127.0.0.1", "may be at ::1 only"), ("[::1]", "may be at 127.0.0.1 only"), ("127.9.0.1", "")]
+)
+async def test_X3_localhost_has_two_addresses(webhook, host, hint):
+    """Node listens at ::1 only where it is told localhost."""
+    failed = await webhook.fetch(HttpRequest("GET", f"http://{host}:1/"))
+    assert failed.reason.endswith(hint)
+    assert ("; one that listens at localhost" in failed.reason) is bool(hint)
+
+
+def test_X3_both_addresses_of_localhost_were_asked():
+    both = "Multiple exceptions: [Errno 111] ('::1', 1, 0, 0), [Errno 111] ('127.0.0.1', 1)"
+    assert in_a_line(ConnectionRefusedError(both)) == "connection refused: no program listens at [::1]:1"
+
+
+@pytest.mark.parametrize(
     ("octets", "reason"),
     [
         (b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n", "no TLS at {at}; is it http:// there?"),
