@@ -177,7 +177,7 @@ class Callbacks:
             ksr.drop()
             return
         if ksr.status() > HIGHEST_STATUS or not ksr.has_whole_body():
-            ksr.log_notice(f"a reply from {ksr.source()} is discarded: its status or its Content-Length is wrong")
+            refusals.write_discarded("its status or its Content-Length is wrong")
             ksr.drop()
             return
         if ksr.has_private_headers():

@@ -1,4 +1,4 @@
-"""One log line for each request that we refuse: who sent it, which number, why, what to change.
+"""One log line for each request that we refuse, and each reply that we discard: who sent it, why, what to change.
 
 Anybody can cause refusals, so their number is limited: `MOST_OF_SOURCE` lines of one source and `MOST_OF_ALL` of all in
 `WINDOW_S` seconds, in each worker. The next line tells how many were left out.
@@ -64,6 +64,12 @@ class RefusalLog:
             f" {advice or _ADVICE.get(code, 'see the reason')}"
             + (f" ({left_out} refusals before it are not shown)" if left_out else "")
         )
+
+    def write_discarded(self, reason: str) -> None:
+        """The reply at hand goes nowhere."""
+        host, port = ksr.source()
+        if self._may_write(host):
+            ksr.log_notice(f"a reply from {host}:{port} is discarded: {reason}")
 
     def write_refused(self, refused: Refused) -> None:
         if not isinstance(refused, Outcome):

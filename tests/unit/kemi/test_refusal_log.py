@@ -78,3 +78,10 @@ def test_lines_are_limited(ksr: FakeKsr, monkeypatch: pytest.MonkeyPatch) -> Non
     now += WINDOW_S
     log.write(404, "Not Found")
     assert lines(ksr)[-1].endswith("refusals before it are not shown)\n")
+
+
+def test_discarded_replies_are_limited_too(ksr: FakeKsr) -> None:
+    log = RefusalLog()
+    for _ in range(100):
+        log.write_discarded("its length is wrong")
+    assert lines(ksr) == ["a reply from 127.0.0.2:5060 is discarded: its length is wrong\n"] * MOST_OF_SOURCE
