@@ -27,7 +27,7 @@ def check(method: str, *, is_for_us: bool) -> None:
     if not uri.startswith("sip:") and uri.partition(":")[0].lower() not in _SCHEMES:
         raise Refused(416, "Unsupported URI Scheme")  # RFC 3261 8.2.2.1
     if not ksr.is_sane():
-        raise Answered(400, "Malformed")
+        _mend_or_refuse()
     if method in _NEVER_ASKED:
         return
     asked = _option_tags("Proxy-Require")  # RFC 3261 16.3 check 5
@@ -35,6 +35,18 @@ def check(method: str, *, is_for_us: bool) -> None:
         asked += _option_tags("Require")
     if asked:
         raise Refused(420, "Bad Extension", f"Unsupported: {', '.join(asked)}\r\n")
+
+
+def _mend_or_refuse() -> None:
+    """Discard what a request by UDP or WebSocket has behind its body (RFC 3261 18.3). Raises Answered."""
+    surplus = ksr.surplus()
+    if surplus > 0 and ksr.cut(surplus):
+        if not ksr.header("Max-Forwards"):  # a lower number was written into the message, but a header only beside it
+            ksr.may_be_forwarded()
+        if ksr.is_sane():
+            return
+    ksr.reply_to_insane()
+    raise Answered(400, "Malformed")
 
 
 def _option_tags(header: str) -> list[str]:

@@ -343,49 +343,34 @@ def has_to_tag() -> bool:
 
 
 def is_sane() -> bool:
-    """Whether the request is well-formed, as far as a proxy must know (RFC 3261 16.3). If not, it has been answered."""
-    if _is_sane():
-        return True
-    if cut_surplus():
-        if not header("Max-Forwards"):  # a lower number was written into the message, but a header only beside it
-            may_be_forwarded()
-        if _is_sane():
-            return True
-    KSR.sanity.sanity_reply()
-    return False
-
-
-def _is_sane() -> bool:
+    """Whether the request is well-formed, as far as a proxy must know (RFC 3261 16.3)."""
     return _sanity_check(_MESSAGE_CHECKS, _URIS_OF_REQUEST_FROM_AND_TO) > 0
 
 
-def has_whole_body() -> bool:
-    """Of a reply: False where it ends before its body does (RFC 3261 18.3), or where nobody can tell how long that is.
+def reply_to_insane() -> None:
+    """Answer the request at hand with what `is_sane` has found."""
+    KSR.sanity.sanity_reply()
 
-    What is behind the body has been cut. A peer that uses TCP would take it for a next message.
+
+def surplus() -> int:
+    """How many octets the message has behind its body (RFC 3261 18.3).
+
+    Negative where it ends before its body does, or where nobody can tell how long that is.
     """
     length = _pv_get("$cl")
     if not isinstance(length, int):  # no Content-Length, or none that can be read
-        return not may_have_header(*_LENGTHS) or _sanity_check(_CONTENT_LENGTH, 0) > 0
+        is_without = not may_have_header(*_LENGTHS) or _sanity_check(_CONTENT_LENGTH, 0) > 0
+        return 0 if is_without else -1
     if _hdr_get_idx("Content-Length", 1) is not None:
-        return False
-    surplus = _get_bodylen() - length
-    if surplus > 0:
-        _cut(surplus)
-    return surplus >= 0
+        return -1
+    return _get_bodylen() - length
 
 
-def cut_surplus() -> bool:
-    """Discard what a request by UDP or WebSocket has behind its body (RFC 3261 18.3). False where nothing was cut.
+def cut(surplus: int) -> bool:
+    """Discard so many octets at the end. False where that failed.
 
     The message is then as if it had just come: what was changed in it must be changed again.
     """
-    length = _pv_get("$cl")
-    surplus = _get_bodylen() - length if isinstance(length, int) else 0
-    return surplus > 0 and _cut(surplus)
-
-
-def _cut(surplus: int) -> bool:
     try:
         kept = text().encode()[:-surplus].decode()
     except UnicodeDecodeError:  # KEMI can't hand such a text back: the surplus stays, as a part of the body

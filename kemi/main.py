@@ -176,10 +176,13 @@ class Callbacks:
         if self.record_route.is_strangers_stray_reply() and not self.ringing.is_answer_to_ringing():
             ksr.drop()
             return
-        if ksr.status() > HIGHEST_STATUS or not ksr.has_whole_body():
+        surplus = ksr.surplus()
+        if surplus < 0 or ksr.status() > HIGHEST_STATUS:
             refusals.write_discarded("its status or its Content-Length is wrong")
             ksr.drop()
             return
+        if surplus:  # a peer that uses TCP would take it for a next message
+            ksr.cut(surplus)
         if ksr.has_private_headers():
             try:
                 self._redirects.read_reply()
