@@ -24,7 +24,7 @@ MAX_LENGTH = 16_384
 """Octets of one header's value; a UDP datagram holds four times this."""
 MAX_STATE = 1024 * 1024
 """Octets of a script's state as JSON: 200 variables of 4096 ASCII characters each, and what else there is."""
-MOST_BREADTH = 60  # RFC 5393 5.3.3.1
+MOST_BREADTH = 60  # RFC 5393 5.3.3
 
 
 class Named:

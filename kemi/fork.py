@@ -25,7 +25,7 @@ from kemi.ksr import Route
 from kemi.limits import Limits
 from kemi.outcome import note_ringing, tell
 from kemi.record_route import RecordRoute
-from kemi.refusal import Refused, Unsent
+from kemi.refusal import TERMINATED, Refused, Unsent
 from kemi.reports import Reports
 from kemi.resting import rest
 from kemi.ringing import Ringing
@@ -37,8 +37,6 @@ SILENT_MS = 4_000
 """A target that has not even said 100 by then is not there."""
 SILENT_EDGE_MS = 900
 """The same for another edge of ours."""
-UNCHANGED = 0
-"""For tm: as it was."""
 _BY_MACHINES = (404, 408, 410, 415, 420, 480, 481, 482, 483, 484, 488)
 """What an address or a machine answers, not a person."""
 _NO_CODE = 700
@@ -230,7 +228,8 @@ class Forks:
         if status in ASKED_IN:
             self._challenges.note(index, status)
         else:
-            what = "stopped" if status == 487 else "failed" if status in _BY_MACHINES or status >= 500 else "refused"
+            is_machine_s = status in _BY_MACHINES or status >= 500
+            what = "stopped" if status == TERMINATED else "failed" if is_machine_s else "refused"
             tell(index, f"{what}: {status} {ksr.reason()[:80]}")
         note_ringing(index, rings=False)
         if status == 486:
@@ -327,7 +326,7 @@ def _try(uri: str) -> bool:
 
 def _try_first(uri: str) -> None:
     """The first of a number's branches that can be sent, from that one on."""
-    ksr.set_timers(UNCHANGED, SILENT_MS)
+    ksr.set_timers(ksr.UNCHANGED, SILENT_MS)
     while uri and not _try(uri):
         uri = transaction.plans[uri].next_uri
 

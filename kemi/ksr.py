@@ -1,6 +1,6 @@
 """The few Kamailio calls that routing needs, named by what they do for us. Only this module imports KSR.
 
-Reading functions other than `header` and `from_address` raise UnicodeDecodeError where octets are not UTF-8.
+What reads the message raises UnicodeDecodeError where octets are not UTF-8, unless its docstring says otherwise.
 """
 
 from __future__ import annotations
@@ -74,7 +74,8 @@ _WRONG_PASSWORD, _WRONG_USER, _STALE_NONCE, _USED_NONCE = -2, -8, -4, -6
 _IS_BEHIND_NAT, _PING_BY_OPTIONS = 6, 7
 """Branch flags, as in kamailio.cfg."""
 _WITH_QOP_AUTH, _SAYS_STALE = 1, 16
-_UNCHANGED: Final = 0
+UNCHANGED: Final = 0
+"""For `set_timers`: this timer stays as it is."""
 _LENGTHS: Final = ("\ncontent-length", "\nl:", "\nl ", "\nl\t")
 _BINDING = ("addr", "received", "ruid", "socket")
 _BINDING_NUMBERS = ("modified", "server_id")
@@ -233,7 +234,7 @@ def headers(name: str) -> list[str]:
 
 def _header_at(name: str, index: int) -> str:
     try:
-        return KSR.hdr.get_idx(name, index) or ""
+        return _hdr_get_idx(name, index) or ""
     except UnicodeDecodeError:
         return _lenient(f"hdr({name})", f"[{index}]")
 
@@ -306,7 +307,7 @@ def status() -> int:
 
 
 def reason() -> str:
-    """The reason phrase of a reply."""
+    """The reason phrase of a reply. Octets that are not UTF-8 become U+FFFD."""
     try:
         return _text(_pv_get("$rr"))
     except UnicodeDecodeError:
@@ -513,7 +514,7 @@ class From(NamedTuple):
 
 
 def from_address() -> From:
-    """That of the message, as it came."""
+    """That of the message, as it came. Octets of the name that are not UTF-8 become U+FFFD."""
     try:
         name = _text(_pv_get("$fn"))
     except UnicodeDecodeError:
@@ -823,7 +824,7 @@ def set_timers(until_final_ms: int, until_provisional_ms: int) -> None:
 
 def set_lifetime(lifetime_ms: int) -> None:
     """The most that the INVITE may take. fr_inv_timer alone is not enough: a 183 after a 180 starts it again."""
-    KSR.tm.t_set_max_lifetime(lifetime_ms, _UNCHANGED)
+    KSR.tm.t_set_max_lifetime(lifetime_ms, UNCHANGED)
 
 
 def remember(name: str, value: str) -> None:

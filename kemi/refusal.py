@@ -1,4 +1,4 @@
-"""How a request is refused: an exception, raised where the reason is found and answered by `kemi.main` alone. Pure."""
+"""How a request is refused: an exception, raised where the reason is found and answered by `kemi.guard` alone. Pure."""
 
 from __future__ import annotations
 

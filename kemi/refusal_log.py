@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 
 from kemi import ksr
-from kemi.refusal import Outcome, Refused
+from kemi.refusal import TERMINATED, Outcome, Refused
 
 WINDOW_S = 10
 MOST_OF_SOURCE, MOST_OF_ALL = 5, 50
@@ -35,7 +35,7 @@ _ADVICE = {
     500: "an error of ours; the log has it",
     503: "no sidecar or RTPengine takes the call now; look whether they run, at their load, at kamailio.shared_mb",
 }
-_QUIET = frozenset((487,))
+_QUIET = frozenset((TERMINATED,))
 """What the caller has asked for."""
 
 

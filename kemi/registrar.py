@@ -188,7 +188,7 @@ def _is_bound(uri: str, source: str, transport: str) -> bool:
     if transport == "tls" or transport in _WEBSOCKETS:
         return True  # phones have no certificate, so that nobody can connect to them; to browsers nobody ever can
     parameters = parameters_of(uri)
-    is_same_connection = parameters.get("transport") == "tcp" and "ob" in parameters  # RFC 5626 4.2
+    is_same_connection = parameters.get("transport") == "tcp" and "ob" in parameters  # RFC 5626 4.3
     return is_same_connection or address_of(host_of(uri)) != address_of(source)
 
 

@@ -32,7 +32,6 @@ from kemi.refusal import TERMINATED
 from kemi.spool import Spool
 from kemi.transaction import BranchPlan, transaction
 
-_STOPPED = 487
 _LONGEST = 160
 _SHORT = 64
 MOST_BODY = 4000
@@ -327,7 +326,7 @@ def _call_id(call: str) -> str:
 def _leg(index: int, plan: BranchPlan, uri: str, times: str, now_ms: int, answered: int) -> LegReport:
     began, rang, ended, code = map(int, times.split())
     is_answered = index == answered
-    code = 200 if is_answered else code or (0 if ended else _STOPPED)
+    code = 200 if is_answered else code or (0 if ended else TERMINATED)
     return LegReport(
         name=f"k{index}",
         number=(plan.label.partition(": ")[2] or _spiral_to(plan, uri))[:_SHORT],
@@ -350,7 +349,7 @@ def _spiral_to(plan: BranchPlan, uri: str) -> str:
 
 def _outcome(code: int, rang: int, *, is_over: bool) -> str:
     """As TRANSFER_STATUS (A13), or `stopped`."""
-    if not is_over or code == _STOPPED:
+    if not is_over or code == TERMINATED:
         return "stopped"
     return transfer_failed(code).status if code else "no_answer" if rang else "failed"
 

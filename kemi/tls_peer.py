@@ -34,7 +34,7 @@ class TlsPeers:
         gateways = [(uri, trunk.tls_name) for trunk in site.trunks for uri in trunk.to if is_secure(uri)]
         self._gateways = {uri: name or host_of(uri) for uri, name in gateways}
         self.is_needed = bool(self._gateways)
-        """Whether there is anybody to check."""
+        """Whether there is anybody to check. Else nothing below need be called."""
         self._by_address: dict[Address, str] = {}
         """What has to be in its certificate, by the address in the gateway's URI, and by what its name leads to."""
         self._by_host: dict[str, str] = {}
@@ -55,8 +55,6 @@ class TlsPeers:
 
         If it is the carrier's answer to a probe, that is kept. Nothing else is: anybody can send such a reply.
         """
-        if not self.is_needed:
-            return False
         method = ksr.method()
         if method != "OPTIONS" or ksr.from_user() != PROBER:
             if not ksr.is_over_tls():
@@ -76,17 +74,13 @@ class TlsPeers:
 
     def is_impostor_s_reply(self) -> bool:
         """Of a reply of a branch, from wherever: whether it comes in a carrier's place. tm drops it if it is a 1xx."""
-        branch = transaction.branches.get(ksr.branch_index()) if self.is_needed else None
-        return branch is not None and self.is_impostor_s(branch.uri)
-
-    def is_impostor_s(self, uri: str) -> bool:
-        """Whether the reply at hand, to a request that was sent to `uri`, is not from who is meant."""
-        name = self._name_at(uri)
+        branch = transaction.branches.get(ksr.branch_index())
+        name = self._name_at(branch.uri) if branch else None
         return name is not None and self._is_other_than(name)
 
     def _name_at(self, uri: str) -> str | None:
         """The name in the certificate of the gateway with that URI; None if it is none that we reach by TLS."""
-        return self._by_host.get(host_of(uri)) if self.is_needed and is_secure(without_alias(uri)) else None
+        return self._by_host.get(host_of(uri)) if is_secure(without_alias(uri)) else None
 
     def _is_other_than(self, name: str) -> bool:
         """Whether the message at hand is from somebody without a certificate for `name`."""

@@ -25,7 +25,7 @@ from kemi.identity import from_shown
 from kemi.names import NameFile
 from kemi.refusal import Refused
 from kemi.reports import SPIRALS_ON, Reports
-from kemi.trunks import Trunks, TrunksFull
+from kemi.trunks import NoTrunk, Trunks
 
 LONGEST_RING_S = 7200
 """As long as Kamailio keeps an INVITE."""
@@ -170,17 +170,17 @@ class Transfer:
         """The targets of all numbers, each once. Numbers without a route are left out. Raises NoRoute."""
         home = _home(facts.called_extension, facts.called_extension_id)
         targets: dict[tuple[str, ...], Target] = {}
-        full = None
+        closed = None
         for number in dict.fromkeys(numbers):
             planned = [target[0].trunk for target in targets.values()]
             try:
                 for target in self._targets_of(number, home, facts, caller, anchoring, offered, planned):
                     targets.setdefault(tuple(spec.uri for spec in target), target)
-            except TrunksFull as error:
-                full = error
+            except NoTrunk as error:
+                closed = error
                 ksr.log_warning(f"transfer of call {facts.call_id}: {number}: {error.reason}; {error.advice}")
-        if full and not targets:
-            raise NoRoute(full.code, full.reason, full.advice)
+        if closed and not targets:
+            raise NoRoute(closed.code, closed.reason, closed.advice)
         return list(targets.values())[:MOST_BRANCHES]
 
     def _targets_of(

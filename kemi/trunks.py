@@ -28,25 +28,11 @@ from kemi.resting import is_resting
 from kemi.tls_peer import has_proved
 
 
-class TrunksFull(Refused):
-    """Every trunk has as many calls as it may have."""
+class NoTrunk(Refused):
+    """No trunk can take the call now. `advice` says why."""
 
-    def __init__(self, advice: str = "trunks[].max_calls_out allows more calls") -> None:
+    def __init__(self, advice: str) -> None:
         super().__init__(503, "Service Unavailable", advice=advice)
-
-
-class NoneProved(TrunksFull):
-    """The trunks are reached by TLS, and none has shown a good certificate."""
-
-    def __init__(self) -> None:
-        super().__init__("no trunk has shown its certificate yet; the log says why if one is refused")
-
-
-class NoCodec(TrunksFull):
-    """The caller offers no codec that a trunk takes."""
-
-    def __init__(self) -> None:
-        super().__init__("the caller offers none of trunks[].codecs")
 
 
 class Gateway(NamedTuple):
@@ -68,22 +54,22 @@ class Trunks:
     def branches_to(
         self, number: str, anchoring: Anchoring, offered: Kind = Kind.RTP, planned: Sequence[str] = ()
     ) -> list[BranchSpec]:
-        """What to try one after the other; none where there is no trunk. Raises TrunksFull.
+        """What to try one after the other; none where there is no trunk. Raises NoTrunk.
 
         `planned`: the trunks that get the same INVITE for other numbers, at the same time.
         """
         free = [trunk for trunk in self._trunks if self._limits.has_room(trunk, planned.count(trunk.name))]
         if self._trunks and not free:
-            raise TrunksFull
+            raise NoTrunk("trunks[].max_calls_out allows more calls")
         able = [trunk for trunk in free if can_offer(trunk.codecs)]
         if free and not able:
-            raise NoCodec
+            raise NoTrunk("the caller offers none of trunks[].codecs")
         gateways = [gateway for trunk in able for gateway in self._gateways_of(trunk, number)]
         alive = [gateway for gateway in gateways if _is_alive(gateway)]
         # Where TLS is wanted, nobody gets a call who has not shown his certificate.
         usable = alive or [gateway for gateway in gateways if not is_secure(gateway.probed)]
         if gateways and not usable:
-            raise NoneProved
+            raise NoTrunk("no trunk has shown its certificate yet; the log says why if one is refused")
         # Two trunks may be two accounts at one gateway. A branch is known by its URI: the first trunk gets the call.
         by_uri: dict[str, Gateway] = {}
         for gateway in usable:
