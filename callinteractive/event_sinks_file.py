@@ -6,9 +6,7 @@ from callinteractive import request
 from callinteractive.document import Value
 from callinteractive.event_sinks import Events, EventsHttp
 from callinteractive.record import NAMES
-from callinteractive.secret import Secret
-from callinteractive.trunk_file import read_secret
-from callinteractive.webhook_signature import key_of
+from callinteractive.web_file import read_signing_secrets
 
 EXAMPLE = '{url: "https://app.example.com/events", secrets: [{env: EVENTS_SECRET}]}'
 
@@ -36,23 +34,12 @@ def _http(value: Value) -> EventsHttp | None:
     section = value.section("url", "secrets", "only", "max_queue_mb")
     url = section["url"].checked(_check_url)
     only = tuple(item.choice(NAMES[-1], NAMES) for item in section["only"].items())
-    secrets = [_secret(item) for item in section["secrets"].items()]
     return EventsHttp(
         url,
-        tuple(secret for secret in secrets if secret is not None),
+        () if section["secrets"].is_missing else read_signing_secrets(section["secrets"]),
         only,
         section["max_queue_mb"].integer(64, 1, 100_000),
     )
-
-
-def _secret(value: Value) -> Secret | None:
-    secret = read_secret(value)
-    if secret is not None and secret.text is not None:
-        try:
-            key_of(secret.text)
-        except ValueError as error:
-            value.wrong(str(error))
-    return secret
 
 
 def _check_url(text: str) -> str | None:

@@ -39,7 +39,7 @@ def read_web(value: Value, default: Web, request_timeout_s: float = 0.0) -> Web:
 
     deadline = section["deadline_s"]
     web = Web(
-        secrets=_secrets(section["secrets"]) if given("secrets") else default.secrets,
+        secrets=read_signing_secrets(section["secrets"]) if given("secrets") else default.secrets,
         headers=_headers(section["headers"]) if given("headers") else default.headers,
         retries=section["retries"].integer(default.retries, 0, _MOST_RETRIES),
         fallback_url=section["fallback_url"].checked(check_url) if given("fallback_url") else default.fallback_url,
@@ -58,8 +58,8 @@ def read_web(value: Value, default: Web, request_timeout_s: float = 0.0) -> Web:
     return web
 
 
-def _secrets(value: Value) -> tuple[Secret, ...]:
-    """One or a list. What is written there can be checked now; files and variables only where they are read."""
+def read_signing_secrets(value: Value) -> tuple[Secret, ...]:
+    """One or a list (W1). What is written there can be checked now; files and variables only where they are read."""
     places = list(value.items()) if value.is_list else [value]
     if len(places) > _MOST_SECRETS:
         value.wrong(f"more than {_MOST_SECRETS} secrets")

@@ -39,6 +39,7 @@ def test_all_keys_are_read():
         ("{http: {url: 'http://h/?c=$CallID'}}", "has no variables"),
         ("{http: {url: 'http://h/', only: [call.end]}}", "events.http.only[0]: must be"),
         ("{http: {url: 'http://h/', secrets: [short]}}", "events.http.secrets[0]: is not base64"),
+        ("{http: {url: 'http://h/', secrets: [~]}}", "events.http.secrets[0]: is empty"),
         ("{http: {url: 'http://h/', max_queue_mb: 0}}", "events.http.max_queue_mb: must be"),
         ("yes", "must be a mapping"),
     ],
