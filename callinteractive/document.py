@@ -212,10 +212,7 @@ class Document:
             hint = next((f"; {hint}" for part, hint in _HINTS if part in reason), "")
             column = f", column {mark.column + 1}" if mark else ""
             self._refuse(mark.line + 1 if mark else 1, f"not YAML: {reason}{column}{hint}")
-        except (
-            ValueError,
-            OverflowError,
-        ):  # PyYAML: "\UFFFFFFFF", or a %YAML with a very long number
+        except (ValueError, OverflowError):  # PyYAML: "\UFFFFFFFF", or a %YAML with a very long number
             self._refuse(loader.line + 1, "not YAML: an escape or a version that can't be read")
 
     def _refuse(self, line: int, reason: str) -> NoReturn:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from callinteractive.secret import Secret
 
@@ -27,4 +27,4 @@ class Events:
     file: str | None = None
     stdout: bool = False
     bodies: bool = False
-    http: EventsHttp | None = field(default=None)
+    http: EventsHttp | None = None

@@ -74,7 +74,7 @@ class CallFacts:
         self.sip_call_id = sip_call_id[:_LONGEST_SIP_CALL_ID]
 
     def parameters(self, caller_name: str, caller_number: str) -> dict[str, str]:
-        """The parameters of a request, in the order of the source's example; the caller as SetCaller left it (R6)."""
+        """The parameters of a request (R2); the caller as SetCaller left it (R6)."""
         found = {
             "EventType": "call_interactive",
             "CalledExtensionID": str(self.called_extension_id),

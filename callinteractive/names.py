@@ -88,15 +88,11 @@ def is_address(host: str) -> bool:
     return True
 
 
-def is_name(host: str) -> bool:
-    return not is_address(host)
-
-
 def named_uris(site: Site) -> tuple[str, ...]:
     """The URIs of trunks and fixed phones that have a host name."""
     uris = [uri for trunk in site.trunks for uri in trunk.to]
     uris += [extension.contact for extension in site.extensions if extension.contact]
-    return tuple(dict.fromkeys(uri for uri in uris if is_name(target_of(uri).host)))
+    return tuple(dict.fromkeys(uri for uri in uris if not is_address(target_of(uri).host)))
 
 
 def has_names(site: Site) -> bool:

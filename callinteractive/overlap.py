@@ -37,9 +37,8 @@ class Ports:
         for claim in sorted(self._claims, key=lambda claim: claim[:5]):
             is_same_host = before is not None and (before.space, before.host) == (claim.space, claim.host)
             if before is not None and is_same_host and claim.first <= before.last:
-                one, other = sorted((before, claim), key=lambda claim: claim.order)
+                one, other = (each.where for each in sorted((before, claim), key=lambda claim: claim.order))
                 address, kind = Address(claim.host, claim.first), "udp" if claim.space == "sound" else claim.space
-                one_place, it = one.where.path, other.where
-                it.wrong(f"{kind} {address} is taken already by {one_place} (line {one.where.line}): give another port")
+                other.wrong(f"{kind} {address} is taken already by {one.path} (line {one.line}): give another port")
             if before is None or not is_same_host or claim.last > before.last:
                 before = claim

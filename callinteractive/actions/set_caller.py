@@ -5,8 +5,7 @@
 | name | the display name | stays |
 | number | the number | stays |
 
-One of the two is required; each has at most 512 characters. ``SetCallerId`` is the same element: the source's
-heading names it so.
+One of the two is required; each has at most 512 characters. ``SetCallerId`` is another name of the element.
 
 YAML: ``- set_caller: {name: "…", number: "…"}``
 """

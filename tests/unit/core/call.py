@@ -22,7 +22,7 @@ FACTS = CallFacts(
     caller_extension="000*306",
     caller_extension_id=134,
 )
-"""The call of the source's example request."""
+"""The call of the example request in the protocol's description."""
 
 ASK = '- call_interactive: {url: "http://127.0.0.1:8000/menu"}'
 

@@ -14,7 +14,7 @@ from callinteractive.names import (
     Names,
     has_names,
     in_order,
-    is_name,
+    is_address,
     named_sources,
     named_uris,
     target_of,
@@ -75,7 +75,7 @@ def test_target_of_a_uri() -> None:
     assert target_of("sip:[2001:db8::1]") == ("2001:db8::1", None, None)
     with pytest.raises(ValueError, match="tel:"):
         target_of("tel:1")
-    assert (is_name("a.example"), is_name("192.0.2.1")) == (True, False)
+    assert (is_address("a.example"), is_address("192.0.2.1")) == (False, True)
 
 
 def test_names_of_a_site() -> None:

@@ -27,12 +27,12 @@ from callinteractive.request import (
 )
 from tests.unit.core.call import FACTS
 
-SOURCE_EXAMPLE = (
+PROTOCOL_EXAMPLE = (
     "http://mysite.com/myscript?CalledExtensionID=145&CalledNumber=332&CallID=5205dc5cc5a411e5ab9eb3691b90ea15"
     "&CallerIDNum=000%2A306&CallerExtensionID=134&CallerExtension=000%2A306&CallFlow=IN&CalledExtension=000%2A332"
     "&CallAPIID=3584705175%3A5205dc5cc5a411e5ab9eb3691b90ea15&CallerIDName=000%2A306&CallStatus=ANSWER"
 )
-"""As the source has it; its table says that EventType is always there, its example leaves it out."""
+"""As the protocol's description has it: its table says that EventType is always there, its example leaves it out."""
 
 VALUES = st.text(max_size=40)
 """Anything a variable can hold, UTF-8."""
@@ -97,14 +97,14 @@ def test_R2_an_id_of_zero_is_present():
     assert parameters(replace(FACTS, caller_extension_id=0))["CallerExtensionID"] == "0"
 
 
-def test_R3_the_example_of_the_source_decodes_to_the_same_parameters():
-    example = dict(parse_qsl(urlsplit(SOURCE_EXAMPLE).query, strict_parsing=True))
+def test_R3_the_example_of_the_protocol_decodes_to_the_same_parameters():
+    example = dict(parse_qsl(urlsplit(PROTOCOL_EXAMPLE).query, strict_parsing=True))
     assert {"EventType": "call_interactive", **example} == parameters()
 
 
-def test_R3_the_example_of_the_source_is_made_again_octet_by_octet():
+def test_R3_the_example_of_the_protocol_is_made_again_octet_by_octet():
     made = build("http://mysite.com/myscript", "GET", parameters(), {})
-    assert made.url.replace("EventType=call_interactive&", "") == SOURCE_EXAMPLE
+    assert made.url.replace("EventType=call_interactive&", "") == PROTOCOL_EXAMPLE
 
 
 def test_R3_encoding_is_utf8_with_star_and_colon_escaped():

@@ -20,7 +20,7 @@ OTHER = """
 """
 
 
-def test_A4_the_example_of_the_source():
+def test_A4_the_example_of_the_protocol():
     assert parse(b'<Response><Jump context="3" option="start"/></Response>').actions == (Jump("3", "start"),)
 
 

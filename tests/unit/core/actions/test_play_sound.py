@@ -24,7 +24,7 @@ def read(xml: str) -> Response:
     return parse(f"<Response>{xml}</Response>".encode())
 
 
-def test_A6_the_example_of_the_source():
+def test_A6_the_example_of_the_protocol():
     xml = f'<PlaySound where="background" digitvar="transferDestination">{SOURCE_NAME}</PlaySound>'
     assert read(xml).actions == (PlaySound(SOURCE_NAME, background=True, digitvar="transferDestination"),)
 

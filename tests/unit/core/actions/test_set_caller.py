@@ -23,7 +23,7 @@ def read(xml: str) -> tuple[object, ...]:
     return parse(f"<Response>{xml}</Response>".encode()).actions
 
 
-def test_A5_the_example_of_the_source():
+def test_A5_the_example_of_the_protocol():
     assert read('<SetCaller name="callerName" number="92992"/>') == (SetCaller("callerName", "92992"),)
 
 

@@ -20,7 +20,7 @@ def read(xml: str) -> tuple[object, ...]:
     return parse(f"<Response>{xml}</Response>".encode()).actions
 
 
-def test_A3_the_example_of_the_source():
+def test_A3_the_example_of_the_protocol():
     assert read('<SetVar name="transferDestination">09897987</SetVar>') == (SetVar("transferDestination", "09897987"),)
 
 

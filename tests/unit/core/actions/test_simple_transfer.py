@@ -34,7 +34,7 @@ def action(attributes: str, numbers: str = "1") -> SimpleTransfer:
     return action
 
 
-def test_A10_the_example_of_the_source():
+def test_A10_the_example_of_the_protocol():
     assert action('final="no" timeout="20"', "NUM1,NUM2") == SimpleTransfer(("NUM1", "NUM2"), 20, final=False)
 
 
