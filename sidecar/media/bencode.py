@@ -33,11 +33,11 @@ class NotBencodedError(ValueError):
 def encode(fields: dict[str, Any]) -> bytes:
     """A mapping of texts, whole numbers, tuples of texts, lists and mappings. Its keys, and those within, are ASCII.
 
-    Raises UnicodeEncodeError for a text that UTF-8 can't tell, and TypeError for other values.
+    Octets of a text that are not UTF-8 are lone surrogates (PEP 383). Raises TypeError for other values.
     """
     parts: list[str] = []
     _write(fields, parts)
-    return "".join(parts).encode()
+    return _octets("".join(parts))
 
 
 def decode(data: bytes, without: Set[bytes] = frozenset()) -> dict[str, Any]:
@@ -58,7 +58,7 @@ def _write(value: Any, parts: list[str]) -> None:
         parts.append("d")
         for key, inner in value.items():
             if isinstance(inner, str):
-                octets = len(inner) if inner.isascii() else len(inner.encode())
+                octets = len(inner) if inner.isascii() else len(_octets(inner))
                 parts.append(f"{len(key)}:{key}{octets}:{inner}")
             elif isinstance(inner, tuple):
                 parts.append(f"{len(key)}:{key}{_lists.get(inner) or _list(inner)}")
@@ -77,10 +77,14 @@ def _write(value: Any, parts: list[str]) -> None:
         parts.append(_text(value))
 
 
+def _octets(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
 def _text(value: str) -> str:
     if not isinstance(value, str):
         raise TypeError(type(value).__name__)
-    return f"{len(value) if value.isascii() else len(value.encode())}:{value}"
+    return f"{len(value) if value.isascii() else len(_octets(value))}:{value}"
 
 
 def _list(values: tuple[str, ...]) -> str:

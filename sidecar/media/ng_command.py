@@ -79,10 +79,7 @@ def datagram(cookie: bytes, command: str, call_id: str | None, fields: Fields) -
     if call_id is not None:
         body["call-id"] = call_id
     body.update(fields)
-    try:
-        written = b"%b %b" % (cookie, bencode.encode(body))
-    except UnicodeEncodeError:  # the name of a sound's file may be no UTF-8
-        raise NgError(command, "a text in it is not Unicode") from None
+    written = b"%b %b" % (cookie, bencode.encode(body))
     if len(written) > LARGEST_DATAGRAM:
         raise NgError(command, "command too large for a datagram")
     return written

@@ -319,7 +319,7 @@ def _load(file: Path, cache_dir: Path, converter: Converter, turns: Turns) -> tu
         raise ConversionError("not a file")
     # A file is read only where this version of it is new here. The link says which conversion is that version's.
     version = f"{_CONVERSION} {status.st_size} {status.st_mtime_ns} {file.resolve()}"
-    link = cache_dir / f".{file.name}.{hashlib.sha256(version.encode()).hexdigest()[:16]}"
+    link = cache_dir / f".{file.name}.{hashlib.sha256(os.fsencode(version)).hexdigest()[:16]}"
     target = _target(file, link)
     note = target.with_name(f".{target.name}.left_out")
     if _duration_ms(target) is None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import struct
+from pathlib import Path
 
 import numpy as np
+import pytest
 
-from tests.e2e.ivr import SCRIPTED_GET
+from tests.e2e.conftest import own_net
+from tests.e2e.ivr import IVR, SCRIPTED_GET
 from tests.support.audio import tone
 from tests.support.phone import Phone
 from tests.support.stack import RunningStack
@@ -52,3 +55,12 @@ async def test_P1_odd_files_stop_nothing_and_play(private_stack: RunningStack, w
         reasons = [entry["reason"] for entry in stack.entries(event="sound", level="error")]
         assert reasons[0].startswith("nothing.wav cannot be used: not readable as wav")
         assert reasons[-1] == "the sound library has no new.m4a"
+
+
+async def test_a_folder_and_a_cache_whose_names_are_not_utf_8(
+    web: FakeWebApp, caller: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "gr\udcfc\udcdfe"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+    async with RunningStack(own_net(2), folder, IVR.format(web=web.url, closed=web.closed_url)) as stack:
+        await hears(stack, web, caller, "tone-880-400.wav", 880)

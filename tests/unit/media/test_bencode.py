@@ -102,9 +102,9 @@ def test_how_deep_is_read(inner: bytes) -> None:
             bencode.decode(b"d1:a" + inner * deeper + b"1:b" + b"e" * deeper + b"e")
 
 
-def test_a_text_that_utf_8_cannot_tell() -> None:
-    with pytest.raises(UnicodeEncodeError):
-        bencode.encode({"file": "b\udcfc.au"})
+def test_a_file_s_name_that_is_not_utf_8() -> None:
+    assert bencode.encode({"file": "b\udcfcö.au"}) == b"d4:file7:b\xfc\xc3\xb6.aue"
+    assert bencode.encode({"files": ["\udcfc"]}) == b"d5:filesl1:\xfcee"
 
 
 @pytest.mark.parametrize("value", [1.5, None, b"x", {1}])
