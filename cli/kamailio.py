@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 import sysconfig
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -18,7 +17,7 @@ from callinteractive.edge import VARIABLE as EDGE
 from callinteractive.edge import edge_id
 from callinteractive.keys import VARIABLE
 from callinteractive.media_sets import module_parameters
-from callinteractive.model import Address, Edge, Sidecar, Site, pools_of
+from callinteractive.model import Address, Edge, Site, pools_of
 from callinteractive.names import Names, named_uris
 from cli import certificates, compiled, redis, registrations, tls, trunk_registrations, versions
 from cli.active import ActiveError
@@ -189,27 +188,13 @@ def _corrupts_its_heap() -> bool:
 
 
 def _members(site: Site, edge: Edge, names: Names) -> list[tuple[int, str]]:
-    """Groups and URIs. Sidecars share the calls in turn; trunks are tried in the order of the site file."""
+    """Groups and URIs: whom this edge probes. Who gets a call is up to `kemi.sidecars` and `kemi.trunks`."""
     pools = pools_of(site.sidecars)
     groups = sidecar_groups(site.sidecars).items()
-    members = [(group, f"sip:{sidecar.address}") for name, group in groups for sidecar in by_turns(pools[name])]
+    members = [(group, f"sip:{sidecar.address}") for name, group in groups for sidecar in pools[name]]
     gateways = [uri for trunk in site.trunks if trunk.is_probed for uri in trunk.to if uri not in named_uris(site)]
     members += [(TRUNKS, uri) for uri in (*gateways, *probed(site, names))]
     return members + [(EDGES, f"sip:{other.udp_address}") for other in site.edges if other != edge]
-
-
-def by_turns(sidecars: Iterable[Sidecar]) -> list[Sidecar]:
-    """One of each host in turn.
-
-    After a sidecar that is silent its neighbour in the list is asked. Where a whole host is dead, a neighbour of the
-    same host would cost the caller another 0.3 s.
-    """
-    turn: Counter[str] = Counter()
-    places = []
-    for sidecar in sidecars:
-        places.append((turn[sidecar.address.host], sidecar.index, sidecar))
-        turn[sidecar.address.host] += 1
-    return [sidecar for *_, sidecar in sorted(places, key=lambda place: place[:2])]
 
 
 def _peer_socket(edge: Edge) -> str:

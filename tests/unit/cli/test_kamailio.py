@@ -203,12 +203,11 @@ def test_each_edge_is_started_as_itself_and_knows_all_sidecars(tmp_path: Path) -
     assert b.argv[b.argv.index("-l") :] == ("-l", "udp:127.0.0.12:5060")
     assert a.env["CALLINTERACTIVE_ANCHORING"] == "1"
     assert "== udp:127.0.2.1:22222" in (tmp_path / "rtpengines.cfg").read_text()
-    # One host after the other: the neighbour of a dead sidecar lives.
     assert (tmp_path / "dispatcher.list").read_text().splitlines() == [
         "1 sip:127.0.1.1:5070",
+        "1 sip:127.0.1.1:5071",
         "1 sip:127.0.1.2:5070",
         "1 sip:127.0.1.3:5071",
-        "1 sip:127.0.1.1:5071",
         "3 sip:127.0.1.1:5072",
         "3 sip:127.0.1.3:5070",
         "2 sip:127.0.0.2:5080",
