@@ -34,6 +34,14 @@ LONGEST_RUN_DIR = 90
 """Octets. A Unix socket's whole name has at most 107."""
 
 
+class _NotStartedError(Exception):
+    """Nothing starts. The text says why, and what to do. `status`: the exit status."""
+
+    def __init__(self, *lines: str, status: int = 1) -> None:
+        super().__init__("\n".join(lines))
+        self.status = status
+
+
 def run(
     site_path: Path,
     ivr: Path | str,
@@ -48,79 +56,103 @@ def run(
     """`edge`, `rtpengine`: the names of those to run here; None: those whose addresses this machine has. `app`: the
     shell command of the web application, to be run along.
 
-    The exit status: 0 after a clean stop, 1 when the configuration is wrong or a part can't start."""
-    if problem := _url_of_services(ivr, only):
-        click.echo(problem, err=True)
-        return os.EX_CONFIG
+    The exit status: 0 after a clean stop, EX_CONFIG where the parts of this machine are not clear or their key is
+    missing, 1 where the configuration is wrong or a part can't start.
+    """
     state_dir = state_dir_of(site_path, state_dir)
     notes: list[str] = []
+    try:
+        with ExitStack() as cleanup:
+            read, ivr_path = _read(site_path, ivr, only, state_dir, notes)
+            parts, others = _choose(read.site, only, edge, rtpengine)
+            if state_dir:
+                os.environ[VARIABLE] = kept_key(state_dir)
+            run_dir = _folder(run_dir, parts, cleanup)
+            place = (state_dir or run_dir).resolve()
+            if running := _runs_already(site_path, parts, place):
+                raise _NotStartedError(running)
+            hand_on(read, place, notes.append)
+            log, output, errors = _outputs(log_format, cleanup)
+            log("callinteractive", *notes)
+            stack = Stack(
+                read.site,
+                site_path.absolute(),  # a link stays one: it may lead elsewhere at a reload
+                ivr_path.absolute(),
+                run_dir=run_dir.resolve(),
+                state_dir=state_dir,
+                parts=parts,
+                log=log,
+                serves_api=not only,
+                app=app,
+            )
+            log(OWN_NAME, *others)
+            try:
+                asyncio.run(run_stack(stack, lambda: output.write(_announcement(parts))))
+            except (StackError, OSError) as error:  # OSError: a part's file can't be written, or no process be started
+                errors.write(f"callinteractive can't run:\n{_words(error, run_dir)}\n")
+                return 1
+    except _NotStartedError as error:
+        click.echo(str(error), err=True)
+        return error.status
+    return 0
+
+
+def _read(
+    site_path: Path, ivr: Path | str, only: tuple[str, ...], state_dir: Path | None, notes: list[str]
+) -> tuple[Prepared, Path]:
+    """Both files, and where that of IVRs is. Raises _NotStartedError."""
+    if problem := _url_of_services(ivr, only):
+        raise _NotStartedError(problem, status=os.EX_CONFIG)
     ivr_path, more = _local(ivr, state_dir, notes.append)
     read, findings = (None, read_site(site_path)[1] + more) if more else read_both(site_path, ivr_path)
     if read is None:
-        click.echo("\n".join([*notes, *map(str, findings)]), err=True)
-        return 1
-    site = read.site
+        raise _NotStartedError(*notes, *map(str, findings))
+    return read, ivr_path
+
+
+def _choose(site: Site, only: tuple[str, ...], edge: str | None, rtpengine: str | None) -> tuple[Parts, list[str]]:
+    """The parts to run here, and what is said of those elsewhere. Raises _NotStartedError."""
     try:
         parts = of_this_machine(site, only or KINDS, edge, rtpengine)
     except WhichError as error:
-        click.echo(str(error), err=True)
-        return os.EX_CONFIG
+        raise _NotStartedError(str(error), status=os.EX_CONFIG) from None
     others = elsewhere(site, parts, only or KINDS)
     # One run gives all the same key. If other edges or sidecars are started elsewhere, it must come from outside.
     if (parts.edges or parts.sidecars) and not _are_all(site, parts) and (missing := missing_key()):
-        click.echo("\n".join((missing, *others)), err=True)
-        return os.EX_CONFIG
-    if state_dir:
-        os.environ[VARIABLE] = kept_key(state_dir)
-    with ExitStack() as cleanup:
-        try:
-            if run_dir is None:
-                run_dir = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="callinteractive-")))
-            run_dir.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            click.echo(f"callinteractive can't run: {_words(error, run_dir)}. Give another --run-dir.", err=True)
-            return 1
-        # Daemons are started elsewhere than here: their paths must not depend on where this was called.
-        if len(os.fsencode(run_dir.resolve())) + _longest_below(parts) > LONGEST_RUN_DIR:
-            click.echo(
-                f"{run_dir} is too long a name: Kamailio keeps a socket there. Give a shorter --run-dir.", err=True
-            )
-            return 1
-        place = (state_dir or run_dir).resolve()
-        if running := _runs_already(site_path, parts, place):
-            click.echo(running, err=True)
-            return 1
-        hand_on(read, place, notes.append)
-        paths = (site_path.absolute(), ivr_path.absolute())  # a link stays one: it may lead elsewhere at a reload
-        log_as = resolve_format(log_format)
-        # Nobody may stop the calls by not reading what is said here.
-        lost, os.environ[LINES_LOST] = share()  # the sidecars' metrics tell it
-        output, errors = LineWriter(sys.stdout), LineWriter(sys.stderr, lost_notice(log_as), lost)
-        for writer in (output, errors):
-            cleanup.callback(writer.close)
-        log = PartLog(errors, log_as, colours=sys.stderr.isatty() and not os.environ.get("NO_COLOR"))
-        cleanup.callback(log.close)
-        if (file := file_of(sys.stderr, log_as)) is not None:
-            log.file = file
-            cleanup.callback(os.close, file)
-        log("callinteractive", *notes)
-        stack = Stack(
-            site,
-            *paths,
-            run_dir=run_dir.resolve(),
-            state_dir=state_dir,
-            parts=parts,
-            log=log,
-            serves_api=not only,
-            app=app,
+        raise _NotStartedError(missing, *others, status=os.EX_CONFIG)
+    return parts, others
+
+
+def _folder(run_dir: Path | None, parts: Parts, cleanup: ExitStack) -> Path:
+    """The run directory; without one a temporary folder, which `cleanup` removes. Raises _NotStartedError."""
+    try:
+        if run_dir is None:
+            run_dir = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="callinteractive-")))
+        run_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = _words(error, run_dir)
+        raise _NotStartedError(f"callinteractive can't run: {reason}. Give another --run-dir.") from None
+    # Daemons are started elsewhere than here: their paths must not depend on where this was called.
+    if len(os.fsencode(run_dir.resolve())) + _longest_below(parts) > LONGEST_RUN_DIR:
+        raise _NotStartedError(
+            f"{run_dir} is too long a name: Kamailio keeps a socket there. Give a shorter --run-dir."
         )
-        log(OWN_NAME, *others)
-        try:
-            asyncio.run(run_stack(stack, lambda: output.write(_announcement(parts))))
-        except (StackError, OSError) as error:  # OSError: a file of a part can't be written, or no process be started
-            errors.write(f"callinteractive can't run:\n{_words(error, run_dir)}\n")
-            return 1
-    return 0
+    return run_dir
+
+
+def _outputs(log_format: str, cleanup: ExitStack) -> tuple[PartLog, LineWriter, LineWriter]:
+    """The log of all parts, standard output and standard error. Nobody may stop the calls by not reading them."""
+    log_as = resolve_format(log_format)
+    lost, os.environ[LINES_LOST] = share()  # the sidecars' metrics tell it
+    output, errors = LineWriter(sys.stdout), LineWriter(sys.stderr, lost_notice(log_as), lost)
+    for writer in (output, errors):
+        cleanup.callback(writer.close)
+    log = PartLog(errors, log_as, colours=sys.stderr.isatty() and not os.environ.get("NO_COLOR"))
+    cleanup.callback(log.close)
+    if (file := file_of(sys.stderr, log_as)) is not None:
+        log.file = file
+        cleanup.callback(os.close, file)
+    return log, output, errors
 
 
 def _longest_below(parts: Parts) -> int:
