@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 import orjson
@@ -54,10 +54,9 @@ class Pending:
     def __len__(self) -> int:
         return len(self._calls)
 
-    @property
-    def unsaved(self) -> int:
-        """Calls whose last state is not in the store yet."""
-        return len(self._dirty)
+    def unsaved(self, on_the_way: Collection[str]) -> int:
+        """Calls whose last state is not in the store yet. `on_the_way`: those of the batch that is being written."""
+        return len(self._dirty) + sum(key in self._calls and key not in self._dirty for key in on_the_way)
 
     @property
     def due(self) -> float | None:

@@ -10,7 +10,7 @@ import asyncio
 import json
 import math
 import time
-from collections.abc import Callable, Set
+from collections.abc import Callable, Mapping, Set
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -71,6 +71,8 @@ class StoringKeeper(Keeper):
         self._pending = Pending(now)
         self._lease = Lease(self.gate, now, self._ask_now, self._on_late)
         self._held = Held(now)
+        self._on_the_way: Mapping[str, str] = {}
+        """What the store has been given, and has not said yet that it has."""
         self._taken: dict[str, str] = {}
         self._told: tuple[str, ...] = ()
         self._suspects: dict[str, float] = {}
@@ -95,7 +97,7 @@ class StoringKeeper(Keeper):
     @property
     def unsaved(self) -> int:
         """Calls whose last state is not in the store yet."""
-        return self._pending.unsaved
+        return self._pending.unsaved(self._on_the_way)
 
     def keep(self, key: str, data: Callable[[], Data]) -> None:
         due = self._pending.keep(key, data)
@@ -252,6 +254,7 @@ class StoringKeeper(Keeper):
                 self._take_back()
             if not self._must_probe:
                 batch = self._pending.batch()
+                self._on_the_way = batch.puts
             renews = self._must_renew()
             asks, self._asks_ours = self._asks_ours, False
             batch = replace(batch, told=self._told, renews=renews, retires=not self.adopts, asks=asks)
@@ -270,7 +273,7 @@ class StoringKeeper(Keeper):
             self._pending.undo(batch)
             self._fail(type(error).__name__)
         finally:
-            self._asking = None
+            self._asking, self._on_the_way = None, {}
             self._next()
 
     def _must_renew(self) -> bool:

@@ -120,6 +120,25 @@ async def test_what_could_not_be_written_is_unsaved():
 
 
 @in_virtual_time
+async def test_what_the_store_has_not_answered_for_is_unsaved():
+    """One that hangs may never have it."""
+    sidecar = Sidecar(Data())
+    await sidecar.start()
+    await asyncio.sleep(BETWEEN_S)
+    for key in ("7-0-a", "7-0-b", "7-0-c"):
+        sidecar.keep(key)
+    sidecar.store.answering.clear()
+    await asyncio.sleep(BEHIND_S + TICK)
+    sidecar.keep("7-0-a", 2)
+    sidecar.keeper.forget("7-0-b")  # it is over
+    assert sidecar.keeper.unsaved == 2
+    sidecar.store.answering.set()
+    await asyncio.sleep(BEHIND_S + TICK)
+    assert sidecar.keeper.unsaved == 0
+    assert sidecar.store.has() == {"7-0-a": '{"v":2}', "7-0-c": '{"v":1}'}
+
+
+@in_virtual_time
 async def test_a_call_that_ends_within_30_ms_is_never_written():
     sidecar = Sidecar(Data())
     await sidecar.start()
