@@ -191,7 +191,7 @@ async def test_a_part_that_dies_while_calls_end_is_started_again(
     async with draining_stack as stack, a_call(stack, caller) as phone:
         await in_a_menu(phone)
         own = str((await stack.logged(event="call"))["part"])
-        await asyncio.sleep(0.2)  # until it is written down
+        await stack.kept()
         os.kill(stack.process.pid, signal.SIGTERM)
         await stack.logged(event="sidecar drains", part=own)
         dies = own if part == "its sidecar" else part

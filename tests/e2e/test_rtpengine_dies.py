@@ -206,7 +206,7 @@ async def test_sidecars_and_rtpengine_die_together(stack: RunningStack, web: Fak
     web.on(caller, transfer(FIRST))
     async with CalledPhones(stack).first() as callee, a_call(stack, TRANSFER, caller) as phone:
         await connected(phone, callee)
-        await asyncio.sleep(0.3)  # until it is written down
+        await stack.kept()
         for part in ("sidecar-0", "sidecar-1", "rtpengine"):
             os.kill(stack.pid(part), signal.SIGKILL)
         began = asyncio.get_running_loop().time()

@@ -36,8 +36,6 @@ RINGBACK_HZ = 425
 EARLY_HZ = 1100
 SURVIVES_S = 15.0
 """By then its calls are somebody's again, also on a busy machine."""
-BEHIND_S = 0.2
-"""Longer than the store is behind a call."""
 LONG = "<PlaySound>tone-880-3000.wav</PlaySound>"
 TWICE = ("-aa", "-m", "2")
 _THE_200 = '<recv response="200" rrs="true"/>'
@@ -150,7 +148,7 @@ def killed(stack: RunningStack, caller: str, how: str) -> Kill:
     """The sidecar that has the call dies; returns when somebody has the call. What is given is done meanwhile."""
 
     async def kill(meanwhile: Awaitable[None] | None = None) -> None:
-        await asyncio.sleep(BEHIND_S)
+        await stack.kept()
         death = Death(stack, caller)
         death.strike(signal.SIGKILL if how == RESTARTED else signal.SIGSTOP)
         if meanwhile is not None:
@@ -386,7 +384,7 @@ async def test_a_caller_hangs_up_while_its_sidecar_is_dead(
     web.on(caller, transfer(FIRST))
     async with callees.first(arguments=ANSWERS_UPDATE) as callee, call(TRANSFER) as phone:
         await connected(phone, callee)
-        await asyncio.sleep(BEHIND_S)
+        await stack.kept()
         death = Death(stack, caller)
         death.strike(signal.SIGKILL if how == RESTARTED else signal.SIGSTOP)
         phone.sipp.nudge()
@@ -405,7 +403,7 @@ async def test_one_that_sleeps_gives_its_calls_up(
     web.on(caller, transfer(FIRST))
     async with callees.first(arguments=ANSWERS_UPDATE) as callee, call(TRANSFER) as phone:
         await connected(phone, callee)
-        await asyncio.sleep(BEHIND_S)
+        await stack.kept()
         death = Death(stack, caller)
         saying = asyncio.gather(phone.sound.send_tone(ONE_HZ, 8), callee.sound.send_tone(OTHER_HZ, 8))
         death.strike(signal.SIGSTOP)
@@ -434,7 +432,7 @@ async def test_one_that_sleeps_alone_goes_on(stack: RunningStack, call: Place, w
     async with call(SCRIPTED_GET) as phone:
         await phone.answered()
         await phone.sound.hear_tone(880)
-        await asyncio.sleep(BEHIND_S)
+        await stack.kept()
         death = Death(stack, caller)
         death.strike(signal.SIGSTOP)
         await asyncio.sleep(2)

@@ -30,6 +30,9 @@ from tests.support.timing import PATIENT_S
 READY_TIMEOUT_S = 60
 STOP_TIMEOUT_S = 30
 POLL_S = 0.05
+REACHES_S = 0.2
+"""By then its sidecar has what a phone has sent."""
+UNSAVED = "callinteractive_state_unsaved"
 SAMPLE_RATE = 8000
 
 SITE = """\
@@ -260,6 +263,13 @@ class RunningStack:
             text = await response.text()
         samples = (sample for family in text_string_to_metric_families(text) for sample in family.samples)
         return {sample.name: sample.value for sample in samples if not sample.labels.keys() - {"rtpengine"}}
+
+    async def kept(self) -> None:
+        """Wait until the store has all calls as they are now: then whoever dies loses nothing of them."""
+        await asyncio.sleep(REACHES_S)
+        async with asyncio.timeout(PATIENT_S):
+            while any([(await self.metrics(index))[UNSAVED] for index in range(len(self.site.sidecars))]):
+                await asyncio.sleep(POLL_S)
 
     async def media_calls(self) -> list[str]:
         """The calls that RTPengine holds."""
