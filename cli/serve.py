@@ -17,7 +17,7 @@ from cli.key import missing_key
 from cli.partlog import resolve_format
 from cli.parts import has_address
 from cli.registrations import state_dir_of
-from sidecar import app
+from sidecar import process
 from sidecar.drain import DEFAULT_S
 from sidecar.media.conversion import ConversionError
 from sidecar.media.sounds import cache_of_user
@@ -70,7 +70,7 @@ def run(
     commands = host_commands(site_path, state_dir, source.folder if source else None)
     form = resolve_format(log_format)
     try:
-        return app.run(site, site_path.parent, ivr_file, index, form, key, file, drain_s, source, commands)
+        return process.run(site, site_path.parent, ivr_file, index, form, key, file, drain_s, source, commands)
     except ConversionError as error:
         click.echo(f"the ringback tone: {error}. XDG_CACHE_HOME chooses another folder", err=True)
         return 1

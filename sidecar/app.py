@@ -1,11 +1,9 @@
-"""A sidecar process: put together, run until told to stop, taken apart."""
+"""A sidecar: put together, serving until told to stop, taken apart. `sidecar.process` runs one."""
 
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
-import time
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import partial
@@ -13,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import structlog
-import uvloop
 
 from callinteractive.errors import HeaderError, ScriptStateError
 from callinteractive.fleet import ways
@@ -23,7 +20,6 @@ from callinteractive.model import Ivr, IvrFile, Site
 from callinteractive.prepared import Prepared
 from sidecar import descriptor_store, live_stories, log, sip, systemd, tracing
 from sidecar.admission import Admission, Unacknowledged
-from sidecar.call import saved
 from sidecar.call.adopted import AdoptedCall, end_remains
 from sidecar.call.call import Call, NewCall
 from sidecar.call.saved import OverCallError, UnreadableCallError
@@ -33,21 +29,20 @@ from sidecar.eager import EagerTask, begin
 from sidecar.edges import Edges
 from sidecar.events.sinks import Sinks
 from sidecar.generations import Generations
-from sidecar.host import Host, HostCommands
+from sidecar.host import Host
 from sidecar.invite import attempt_in, entry_in, generation_in, resumption_in, tell_refused
 from sidecar.live import Live
 from sidecar.making import make
 from sidecar.media.engines import Engines
-from sidecar.media.sounds import SoundLibrary, cache_of_user
+from sidecar.media.sounds import SoundLibrary
 from sidecar.metrics import Configured, Metrics
 from sidecar.outcomes import Outcomes
 from sidecar.parted import Parted
 from sidecar.readiness import why_not_ready
-from sidecar.reload import Reload, Source
+from sidecar.reload import Reload
 from sidecar.reports import Reports
 from sidecar.rtpengine_metrics import EngineCounters, RtpengineMetrics
 from sidecar.sip_figures import SipFigures
-from sidecar.state.choice import make_keeper
 from sidecar.state.figures import StateFigures
 from sidecar.state.keeper import Data, Keeper
 from sidecar.state.storing import StoringKeeper
@@ -58,10 +53,6 @@ from sidecar.webhook import Webhook
 from sidecar.webhook_figures import WebhookFigures
 
 LOG = structlog.get_logger()
-SOUNDS_S = 15.0
-"""How long sounds are converted before calls are taken. Those that are left are converted when they are asked for."""
-TELL_EVERY_S = 2.0
-"""How often it is told how far that is."""
 TRYING_DELAY_S = 0.03
 """A call that is answered sooner needs no 100. It must stay short: Kamailio gives up a sidecar that is silent for
 300 ms. Under load the INVITE may have waited a third of that already, and the 100 has to wait too."""
@@ -69,58 +60,6 @@ TRYING_REPEAT_S = 1.0
 """How often the 100 of an undecided call is repeated. Kamailio asks another sidecar after 3 s of silence."""
 STOP_S = 3.0
 """How long a stopping sidecar waits for its calls' BYEs to be answered and their media released."""
-
-
-def run(
-    site: Site,
-    site_dir: Path,
-    ivr_file: IvrFile,
-    index: int,
-    log_format: log.LogFormat,
-    key: bytes,
-    state_file: Path | None = None,
-    drain_s: float = DEFAULT_S,
-    source: Source | None = None,
-    commands: HostCommands | None = None,
-) -> int:
-    """Run sidecar `index` of a site until SIGTERM, SIGINT or SIGHUP ends it. Its calls may then go on for a time.
-
-    site_dir: the folder that the site's paths start from. key: the site's secret (`callinteractive.keys`), the same as
-    Kamailio's. `state_file`: of `state: embedded`, where there is a place for it. drain_s: how long calls may go on
-    where the site does not say. source: where new configurations come from. commands: of this host. Returns the exit
-    status. Raises OSError for a port that is taken.
-    """
-    log.set_up(log_format)
-    sounds = load_sounds(site, site_dir)
-    # What is there now stays, so the garbage collector may skip it. A call makes few objects: it may run rarely.
-    gc.freeze()
-    gc.set_threshold(10_000, 10, 10)
-    keeper = make_keeper(site, index, site_dir, state_file, saved.READ)
-    sidecar = Sidecar(site, ivr_file, index, key, keeper, drain_s, site_dir)
-    sidecar.sinks = Sinks(site.events, site_dir, state_file and state_file.parent / f"events-{index}")
-    sidecar.statuses_folder = state_file and state_file.parent / f"status-{index}"
-    sidecar.host.commands = commands
-    if source is not None:
-        sidecar.reload = Reload(source, index, site, lambda new: load_sounds(new, site_dir), sidecar.learn)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(sidecar.serve(sounds))
-    return 0
-
-
-def load_sounds(site: Site, site_dir: Path) -> SoundLibrary:
-    """The site's sounds, each converted once into the cache; whatever is wrong with one is logged."""
-    told_at = time.monotonic()
-
-    def tell(name: str, number: int, of: int) -> None:
-        nonlocal told_at
-        if time.monotonic() - told_at > TELL_EVERY_S:
-            told_at = time.monotonic()
-            LOG.info("converting sounds", file=name, number=number, of=of)
-
-    library = SoundLibrary.load(site_dir / site.sounds, cache_of_user(), tell, within_s=SOUNDS_S)
-    for problem in library.findings:
-        LOG.warning("sound", file=problem.file, reason=problem.reason)
-    return library
 
 
 class Sidecar:
@@ -188,6 +127,7 @@ class Sidecar:
             beating.cancel()
 
     async def _open(self, stack: AsyncExitStack, sounds: SoundLibrary) -> Services:
+        """Everything that calls share. `stack` closes it, in the reverse order."""
         store = descriptor_store.of_environment()
         engines = Engines(self._site.rtpengines, self._keeper.gate, lambda: self._keeper.is_failing, store)
         stack.push_async_callback(engines.close)
@@ -202,43 +142,14 @@ class Sidecar:
         stack.push_async_callback(statuses.close)
         await self.sinks.open(self._stories)
         stack.push_async_callback(self.sinks.close)
-        self._metrics = Metrics(self._gauges, self._counts)
-        self._metrics.expect(ivr.number for ivr in self._ivr_file.ivrs)
-        self._metrics.include(outcomes := Outcomes())
-        self._stories.watch(outcomes.EVENTS, outcomes.take)
-        self._metrics.include(WebhookFigures(webhook.breakers))
         if traces := tracing.begin(self._stories, f"{self._site.node}-{self._index}", os.environ):
             webhook.trace(traces.traceparent)
             stack.push_async_callback(traces.close)
-        self._metrics.include(EngineCounters(engines))
-        if isinstance(self._keeper, StoringKeeper):
-            self._metrics.include(StateFigures(self._keeper))
-        self._metrics.include(Configured(self._configuration))
-        if self._index == 0:
-            self._metrics.include(RtpengineMetrics(engines))
+        self._metrics = self._make_metrics(engines, webhook)
         live, stories = self._live, live_stories.routes(self._stories, self._live.guarded, self._seen)
         routes = *live.routes(), *stories, *self.host.routes(live.guarded)
         stack.push_async_callback((await self._metrics.serve(self._own.metrics, routes)).cleanup)
-        config = sip.UaConfig(
-            trying_delay_s=TRYING_DELAY_S, trying_repeat_s=TRYING_REPEAT_S, takes_refer=self._site.refer
-        )
-        known = ways(self._site.edges, self._own.address.host)
-        transport = await sip.Transport.open(self._own.address, self._on_invite, config, known, self._keeper.gate)
-        self._transport = transport
-        transport.agent.guard = Trust(self._edges, self._key, transport.agent.refusals)
-        transport.agent.on_message = Reports(self._stories, self._reports_key, transport.agent.refusals).take
-        transport.agent.hold = self._keeper.hold
-        transport.agent.when_drained = partial(self._metrics.count_refused, "draining")
-        admission = transport.agent.admit = Admission(
-            transport.waited_s,
-            lambda: engines.backlog,
-            self._metrics.count_refused,
-            calls=lambda: len(self._calls),
-            most_calls=self._own.max_calls,
-            unacknowledged=self._unacknowledged,
-        )
-        transport.agent.remark = admission.load.remark
-        self._metrics.include(SipFigures(transport.agent, admission))
+        transport = self._transport = await self._open_transport(engines)
         stack.callback(transport.close)
         return Services(
             media_prefix=prefix,
@@ -256,6 +167,45 @@ class Sidecar:
             keeper=self._keeper,
             stories=self._stories,
         )
+
+    def _make_metrics(self, engines: Engines, webhook: Webhook) -> Metrics:
+        """All but those of SIP, whose transport is not there yet."""
+        metrics = Metrics(self._gauges, self._counts)
+        metrics.expect(ivr.number for ivr in self._ivr_file.ivrs)
+        metrics.include(outcomes := Outcomes())
+        self._stories.watch(outcomes.EVENTS, outcomes.take)
+        metrics.include(WebhookFigures(webhook.breakers))
+        metrics.include(EngineCounters(engines))
+        if isinstance(self._keeper, StoringKeeper):
+            metrics.include(StateFigures(self._keeper))
+        metrics.include(Configured(self._configuration))
+        if self._index == 0:
+            metrics.include(RtpengineMetrics(engines))
+        return metrics
+
+    async def _open_transport(self, engines: Engines) -> sip.Transport:
+        """The socket of SIP and its user agent, which asks the rest of the sidecar by these functions."""
+        config = sip.UaConfig(
+            trying_delay_s=TRYING_DELAY_S, trying_repeat_s=TRYING_REPEAT_S, takes_refer=self._site.refer
+        )
+        known = ways(self._site.edges, self._own.address.host)
+        transport = await sip.Transport.open(self._own.address, self._on_invite, config, known, self._keeper.gate)
+        agent = transport.agent
+        agent.guard = Trust(self._edges, self._key, agent.refusals)
+        agent.on_message = Reports(self._stories, self._reports_key, agent.refusals).take
+        agent.hold = self._keeper.hold
+        agent.when_drained = partial(self._metrics.count_refused, "draining")
+        admission = agent.admit = Admission(
+            transport.waited_s,
+            lambda: engines.backlog,
+            self._metrics.count_refused,
+            calls=lambda: len(self._calls),
+            most_calls=self._own.max_calls,
+            unacknowledged=self._unacknowledged,
+        )
+        agent.remark = admission.load.remark
+        self._metrics.include(SipFigures(agent, admission))
+        return transport
 
     def _on_invite(self, leg: sip.UasLeg, invite: sip.IncomingInvite) -> None:
         """A call from Kamailio, with its facts and where it enters its IVR."""
