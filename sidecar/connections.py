@@ -17,6 +17,7 @@ from typing import Any
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.client_proto import ResponseHandler
+from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
 
 from callinteractive.public import is_public
@@ -289,6 +290,7 @@ class Protocol(ResponseHandler):
                 return
             super().data_received(piece)
             if not self.is_connected():
+                self._tell_reader()
                 return
 
     def connection_lost(self, exc: BaseException | None) -> None:
@@ -314,6 +316,12 @@ class Protocol(ResponseHandler):
             self.octets = len(data)
             self.end()
             waiting.resume(answer)
+
+    def _tell_reader(self) -> None:
+        """Of an error of the parser. aiohttp tells it to who waits for a head; who reads a body would wait for ever."""
+        error, payload = self.exception(), self._payload
+        if isinstance(error, HttpProcessingError) and payload is not None and not payload.is_eof():
+            payload.set_exception(aiohttp.ClientPayloadError(error.message))
 
     def _hang_up(self) -> None:
         """What came belongs to an earlier answer, such as the body of a 204: as if the server had closed it."""

@@ -8,13 +8,14 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from itertools import repeat
 
+import aiohttp
 import pytest
 import uvloop
 
 from callinteractive.events import Fetched, FetchFailed
 from callinteractive.request import FORM, HttpRequest
 from callinteractive.response import MAX_BODY
-from sidecar.connections import MAX_OCTETS
+from sidecar.connections import MAX_OCTETS, Connections, exchange
 from sidecar.webhook import Webhook
 
 HOST = "127.9.0.2"
@@ -478,3 +479,36 @@ async def test_a_new_connection_that_speaks_no_http_is_not_tried_again(webhook, 
     assert isinstance(outcome, FetchFailed)
     assert outcome.outcome == "protocol"
     assert len(server.requests) == 1
+
+
+BROKEN_BODIES = {
+    "size": b"-1\r\nok",
+    "hexadecimal": b"0x2\r\nok\r\n0\r\n\r\n",
+    "no size": b"2\r\nok\r\n\r\n",
+    "too short": b"1\r\nok\r\n0\r\n\r\n",
+    "line end": b"2\nok\n0\n\n",
+    "trailer": b"2\r\nok\r\n0\r\nX y: z\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("closes", [True, False], ids=["closed", "open"])
+@pytest.mark.parametrize("body", BROKEN_BODIES.values(), ids=BROKEN_BODIES)
+async def test_a_body_with_mistakes_that_comes_after_its_head_ends_at_once(webhook, server, body, closes):
+    async def serve(server: Server, number: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await server.read(number, reader)
+        writer.write(CHUNKED)
+        await asyncio.sleep(0.05)
+        writer.write(body)
+        if not closes:
+            await reader.read()
+
+    url = await server.start(serve)
+    answer = await webhook.fetch(post(url))
+    assert isinstance(answer, FetchFailed)
+    assert answer.outcome == "protocol"
+    assert "\n" not in answer.reason
+    connections = Connections()
+    with pytest.raises(aiohttp.ClientPayloadError):
+        async with asyncio.timeout(DEADLINE_S):
+            await exchange(lambda attempt: connections.send(attempt, "GET", url, {}, None, DEADLINE_S))
+    await connections.close()
