@@ -16,7 +16,8 @@ from typing import Final
 
 from kemi import ksr
 from kemi.contacts import address_of
-from kemi.refusal import NoMemory, Refused
+from kemi.ksr import Proof
+from kemi.refusal import Answered, NoMemory, Refused
 
 PAIR_FREE, SOURCE_FREE, ACCOUNT_FREE = 5, 20, 100
 FIRST_LOCK_S, LONGEST_LOCK_S = 4, 900
@@ -63,6 +64,13 @@ class Guesses:
             free = 1
         self._lock(self._by_pair, of_pair, free)
         self._lock(self._by_source, of_source, SOURCE_FREE)
+
+    def challenged(self, proof: Proof) -> Answered:
+        """What to raise of a request that has been challenged: where its password is wrong, the log must say so."""
+        if proof is not Proof.WRONG:
+            return Answered()
+        code = 401 if ksr.method() == "REGISTER" else 407  # RFC 3261 22.1
+        return Answered(code, f"Wrong Password for {self._account!r}")
 
     def on_good(self) -> None:
         """The right password."""

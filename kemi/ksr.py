@@ -79,7 +79,7 @@ UNCHANGED: Final = 0
 _LENGTHS: Final = ("\ncontent-length", "\nl:", "\nl ", "\nl\t")
 _BINDING = ("addr", "received", "ruid", "socket")
 _BINDING_NUMBERS = ("modified", "server_id")
-COUNTED: Final = frozenset((400, 403, 404, 405, 414, 416, 420, 440, 478, 480, 481, 482, 483, 488, 500, 503))
+COUNTED: Final = frozenset((400, 401, 403, 404, 405, 407, 414, 416, 420, 440, 478, 480, 481, 482, 483, 488, 500, 503))
 """Statuses that have a counter of their own, as in kamailio.cfg."""
 CONNECTION_LIFETIME_S = 3605
 """As long as a registration may live (kamailio.cfg)."""

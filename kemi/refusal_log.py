@@ -19,10 +19,12 @@ _LONGEST = 64
 
 _ADVICE = {
     400: "the request is malformed; its sender must change it",
+    401: "correct the phone's user name or password: they are number and password of extensions in site.yaml",
     403: "this address is not in trunks[].from, and no phone with a password is called so; see trunks and extensions"
     " in site.yaml",
     404: "no IVR has this number; see ivrs[].number and ivrs[].dids in ivr.yaml",
     405: "requests of this method are not taken; its sender must not use it",
+    407: "correct the caller's user name or password: those of extensions, or of trunks[].inbound, in site.yaml",
     414: "its sender must write a shorter one",
     416: "only sip, sips and tel URIs are taken; its sender must change it",
     420: "its sender must not require an extension that we do not have",

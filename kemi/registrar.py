@@ -135,7 +135,7 @@ class Registrar:
         if proof is Proof.WRONG:
             guesses.on_wrong()
         ksr.challenge(REALM, proof)
-        raise Answered
+        raise guesses.challenged(proof)
 
     def _check_contact(self, uri: str, source: str, transport: str) -> None:
         """A phone registers itself, nobody else: calls to it would go to another at our cost. Raises Refused.

@@ -12,7 +12,6 @@ from kemi import ksr
 from kemi.edges import REALM
 from kemi.guesses import Guesses
 from kemi.ksr import Proof
-from kemi.refusal import Answered
 
 
 class TrunkCallers:
@@ -48,4 +47,4 @@ class TrunkCallers:
         if proof is Proof.WRONG:
             guesses.on_wrong()
         ksr.challenge(REALM, proof)
-        raise Answered
+        raise guesses.challenged(proof)

@@ -179,6 +179,7 @@ async def test_wrong_password_of_a_trunk_is_locked_out(sidecar: Endpoint, kamail
         assert (await pbx.receive(503)).get("Retry-After")
         await sidecar.expect_silence(0.2)
     await kamailio.logged("wrong passwords", "trunk pbx")
+    await kamailio.logged(f"refused 407 Wrong Password for 'trunk pbx': INVITE from {sip.NET}.89:22080")
 
 
 async def test_state_is_in_metrics(kamailio: RunningKamailio) -> None:

@@ -287,6 +287,16 @@ async def test_guesses_are_slowed_and_the_owner_is_not_locked_out(phone: Endpoin
         assert unknown == [401] * 5 + [503] * 2
 
 
+async def test_the_first_wrong_password_of_a_phone_is_in_the_log(kamailio: RunningKamailio) -> None:
+    """Who sets up a phone looks there. A phone that has not been asked yet leaves no line."""
+    async with Endpoint.at(f"{sip.NET}.174", 22098) as phone:
+        assert (await register(phone, password="wrong")).status == 401
+        await kamailio.logged(f"refused 401 Wrong Password for '{NUMBER}': REGISTER from {phone.host}:22098")
+        assert (await register(phone, "000*779", "000*779", "wrong")).status == 401
+        await kamailio.logged(f"refused 401 Wrong Password for '000*779': REGISTER from {phone.host}:22098")
+        assert len([line for line in kamailio.log if phone.host in line]) == 2
+
+
 async def test_a_forged_source_uses_up_nobodys_tries(phone: Endpoint) -> None:
     """An attacker with a forged source address never sees a valid nonce, so its requests don't count as guesses."""
     challenge = (await challenged(phone)).get("WWW-Authenticate")
