@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-from cli.certificates import SYSTEM_CA, Files, Stamps, problems
+from cli.certificates import SYSTEM_CA, Files, problems
 from cli.programs import locate
 
 CONFIG = "tls.cfg"
@@ -16,6 +16,8 @@ RELOAD_S = 20.0
 """How long Kamailio may take to read new certificates. It takes 0.2 s, on a loaded machine more."""
 LOOK_EVERY_S = 5.0
 """How often a supervisor looks whether there are new ones."""
+MOST_LOOKS = 64
+"""Of those, so many may pass until a refused one is tried again: five minutes."""
 
 
 def write_config(files: Files, run_dir: Path, *, asks: bool) -> None:
@@ -63,21 +65,35 @@ def reload(files: Files, run_dir: Path, *, asks: bool) -> list[str]:
 async def keep_current(
     files: Files, run_dir: Path, tell: Callable[[str], None], *, asks: bool, every_s: float = LOOK_EVERY_S
 ) -> None:
-    """`reload` the files whenever they have changed and are no longer being written, and tell. Until cancelled."""
-    used: Stamps | None = files.stamps()
-    last = used
+    """`reload` the files whenever they have changed and are no longer being written, and tell. Until cancelled.
+
+    What fails is tried again, less and less often, and told once: Kamailio now and then refuses a good key (OpenSSL's
+    "DECODER unsupported"), is busy, or the machine is out of memory.
+    """
+    used = tried = last = files.stamps()
+    told: list[str] = []
+    rest = looks = 1
     while True:
         await asyncio.sleep(every_s)
         now = files.stamps()
         is_settled, last = now == last, now
         if now == used or not is_settled:
             continue
-        used = now
+        rest -= 1
+        if now != tried:
+            told, looks = [], 1
+        elif rest > 0:
+            continue
+        tried = now
         try:
             wrong = await asyncio.to_thread(reload, files, run_dir, asks=asks)
         except RuntimeError as error:  # no thread can be started: whoever watches all parts must go on
-            wrong, used = [str(error)], None
-        for line in wrong:
-            tell(f"new certificate refused, the old one stays in use: {line}")
-        if not wrong:
+            wrong = [str(error)]
+        if wrong:
+            rest, looks = looks, min(2 * looks, MOST_LOOKS)
+            for line in wrong if wrong != told else ():
+                tell(f"new certificate refused, the old one stays in use: {line}")
+            told = wrong
+        else:
+            used = now
             tell(f"new connections get the new certificate of {files.certificate}")

@@ -6,6 +6,7 @@ import asyncio
 import os
 import subprocess
 from pathlib import Path
+from typing import cast
 from unittest.mock import Mock
 
 import pytest
@@ -216,9 +217,32 @@ async def test_a_machine_without_processes_or_threads_stops_nothing(
         await asyncio.sleep(0)
         os.utime(mine.certificate)
         async with asyncio.timeout(5):
+            while cast("Mock", asyncio.to_thread).call_count < 3 and not watching.done():
+                await asyncio.sleep(0.01)
+    finally:
+        watching.cancel()
+    assert told == ["new certificate refused, the old one stays in use: can't start new thread"]
+    assert "kamcmd can't be started" in tls.reload(mine, tmp_path, asks=False)[0]
+
+
+async def test_what_kamailio_refused_is_tried_again(
+    pair: Pair, authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """OpenSSL 3 in Kamailio may refuse a good key. The old certificate would be in use until it expires."""
+    mine = files(pair, authority)
+    told: list[str] = []
+    results = iter([["Kamailio refused it: error: 500"], ["Kamailio refused it: error: 500"], []])
+    monkeypatch.setattr(tls, "reload", lambda *_arguments, **_options: next(results))
+    watching = asyncio.create_task(tls.keep_current(mine, tmp_path, told.append, asks=False, every_s=0.01))
+    try:
+        await asyncio.sleep(0)
+        os.utime(mine.certificate)
+        async with asyncio.timeout(5):
             while len(told) < 2 and not watching.done():
                 await asyncio.sleep(0.01)
     finally:
         watching.cancel()
-    assert set(told) == {"new certificate refused, the old one stays in use: can't start new thread"}
-    assert "kamcmd can't be started" in tls.reload(mine, tmp_path, asks=False)[0]
+    assert told == [
+        "new certificate refused, the old one stays in use: Kamailio refused it: error: 500",
+        f"new connections get the new certificate of {mine.certificate}",
+    ]
