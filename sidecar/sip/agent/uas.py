@@ -35,10 +35,6 @@ class IncomingInvite:
         self.request = request
 
     @property
-    def request_uri(self) -> str:
-        return self.request.uri
-
-    @property
     def sdp(self) -> bytes | None:
         """The offer; None when the caller leaves it to us."""
         return self.request.sdp
@@ -63,9 +59,6 @@ class IncomingInvite:
 
     def header(self, name: str) -> str | None:
         return self.request.header(name)
-
-    def headers(self, name: str) -> list[str]:
-        return self.request.headers(name)
 
 
 class UasLeg(Leg):

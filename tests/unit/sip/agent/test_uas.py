@@ -47,8 +47,8 @@ def test_the_invite_is_told_as_it_came() -> None:
     Caller(world).invite(headers=[("X-CI-Call", "a=%2A"), ("X-CI-Entry", "1"), ("X-CI-Entry", "2")])
     leg, invite = world.calls[0]
     assert (invite.sdp, invite.source, invite.max_forwards) == (SDP, ("127.10.0.2", 5060), 69)
-    assert invite.request_uri == "sip:332@127.10.0.1:20000"
-    assert (invite.header("x-ci-call"), invite.headers("X-CI-Entry")) == ("a=%2A", ["1", "2"])
+    assert invite.request.uri == "sip:332@127.10.0.1:20000"
+    assert (invite.header("x-ci-call"), invite.request.headers("X-CI-Entry")) == ("a=%2A", ["1", "2"])
     assert leg.call_id == invite.header("call-id")
     assert invite.caller_address == "127.10.0.3"
 
