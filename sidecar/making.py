@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from callinteractive.actions import START
+from callinteractive.actions.set_var import LONGEST_VALUE, variable_name
 from callinteractive.dialled import is_dialled_number
+from callinteractive.errors import InvalidActionError
 from callinteractive.model import Ivr, IvrFile
 from callinteractive.script import MAX_VARIABLES
 from sidecar.call.dialled import Order, OutgoingCall, dial
@@ -17,10 +18,7 @@ from sidecar.media.errors import MediaError
 
 KEYS = ("to", "context", "option", "ivr", "caller_number", "caller_name", "timeout_s", "variables")
 LONGEST_NAME = 80
-LONGEST_VALUE = 4096
-"""As of SetVar (A3)."""
 LONGEST_RING_S = 600
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 
 
 def read_order(body: Mapping[str, Any], file: IvrFile) -> Order:
@@ -63,12 +61,14 @@ def _ivr(body: Mapping[str, Any], context: str, file: IvrFile) -> Ivr:
 
 
 def _variables(values: Any) -> dict[str, str]:
-    """Raises LiveError."""
+    """As SetVar would take them (A3). Raises LiveError."""
     if not isinstance(values, dict) or len(values) > MAX_VARIABLES:
         raise LiveError(422, f"variables: an object with at most {MAX_VARIABLES} names")
     for name, value in values.items():
-        if not _VARIABLE.fullmatch(name):
-            raise LiveError(422, f"variables: {name[:40]!r} is no name: letters, digits and _, no digit first")
+        try:
+            variable_name(name)
+        except InvalidActionError as error:
+            raise LiveError(422, f"variables: {error}") from None
         if not isinstance(value, str) or len(value) > LONGEST_VALUE:
             raise LiveError(422, f"variables: {name[:40]} must be a text of at most {LONGEST_VALUE} characters")
     return dict(values)
