@@ -14,7 +14,7 @@ _CONNECTION = re.compile(r"[ \t]*IN[ \t]+IP([46])[ \t]+([0-9A-Fa-f.:]{2,45})(?:/
 _LINE = re.compile(r"[a-z]=[^\x01-\x1f\x7f]*")
 # What nearly everybody writes: nothing in it is to be cleaned.
 _TIDY = re.compile(r"[a-z]=[!-~](?:[ -~]*[!-~])?")
-_LINE_END = re.compile(r"\r\n|\r|\n")
+LINE_END = re.compile(r"\r\n|\r|\n")
 _BLANKS = re.compile(r"[ \t]+")
 _BROADCAST = ip_address("255.255.255.255")
 
@@ -48,7 +48,7 @@ def read_lines(text: str) -> list[str] | None:
         lines = text[:-2].split("\r\n")
         if all(map(_TIDY.fullmatch, lines)):
             return lines
-    lines = [line for each in _LINE_END.split(text.replace("\0", "")) if (line := _BLANKS.sub(" ", each).strip())]
+    lines = [line for each in LINE_END.split(text.replace("\0", "")) if (line := _BLANKS.sub(" ", each).strip())]
     if not lines or not all(map(_LINE.fullmatch, lines)):
         return None
     lines = [line[:2] + line[2:].lstrip() for line in lines]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 
-from callinteractive.sdp import MAX_SDP
+from callinteractive.sdp import LINE_END, MAX_SDP
 
 _STATIC = {"0": "pcmu", "3": "gsm", "4": "g723", "8": "pcma", "9": "g722", "13": "cn", "15": "g728", "18": "g729"}
 """RFC 3551 6."""
@@ -14,7 +14,6 @@ _BESIDE = ("telephone-event", "cn")
 _RTPMAP = re.compile(r"a=rtpmap:([0-9]{1,3}) ([^/\s]{1,40})", re.IGNORECASE)
 _OF_PAYLOAD = re.compile(r"a=(?:rtpmap|fmtp|rtcp-fb):([0-9]{1,3})\b", re.IGNORECASE)
 _AUDIO = re.compile(r"m=audio [0-9/]{1,12} [^ ]{1,64} ", re.IGNORECASE)
-_LINE_END = re.compile(r"\r\n|\r|\n")
 
 
 def keep_codecs(sdp: str, codecs: Collection[str]) -> str | None:
@@ -25,7 +24,7 @@ def keep_codecs(sdp: str, codecs: Collection[str]) -> str | None:
     if len(sdp) > MAX_SDP:
         return None
     sections: list[list[str]] = [[]]
-    for line in filter(None, _LINE_END.split(sdp)):
+    for line in filter(None, LINE_END.split(sdp)):
         if line.startswith("m="):
             sections.append([])
         sections[-1].append(line)

@@ -1,4 +1,4 @@
-"""How `run` lets calls end before it stops: no part takes new ones, and the terminal tells how many are left."""
+"""How parts let calls end: they take no new ones, and `run` tells on its terminal how many are left."""
 
 from __future__ import annotations
 
@@ -17,6 +17,11 @@ from cli.status import ANSWER_S, calls_of
 LOOK_EVERY_S = 0.25
 TELL_EVERY_S = 5.0
 """How often it is told though nothing has changed."""
+BACK_S = 60.0
+"""How long a sidecar that has drained may take to start again."""
+KNOWN_S = 2.5
+"""In this time every edge has asked it by OPTIONS, and uses it again (kamailio.cfg, ds_ping_interval). The next one may
+drain then; earlier, an edge would find nobody."""
 
 
 async def refuse_calls(run_dir: Path) -> None:

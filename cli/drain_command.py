@@ -22,18 +22,13 @@ from callinteractive.model import Edge, Site
 from cli import kamcmd
 from cli.active import Active
 from cli.configuration import active_of, why_unknown
-from cli.drain import refuse_calls
+from cli.drain import BACK_S, KNOWN_S, refuse_calls
 from cli.files import read_site
 from cli.probe import ask_options
 from sidecar.drain import DEFAULT_S
 from sidecar.presence import pid_namespace
 
 LOOK_EVERY_S = 0.2
-BACK_S = 60.0
-"""How long a part may take to start again."""
-KNOWN_S = 2.5
-"""In this time every edge has asked it by OPTIONS, and uses it again (kamailio.cfg, ds_ping_interval). The next one may
-go then; earlier, an edge would find nobody."""
 SET_UP_S = 120.0
 """How long a call may be in set-up: Kamailio's longest timer for an INVITE."""
 

@@ -10,6 +10,8 @@ from cli.programs import locate
 
 COMMAND_S = 5.0
 """How long Kamailio may take to answer. It takes milliseconds."""
+CHANGE_PAUSE_S = 1.1
+"""Kamailio takes one change of its dispatcher in a second (`reload_delta` in kamailio.cfg)."""
 
 
 def text(value: str) -> str:

@@ -38,8 +38,8 @@ LEARN_S = 30.0
 ELSEWHERE_S = 5.0
 """How long those of other hosts get, where `reload` runs on all hosts at the same time."""
 TAKE_UP_S = 20.0
-CHANGE_PAUSE_S = 1.1
-"""Kamailio takes one change of its dispatcher in a second. Its workers look for a new configuration as often."""
+WORKERS_S = 1.1
+"""In this time each of Kamailio's workers has looked for a new configuration (`kemi.main`)."""
 LOOK_EVERY_S = 0.1
 NUDGE_EVERY_S = 0.3
 """Kamailio takes who asks more often for a flood (pike, in kamailio.cfg)."""
@@ -255,12 +255,12 @@ class Reload:
             said = await kamcmd.ask(run_dir, "dispatcher.reload")
             if "Ok." not in said:
                 self._tell(f"WARNING: edge {edge.name} does not reload its dispatcher: {said.strip()[:200]}")
-            await asyncio.sleep(CHANGE_PAUSE_S)
+            await asyncio.sleep(kamcmd.CHANGE_PAUSE_S)
 
     async def _take_up(self, new: Prepared, edge: Edge, run_dir: Path) -> None:
         """Wait until a worker has changed over, and all have had the time to. Raises _RefusedError."""
         began, is_done = time.monotonic(), False
-        while not (is_done and time.monotonic() > began + CHANGE_PAUSE_S):
+        while not (is_done and time.monotonic() > began + WORKERS_S):
             await ask_options(edge.udp_address, NUDGE_EVERY_S)  # a worker looks when a message comes
             refused = _value_in(await kamcmd.ask(run_dir, "htable.get", "reloads", "refused"))
             if refused is not None:

@@ -35,8 +35,6 @@ LEAST_S, MOST_S = 5, 3600
 RETRY_S = 5
 """After a look-up that failed."""
 LOOK_EVERY_S = 1.0
-CHANGE_PAUSE_S = 1.1
-"""Kamailio takes one change of its dispatcher in a second."""
 _TRIES = 5
 
 
@@ -164,7 +162,7 @@ class Keeper:
     async def _tell_dispatcher(self, what: str, uri: str) -> None:
         for _ in range(_TRIES):
             said = await self._ask(f"dispatcher.{what}", str(TRUNKS), uri)
-            await asyncio.sleep(CHANGE_PAUSE_S)
+            await asyncio.sleep(kamcmd.CHANGE_PAUSE_S)
             if "Ok." in said:
                 return
         _say(f"WARNING: Kamailio does not {what} {uri} to its dispatcher: {said[:200].strip()}")

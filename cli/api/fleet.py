@@ -14,15 +14,12 @@ from typing import Any, Literal
 
 from callinteractive.model import Sidecar, Site
 from cli.api.sidecars import ApiError, Sidecars, Told
+from cli.drain import BACK_S, KNOWN_S
 from cli.probe import ask_options
 from sidecar.drain import DEFAULT_S
 from sidecar.host import COMMAND_S, HostCommands
 
 LOOK_EVERY_S = 0.5
-BACK_S = 60.0
-"""How long a part may take to start again."""
-KNOWN_S = 2.5
-"""In this time every edge has asked a sidecar by OPTIONS, and uses it again. The next one may go then."""
 HERE = "this host"
 _PARTS = re.compile(r", |: |\n")
 """Between the parts that `reload` names."""

@@ -53,7 +53,8 @@ async def failing_with(error: BaseException, active: Active, monkeypatch: pytest
 
     monkeypatch.setattr(kamcmd, "ask", ask)
     monkeypatch.setattr(Active, "write", fails)
-    monkeypatch.setattr("cli.reload.CHANGE_PAUSE_S", 0.01)
+    monkeypatch.setattr("cli.kamcmd.CHANGE_PAUSE_S", 0.01)
+    monkeypatch.setattr("cli.reload.WORKERS_S", 0.01)
     monkeypatch.setattr("cli.reload.ELSEWHERE_S", 0.01)
     with pytest.raises(type(error)):
         await Reload(active, active.folder.parent / "site.yaml", print).run(None)
