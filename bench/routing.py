@@ -142,7 +142,7 @@ class Ksr(ModuleType):
                 "sht_rm": lambda table, key: self.tables.pop((table, key), None),
             },
             "textopsx": {"exclude_hf_value": lambda *_: 1},
-            "dispatcher": {"ds_select_domain": lambda *_: self._choose(), "ds_is_active_uri": lambda *_: 1},
+            "dispatcher": {"ds_is_active_uri": lambda *_: 1},
         }
 
     def _set_uri(self, uri: str) -> None:
@@ -160,10 +160,6 @@ class Ksr(ModuleType):
         value: int = self.tables.get((table, key), 0) + by
         self.tables[table, key] = value
         return value
-
-    def _choose(self) -> int:
-        self.uri = f"sip:000*900@{SIDECAR[0]}:{SIDECAR[1]}"
-        return 1
 
 
 def _stop(text: str) -> None:

@@ -6,7 +6,6 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 from pathlib import Path
 
 import click
@@ -102,7 +101,7 @@ def _check_together(checked: _Checked) -> None:
         Finding(site_name, 0, *line.split(": ", 1)) for line in certificate_problems(_edges_here(site), Path(site_name))
     ]
     machine = (*not_here(site), *store.doubts(site, site_dir))
-    warnings = (*exposed(site), *doubts(site), *machine, *_certificate_warnings(site, Path(site_name)))
+    warnings = (*doubts(site), *machine, *_certificate_warnings(site, Path(site_name)))
     checked.warnings += [f"{site_name}: warning: {warning}" for warning in warnings]
 
 
@@ -169,19 +168,6 @@ def shadowed(site: Site, ivr_file: IvrFile) -> Iterator[str]:
             yield f"extensions: {extension.number} is an IVR too: who dials it gets the IVR; transfers ring the phone"
 
 
-def exposed(site: Site) -> Iterator[str]:
-    """Control addresses that others than our own hosts may reach."""
-    wants = "a loopback or private address"
-    for engine in site.rtpengines:
-        if _is_public(engine.ng.host):
-            yield f"rtpengine.ng: who reaches {engine.ng} controls the sound of all calls; give it {wants}"
-        if engine.http_port is not None:
-            yield "rtpengine.http_port: one GET to it ends all calls; sidecar 0 shows RTPengine's figures without it"
-    for host in dict.fromkeys(sidecar.address.host for sidecar in site.sidecars):
-        if _is_public(host):
-            yield f"sidecars.host: only Kamailio and your monitoring should reach {host}; give it {wants}"
-
-
 def _edges_here(site: Site) -> Sequence[Edge]:
     """Those whose certificates can be looked at: the only one, or those of this machine."""
     if len(site.edges) == 1:
@@ -195,15 +181,6 @@ def _certificate_warnings(site: Site, site_path: Path) -> Iterator[str]:
         hosts = dict.fromkeys(listen.advertised.host if listen.advertised else listen.host for listen in secure)
         if files := tls_files(edge, site_path):
             yield from certificates.warnings(files, tuple(hosts))
-
-
-def _is_public(host: str) -> bool:
-    """Whether it is an address that strangers may reach. A name can't be judged here."""
-    try:
-        address = ip_address(host)
-    except ValueError:
-        return False
-    return address.is_unspecified or not address.is_private
 
 
 def _check_ringback(site: Site, site_name: str) -> list[Finding]:

@@ -35,11 +35,10 @@ def _told(record: Record) -> str:
 
     match record["event"]:
         case "call.started":
-            arrow = "is called by us as" if record.get("direction") == "out" else "calls"
-            who = ("called_number", "caller_number") if record.get("direction") == "out" else None
-            first, second = who or ("caller_number", "called_number")
-            ivr = f", IVR {of('ivr')}" if of("ivr") else ""
-            return f"{of(first) or 'anonymous'} {arrow} {of(second) or 'anonymous'}{ivr}"
+            caller, called = (of(name) or "anonymous" for name in ("caller_number", "called_number"))
+            is_out = record.get("direction") == "out"
+            who = f"{called} is called by us as {caller}" if is_out else f"{caller} calls {called}"
+            return f"{who}, IVR {of('ivr')}" if of("ivr") else who
         case "call.context":
             return f"{of('context')}/{of('option')}"
         case "call.request":

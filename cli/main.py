@@ -358,9 +358,9 @@ def sounds(site_path: Path) -> None:
 def compile_() -> None:
     """Compile what runs for each call to machine code, for this machine. Calls then cost less CPU.
 
-    Needs gcc, Python's headers and mypy, and a minute or two. All parts use the result from their next start on. It
-    counts for these sources only: after an update, run it again. CALLINTERACTIVE_PURE=1 in the environment of a part
-    makes it run the sources.
+    Needs gcc, Python's headers and mypy, and one to three minutes. All parts use the result from their next start on.
+    It counts for these sources only: after an update, run it again. CALLINTERACTIVE_PURE=1 in the environment of a
+    part makes it run the sources.
 
     \b
       apt-get install gcc libc6-dev python3-dev && pip install mypy setuptools

@@ -13,6 +13,7 @@ from callinteractive.state import EXAMPLE as STORE_EXAMPLE
 
 def doubts(site: Site) -> Iterator[str]:
     """A line each: which key, what may go wrong, what to write instead."""
+    yield from _controls_that_others_may_reach(site)
     yield from _loopback_of_a_fleet(site)
     yield from _edges_with_no_public_address(site)
     yield from _media_that_strangers_cannot_reach(site)
@@ -20,6 +21,18 @@ def doubts(site: Site) -> Iterator[str]:
     yield from _families_without_sound(site)
     yield from _interfaces_that_nobody_is_told(site)
     yield from _stores_that_lose_calls(site)
+
+
+def _controls_that_others_may_reach(site: Site) -> Iterator[str]:
+    wants = "a loopback or private address"
+    for engine in site.rtpengines:
+        if _is_open(engine.ng.host):
+            yield f"rtpengine.ng: who reaches {engine.ng} controls the sound of all calls; give it {wants}"
+        if engine.http_port is not None:
+            yield "rtpengine.http_port: one GET to it ends all calls; sidecar 0 shows RTPengine's figures without it"
+    for host in dict.fromkeys(sidecar.address.host for sidecar in site.sidecars):
+        if _is_open(host):
+            yield f"sidecars.host: only Kamailio and your monitoring should reach {host}; give it {wants}"
 
 
 def _loopback_of_a_fleet(site: Site) -> Iterator[str]:
@@ -84,33 +97,6 @@ def _interfaces_that_nobody_is_told(site: Site) -> Iterator[str]:
             yield f"{_name(site, engine)}.interface: of {shown} parties are told only the first of each family"
 
 
-def _name(site: Site, engine: RtpEngine) -> str:
-    return "rtpengine" if len(site.rtpengines) == 1 else f"rtpengines, {engine.name}"
-
-
-def _shown(interface: Interface) -> str:
-    return interface.advertised or interface.address
-
-
-def _is_public_edge(edge: Edge) -> bool:
-    return any(_is_public((listen.advertised or listen.address).host) for listen in edge.listen)
-
-
-def _is_public(host: str) -> bool:
-    """Whether strangers may reach it. A name is taken for one that they may."""
-    try:
-        return ip_address(host).is_global
-    except ValueError:
-        return not _is_loopback(host)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
 def _stores_that_lose_calls(site: Site) -> Iterator[str]:
     """Of `state`: what it can't save, and who can read it."""
     hosts = {sidecar.address.host for sidecar in site.sidecars}
@@ -131,3 +117,39 @@ def _stores_that_lose_calls(site: Site) -> Iterator[str]:
             f"state: {site.state} has the registrations too, and all of it is searched for them every minute: write "
             "another number at the end of one URL"
         )
+
+
+def _name(site: Site, engine: RtpEngine) -> str:
+    return "rtpengine" if len(site.rtpengines) == 1 else f"rtpengines, {engine.name}"
+
+
+def _shown(interface: Interface) -> str:
+    return interface.advertised or interface.address
+
+
+def _is_public_edge(edge: Edge) -> bool:
+    return any(_is_public((listen.advertised or listen.address).host) for listen in edge.listen)
+
+
+def _is_public(host: str) -> bool:
+    """Whether strangers may reach it. A name is taken for one that they may."""
+    try:
+        return ip_address(host).is_global
+    except ValueError:
+        return not _is_loopback(host)
+
+
+def _is_open(host: str) -> bool:
+    """Whether it is an address that others than our own hosts may reach. A name can't be judged here."""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return False
+    return address.is_unspecified or not address.is_private
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

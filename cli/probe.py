@@ -11,8 +11,6 @@ from callinteractive.model import Address
 
 DRAINS = 503
 """What a part that drains answers: as it would answer a call (RFC 3261 11.2)."""
-
-
 ANSWER_S, TRIES = 0.5, 4
 """How long one that lives may take to answer, and how often it is asked meanwhile."""
 

@@ -34,8 +34,6 @@ FREE_READINGS, REST_S = 20, 0.05
 """A part's output is read so often in a second at once, then only after a rest."""
 PIPE_BYTES = 1024 * 1024
 """What a part may write while nobody reads: the most that Linux gives a user."""
-
-
 _UNTIL_CLOSED = (
     "/bin/sh",
     "-c",

@@ -27,8 +27,6 @@ FILE = "ivr.yaml"
 """In the state directory."""
 _MOST_FINDINGS = 20
 _WHERE = "source"
-
-
 _TRAILER = b"\n# callinteractive: "
 """Begins the file's last line, a comment in JSON. Only so are the file and what we know of it replaced in one step."""
 

@@ -14,14 +14,13 @@ from pathlib import Path
 from callinteractive.database import Database
 from cli import versions
 from cli.process import StackError
+from cli.registrations import TABLE_VERSION
 
 VARIABLE = "CALLINTERACTIVE_DATABASE"
 """In Kamailio's environment: the URL, with its password (kamailio.cfg)."""
 PACKAGE = "kamailio-redis-modules"
 ANSWER_S = 3.0
 """For all answers together."""
-TABLE_VERSION = "9"
-"""Of `location`, in Kamailio 5.6 and 6.0."""
 _VERSION_KEY = "version:entry::location"
 _LONGEST = 1024
 _MODULES = re.compile(r"paths? to modules: (\S+)")
@@ -41,7 +40,7 @@ def make_ready(database: Database) -> Mapping[str, str]:
             f"registrations.database: {database} can't be used: {error.strerror or error}. Kamailio does not start "
             "without it: start Redis there, or correct the address"
         ) from None
-    if found != TABLE_VERSION:
+    if found != str(TABLE_VERSION):
         raise StackError(
             f"registrations.database: {database} holds registrations of another version of Kamailio ({found}, not "
             f"{TABLE_VERSION}): choose another number at the end of the URL"
@@ -67,7 +66,7 @@ def _prepare(database: Database) -> str:
             connection.ask("AUTH", database.password)
         connection.ask("SELECT", str(database.number))
         connection.ask("HSETNX", _VERSION_KEY, "table_name", "location")
-        connection.ask("HSETNX", _VERSION_KEY, "table_version", TABLE_VERSION)
+        connection.ask("HSETNX", _VERSION_KEY, "table_version", str(TABLE_VERSION))
         return connection.ask("HGET", _VERSION_KEY, "table_version")
 
 

@@ -23,7 +23,7 @@ FILE = "registrations.db"
 operator gets into its configuration."""
 LOCKED_S = 5.0
 """How long another process may hold the file, a backup for example."""
-_TABLE_VERSION = 9
+TABLE_VERSION = 9
 """Of `location`, in Kamailio 5.6 and 6.0."""
 _TEXT = {
     "ruid": 64, "username": 64, "domain": 64, "contact": 512, "received": 128, "path": 512, "callid": 255,
@@ -36,7 +36,7 @@ _TIMES = ("expires", "last_modified")
 # Kamailio's sqlite module tells the types of a result by these declarations.
 _SCHEMA = (
     "CREATE TABLE version (id INTEGER PRIMARY KEY, table_name VARCHAR(32) UNIQUE, table_version INTEGER)",
-    f"INSERT INTO version (table_name, table_version) VALUES ('location', {_TABLE_VERSION}), ('location_attrs', 1)",
+    f"INSERT INTO version (table_name, table_version) VALUES ('location', {TABLE_VERSION}), ('location_attrs', 1)",
     "CREATE TABLE location (id INTEGER PRIMARY KEY, q REAL, "
     + ", ".join(
         [f"{name} VARCHAR({longest})" for name, longest in _TEXT.items()]
@@ -142,8 +142,8 @@ def _check_tables(database: sqlite3.Connection) -> None:
         database.execute(f"SELECT q, {', '.join((*_TEXT, *_NUMBERS, *_TIMES))} FROM location LIMIT 0")
     except sqlite3.OperationalError as error:
         raise _UnusableError(str(error)) from None
-    if versions.get("location") != _TABLE_VERSION:
-        raise _UnusableError(f"its table is of version {versions.get('location')}, not {_TABLE_VERSION}")
+    if versions.get("location") != TABLE_VERSION:
+        raise _UnusableError(f"its table is of version {versions.get('location')}, not {TABLE_VERSION}")
 
 
 def _files_of(path: Path) -> list[Path]:

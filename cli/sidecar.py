@@ -12,6 +12,7 @@ from callinteractive.keys import VARIABLE
 from callinteractive.model import Site
 from cli import compiled
 from cli.key import shared_key
+from cli.partline import OF_SIDECARS
 from cli.partlog import LogFormat
 from cli.probe import SignsOfLife, answers_options
 from cli.process import ProcessSpec
@@ -35,7 +36,7 @@ def sidecar_spec(
     log_file: the descriptor of a file that it writes its JSON lines to as soon as it is ready; until then, and if None,
     they come by its stderr.
     """
-    name = f"sidecar-{index}"
+    name = f"{OF_SIDECARS}{index}"
     serve = ("serve", "--site", str(site_path), "--ivr", str(ivr_path), "--index", str(index))
     more = ("--drain-s", str(DRAIN_S), "--log-format", log_format)
     return ProcessSpec(

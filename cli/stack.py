@@ -18,7 +18,7 @@ from cli.api.part import api_spec
 from cli.configuration import handed_on
 from cli.drain import Countdown, refuse_calls
 from cli.kamailio import certificate_problems, kamailio_spec, tls_files
-from cli.partline import APPLICATION
+from cli.partline import APPLICATION, OF_SIDECARS
 from cli.partlog import OWN_NAME, PartLog
 from cli.parts import Parts
 from cli.process import Process, ProcessSpec, StackError, describe_exit
@@ -155,7 +155,7 @@ class Stack:
 
     def _left(self) -> list[Sidecar]:
         """The sidecars that have not drained yet."""
-        return [each for each in self._parts.sidecars if f"sidecar-{each.index}" not in self._drained]
+        return [each for each in self._parts.sidecars if f"{OF_SIDECARS}{each.index}" not in self._drained]
 
     async def close(self) -> None:
         """Stop every part in order. Takes at most three times STOP_GRACE_S."""
@@ -180,7 +180,7 @@ class Stack:
             raise group.exceptions[0] from None
 
     async def _start_one(self, spec: ProcessSpec) -> Process:
-        is_sidecar = spec.name.startswith("sidecar")
+        is_sidecar = spec.name.startswith(OF_SIDECARS)
         if is_sidecar:
             if spec.name not in self._stores:
                 self._stores[spec.name] = descriptor_store.make_pair()

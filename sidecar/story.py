@@ -258,9 +258,8 @@ class Stories:
     def begin(self, facts: CallFacts, so_far: str = "", attempt: int = 0) -> Story:
         """The story of a call that this sidecar carries out from now on.
 
-        attempt: the number of its INVITE, where others may have told something of it that is not known here.
-
         so_far: what another sidecar has told of it (`Story.to_json`). If this one had the call last, it knows that.
+        attempt: the number of its INVITE, where others may have told something of it that is not known here.
         """
         story, data = self._known.get(facts.call_id), _read(so_far) if so_far else {}
         if story is None:
