@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from callinteractive.errors import ResponseError
@@ -10,7 +10,7 @@ from callinteractive.events import Fetched, FetchFailed
 from callinteractive.request import MAX_URL, HttpRequest, with_error_code
 from callinteractive.response import parse
 from callinteractive.secret import Secret, SecretError
-from callinteractive.urls import status_problem
+from callinteractive.urls import after_redirect, status_problem
 from callinteractive.web import Web
 from callinteractive.web_file import header_problem
 from callinteractive.webhook_signature import key_of, sign
@@ -78,16 +78,23 @@ def may_be_better(answer: Fetched | FetchFailed) -> bool:
     return answer.outcome in ("timeout", "unreachable")
 
 
+def told_of_redirect(answer: Fetched | FetchFailed, hops: Sequence[str]) -> Fetched | FetchFailed:
+    """hops: where the request was redirected to, for messages, one after the other."""
+    if not hops or isinstance(answer, Fetched):
+        return answer
+    return FetchFailed(answer.outcome, after_redirect(answer.reason, hops[-1]))
+
+
 def failure_of(answer: Fetched | FetchFailed) -> FetchFailed | None:
     """Why a fallback must be asked; None if the answer can be used (R8)."""
     if isinstance(answer, FetchFailed):
         return answer
     if not 200 <= answer.status <= 299:
-        return FetchFailed("status", status_problem(answer.status))
+        return FetchFailed("status", status_problem(answer.status, answer.redirected_to))
     try:
         parse(answer.body, answer.content_type)
     except ResponseError as error:
-        return FetchFailed("invalid", str(error))
+        return FetchFailed("invalid", after_redirect(str(error), answer.redirected_to))
     return None
 
 

@@ -41,21 +41,29 @@ class FetchFailed:
 class Fetched:
     """The web application answered with this status, body (at most `response.MAX_BODY` octets) and Content-Type.
 
-    `before`: why the fallback was asked, if this is its answer (R8).
+    `before`: why the fallback was asked, if this is its answer (R8). `redirected_to`: where a redirect leads, followed
+    or not, for messages (`request.shown_redirect`); empty for none.
     """
 
     status: Final[int]
     body: Final[bytes]
     content_type: Final[str | None]
     before: Final[FetchFailed | None]
+    redirected_to: Final[str]
 
     def __init__(
-        self, status: int, body: bytes, content_type: str | None = None, before: FetchFailed | None = None
+        self,
+        status: int,
+        body: bytes,
+        content_type: str | None = None,
+        before: FetchFailed | None = None,
+        redirected_to: str = "",
     ) -> None:
         self.status = status
         self.body = body
         self.content_type = content_type
         self.before = before
+        self.redirected_to = redirected_to
 
 
 @dataclass(frozen=True, slots=True)

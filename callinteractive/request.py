@@ -10,7 +10,15 @@ from typing import Any, Final
 from urllib.parse import quote, quote_plus, unquote_plus
 
 from callinteractive.remember import remember
-from callinteractive.urls import ascii_host, follow, is_same_origin, login_problem, server_problem, split_login
+from callinteractive.urls import (
+    ascii_host,
+    follow,
+    is_same_origin,
+    login_problem,
+    redirect_target,
+    server_problem,
+    split_login,
+)
 from callinteractive.web import NOTHING, Web
 
 VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
@@ -102,6 +110,8 @@ class HttpRequest:
         return str(hide(text, self.hidden)) if self.hidden else text
 
 
+_LONGEST_SHOWN = 100
+"""Characters of where a redirect leads."""
 MASK = "***"
 """Shown in place of digits that are masked (E3)."""
 _SHORTEST_HIDDEN = 2
@@ -242,6 +252,15 @@ def redirected(request: HttpRequest, status: int, location: str) -> HttpRequest:
     if status == 303 or (status in (301, 302) and request.method == "POST"):
         return replace(request, method="GET", url=url, body=None, content_type=None)
     return replace(request, url=url)
+
+
+def shown_redirect(request: HttpRequest, location: str) -> str:
+    """Where a redirect of the request leads, for messages: no login (W2), and no query, which may hold digits (E3)."""
+    target = redirect_target(request.url, location)
+    if "@" in target:
+        target = "" if server_problem(target) else split_login(target)[0]
+    path, mark, _ = request.hide(target).partition("?")
+    return (path if len(path) <= _LONGEST_SHOWN else f"{path[:_LONGEST_SHOWN]}…") + (mark and "?…")
 
 
 def encode_form(values: Mapping[str, str]) -> str:

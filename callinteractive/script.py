@@ -34,7 +34,7 @@ from callinteractive.facts import CallFacts, known_facts
 from callinteractive.model import Ivr, IvrFile
 from callinteractive.request import HttpRequest
 from callinteractive.script_state import State, not_a_call
-from callinteractive.urls import split_login
+from callinteractive.urls import after_redirect, split_login
 
 MAX_IDLE_STEPS = 100
 """A loop (C5): so many steps in a row without a sound, a digit or a wait."""
@@ -269,18 +269,17 @@ class CallScript:
         self.note("info", "hangup", cause=cause)
         return Hangup(cause, code)
 
-    def run_response(
-        self, body: bytes, content_type: str | None = None, about: Mapping[str, Any] | None = None
-    ) -> None:
+    def run_response(self, answer: Fetched, about: Mapping[str, Any]) -> None:
         """Run the actions of the web application's answer before the option's next rule (X5); none if it is invalid."""
         try:
-            parsed = response.parse(body, content_type)
+            parsed = response.parse(answer.body, answer.content_type)
         except ResponseError as error:
-            self.note("error", "webhook", outcome="invalid", reason=str(error), line=error.line, **(about or {}))
+            reason = after_redirect(str(error), answer.redirected_to)
+            self.note("error", "webhook", outcome="invalid", reason=reason, line=error.line, **about)
             return
         for warning in parsed.warnings:
             self.note("warning", "webhook_warning", reason=warning)
-        self._note("info", "webhook", {"outcome": "ok", "actions": len(parsed.actions), **(about or {})})
+        self._note("info", "webhook", {"outcome": "ok", "actions": len(parsed.actions), **about})
         self._state.pending = list(parsed.actions)
 
     def request(self, url: str, method: str) -> HttpRequest:

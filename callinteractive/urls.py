@@ -113,11 +113,17 @@ def ascii_host(url: str) -> str | None:
         return None
 
 
-def status_problem(status: int) -> str:
-    """Why an answer of this status can't be used: it is not 2xx."""
+def status_problem(status: int, redirected_to: str = "") -> str:
+    """Why an answer of this status can't be used: it is not 2xx. `redirected_to`: as in `events.Fetched`."""
+    problem = after_redirect(f"HTTP status {status}", redirected_to)
     if status not in REDIRECTS:
-        return f"HTTP status {status}"
-    return f"HTTP status {status}; a redirect with a Location is followed where the IVR says follow_redirects: yes"
+        return problem
+    return f"{problem}; a redirect with a Location is followed where the IVR says follow_redirects: yes"
+
+
+def after_redirect(problem: str, redirected_to: str) -> str:
+    """What is wrong with an answer, and where the request was redirected to, if it was."""
+    return f"{problem}; redirected to {redirected_to}" if redirected_to else problem
 
 
 @lru_cache(maxsize=256)
@@ -147,13 +153,18 @@ def _origin(url: str) -> tuple[str, str | None, int]:
     return parts.scheme, parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)
 
 
-def follow(url: str, location: str) -> str:
-    """Where a Location leads (RFC 9110 10.2.2), without a fragment. Raises ValueError where that is no web address."""
+def redirect_target(url: str, location: str) -> str:
+    """What a Location names, perhaps no web address; without a fragment, and printable ASCII."""
     where = quote(location, safe=_LOCATION, encoding="latin-1")
     try:
-        target = urljoin(url, where).partition("#")[0]
+        return urljoin(url, where).partition("#")[0]
     except ValueError:  # brackets that are none of an IPv6 address
-        target = where
+        return where
+
+
+def follow(url: str, location: str) -> str:
+    """Where a Location leads (RFC 9110 10.2.2), without a fragment. Raises ValueError where that is no web address."""
+    target = redirect_target(url, location)
     if problem := server_problem(target):
         raise ValueError(f"the redirect leads to no web address: {problem}")
     return target

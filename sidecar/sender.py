@@ -15,7 +15,7 @@ from callinteractive import trace_context
 from callinteractive.asking import MAX_REDIRECTS, headers_of
 from callinteractive.charset import is_markup
 from callinteractive.events import Fetched
-from callinteractive.request import HttpRequest, redirected
+from callinteractive.request import HttpRequest, redirected, shown_redirect
 from callinteractive.urls import REDIRECTS, host_of, origin_of
 from sidecar.answer import Answer
 from sidecar.connections import CompressedError, Connections, ForbiddenHostError, TooManyRedirectsError, exchange
@@ -39,24 +39,24 @@ class Sender:
         for connections in self._tls.values():
             await connections.close()
 
-    async def send(self, request: HttpRequest) -> Fetched:
-        """The answer, whatever its status.
+    async def send(self, request: HttpRequest, hops: list[str]) -> Fetched:
+        """The answer, whatever its status. `hops` gets where redirects lead, for messages.
 
         Raises SecretError, ForbiddenHostError, PrivateAddressError, TooLargeError, WastefulError, CompressedError,
         ValueError, TooManyRedirectsError, ClientError, TimeoutError, OSError.
         """
         answer = await self._send(request)
-        if request.follow_redirects:
-            hops = 0
-            while answer.status in REDIRECTS and (location := answer.header(b"location")) is not None:
-                hops += 1
-                if hops > MAX_REDIRECTS:
-                    raise TooManyRedirectsError
-                request = redirected(request, answer.status, location)
-                answer = await self._send(request)
+        while answer.status in REDIRECTS and (location := answer.header(b"location")) is not None:
+            hops.append(shown_redirect(request, location))
+            if not request.follow_redirects:
+                break
+            if len(hops) > MAX_REDIRECTS:
+                raise TooManyRedirectsError
+            request = redirected(request, answer.status, location)
+            answer = await self._send(request)
         if answer.body and not answer.body.startswith(b"<") and 200 <= answer.status <= 299:
             _check_coding(answer)
-        return Fetched(answer.status, answer.body, answer.content_type)
+        return Fetched(answer.status, answer.body, answer.content_type, redirected_to=hops[-1] if hops else "")
 
     async def _send(self, request: HttpRequest) -> Answer:
         web, url = request.web, request.url

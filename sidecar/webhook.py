@@ -15,7 +15,15 @@ from typing import Self
 import aiohttp
 import structlog
 
-from callinteractive.asking import MAX_REDIRECTS, after_fallback, failure_of, may_be_better, to_fallback, why_not_sent
+from callinteractive.asking import (
+    MAX_REDIRECTS,
+    after_fallback,
+    failure_of,
+    may_be_better,
+    to_fallback,
+    told_of_redirect,
+    why_not_sent,
+)
 from callinteractive.charset import UNCOMPRESSED
 from callinteractive.events import Fetched, FetchFailed
 from callinteractive.model import IvrFile
@@ -105,8 +113,9 @@ class Webhook:
             began = clock()
             limit_s = min(request.timeout_s, ends_at - began)
             limit = Limit(limit_s)
+            hops: list[str] = []
             try:
-                answer = await self._try(request, limit_s)
+                answer = await self._try(request, limit_s, hops)
             except asyncio.CancelledError:
                 if not limit.has_struck():
                     breaker.on_given_up()
@@ -114,15 +123,16 @@ class Webhook:
                 answer = _too_late(limit_s)
             finally:
                 limit.stop()
+            answer = told_of_redirect(answer, hops)
             _tell(breaker, answer, began, clock(), had_its_time=limit_s > _MOST_OF_IT * request.timeout_s)
             if tries > request.web.retries or not may_be_better(answer) or clock() + pause_s >= ends_at:
                 return _after(answer, tries)
             await asyncio.sleep(pause_s)
             pause_s *= 2
 
-    async def _try(self, request: HttpRequest, limit_s: float) -> Fetched | FetchFailed:
+    async def _try(self, request: HttpRequest, limit_s: float, hops: list[str]) -> Fetched | FetchFailed:
         try:
-            return await self._sender.send(request)
+            return await self._sender.send(request, hops)
         except NameTimeoutError as error:
             return FetchFailed(
                 "timeout", f"no name server has answered for {error} within {request.connect_timeout_s:g} s"

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Protocol, Self
 
 from callinteractive import plain
 from callinteractive.commands import Command, Hangup
-from callinteractive.events import Dialled, Event
+from callinteractive.events import Dialled, Event, Fetched
 from callinteractive.near import near
 from callinteractive.request import HttpRequest
 from callinteractive.written import WrittenAction
@@ -192,9 +192,7 @@ class ScriptContext(Protocol):
     def step_ms(self) -> int:
         """How long the current step's command has taken, in milliseconds."""
 
-    def run_response(
-        self, body: bytes, content_type: str | None = None, about: Mapping[str, Any] | None = None
-    ) -> None:
+    def run_response(self, answer: Fetched, about: Mapping[str, Any]) -> None:
         """Run the actions of the web application's answer before the option's next rule (X5).
 
         about: what the note of it says besides.

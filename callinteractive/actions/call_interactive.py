@@ -60,7 +60,8 @@ class CallInteractive(Action):
         if isinstance(event, FetchFailed):
             call.note("error", "webhook", outcome=event.outcome, reason=event.reason, **about)
         elif 200 <= event.status <= 299:
-            call.run_response(event.body, event.content_type, about)
+            call.run_response(event, about)
         else:
-            call.note("error", "webhook", outcome="status", reason=status_problem(event.status), **about)
+            reason = status_problem(event.status, event.redirected_to)
+            call.note("error", "webhook", outcome="status", reason=reason, **about)
         return DONE

@@ -21,10 +21,11 @@ from callinteractive.asking import (
     headers_of,
     may_be_better,
     to_fallback,
+    told_of_redirect,
     why_not_sent,
 )
 from callinteractive.events import Fetched, FetchFailed
-from callinteractive.request import HttpRequest, redirected
+from callinteractive.request import HttpRequest, redirected, shown_redirect
 from callinteractive.response import MAX_BODY
 from callinteractive.secret import Secret, SecretError
 from callinteractive.urls import host_of, origin_of
@@ -101,7 +102,8 @@ class Web(ABC):
         tries = 1 + request.web.retries
         while True:
             seen: list[dict[str, str]] = []
-            answer = self._try(request, seen)
+            hops: list[str] = []
+            answer = told_of_redirect(self._try(request, seen, hops), hops)
             sent = replace(described(request), headers=seen[0] if seen else {})
             if isinstance(answer, Fetched):
                 tell(replace(sent, status=answer.status, answer=answer.body.decode(errors="replace")))
@@ -111,14 +113,17 @@ class Web(ABC):
             if not tries or not may_be_better(answer):
                 return answer
 
-    def _try(self, request: HttpRequest, seen: list[dict[str, str]]) -> Fetched | FetchFailed:
+    def _try(self, request: HttpRequest, seen: list[dict[str, str]], hops: list[str]) -> Fetched | FetchFailed:
         if (never := why_not_sent(request)) is not None:
             return never
         try:
             seen.append(self._headers(request))
             response = self.send(request, seen[0])
             for _ in range(MAX_REDIRECTS + 1):
-                if not (request.follow_redirects and response.has_redirect_location):
+                if not response.has_redirect_location:
+                    break
+                hops.append(shown_redirect(request, response.headers["Location"]))
+                if not request.follow_redirects:
                     break
                 try:
                     request = redirected(request, response.status_code, response.headers["Location"])
@@ -139,7 +144,8 @@ class Web(ABC):
             return FetchFailed("protocol", f"not an HTTP answer: {type(error).__name__}: {error}"[:200])
         if response.is_success and len(response.content) > MAX_BODY:
             return FetchFailed("too_large", f"the answer is longer than {MAX_BODY} octets")
-        return Fetched(response.status_code, response.content, response.headers.get("Content-Type"))
+        told = hops[-1] if hops else ""
+        return Fetched(response.status_code, response.content, response.headers.get("Content-Type"), redirected_to=told)
 
     def _headers(self, request: HttpRequest) -> dict[str, str]:
         """Raises SecretError, _ForbiddenError."""

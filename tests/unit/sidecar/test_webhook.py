@@ -12,11 +12,14 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from callinteractive.asking import failure_of
 from callinteractive.events import Fetched, FetchFailed
 from callinteractive.request import FORM, MAX_URL, HttpRequest
+from callinteractive.web import Web
 from sidecar.connections import in_a_line
 from sidecar.eager import begin
 from tests.support.certificates import Authority
+from tests.support.timing import PATIENT_S
 
 HOST = "127.9.0.1"
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -196,8 +199,10 @@ async def test_R5_redirects_are_followed_only_when_configured(webhook, serve):
         raise web.HTTPFound("/there")
 
     url = await serve(answer)
-    arrived = Fetched(200, b"arrived", "text/plain; charset=utf-8")
-    assert (await webhook.fetch(HttpRequest("GET", url))).status == 302
+    arrived = Fetched(200, b"arrived", "text/plain; charset=utf-8", redirected_to=f"{url}/there")
+    assert await webhook.fetch(HttpRequest("GET", url)) == Fetched(
+        302, b"302: Found", "text/plain; charset=utf-8", redirected_to=f"{url}/there"
+    )
     assert await webhook.fetch(HttpRequest("GET", url, follow_redirects=True)) == arrived
 
 
@@ -205,8 +210,54 @@ async def test_a_redirect_loop_ends(webhook, serve):
     async def answer(_request: web.Request) -> web.Response:
         raise web.HTTPFound("/again")
 
-    failed = await webhook.fetch(HttpRequest("GET", await serve(answer), follow_redirects=True))
-    assert failed.outcome == "redirect"
+    url = await serve(answer)
+    failed = await webhook.fetch(HttpRequest("GET", url, follow_redirects=True))
+    assert (failed.outcome, failed.reason) == ("redirect", f"more than 5 redirects; redirected to {url}/again")
+
+
+@pytest.mark.parametrize(
+    ("location", "reason"),
+    [
+        ("/there?pin=98765#x", "HTTP status 404; redirected to {url}/there?…"),
+        ("/sleep", "no answer within 0.3 s; redirected to {url}/sleep"),
+        ("/not here/\xe9", "HTTP status 404; redirected to {url}/not%20here/%C3%A9"),
+        (
+            "/page",
+            "line 1: it is an HTML page, perhaps your application's error page; an answer begins with <?xml or "
+            "<Response>; redirected to {url}/page",
+        ),
+        ("/98765/me@home", "HTTP status 404; redirected to {url}/***/me@home"),
+        (50 * "/98765", "HTTP status 404; redirected to {url}/***/***/***"),
+        (
+            "http://user:secret@127.9.0.1:1/a",
+            "connection refused: no program listens at 127.9.0.1:1; redirected to http://127.9.0.1:1/a",
+        ),
+        ("http://127.9.0.7/", "not sent: allow_hosts does not name 127.9.0.7; redirected to http://127.9.0.7/"),
+        ("http://user:a/secret@h/", "the redirect leads to no web address: not a URL"),
+        (
+            "ftp://h/?a",
+            "the redirect leads to no web address: must start with http:// or https:// and a host; redirected to "
+            "ftp://h/?…",
+        ),
+    ],
+)
+async def test_a_failure_tells_where_the_request_was_redirected_to(webhook, serve, location, reason):
+    """No password, no query, nothing that the caller has dialled in secret (W2, E3)."""
+
+    async def answer(request: web.Request) -> web.Response:
+        if request.path == "/sleep":
+            await asyncio.sleep(PATIENT_S)
+        status = 302 if request.path == "/" else 200 if request.path == "/page" else 404
+        return web.Response(text="<html>", status=status, headers={"Location": location})
+
+    url = await serve(answer)
+    limits = Web(allow_hosts=(HOST, "127.9.0.1"))
+    asked = HttpRequest("GET", url, follow_redirects=True, timeout_s=0.3, hidden=("98765",), web=limits)
+    failed = failure_of(await webhook.fetch(asked))
+    assert failed.reason.startswith(reason.format(url=url)), failed.reason
+    assert "secret" not in failed.reason
+    assert "98765" not in failed.reason
+    assert len(failed.reason) < 300
 
 
 @pytest.mark.parametrize(

@@ -271,7 +271,8 @@ async def test_only_allowed_hosts_are_asked_also_by_a_redirect(webhook, applicat
     app = await application("http://127.0.0.1:1/")
     request = replace(asking(app.url, allow_hosts=(HOST,)), follow_redirects=True)
     failed = await webhook.fetch(request)
-    assert failed == FetchFailed("forbidden", "not sent: allow_hosts does not name 127.0.0.1")
+    reason = "not sent: allow_hosts does not name 127.0.0.1; redirected to http://127.0.0.1:1/"
+    assert failed == FetchFailed("forbidden", reason)
     assert len(app.seen) == 1
     assert (await webhook.fetch(replace(request, web=Web(allow_hosts=("*.example.com",))))).outcome == "forbidden"
     assert len(app.seen) == 1

@@ -85,6 +85,17 @@ def test_R5_a_redirect_that_is_not_followed_is_told_with_what_to_do(status: int,
     assert failure_of(Fetched(status, b"")) == FetchFailed("status", reason)
 
 
+@pytest.mark.parametrize(("status", "reason"), [(302, "HTTP status 302"), (404, "HTTP status 404"), (200, "line 1: ")])
+def test_an_answer_of_no_use_is_told_with_where_a_redirect_leads(status: int, reason: str):
+    call = asked()
+    answer = Fetched(status, b"<html>", redirected_to="https://h/login")
+    call.tell(answer)
+    told = call.errors()[0].fields["reason"]
+    assert told.startswith(reason)
+    assert "; redirected to https://h/login" in told
+    assert failure_of(answer) == FetchFailed("invalid" if status == 200 else "status", told)
+
+
 def test_an_answer_is_noted_with_who_gave_it_and_how_long_it_took():
     call, _ = started('- call_interactive: {url: "https://user:secret@Ivr.Example/?a=$b", method: POST}')
     call.tell(Fetched(200, b"<Response><Hangup/></Response>"), after=0.04)
