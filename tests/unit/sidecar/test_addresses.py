@@ -14,6 +14,7 @@ from callinteractive.events import Fetched, FetchFailed
 from callinteractive.request import HttpRequest
 from sidecar import addresses
 from sidecar.webhook import Webhook
+from tests.support.timing import PATIENT_S
 
 AT = "127.9.0.6"
 OK = Fetched(200, b"ok", None)
@@ -43,7 +44,7 @@ async def names(monkeypatch: pytest.MonkeyPatch) -> NameServer:
     loop = asyncio.get_running_loop()
     server = NameServer(loop)
     monkeypatch.setattr(loop, "getaddrinfo", server.getaddrinfo)
-    monkeypatch.setattr(addresses, "RESOLVED_S", 0.1)
+    monkeypatch.setattr(addresses, "RESOLVED_S", PATIENT_S)
     monkeypatch.setattr(addresses, "PATIENCE_S", 0.1)
     return server
 
@@ -65,19 +66,25 @@ async def _answer_once(reader: asyncio.StreamReader, writer: asyncio.StreamWrite
     writer.close()
 
 
-async def _grow_old() -> None:
-    await asyncio.sleep(0.11)
+def _grow_old(webhook: Webhook) -> None:
+    """The addresses that were found so far count no more."""
+    sender = webhook._sender
+    by_aiohttp = [pool._session.connector._resolver._addresses for pool in sender._tls.values()]  # type: ignore[union-attr]
+    for known in (sender._plain._addresses, *by_aiohttp):
+        for name in known._names.values():
+            name._until = 0.0
 
 
 async def test_an_application_is_asked_while_the_name_server_is_silent(
-    names: NameServer, request_: HttpRequest
+    names: NameServer, request_: HttpRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(addresses, "PATIENCE_S", 0.5)
     async with Webhook() as webhook:
         assert await webhook.fetch(request_) == OK
         names.delay_s, names.problem = 30, socket.EAI_AGAIN
-        await _grow_old()
+        _grow_old(webhook)
         assert await asyncio.gather(*[webhook.fetch(request_) for _ in range(3)]) == [OK] * 3
-        async with asyncio.timeout(0.09):  # the look-up is out for long: nobody waits for it any more
+        async with asyncio.timeout(0.45):  # the look-up is out for long: nobody waits for it any more
             assert await webhook.fetch(request_) == OK
         assert names.asked == 2
 
@@ -88,7 +95,7 @@ async def test_an_application_is_asked_while_the_name_server_fails(names: NameSe
         names.problem = socket.EAI_AGAIN
         with capture_logs() as lines:
             for asked in (2, 3):
-                await _grow_old()
+                _grow_old(webhook)
                 assert [await webhook.fetch(request_) for _ in range(2)] == [OK, OK]
                 assert names.asked == asked
         assert [line["host"] for line in lines if "name server" in line["event"]] == ["ivr.example"]
@@ -98,7 +105,7 @@ async def test_a_name_that_is_gone_is_not_asked_any_more(names: NameServer, requ
     async with Webhook() as webhook:
         assert await webhook.fetch(request_) == OK
         names.problem = socket.EAI_NONAME
-        await _grow_old()
+        _grow_old(webhook)
         for _ in range(2):
             answer = await webhook.fetch(request_)
             assert isinstance(answer, FetchFailed)
@@ -122,10 +129,10 @@ async def test_a_short_time_for_the_connection_is_enough(names: NameServer, monk
     server = await asyncio.start_server(_answer_once, AT, 0)
     async with server, Webhook() as webhook:
         url = f"http://ivr.example:{server.sockets[0].getsockname()[1]}/"
-        request = HttpRequest("GET", url, connect_timeout_s=0.4)
+        request = HttpRequest("GET", url, connect_timeout_s=1)
         assert await webhook.fetch(request) == OK
         names.delay_s = 30
-        await _grow_old()
+        _grow_old(webhook)
         assert await webhook.fetch(request) == OK
 
 
@@ -136,10 +143,11 @@ async def test_a_silent_name_server_is_told_from_a_silent_application(names: Nam
     assert answer == FetchFailed("timeout", "no name server has answered for ivr.example within 0.05 s")
 
 
-async def test_new_addresses_count_where_they_come_in_time(names: NameServer, request_: HttpRequest) -> None:
+async def test_new_addresses_count_where_they_come_in_time(names: NameServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(addresses, "PATIENCE_S", PATIENT_S)
     async with Webhook() as webhook:
         known = webhook._sender._plain._addresses
         before = await known.of("ivr.example", 1)
-        await _grow_old()
+        _grow_old(webhook)
         names.delay_s = 0.02
         assert await known.of("ivr.example", 1) is not before
