@@ -6,20 +6,12 @@ from functools import cache
 from importlib.metadata import version
 from typing import Any
 
-from cli.api import stories
+from cli.api.schemas import SCHEMAS
 
 _ID = {
     "name": "id", "in": "path", "required": True, "schema": {"type": "string"},
     "description": "The CallID, its first 6 or more characters, or the CallAPIID.",
 }  # fmt: skip
-_TEXT = {"type": "string"}
-
-
-def _object(properties: dict[str, Any], *optional: str, says: str = "") -> dict[str, Any]:
-    """A schema whose properties are all there, less the optional ones."""
-    schema: dict[str, Any] = {"type": "object", "properties": properties, "additionalProperties": False}
-    required = [name for name in properties if name not in optional]
-    return schema | ({"required": required} if required else {}) | ({"description": says} if says else {})
 
 
 def _told(says: str, schema: str) -> dict[str, Any]:
@@ -42,128 +34,6 @@ _STATUSES = {
     409: "Not as the call is now, or several calls begin with this id.",
     422: "There is no such context or option, or a field is missing.",
     503: "A sidecar that may have the call does not answer.",
-}
-_CALL = _object(
-    {
-        "call_id": _TEXT | {"description": "CallID, as in requests to the web application."},
-        "call_api_id": _TEXT | {"description": "CallAPIID."},
-        "caller_number": _TEXT,
-        "caller_name": _TEXT,
-        "called_number": _TEXT | {"description": "What the caller dialled."},
-        "direction": {"enum": ["in", "out"], "description": "out: we have made the call."},
-        "ivr": _TEXT | {"description": "The extended number of its IVR."},
-        "context": _TEXT,
-        "option": _TEXT,
-        "state": {
-            "enum": ["dialling", "unanswered", "ivr", "transfer", "connected"],
-            "description": "dialling: we call, and nobody has answered; unanswered: its script runs before the answer; "
-            "ivr: answered, its script runs; transfer: numbers ring; connected: it talks to a callee.",
-        },
-        "doing": {
-            "enum": ["", "request", "sound", "digits", "pause", "transfer"],
-            "description": "What an answered call's script waits for.",
-        },
-        "began_at": {"type": ["string", "null"], "format": "date-time", "description": "When it entered its IVR."},
-        "sidecar": {"type": "integer", "description": "Which sidecar of the site has it."},
-    }
-)
-_SCHEMAS = {
-    "Call": _CALL,
-    "Calls": _object(
-        {
-            "total": {"type": "integer", "description": "How many there are."},
-            "calls": {"type": "array", "items": {"$ref": "#/components/schemas/Call"}, "description": "Newest first."},
-            "silent": {"type": "array", "items": _TEXT, "description": "Sidecars that do not answer."},
-        }
-    ),
-    "Phones": _object({"phones": {"type": "array", "items": {"$ref": "#/components/schemas/Phone"}}}),
-    "Phone": _object(
-        {
-            "extension": _TEXT,
-            "id": {"type": "integer"},
-            "kind": {"enum": ["fixed", "registers"], "description": "fixed: site.yaml has its contact."},
-            "contacts": {
-                "type": "array",
-                "description": "None: no phone of it is registered.",
-                "items": _object(
-                    {
-                        "uri": _TEXT | {"description": "As the phone says it."},
-                        "expires_s": {"type": ["integer", "null"], "description": "When the registration is over."},
-                        "user_agent": _TEXT,
-                        "received": _TEXT | {"description": "Where its requests come from."},
-                        "socket": _TEXT | {"description": "Where the edge got them."},
-                    },
-                    *("expires_s", "user_agent", "received", "socket"),
-                ),
-            },
-        }
-    ),
-    "Order": _object(
-        {
-            "to": _TEXT | {"description": "The number to call: an extension, an IVR, or one outside."},
-            "context": _TEXT | {"description": "Where the call enters when it is answered."},
-            "option": _TEXT | {"default": "start"},
-            "ivr": _TEXT
-            | {
-                "description": "The IVR whose call it is, by its number or a DID. Not needed where there is one, or "
-                "where only one is entered at this context.",
-            },
-            "caller_number": _TEXT | {"description": "Who is seen calling; default: the IVR's first DID, or number."},
-            "caller_name": _TEXT | {"maxLength": 80},
-            "timeout_s": {
-                "type": "integer",
-                "minimum": 1,
-                "maximum": 600,
-                "description": "How long it rings; default: defaults.transfer_timeout_s of site.yaml.",
-            },
-            "variables": {
-                "type": "object",
-                "additionalProperties": {"type": "string", "maxLength": 4096},
-                "maxProperties": 200,
-                "description": "Variables of the call, as if SetVar had set them.",
-            },
-        },
-        *("option", "ivr", "caller_number", "caller_name", "timeout_s", "variables"),
-    ),
-    "Jump": _object(
-        {
-            "context": _TEXT | {"description": "A context of the ivr.yaml that the call has begun with."},
-            "option": _TEXT | {"default": "start"},
-        },
-        "option",
-    ),
-    "Reloaded": _object(
-        {
-            "ok": {"type": "boolean", "description": "It counts on all hosts."},
-            "hosts": {
-                "type": "array",
-                "items": _object({"host": _TEXT, "ok": {"type": "boolean"}, "said": _TEXT}),
-            },
-            "missed": {"type": "array", "items": _TEXT, "description": "Parts that nobody here could reach."},
-        }
-    ),
-    "Drain": _object(
-        {
-            "parts": {
-                "type": "array",
-                "items": _TEXT,
-                "description": "Numbers of sidecars, addresses of their hosts, names of edges; none: all sidecars.",
-            }
-        },
-        "parts",
-    ),
-    "Drained": _object(
-        {
-            "over": {"type": "boolean", "description": "No part is waited for any more."},
-            "parts": {
-                "type": "array",
-                "items": _object(
-                    {"name": _TEXT, "state": {"enum": ["waits", "drains", "done", "failed"]}, "detail": _TEXT}
-                ),
-            },
-        }
-    ),
-    "Problem": _object({"status": {"type": "integer"}, "detail": _TEXT}, says="RFC 9457."),
 }
 _PATHS = {
     "/v1/calls": {
@@ -219,10 +89,6 @@ _PATHS = {
             "responses": {"200": _told("All extensions.", "Phones"), **_problems(503)},
         },
     },
-}  # fmt: skip
-
-
-_STORIES = {
     "/v1/calls/{id}/media": {
         "get": {
             "summary": "How much sound each party of a call has sent",
@@ -254,8 +120,6 @@ _STORIES = {
             "responses": {"200": _told("The events.", "Records"), **_problems(404, 503)},
         },
     },
-}
-_FLEET = {
     "/v1/reload": {
         "post": {
             "summary": "Let the files of every host count for new calls",
@@ -277,7 +141,7 @@ _FLEET = {
             "responses": {"200": _told("All of the last request.", "Drained"), **_problems()},
         },
     },
-}
+}  # fmt: skip
 
 
 @cache
@@ -292,10 +156,10 @@ def document() -> dict[str, Any]:
             "description": "The live calls of a site: look at them, end them, lead them elsewhere, make new ones.",
         },
         "security": [{"token": []}],
-        "paths": _PATHS | _STORIES | _FLEET,
+        "paths": _PATHS,
         "components": {
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
-            "schemas": _SCHEMAS | stories.SCHEMAS,
+            "schemas": SCHEMAS,
             "responses": {str(status): {"description": says, "content": problem} for status, says in _STATUSES.items()},
         },
     }

@@ -16,8 +16,6 @@ from sidecar.call.telling import Telling
 from sidecar.story import Story
 
 LOG = structlog.get_logger()
-
-
 _LOST: dict[sip.EndReason, tuple[int, str]] = {
     sip.EndReason.NO_ACK: (408, "the answer was never acknowledged"),
     sip.EndReason.SESSION_EXPIRED: (408, "the session was not refreshed in time"),
@@ -25,8 +23,6 @@ _LOST: dict[sip.EndReason, tuple[int, str]] = {
     sip.EndReason.FAILED: (408, "an offer got no answer"),
 }
 """A call that ended though nobody has hung up: its code, and why."""
-
-
 _GIVEN_BACK = (("Retry-After", str(OVERLOAD_RETRY_S)), (AttemptHeader.NAME, str(AttemptHeader(0))))
 """The headers of a 503 to a call that has begun here."""
 

@@ -17,7 +17,6 @@ import json
 import os
 import random
 import re
-import shutil
 import socket
 import subprocess
 import tempfile
@@ -278,10 +277,6 @@ class Baresip:
 
     def _types(self) -> list[str]:
         return [str(entry.get("type")) for entry in self.events if "type" in entry]
-
-
-def is_installed() -> bool:
-    return shutil.which("baresip") is not None
 
 
 def takes_new_keys() -> bool:

@@ -20,7 +20,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import pairwise
 from types import TracebackType
 
 from tests.support.audio import (
@@ -373,11 +372,6 @@ class RtpEndpoint:
                 tones.append(HeardTone(round(heard), packet.arrived_s, seconds))
             previous = heard
         return tones
-
-    def silence_gaps(self, longer_than_s: float = 0.06) -> list[tuple[float, float]]:
-        """(start, length) in seconds of the stretches between two packets longer than this."""
-        arrivals = [packet.arrived_s for packet in self.packets]
-        return [(a, b - a) for a, b in pairwise(arrivals) if b - a > longer_than_s]
 
     def digits(self) -> str:
         """Digits received as RFC 4733 events, one for each event timestamp."""

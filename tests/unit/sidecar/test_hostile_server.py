@@ -167,10 +167,6 @@ def an_endless_body() -> Iterator[bytes]:
     yield from repeat(b"y" * 250_000)
 
 
-def endless_answers() -> Iterator[bytes]:
-    yield from repeat(OK * 5_000)
-
-
 FLOODS = (
     endless_interim_answers,
     endless_interim_answers_of_other_kinds,
