@@ -17,6 +17,7 @@ from typing import Any
 from callinteractive import prepared
 from callinteractive.errors import ConfigError
 from callinteractive.prepared import Prepared
+from cli import whole_file
 from sidecar.files import lock
 from sidecar.presence import is_alive
 
@@ -44,28 +45,18 @@ class Active:
             return None
 
     def write(self, of: str, packed: bytes, *, anew: bool = False) -> None:
-        """Whole or not at all, also if the machine loses its power. Raises ActiveError.
+        """Whole or not at all, for this user's eyes only: passwords are in it. Raises ActiveError.
 
         Not where it is the same, unless `anew`: the parts then look at it again.
         """
         file = self.folder / of
-        new = self.folder / f".{of}.{os.getpid()}"
         try:
             with suppress(FileNotFoundError):
                 if not anew and file.read_bytes() == packed:
                     return
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            new.unlink(missing_ok=True)
-            # Passwords are in it. Root may write into a folder of the service's user: no links.
-            with open(new, "wb", opener=lambda name, flags: os.open(name, flags | os.O_EXCL, 0o600)) as out:
-                self._give_to_owner(out.fileno())
-                out.write(packed)
-                out.flush()
-                os.fsync(out.fileno())
-            new.replace(file)
+            whole_file.replace(file, packed, self._give_to_owner)
         except OSError as error:
-            with suppress(OSError):  # it fails too where nothing can be written
-                new.unlink(missing_ok=True)
             raise ActiveError(f"{file}: {error.strerror or error}") from None
 
     def write_all(self, packed: bytes) -> None:

@@ -20,6 +20,7 @@ import click
 
 from callinteractive.config import load_ivr_files
 from callinteractive.errors import Finding
+from cli import whole_file
 from cli.files import decode, load
 from cli.source import Mark, SourceError, fetch
 
@@ -111,22 +112,13 @@ def _findings(data: bytes, url: str) -> list[Finding]:
 
 
 def _keep(file: Path, data: bytes, label: _Label) -> None:
-    """Whole or not at all, also if the machine loses its power. Raises OSError."""
+    """Whole or not at all. URLs of web applications may hold secrets, so a new file is this user's alone.
+
+    Raises OSError.
+    """
     file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    new = file.with_name(f".{file.name}.{os.getpid()}")
-    try:
-        new.unlink(missing_ok=True)
-        # URLs of web applications may hold secrets. And root may fetch into a folder of the service's user: no links.
-        with open(new, "wb", opener=lambda name, flags: os.open(name, flags | os.O_EXCL, 0o600)) as out:
-            _like(file, out.fileno())
-            out.write(data + _TRAILER + json.dumps(asdict(label)).encode("ascii") + b"\n")
-            out.flush()
-            os.fsync(out.fileno())
-        new.replace(file)
-    except OSError:
-        with suppress(OSError):
-            new.unlink(missing_ok=True)
-        raise
+    whole = data + _TRAILER + json.dumps(asdict(label)).encode("ascii") + b"\n"
+    whole_file.replace(file, whole, partial(_like, file))
 
 
 def _like(file: Path, descriptor: int) -> None:

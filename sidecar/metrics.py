@@ -22,7 +22,7 @@ COUNTS = {
     "log_lines_lost": "Log lines that could not be written: a full disk, or nobody who reads",
     "events_lost": "Records of calls that a sink of `events` never gets: a full disk, or a full queue",
     "statuses_lost": "Requests to a status_url that never arrived",
-    "digit_events_ignored": "Digit events that were malformed, of another sidecar, or of a call that is over",
+    "digit_events_ignored": "Digit events: malformed, another sidecar's, of a call that is over, or a press again",
 }
 """What others count, and what it means. The names get `callinteractive_` before them and `_total` behind."""
 

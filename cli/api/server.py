@@ -16,6 +16,7 @@ from aiohttp.typedefs import Handler, Middleware
 from callinteractive.model import Site
 from cli.active import Active
 from cli.api import stories
+from cli.api.body import object_in
 from cli.api.fleet import Fleet
 from cli.api.openapi import document
 from cli.api.phones import Phones
@@ -190,14 +191,3 @@ async def _drain(request: web.Request) -> web.Response:
 
 async def _drained(request: web.Request) -> web.Response:
     return web.json_response(request.app[FLEET].drained())
-
-
-async def object_in(request: web.Request) -> dict[str, object]:
-    """The body. Raises ApiError."""
-    try:
-        body = await request.json()
-    except (ValueError, RecursionError, LookupError):
-        body = None
-    if not isinstance(body, dict):
-        raise ApiError(400, "the body must be a JSON object")
-    return body

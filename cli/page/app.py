@@ -14,6 +14,7 @@ from aiohttp import web
 
 from callinteractive.errors import Finding
 from callinteractive.model import IvrFile, Site
+from cli.api.body import object_in
 from cli.api.sidecars import ApiError
 from cli.configuration import host_commands
 from cli.page.checking import check_answer, check_ivr, load_both
@@ -105,14 +106,14 @@ class Page:
         return _json({"files": shown, **more})
 
     async def _check(self, request: web.Request) -> web.Response:
-        body = await _body(request)
+        body = await object_in(request)
         texts = await asyncio.to_thread(self._files.texts, _edits(body))
         if "answer" in body:
             return _json(await asyncio.to_thread(check_answer, self._place.site_path, texts, _text(body, "answer")))
         return _json(await asyncio.to_thread(check_ivr, self._place.site_path, texts, _text(body, "name")))
 
     async def _save(self, request: web.Request) -> web.Response:
-        body = await _body(request)
+        body = await object_in(request)
         name, text = _text(body, "name"), _text(body, "text")
         texts = await asyncio.to_thread(self._files.texts, {name: text})
         checked = await asyncio.to_thread(check_ivr, self._place.site_path, texts, name)
@@ -130,7 +131,7 @@ class Page:
         return _json({"ok": is_done, "said": said})
 
     async def _begin_call(self, request: web.Request) -> web.Response:
-        body = await _body(request)
+        body = await object_in(request)
         loaded = await self._loaded(_edits(body))
         if isinstance(loaded, list):
             return _refused(422, "\n".join(map(str, loaded)))
@@ -149,7 +150,7 @@ class Page:
         call = self._calls.find(request.match_info["call"])
         if call is None:
             return _refused(404, "this call is over: too many others have begun since")
-        body = await _body(request)
+        body = await object_in(request)
         try:
             await call.act(_number(body, "step"), _text(body, "what"), _text(body, "value", ""))
         except WrongError as error:
@@ -199,16 +200,6 @@ def _json(value: Any, status: int = 200) -> web.Response:
 def _refused(status: int, detail: str, **more: Any) -> web.Response:
     """A problem as data (RFC 9457)."""
     return _json({"status": status, "detail": detail, **more}, status)
-
-
-async def _body(request: web.Request) -> dict[str, Any]:
-    try:
-        body = await request.json()
-    except (ValueError, RecursionError, LookupError):
-        raise ApiError(400, "the body is not JSON") from None
-    if not isinstance(body, dict):
-        raise ApiError(400, "the body is no JSON object")
-    return body
 
 
 def _text(body: dict[str, Any], key: str, default: str | None = None) -> str:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+from cli import whole_file
 from cli.files import decode, files_of, read_bytes
 
 
@@ -65,7 +66,7 @@ class IvrFiles:
                     "and make your change once more"
                 )
             data = _encoded(text, before)
-            _replace(path, data)
+            whole_file.replace(path, data, partial(_give, path))
         except OSError as error:
             raise NotSavedError(
                 f"{path} can't be written: {error.strerror or error}. The user of this process needs the right to "
@@ -91,19 +92,9 @@ def _encoded(text: str, before: bytes) -> bytes:
     return (text.replace("\n", "\r\n") if b"\r\n" in before else text).encode()
 
 
-def _replace(path: Path, data: bytes) -> None:
-    """Raises OSError."""
+def _give(path: Path, descriptor: int) -> None:
+    """To the owner of what is there, with its rights. Raises OSError."""
     status = path.stat()
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        if (status.st_uid, status.st_gid) != (os.geteuid(), os.getegid()):
-            os.chown(temporary, status.st_uid, status.st_gid)
-        os.chmod(temporary, status.st_mode & 0o7777)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    if (status.st_uid, status.st_gid) != (os.geteuid(), os.getegid()):
+        os.fchown(descriptor, status.st_uid, status.st_gid)
+    os.fchmod(descriptor, status.st_mode & 0o7777)

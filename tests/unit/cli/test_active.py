@@ -108,13 +108,13 @@ def test_a_link_is_not_followed(tmp_path: Path) -> None:
     assert not (tmp_path / "elsewhere").exists()
 
 
-def test_where_nothing_can_be_written_or_removed_it_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_nothing_can_be_written_it_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a disk that is read-only: a part that starts there must start."""
 
     def fails(*_args: object, **_more: object) -> None:
         raise OSError(errno.EROFS, "Read-only file system")
 
-    monkeypatch.setattr(Path, "unlink", fails)
+    monkeypatch.setattr("cli.whole_file.tempfile.mkstemp", fails)
     with pytest.raises(ActiveError, match="Read-only file system"):
         Active(tmp_path, KEY).note_edge("edge-a", tmp_path)
 

@@ -119,16 +119,6 @@ def test_who_could_read_the_file_before_can_read_the_new_one(web: WebServer, fil
     assert (after.st_mode, after.st_uid, after.st_gid) == (before.st_mode, before.st_uid, before.st_gid)
 
 
-def test_a_link_in_its_place_is_not_followed(web: WebServer, file: Path, told: list[str]) -> None:
-    """Root may fetch into a folder of another user."""
-    file.parent.mkdir()
-    victim = file.parent / "victim"
-    victim.write_text("precious")
-    file.with_name(f".{file.name}.{os.getpid()}").symlink_to(victim)
-    assert provide(web.url, file, told.append) == []
-    assert victim.read_text() == "precious"
-
-
 def test_an_unchanged_one_is_not_sent_again(web: WebServer, file: Path, told: list[str]) -> None:
     web.headers = {"Last-Modified": "Wed, 25 Nov 2026 10:00:00 GMT"}
     provide(web.url, file, told.append)

@@ -83,6 +83,6 @@ def test_a_folder_without_the_right_to_write_is_told(path: Path, monkeypatch: py
 
     files = IvrFiles(path)
     (read,) = files.read()
-    monkeypatch.setattr("cli.page.files.tempfile.mkstemp", refuse)
+    monkeypatch.setattr("cli.whole_file.tempfile.mkstemp", refuse)
     with pytest.raises(NotSavedError, match="can't be written: Permission denied"):
         files.save("ivr.yaml", "new", read.version)
