@@ -65,7 +65,7 @@ def run(
     if problems:
         click.echo("\n".join(problems), err=True)
         return 1
-    run_dir.mkdir(parents=True, exist_ok=True)
+    run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     if edge:
         if start.active is not None:
             os.environ[prepared.VARIABLE] = str(start.active.folder.resolve())

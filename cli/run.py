@@ -128,7 +128,7 @@ def _folder(run_dir: Path | None, parts: Parts, cleanup: ExitStack) -> Path:
     try:
         if run_dir is None:
             run_dir = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="callinteractive-")))
-        run_dir.mkdir(parents=True, exist_ok=True)
+        run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         reason = _words(error, run_dir)
         raise _NotStartedError(f"callinteractive can't run: {reason}. Give another --run-dir.") from None

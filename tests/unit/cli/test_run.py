@@ -71,6 +71,23 @@ def test_a_full_disk_is_told_in_one_line(
     assert f"callinteractive can't run:\n{tmp_path / 'run'}: No space left on device\n" in told
 
 
+def test_a_run_dir_is_its_users_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Kamailio includes files of it: who may write there can run any program as that user."""
+
+    async def run_stack(*_arguments: object) -> None:
+        raise OSError(28, "it has come so far")
+
+    monkeypatch.setattr("cli.run.run_stack", run_stack)
+    before = os.umask(0)
+    try:
+        told_by_run(tmp_path, tmp_path / "run", monkeypatch, capfd)
+    finally:
+        os.umask(before)
+    assert (tmp_path / "run").stat().st_mode & 0o777 == 0o700
+
+
 def test_a_site_that_runs_already_is_told_in_one_line_and_keeps_its_configuration(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
