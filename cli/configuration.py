@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from callinteractive import prepared
-from callinteractive.errors import Finding
 from callinteractive.keys import PREPARED, VARIABLE, derive, site_key
 from callinteractive.prepared import Prepared
 from cli.active import FOLDER, Active, ActiveError
@@ -24,6 +23,17 @@ from sidecar.host import HostCommands
 from sidecar.reload import Source
 
 _MOST_FINDINGS = 20
+
+
+class NotStartedError(Exception):
+    """Nothing starts. The text says why, and what to do. `status`: the exit status.
+
+    It is EX_CONFIG where starting it again would not help.
+    """
+
+    def __init__(self, *lines: str, status: int = 1) -> None:
+        super().__init__("\n".join(lines))
+        self.status = status
 
 
 @dataclass(frozen=True)
@@ -76,26 +86,27 @@ def host_commands(site_path: Path, state_dir: Path | None, folder: Path | None) 
     return HostCommands((sys.executable, "-P", "-m", "callinteractive"), options, folder)
 
 
-def of_part(
-    of: str, site_path: Path, ivr_path: Path, state_dir: Path | None, tell: Callable[[str], None]
-) -> tuple[Start | None, list[Finding]]:
-    """What a part of that kind starts with; None and the findings where there is nothing. `tell`: the operator."""
-    active = active_of(site_path, state_dir)
+def of_part(of: str, site_path: Path, ivr_path: Path, state_dir: Path | None, tell: Callable[[str], None]) -> Start:
+    """What a part of that kind starts with. `tell`: the operator. Raises NotStartedError."""
+    try:
+        active = active_of(site_path, state_dir)
+    except ValueError as error:
+        raise NotStartedError(str(error), status=os.EX_CONFIG) from None
     if active and prepared.VARIABLE in os.environ and (handed := active.read(of)):
-        return Start(handed, active), []
+        return Start(handed, active)
     read, findings = read_both(site_path, ivr_path)
     if read is not None:
         if active is not None:
             _activate(active, read, tell)
-        return Start(read, active), []
+        return Start(read, active)
     last = active.read(of) if active else None
     if last is None:
-        return None, findings
+        raise NotStartedError(*map(str, findings), status=os.EX_CONFIG)
     for finding in findings[:_MOST_FINDINGS]:
         tell(str(finding))
     problem = f"{findings[0]}{f' ({len(findings)} findings)' if len(findings) > 1 else ''}"
     tell(f"the files can't be used: this part starts with the last good ones, of {active and active.folder}")
-    return Start(last, active, problem), []
+    return Start(last, active, problem)
 
 
 def _activate(active: Active, read: Prepared, tell: Callable[[str], None]) -> None:

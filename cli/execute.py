@@ -21,7 +21,7 @@ import click
 
 from callinteractive import prepared
 from cli import ports, versions, watchdog
-from cli.configuration import of_part
+from cli.configuration import NotStartedError, of_part
 from cli.kamailio import certificate_problems, kamailio_spec
 from cli.key import missing_key
 from cli.parts import Parts, WhichError, find_edge, find_rtpengine
@@ -41,39 +41,11 @@ def run(
     again would not help, else 1.
     """
     try:
-        kind = prepared.KAMAILIO
-        start, findings = of_part(kind, site_path, ivr_path, state_dir, partial(click.echo, err=True))
-    except ValueError as error:
-        click.echo(str(error), err=True)
-        return os.EX_CONFIG
-    if start is None:
-        click.echo("\n".join(map(str, findings)), err=True)
-        return os.EX_CONFIG
-    site = start.prepared.site
-    if part == "kamailio" and (missing := missing_key()):
-        click.echo(missing, err=True)
-        return os.EX_CONFIG
-    try:
-        edge = find_edge(site, name) if part == "kamailio" else None
-        engine = find_rtpengine(site, name) if part == "rtpengine" else None
-    except WhichError as error:
-        click.echo(str(error), err=True)
-        return os.EX_CONFIG
-    here = Parts(edges=[edge] if edge else [], rtpengines=[engine] if engine else [])
-    problems = versions.problems([part]) or ports.problems(here)
-    problems += certificate_problems(here.edges, site_path)
-    if problems:
-        click.echo("\n".join(problems), err=True)
-        return 1
-    run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if edge:
-        if start.active is not None:
-            os.environ[prepared.VARIABLE] = str(start.active.folder.resolve())
-        spec = kamailio_spec(site, site_path, ivr_path, run_dir, state_dir_of(site_path, state_dir), edge)
-    else:
-        spec = rtpengine_spec(site, run_dir, engine, state_dir_of(site_path, state_dir))
-    try:
+        spec = _spec(part, site_path, ivr_path, run_dir, state_dir, name)
         env = spec.prepared(partial(click.echo, err=True))
+    except NotStartedError as error:
+        click.echo(str(error), err=True)
+        return error.status
     except StackError as error:
         click.echo(str(error), err=True)
         return 1
@@ -87,6 +59,33 @@ def run(
     except OSError as error:
         click.echo(f"{spec.argv[0]}: {error.strerror}", err=True)
     return 1
+
+
+def _spec(
+    part: str, site_path: Path, ivr_path: Path, run_dir: Path, state_dir: Path | None, name: str | None
+) -> ProcessSpec:
+    """The process to become (`run`). Raises NotStartedError."""
+    start = of_part(prepared.KAMAILIO, site_path, ivr_path, state_dir, partial(click.echo, err=True))
+    site = start.prepared.site
+    if part == "kamailio" and (missing := missing_key()):
+        raise NotStartedError(missing, status=os.EX_CONFIG)
+    try:
+        edge = find_edge(site, name) if part == "kamailio" else None
+        engine = find_rtpengine(site, name) if part == "rtpengine" else None
+    except WhichError as error:
+        raise NotStartedError(str(error), status=os.EX_CONFIG) from None
+    here = Parts(edges=[edge] if edge else [], rtpengines=[engine] if engine else [])
+    problems = versions.problems([part]) or ports.problems(here)
+    problems += certificate_problems(here.edges, site_path)
+    if problems:
+        raise NotStartedError(*problems)
+    run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    place = state_dir_of(site_path, state_dir)
+    if edge is None:
+        return rtpengine_spec(site, run_dir, engine, place)
+    if start.active is not None:
+        os.environ[prepared.VARIABLE] = str(start.active.folder.resolve())
+    return kamailio_spec(site, site_path, ivr_path, run_dir, place, edge)
 
 
 def _wait_for_no_reader() -> None:

@@ -19,6 +19,7 @@ from callinteractive.model import Site
 from callinteractive.prepared import Prepared
 from cli import ports
 from cli.active import FOLDER, Active, ActiveError
+from cli.configuration import NotStartedError
 from cli.files import read_both, read_site
 from cli.key import kept_key, missing_key, shared_key
 from cli.partlog import OWN_NAME, PartLog, file_of, lost_notice, resolve_format
@@ -32,14 +33,6 @@ from sidecar.log import LINES_LOST
 
 LONGEST_RUN_DIR = 90
 """Octets. A Unix socket's whole name has at most 107."""
-
-
-class _NotStartedError(Exception):
-    """Nothing starts. The text says why, and what to do. `status`: the exit status."""
-
-    def __init__(self, *lines: str, status: int = 1) -> None:
-        super().__init__("\n".join(lines))
-        self.status = status
 
 
 def run(
@@ -70,7 +63,7 @@ def run(
             run_dir = _folder(run_dir, parts, cleanup)
             place = (state_dir or run_dir).resolve()
             if running := _runs_already(site_path, parts, place):
-                raise _NotStartedError(running)
+                raise NotStartedError(running)
             hand_on(read, place, notes.append)
             log, output, errors = _outputs(log_format, cleanup)
             log("callinteractive", *notes)
@@ -91,7 +84,7 @@ def run(
             except (StackError, OSError) as error:  # OSError: a part's file can't be written, or no process be started
                 errors.write(f"callinteractive can't run:\n{_words(error, run_dir)}\n")
                 return 1
-    except _NotStartedError as error:
+    except NotStartedError as error:
         click.echo(str(error), err=True)
         return error.status
     return 0
@@ -100,43 +93,41 @@ def run(
 def _read(
     site_path: Path, ivr: Path | str, only: tuple[str, ...], state_dir: Path | None, notes: list[str]
 ) -> tuple[Prepared, Path]:
-    """Both files, and where that of IVRs is. Raises _NotStartedError."""
+    """Both files, and where that of IVRs is. Raises NotStartedError."""
     if problem := _url_of_services(ivr, only):
-        raise _NotStartedError(problem, status=os.EX_CONFIG)
+        raise NotStartedError(problem, status=os.EX_CONFIG)
     ivr_path, more = _local(ivr, state_dir, notes.append)
     read, findings = (None, read_site(site_path)[1] + more) if more else read_both(site_path, ivr_path)
     if read is None:
-        raise _NotStartedError(*notes, *map(str, findings))
+        raise NotStartedError(*notes, *map(str, findings))
     return read, ivr_path
 
 
 def _choose(site: Site, only: tuple[str, ...], edge: str | None, rtpengine: str | None) -> tuple[Parts, list[str]]:
-    """The parts to run here, and what is said of those elsewhere. Raises _NotStartedError."""
+    """The parts to run here, and what is said of those elsewhere. Raises NotStartedError."""
     try:
         parts = of_this_machine(site, only or KINDS, edge, rtpengine)
     except WhichError as error:
-        raise _NotStartedError(str(error), status=os.EX_CONFIG) from None
+        raise NotStartedError(str(error), status=os.EX_CONFIG) from None
     others = elsewhere(site, parts, only or KINDS)
     # One run gives all the same key. If other edges or sidecars are started elsewhere, it must come from outside.
     if (parts.edges or parts.sidecars) and not _are_all(site, parts) and (missing := missing_key()):
-        raise _NotStartedError(missing, *others, status=os.EX_CONFIG)
+        raise NotStartedError(missing, *others, status=os.EX_CONFIG)
     return parts, others
 
 
 def _folder(run_dir: Path | None, parts: Parts, cleanup: ExitStack) -> Path:
-    """The run directory; without one a temporary folder, which `cleanup` removes. Raises _NotStartedError."""
+    """The run directory; without one a temporary folder, which `cleanup` removes. Raises NotStartedError."""
     try:
         if run_dir is None:
             run_dir = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="callinteractive-")))
         run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         reason = _words(error, run_dir)
-        raise _NotStartedError(f"callinteractive can't run: {reason}. Give another --run-dir.") from None
+        raise NotStartedError(f"callinteractive can't run: {reason}. Give another --run-dir.") from None
     # Daemons are started elsewhere than here: their paths must not depend on where this was called.
     if len(os.fsencode(run_dir.resolve())) + _longest_below(parts) > LONGEST_RUN_DIR:
-        raise _NotStartedError(
-            f"{run_dir} is too long a name: Kamailio keeps a socket there. Give a shorter --run-dir."
-        )
+        raise NotStartedError(f"{run_dir} is too long a name: Kamailio keeps a socket there. Give a shorter --run-dir.")
     return run_dir
 
 

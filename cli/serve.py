@@ -12,7 +12,7 @@ from callinteractive import prepared, state
 from callinteractive.keys import site_key
 from callinteractive.model import Site
 from cli import ports
-from cli.configuration import host_commands, of_part
+from cli.configuration import NotStartedError, host_commands, of_part
 from cli.key import missing_key
 from cli.partlog import resolve_format
 from cli.parts import has_address
@@ -35,35 +35,12 @@ def run(
 
     The exit status: 0 after a clean stop, EX_CONFIG where starting it again would not help, else 1."""
     try:
-        start, findings = of_part(prepared.SIDECARS, site_path, ivr_path, state_dir, partial(click.echo, err=True))
-    except ValueError as error:
+        start = of_part(prepared.SIDECARS, site_path, ivr_path, state_dir, partial(click.echo, err=True))
+        site, ivr_file = start.prepared.site, start.prepared.ivr_file
+        _check(site, site_path, index)
+    except NotStartedError as error:
         click.echo(str(error), err=True)
-        return os.EX_CONFIG
-    if start is None:
-        click.echo("\n".join(map(str, findings)), err=True)
-        return os.EX_CONFIG
-    site, ivr_file = start.prepared.site, start.prepared.ivr_file
-    if index >= len(site.sidecars):
-        last = len(site.sidecars) - 1
-        click.echo(f"{site_path} has sidecars 0 to {last} (sidecars.count); there is no {index}", err=True)
-        return os.EX_CONFIG
-    sidecar = site.sidecars[index]
-    if site.is_fleet and not has_address(sidecar.address.host):
-        click.echo(f"sidecar {index} is of another host ({sidecar.address.host}); {_here(site)}", err=True)
-        return os.EX_CONFIG
-    if missing := missing_key():
-        click.echo(missing, err=True)
-        return os.EX_CONFIG
-    problems = [text for port in ports.ports_of_sidecar(sidecar) if (text := port.problem()) is not None]
-    cache = cache_of_user()
-    try:
-        cache.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        why = f"{cache}: {error.strerror}. Converted sounds are kept there; XDG_CACHE_HOME chooses another folder"
-        problems.append(why)
-    if problems:
-        click.echo("\n".join(problems), err=True)
-        return 1
+        return error.status
     key = site_key(os.environ)
     assert key is not None, "missing_key has found one"
     file, source = _state_file(site_path, state_dir), start.source
@@ -74,6 +51,29 @@ def run(
     except ConversionError as error:
         click.echo(f"the ringback tone: {error}. XDG_CACHE_HOME chooses another folder", err=True)
         return 1
+
+
+def _check(site: Site, site_path: Path, index: int) -> None:
+    """Whether this host can run that sidecar. Raises NotStartedError."""
+    if index >= len(site.sidecars):
+        last = len(site.sidecars) - 1
+        told = f"{site_path} has sidecars 0 to {last} (sidecars.count); there is no {index}"
+        raise NotStartedError(told, status=os.EX_CONFIG)
+    sidecar = site.sidecars[index]
+    if site.is_fleet and not has_address(sidecar.address.host):
+        told = f"sidecar {index} is of another host ({sidecar.address.host}); {_here(site)}"
+        raise NotStartedError(told, status=os.EX_CONFIG)
+    if missing := missing_key():
+        raise NotStartedError(missing, status=os.EX_CONFIG)
+    problems = [text for port in ports.ports_of_sidecar(sidecar) if (text := port.problem()) is not None]
+    cache = cache_of_user()
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        why = f"{cache}: {error.strerror}. Converted sounds are kept there; XDG_CACHE_HOME chooses another folder"
+        problems.append(why)
+    if problems:
+        raise NotStartedError(*problems)
 
 
 def _state_file(site_path: Path, state_dir: Path | None) -> Path | None:

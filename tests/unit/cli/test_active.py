@@ -13,7 +13,7 @@ from callinteractive.keys import PREPARED, derive
 from callinteractive.prepared import Sources, pack
 from cli import active as active_module
 from cli.active import Active, ActiveError
-from cli.configuration import active_of, of_part
+from cli.configuration import NotStartedError, active_of, of_part
 from cli.key import kept_key, read_key
 
 KEY = derive(bytes(16), PREPARED)
@@ -32,12 +32,11 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def start(files: Path, of: str = prepared.SIDECARS):
     told: list[str] = []
-    found, findings = of_part(of, files / "site.yaml", files / "ivr.yaml", files / "state", told.append)
-    return found, findings, told
+    return of_part(of, files / "site.yaml", files / "ivr.yaml", files / "state", told.append), told
 
 
 def test_a_part_starts_with_the_files_and_keeps_them(files: Path) -> None:
-    found, _, told = start(files)
+    found, told = start(files)
     assert (found.prepared.ivr_file.ivrs[0].number, found.problem, told) == ("000*1", "", [])
     for of in (prepared.SIDECARS, prepared.KAMAILIO):
         assert Active(files / "state" / "active", KEY).read(of).ivr_file == found.prepared.ivr_file
@@ -56,8 +55,8 @@ def test_a_part_starts_with_the_files_and_keeps_them(files: Path) -> None:
 def test_mistakes_in_the_files_stop_no_start(files: Path, of: str, name: str, text: str | None, reason: str) -> None:
     start(files)
     (files / name).unlink() if text is None else (files / name).write_text(text)
-    found, findings, told = start(files, of)
-    assert (found.prepared.ivr_file.ivrs[0].number, findings) == ("000*1", [])
+    found, told = start(files, of)
+    assert found.prepared.ivr_file.ivrs[0].number == "000*1"
     assert reason in found.problem
     assert reason in told[0]
     assert "starts with the last good ones" in told[-1]
@@ -66,29 +65,30 @@ def test_mistakes_in_the_files_stop_no_start(files: Path, of: str, name: str, te
 
 def test_without_good_ones_the_mistakes_are_told(files: Path) -> None:
     (files / "ivr.yaml").write_text("ivrs: [")
-    found, findings, _ = start(files)
-    assert found is None
-    assert "not YAML" in str(findings[0])
+    with pytest.raises(NotStartedError, match="not YAML") as caught:
+        start(files)
+    assert caught.value.status == os.EX_CONFIG
 
 
 def test_what_another_key_has_written_is_not_used(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     start(files)
     monkeypatch.setenv("CALLINTERACTIVE_KEY", "11" * 16)
     (files / "ivr.yaml").write_text("ivrs: [")
-    assert start(files)[0] is None
+    with pytest.raises(NotStartedError, match="not YAML"):
+        start(files)
 
 
 def test_under_run_the_files_are_not_looked_at(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     start(files)
     monkeypatch.setenv(prepared.VARIABLE, str(files / "state" / "active"))
     (files / "ivr.yaml").write_text(IVR.replace("000*1", "000*2"))
-    found, _, told = start(files)
+    found, told = start(files)
     assert (found.prepared.ivr_file.ivrs[0].number, told) == ("000*1", [])
 
 
 def test_a_folder_that_can_t_be_written_costs_a_line(files: Path) -> None:
     (files / "state").write_text("a file")
-    found, _, told = start(files)
+    found, told = start(files)
     assert found.prepared.ivr_file.ivrs[0].number == "000*1"
     assert "can't be kept" in told[0]
 
