@@ -87,36 +87,41 @@ def kamailio_spec(
             # Last, since Kamailio sends from the first address by default.
             *(("-l", _peer_socket(edge)) if edge.peer and others else ()),
         ),
-        env={
-            # Debian's Python first: the first python3 in PATH decides which standard library libpython loads.
-            "PATH": "/usr/bin:/bin",
-            "LANG": "C.UTF-8",
-            "CALLINTERACTIVE_ROOT": str(ROOT),
-            "CALLINTERACTIVE_RUN_DIR": str(run_dir),
-            "CALLINTERACTIVE_SITE": str(site_path.absolute()),
-            "CALLINTERACTIVE_IVR": str(ivr_path.absolute()),
-            EDGE: edge.name,
-            **{name: os.environ[name] for name in (prepared.VARIABLE,) if name in os.environ},
-            "CALLINTERACTIVE_PACKAGES": sysconfig.get_path("purelib"),
-            **compiled.environment(),
-            # Only where it is needed: without it the module that talks to RTPengine isn't even loaded.
-            **({"CALLINTERACTIVE_ANCHORING": "1"} if site.anchors_media else {}),
-            **({"CALLINTERACTIVE_PEERS": "1"} if edge.peer and others else {}),
-            **({"CALLINTERACTIVE_SHARED": "1"} if others and (edge.peer or site.database) else {}),
-            **({"CALLINTERACTIVE_TLS": "1"} if files else {}),
-            **(_hep(site.hep, edge) if site.hep else {}),
-            **({"CALLINTERACTIVE_WEBSOCKET": "1"} if site.has_websockets else {}),
-            # Kept in the environment of a service, it lets dialogs outlive a restart of Kamailio.
-            VARIABLE: shared_key(),
-            **{name: os.environ[name] for name in site.secret_variables if name in os.environ},
-            # Only where there is something to do beside Kamailio (kemi/companion.py).
-            **({"CALLINTERACTIVE_COMPANION": sys.executable} if needs_companion(site, edge) else {}),
-            **({REGISTERS: trunk_registrations.contact_of(edge)} if registers(site, edge) else {}),
-        },
+        env=_environment(site, site_path, ivr_path, run_dir, edge),
         ready=partial(answers_options, edge.udp_address),
         alive=SignsOfLife(edge.udp_address),
         prepare=partial(_before_each_start, site, site_path.parent, edge, run_dir, file),
     )
+
+
+def _environment(site: Site, site_path: Path, ivr_path: Path, run_dir: Path, edge: Edge) -> dict[str, str]:
+    """What kamailio.cfg and `kemi` read. Kamailio gets nothing else of ours."""
+    has_others = len(site.edges) > 1
+    return {
+        # Debian's Python first: the first python3 in PATH decides which standard library libpython loads.
+        "PATH": "/usr/bin:/bin",
+        "LANG": "C.UTF-8",
+        "CALLINTERACTIVE_ROOT": str(ROOT),
+        "CALLINTERACTIVE_RUN_DIR": str(run_dir),
+        "CALLINTERACTIVE_SITE": str(site_path.absolute()),
+        "CALLINTERACTIVE_IVR": str(ivr_path.absolute()),
+        EDGE: edge.name,
+        "CALLINTERACTIVE_PACKAGES": sysconfig.get_path("purelib"),
+        **compiled.environment(),
+        # Only where it is needed: without it the module that talks to RTPengine isn't even loaded.
+        **({"CALLINTERACTIVE_ANCHORING": "1"} if site.anchors_media else {}),
+        **({"CALLINTERACTIVE_PEERS": "1"} if edge.peer and has_others else {}),
+        **({"CALLINTERACTIVE_SHARED": "1"} if has_others and (edge.peer or site.database) else {}),
+        **({"CALLINTERACTIVE_TLS": "1"} if tls_files(edge, site_path) else {}),
+        **(_hep(site.hep, edge) if site.hep else {}),
+        **({"CALLINTERACTIVE_WEBSOCKET": "1"} if site.has_websockets else {}),
+        # Kept in the environment of a service, it lets dialogs outlive a restart of Kamailio.
+        VARIABLE: shared_key(),
+        **{name: os.environ[name] for name in (prepared.VARIABLE, *site.secret_variables) if name in os.environ},
+        # Only where there is something to do beside Kamailio (kemi/companion.py).
+        **({"CALLINTERACTIVE_COMPANION": sys.executable} if needs_companion(site, edge) else {}),
+        **({REGISTERS: trunk_registrations.contact_of(edge)} if registers(site, edge) else {}),
+    }
 
 
 def _before_each_start(
