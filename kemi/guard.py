@@ -64,6 +64,15 @@ def blame(error: Exception) -> None:
         fail(error)
 
 
+def blame_by_http(error: Exception) -> None:
+    """The same for a request of HTTP. An error of ours is logged only."""
+    if isinstance(error, UnicodeDecodeError):
+        ksr.reply_by_http(400, "Bad Request")
+        refusals.write(400, "Not UTF-8")
+    else:
+        log(error)
+
+
 def fail(error: Exception) -> None:
     if isinstance(error, MemoryError):
         _answer(NoMemory())

@@ -33,7 +33,7 @@ from kemi.edges import Edges  # noqa: E402
 from kemi.engines import Engines, Watch  # noqa: E402
 from kemi.flood import Floods  # noqa: E402
 from kemi.fork import Forks  # noqa: E402
-from kemi.guard import blame, drop, fail, guarded, log, refusals, withhold  # noqa: E402
+from kemi.guard import blame, blame_by_http, drop, fail, guarded, log, refusals, withhold  # noqa: E402
 from kemi.ingress import Ingress  # noqa: E402
 from kemi.limits import Limits  # noqa: E402
 from kemi.lost_media import LostMedia  # noqa: E402
@@ -191,7 +191,7 @@ class Callbacks:
         if self._ingress.anchors:
             self._ingress.on_reply()
 
-    @guarded(log)
+    @guarded(blame_by_http)
     def ksr_xhttp_event(self) -> None:
         self._websockets.on_http_request()
 

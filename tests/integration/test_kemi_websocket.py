@@ -98,6 +98,7 @@ async def test_handshake(host: str, path: str) -> None:
         (request(Sec_WebSocket_Protocol=None), 400),
         (request(Sec_WebSocket_Version="7"), 426),
         (request(Connection="close"), 400),
+        (request("G\xcaT"), 400),
     ],
 )
 async def test_other_requests_are_answered_and_the_connection_ends(host: str, sent: bytes, status: int) -> None:
