@@ -242,7 +242,7 @@ class Sidecar:
         self._run(call)
 
     async def _make(self, order: dict[str, Any]) -> Call:
-        """Raises LiveError."""
+        """Raises ApiError."""
         call = await make(self._generations.present.services, self._site.node, order, self._why_not_ready)
         self._metrics.count_call(call.facts.called_extension)
         self._run(call)

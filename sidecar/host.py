@@ -21,7 +21,8 @@ from aiohttp import web
 
 from callinteractive.spelling import check_identifier
 from sidecar.drain import Drain
-from sidecar.live import Handler, LiveError, object_in, text_in
+from sidecar.http_api import ApiError, object_in, text_in
+from sidecar.live import Handler
 from sidecar.presence import is_alive
 
 COMMAND_S = 60.0
@@ -109,16 +110,16 @@ class Host:
             return web.json_response({"ok": True, "said": "", "instance": self.instance}, status=202)
         name = text_in(body, "edge")
         if wrong := check_identifier(name):  # so it is no option of a command
-            raise LiveError(422, f"edge {wrong}")
+            raise ApiError(422, f"edge {wrong}")
         return _result(*await self._of_host().drain_edge(name))
 
     async def _reload(self, _request: web.Request) -> web.Response:
         return _result(*await self._of_host().reload())
 
     def _of_host(self) -> HostCommands:
-        """Raises LiveError."""
+        """Raises ApiError."""
         if self.commands is None:
-            raise LiveError(503, "this sidecar does not know the commands of its host")
+            raise ApiError(503, "this sidecar does not know the commands of its host")
         return self.commands
 
 

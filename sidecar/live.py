@@ -6,7 +6,7 @@ their own, which only the API knows.
 | request | what it does |
 |---|---|
 | `GET /calls?limit=N` | the newest calls, and how many there are |
-| `POST /calls` | make a call: `Order`, see `cli.api.openapi` |
+| `POST /calls` | make a call: `Order`, see `cli.api.schemas` |
 | `GET /calls/ID` | one call |
 | `GET /calls/ID/media` | how much sound each party of a call has sent |
 | `DELETE /calls/ID` | hang up |
@@ -16,7 +16,7 @@ their own, which only the API knows.
 from __future__ import annotations
 
 import hmac
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator
 from functools import wraps
 from itertools import islice
 from typing import Any
@@ -26,6 +26,7 @@ from aiohttp import web
 from callinteractive.actions import START
 from callinteractive.keys import LIVE, derive
 from sidecar.call.call import Call, NotNowError
+from sidecar.http_api import ApiError, object_in, problem, text_in
 from sidecar.media.errors import MediaError
 
 MOST_CALLS = 1000
@@ -35,29 +36,13 @@ NOT_HERE = 421
 SHORTEST_ID = 6
 """Characters of a CallID that may stand for it."""
 Handler = Callable[[web.Request], Awaitable[web.Response]]
-
-
 Maker = Callable[[dict[str, Any]], Awaitable[Call]]
-"""Takes the body of a request. Raises LiveError."""
-
-
-class LiveError(Exception):
-    """Why a request can't be served. The text is for who asked."""
-
-    def __init__(self, status: int, detail: str) -> None:
-        super().__init__(detail)
-        self.status = status
+"""Takes the body of a request. Raises ApiError."""
 
 
 def token_of(key: bytes) -> str:
     """What the API shows to sidecars. key: the site's secret (`callinteractive.keys`)."""
     return derive(key, LIVE).hex()
-
-
-def problem(status: int, detail: str) -> web.Response:
-    """An error as data (RFC 9457)."""
-    body = {"status": status, "detail": detail}
-    return web.json_response(body, status=status, content_type="application/problem+json")
 
 
 class Live:
@@ -88,7 +73,7 @@ class Live:
                 return problem(401, "for the API of this site only")
             try:
                 return await handler(request)
-            except LiveError as error:
+            except ApiError as error:
                 return problem(error.status, str(error))
 
         return guarded
@@ -97,7 +82,7 @@ class Live:
         try:
             limit = min(int(request.query.get("limit", MOST_CALLS)), MOST_CALLS)
         except ValueError:
-            raise LiveError(400, "limit must be a number") from None
+            raise ApiError(400, "limit must be a number") from None
         newest = list(islice(reversed(self._calls.values()), max(limit, 0)))
         return web.json_response({"total": len(self._calls), "calls": [self._summary(call) for call in newest]})
 
@@ -112,14 +97,14 @@ class Live:
         try:
             return web.json_response({"media": await self._find(request.match_info["id"]).counters()})
         except MediaError as error:
-            raise LiveError(503, str(error)) from None
+            raise ApiError(503, str(error)) from None
 
     async def _hang_up(self, request: web.Request) -> web.Response:
         call = self._find(request.match_info["id"])
         try:
             call.hang_up()
         except NotNowError as error:
-            raise LiveError(409, str(error)) from None
+            raise ApiError(409, str(error)) from None
         return web.json_response(self._summary(call), status=202)
 
     async def _jump(self, request: web.Request) -> web.Response:
@@ -128,16 +113,16 @@ class Live:
         try:
             call.lead(text_in(body, "context"), text_in(body, "option", START))
         except LookupError as error:
-            raise LiveError(422, str(error.args[0])) from None
+            raise ApiError(422, str(error.args[0])) from None
         except NotNowError as error:
-            raise LiveError(409, str(error)) from None
+            raise ApiError(409, str(error)) from None
         return web.json_response(self._summary(call), status=202)
 
     def _summary(self, call: Call) -> dict[str, Any]:
         return {**call.summary(), "sidecar": self._index}
 
     def _find(self, call_id: str) -> Call:
-        """By its CallID, the beginning of that, or its CallAPIID. Raises LiveError."""
+        """By its CallID, the beginning of that, or its CallAPIID. Raises ApiError."""
         found = []
         for call in self._calls.values():
             facts = call.facts
@@ -146,28 +131,7 @@ class Live:
             if len(call_id) >= SHORTEST_ID and facts.call_id.startswith(call_id):
                 found.append(call)
         if len(found) > 1:
-            raise LiveError(409, f"several calls begin with {call_id}: give more of the CallID")
+            raise ApiError(409, f"several calls begin with {call_id}: give more of the CallID")
         if not found:
-            raise LiveError(404, f"no call {call_id}: it is over, or never was")
+            raise ApiError(404, f"no call {call_id}: it is over, or never was")
         return found[0]
-
-
-async def object_in(request: web.Request) -> dict[str, Any]:
-    """The body. Raises LiveError."""
-    try:
-        body = await request.json()
-    except (ValueError, RecursionError, LookupError):
-        body = None
-    if not isinstance(body, dict):
-        raise LiveError(400, "the body must be a JSON object")
-    return body
-
-
-def text_in(body: Mapping[str, Any], name: str, default: str | None = None) -> str:
-    """Raises LiveError."""
-    value = body.get(name, default)
-    if value is None:
-        raise LiveError(422, f"{name} is missing")
-    if not isinstance(value, str | int) or isinstance(value, bool):  # contexts look like numbers
-        raise LiveError(422, f"{name} must be a text")
-    return str(value)

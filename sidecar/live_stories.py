@@ -18,7 +18,8 @@ from aiohttp import web
 from callinteractive.record import BODIES, Record
 from callinteractive.request import MASK
 from sidecar.call.digits import MASKED
-from sidecar.live import Handler, LiveError
+from sidecar.http_api import ApiError
+from sidecar.live import Handler
 from sidecar.sip.transport import Sighting
 from sidecar.sip_trace import messages_of
 from sidecar.story import Stories
@@ -38,14 +39,14 @@ def routes(
     async def records(request: web.Request) -> web.Response:
         found = stories.of(request.match_info["id"])
         if not found:
-            raise LiveError(404, f"nothing is known of a call {request.match_info['id']}")
+            raise ApiError(404, f"nothing is known of a call {request.match_info['id']}")
         return web.json_response({"records": bounded(found)})
 
     async def sip(request: web.Request) -> web.Response:
         call_id = request.match_info["id"]
         known, about = tuple(seen()), stories.of(call_id)
         if not about:
-            raise LiveError(404, f"nothing is known of a call {call_id}")
+            raise ApiError(404, f"nothing is known of a call {call_id}")
         of_call = partial(messages_of, is_ours=_is_ours(about), hides_digits=_hides_digits(about))
         return web.json_response({"messages": await asyncio.to_thread(of_call, known, call_id)})
 

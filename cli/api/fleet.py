@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from callinteractive.model import Sidecar, Site
-from cli.api.sidecars import ApiError, Sidecars, Told
+from cli.api.sidecars import Sidecars, Told
 from cli.drain import BACK_S, KNOWN_S
 from cli.probe import ask_options
 from sidecar.drain import DEFAULT_S
 from sidecar.host import COMMAND_S, HostCommands
+from sidecar.http_api import ApiError
 
 LOOK_EVERY_S = 0.5
 HERE = "this host"

@@ -10,7 +10,7 @@ from typing import Any
 from callinteractive.model import Extension, Site
 from cli import kamcmd
 from cli.active import Active
-from cli.api.sidecars import ApiError
+from sidecar.http_api import ApiError
 
 MOST_ASKED = 500
 """Where a database has the registrations, Kamailio is asked for one extension after the other."""

@@ -16,14 +16,13 @@ from aiohttp.typedefs import Handler, Middleware
 from callinteractive.model import Site
 from cli.active import Active
 from cli.api import stories
-from cli.api.body import object_in
 from cli.api.fleet import Fleet
 from cli.api.openapi import document
 from cli.api.phones import Phones
-from cli.api.sidecars import ApiError, Sidecars
+from cli.api.sidecars import Sidecars
 from cli.page.app import PUBLIC, Page
 from sidecar.host import HostCommands
-from sidecar.live import problem
+from sidecar.http_api import ApiError, object_in, problem
 
 OPEN = frozenset(("/openapi.json", "/healthz"))
 """Paths that tell nothing of the site."""

@@ -14,6 +14,7 @@ from urllib.parse import quote
 import aiohttp
 
 from callinteractive.model import Sidecar
+from sidecar.http_api import ApiError
 from sidecar.live import MOST_CALLS, NOT_HERE, SHORTEST_ID, token_of
 
 ANSWER_S = 3.0
@@ -23,14 +24,6 @@ KEPT_S = 3.0
 _NOBODY = "no sidecar answers"
 AT_ONCE = 100
 """How many are asked at the same time."""
-
-
-class ApiError(Exception):
-    """Why a request can't be served. The text is for who asked."""
-
-    def __init__(self, status: int, detail: str) -> None:
-        super().__init__(detail)
-        self.status = status
 
 
 @dataclass(frozen=True)

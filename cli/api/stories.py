@@ -6,7 +6,8 @@ from typing import Any
 from urllib.parse import quote
 
 from callinteractive.record import Record
-from cli.api.sidecars import ApiError, Sidecars
+from cli.api.sidecars import Sidecars
+from sidecar.http_api import ApiError
 from sidecar.story import MOST_RECENT
 
 _RANK = {"live": 2, "ended": 1, "left": 0}

@@ -14,8 +14,6 @@ from aiohttp import web
 
 from callinteractive.errors import Finding
 from callinteractive.model import IvrFile, Site
-from cli.api.body import object_in
-from cli.api.sidecars import ApiError
 from cli.configuration import host_commands
 from cli.page.checking import check_answer, check_ivr, load_both
 from cli.page.files import IvrFiles, NotSavedError
@@ -23,6 +21,7 @@ from cli.page.phone import PhoneCall, PhoneCalls, World, WrongError
 from cli.page.wav import wav_of
 from cli.provisioning import FILE as FETCHED
 from cli.simulate import place
+from sidecar.http_api import ApiError, object_in
 from sidecar.media.sounds import SoundLibrary, cache_of_user
 from sidecar.webhook import Webhook
 

@@ -11,7 +11,8 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from sidecar import sip
 from sidecar.call.call import Call
-from sidecar.live import SHORTEST_ID, Live, LiveError, token_of
+from sidecar.http_api import ApiError
+from sidecar.live import SHORTEST_ID, Live, token_of
 from tests.unit.call.harness import FACTS, Harness
 
 KEY = bytes(16)
@@ -32,7 +33,7 @@ class World:
 
 
 async def no_calls(_order: dict[str, Any]) -> Call:
-    raise LiveError(503, "no")
+    raise ApiError(503, "no")
 
 
 @pytest.fixture

@@ -10,7 +10,8 @@ import pytest
 from callinteractive.config import load_ivr_file
 from sidecar import making
 from sidecar.call.dialled import Order
-from sidecar.live import NOT_HERE, LiveError
+from sidecar.http_api import ApiError
+from sidecar.live import NOT_HERE
 from sidecar.making import make, read_order
 from sidecar.media.errors import MediaUnavailable
 
@@ -52,7 +53,7 @@ def test_whose_call_it_is(context: str, ivr: int, named: str | None):
 
 
 def test_a_call_that_may_be_of_several_ivrs():
-    with pytest.raises(LiveError, match=r"ivr, one of 000\*332, 000\*333"):
+    with pytest.raises(ApiError, match=r"ivr, one of 000\*332, 000\*333"):
         read_order({"to": "306", "context": "4"}, OTHER)
 
 
@@ -85,7 +86,7 @@ def test_a_call_that_may_be_of_several_ivrs():
     ],
 )
 def test_an_order_that_can_t_be_carried_out(changes: dict[str, Any], says: str):
-    with pytest.raises(LiveError) as caught:
+    with pytest.raises(ApiError) as caught:
         read_order({"to": "306", "context": "1", **changes}, FILE)
     assert caught.value.status == 422
     assert says in str(caught.value)
@@ -98,7 +99,7 @@ class Services:
 
 async def test_a_context_of_another_pool_is_for_another_sidecar(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(making, "dial", dialling := AsyncMock())
-    with pytest.raises(LiveError, match="another pool") as caught:
+    with pytest.raises(ApiError, match="another pool") as caught:
         await make(Services(), 1, {"to": "306", "context": "3"}, list)  # type: ignore[arg-type]
     assert caught.value.status == NOT_HERE
     dialling.assert_not_awaited()
@@ -110,7 +111,7 @@ async def test_a_context_of_another_pool_is_for_another_sidecar(monkeypatch: pyt
 
 async def test_a_sidecar_that_takes_no_calls_makes_none(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(making, "dial", dialling := AsyncMock())
-    with pytest.raises(LiveError, match="no sidecar takes calls now: it drains") as caught:
+    with pytest.raises(ApiError, match="no sidecar takes calls now: it drains") as caught:
         await make(Services(), 1, {"to": "306", "context": "1"}, lambda: ["it drains", "it is full"])  # type: ignore[arg-type]
     assert caught.value.status == 503
     dialling.assert_not_awaited()
@@ -118,6 +119,6 @@ async def test_a_sidecar_that_takes_no_calls_makes_none(monkeypatch: pytest.Monk
 
 async def test_without_rtpengine_there_is_no_call(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(making, "dial", AsyncMock(side_effect=MediaUnavailable("no RTPengine answers")))
-    with pytest.raises(LiveError, match="no RTPengine answers") as caught:
+    with pytest.raises(ApiError, match="no RTPengine answers") as caught:
         await make(Services(), 1, {"to": "306", "context": "1"}, list)  # type: ignore[arg-type]
     assert caught.value.status == 503

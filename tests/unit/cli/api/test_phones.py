@@ -10,7 +10,7 @@ import pytest
 from callinteractive.config import load_site
 from cli import kamcmd
 from cli.api.phones import MOST_ASKED, Phones, parse
-from cli.api.sidecars import ApiError
+from sidecar.http_api import ApiError
 from tests.unit.cli.api.test_server import is_as_described
 
 SITE = """

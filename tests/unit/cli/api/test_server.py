@@ -15,7 +15,8 @@ from jsonschema import Draft202012Validator
 from callinteractive.model import Address
 from cli.api.openapi import document
 from cli.api.server import LARGEST_BODY, OPEN, SIDECARS
-from sidecar.live import NOT_HERE, LiveError
+from sidecar.http_api import ApiError
+from sidecar.live import NOT_HERE
 from tests.unit.cli.api.world import AUTHORIZATION, TOKEN, World
 
 
@@ -203,10 +204,10 @@ async def test_a_call_is_made_by_one_sidecar(world: World):
 
 @pytest.mark.parametrize("status", [503, NOT_HERE])
 async def test_a_sidecar_that_makes_no_calls_leaves_them_to_another_one(world: World, status: int):
-    world.refusals[0] = LiveError(status, "not me")
+    world.refusals[0] = ApiError(status, "not me")
     for _ in range(10):
         assert (await world.ask("POST", "/v1/calls", json={}))[0] == 201
-    world.refusals[1] = LiveError(503, "nor me")
+    world.refusals[1] = ApiError(503, "nor me")
     got, told = await world.ask("POST", "/v1/calls", json={})
     assert got == 503
     assert told["detail"] == "nor me" or status == 503
@@ -214,7 +215,7 @@ async def test_a_sidecar_that_makes_no_calls_leaves_them_to_another_one(world: W
 
 
 async def test_an_order_that_is_wrong_is_wrong_everywhere(world: World):
-    world.refusals |= {index: LiveError(422, "no context '9'") for index in (0, 1)}
+    world.refusals |= {index: ApiError(422, "no context '9'") for index in (0, 1)}
     status, told = await world.ask("POST", "/v1/calls", json={})
     assert (status, told["detail"], len(world.orders)) == (422, "no context '9'", 1)
     is_as_described("/v1/calls", "post", status, told)

@@ -18,7 +18,8 @@ from sidecar import live_stories
 from sidecar.call.call import NotNowError
 from sidecar.drain import Drain
 from sidecar.host import Host
-from sidecar.live import Live, LiveError
+from sidecar.http_api import ApiError
+from sidecar.live import Live
 from sidecar.media.errors import MediaUnavailable
 from sidecar.sip import Sighting
 from sidecar.story import Stories
@@ -84,7 +85,7 @@ class World:
     sidecars: tuple[TestServer, TestServer]
     orders: list[tuple[int, Any]]
     """What calls were ordered, with the sidecar that was asked."""
-    refusals: dict[int, LiveError]
+    refusals: dict[int, ApiError]
     """Why a sidecar makes none."""
     hosts: tuple[Host, Host]
     """What each sidecar does for its host. They are of two hosts; neither is that of the API."""
@@ -115,7 +116,7 @@ async def site_with_api() -> AsyncIterator[World]:
         hosts: list[Host] = []
         seen: list[Sighting] = []
         orders: list[tuple[int, Any]] = []
-        refusals: dict[int, LiveError] = {}
+        refusals: dict[int, ApiError] = {}
 
         async def make(index: int, order: dict[str, Any]) -> Any:
             orders.append((index, order))
