@@ -173,7 +173,7 @@ class Callbacks:
         if self._tls_peers.is_needed and self._tls_peers.is_impostor_s_answer():
             ksr.drop()
             return
-        if self.record_route.is_strangers_stray_reply() and not self.ringing.is_answer_to_ringing():
+        if self.record_route.is_stray_reply() and not self.ringing.is_answer_to_ringing():
             ksr.drop()
             return
         surplus = ksr.surplus()

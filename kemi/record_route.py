@@ -160,17 +160,22 @@ class RecordRoute:
             end = match.end()
         return None
 
-    def is_strangers_stray_reply(self) -> bool:
-        """Whether the reply at hand is a stranger's, and of no transaction or dialog of ours.
+    def is_stray_reply(self) -> bool:
+        """Whether the reply at hand is of no transaction, and not to an INVITE from before Kamailio was started.
 
         Kamailio would send it wherever its second Via says, and even connect there. RFC 6026 lets nobody pass on a
-        reply of no transaction. But replies to an INVITE from before Kamailio was started shall reach their caller:
-        those of no dialog too (`kemi.ringing`), as a refusal.
+        reply of no transaction, and one to another method than its request's is such a reply (RFC 3261 17.1.3). But
+        replies to an INVITE from before Kamailio was started shall reach their caller: those of our parties, and of our
+        dialogs; of a stranger also those of no dialog (`kemi.ringing`), as a refusal. Other requests are sent again.
         """
-        source = ksr.source()
-        if self._places.of(source).is_known or has_proved(source.host):
+        is_invite = ksr.method() == "INVITE"
+        if is_invite:
+            source = ksr.source()
+            if self._places.of(source).is_known or has_proved(source.host):
+                return False
+        if ksr.match_transaction() is not Match.NEW:
             return False
-        return ksr.match_transaction() is Match.NEW and self.read(ksr.record_routes()) is None
+        return not is_invite or self.read(ksr.record_routes()) is None
 
     def may_lead_to(self, mark: Mark, address: Address) -> bool:
         """Whether the sender of the request at hand may reach that address in its dialog."""

@@ -130,7 +130,7 @@ class Ringing:
 
     def is_answer_to_ringing(self) -> bool:
         """Whether the reply at hand, which tm does not know, is to an INVITE that rings."""
-        return bool(self._read(_name(via=2)))
+        return ksr.method() == "INVITE" and bool(self._read(_name(via=2)))
 
     def on_cancel_branch(self) -> None:
         """Branch route of that CANCEL: as the INVITE was sent, and showing no other caller."""

@@ -358,6 +358,25 @@ async def test_rfc_3261_20_14_a_reply_whose_length_is_not_plain_is_discarded(
     trunk.send(sip.ack_of_failure(invite, answer))
 
 
+@pytest.mark.parametrize("status", ["183 Session Progress", "200 OK", "486 Busy Here"])
+@pytest.mark.parametrize("method", ["BYE", "CANCEL"])
+async def test_rfc_3261_17_1_3_a_reply_to_another_method_is_discarded(
+    trunk: Endpoint, sidecar: Endpoint, method: str, status: str
+) -> None:
+    """It went on to the caller, past all that is done with replies."""
+    invite = trunk.invite("332")
+    trunk.send(invite)
+    got = await sidecar.receive("INVITE")
+    sidecar.send(bytes(sip.reply(got, status, tag="t")).replace(b"CSeq: 1 INVITE", f"CSeq: 1 {method}".encode()))
+    sidecar.send(sip.reply(got, "404 Not Found", tag="t"))
+    came = [await trunk.receive()]
+    while came[-1].status != 404:
+        came.append(await trunk.receive())
+    assert {answer.get("CSeq") for answer in came} == {"1 INVITE"}
+    await sidecar.receive("ACK")
+    trunk.send(sip.ack_of_failure(invite, came[-1]))
+
+
 @pytest.mark.parametrize("large", ["", "x" * 9_000], ids=["small", "large"])
 async def test_rfc_3261_18_3_a_body_that_is_not_utf_8(trunk: Endpoint, sidecar: Endpoint, large: str) -> None:
     invite = trunk.invite("332", body=sip.SDP + "s=\udce9\0\r\n", X_Large=large)

@@ -79,7 +79,7 @@ class Rooms:
         self.names.is_used = self.ingress.anchors = self.tls_peers.is_needed = self.sockets.is_choosing = True
         self.tls_peers.is_impostor_s_answer.return_value = False
         self.tls_peers.is_impostor_s_reply.return_value = False
-        self.record_route.is_strangers_stray_reply.return_value = False
+        self.record_route.is_stray_reply.return_value = False
 
 
 @pytest.fixture
@@ -196,7 +196,7 @@ def test_exception_while_answering_is_logged(rooms: Rooms, ksr: FakeKsr) -> None
 
 @pytest.mark.parametrize("rings", [False, True])
 def test_a_stranger_s_stray_reply_is_dropped_unless_its_invite_rings(rooms: Rooms, ksr: FakeKsr, rings: bool) -> None:
-    rooms.record_route.is_strangers_stray_reply.return_value = True
+    rooms.record_route.is_stray_reply.return_value = True
     rooms.ringing.is_answer_to_ringing.return_value = rings
     assert rooms.callbacks.ksr_reply_route(None) == 1
     assert len(ksr.called("set_drop")) == (not rings)

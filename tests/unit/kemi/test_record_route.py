@@ -177,23 +177,27 @@ def test_the_end_of_a_second_dialog_is_not_reported(ksr: FakeKsr, route: RecordR
 
 
 @pytest.mark.parametrize(
-    ("source", "match", "is_of_a_dialog", "is_dropped"),
+    ("method", "source", "match", "is_of_a_dialog", "is_dropped"),
     [
-        ("192.0.2.9", -1, False, True),
-        ("192.0.2.9", -1, True, False),
-        ("192.0.2.9", 1, False, False),  # tm knows its request
-        ("127.0.0.2", -1, False, False),
-        ("127.0.0.3", -1, False, False),
+        ("INVITE", "192.0.2.9", -1, False, True),
+        ("INVITE", "192.0.2.9", -1, True, False),
+        ("INVITE", "192.0.2.9", 1, False, False),  # tm knows its request
+        ("INVITE", "127.0.0.2", -1, False, False),
+        ("INVITE", "127.0.0.3", -1, False, False),
+        ("BYE", "192.0.2.9", -1, False, True),
+        ("BYE", "127.0.0.2", -1, True, True),
+        ("BYE", "127.0.0.2", 1, False, False),
     ],
 )
-def test_a_stranger_s_stray_reply(
-    ksr: FakeKsr, route: RecordRoute, source: str, match: int, is_of_a_dialog: bool, is_dropped: bool
+def test_a_reply_of_no_transaction(
+    ksr: FakeKsr, route: RecordRoute, method: str, source: str, match: int, is_of_a_dialog: bool, is_dropped: bool
 ) -> None:
+    """After a restart of Kamailio an INVITE's reply is of none. Other requests are sent again."""
     routes = written(ksr, route) if is_of_a_dialog else "<sip:127.0.0.1;lr>"
     ksr.results.update({"kx.get_msgbuf": f"SIP/2.0 200 OK\r\nRecord-Route: {routes}\r\n", "kx.get_srcip": source})
-    ksr.results.update({"tm.t_check_trans": match, "htable.sht_get": None})
+    ksr.results.update({"tm.t_check_trans": match, "htable.sht_get": None, "kx.get_method": method})
     tags(ksr, "1", "x")
-    assert route.is_strangers_stray_reply() is is_dropped
+    assert route.is_stray_reply() is is_dropped
 
 
 def test_each_side_may_reach_the_other_only(ksr: FakeKsr, route: RecordRoute) -> None:
