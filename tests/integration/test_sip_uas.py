@@ -71,7 +71,7 @@ async def test_a_whole_call(answering: Answering, target: str) -> None:
     """INVITE, INFO, hold, offerless re-INVITE, UPDATE, BYE, in the dialog along the recorded route."""
     async with sipp("sip_caller", target=PROXY if target == "kamailio" else AGENT, ruri=RURI):
         leg, invite, inbox = await answering.call()
-        assert bool(invite.headers("record-route")) == (target == "kamailio")
+        assert bool(invite.request.headers("record-route")) == (target == "kamailio")
         leg.answer(SDP)
         assert await inbox.next() == Acked(None)
         assert await inbox.next() == DigitReceived("5", 160)
