@@ -40,7 +40,12 @@ _REFUSALS = """\
 
 When Kamailio refuses a SIP request, its log has one line for it: who sent it, which number, why, and what to change.
 A stranger cannot fill your log: there are at most 5 lines of one sender, and 50 of all, in 10 seconds of each of its
-processes. The next line tells how many were left out. This is what the line advises, unless it knows better:
+processes. The next line tells how many were left out.
+
+A message that Kamailio can't read gets no answer and no such line: where To, Call-ID, CSeq or Via is missing or
+malformed, a header is there twice that may be there once, or a line is no header. The log has errors then.
+
+This is what the line advises, unless it knows better:
 
 | SIP code | why, and what to change |
 |---|---|"""

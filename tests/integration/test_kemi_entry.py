@@ -444,6 +444,11 @@ async def test_rfc_5118_ipv6_in_uris(trunk: Endpoint, sidecar: Endpoint, uri: st
         (b"Content-Length: ", b"Content-Length: -"),
         (b"SIP/2.0\r\nVia", b"SIP/3.0\r\nVia"),
         (b"Via: ", b"X-Via: "),
+        (b"To: <", b"To: <<"),
+        (b"From: ", b"From: <sip:9@h>;tag=9\r\nFrom: "),
+        (b"Call-ID: ", b"Call-ID: x\r\ni: "),
+        (b"CSeq: ", b"CSeq: 5 INVITE\r\nCSeq: "),
+        (b"From: ", b"no header\r\nFrom: "),
         (b"\r\n", b"\x00"),
     ],
 )
