@@ -6,7 +6,6 @@ where it is: its file is locked for as long as it lives.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -19,7 +18,7 @@ from callinteractive.errors import ConfigError
 from callinteractive.prepared import Prepared
 from cli import whole_file
 from sidecar.files import lock
-from sidecar.presence import is_alive
+from sidecar.presence import edges_in, of_edge, sidecars_in
 
 FOLDER = "active"
 LOCK_S = 60.0
@@ -84,22 +83,15 @@ class Active:
 
     def sidecars(self) -> dict[int, dict[str, Any]]:
         """What the running sidecars of this host say of themselves (`sidecar.presence`), by their numbers."""
-        found = {}
-        for file in self.folder.glob("sidecar-*.json"):
-            with suppress(OSError, ValueError):
-                if is_alive(file):
-                    told = json.loads(file.read_text(encoding="utf-8"))
-                    found[int(file.stem.removeprefix("sidecar-"))] = dict(told)
-        return dict(sorted(found.items()))
+        return sidecars_in(self.folder)
 
     def note_edge(self, name: str, run_dir: Path) -> None:
         """An edge of this host is about to start, with its socket for commands in that folder. Raises ActiveError."""
-        self.write(f"edge-{name}", os.fsencode(run_dir.resolve()))
+        self.write(of_edge(self.folder, name).name, os.fsencode(run_dir.resolve()))
 
     def edges(self) -> dict[str, Path]:
         """The run directories of the edges that have started on this host, by their names. They may have ended."""
-        files = (file for file in self.folder.glob("edge-*") if file.is_file())
-        return {file.name.removeprefix("edge-"): Path(os.fsdecode(file.read_bytes())) for file in sorted(files)}
+        return edges_in(self.folder)
 
     def _give_to_owner(self, descriptor: int) -> None:
         """Of the folder: services run as another user than root. Raises OSError."""

@@ -30,6 +30,7 @@ from cli.stack import Stack
 from cli.stack import run as run_stack
 from sidecar.linewriter import LineWriter, share
 from sidecar.log import LINES_LOST
+from sidecar.presence import sidecars_in
 
 LONGEST_RUN_DIR = 90
 """Octets. A Unix socket's whole name has at most 107."""
@@ -156,7 +157,7 @@ def _runs_already(site_path: Path, parts: Parts, place: Path) -> str | None:
     """Why these can't be started beside those that run. `place`: of `hand_on`, which changes what counts for those."""
     own = {sidecar.index for sidecar in parts.sidecars}
     try:
-        sidecars = Active(place / FOLDER, b"").sidecars()  # their key is not needed for this
+        sidecars = sidecars_in(place / FOLDER)
     except OSError:  # it is another user's folder
         return None
     processes = [str(told["pid"]) for index, told in sidecars.items() if index in own]

@@ -9,9 +9,10 @@ import os
 import pwd
 from pathlib import Path
 
-from cli.active import FOLDER, Active
+from cli.active import FOLDER
 from cli.options import OF_UNITS
 from cli.registrations import state_dir_of
+from sidecar.presence import sidecars_in
 
 ENVIRONMENT = Path("/etc/callinteractive/environment")
 STATE = Path("/var/lib/callinteractive")
@@ -25,7 +26,7 @@ def join(site_path: Path, state_dir: Path | None = None) -> None:
         return
     own = state_dir_of(site_path)
     try:
-        if own and Active(own / FOLDER, b"").sidecars():
+        if own and sidecars_in(own / FOLDER):
             return
         owner, text = STATE.stat(), ENVIRONMENT.read_text(encoding="utf-8")
     except (OSError, ValueError):

@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from callinteractive.spelling import check_identifier
 from sidecar.drain import Drain
 from sidecar.http_api import ApiError, object_in, text_in
 from sidecar.live import Handler
-from sidecar.presence import is_alive
+from sidecar.presence import edges_in, sidecars_in
 
 COMMAND_S = 60.0
 """How long a command may take."""
@@ -47,16 +46,11 @@ class HostCommands:
 
     def sidecars(self) -> list[int]:
         """Those that run on this host."""
-        found = []
-        for file in self.folder.glob("sidecar-*.json") if self.folder else ():
-            with suppress(OSError, ValueError):
-                if is_alive(file):
-                    found.append(int(file.stem.removeprefix("sidecar-")))
-        return sorted(found)
+        return list(sidecars_in(self.folder)) if self.folder else []
 
     def edges(self) -> list[str]:
         """Those that have started on this host. They may have ended."""
-        return sorted(file.name.removeprefix("edge-") for file in self.folder.glob("edge-*")) if self.folder else []
+        return list(edges_in(self.folder)) if self.folder else []
 
 
 async def said_by(argv: Sequence[str]) -> tuple[bool, str]:

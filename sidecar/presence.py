@@ -1,6 +1,6 @@
-"""Where a running part says what it is and knows, for commands on the same host: a locked file.
+"""Where a running part says what it is and knows, for commands on the same host: a file in the folder of the host.
 
-The lock goes with the process, however that ends.
+A sidecar locks its file. The lock goes with the process, however that ends. An edge only notes where its Kamailio is.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ import structlog
 from sidecar.files import lock
 
 LOG = structlog.get_logger()
+_SIDECAR, _EDGE = "sidecar-", "edge-"
+"""How the names of the files begin."""
 LOOK_S = 0.1
 """Who looks whether we live holds the lock for a moment."""
 
@@ -64,6 +66,34 @@ def pid_namespace() -> str | None:
     with suppress(OSError):
         return os.readlink("/proc/self/ns/pid")
     return None
+
+
+def of_sidecar(folder: Path, index: int) -> Path:
+    """The file of a sidecar."""
+    return folder / f"{_SIDECAR}{index}.json"
+
+
+def of_edge(folder: Path, name: str) -> Path:
+    """The file of an edge: its text is the run directory of its Kamailio."""
+    return folder / f"{_EDGE}{name}"
+
+
+def sidecars_in(folder: Path) -> dict[int, dict[str, Any]]:
+    """What the sidecars that run tell, by their numbers. Raises OSError where the folder can't be read."""
+    found = {}
+    for file in folder.glob(f"{_SIDECAR}*.json"):
+        with suppress(OSError, ValueError):
+            if is_alive(file):
+                # What is behind it was told before, and is about to be cut off.
+                told, _ = json.JSONDecoder().raw_decode(file.read_text(encoding="utf-8"))
+                found[int(file.stem.removeprefix(_SIDECAR))] = dict(told)
+    return dict(sorted(found.items()))
+
+
+def edges_in(folder: Path) -> dict[str, Path]:
+    """The run directories of the edges that have started, by their names. They may have ended. Raises OSError."""
+    files = (file for file in folder.glob(f"{_EDGE}*") if file.is_file())
+    return {file.name.removeprefix(_EDGE): Path(os.fsdecode(file.read_bytes())) for file in sorted(files)}
 
 
 def is_alive(file: Path) -> bool:

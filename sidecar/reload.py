@@ -20,7 +20,7 @@ from callinteractive.model import Site
 from callinteractive.prepared import Prepared
 from sidecar.files import stamp
 from sidecar.media.sounds import SoundLibrary
-from sidecar.presence import Presence
+from sidecar.presence import Presence, of_sidecar
 
 LOG = structlog.get_logger()
 LOOK_EVERY_S = 0.25
@@ -56,7 +56,7 @@ class Reload:
         self._site = site
         self._load_sounds = load_sounds
         self._learn = learn
-        self._presence = Presence(source.folder / f"sidecar-{index}.json")
+        self._presence = Presence(of_sidecar(source.folder, index))
         self._seen: tuple[int, int] | None = None
         self.name = source.name
         self.problem = source.problem

@@ -17,11 +17,12 @@ from urllib.parse import urlsplit
 
 from callinteractive.model import Address
 from cli import units
-from cli.active import FOLDER, Active
+from cli.active import FOLDER
 from cli.api import token
 from cli.files import read_site
 from cli.options import SITES
 from cli.registrations import state_dir_of
+from sidecar.presence import sidecars_in
 
 ANSWER_S = 15.0
 START_S = 3.0
@@ -127,7 +128,7 @@ def _wait_for_start(place: Path, address: Address) -> None:
     """Until it answers, while sidecars of this state directory run; for `START_S` at most."""
     end = time.monotonic() + START_S
     with suppress(OSError):  # it is another user's folder
-        while not _listens(address) and time.monotonic() < end and Active(place / FOLDER, b"").sidecars():
+        while not _listens(address) and time.monotonic() < end and sidecars_in(place / FOLDER):
             time.sleep(0.1)
 
 
