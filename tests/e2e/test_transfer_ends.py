@@ -13,7 +13,7 @@ from tests.e2e.conftest import PlaceCall
 from tests.e2e.ivr import TRANSFER
 from tests.e2e.transfers import BOTH, FIRST, CalledPhones, behind_relay, both_hear, transfer
 from tests.support.relay import Relay
-from tests.support.sipp import Sipp, free_udp_port
+from tests.support.sipp import IGNORES_MORE, Sipp, free_udp_port
 from tests.support.stack import RunningStack
 from tests.support.webapp import FakeWebApp
 
@@ -55,7 +55,7 @@ async def test_a15_the_caller_hangs_up_at_the_instant_of_the_answer(
 ) -> None:
     """BYE and 200 cross on their way. Whichever came first, both phones are released."""
     web.on(caller, transfer(FIRST))
-    async with callees.first() as callee, call(TRANSFER) as phone:
+    async with callees.first(arguments=IGNORES_MORE) as callee, call(TRANSFER) as phone:
         await phone.answered()
         await callee.rings()
         for nudge in (phone.sipp.nudge, callee.nudge)[:: 1 if caller_is_first else -1]:

@@ -37,6 +37,8 @@ error, and comes again."""
 
 ANSWERS_UPDATE = ("-aa",)
 """SIPp answers an UPDATE that its scenario does not name."""
+IGNORES_MORE = ("-default_behaviors", "bye,pingreply")
+"""SIPp goes on where it gets what its scenario does not expect, such as a nudge right after a CANCEL."""
 
 
 @dataclass(frozen=True)
