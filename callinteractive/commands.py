@@ -46,7 +46,7 @@ class Wait:
     pause_ms: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, init=False, unsafe_hash=True)
 class Transfer:
     """Ring all `numbers` at once (A10); answered by `TransferAnswered` or `TransferFailed`.
 
@@ -54,14 +54,34 @@ class Transfer:
     `status_url` is told what becomes of it. `hidden`: digits that no record and no log line may show (E3).
     """
 
-    numbers: tuple[str, ...]
-    timeout_s: int | None
-    early_media: bool
-    final: bool
-    caller_name: str
-    caller_number: str
-    status_url: str | None = None
-    hidden: tuple[str, ...] = ()
+    numbers: Final[tuple[str, ...]]
+    timeout_s: Final[int | None]
+    early_media: Final[bool]
+    final: Final[bool]
+    caller_name: Final[str]
+    caller_number: Final[str]
+    status_url: Final[str | None]
+    hidden: Final[tuple[str, ...]]
+
+    def __init__(
+        self,
+        numbers: tuple[str, ...],
+        timeout_s: int | None,
+        early_media: bool,
+        final: bool,
+        caller_name: str,
+        caller_number: str,
+        status_url: str | None = None,
+        hidden: tuple[str, ...] = (),
+    ) -> None:
+        self.numbers = numbers
+        self.timeout_s = timeout_s
+        self.early_media = early_media
+        self.final = final
+        self.caller_name = caller_name
+        self.caller_number = caller_number
+        self.status_url = status_url
+        self.hidden = hidden
 
 
 @dataclass(slots=True, init=False, unsafe_hash=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import Any, NamedTuple
 
@@ -103,7 +104,7 @@ class Party:
 
     def can_be_at(self, address: str) -> bool:
         """Whether its packets can come from this address: not from a private one when ours is public (NAT)."""
-        return ip_address(address).is_global or not ip_address(self.our_address or address).is_global
+        return _is_public(address) or not _is_public(self.our_address or address)
 
     def is_where_it_says(self, address: str) -> bool:
         """Whether its packets come from the address in its description.
@@ -116,16 +117,16 @@ class Party:
         """
         if self.is_near and not is_loopback(address):
             return False
-        if address == self.signalled_from or ip_address(address).is_global:
+        if address == self.signalled_from or _is_public(address):
             return True
         return self.is_one_of_forks and self.can_be_at(address)
 
     def source_of(self, line: MediaLine) -> Source:
         """Where the packets of this stream come from, as far as is known now."""
-        said = (line.address, line.port)
-        if self._learned and self._said == said:
-            return Source(*self._learned, is_known=True)
-        return Source(*said, is_known=self.is_where_it_says(line.address))
+        learned = self._learned
+        if learned is not None and self._said == (line.address, line.port):
+            return Source(learned[0], learned[1], True)
+        return Source(line.address, line.port, self.is_where_it_says(line.address))
 
     @property
     def is_to_be_learned(self) -> bool:
@@ -199,6 +200,12 @@ class Party:
             self._version += 1
             self._last_body = body
         return f"v=0\r\no=- {self._session_id} {self._version} {where}\r\n{body}"
+
+
+@lru_cache(1024)
+def _is_public(address: str) -> bool:
+    """Of a valid IP address. A carrier has a few, of which its calls' media comes."""
+    return ip_address(address).is_global
 
 
 def _section_in(written: str) -> str:

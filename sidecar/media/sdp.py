@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from callinteractive.sdes import read_keys
 from callinteractive.sdp import MAX_SDP, connection_address, read_lines
@@ -129,14 +129,20 @@ class MediaLine(NamedTuple):
         return _REVERSED[self.direction]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, init=False, unsafe_hash=True)  # an `__init__` of its own: see `request.HttpRequest`
 class Audio:
     """The audio stream of a description: its line (the position counts from 0), our codec in it, its digits."""
 
-    lines: tuple[MediaLine, ...]
-    position: int
-    codec: Format
-    events: Format | None
+    lines: Final[tuple[MediaLine, ...]]
+    position: Final[int]
+    codec: Final[Format]
+    events: Final[Format | None]
+
+    def __init__(self, lines: tuple[MediaLine, ...], position: int, codec: Format, events: Format | None) -> None:
+        self.lines = lines
+        self.position = position
+        self.codec = codec
+        self.events = events
 
     @property
     def line(self) -> MediaLine:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 from callinteractive.model import Address
 from sidecar.sip.agent.leg import Leg, ignore
@@ -25,24 +25,50 @@ MOST_FORKS = 100
 """Callees of one INVITE. Kamailio rings up to 30 numbers; each To tag that one of them makes up takes our memory."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, init=False)  # an `__init__` of its own: see `request.HttpRequest`
 class OutgoingInvite:
     """The parts of an INVITE. from_, to: name-addr values, from_ with its tag. destination: its first hop.
 
     gives_way: it fails at once where nobody listens there. limit_s: in place of timer C.
     """
 
-    uri: str
-    from_: str
-    to: str
-    call_id: str
-    sdp: bytes
-    headers: Headers
-    route: str | None
-    destination: Address
-    max_forwards: int
-    gives_way: bool = False
-    limit_s: float | None = None
+    uri: Final[str]
+    from_: Final[str]
+    to: Final[str]
+    call_id: Final[str]
+    sdp: Final[bytes]
+    headers: Final[Headers]
+    route: Final[str | None]
+    destination: Final[Address]
+    max_forwards: Final[int]
+    gives_way: Final[bool]
+    limit_s: Final[float | None]
+
+    def __init__(
+        self,
+        uri: str,
+        from_: str,
+        to: str,
+        call_id: str,
+        sdp: bytes,
+        headers: Headers,
+        route: str | None,
+        destination: Address,
+        max_forwards: int,
+        gives_way: bool = False,
+        limit_s: float | None = None,
+    ) -> None:
+        self.uri = uri
+        self.from_ = from_
+        self.to = to
+        self.call_id = call_id
+        self.sdp = sdp
+        self.headers = headers
+        self.route = route
+        self.destination = destination
+        self.max_forwards = max_forwards
+        self.gives_way = gives_way
+        self.limit_s = limit_s
 
     def to_dict(self) -> dict[str, Any]:
         """As data for JSON."""
