@@ -250,6 +250,7 @@ async def test_user_part_that_is_not_utf8_gets_400(trunk: Endpoint) -> None:
         (b"INVITE sip:332@", b"INVITE sip:@"),
         (b"INVITE sip:332@", b"INVITE sip:332@2001:db8::"),  # RFC 5118 4.2
         (b"Call-ID: ", b"Call-ID: \0"),
+        (b"Call-ID: ", b"Call-ID: \x07"),
         (b"INVITE sip", b"INVIT\xc9 sip"),
     ],
 )
