@@ -1,11 +1,11 @@
 """The calling side of a call (RFC 3261 13.2)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any, Final
+from dataclasses import replace
+from typing import Any
 
-from callinteractive.model import Address
 from sidecar.sip.agent.leg import Leg, ignore
+from sidecar.sip.agent.outgoing_invite import OutgoingInvite, octets_of, text_of
 from sidecar.sip.dialog.capabilities import SDP_TYPE
 from sidecar.sip.dialog.core import Core, checked, new_tag
 from sidecar.sip.dialog.dialog import Dialog
@@ -25,83 +25,6 @@ MOST_FORKS = 100
 """Callees of one INVITE. Kamailio rings up to 30 numbers; each To tag that one of them makes up takes our memory."""
 
 
-@dataclass(slots=True, init=False)  # an `__init__` of its own: see `request.HttpRequest`
-class OutgoingInvite:
-    """The parts of an INVITE. from_, to: name-addr values, from_ with its tag. destination: its first hop.
-
-    gives_way: it fails at once where nobody listens there. limit_s: in place of timer C.
-    """
-
-    uri: Final[str]
-    from_: Final[str]
-    to: Final[str]
-    call_id: Final[str]
-    sdp: Final[bytes]
-    headers: Final[Headers]
-    route: Final[str | None]
-    destination: Final[Address]
-    max_forwards: Final[int]
-    gives_way: Final[bool]
-    limit_s: Final[float | None]
-
-    def __init__(
-        self,
-        uri: str,
-        from_: str,
-        to: str,
-        call_id: str,
-        sdp: bytes,
-        headers: Headers,
-        route: str | None,
-        destination: Address,
-        max_forwards: int,
-        gives_way: bool = False,
-        limit_s: float | None = None,
-    ) -> None:
-        self.uri = uri
-        self.from_ = from_
-        self.to = to
-        self.call_id = call_id
-        self.sdp = sdp
-        self.headers = headers
-        self.route = route
-        self.destination = destination
-        self.max_forwards = max_forwards
-        self.gives_way = gives_way
-        self.limit_s = limit_s
-
-    def to_dict(self) -> dict[str, Any]:
-        """As data for JSON."""
-        return {
-            "uri": self.uri,
-            "from": self.from_,
-            "to": self.to,
-            "call_id": self.call_id,
-            "sdp": _text(self.sdp),
-            "headers": [list(header) for header in self.headers],
-            "route": self.route,
-            "destination": list(self.destination),
-            "max_forwards": self.max_forwards,
-            **({} if self.limit_s is None else {"limit_s": self.limit_s}),
-        }
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> "OutgoingInvite":
-        """The reverse of `to_dict`. Raises KeyError, TypeError or ValueError."""
-        return OutgoingInvite(
-            data["uri"],
-            data["from"],
-            data["to"],
-            data["call_id"],
-            _octets(data["sdp"]),
-            [(name, value) for name, value in data["headers"]],
-            data["route"],
-            Address(*data["destination"]),
-            data["max_forwards"],
-            limit_s=float(data["limit_s"]) if "limit_s" in data else None,
-        )
-
-
 class Fork:
     """One callee of a forked INVITE: an early dialog, known by its To tag (12.1.2)."""
 
@@ -115,7 +38,7 @@ class Fork:
     def to_dict(self) -> dict[str, Any]:
         """As data for JSON."""
         sdp = self.session.updated_sdp or self.sdp
-        text = None if sdp is None else _text(sdp)
+        text = None if sdp is None else text_of(sdp)
         return {"dialog": self.session.dialog.to_dict(), "sdp": text, "rseq": self.rseq}
 
 
@@ -173,7 +96,7 @@ class UacLeg(Leg):
         """A leg that another process has written down while it rang; see `UserAgent.adopt`."""
         invite, via, cseq = OutgoingInvite.from_dict(data["invite"]), str(data["via"]), int(data["cseq"])
         forks = [
-            (Dialog.from_dict(fork["dialog"]), None if fork["sdp"] is None else _octets(fork["sdp"]), fork["rseq"])
+            (Dialog.from_dict(fork["dialog"]), None if fork["sdp"] is None else octets_of(fork["sdp"]), fork["rseq"])
             for fork in data["forks"]
         ]
         if parse_via(via).sent_by == core.local:
@@ -413,11 +336,3 @@ def _end_early(session: Session) -> None:
     if session.state is SessionState.EARLY:
         session.state = SessionState.CONFIRMED
         session.bye()
-
-
-def _text(sdp: bytes) -> str:
-    return sdp.decode("utf-8", "surrogateescape")
-
-
-def _octets(sdp: str) -> bytes:
-    return sdp.encode("utf-8", "surrogateescape")

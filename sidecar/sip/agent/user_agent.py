@@ -11,8 +11,9 @@ from typing import Any
 from callinteractive.limits import DRAINING_RETRY_S
 from callinteractive.model import Address
 from sidecar.sip.agent.leg import Leg, ignore
+from sidecar.sip.agent.outgoing_invite import OutgoingInvite
 from sidecar.sip.agent.refusals import find_refusal
-from sidecar.sip.agent.uac import OutgoingInvite, UacLeg
+from sidecar.sip.agent.uac import UacLeg
 from sidecar.sip.agent.uas import IncomingInvite, UasLeg
 from sidecar.sip.config import UaConfig
 from sidecar.sip.dialog.capabilities import ACCEPT_SDP, SUPPORTED
