@@ -364,7 +364,8 @@ def _with_part(line: str, has_other: bool) -> str:
     """As `callinteractive run` writes it (`cli.partline`): nothing in it harms a terminal that the file is shown on, or
     says that it is of another part."""
     if has_other or _is_too_long(line):
-        text = {"part": _part, "level": "info", "event": shown(line), "timestamp": _clock()}
+        read = line.encode("utf-8", "backslashreplace").decode()
+        text = {"part": _part, "level": "info", "event": shown(read), "timestamp": _clock()}
         return json.dumps(text, ensure_ascii=False)
     if not ((line.isascii() and "\x7f" not in line) or line.isprintable()):
         line = "".join([char if char.isprintable() else json.dumps(char)[1:-1] for char in line])

@@ -369,6 +369,7 @@ VALUES = st.recursive(
 @example({"many": ["x" * 1000] * 100})
 @example({"many": ["Ж" * 1000] * 40})
 @example({"part": "x\x9b" * 3000})
+@example({"part": "\udc80"})
 def test_a_part_writes_each_record_to_the_file_as_run_would(fields: dict[str, object]):
     entry = {**fields, "event": "x"}
     with pytest.MonkeyPatch.context() as patch:
