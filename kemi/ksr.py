@@ -84,6 +84,8 @@ COUNTED: Final = frozenset((400, 401, 403, 404, 405, 407, 414, 416, 420, 440, 47
 CONNECTION_LIFETIME_S = 3605
 """As long as a registration may live (kamailio.cfg)."""
 _UDP: Final = 1
+_LONGEST_ALIASED: Final = 1000
+"""Octets of a Request-URI with an alias."""
 _TLS, _WEBSOCKETS = 3, (5, 6)
 _MOST_HEADERS: Final = 20
 _ITERATOR = "ci"
@@ -671,8 +673,12 @@ def add_contact_alias() -> None:
 
 
 def follow_alias() -> bool:
-    """Send the message to the alias of its Request-URI, and remove the alias. False if the alias can't be read."""
-    return KSR.nathelper.handle_ruri_alias() > 0
+    """Send the message to the alias of its Request-URI, and remove the alias. False if the alias can't be read.
+
+    nathelper copies the URI into 1,024 octets of the stack and heeds no bound: a longer one would end Kamailio.
+    """
+    is_short = len(request_uri().encode("utf-8", "surrogateescape")) <= _LONGEST_ALIASED
+    return is_short and KSR.nathelper.handle_ruri_alias() > 0
 
 
 def has_destination() -> bool:

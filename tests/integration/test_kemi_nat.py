@@ -74,6 +74,37 @@ async def test_the_caller_gets_its_bye(world: World, contact: str) -> None:
         await requests_arrive(ours, caller)
 
 
+@pytest.mark.parametrize(
+    "uri",
+    [
+        f"sip:a@10.0.0.1;alias={'9' * 3000}~1~1",
+        f"sip:a@10.0.0.1;alias=127.0.0.1~5060~1;p={'b' * 3000}",
+        f"sip:{'a' * 3000}@10.0.0.1;alias=127.0.0.1~5060~1",
+    ],
+    ids=["alias", "after it", "before it"],
+)
+@pytest.mark.parametrize("is_from_us", [True, False], ids=["ours", "theirs"])
+async def test_a_long_request_uri_with_an_alias_does_not_end_kamailio(world: World, uri: str, is_from_us: bool) -> None:
+    """As our BYE has it where a caller's Contact is so long, and as any party may send it."""
+    caller = world.gateways[0]
+    invite = caller.invite("332")
+    caller.send(invite)
+    got = await world.sidecar.receive("INVITE")
+    answer = sip.reply(got, "200 OK", tag="t", body=sip.SDP, Contact=f"<sip:s@{_at(world.sidecar)}>")
+    world.sidecar.send(answer)
+    theirs = Dialog.of_caller(caller, invite, await caller.receive(200))
+    caller.send(theirs.request("ACK"))
+    await world.sidecar.receive("ACK")
+    ours = Dialog.of_callee(world.sidecar, got, answer)
+    sender = ours if is_from_us else theirs
+    right, sender.target = sender.target, uri
+    sender.endpoint.send(sender.request("INFO"))
+    sender.target = right
+    ours.endpoint.send(ours.request("BYE"))
+    caller.send(sip.reply(await caller.receive("BYE"), "200 OK"))
+    await ours.endpoint.receive(200)
+
+
 @pytest.mark.parametrize("contact", CONTACTS, ids=CONTACT_NAMES)
 async def test_the_callee_gets_its_ack_and_its_bye(world: World, contact: str) -> None:
     invite = world.invite("000*300")

@@ -105,6 +105,17 @@ def test_a_branch_follows_the_alias(ksr: FakeKsr, uri: str, is_read: int) -> Non
     assert len(ksr.called("nathelper.handle_ruri_alias")) == (";alias=" in uri)
 
 
+@pytest.mark.parametrize(("more", "followed"), [(900, True), (1000, False), (3000, False)])
+@pytest.mark.parametrize("character", ["a", "\u20ac"])
+def test_a_uri_that_kamailio_has_no_room_for_is_not_followed(
+    ksr: FakeKsr, character: str, more: int, followed: bool
+) -> None:
+    uri = f"sip:{character * (more // len(character.encode()))}@10.0.0.1;alias=192.0.2.1~5060~1"
+    ksr.results.update({"kx.get_ruri": uri, "nathelper.handle_ruri_alias": 1})
+    assert nat.follow_alias() is followed
+    assert len(ksr.called("nathelper.handle_ruri_alias")) == followed
+
+
 @pytest.mark.parametrize(
     ("source", "alias"),
     [
