@@ -437,6 +437,7 @@ def test_a_conversion_that_crashes_or_hangs_is_a_finding(
 @pytest.fixture(autouse=True)
 def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sounds, "WAIT_S", 30)
+    monkeypatch.setattr(sounds, "LOOK_S", PATIENT_S)  # a machine that stops for a moment is no folder that hangs
     monkeypatch.setattr(sounds, "TRUST_S", 0)
 
 
@@ -501,6 +502,7 @@ async def test_a_folder_that_hangs_stops_no_call(running: SoundLibrary, monkeypa
         return look(path)
 
     monkeypatch.setattr(sounds, "_version", hang)
+    monkeypatch.setattr(sounds, "LOOK_S", 0.2)
     loop = asyncio.get_running_loop()
     began, ticks = loop.time(), 0
 
@@ -530,8 +532,7 @@ async def test_a_folder_that_hangs_stops_no_call(running: SoundLibrary, monkeypa
     assert await running.get("new.wav") is None
 
 
-async def test_many_calls_at_once_hang_nothing(running: SoundLibrary, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sounds, "LOOK_S", PATIENT_S)  # a machine that stops for a moment looks like a folder that hangs
+async def test_many_calls_at_once_hang_nothing(running: SoundLibrary) -> None:
     with capture_logs() as logs:
         many = await asyncio.gather(*(running.get("old.wav") for _ in range(500)))
     assert set(many) == {running.find("old.wav")}
@@ -687,14 +688,14 @@ async def test_what_has_failed_for_want_of_room_is_not_tried_at_once(
 async def test_a_file_is_not_looked_at_again_within_a_second(
     running: SoundLibrary, source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sounds, "TRUST_S", 0.3)
+    monkeypatch.setattr(sounds, "TRUST_S", 30)
     looks = Mock(side_effect=sounds._version)
     monkeypatch.setattr(sounds, "_version", looks)
     for _ in range(20):
         assert await running.get("old.wav") is not None
     assert looks.call_count == 1
     (source / "old.wav").unlink()
-    await asyncio.sleep(0.3)
+    running.doubt("old.wav")  # as after that second
     assert await running.get("old.wav") is None
     for _ in range(2):
         assert await running.get("old.wav") is None  # what is not there is looked for each time
