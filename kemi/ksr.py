@@ -948,7 +948,13 @@ def credentials_user() -> str:
 
 
 def check_digest(realm: str, password: str, *, is_user_checked: bool = True) -> Proof:
-    """Judge the request's credentials, which must be for the user in From (REGISTER: in To) if that is checked."""
+    """Judge the request's credentials, which must be for the user in From (REGISTER: in To) if that is checked.
+
+    auth takes the user from a Proxy-Authorization where there is one. In a REGISTER it has not read that, and would end
+    Kamailio. Such a REGISTER is judged by the password alone.
+    """
+    if is_user_checked and method() == "REGISTER" and KSR.hdr.is_present("Proxy-Authorization") > 0:
+        is_user_checked = False
     result = KSR.auth.pv_auth_check(realm, password, _NO_FLAGS, _USER_IS_CHECKED if is_user_checked else _NO_CHECKS)
     if result > 0:
         return Proof.GOOD

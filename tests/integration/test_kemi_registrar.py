@@ -121,6 +121,22 @@ async def test_proof(phone: Endpoint, number: str, user: str, password: str, sta
         assert (await register(phone, number, user, password, expires="0")).status == 200
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("Proxy-Authorization", 'Digest username="399", realm="of another"'),
+        ("Proxy-Authorization", "Basic eDp5"),
+        ("PROXY-authorization ", "x"),
+        ("Proxy-Authorization", "\r\n "),
+    ],
+)
+async def test_a_phone_that_would_prove_itself_to_a_proxy_too_is_registered(
+    phone: Endpoint, name: str, value: str
+) -> None:
+    for expires in ("60", "0"):
+        assert (await register(phone, expires=expires, **{name: value})).status == 200
+
+
 def proved(phone: Endpoint, challenge: Message, **more: str) -> Message:
     """A REGISTER with the answer to that challenge."""
     who = f"<sip:{NUMBER}@{sip.KAMAILIO[0]}>"
