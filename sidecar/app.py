@@ -18,7 +18,7 @@ from callinteractive.headers import CallHeader
 from callinteractive.keys import REPORTS, SIGNATURES, derive
 from callinteractive.model import Ivr, IvrFile, Site
 from callinteractive.prepared import Prepared
-from sidecar import descriptor_store, live_stories, log, sip, systemd, tracing
+from sidecar import descriptor_store, live_stories, log, sip, site_sounds, systemd, tracing
 from sidecar.admission import Admission, Unacknowledged
 from sidecar.call.adopted import AdoptedCall, end_remains
 from sidecar.call.call import Call, NewCall
@@ -29,7 +29,7 @@ from sidecar.eager import EagerTask, begin
 from sidecar.edges import Edges
 from sidecar.events.sinks import Sinks
 from sidecar.generations import Generations
-from sidecar.host import Host
+from sidecar.host import Host, HostCommands
 from sidecar.invite import attempt_in, entry_in, generation_in, resumption_in, tell_refused
 from sidecar.live import Live
 from sidecar.making import make
@@ -39,7 +39,7 @@ from sidecar.metrics import Configured, Metrics
 from sidecar.outcomes import Outcomes
 from sidecar.parted import Parted
 from sidecar.readiness import why_not_ready
-from sidecar.reload import Reload
+from sidecar.reload import Reload, Source
 from sidecar.reports import Reports
 from sidecar.rtpengine_metrics import EngineCounters, RtpengineMetrics
 from sidecar.sip_figures import SipFigures
@@ -72,11 +72,18 @@ class Sidecar:
         index: int,
         key: bytes,
         keeper: Keeper,
-        drain_s: float = DEFAULT_S,
+        *,
         site_dir: Path = Path(),
+        folder: Path | None = None,
+        drain_s: float = DEFAULT_S,
+        commands: HostCommands | None = None,
+        source: Source | None = None,
     ) -> None:
+        """`folder`: for what waits on disk, events and requests to a status_url; None: there is no place for it.
+
+        The rest is as `sidecar.process.run` takes it.
+        """
         self._site, self._site_dir, self._ivr_file = site, site_dir, ivr_file
-        self.reload: Reload | None = None
         self._index = index
         self._own = site.sidecars[index]
         self._by_key: dict[str, Call] = {}
@@ -89,13 +96,16 @@ class Sidecar:
         self._transport: sip.Transport | None = None
         self._keeper = keeper
         self._stories = Stories()
-        self.sinks = Sinks(site.events, Path(), None)
-        self.statuses_folder: Path | None = None  # where requests to a status_url wait; None: in memory only
+        self._sinks = Sinks(site.events, site_dir, folder and folder / f"events-{index}")
+        self._statuses_folder = folder and folder / f"status-{index}"
         self._statuses: TransferStatuses | None = None
         keeper.on_adopt, keeper.on_surrender = self._adopt, self._surrender
         self._drain_s = drain_s
         self._drain = Drain(lambda: len(self._calls), self._may_drain_s, self._refuse_calls)
-        self.host = Host(self._drain, lambda: len(self._calls))
+        self._host = Host(self._drain, lambda: len(self._calls), commands)
+        self._reload: Reload | None = None
+        if source is not None:
+            self._reload = Reload(source, index, site, lambda new: site_sounds.load(new, site_dir), self._learn)
 
     async def serve(self, sounds: SoundLibrary) -> None:
         """Serve until stopped; then end the calls that are left, within `STOP_S`."""
@@ -111,9 +121,9 @@ class Sidecar:
             log.write_to_file()
             systemd.notify(systemd.READY)
             beating = asyncio.create_task(systemd.beat())
-            if self.reload is not None:
-                stack.callback(self.reload.close)
-                stack.callback(asyncio.create_task(self.reload.run()).cancel)
+            if self._reload is not None:
+                stack.callback(self._reload.close)
+                stack.callback(asyncio.create_task(self._reload.run()).cancel)
             await self._drain.is_over.wait()
             systemd.notify(systemd.STOPPING)
             self._refuse_calls()
@@ -137,17 +147,17 @@ class Sidecar:
         webhook = await stack.enter_async_context(Webhook(self._keeper.gate, self._site_dir))
         for problem in webhook.learn(self._ivr_file):
             LOG.error("the web application of an IVR is not asked", reason=problem)
-        kept = kept_in(self.statuses_folder)
+        kept = kept_in(self._statuses_folder)
         statuses = self._statuses = TransferStatuses(self._stories, webhook, self._present_ivr, kept)
         stack.push_async_callback(statuses.close)
-        await self.sinks.open(self._stories)
-        stack.push_async_callback(self.sinks.close)
+        await self._sinks.open(self._stories)
+        stack.push_async_callback(self._sinks.close)
         if traces := tracing.begin(self._stories, f"{self._site.node}-{self._index}", os.environ):
             webhook.trace(traces.traceparent)
             stack.push_async_callback(traces.close)
         self._metrics = self._make_metrics(engines, webhook)
         live, stories = self._live, live_stories.routes(self._stories, self._live.guarded, self._seen)
-        routes = *live.routes(), *stories, *self.host.routes(live.guarded)
+        routes = *live.routes(), *stories, *self._host.routes(live.guarded)
         stack.push_async_callback((await self._metrics.serve(self._own.metrics, routes)).cleanup)
         transport = self._transport = await self._open_transport(engines)
         stack.callback(transport.close)
@@ -256,7 +266,7 @@ class Sidecar:
         self._calls.add(task)
         task.add_done_callback(partial(self._on_ended, call))
 
-    def learn(self, new: Prepared, sounds: SoundLibrary) -> None:
+    def _learn(self, new: Prepared, sounds: SoundLibrary) -> None:
         """Calls that begin with this configuration from now on get what it says; all others keep theirs.
 
         Raises ValueError if a secret of its web applications can't be read, and what `SoundLibrary.ringback` does.
@@ -318,7 +328,7 @@ class Sidecar:
         return self._generations.present.ivrs.get(number)
 
     def _configuration(self) -> tuple[str, str, str]:
-        of = self.reload
+        of = self._reload
         return of.name if of else "", self._ivr_file.generation, of.problem if of else ""
 
     def _why_not_ready(self) -> list[str]:
@@ -335,7 +345,7 @@ class Sidecar:
             "unacknowledged": len(self._unacknowledged),
             "media": self._services.engines.digits.subscribers,
             "ng_commands": self._services.engines.waiting,
-            "events_waiting": self.sinks.waiting,
+            "events_waiting": self._sinks.waiting,
             "statuses_waiting": self._statuses.waiting if self._statuses else 0,
         }
 
@@ -345,6 +355,6 @@ class Sidecar:
             "log_lines_lost": log.lines_lost(),
             "digit_events": digits.received,
             "digit_events_ignored": digits.ignored,
-            "events_lost": self.sinks.lost,
+            "events_lost": self._sinks.lost,
             "statuses_lost": self._statuses.lost if self._statuses else 0,
         }

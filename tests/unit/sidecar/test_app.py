@@ -213,7 +213,7 @@ async def test_a_configuration_that_is_refused_changes_nothing(sidecar):
     sounds.ringback.side_effect = ConversionError("No space left on device", may_pass=True)
     before = sidecar._configuration(), sidecar._may_drain_s()
     with pytest.raises(ConversionError):
-        sidecar.learn(new, sounds)
+        sidecar._learn(new, sounds)
     assert (sidecar._configuration(), sidecar._may_drain_s()) == before
 
 
