@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -17,7 +18,7 @@ _NAME = "older release"
 
 def is_known(commit: str = OLDER) -> bool:
     """Whether this is a checkout that has it: not a copy of the files, nor one of the last commits only."""
-    return _git("cat-file", "-e", f"{commit}^{{commit}}").returncode == 0
+    return shutil.which("git") is not None and _git("cat-file", "-e", f"{commit}^{{commit}}").returncode == 0
 
 
 def unpack(directory: Path, commit: str = OLDER) -> Path:
