@@ -42,11 +42,10 @@ def check(method: str, *, is_for_us: bool) -> None:
 def _mend_or_refuse() -> None:
     """Discard what a request by UDP or WebSocket has behind its body (RFC 3261 18.3). Raises Answered."""
     surplus = ksr.surplus()
-    if surplus > 0 and ksr.cut(surplus):
-        if not ksr.header("Max-Forwards"):  # a lower number was written into the message, but a header only beside it
-            ksr.may_be_forwarded()
-        if ksr.is_sane():
-            return
+    if surplus > 0 and ksr.cut(surplus) and not ksr.header("Max-Forwards"):
+        ksr.may_be_forwarded()  # a lower number was written into the message, but a header only beside it
+    if ksr.is_sane():  # if not: the answer is of the last check, and `surplus` may have made one that was passed
+        return
     ksr.reply_to_insane()
     raise Answered(400, "Malformed")
 

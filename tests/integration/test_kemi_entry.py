@@ -260,6 +260,13 @@ async def test_malformed_is_refused(trunk: Endpoint, good: bytes, bad: bytes) ->
     assert (await refusal(trunk, raw.replace(good, bad, 1))).status == 400
 
 
+@pytest.mark.parametrize("body", [b"a\nl: 1", b"\xe9"], ids=["length", "latin-1"])
+async def test_malformed_without_a_content_length_is_refused(trunk: Endpoint, body: bytes) -> None:
+    lines = bytes(trunk.invite("332", body="x")).replace(b"1 INVITE", b"1 BYE").split(b"\r\n")
+    raw = b"\r\n".join(line for line in lines[:-1] if not line.startswith(b"Content-Length"))
+    assert (await refusal(trunk, raw + b"\r\n" + body)).status == 400
+
+
 @pytest.mark.parametrize("surplus", [b"\r\n", b"\0\0\0\0", "\u0416".encode(), b"INVITE sip:x@y SIP/2.0\r\n\r\n"])
 @pytest.mark.parametrize("body", [sip.SDP, "", "\u0416"], ids=["sdp", "none", "utf8"])
 async def test_rfc_3261_18_3_what_is_behind_the_body_is_discarded(
