@@ -122,11 +122,12 @@ class Web(ABC):
             for _ in range(MAX_REDIRECTS + 1):
                 if not response.has_redirect_location:
                     break
-                hops.append(shown_redirect(request, response.headers["Location"]))
+                location = _location(response)
+                hops.append(shown_redirect(request, location))
                 if not request.follow_redirects:
                     break
                 try:
-                    request = redirected(request, response.status_code, response.headers["Location"])
+                    request = redirected(request, response.status_code, location)
                 except ValueError as error:
                     return FetchFailed("protocol", f"a redirect to something that is no URL: {error}")
                 response = self.send(request, self._headers(request))
@@ -157,6 +158,12 @@ class Web(ABC):
 
 class _ForbiddenError(Exception):
     """`allow_hosts` does not name the host."""
+
+
+def _location(response: httpx.Response) -> str:
+    """As the sidecar reads it: each octet is a character, whatever it means."""
+    response.headers.encoding = "latin-1"
+    return response.headers["Location"]
 
 
 def _target(request: HttpRequest) -> str:

@@ -292,3 +292,15 @@ def test_a_redirect_to_no_url(ask: Any) -> None:
     app = flask.Flask("shop")
     app.add_url_rule("/a", view_func=lambda: ("", 302, {"Location": "ftp://x/"}))
     assert ask(app, replace(GET, follow_redirects=True)).outcome == "protocol"
+
+
+@pytest.mark.parametrize("follows", [True, False])
+@pytest.mark.parametrize("to", ["/a?name=日本".encode(), b"/a?name=\xe9"])
+def test_a_redirect_whose_location_is_not_ascii(ask: Any, follows: bool, to: bytes) -> None:
+    async def away(scope: Any, _receive: Any, send: Any) -> None:
+        status = 204 if scope["path"] == "/a" else 302
+        await send({"type": "http.response.start", "status": status, "headers": [(b"location", to)]})
+        await send({"type": "http.response.body", "body": b""})
+
+    answer = ask(away, HttpRequest("GET", "http://x/away", follow_redirects=follows))
+    assert (answer.status, answer.redirected_to) == (204 if follows else 302, "http://x/a?…")
