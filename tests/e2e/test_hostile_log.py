@@ -23,8 +23,8 @@ from tests.support.webapp import FakeWebApp, actions
 
 BRACKETS = b"INVITE sip:x SIP/2.0\r\nCSeq: x\r\n" + b"[" * 3000 + b"\r\n\r\n"
 FORGED = b'{"part":"sidecar-0","level":"error","event":"x"}'
-FORGERY = b"INVITE sip:x SIP/2.0\r\nCSeq: x\r\n" + FORGED + b"\r\n\x1b[31m\xff\x00\r\n 0(1) ALERT: y\r\n\r\n"
-MALFORMED = (b"INVITE sip:x SIP/2.0\r\nCSeq: x\r\n" + b"x" * 500)[:500]
+FORGERY = b"INVITE sip:x SIP/2.0\r\nCSeq: x\r\n" + FORGED + b"\r\n\x1b[31m\xff\x01\r\n 0(1) ALERT: y\r\n\r\n"
+MALFORMED = b"INVITE sip:x SIP/2.0\r\nCSeq: x\r\n" + b"x" * 460 + b"\r\n\r\n"
 FLOOD = 9000
 BRACKETS_SDP = "v=1\r\n" + "[" * 3000 + "\r\n"
 

@@ -249,7 +249,6 @@ async def test_user_part_that_is_not_utf8_gets_400(trunk: Endpoint) -> None:
         (b"From: <sip:", b"From: nobody;tag=1 "),
         (b"INVITE sip:332@", b"INVITE sip:@"),
         (b"INVITE sip:332@", b"INVITE sip:332@2001:db8::"),  # RFC 5118 4.2
-        (b"Call-ID: ", b"Call-ID: \0"),
         (b"Call-ID: ", b"Call-ID: \x07"),
         (b"INVITE sip", b"INVIT\xc9 sip"),
     ],
@@ -458,6 +457,7 @@ async def test_rfc_5118_ipv6_in_uris(trunk: Endpoint, sidecar: Endpoint, uri: st
         (b"CSeq: ", b"CSeq: 5 INVITE\r\nCSeq: "),
         (b"From: ", b"no header\r\nFrom: "),
         (b"\r\n", b"\x00"),
+        (b"Call-ID: ", b"Call-ID: \0"),
     ],
 )
 async def test_what_no_reply_can_be_made_for_is_dropped(
