@@ -56,9 +56,16 @@ async def test_a_head_with_a_nul_is_not_read(tmp_path: Path) -> None:
         kamailio.log.clear()
         for name in ("Via", "From", "To", "Call-ID", "CSeq", "Contact", "Content-Type"):
             for at in (f"{name}: ", name, "SIP/2.0\r\n"):
-                trunk.send(bytes(trunk.invite("999")).replace(at.encode(), f"{at}\0".encode(), 1))
+                bad = bytes(trunk.invite("999")).replace(at.encode(), f"{at}\0".encode(), 1)
+                trunk.send(bad)
+                trunk.send(b"\r\n\r\n" + bad)  # RFC 3261 7.5: what is before it does not count
+        for before in (b"I\0", b"I\r\n\0", b"I \0", b"\0\r\n\0\r\n", b"\r\n\0\r\n"):
+            trunk.send(before + bytes(trunk.invite("999")))
+        trunk.send(b"\r\n" * 10)
         asking = trunk.request("OPTIONS", f"sip:{sip.KAMAILIO[0]}:{sip.KAMAILIO[1]}", body="\0")
         trunk.send(asking)
+        assert (await trunk.receive()).status == 200
+        trunk.send(b"\r\n\r\n" + bytes(trunk.request("OPTIONS", asking.uri, body="\0" * 60_000)))
         assert (await trunk.receive()).status == 200
         assert not kamailio.log
 
