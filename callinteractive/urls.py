@@ -159,7 +159,7 @@ def redirect_target(url: str, location: str) -> str:
     try:
         return urljoin(url, where).partition("#")[0]
     except ValueError:  # brackets that are none of an IPv6 address
-        return where
+        return where.partition("#")[0]
 
 
 def follow(url: str, location: str) -> str:

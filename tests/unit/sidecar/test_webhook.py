@@ -234,6 +234,7 @@ async def test_a_redirect_loop_ends(webhook, serve):
         ),
         ("http://127.9.0.7/", "not sent: allow_hosts does not name 127.9.0.7; redirected to http://127.9.0.7/"),
         ("http://user:a/secret@h/", "the redirect leads to no web address: not a URL"),
+        ("http://[h#secret", "the redirect leads to no web address: "),
         (
             "ftp://h/?a",
             "the redirect leads to no web address: must start with http:// or https:// and a host; redirected to "
