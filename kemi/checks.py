@@ -28,7 +28,7 @@ def check(method: str, *, is_for_us: bool) -> None:
         raise Refused(416, "Unsupported URI Scheme")  # RFC 3261 8.2.2.1
     if not ksr.is_sane():
         _mend_or_refuse()
-    if not ksr.call_id().isprintable():  # RFC 3261 25.1: words. Kamailio 6 takes a NUL, 5 refuses it by itself
+    if not ksr.call_id().isprintable():  # RFC 3261 25.1: words
         raise Refused(400, "Malformed Call-ID")
     if method in _NEVER_ASKED:
         return
