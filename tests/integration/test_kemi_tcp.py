@@ -109,3 +109,19 @@ async def test_many_silent_connections_s13(kamailio: RunningKamailio) -> None:
                     await asyncio.sleep(0.2)
                 finally:
                     served[1].close()
+
+
+@pytest.mark.parametrize(
+    "before",
+    [b"\0", b"\0\0", b"\0" * 90, b"\0\r\n", b"\n\0", b"\r\n"],
+    ids=["NUL", "two", "many", "mixed", "LF", "CRLF"],
+)
+async def test_keep_alives_before_a_message_do_not_hide_it(kamailio: RunningKamailio, before: bytes) -> None:
+    async with Endpoint.at(*sip.TRUNK_GATEWAYS[0]) as trunk:
+        connection = await connect(trunk.host)
+        for octet in before:
+            connection[1].write(bytes((octet,)))
+            await asyncio.sleep(0.01)
+        await options(connection, trunk)
+        connection[1].close()
+    assert not [line for line in kamailio.log if "runaway" in line]
