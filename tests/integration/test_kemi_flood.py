@@ -65,7 +65,8 @@ async def test_a_head_with_a_nul_is_not_read(tmp_path: Path) -> None:
         asking = trunk.request("OPTIONS", f"sip:{sip.KAMAILIO[0]}:{sip.KAMAILIO[1]}", body="\0")
         trunk.send(asking)
         assert (await trunk.receive()).status == 200
-        trunk.send(b"\r\n\r\n" + bytes(trunk.request("OPTIONS", asking.uri, body="\0" * 60_000)))
+        # Kamailio 6.0 reads no message of 32,767 octets or more.
+        trunk.send(b"\r\n\r\n" + bytes(trunk.request("OPTIONS", asking.uri, body="\0" * 30_000)))
         assert (await trunk.receive()).status == 200
         assert not kamailio.log
 
