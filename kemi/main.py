@@ -170,10 +170,7 @@ class Callbacks:
     def ksr_reply_route(self) -> None:
         if time.monotonic() >= self._look_again_at:  # a worker of TCP may see no requests
             self._look()
-        if self._tls_peers.is_needed and self._tls_peers.is_impostor_s_answer():
-            ksr.drop()
-            return
-        if self.record_route.is_stray_reply() and not self.ringing.is_answer_to_ringing():
+        if self._is_unwanted():
             ksr.drop()
             return
         surplus = ksr.surplus()
@@ -190,6 +187,15 @@ class Callbacks:
                 ksr.remove_private_headers()
         if self._ingress.anchors:
             self._ingress.on_reply()
+
+    def _is_unwanted(self) -> bool:
+        """Of a reply. One that is no UTF-8 where it is read for this answers nothing of ours."""
+        try:
+            if self._tls_peers.is_needed and self._tls_peers.is_impostor_s_answer():
+                return True
+            return self.record_route.is_stray_reply() and not self.ringing.is_answer_to_ringing()
+        except UnicodeDecodeError:
+            return True
 
     @guarded(blame_by_http)
     def ksr_xhttp_event(self) -> None:
