@@ -8,7 +8,7 @@ import pytest
 import pytest_asyncio
 
 from tests.integration import kemi_support as sip
-from tests.integration.kemi_support import Dialog, Endpoint, RunningKamailio
+from tests.integration.kemi_support import Dialog, Endpoint, Message, RunningKamailio
 from tests.integration.kemi_world import SITE, World, world_around
 from tests.integration.test_kemi_registrar import REGISTRAR, register
 
@@ -41,6 +41,20 @@ async def world(kamailio: RunningKamailio) -> AsyncIterator[World]:
         yield made
 
 
+async def talk(world: World, caller: Endpoint, invite: Message) -> tuple[Dialog, Dialog]:
+    """A call that the sidecar has answered: the caller's side of it, and ours."""
+    caller.send(invite)
+    got = await world.sidecar.receive("INVITE")
+    answer = sip.reply(got, "200 OK", tag="t", body=sip.SDP, Contact=f"<sip:s@{_at(world.sidecar)}>")
+    world.sidecar.send(answer)
+    theirs = Dialog.of_caller(caller, invite, await caller.receive(200))
+    caller.send(theirs.request("ACK"))
+    await world.sidecar.receive("ACK")
+    ours = Dialog.of_callee(world.sidecar, got, answer)
+    ours.target = _uri(got.get("Contact"))
+    return theirs, ours
+
+
 async def requests_arrive(ours: Dialog, party: Endpoint) -> None:
     """A re-INVITE and a BYE of our side reach the party, and its answers reach us."""
     for method in ("INVITE", "BYE"):
@@ -62,15 +76,7 @@ async def test_the_caller_gets_its_bye(world: World, contact: str) -> None:
     for rport in (";rport", ""):
         via = f"SIP/2.0/UDP {NOWHERE}:5060{rport};branch=z9hG4bK{hash((contact, rport))}"
         invite = caller.invite("332", Via=via, Contact=contact)
-        caller.send(invite)
-        got = await world.sidecar.receive("INVITE")
-        answer = sip.reply(got, "200 OK", tag="t", body=sip.SDP, Contact=f"<sip:s@{_at(world.sidecar)}>")
-        world.sidecar.send(answer)
-        theirs = Dialog.of_caller(caller, invite, await caller.receive(200))
-        caller.send(theirs.request("ACK"))
-        await world.sidecar.receive("ACK")
-        ours = Dialog.of_callee(world.sidecar, got, answer)
-        ours.target = _uri(got.get("Contact"))
+        _, ours = await talk(world, caller, invite)
         await requests_arrive(ours, caller)
 
 
@@ -88,14 +94,7 @@ async def test_a_long_request_uri_with_an_alias_does_not_end_kamailio(world: Wor
     """As our BYE has it where a caller's Contact is so long, and as any party may send it."""
     caller = world.gateways[0]
     invite = caller.invite("332")
-    caller.send(invite)
-    got = await world.sidecar.receive("INVITE")
-    answer = sip.reply(got, "200 OK", tag="t", body=sip.SDP, Contact=f"<sip:s@{_at(world.sidecar)}>")
-    world.sidecar.send(answer)
-    theirs = Dialog.of_caller(caller, invite, await caller.receive(200))
-    caller.send(theirs.request("ACK"))
-    await world.sidecar.receive("ACK")
-    ours = Dialog.of_callee(world.sidecar, got, answer)
+    theirs, ours = await talk(world, caller, invite)
     sender = ours if is_from_us else theirs
     right, sender.target = sender.target, uri
     sender.endpoint.send(sender.request("INFO"))
