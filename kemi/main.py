@@ -24,7 +24,7 @@ from callinteractive.model import Edge, IvrFile, Site  # noqa: E402
 from callinteractive.numbers import Directory  # noqa: E402
 from callinteractive.prepared import Prepared  # noqa: E402
 from callinteractive.report import By  # noqa: E402
-from kemi import configuration, cseq, hidden, identity, ksr, log_lines, nat  # noqa: E402
+from kemi import configuration, cseq, hidden, identity, ksr, log_lines, nat, unspoken  # noqa: E402
 from kemi.anchor import MediaAnchor  # noqa: E402
 from kemi.anchored import AnchoredCalls  # noqa: E402
 from kemi.challenge import Challenges  # noqa: E402
@@ -290,6 +290,8 @@ class Callbacks:
 def mod_init() -> Callbacks:
     """Kamailio calls this once, before it forks. Ends the process with clear findings if a file is unusable."""
     log_lines.make_whole()
+    for word in unspoken.forget():
+        print(f"callinteractive: Kamailio may still know {word.decode()!r} (kemi/unspoken.py)", file=sys.stderr)
     try:
         key = configuration.key_of_site()
         present = configuration.read(derive(key, PREPARED))

@@ -125,3 +125,15 @@ async def test_keep_alives_before_a_message_do_not_hide_it(kamailio: RunningKama
         await options(connection, trunk)
         connection[1].close()
     assert not [line for line in kamailio.log if "runaway" in line]
+
+
+async def test_msrp_is_not_read(kamailio: RunningKamailio) -> None:
+    """Else Kamailio looks for a second word of the first line behind a null pointer (`kemi.unspoken`).
+
+    That ends it at about every second start, by where its memory lies. A frame's end that is none it would wait behind.
+    """
+    connection = await connect(sip.STRANGER)
+    connection[1].write(b"MSRP x\r\nA:b\r\n-------------------------$\r\n\r\n")
+    await closed(connection, 3)
+    async with Endpoint.at(*sip.TRUNK_GATEWAYS[0]) as trunk:
+        await options(await connect(sip.TRUNK), trunk)

@@ -90,6 +90,8 @@ async def test_handshake(host: str, path: str) -> None:
         (request(Upgrade=None), 426),
         (request(Upgrade="h2c"), 426),
         (request("POST", Content_Length="3", body=b"abc"), 426),
+        # 12 octets back: Kamailio would read the size again and again (`kemi.unspoken`).
+        (request("POST", Transfer_Encoding="chunked", body=b"fffffff4\r\n" + b"x" * 40), 426),
         (request("HEAD"), 426),
         (request("OPTIONS"), 426),
         (request(Origin="https://evil.example"), 403),

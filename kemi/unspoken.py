@@ -1,0 +1,56 @@
+"""Kamailio reads no protocol over TCP that nobody here speaks.
+
+Its reader takes what begins with ``MSRP `` for a frame of MSRP. A first line without a second word is a null pointer
+there, up to 6.0.5: one such message of anybody ended all of Kamailio, over TLS too. Where browsers connect it also
+reads chunks of HTTP: one of a negative size keeps a process of TCP busy for ever. No parameter turns either off. But it
+knows both by a constant of its program, so that is made into something that nobody can guess.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import os
+import random
+import re
+from pathlib import Path
+
+WORDS = (b"MSRP ", b"Transfer-Encoding: chunked")
+_CONSTANTS = re.compile(r"([0-9a-f]+)-([0-9a-f]+) r--p \S+ \S+ \S+ +(.*)")
+"""A line of `/proc/self/maps`: where a file's memory that is only read begins and ends, and the file."""
+
+
+def forget() -> list[bytes]:
+    """Of this process and those that it forks from now on. Returns the words that it may still know."""
+    return [word for word in WORDS if not _is_forgotten(word)]
+
+
+def _is_forgotten(word: bytes) -> bool:
+    try:
+        return any(_replace(word, *part) for part in _constants())
+    except OSError:
+        return False
+
+
+def _constants() -> list[tuple[int, int]]:
+    """Address and length."""
+    program = os.readlink("/proc/self/exe")
+    lines = Path("/proc/self/maps").read_text().splitlines()
+    parts = [found.groups() for line in lines if (found := _CONSTANTS.fullmatch(line))]
+    return [(int(start, 16), int(end, 16) - int(start, 16)) for start, end, file in parts if file == program]
+
+
+def _replace(word: bytes, start: int, length: int) -> bool:
+    at = ctypes.string_at(start, length).find(b"\0" + word + b"\0")
+    if at < 0:
+        return False
+    address = start + at + 1
+    page = address - address % mmap.PAGESIZE
+    size = ctypes.c_size_t(address + len(word) - page)
+    protect = ctypes.CDLL(None, use_errno=True).mprotect
+    if protect(ctypes.c_void_p(page), size, mmap.PROT_READ | mmap.PROT_WRITE):
+        raise OSError(ctypes.get_errno(), "mprotect")
+    chance = random.SystemRandom()
+    ctypes.memmove(address, bytes(chance.randrange(1, 256) for _ in word), len(word))
+    protect(ctypes.c_void_p(page), size, mmap.PROT_READ)
+    return True
