@@ -11,6 +11,9 @@ _NEVER_ASKED = frozenset(("ACK", "CANCEL"))
 _ANSWERED_HERE = frozenset(("OPTIONS", "REGISTER"))
 """Outside a dialog we are the UAS of these, so Require is said to us."""
 _LONGEST_LINE = 4096
+_LONGEST_INVITE = 24_000
+"""Octets. tm makes neither CANCEL nor ACK for an INVITE that has left with more than 32,767: it counts them in 15 bits.
+The rest is for our own headers, and for what RTPengine adds."""
 _MOST_NAMED = 10
 _LONGEST_TAG = 40
 _IN_TAG = frozenset("-.!%*_+`'~")
@@ -32,6 +35,8 @@ def check(method: str, *, is_for_us: bool) -> None:
         raise Refused(400, "Malformed Call-ID")
     if method in _NEVER_ASKED:
         return
+    if method == "INVITE" and ksr.length() > _LONGEST_INVITE:
+        raise Refused(513, "Message Too Large")  # RFC 3261 21.5.7
     asked = _option_tags("Proxy-Require")  # RFC 3261 16.3 check 5
     if is_for_us and method in _ANSWERED_HERE:
         asked += _option_tags("Require")

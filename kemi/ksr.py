@@ -337,6 +337,11 @@ def text() -> str:
     return _get_msgbuf() or ""
 
 
+def length() -> int:
+    """Of the same, in octets."""
+    return _number(_pv_get("$ml"))
+
+
 def has_to_tag() -> bool:
     """Whether the request says that it belongs to a dialog."""
     return _has_totag() > 0

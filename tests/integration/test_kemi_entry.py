@@ -232,6 +232,12 @@ async def test_rfc_3261_16_6_max_forwards(trunk: Endpoint, sidecar: Endpoint, ha
     assert got.all("Max-Forwards") == [leaves]
 
 
+async def test_rfc_3261_21_5_7_a_large_invite(trunk: Endpoint, sidecar: Endpoint) -> None:
+    """Kamailio sends no CANCEL and no ACK for one that leaves with more than 32,767 octets."""
+    await entered(trunk, sidecar, trunk.invite("332", X_Pad="x" * 23_000))
+    assert (await refusal(trunk, trunk.invite("332", X_Pad="x" * 33_000))).status == 513
+
+
 async def test_user_part_that_is_not_utf8_gets_400(trunk: Endpoint) -> None:
     raw = bytes(trunk.invite("332@@@")).replace(b"332@@@", b"332\xff\xfe")
     answer = await refusal(trunk, raw)
