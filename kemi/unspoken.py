@@ -16,6 +16,8 @@ import re
 from pathlib import Path
 
 WORDS = (b"MSRP ", b"Transfer-Encoding: chunked")
+WHY = "docs/decisions/words-kamailio-forgets.md"
+"""Where operators read what may happen if it does."""
 _CONSTANTS = re.compile(r"([0-9a-f]+)-([0-9a-f]+) r--p \S+ \S+ \S+ +(.*)")
 """A line of `/proc/self/maps`: where a file's memory that is only read begins and ends, and the file."""
 
