@@ -76,6 +76,7 @@ class Ksr(ModuleType):
             "$fn": "",
             "$conid": None,
             "$cl": len(message.body),
+            "$ml": len(message.text),
         }
 
     def _modules(self) -> dict[str, dict[str, Callable[..., Any]]]:
