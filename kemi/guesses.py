@@ -16,6 +16,7 @@ from typing import Final
 
 from kemi import ksr
 from kemi.contacts import address_of
+from kemi.edges import REALM
 from kemi.ksr import Proof
 from kemi.refusal import Answered, NoMemory, Refused
 
@@ -52,6 +53,19 @@ class Guesses:
             advice = "if it is a phone of yours, correct its user name or password"
             raise Refused(503, "Too Many Wrong Passwords", f"Retry-After: {until - now}\r\n", advice)
 
+    def challenge(self, proof: Proof) -> Answered:
+        """Ask for a password: the credentials at hand are worth no more than `proof`. Returns what to raise then.
+
+        A wrong password is counted, and the log tells of it.
+        """
+        if proof is Proof.WRONG:
+            self.on_wrong()
+        ksr.challenge(REALM, proof)
+        if proof is not Proof.WRONG:
+            return Answered()
+        code = 401 if ksr.method() == "REGISTER" else 407  # RFC 3261 22.1
+        return Answered(code, f"Wrong Password for {self._account!r}")
+
     def on_wrong(self) -> None:
         """A wrong password."""
         of_account, of_pair, of_source = (
@@ -64,13 +78,6 @@ class Guesses:
             free = 1
         self._lock(self._by_pair, of_pair, free)
         self._lock(self._by_source, of_source, SOURCE_FREE)
-
-    def challenged(self, proof: Proof) -> Answered:
-        """What to raise of a request that has been challenged: where its password is wrong, the log must say so."""
-        if proof is not Proof.WRONG:
-            return Answered()
-        code = 401 if ksr.method() == "REGISTER" else 407  # RFC 3261 22.1
-        return Answered(code, f"Wrong Password for {self._account!r}")
 
     def on_good(self) -> None:
         """The right password."""

@@ -132,10 +132,7 @@ class Registrar:
         if proof is Proof.GOOD and extension and password:
             guesses.on_good()
             return extension
-        if proof is Proof.WRONG:
-            guesses.on_wrong()
-        ksr.challenge(REALM, proof)
-        raise guesses.challenged(proof)
+        raise guesses.challenge(proof)
 
     def _check_contact(self, uri: str, source: str, transport: str) -> None:
         """A phone registers itself, nobody else: calls to it would go to another at our cost. Raises Refused.

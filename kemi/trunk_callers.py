@@ -44,7 +44,4 @@ class TrunkCallers:
             guesses.on_good()
             ksr.remove_credentials()
             return trunk
-        if proof is Proof.WRONG:
-            guesses.on_wrong()
-        ksr.challenge(REALM, proof)
-        raise guesses.challenged(proof)
+        raise guesses.challenge(proof)
