@@ -36,7 +36,8 @@ def check(method: str, *, is_for_us: bool) -> None:
     if method in _NEVER_ASKED:
         return
     if method == "INVITE" and ksr.length() > _LONGEST_INVITE:
-        raise Refused(513, "Message Too Large")  # RFC 3261 21.5.7
+        advice = f"an INVITE may have {_LONGEST_INVITE:,} octets; its sender must write a shorter one"
+        raise Refused(513, "Message Too Large", advice=advice)  # RFC 3261 21.5.7
     asked = _option_tags("Proxy-Require")  # RFC 3261 16.3 check 5
     if is_for_us and method in _ANSWERED_HERE:
         asked += _option_tags("Require")

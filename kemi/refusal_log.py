@@ -36,7 +36,7 @@ _ADVICE = {
     488: "its SDP can't be used; its sender must change it",
     500: "an error of ours; the log has it",
     503: "no sidecar or RTPengine takes the call now; look whether they run, at their load, at kamailio.shared_mb",
-    513: "an INVITE may have 24,000 octets; its sender must write a shorter one",
+    513: "its sender must write a shorter one",
 }
 _QUIET = frozenset((TERMINATED,))
 """What the caller has asked for."""
