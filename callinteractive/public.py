@@ -10,6 +10,12 @@ _NAT64 = ip_network("64:ff9b::/96")
 
 
 @lru_cache(maxsize=1024)
+def is_global(text: str) -> bool:
+    """Whether an IP address is globally reachable (RFC 6890), by itself. Raises ValueError for what is none."""
+    return ip_address(text).is_global
+
+
+@lru_cache(maxsize=1024)
 def is_public(text: str) -> bool:
     """Whether an address is globally reachable (RFC 6890), and so is the IPv4 address that it may carry."""
     try:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from itertools import pairwise
 
+from callinteractive.public import is_global
 from callinteractive.sdes import read_keys
 from callinteractive.sdp import MAX_SDP, connection_address, read_lines
 from kemi.webrtc_sdp import browser_attributes
@@ -53,7 +54,7 @@ class Screened:
         """
         if any(ip_address(address).is_unspecified for address in self.addresses):
             return "endpoint-learning-off"
-        is_known = all(address == sip_source or ip_address(address).is_global for address in self.addresses)
+        is_known = all(address == sip_source or is_global(address) for address in self.addresses)
         return f"strict-source endpoint-learning-{'off' if is_known else 'immediate'}"
 
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Callable, Mapping
-from functools import lru_cache
-from ipaddress import ip_address
 from typing import Any, NamedTuple
 
 from callinteractive.fleet import family_of, is_loopback
+from callinteractive.public import is_global
 from sidecar.media.errors import MediaRefused, NoCommonAddress
 from sidecar.media.sdp import Audio, MediaLine
 
@@ -104,7 +103,7 @@ class Party:
 
     def can_be_at(self, address: str) -> bool:
         """Whether its packets can come from this address: not from a private one when ours is public (NAT)."""
-        return _is_public(address) or not _is_public(self.our_address or address)
+        return is_global(address) or not is_global(self.our_address or address)
 
     def is_where_it_says(self, address: str) -> bool:
         """Whether its packets come from the address in its description.
@@ -117,7 +116,7 @@ class Party:
         """
         if self.is_near and not is_loopback(address):
             return False
-        if address == self.signalled_from or _is_public(address):
+        if address == self.signalled_from or is_global(address):
             return True
         return self.is_one_of_forks and self.can_be_at(address)
 
@@ -200,12 +199,6 @@ class Party:
             self._version += 1
             self._last_body = body
         return f"v=0\r\no=- {self._session_id} {self._version} {where}\r\n{body}"
-
-
-@lru_cache(1024)
-def _is_public(address: str) -> bool:
-    """Of a valid IP address. A carrier has a few, of which its calls' media comes."""
-    return ip_address(address).is_global
 
 
 def _section_in(written: str) -> str:
