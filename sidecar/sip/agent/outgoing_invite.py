@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from callinteractive.model import Address
 from sidecar.sip.message.message import Headers
+from sidecar.sip.message.octets import octets_of, text_of
 
 
 @dataclass(slots=True, init=False)  # an `__init__` of its own: see `request.HttpRequest`
@@ -83,13 +84,3 @@ class OutgoingInvite:
             data["max_forwards"],
             limit_s=float(data["limit_s"]) if "limit_s" in data else None,
         )
-
-
-def text_of(sdp: bytes) -> str:
-    """Octets that are no UTF-8 become lone surrogates (PEP 383)."""
-    return sdp.decode("utf-8", "surrogateescape")
-
-
-def octets_of(sdp: str) -> bytes:
-    """The reverse of `text_of`."""
-    return sdp.encode("utf-8", "surrogateescape")

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from sidecar.sip.agent.leg import Leg, ignore
-from sidecar.sip.agent.outgoing_invite import OutgoingInvite, octets_of, text_of
+from sidecar.sip.agent.outgoing_invite import OutgoingInvite
 from sidecar.sip.dialog.capabilities import SDP_TYPE
 from sidecar.sip.dialog.core import Core, checked, new_tag
 from sidecar.sip.dialog.dialog import Dialog
@@ -16,6 +16,7 @@ from sidecar.sip.dialog.usage import SessionState
 from sidecar.sip.errors import LegStateError, MalformedError
 from sidecar.sip.message.headers import parse_number, parse_via
 from sidecar.sip.message.message import Headers, Request, Response
+from sidecar.sip.message.octets import octets_of, text_of
 from sidecar.sip.transaction.client import InviteClient, ignore_response
 from sidecar.sip.transaction.timers import Timer
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from callinteractive.model import Address
+from sidecar.sip.message.octets import octets_of, text_of
 from sidecar.sip.transaction.machine import LayerState
 from sidecar.sip.transaction.timers import Timer, Timers
 
@@ -37,7 +38,7 @@ class SentBefore:
     def __init__(self, layer: LayerState, data: Mapping[str, Any]) -> None:
         """data: of `Acceptance.to_dict`. Raises KeyError, TypeError, ValueError or AttributeError."""
         self.layer = layer
-        self.sent: bytes = data["sent"].encode("utf-8", "surrogateescape")
+        self.sent = octets_of(data["sent"])
         self.destination = Address(*data["destination"])
 
     def repeat(self) -> None:
@@ -91,7 +92,7 @@ class Acceptance:
         """As data for JSON, so that another process can repeat the 2xx."""
         transaction = self._transaction
         return {
-            "sent": transaction.sent.decode("utf-8", "surrogateescape"),
+            "sent": text_of(transaction.sent),
             "destination": list(transaction.destination),
             "cseq": self.cseq,
             "awaits_answer": self.awaits_answer,

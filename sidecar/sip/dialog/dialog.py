@@ -7,6 +7,7 @@ from callinteractive.model import Address
 from sidecar.sip.errors import MalformedError
 from sidecar.sip.message.headers import read_name_addr, route_address
 from sidecar.sip.message.message import Headers, Message, Request, Response
+from sidecar.sip.message.octets import octets_of, text_of
 from sidecar.sip.message.uri import is_literal, parse_uri
 
 _LONGEST_AGENT = 100
@@ -182,7 +183,7 @@ class Dialog:
             "local_cseq": self.local_cseq,
             "remote_cseq": self.remote_cseq,
             "allows_update": self.allows_update,
-            "local_sdp": self.local_sdp.decode("utf-8", "surrogateescape"),
+            "local_sdp": text_of(self.local_sdp),
             **({"agent": self.agent} if self.agent else {}),
         }
 
@@ -206,7 +207,7 @@ class Dialog:
             local_cseq=data["local_cseq"] + _CSEQ_GAP,
             remote_cseq=data["remote_cseq"],
             allows_update=data["allows_update"],
-            local_sdp=bytes(data["local_sdp"], "utf-8", "surrogateescape"),
+            local_sdp=octets_of(data["local_sdp"]),
             agent=str(data.get("agent", "")),
         )
 
