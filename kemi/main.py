@@ -291,7 +291,8 @@ def mod_init() -> Callbacks:
     """Kamailio calls this once, before it forks. Ends the process with clear findings if a file is unusable."""
     log_lines.make_whole()
     for word in unspoken.forget():
-        print(f"callinteractive: Kamailio may still know {word.decode()!r}: see {unspoken.WHY}", file=sys.stderr)
+        about = f"may still read {word.decode()!r} over TCP, and one message may then end it"
+        print(f"callinteractive: Kamailio {about}: see {unspoken.WHY}", file=sys.stderr)
     try:
         key = configuration.key_of_site()
         present = configuration.read(derive(key, PREPARED))

@@ -1,9 +1,9 @@
 """Kamailio reads no protocol over TCP that nobody here speaks.
 
 Its reader takes what begins with ``MSRP `` for a frame of MSRP. A first line without a second word is a null pointer
-there, up to 6.0.5: one such message of anybody ended all of Kamailio, over TLS too. Where browsers connect it also
-reads chunks of HTTP: one of a negative size keeps a process of TCP busy for ever. No parameter turns either off. But it
-knows both by a constant of its program, so that is made into something that nobody can guess.
+there, up to 6.0.5: one such message of anybody ended all of Kamailio. TLS has the same reader. Where browsers connect,
+it also reads chunks of HTTP: one of a negative size keeps a process of TCP busy for ever, or ends Kamailio. No
+parameter turns either off. But Kamailio knows each by a word in its program, and random octets are written over that.
 """
 
 from __future__ import annotations
