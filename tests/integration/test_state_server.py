@@ -163,6 +163,22 @@ async def test_a_full_server(redis: RunningRedis, both: tuple[KeeperProcess, Kee
     assert calls_in(redis) == 2 * CALLS
 
 
+async def test_a_server_whose_snapshots_fail(
+    redis: RunningRedis, both: tuple[KeeperProcess, KeeperProcess], tmp_path: Path
+):
+    (tmp_path / "dump.rdb" / "in the way").mkdir(parents=True)
+    redis.ask("BGSAVE")
+    await told_once(both, "MISCONF")
+    shutil.rmtree(tmp_path / "dump.rdb")
+    redis.ask("BGSAVE")
+    for sidecar in both:
+        await sidecar.saved()
+        assert len(sidecar.problems) == 2
+        assert not sidecar.adopted
+        assert not sidecar.surrendered
+    assert calls_in(redis) == 2 * CALLS
+
+
 async def test_a_replica_that_takes_no_writes(redis: RunningRedis, both: tuple[KeeperProcess, KeeperProcess]):
     redis.ask("REPLICAOF 127.0.0.1 1")
     await told_once(both, "read only replica")
