@@ -18,7 +18,7 @@ BY_FILE = --dist loadfile --no-loadscope-reorder
 # Compiled code refuses mocks, and is not patched: tests that need either are left out.
 # They run beside other tests (tools/test), which remember what has failed in another folder.
 COMPILED = -o cache_dir=.pytest_cache/compiled $(addprefix tests/unit/,core sip kemi media state) $(addprefix --ignore=tests/unit/,$(MOCKED))
-MOCKED = $(addprefix kemi/test_,anchor.py fork.py redirect.py refusal_log.py sockets.py transfer.py) sip/agent/test_our_errors.py media/test_engines.py media/test_rtpengine.py
+MOCKED = $(addprefix kemi/test_,anchor.py fork.py redirect.py refusal_log.py sockets.py) sip/agent/test_our_errors.py media/test_engines.py media/test_rtpengine.py
 # Texts, and what needs nothing but Python's own types: alike on every release of Debian.
 ALIKE = documents sip $(addprefix test_,documents.py growth.py habits.py imports.py messages.py)
 STACKS = tests/integration tests/e2e

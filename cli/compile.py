@@ -89,8 +89,8 @@ MODULES = {
             "ksr",
         ),
         *("heirs", "hidden", "late_ringing", "limits", "names", "nat", "outcome", "places"),
-        *("record_route", "records", "redirect", "refusal", "refusal_log", "registrar", "resting", "sdp", "seal"),
-        *("sidecars", "slots", "sockets", "spool", "timestamp"),
+        *("record_route", "records", "redirect", "refusal", "refusal_log", "registrar", "reports", "resting"),
+        *("ringing", "sdp", "seal", "sidecars", "slots", "sockets", "spool", "timestamp"),
         *("tls_peer", "transfer", "trunk_callers", "trunks", "webrtc_sdp", "websocket"),
     ),
 }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from unittest.mock import Mock
 
 import pytest
 
@@ -25,6 +24,8 @@ from kemi.limits import Limits
 from kemi.names import NameFile
 from kemi.places import Places
 from kemi.record_route import RecordRoute
+from kemi.reports import Reports
+from kemi.ringing import Ringing
 from kemi.transaction import transaction
 from kemi.transfer import NoRoute, Transfer
 from kemi.trunks import Trunks
@@ -51,7 +52,7 @@ MEDIA = MediaAnchor(Engines([RtpEngine()]))
 ALONE = Edges(load_site(SITE, "site.yaml"), load_site(SITE, "site.yaml").edges[0], KEY)
 """The only edge."""
 ROUTES = RecordRoute(KEY, KEY, Places(load_site(SITE, "site.yaml")))
-FORKS = Forks(MEDIA, ROUTES, Challenges(CREDENTIALS), Limits(), ALONE, Mock(), Mock())
+FORKS = Forks(MEDIA, ROUTES, Challenges(CREDENTIALS), Limits(), ALONE, Ringing(Path()), Reports((), KEY))
 
 
 def start(
