@@ -88,7 +88,7 @@ MODULES = {
             "ingress",
             "ksr",
         ),
-        *("heirs", "hidden", "late_ringing", "limits", "names", "nat", "outcome", "places"),
+        *("heirs", "hidden", "known_calls", "late_ringing", "limits", "names", "nat", "outcome", "places"),
         *("record_route", "records", "redirect", "refusal", "refusal_log", "registrar", "reports", "resting"),
         *("ringing", "sdp", "seal", "sidecars", "slots", "sockets", "spool", "timestamp"),
         *("tls_peer", "transfer", "trunk_callers", "trunks", "webrtc_sdp", "websocket"),

@@ -18,7 +18,7 @@ from callinteractive.headers import (
     TransferHeader,
 )
 from callinteractive.limits import OVERLOAD_RETRY_S
-from kemi import fork, ksr
+from kemi import fork, known_calls, ksr
 from kemi.anchor import Anchoring, MediaAnchor
 from kemi.conversion import Kind, Sides
 from kemi.ksr import Match
@@ -67,7 +67,7 @@ class Redirects:
                 if not self._media.has_acceptable_offer(kind):
                     raise Refused(488, "Not Acceptable Here")
                 transaction.sidecar_sides = str(Sides(kind, Kind.RTP))
-        facts = str(call)
+        facts = known_calls.text_of(call)
         transaction.call = facts
         transaction.user = user
         self._sidecars.enter(user, entry, {call.NAME: facts})
@@ -155,7 +155,7 @@ class Redirects:
 
     def _fork(self, said: Redirection) -> None:
         plan = TransferHeader.parse(said.transfer)
-        call = CallHeader.parse(transaction.call)
+        call = known_calls.read(transaction.call)
         transaction.reported = f"{transaction.teller}{call.facts.call_id}"
         caller = CallerHeader.parse(said.caller)
         returns_left = MOST_RETURNS - transaction.returns

@@ -14,7 +14,7 @@ from callinteractive.headers import AnchorHeader, CallerHeader, CallHeader, Entr
 from callinteractive.identity import Identity
 from callinteractive.model import Edge, Extension, Site
 from callinteractive.numbers import Directory, FoundIvr
-from kemi import breadth, ksr, nat
+from kemi import breadth, known_calls, ksr, nat
 from kemi.anchor import Anchoring
 from kemi.branch_spec import BranchSpec, Target, converting
 from kemi.conversion import Kind
@@ -74,7 +74,7 @@ class Transfer:
         a sidecar's.
         """
         plan = TransferHeader.parse(ksr.header(TransferHeader.NAME))
-        call = CallHeader.parse(ksr.header(CallHeader.NAME))
+        call = known_calls.read(ksr.header(CallHeader.NAME))
         caller = CallerHeader.parse(ksr.header(CallerHeader.NAME))
         if len(plan.numbers) > MOST_BRANCHES:
             raise HeaderError(f"{plan.NAME}: more than {MOST_BRANCHES} numbers")
