@@ -103,7 +103,6 @@ def uri_parameters(uri: str) -> dict[str, str]:
     return found
 
 
-@remember(256)
 def parse_address(text: str) -> Identity:
     """The display name and the user of a From or P-Asserted-Identity value; of the first, if there are several.
 
@@ -112,6 +111,18 @@ def parse_address(text: str) -> Identity:
     """
     if len(text) > MAX_ADDRESS:
         raise UnreadableError("Caller's Address Is Too Long")
+    return _identity_in(_without_parameters(text))
+
+
+def _without_parameters(text: str) -> str:
+    """Those behind the URI's bracket: the tag is new in each call, and nothing behind it says who calls."""
+    end = text.rfind(">") + 1
+    behind = text[end:]
+    return text[:end] if end and '"' not in behind and "<" not in behind else text
+
+
+@remember(256)
+def _identity_in(text: str) -> Identity:
     name, uri = _split_address(text.strip())
     scheme = _SCHEME.match(uri)
     if not scheme:

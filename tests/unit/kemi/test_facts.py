@@ -7,6 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from callinteractive.identity import Identity
+from kemi import facts
 from kemi.facts import UnreadableError, decode_user, find_identity, parse_address, parse_dialled
 from tests.unit.kemi.refusals import refused
 
@@ -100,6 +101,24 @@ def test_long_texts_are_refused() -> None:
         parse_dialled("sip:" + "1" * 3000 + "@h")
     with refused(400):
         parse_address(" " * 5000 + "<sip:7@h>")
+
+
+@pytest.mark.parametrize("text", ['"a>" sip:7@h', '"a>b" <sip:7@h>;x=">"', "sip:7@h;x=>", '<sip:7@h>;x="<sip:8@h>"'])
+def test_a_bracket_elsewhere_is_not_the_end_of_the_uri(text: str) -> None:
+    assert parse_address(text).number == "7"
+
+
+@given(st.text(alphabet='"\\<>;,=sip:7@h ', max_size=30))
+def test_what_is_behind_the_uri_never_says_who_calls(text: str) -> None:
+    """A tag is new in each call; without it the caller is remembered."""
+
+    def read(text: str) -> Identity | None:
+        try:
+            return facts._identity_in(text)
+        except UnreadableError:
+            return None
+
+    assert read(facts._without_parameters(text)) == read(text)
 
 
 @given(st.text() | st.builds('"{}" <sip:{}@h>{}'.format, st.text(), st.text(), st.text()))
