@@ -76,7 +76,6 @@ class Ksr(ModuleType):
             "$fn": "",
             "$conid": None,
             "$cl": len(message.body),
-            "$ml": len(message.text),
         }
 
     def _modules(self) -> dict[str, dict[str, Callable[..., Any]]]:
@@ -87,6 +86,7 @@ class Ksr(ModuleType):
                 "get_srcport": lambda: self.now.source[1],
                 "get_protoid": lambda: 1,
                 "get_bodylen": lambda: len(self.now.body),
+                "get_msglen": lambda: len(self.now.text),
                 "get_ruri": lambda: self.uri,
                 "get_ruser": lambda: self.now.user,
                 "get_fuser": lambda: self.now.from_user,

@@ -41,6 +41,7 @@ _has_totag: Final = KSR.siputils.has_totag
 _process_maxfwd: Final = KSR.maxfwd.process_maxfwd
 _sanity_check: Final = KSR.sanity.sanity_check
 _get_bodylen: Final = KSR.kx.get_bodylen
+_get_msglen: Final = KSR.kx.get_msglen
 _xavp_get: Final = KSR.pvx.xavp_get
 _xavp_sets: Final = KSR.pvx.xavp_sets
 _xavp_seti: Final = KSR.pvx.xavp_seti
@@ -339,7 +340,7 @@ def text() -> str:
 
 def length() -> int:
     """Of the same, in octets."""
-    return _number(_pv_get("$ml"))
+    return _get_msglen()
 
 
 def has_to_tag() -> bool:
@@ -406,9 +407,10 @@ def has_private_headers() -> bool:
     Cheap: Kamailio compiles the expression of `remove_private_headers` anew at each call, which costs ten times more.
     """
     try:
-        return _PREFIX in _in_small_letters()
+        _in_small_letters()
     except UnicodeDecodeError:
         return True
+    return _last.has_prefix
 
 
 def remove_private_headers() -> None:
@@ -465,6 +467,7 @@ def _in_small_letters() -> str:
     text = _get_msgbuf() or ""
     if text != _last.text:
         _last.text, _last.in_small_letters = text, text.lower()
+        _last.has_prefix = _PREFIX in _last.in_small_letters
     return _last.in_small_letters
 
 
@@ -474,6 +477,7 @@ class _LastText:
     def __init__(self) -> None:
         self.text = ""
         self.in_small_letters = ""
+        self.has_prefix = False
 
 
 _last: Final = _LastText()

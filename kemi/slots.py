@@ -15,17 +15,20 @@ import struct
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
-NAME = 16
+NAME: Final = 16
 """Octets of a name. It is a hash: its first ones say where its text is."""
-SLOTS, SLOT = 4096, 1024
-"""How many texts there are at most, and the octets of each, with what is written before it."""
-_HEAD = struct.Struct("<16sIII")
+SLOTS: Final = 4096
+"""How many texts there are at most."""
+SLOT: Final = 1024
+"""Octets of each, with what is written before it."""
+_HEAD: Final = struct.Struct("<16sIII")
 """Name, all zero for a free one; when it was written, in seconds since 1970; length and check sum of the text."""
 LONGEST = SLOT - _HEAD.size
-_TRIED = 8
+_TRIED: Final = 8
 """Slots that a name may use, one behind the other."""
-_NOBODY = bytes(NAME)
+_NOBODY: Final = bytes(NAME)
 
 
 class Slots:

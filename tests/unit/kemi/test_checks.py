@@ -75,7 +75,7 @@ def test_what_is_repeated_is_bounded_and_clean(ksr: FakeKsr, value: str) -> None
     ("method", "length", "code"), [("INVITE", 24_000, 0), ("INVITE", 24_001, 513), ("BYE", 60_000, 0)]
 )
 def test_large_invite(ksr: FakeKsr, method: str, length: int, code: int) -> None:
-    ksr.results["pv.get"] = {"$ml": length}.get
+    ksr.results["kx.get_msglen"] = length
     if code:
         with refused(code):
             check(method, is_for_us=True)
