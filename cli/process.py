@@ -2,7 +2,8 @@
 
 A child is started through ``setpriv --pdeathsig TERM`` so that it can't outlive its supervisor, however that dies,
 and in a process group of its own, so that Ctrl-C on the terminal reaches only the supervisor, which then stops
-its children in order. A child that others need while they end is told to end by a shell that waits for their end.
+its children in order. A child that others need while they end is told to end by a shell that waits for their end, and
+killed if it does not.
 """
 
 from __future__ import annotations
@@ -34,13 +35,8 @@ FREE_READINGS, REST_S = 20, 0.05
 """A part's output is read so often in a second at once, then only after a rest."""
 PIPE_BYTES = 1024 * 1024
 """What a part may write while nobody reads: the most that Linux gives a user."""
-_UNTIL_CLOSED = (
-    "/bin/sh",
-    "-c",
-    'exec 3<&0; ( (read -r _; kill -TERM $$) <&3 >/dev/null 2>&1 & ); exec "$@" </dev/null 3<&-',
-    "sh",
-)
-"""Becomes the program after it. What waits is in its process group, but no child of it: Kamailio would mind."""
+STOP_GRACE_S = 10.0
+"""So long a part may take to end before it is killed."""
 
 
 class LineSink(Protocol):
@@ -128,11 +124,7 @@ class Process:
         try:
             with timer_slack(spec.timer_slack_us):
                 child = await asyncio.create_subprocess_exec(
-                    *(
-                        _UNTIL_CLOSED
-                        if spec.ends_after is not None
-                        else (locate("setpriv"), "--pdeathsig", "TERM", "--")
-                    ),
+                    *(_until_we_die() if spec.ends_after is None else _until_closed()),
                     *(program, *spec.command()[1:]),
                     env=env,
                     cwd=spec.cwd,
@@ -269,6 +261,22 @@ class _Output:
             lambda: asyncio.StreamReaderProtocol(stream), os.fdopen(reading, "rb", buffering=0)
         )
         return cls(stream, transport), writing
+
+
+def _until_we_die() -> tuple[str, ...]:
+    """Becomes the program after it, which gets SIGTERM when we die."""
+    return locate("setpriv"), "--pdeathsig", "TERM", "--"
+
+
+def _until_closed() -> tuple[str, ...]:
+    """Becomes the program after it, which is ended when nobody holds the other end of its standard input any more.
+
+    What waits is in its process group, but no child of it: Kamailio would mind. Kamailio's main process forgets a
+    SIGTERM that comes with another signal, and any process may hang: then its ports would stay in use.
+    """
+    end = f"kill -TERM $$; sleep {STOP_GRACE_S:g}; kill -KILL 0"
+    script = f'exec 3<&0; ( (read -r _; {end}) <&3 >/dev/null 2>&1 & ); exec "$@" </dev/null 3<&-'
+    return "/bin/sh", "-c", script, "sh"
 
 
 async def _wait_exit(child: asyncio.subprocess.Process) -> None:

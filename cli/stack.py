@@ -21,7 +21,7 @@ from cli.kamailio import certificate_problems, kamailio_spec, tls_files
 from cli.partline import APPLICATION, OF_SIDECARS
 from cli.partlog import OWN_NAME, PartLog
 from cli.parts import Parts
-from cli.process import Process, ProcessSpec, StackError, describe_exit
+from cli.process import STOP_GRACE_S, Process, ProcessSpec, StackError, describe_exit
 from cli.rtpengine import rtpengine_spec
 from cli.sidecar import DRAIN_S, sidecar_spec
 from cli.sounds import sounds_spec
@@ -29,7 +29,6 @@ from cli.web_application import ADVICE, web_application_spec
 from sidecar import descriptor_store
 
 READY_TIMEOUT_S = 30.0
-STOP_GRACE_S = 10.0
 FIRST_BACKOFF_S = 0.1
 LONGEST_BACKOFF_S = 30.0
 STABLE_AFTER_S = 1.0

@@ -1,12 +1,14 @@
 """Kamailio is killed and started again: what it has forgotten harms no call.
 
-Everything here is killed by SIGKILL, all of Kamailio's processes at once, and started again with the same key.
+Mostly it is killed by SIGKILL, all of its processes at once, and started again with the same key.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import re
+import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -222,3 +224,16 @@ async def test_another_machine_with_the_same_address_carries_on(edge: Edge, worl
     ours = Dialog.of_caller(sidecar, invite, await sidecar.receive(200))
     await edge.moved_to(tmp_path / "other")
     await consistent(ours, Dialog.of_callee(phone, got, answer))
+
+
+async def test_a_process_that_hangs_is_no_reason_to_keep_the_ports(edge: Edge) -> None:
+    """A minute is the default."""
+    process = edge.running.process
+    workers = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    os.kill(int(workers[0]), signal.SIGSTOP)
+    ended = asyncio.create_task(process.wait())
+    async with asyncio.timeout(PATIENT_S):
+        while not ended.done():
+            process.ask_to_stop()  # again: it is forgotten while SIGCHLD of the stopped one waits
+            await asyncio.wait([ended], timeout=0.2)
+    await edge.killed_and_started()

@@ -49,6 +49,15 @@ def is_alive(pid: int) -> bool:
         return False
 
 
+def living_in(group: int) -> bool:
+    """Whether a process group has a process."""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
 async def line_of(lines: Lines, start: str) -> str:
     async with asyncio.timeout(5):
         while not (found := [line for _, line in lines if line.startswith(start)]):
@@ -115,23 +124,36 @@ async def test_what_a_killed_child_leaves_of_its_group_is_cleared_away(lines: Li
             await asyncio.sleep(0.01)
 
 
-async def test_no_child_outlives_its_supervisor(lines: Lines, log: Callable[..., None]) -> None:
+LIVING = "import os, time; print('group', os.getpgid(0)); time.sleep(60)"
+STUBBORN = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); import os; os.fork(); {LIVING}"
+
+
+@pytest.mark.parametrize(
+    ("child", "ends_after"),
+    [(LIVING, "None"), (LIVING, "reading"), (STUBBORN, "reading")],
+    ids=["by itself", "after others", "hangs"],
+)
+async def test_no_child_outlives_its_supervisor(
+    child: str, ends_after: str, lines: Lines, log: Callable[..., None]
+) -> None:
     supervisor = (
-        "import asyncio, os\n"
+        "import asyncio, dataclasses, os\n"
         "from tests.unit.cli.test_process import python\n"
-        "from cli.process import Process\n"
+        "from cli import process\n"
+        "process.STOP_GRACE_S = 0.5\n"
         "async def main():\n"
-        "    child = await Process.start(python('import time; time.sleep(60)'), lambda *_: None)\n"
-        "    print('child', child.pid)\n"
+        "    reading, writing = os.pipe()\n"
+        f"    spec = dataclasses.replace(python({child!r}), ends_after={ends_after})\n"
+        "    await process.Process.start(spec, lambda _, *lines: print(*lines))\n"
         "    await asyncio.sleep(60)\n"
         "asyncio.run(main())\n"
     )
     process = await Process.start(python(supervisor), log)
-    child = int((await line_of(lines, "child")).split()[1])
+    group = int((await line_of(lines, "group")).split()[1])
     os.kill(process.pid, signal.SIGKILL)
     await process.wait()
     async with asyncio.timeout(5):
-        while is_alive(child):
+        while living_in(group):
             await asyncio.sleep(0.01)
 
 
