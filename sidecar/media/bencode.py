@@ -11,7 +11,9 @@ from typing import Any, Final
 
 DEEPEST = 12
 """Lists and mappings within each other that are read. RTPengine's deepest reply, `statistics`, has half of that."""
-_MOST_REMEMBERED = 256
+_MOST_REMEMBERED: Final = 256
+_LONGEST_WORD: Final = 24
+"""Characters of a text that is remembered."""
 _MOST_DIGITS: Final = 20
 _MINUS: Final = 45
 _ZERO: Final = 48
@@ -22,8 +24,9 @@ _E: Final = 101
 _I: Final = 105
 _L: Final = 108
 
-_lists: dict[tuple[str, ...], str] = {}
-"""Written lists of flags: a few are written for every call."""
+_words: Final[dict[str, str]] = {}
+_lists: Final[dict[tuple[str, ...], str]] = {}
+"""Written keys and short texts, and lists of flags: the same ones are written for every call."""
 
 
 class NotBencodedError(ValueError):
@@ -57,13 +60,12 @@ def _write(value: Any, parts: list[str]) -> None:
     if isinstance(value, dict):
         parts.append("d")
         for key, inner in value.items():
+            parts.append(_text(key))
             if isinstance(inner, str):
-                octets = len(inner) if inner.isascii() else len(_octets(inner))
-                parts.append(f"{len(key)}:{key}{octets}:{inner}")
+                parts.append(_text(inner))
             elif isinstance(inner, tuple):
-                parts.append(f"{len(key)}:{key}{_lists.get(inner) or _list(inner)}")
+                parts.append(_lists.get(inner) or _list(inner))
             else:
-                parts.append(f"{len(key)}:{key}")
                 _write(inner, parts)
         parts.append("e")
     elif isinstance(value, list):
@@ -73,8 +75,10 @@ def _write(value: Any, parts: list[str]) -> None:
         parts.append("e")
     elif isinstance(value, int):
         parts.append(f"i{value}e")
-    else:
+    elif isinstance(value, str):
         parts.append(_text(value))
+    else:
+        raise TypeError(type(value).__name__)
 
 
 def _octets(text: str) -> bytes:
@@ -82,9 +86,15 @@ def _octets(text: str) -> bytes:
 
 
 def _text(value: str) -> str:
-    if not isinstance(value, str):
-        raise TypeError(type(value).__name__)
-    return f"{len(value) if value.isascii() else len(_octets(value))}:{value}"
+    known = _words.get(value)
+    if known is not None:
+        return known
+    written = f"{len(value) if value.isascii() else len(_octets(value))}:{value}"
+    if len(value) <= _LONGEST_WORD:
+        if len(_words) >= _MOST_REMEMBERED:
+            _words.clear()
+        _words[value] = written
+    return written
 
 
 def _list(values: tuple[str, ...]) -> str:

@@ -164,7 +164,7 @@ class EngineCall:
             engine.take(self)
             outcomes = await engine.ng.together(self.media_id, commands, may_move=True)
             first = outcomes[0]
-            if isinstance(first, NgUnreachable | NgOverloaded):
+            if isinstance(first, (NgUnreachable, NgOverloaded)):
                 failure = first
                 tried.append(engine)
                 engine.calls.pop(self.media_id, None)

@@ -175,10 +175,10 @@ def described(party: Party, audio: sdp.Audio) -> dict[str, Any]:
     """
     if not audio.line.hears:
         return {"sdp": sdp.describe_party(audio), "endpoint-learning": ("off",), "flags": _PORT_STAYS}
-    source = party.source_of(audio.line)
+    address, port, is_known = party.source_of(audio.line)
     return {
-        "sdp": sdp.describe_party(audio, source.address, source.port),
-        "endpoint-learning": ("off" if source.is_known else "immediate",),
+        "sdp": sdp.describe_party(audio, address, port),
+        "endpoint-learning": ("off" if is_known else "immediate",),
         "flags": (*_PORT_STAYS, *_STRICT),
     }
 

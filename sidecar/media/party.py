@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from callinteractive.fleet import family_of, is_loopback
 from callinteractive.public import is_global
@@ -15,17 +15,6 @@ from sidecar.media.sdp import Audio, MediaLine
 _ADDRESS = re.compile(r"\nc=IN IP[46] (\S+)")
 _AUDIO, _MEDIA = "\nm=audio ", "\nm="
 _DIRECTIONS = frozenset(("a=sendrecv\r", "a=sendonly\r", "a=recvonly\r", "a=inactive\r"))
-
-
-class Source(NamedTuple):
-    """Where a party's packets come from, for RTPengine: it drops those from elsewhere.
-
-    is_known: False where that is learned from the first packet.
-    """
-
-    address: str
-    port: int
-    is_known: bool
 
 
 class Party:
@@ -120,12 +109,15 @@ class Party:
             return True
         return self.is_one_of_forks and self.can_be_at(address)
 
-    def source_of(self, line: MediaLine) -> Source:
-        """Where the packets of this stream come from, as far as is known now."""
+    def source_of(self, line: MediaLine) -> tuple[str, int, bool]:
+        """Where the packets of this stream come from, as far as is known now: RTPengine drops those from elsewhere.
+
+        Address, port, and whether that is known. If not, it is learned from the first packet.
+        """
         learned = self._learned
         if learned is not None and self._said == (line.address, line.port):
-            return Source(learned[0], learned[1], True)
-        return Source(line.address, line.port, self.is_where_it_says(line.address))
+            return learned[0], learned[1], True
+        return line.address, line.port, self.is_where_it_says(line.address)
 
     @property
     def is_to_be_learned(self) -> bool:
@@ -134,7 +126,7 @@ class Party:
         A stranger's SRTP packets fail anyway; and RTPengine would forget where in the key stream it is.
         """
         line = self.audio.line if self.audio else None
-        return line is not None and line.hears and not line.cryptos and not self.source_of(line).is_known
+        return line is not None and line.hears and not line.cryptos and not self.source_of(line)[2]
 
     def learned_from(self, address: str, port: int) -> None:
         """The first packet came from there. It holds until the party says that it is elsewhere.

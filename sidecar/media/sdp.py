@@ -274,7 +274,7 @@ def _take_apart(text: str) -> tuple[str, int] | None:
 
 
 def describe(
-    formats: Iterable[Format],
+    formats: tuple[Format, ...],
     address: str,
     port: int,
     *,
@@ -286,21 +286,24 @@ def describe(
 
     It says no direction, which means sendrecv (RFC 3264 5.1): RTPengine keeps each attribute, in 1 KB, until the end.
     """
-    chosen = list(formats)
     family = "IP6" if ":" in address else "IP4"
-    numbers = " ".join(str(each.payload_type) for each in chosen)
-    text = [
+    numbers, attributes = _written(formats)
+    more = "".join([f"a=crypto:{crypto}\r\n" for crypto in cryptos]) + ("a=rtcp-mux\r\n" if rtcp_mux else "")
+    return (
         f"v=0\r\no=- 1 1 IN {family} {address}\r\ns=-\r\nc=IN {family} {address}\r\nt=0 0\r\n"
-        f"m=audio {port} {protocol} {numbers}\r\n"
-    ]
-    for each in chosen:
-        text.append(f"a=rtpmap:{each.payload_type} {each}\r\n")
+        f"m=audio {port} {protocol} {numbers}\r\n{attributes}{more}"
+    )
+
+
+@lru_cache(64)
+def _written(formats: tuple[Format, ...]) -> tuple[str, str]:
+    """The formats as an m= line has them, and the lines below it that say what they mean."""
+    numbers, attributes = " ".join([str(each.payload_type) for each in formats]), ""
+    for each in formats:
+        attributes += f"a=rtpmap:{each.payload_type} {each}\r\n"
         if each.parameters:
-            text.append(f"a=fmtp:{each.payload_type} {each.parameters}\r\n")
-    text += [f"a=crypto:{crypto}\r\n" for crypto in cryptos]
-    if rtcp_mux:
-        text.append("a=rtcp-mux\r\n")
-    return "".join(text)
+            attributes += f"a=fmtp:{each.payload_type} {each.parameters}\r\n"
+    return numbers, attributes
 
 
 def describe_party(audio: Audio, address: str = "", port: int = 0) -> str:
