@@ -309,7 +309,7 @@ class UacLeg(Leg):
         tag = response.to.tag or ""
         fork = self._forks.get(tag)
         if fork is None:
-            dialog = Dialog.calling(self._request, response, self._invite.destination)
+            dialog = Dialog.calling(self._request, self._cseq, response, self._invite.destination)
             dialog.local_cseq = max(dialog.local_cseq, self._spent.get(tag, 0))
             fork = self._forks[tag] = Fork(Session(self.core, dialog, self))
         return fork

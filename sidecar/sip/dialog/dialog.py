@@ -99,19 +99,20 @@ class Dialog:
         return dialog
 
     @staticmethod
-    def calling(request: Request, response: Response, peer: Address) -> "Dialog":
-        """The UAC's dialog of a response above 100 to its INVITE (12.1.2)."""
+    def calling(request: Request, cseq: int, response: Response, peer: Address) -> "Dialog":
+        """The UAC's dialog of a response above 100 to its INVITE (12.1.2). cseq: the INVITE's number."""
+        local = request.own_line("From")
         dialog = Dialog(
             request.call_id,
-            request.required("from"),
-            request.from_.tag or "",
+            local,
+            local.rpartition(";tag=")[2],
             response.required("to"),
             response.to.tag or "",
             request.uri,
             [],
             peer,
             we_called=True,
-            local_cseq=request.cseq[0],
+            local_cseq=cseq,
         )
         dialog.set_routes(response)
         dialog.refresh_target(response)

@@ -7,7 +7,7 @@ A leg's last event is `Rejected`, `Cancelled` or `Ended`. When the listener itse
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from sidecar.sip.message.message import Request, Response
 
@@ -55,12 +55,16 @@ class Progressed:
     response: Response
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, init=False, unsafe_hash=True)  # an `__init__` of its own: see `request.HttpRequest`
 class Answered:
     """UAC: the callee answered; the ACK is sent. sdp: of the 200, or of an earlier 18x of that callee."""
 
-    sdp: bytes | None
-    response: Response
+    sdp: Final[bytes | None]
+    response: Final[Response]
+
+    def __init__(self, sdp: bytes | None, response: Response) -> None:
+        self.sdp = sdp
+        self.response = response
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,12 +149,16 @@ class Cancelled:
     reason_header: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, init=False, unsafe_hash=True)
 class Ended:
     """The answered call is over. reason_header: `reason_of` the BYE."""
 
-    reason: EndReason
-    reason_header: str | None = None
+    reason: Final[EndReason]
+    reason_header: Final[str | None]
+
+    def __init__(self, reason: EndReason, reason_header: str | None = None) -> None:
+        self.reason = reason
+        self.reason_header = reason_header
 
 
 Event = (

@@ -157,10 +157,10 @@ def refresh_headers(interval_s: int | None, we_refresh: bool, config: UaConfig, 
     interval_s None: no timer runs, so ask for the configured one. floor_s: the highest Min-SE of the 422s so far.
     """
     if interval_s is not None:
-        agreed = SessionExpires(max(interval_s, floor_s), "uac" if we_refresh else "uas")
+        expires = str(_agreed(max(interval_s, floor_s), "uac" if we_refresh else "uas"))
     elif config.session_expires_s is not None:
-        agreed = SessionExpires(max(config.session_expires_s, floor_s), None)
+        expires = str(max(config.session_expires_s, floor_s))
     else:
         return []
-    headers = [("Session-Expires", str(agreed))]
+    headers = [("Session-Expires", expires)]
     return [*headers, ("Min-SE", str(floor_s))] if floor_s > MIN_SE_S else headers

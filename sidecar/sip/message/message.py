@@ -192,14 +192,20 @@ class Message:
             raise MalformedError(f"no {name}")
         return line
 
+    def own_line(self, name: str) -> str:
+        """The first line of that name of a message of our own, as we write the name: to make an index takes longer.
+
+        Raises MalformedError without one.
+        """
+        for field, value in self.fields:
+            if field == name:
+                return value
+        raise MalformedError(f"no {name}")
+
     @property
     def call_id(self) -> str:
         """Raises MalformedError without one."""
-        if self._index is None:
-            for name, value in self.fields:  # of our own: to make an index would take longer
-                if name == "Call-ID":
-                    return value
-        return self.required("call-id")
+        return self.own_line("Call-ID") if self._index is None else self.required("call-id")
 
     @property
     def via(self) -> Via:
