@@ -127,13 +127,18 @@ class GenerationHeader(_Header):
         return cls(form["ivr"])
 
 
-@dataclass(slots=True)  # not frozen: that costs several times as much
+@dataclass(slots=True, init=False, unsafe_hash=True)
 class TransferHeader(_Header):
     """A SimpleTransfer's plan (A10-A12), from the sidecar to Kamailio. `timeout_s` None is the system timeout."""
 
-    numbers: tuple[str, ...]
-    timeout_s: int | None = None
-    early_media: bool = False
+    numbers: Final[tuple[str, ...]]
+    timeout_s: Final[int | None]
+    early_media: Final[bool]
+
+    def __init__(self, numbers: tuple[str, ...], timeout_s: int | None = None, early_media: bool = False) -> None:
+        self.numbers = numbers
+        self.timeout_s = timeout_s
+        self.early_media = early_media
 
     def _to_form(self) -> dict[str, str]:
         timeout = {} if self.timeout_s is None else {"timeout": str(self.timeout_s)}
@@ -150,12 +155,16 @@ class TransferHeader(_Header):
         return cls(numbers, timeout_s, form["early_media"] == "1")
 
 
-@dataclass(slots=True)  # not frozen: that costs several times as much
+@dataclass(slots=True, init=False, unsafe_hash=True)
 class CallerHeader(_Header):
     """The caller to show (A5), from the sidecar to Kamailio. As SetCaller gave it: `Identity` makes it safe for SIP."""
 
-    name: str
-    number: str
+    name: Final[str]
+    number: Final[str]
+
+    def __init__(self, name: str, number: str) -> None:
+        self.name = name
+        self.number = number
 
     def _to_form(self) -> dict[str, str]:
         return {"name": self.name, "number": self.number}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import unicodedata
 from dataclasses import dataclass
+from typing import Final
 
 MAX_NAME = 128
 """Octets of a display name's text, before quoting."""
@@ -19,12 +20,16 @@ ANONYMOUS = "anonymous"
 _USER = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.!~*'()&=+$,")
 
 
-@dataclass(slots=True)  # not frozen: that costs several times as much
+@dataclass(slots=True, init=False, unsafe_hash=True)  # an `__init__` of its own: see `request.HttpRequest`
 class Identity:
     """A caller, cleaned by `of`: no control characters, no surrounding white space, bounded."""
 
-    name: str
-    number: str
+    name: Final[str]
+    number: Final[str]
+
+    def __init__(self, name: str, number: str) -> None:
+        self.name = name
+        self.number = number
 
     @classmethod
     def of(cls, name: str, number: str) -> Identity:

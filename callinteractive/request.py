@@ -120,7 +120,7 @@ _SHORTEST_HIDDEN = 2
 
 def hide(shown: Any, values: Collection[str]) -> Any:
     """A text, or a list of them, with a mask in place of each of the values (E3). Anything else stays as it is."""
-    if isinstance(shown, list | tuple):
+    if isinstance(shown, (list, tuple)):
         return [hide(item, values) for item in shown]
     if isinstance(shown, str):
         for value in sorted(values, key=len, reverse=True):  # one may be a part of another
