@@ -25,6 +25,21 @@ def encode(value: object) -> str:
         return _encode_any(value)
 
 
+def encode_data(value: object) -> str:
+    """The same for what is read back: nothing is shown as its repr. Raises TypeError for what JSON does not have."""
+    try:
+        return dumps(value, _listed, OPTIONS).decode()
+    except orjson.JSONEncodeError:
+        return json.dumps(value, separators=(",", ":"))
+
+
+def _listed(value: object) -> object:
+    """A named tuple as a list, as `json` has it."""
+    if isinstance(value, tuple):
+        return list(value)
+    raise TypeError(f"{type(value).__name__} is not JSON")
+
+
 def _shown(value: object) -> object:
     """A named tuple as a list, as `json` has it; anything else as its repr."""
     return list(value) if isinstance(value, tuple) else repr(value)

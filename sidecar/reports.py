@@ -28,7 +28,9 @@ class Teller(Protocol):
 
     def knows(self, call_id: str) -> bool: ...
 
-    def tell(self, call_id: str, event: Name, /, *, at: float | None = None, **fields: Any) -> None: ...
+    def tell_fields(
+        self, call_id: str, event: Name, fields: dict[str, Any], at: float | None = None, call_api_id: str = ""
+    ) -> None: ...
 
 
 class Reports:
@@ -76,32 +78,37 @@ class Reports:
         facts = call.facts
         times = [leg.began_ms for leg in report.legs] or [report.end.at_ms if report.end else 0]
         at = min(times) / 1000 or None
-        self._stories.tell(report.call_id, "call.started", at=at, call_api_id=facts.call_api_id, **facts.shown())
+        self._stories.tell_fields(report.call_id, "call.started", facts.shown(), at, facts.call_api_id)
 
     def _tell(self, report: Report) -> None:
+        tell = partial(self._stories.tell_fields, report.call_id)
         for leg in report.legs:
-            tell_leg(partial(self._stories.tell, report.call_id), leg)
+            tell_leg(tell, leg)
             if leg.answered_ms:
-                self._stories.tell(report.call_id, "call.answered", at=leg.answered_ms / 1000)
+                tell("call.answered", {}, leg.answered_ms / 1000)
                 self._answered[report.call_id] = leg.name
                 if len(self._answered) > _MOST_ANSWERED:
                     self._answered.popitem(last=False)
         if end := report.end:
+            at = end.at_ms / 1000
             if leg_name := self._answered.pop(report.call_id, ""):
-                self._stories.tell(report.call_id, "leg.ended", at=end.at_ms / 1000, leg=leg_name, code=200)
-            at, cause = end.at_ms / 1000, end.cause or ("hung up" if end.code == 200 else "")
-            self._stories.tell(report.call_id, "call.ended", at=at, by=end.by, code=end.code, cause=cause)
+                tell("leg.ended", {"leg": leg_name, "code": 200}, at)
+            cause = end.cause or ("hung up" if end.code == 200 else "")
+            tell("call.ended", {"by": end.by, "code": end.code, "cause": cause}, at)
             LOG.info("call ended", call_id=report.call_id, by=end.by, code=end.code, cause=cause)
 
 
 def tell_leg(tell: Callable[..., None], leg: LegReport) -> None:
-    """The records of a branch. tell: `Story.tell` of its call."""
-    where = {"target": leg.target} | ({"trunk": leg.trunk} if leg.trunk else {})
+    """The records of a branch. tell: `Story.tell_fields` of its call."""
     targets = [leg.number] if leg.number else []
-    tell("leg.started", at=leg.began_ms / 1000, leg=leg.name, targets=targets, **where)
+    started: dict[str, Any] = {"leg": leg.name, "targets": targets, "target": leg.target}
+    if leg.trunk:
+        started["trunk"] = leg.trunk
+    tell("leg.started", started, leg.began_ms / 1000)
     if leg.rang_ms:
-        tell("leg.ringing", at=leg.rang_ms / 1000, leg=leg.name, code=180)
+        tell("leg.ringing", {"leg": leg.name, "code": 180}, leg.rang_ms / 1000)
     if leg.answered_ms:
-        tell("leg.answered", at=leg.answered_ms / 1000, leg=leg.name, by=leg.number)
+        tell("leg.answered", {"leg": leg.name, "by": leg.number}, leg.answered_ms / 1000)
     elif leg.ended_ms:
-        tell("leg.ended", at=leg.ended_ms / 1000, leg=leg.name, code=leg.code, outcome=leg.outcome)
+        ended = {"leg": leg.name, "code": leg.code, "outcome": leg.outcome}
+        tell("leg.ended", ended, leg.ended_ms / 1000)

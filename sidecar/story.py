@@ -19,10 +19,9 @@ import structlog
 
 from callinteractive.facts import CallFacts
 from callinteractive.record import HEIR_STEP, UNKNOWN_FROM, Name, Record, Summary, stamp
-from callinteractive.request import hide
 from callinteractive.transfer_status import FollowedTransfer, Outcome
 from sidecar.jsontext import encode
-from sidecar.told import Bodies, Told
+from sidecar.told import Bodies, Told, legs_in, masked
 
 LOG = structlog.get_logger()
 MOST_RECENT = 200
@@ -35,9 +34,6 @@ MOST_BODIES = 500
 """Records in memory with the texts of a request and its answer, together at most 16 KiB each."""
 MOST_LEFT = 20_000
 """Calls that Kamailio carries out and that may still be heard of. All but the last of them have no records here."""
-
-_OF_LEG = ("targets", "target", "by", "reason")
-"""The fields of a leg that show whom it called."""
 
 State = Literal["live", "left", "ended"]
 """`left`: Kamailio carries the call out, and tells what becomes of it."""
@@ -108,10 +104,11 @@ class Story:
         return summary
 
     def brief(self) -> dict[str, Any]:
-        """Of the summary `ivr`, `answered_at` and `legs`. Of most calls that ends, nobody ever wants the whole."""
-        if self._summary is None and self._facts is not None and not self._has_legs:
+        """Of the summary `ivr`, `answered_at` and `legs`. Of most calls that end, nobody ever wants the whole."""
+        if self._summary is None and self._facts is not None:
             answered_at = None if self._answered is None else stamp(self._answered)
-            return {"ivr": self._facts.called_extension, "answered_at": answered_at, "legs": ()}
+            legs = legs_in(self.told) if self._has_legs else ()
+            return {"ivr": self._facts.called_extension, "answered_at": answered_at, "legs": legs}
         fields = self.summary.fields("")
         return {name: fields[name] for name in ("ivr", "answered_at", "legs") if name in fields}
 
@@ -157,7 +154,7 @@ class Story:
                 self._answered = at
             elif event.startswith("leg."):
                 self._has_legs = True
-                shown = self._masked(fields) if self.hidden else fields
+                shown = masked(fields, self.hidden) if self.hidden else fields
             told = Told(self._ids, self.seq, event, at, shown, bodies)
         self.told.append(told)
         self._new += 1
@@ -169,9 +166,6 @@ class Story:
 
     def _sum_up(self, ended_at: str) -> dict[str, Any]:
         return self.summary.fields(ended_at)
-
-    def _masked(self, fields: dict[str, Any]) -> dict[str, Any]:
-        return {name: hide(value, self.hidden) if name in _OF_LEG else value for name, value in fields.items()}
 
     def forget_oldest(self) -> None:
         """Keep one event less. The summary still tells it."""
@@ -274,18 +268,23 @@ class Stories:
         return story
 
     def tell(self, call_id: str, event: Name, /, *, at: float | None = None, **fields: Any) -> None:
-        """`Story.tell` for those who have only the id. A call that is not known here yet is one that was left.
+        """`tell_fields` with keywords."""
+        self.tell_fields(call_id, event, fields, at, str(fields.pop("call_api_id", "")))
 
-        Then give `call_api_id` too.
+    def tell_fields(
+        self, call_id: str, event: Name, fields: dict[str, Any], at: float | None = None, call_api_id: str = ""
+    ) -> None:
+        """`Story.tell_fields` for those who have only the id.
+
+        A call that is not known here yet is one that was left: then give `call_api_id` too.
         """
-        call_api_id = str(fields.pop("call_api_id", ""))
         story = self._known.get(call_id)
         if story is None:
             story = self._known[call_id] = Story(self, call_id, call_api_id)
             story.seq = UNKNOWN_FROM
             self.leave(story)
         was_packed = story.is_packed
-        story.tell(event, at=at, **fields)
+        story.tell_fields(event, fields, at)
         if was_packed and story.state == "left":
             self._passed(story)  # or thousands would not be small again
 

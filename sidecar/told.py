@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from callinteractive.record import BODIES, Name, Record, stamp
+from callinteractive.record import BODIES, Name, Record, Summary, stamp
+from callinteractive.request import hide
 
 Bodies = Callable[[], dict[str, str]]
 """Makes the fields `BODIES` of a record."""
+
+_OF_LEG = ("targets", "target", "by", "reason")
+"""The fields of a leg that show whom it called."""
 
 
 class Told:
@@ -67,3 +71,17 @@ class Told:
             self.fields.pop(name, None)
             if self._record is not None:
                 self._record.pop(name, None)
+
+
+def masked(fields: dict[str, Any], hidden: tuple[str, ...]) -> dict[str, Any]:
+    """The fields of a leg's event, without what nobody may see (E3)."""
+    return {name: hide(value, hidden) if name in _OF_LEG else value for name, value in fields.items()}
+
+
+def legs_in(of_call: Iterable[Told]) -> list[dict[str, Any]]:
+    """The summary's legs of a call: all that was told of it is there."""
+    legs = Summary()
+    for told in of_call:
+        if told.event.startswith("leg."):
+            legs.take(told.event, told.at, told.fields)
+    return list(legs.legs.values())

@@ -289,7 +289,7 @@ class NewCall(Call):
         """What became of the transfer that Kamailio has carried out. No call fails for its records."""
         with suppress(HeaderError):
             for leg in Report.from_text(report).legs if report else ():
-                tell_leg(self._caller.story.tell, leg)
+                tell_leg(self._caller.story.tell_fields, leg)
 
 
 def _nobody() -> None:

@@ -19,6 +19,7 @@ from sidecar.call.caller import Caller, relay_digit, text_of
 from sidecar.call.inbox import Inbox
 from sidecar.call.moving import Retelling
 from sidecar.call.services import Services
+from sidecar.log import write
 from sidecar.media.call_media import CallMedia
 from sidecar.media.errors import MediaError, MediaRefused, UnusableSdp
 
@@ -149,7 +150,7 @@ class Callee:
             rings_s=command.timeout_s or self._services.defaults.transfer_timeout_s,
         )
         self._try_next(ways)
-        self._story("leg.started", targets=list(command.numbers), timeout_s=command.timeout_s)
+        self._story("leg.started", {"targets": list(command.numbers), "timeout_s": command.timeout_s})
 
     def _try_next(self, ways: tuple[Address, ...]) -> None:
         """Send the INVITE by the first of `ways`. If that edge is silent, send it by the next (RFC 3263 4.3)."""
@@ -225,7 +226,7 @@ class Callee:
         is_news = event.status not in self._rang_with
         if is_news:
             self._rang_with.add(event.status)
-            self._story("leg.ringing", code=event.status)
+            self._story("leg.ringing", {"code": event.status})
         if self._early_media and self._early_left and event.sdp is not None and event.sdp != self._early_sdp:
             self._early_sdp, self._early_left = event.sdp, self._early_left - 1
             return True
@@ -307,24 +308,36 @@ class Callee:
 
     def _tell(self, outcome: str, code: int, reason: str, by: str) -> None:
         """How the transfer ended. Kamailio's log tells it for each number."""
-        by, rang = by or "Kamailio", self._is_sounding
-        to, who = (hide(shown, self._caller.story.hidden) for shown in (self._numbers, by))
-        told = {"outcome": outcome, "code": code, "reason": reason, "by": who, "rang": rang}
-        self._caller.log.info("transfer", to=to, **told, sip_call_id=self._sip_call_id)
+        by, hidden = by or "Kamailio", self._caller.story.hidden
+        told = {
+            "to": hide(self._numbers, hidden),
+            "outcome": outcome,
+            "code": code,
+            "reason": reason,
+            "by": hide(by, hidden),
+            "rang": self._is_sounding,
+            "sip_call_id": self._sip_call_id,
+        }
+        write(self._caller.log, "info", "transfer", told)
         if outcome == "answered":
-            self._story("leg.answered", by=by)
+            self._story("leg.answered", {"by": by})
         else:
             self._story_over(code, reason, outcome)
 
-    def _story(self, event: Name, **fields: Any) -> None:
-        self._caller.story.tell(event, leg=self._name, sip_call_id=self._sip_call_id, **fields)
+    def _story(self, event: Name, fields: dict[str, Any]) -> None:
+        leg = {"leg": self._name, "sip_call_id": self._sip_call_id}
+        self._caller.story.tell_fields(event, {**leg, **fields})
 
     def _story_over(self, code: int, reason: str, outcome: str = "") -> None:
         """Once. code: what the INVITE ended with; 200 if it was answered."""
         if not self._is_told_over:
             self._is_told_over = True
-            more = {name: value for name, value in (("outcome", outcome), ("reason", reason)) if value}
-            self._story("leg.ended", code=code, **more)
+            fields: dict[str, Any] = {"code": code}
+            if outcome:
+                fields["outcome"] = outcome
+            if reason:
+                fields["reason"] = reason
+            self._story("leg.ended", fields)
 
     async def _rejected(self, event: sip.Rejected) -> TransferFailed:
         """Nobody answered: the caller's media is ours again."""

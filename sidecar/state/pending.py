@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 
-import orjson
 import structlog
 
-from sidecar.jsontext import OPTIONS
+from sidecar.jsontext import encode_data
 from sidecar.state.keeper import Data
 from sidecar.state.store import Batch
 
@@ -136,7 +134,7 @@ class Pending:
         kept.due = None
         try:
             key.encode()
-            text = _encode(kept.data())
+            text = encode_data(kept.data())
         except Exception:
             LOG.exception("a call can't be written down", call=key)
             return None
@@ -148,18 +146,3 @@ class Pending:
         self._drops.update(dict.fromkeys(keys))
         while len(self._drops) > MOST_DROPS:
             self._drops.pop(next(iter(self._drops)))
-
-
-def _encode(data: Data) -> str:
-    """`orjson` takes a tenth of the time of `json`, and refuses a text that is no Unicode and very large integers."""
-    try:
-        return orjson.dumps(data, _listed, OPTIONS).decode()
-    except orjson.JSONEncodeError:
-        return json.dumps(data, separators=(",", ":"))
-
-
-def _listed(value: object) -> object:
-    """A named tuple, as `json` has it."""
-    if isinstance(value, tuple):
-        return list(value)
-    raise TypeError(f"{type(value).__name__} is not JSON")
