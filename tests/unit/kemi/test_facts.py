@@ -103,7 +103,9 @@ def test_long_texts_are_refused() -> None:
         parse_address(" " * 5000 + "<sip:7@h>")
 
 
-@pytest.mark.parametrize("text", ['"a>" sip:7@h', '"a>b" <sip:7@h>;x=">"', "sip:7@h;x=>", '<sip:7@h>;x="<sip:8@h>"'])
+@pytest.mark.parametrize(
+    "text", ['"a>" sip:7@h', '"a>b" <sip:7@h>;x=">"', "sip:7@h;x=>", "a> <sip:7@h", '<sip:7@h>;x="<sip:8@h>"']
+)
 def test_a_bracket_elsewhere_is_not_the_end_of_the_uri(text: str) -> None:
     assert parse_address(text).number == "7"
 
