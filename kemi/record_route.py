@@ -15,9 +15,10 @@ import hashlib
 import re
 import time
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from callinteractive.model import Address
+from callinteractive.remember import LONGEST
 from kemi import ksr
 from kemi.guesses import has_proved
 from kemi.ksr import From, Match
@@ -45,6 +46,8 @@ _WRITTEN = re.compile(
 _MOST_TRIED = 4
 """How many of our marks in one header are looked at."""
 _LONGEST_ROUTE = 4096
+_MOST_KNOWN: Final = 512
+"""Hashes that are remembered."""
 
 
 class Mark(NamedTuple):
@@ -86,9 +89,8 @@ class RecordRoute:
         self._places = places
         self._earlier: tuple[Places, ...] = (before._places, *before._earlier)[:MOST_EARLIER] if before else ()
         self.seal = Seal(views_key)
-        # A copy of a hash that has its key costs less than a new one.
-        self._signing = hashlib.blake2s(key=key, digest_size=8)
-        self._hashing = hashlib.blake2s(key=key, digest_size=_PLACE_DIGITS // 2, person=b"place")
+        self._signatures = _Hashes(hashlib.blake2s(key=key, digest_size=8))
+        self._hashes = _Hashes(hashlib.blake2s(key=key, digest_size=_PLACE_DIGITS // 2, person=b"place"))
 
     def on_branch(self, media: str = "", shift: int = 0, shown: From | None = None, reported: str = "") -> None:
         """Branch route, for a branch that does not spiral. `media` names its call in RTPengine, if any.
@@ -220,16 +222,36 @@ class RecordRoute:
 
     def _hash(self, call_id: str, place: str) -> str:
         """Of a place in this dialog."""
-        hashing = self._hashing.copy()
-        hashing.update(f"{call_id}\n{place}".encode("utf-8", "surrogateescape"))
-        return hashing.hexdigest()
+        return self._hashes.of(f"{call_id}\n{place}")
 
     def _sign(self, call_id: str, caller_tag: str, said: str, media: str, sealed: str = "") -> str:
         # None of them can have a line's end in it.
-        text = f"{call_id}\n{caller_tag}\n{said}\n{media}" + (sealed and f"\n{sealed}")
-        signing = self._signing.copy()
-        signing.update(text.encode("utf-8", "surrogateescape"))
-        return signing.hexdigest()
+        return self._signatures.of(f"{call_id}\n{caller_tag}\n{said}\n{media}" + (sealed and f"\n{sealed}"))
+
+
+class _Hashes:
+    """Of texts, with a key. The last ones are remembered: an ACK asks for what its INVITE has asked for.
+
+    `empty`: has the key. To copy it costs less than to make another.
+    """
+
+    def __init__(self, empty: hashlib.blake2s) -> None:
+        self._empty = empty
+        self._known: dict[str, str] = {}
+
+    def of(self, text: str) -> str:
+        known = self._known.get(text)
+        return self._make(text) if known is None else known
+
+    def _make(self, text: str) -> str:
+        hashing = self._empty.copy()
+        hashing.update(text.encode("utf-8", "surrogateescape"))
+        made = hashing.hexdigest()
+        if len(text) <= LONGEST:
+            if len(self._known) >= _MOST_KNOWN:
+                self._known.clear()
+            self._known[text] = made
+        return made
 
 
 @lru_cache(maxsize=4)
