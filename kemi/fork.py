@@ -88,8 +88,9 @@ class Forks:
 
     def fork(self, targets: Sequence[Target], options: ForkOptions) -> None:
         """Send the INVITE at hand to the first branch of each target. Raises Refused."""
-        # First what may turn out to be closed: tm waits for ever where all others have refused by then.
-        targets = sorted(self._bridged(targets), key=lambda target: not target[0].needs_connection)
+        targets = self._bridged(targets)
+        if len(targets) > 1:  # First what may be closed: tm waits for ever where all others have refused by then.
+            targets = sorted(targets, key=lambda target: not target[0].needs_connection)
         is_anchored = any(spec.is_anchored for target in targets for spec in target)
         if is_anchored and not self._media.has_acceptable_offer():
             raise Refused(488, "Not Acceptable Here")
@@ -183,7 +184,7 @@ class Forks:
                 self._on_success(index)
                 if transaction.answered not in (0, index + 1) and not added:
                     self._record_route.report_nothing()
-                if transaction.is_anchored and branch and branch.media:
+                if branch and branch.media and transaction.is_anchored:
                     self._media.on_dialog(branch.media, ksr.source_uri() if is_marked else "", added)
             else:
                 self._on_refusal(status, index)
@@ -213,10 +214,10 @@ class Forks:
                 ksr.append_headers(f"{who.NAME}: {who}\r\n")
             self._limits.answer_out(plan.trunk, index)
             self._limits.end_losers(index)
-        is_first = not transaction.answered
-        if is_first and (transaction.is_anchored or transaction.branches_used > 1):
+        is_first, is_anchored = not transaction.answered, transaction.is_anchored
+        if is_first and (is_anchored or transaction.branches_used > 1):
             transaction.answered = index + 1
-        if not transaction.is_anchored:
+        if not is_anchored:
             return
         if is_first:
             self._media.release_all(but=index, after_s=CROSSING_S)

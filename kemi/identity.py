@@ -78,8 +78,9 @@ def leave_out(*, tells_from: bool, early_media: bool) -> None:
     remove_claims(tells_from=tells_from)
     if not early_media:
         # We can't turn a reliable 183 into a plain 180: its SDP may be the only answer (RFC 3262 5).
-        for name in ("Supported", "Require"):
-            ksr.remove_option_tag(name, "100rel")
+        ksr.remove_option_tag("Supported", "100rel")
+        if ksr.may_have_header("\nrequire"):
+            ksr.remove_option_tag("Require", "100rel")
 
 
 def remove_claims(*, tells_from: bool) -> None:
@@ -92,6 +93,8 @@ def remove_claims(*, tells_from: bool) -> None:
     if not tells_from:
         ksr.remove_all_headers(but=_NEEDED)
         return
+    if not ksr.may_have_header(*_CLAIMED):
+        return
     for name in _CLAIMS:
         ksr.remove_header(name)
     if ksr.may_have_header("\np-"):
@@ -100,8 +103,7 @@ def remove_claims(*, tells_from: bool) -> None:
 
 def remove_later_claims() -> None:
     """Remove from a reply, or from a request within a dialog, what one network says to another (RFC 3325 5)."""
-    if ksr.may_have_header(*_CLAIMED):
-        remove_claims(tells_from=True)
+    remove_claims(tells_from=True)
 
 
 def remove_claims_in_dialog() -> None:
