@@ -6,6 +6,7 @@ different.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -15,6 +16,7 @@ import sysconfig
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
@@ -105,6 +107,7 @@ _FLAGS = ("-O2", "-fPIC", "-fvisibility=hidden", "-fwrapv", "-DNDEBUG", "-w")
 """Hidden: functions of the library call each other directly, and only its start is seen from outside."""
 _OBJECTS = "objects"
 """The folder of compiled C files by content: after an edit most need not be compiled again."""
+_LOCK = ".lock"
 
 
 UNAVAILABLE = 69  # sysexits.h EX_UNAVAILABLE
@@ -143,12 +146,19 @@ def build(base: Path, tell: Callable[[str], object] = lambda _line: None) -> tup
     `tell` gets a line now and then. Raises CompileError.
     """
     name = compiled.fingerprint()
-    target = base / name
-    if target.is_dir():
+    if (base / name).is_dir():
         return name, False
     if missing := ", ".join(_missing()):
         raise ToolMissingError(f"{missing}. Without it {MISSING_COST}.")
     base.mkdir(parents=True, exist_ok=True)
+    with _alone(base, tell):
+        took = not (base / name).is_dir()  # else the one before us has made it
+        if took:
+            _build(base, name, tell)
+    return name, took
+
+
+def _build(base: Path, name: str, tell: Callable[[str], object]) -> None:
     with tempfile.TemporaryDirectory(prefix=".new-", dir=base) as temporary:
         made = Path(temporary, "packages")
         for package in compiled.PACKAGES:
@@ -158,15 +168,22 @@ def build(base: Path, tell: Callable[[str], object] = lambda _line: None) -> tup
         tell("mypyc writes C: up to a minute")
         extensions = _write_c(made, Path(temporary, "c"))
         _compile(extensions, made, Path(temporary, "c"), base / _OBJECTS, tell)
-        try:
-            made.rename(target)
-        except OSError:
-            if not target.is_dir():  # somebody else was quicker
-                raise
+        made.rename(base / name)
     for old in base.iterdir():
-        if old.name not in (name, _OBJECTS):
+        if old.name not in (name, _OBJECTS, _LOCK):
             shutil.rmtree(old, ignore_errors=True)
-    return name, True
+
+
+@contextmanager
+def _alone(base: Path, tell: Callable[[str], object]) -> Iterator[None]:
+    """Wait until nobody else compiles into `base`: two at once would remove each other's files."""
+    with (base / _LOCK).open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            tell("another one compiles in this folder: waiting for it")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _missing() -> Iterator[str]:

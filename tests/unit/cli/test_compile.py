@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import ast
 import shutil
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from cli import compile as compiling
 from cli import compiled
+from tests.support.timing import PATIENT_S
 
 
 @pytest.fixture
@@ -100,6 +103,27 @@ def test_what_is_compiled_is_there() -> None:
         top = compiled.source_of(package)
         missing = [pattern for pattern in patterns if not list(top.glob(f"{pattern}.py"))]
         assert not missing, f"cli/compile.py names modules of {package} that are not there"
+
+
+def test_two_at_once_do_it_once(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each would remove what the other one has made so far."""
+    name, began, waits = compiled.fingerprint(), threading.Event(), threading.Event()
+    builds: list[str] = []
+
+    def build(base: Path, made: str, _tell: object) -> None:
+        builds.append(made)
+        began.set()
+        assert waits.wait(PATIENT_S)
+        (base / made).mkdir()
+
+    monkeypatch.setattr(compiling, "_missing", lambda: ())
+    monkeypatch.setattr(compiling, "_build", build)
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(compiling.build, compiled.BASE)
+        assert began.wait(PATIENT_S)
+        second = pool.submit(compiling.build, compiled.BASE, lambda _line: waits.set())
+        assert (first.result(), second.result()) == ((name, True), (name, False))
+    assert builds == [name]
 
 
 def test_what_mypyc_refuses_is_said(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
