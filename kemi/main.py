@@ -290,8 +290,8 @@ class Callbacks:
 def mod_init() -> Callbacks:
     """Kamailio calls this once, before it forks. Ends the process with clear findings if a file is unusable."""
     log_lines.make_whole()
-    for word in unspoken.forget():
-        about = f"may still read {word.decode()!r} over TCP, and one message may then end it"
+    for text in unspoken.forget():
+        about = f"may still have {text.decode()!r} in its program, and one message over TCP may then end it"
         print(f"callinteractive: Kamailio {about}: see {unspoken.WHY}", file=sys.stderr)
     try:
         key = configuration.key_of_site()

@@ -137,3 +137,14 @@ async def test_msrp_is_not_read(kamailio: RunningKamailio) -> None:
     await closed(connection, 3)
     async with Endpoint.at(*sip.TRUNK_GATEWAYS[0]) as trunk:
         await options(await connect(sip.TRUNK), trunk)
+
+
+async def test_a_nul_in_content_length_is_logged_as_a_number(kamailio: RunningKamailio) -> None:
+    """As it is, it is longer than the log has room for, and nobody else looks at it before (`kemi.unspoken`)."""
+    async with Endpoint.at(*sip.TRUNK_GATEWAYS[0]) as trunk:
+        message = bytes(trunk.request("OPTIONS", "sip:x@y"))
+        connection = await connect(sip.STRANGER)
+        connection[1].write(re.sub(rb"(?i)(content-length: )\d+", rb"\g<1>1\0", message))
+        line = await kamailio.logged("unexpected char", "in state")
+        assert "unexpected char 0 in state" in line
+        connection[1].close()
