@@ -15,6 +15,7 @@ from sidecar.state.sqlite import SqliteStore
 from sidecar.state.store import LEASE_S, Batch, News, Owner, Store, SupersededError
 from sidecar.state.valkey import ValkeyStore
 from tests.support.redis import running_redis
+from tests.support.timing import PATIENT_S
 
 REDIS = ("127.0.0.1", 0)
 PASSWORD = "hush"
@@ -51,7 +52,7 @@ async def news_of(store: Store, batch: Batch | None = None) -> News:
     return news
 
 
-async def dead(survivor: Store, within_s: float = 5) -> str:
+async def dead(survivor: Store, within_s: float = PATIENT_S) -> str:
     """The name of the one whose lease runs out first."""
     async with asyncio.timeout(within_s):
         while not (news := await news_of(survivor)).dead:
