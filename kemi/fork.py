@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from callinteractive.headers import AnsweredHeader
 from callinteractive.identity import Identity
 from callinteractive.model import Trunk
-from kemi import cseq, hidden, identity, ksr, late_ringing, limits, nat
+from kemi import cseq, hidden, identity, ksr, late_ringing, limits, memory, nat
 from kemi.anchor import CROSSING_S, MediaAnchor
 from kemi.branch_spec import BranchSpec, Target
 from kemi.challenge import ASKED_IN, Challenges, without_credentials
@@ -350,7 +350,7 @@ def _ring(uris: Sequence[str], timeout_s: int, *, early_media: bool, silent_ms: 
         uri = transaction.plans[uri].next_uri if uri else ""
         if not uri:
             ksr.disarm_branch_failure()  # a sidecar may get the INVITE now
-            raise Unsent(phones=all(transaction.plans[uri].is_extension for uri in uris))
+            raise Unsent(memory.advice(), phones=all(transaction.plans[uri].is_extension for uri in uris))
         ksr.set_request_uri(uri)
 
 

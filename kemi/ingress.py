@@ -16,7 +16,7 @@ from callinteractive.headers import AnchorHeader, CallHeader, EntryHeader, Repor
 from callinteractive.identity import Identity
 from callinteractive.model import Address, Edge, Extension, Ivr, Media, Site, Trunk
 from callinteractive.numbers import Directory, FoundIvr
-from kemi import breadth, cseq, draining, hidden, identity, ksr, nat
+from kemi import breadth, cseq, draining, hidden, identity, ksr, memory, nat
 from kemi.anchor import Anchoring, MediaAnchor
 from kemi.checks import check
 from kemi.codecs import limit_caller
@@ -180,7 +180,7 @@ class Ingress:
         if method == "BYE" and mark.reported:  # the call is over too where the other side has gone, as a closed browser
             self._reports.on_bye(mark.reported, is_from_caller=mark.is_from_caller)
         if not is_sent:
-            raise Refused(503, "Service Unavailable")
+            raise Refused(503, "Service Unavailable", advice=memory.advice())
 
     def _check_target(self, mark: Mark, source: Address) -> Address:
         """Where it goes. No request leads to somebody who is not in its dialog, nor makes us look up a name. Raises
@@ -249,6 +249,7 @@ class Ingress:
     def _begin(self, sender: Trunk | Extension) -> None:
         """A new call, which counts unless it is refused."""
         try:
+            memory.check()
             self._limits.begin(sender)
             try:
                 self._enter(sender)

@@ -29,7 +29,7 @@ class Unavailable(Refused):
         super().__init__(503, "Service Unavailable", f"Retry-After: {OVERLOAD_RETRY_S}\r\n", advice)
 
 
-NO_MEMORY = "no shared memory is left: raise kamailio.shared_mb in site.yaml"
+NO_MEMORY = "too little shared memory is left: raise kamailio.shared_mb in site.yaml"
 
 
 class NoMemory(Unavailable):
@@ -60,5 +60,6 @@ class Unsent(Refused):
     A phone that is gone is no overload of ours: a carrier that gets 503 may leave us alone (RFC 3261 21.5.4).
     """
 
-    def __init__(self, *, phones: bool) -> None:
-        super().__init__(480 if phones else 503, "Temporarily Unavailable" if phones else "Service Unavailable")
+    def __init__(self, advice: str = "", *, phones: bool) -> None:
+        code, reason = (480, "Temporarily Unavailable") if phones else (503, "Service Unavailable")
+        super().__init__(code, reason, advice=advice)

@@ -26,7 +26,7 @@ from callinteractive.headers import AttemptHeader, BusyHeader, EntryHeader, Gene
 from callinteractive.limits import OVERLOAD_WAIT_S
 from callinteractive.model import IvrFile, Sidecar, pools_of
 from callinteractive.signature import SignatureHeader
-from kemi import ksr, nat
+from kemi import ksr, memory, nat
 from kemi.anchor import MediaAnchor
 from kemi.ksr import Route
 from kemi.refusal import Unavailable
@@ -232,4 +232,4 @@ def _ask(user: str, pool: _Pool, asked: list[str]) -> None:
     ksr.arm_reply(Route.SIDECAR_REPLIED)
     ksr.arm_failure(Route.SIDECAR_FAILED)
     if not ksr.relay():
-        raise Unavailable
+        raise Unavailable(memory.advice())

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
+from callinteractive.headers import TransferHeader
 from tests.integration import kemi_support as sip
+from tests.integration.kemi_call import ENTRY, IVR, STATE, UNCHANGED, redirect
 from tests.integration.kemi_support import Endpoint, Message
 from tests.support.stack import until
 from tests.support.timing import PATIENT_S
@@ -75,5 +79,54 @@ async def test_a_call_that_there_is_no_memory_for_gets_503(tmp_path: Path) -> No
                     sidecar.send(sip.reply(invite, "480 Gone", tag="s"))
                 await asyncio.sleep(0.5)
         rings.cancel()
-        # Its cause names kamailio.shared_mb only where a MemoryError came first, not where no sidecar could be sent to.
-        await until(lambda: '"code":503' in told_of(sidecar), PATIENT_S, "a CDR of a refused call")
+        await until(lambda: "kamailio.shared_mb" in told_of(sidecar), PATIENT_S, "a CDR of a refused call")
+
+
+async def answer_each(endpoint: Endpoint, answer: Callable[[Message], None]) -> None:
+    """Each INVITE once: it is sent again where the machine is busy."""
+    seen = set()
+    while True:
+        invite = await endpoint.receive("INVITE")
+        if (branch := invite.get("Via")) not in seen:
+            seen.add(branch)
+            answer(invite)
+
+
+async def test_the_script_of_a_call_goes_on_where_new_calls_are_refused_for_memory(tmp_path: Path) -> None:
+    """tm copies an INVITE before it runs a failure route. Without memory for that the caller gets the 302."""
+    busy = 10
+    async with (
+        sip.running_kamailio(tmp_path, SITE, IVR) as kamailio,
+        sip.sidecars_with_one_inbox(kamailio) as sidecar,
+        Endpoint.at(*sip.TRUNK_GATEWAYS[0]) as endpoint,
+        Endpoint.at(sip.EXTENSION, 22090) as phone,
+    ):
+        asked: Counter[str] = Counter()
+        rung: list[Message] = []
+        is_busy = False
+
+        def transfer_twice(invite: Message) -> None:
+            asked[call := invite.get("Call-ID")] += 1
+            if asked[call] <= 2:
+                redirect(sidecar, invite, TransferHeader(("306",), 120, False), UNCHANGED, STATE, ENTRY)
+            else:
+                sidecar.send(sip.reply(invite, "480 Gone", tag="s"))
+
+        def ring(invite: Message) -> None:
+            rung.append(invite)
+            phone.send(sip.reply(invite, "486 Busy Here" if is_busy else "180 Ringing", tag="p"))
+
+        tasks = [asyncio.create_task(answer_each(*part)) for part in ((sidecar, transfer_twice), (phone, ring))]
+        carrier, came = Carrier(endpoint), list[int]()
+        while len(came) < MOST_CALLS and came.count(503) < REFUSED:
+            came.append(await carrier.what_comes_of_a_call())
+        assert set(came) == {180, 503}
+        is_busy = True
+        for invite in rung[:busy]:
+            phone.send(sip.reply(invite, "486 Busy Here", tag="p"))
+        for _ in range(busy):
+            while (final := await endpoint.receive()).status < 300:
+                pass
+            assert final.status == 480
+        for task in tasks:
+            task.cancel()

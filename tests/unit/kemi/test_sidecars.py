@@ -11,8 +11,10 @@ from callinteractive.facts import CallFacts
 from callinteractive.headers import AttemptHeader, BusyHeader, CallHeader, EntryHeader
 from callinteractive.model import IvrFile, RtpEngine, sidecars_of_host
 from callinteractive.signature import SignatureHeader
+from kemi import memory
 from kemi.anchor import MediaAnchor
 from kemi.engines import Engines
+from kemi.refusal import NO_MEMORY
 from kemi.sidecars import REST_S, SILENT_S, Sidecars, Unavailable
 from kemi.transaction import transaction
 from tests.unit.kemi.fake_ksr import FakeKsr
@@ -41,6 +43,16 @@ def sidecars() -> Sidecars:
 
 def enter(sidecars: Sidecars, context: str) -> None:
     sidecars.enter("332", EntryHeader("000*332", context, "start"), {CALL.NAME: str(CALL)})
+
+
+def test_a_call_that_there_is_no_memory_to_send_names_the_memory(
+    sidecars: Sidecars, ksr: FakeKsr, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "left", lambda: -1)
+    ksr.results["tm.t_relay"] = -1
+    with pytest.raises(Unavailable) as unsent:
+        enter(sidecars, "3")
+    assert unsent.value.advice == NO_MEMORY
 
 
 def test_another_sidecar_learns_that_it_is_not_the_first(sidecars: Sidecars, ksr: FakeKsr) -> None:
