@@ -37,6 +37,19 @@ async def test_no_line_begins_in_the_middle_of_another(tmp_path: Path) -> None:
         assert not [line for line in lines if partline.read(partline.KAMAILIO, line).level == "critical"]
 
 
+async def test_a_folded_call_id_begins_no_line(tmp_path: Path) -> None:
+    async with (
+        sip.running_kamailio(tmp_path, sip.SITE, sip.IVR) as kamailio,
+        Endpoint.at(*sip.TRUNK_GATEWAYS[0]) as carrier,
+    ):
+        for number, fold in enumerate(("\r\n ", "\n\t", "\n ")):
+            carrier.send(carrier.invite("332", Call_ID=f"folded-{number}{fold}{FORGED}", Max_Forwards="many"))
+            await carrier.receive(400)
+            line = await kamailio.logged("refused 400", f"folded-{number}")
+            assert "CRITICAL" in line
+            assert partline.read(partline.KAMAILIO, line).level == "notice"
+
+
 async def test_a_refused_call_is_one_line(tmp_path: Path) -> None:
     async with (
         sip.running_kamailio(tmp_path, sip.SITE, sip.IVR) as kamailio,
