@@ -571,7 +571,7 @@ def replace_body(text: str, content_type: str) -> None:
 
 
 def apply_changes() -> None:
-    """In the request route: let what has been changed so far be the message."""
+    """In the request route, or the reply route: let what has been changed so far be the message."""
     KSR.textopsx.msg_apply_changes()
 
 

@@ -24,7 +24,7 @@ from callinteractive.model import Edge, IvrFile, Site  # noqa: E402
 from callinteractive.numbers import Directory  # noqa: E402
 from callinteractive.prepared import Prepared  # noqa: E402
 from callinteractive.report import By  # noqa: E402
-from kemi import configuration, cseq, hidden, identity, ksr, log_lines, nat, unspoken  # noqa: E402
+from kemi import configuration, cseq, hidden, identity, ksr, log_lines, nat, too_brief, unspoken  # noqa: E402
 from kemi.anchor import MediaAnchor  # noqa: E402
 from kemi.anchored import AnchoredCalls  # noqa: E402
 from kemi.challenge import Challenges  # noqa: E402
@@ -173,13 +173,15 @@ class Callbacks:
         if self._is_unwanted():
             ksr.drop()
             return
-        surplus = ksr.surplus()
-        if surplus < 0 or ksr.status() > HIGHEST_STATUS:
+        surplus, status = ksr.surplus(), ksr.status()
+        if surplus < 0 or status > HIGHEST_STATUS:
             refusals.write_discarded("its status or its Content-Length is wrong")
             ksr.drop()
             return
         if surplus:  # a peer that uses TCP would take it for a next message
             ksr.cut(surplus)
+        if status == too_brief.INTERVAL_TOO_BRIEF:
+            too_brief.mend()
         if ksr.has_private_headers():
             try:
                 self._redirects.read_reply()
