@@ -2,8 +2,8 @@
 
 A child is started through ``setpriv --pdeathsig TERM`` so that it can't outlive its supervisor, however that dies,
 and in a process group of its own, so that Ctrl-C on the terminal reaches only the supervisor, which then stops
-its children in order. A child that others need while they end is told to end by a shell that waits for their end, and
-killed if it does not.
+its children in order. A child that others need while they end is told to end by a shell that waits for their end. In
+both kinds of group a shell kills what does not end.
 """
 
 from __future__ import annotations
@@ -106,6 +106,8 @@ class Process:
         self._output = output
         self._log = log
         self._started = time.monotonic()
+        self._held: int | None = None
+        """The end of a pipe that nobody else holds: it is closed when we die."""
         self._reader = asyncio.create_task(self._read_lines())
         self._exit = asyncio.create_task(_wait_exit(child))
 
@@ -136,7 +138,25 @@ class Process:
                 )
         finally:
             os.close(writing)
-        return cls(spec, child, output, log)
+        process = cls(spec, child, output, log)
+        if spec.ends_after is None:
+            await process._kill_after_us()
+        return process
+
+    async def _kill_after_us(self) -> None:
+        """Start what kills its group if it hangs when we die. That inherits nothing, so it keeps nobody waiting."""
+        reading, self._held = os.pipe()
+        try:
+            with suppress(OSError):  # it has ended already, or the machine has no process left: it runs without
+                await asyncio.create_subprocess_exec(
+                    *("/bin/sh", "-c", f"trap '' HUP; read -r _; {_kill_group(str(self.pid))}"),
+                    process_group=self.pid,
+                    stdin=reading,
+                    stdout=asyncio.subprocess.DEVNULL,
+                    stderr=asyncio.subprocess.DEVNULL,
+                )
+        finally:
+            os.close(reading)
 
     async def wait_ready(self, timeout_s: float) -> None:
         """Return once its probe says yes. Raises StackError, with its last lines, when it ends or takes too long."""
@@ -164,6 +184,9 @@ class Process:
         await asyncio.wait([self._reader], timeout=PROBE_TIMEOUT_S)
         self._reader.cancel()
         self._output.close()
+        if self._held is not None:
+            os.close(self._held)
+            self._held = None
         # Not child.wait(), for the same reason. It has ended, so asyncio is about to take its status.
         while (status := self._child.returncode) is None:  # noqa: ASYNC110
             await asyncio.sleep(PROBE_PAUSE_S)
@@ -274,9 +297,18 @@ def _until_closed() -> tuple[str, ...]:
     What waits is in its process group, but no child of it: Kamailio would mind. Kamailio's main process forgets a
     SIGTERM that comes with another signal, and any process may hang: then its ports would stay in use.
     """
-    end = f"kill -TERM $$; sleep {STOP_GRACE_S:g}; kill -KILL 0"
-    script = f'exec 3<&0; ( (read -r _; {end}) <&3 >/dev/null 2>&1 & ); exec "$@" </dev/null 3<&-'
+    wait = f"trap '' HUP; read -r _; kill -TERM $$; {_kill_group('$$')}"
+    script = f'exec 3<&0; ( ({wait}) <&3 >/dev/null 2>&1 & ); exec "$@" </dev/null 3<&-'
     return "/bin/sh", "-c", script, "sh"
+
+
+def _kill_group(leader: str) -> str:
+    """What a shell of the process group of that process does when the supervisor is dead.
+
+    The shell must ignore SIGHUP: Linux sends it, and SIGCONT, to a group whose last parent dies while one of it is
+    stopped (setpgid(2)).
+    """
+    return f"timeout --foreground {STOP_GRACE_S:g} tail -s 0.1 --pid={leader} -f /dev/null; kill -KILL 0"
 
 
 async def _wait_exit(child: asyncio.subprocess.Process) -> None:

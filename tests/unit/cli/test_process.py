@@ -15,6 +15,8 @@ import pytest
 
 from cli.process import FREE_READINGS, REST_S, Process, ProcessSpec, StackError, describe_exit
 from sidecar.linewriter import LONGEST_LINE_BYTES
+from tests.support.freeze import freeze
+from tests.support.timing import PATIENT_S
 
 Lines = list[tuple[str, str]]
 
@@ -126,33 +128,38 @@ async def test_what_a_killed_child_leaves_of_its_group_is_cleared_away(lines: Li
 
 LIVING = "import os, time; print('group', os.getpgid(0)); time.sleep(60)"
 STUBBORN = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); import os; os.fork(); {LIVING}"
+DAEMON = f"import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN); {LIVING}"
 
 
+@pytest.mark.parametrize("ends_after", ["None", "reading"], ids=["by itself", "after others"])
 @pytest.mark.parametrize(
-    ("child", "ends_after"),
-    [(LIVING, "None"), (LIVING, "reading"), (STUBBORN, "reading")],
-    ids=["by itself", "after others", "hangs"],
+    ("child", "is_stopped"),
+    [(LIVING, False), (STUBBORN, False), (DAEMON, True)],
+    ids=["ends", "hangs", "is stopped"],
 )
 async def test_no_child_outlives_its_supervisor(
-    child: str, ends_after: str, lines: Lines, log: Callable[..., None]
+    child: str, is_stopped: bool, ends_after: str, lines: Lines, log: Callable[..., None]
 ) -> None:
     supervisor = (
-        "import asyncio, dataclasses, os\n"
+        "import asyncio, dataclasses, os, subprocess\n"
         "from tests.unit.cli.test_process import python\n"
         "from cli import process\n"
         "process.STOP_GRACE_S = 0.5\n"
         "async def main():\n"
         "    reading, writing = os.pipe()\n"
+        "    subprocess.Popen(['sleep', '0.5'], pass_fds=[writing], process_group=0)\n"  # as a sidecar that says BYE
         f"    spec = dataclasses.replace(python({child!r}), ends_after={ends_after})\n"
-        "    await process.Process.start(spec, lambda _, *lines: print(*lines))\n"
-        "    await asyncio.sleep(60)\n"
+        "    child = await process.Process.start(spec, lambda _, *lines: print(*lines))\n"
+        "    await asyncio.sleep(60, child)\n"
         "asyncio.run(main())\n"
     )
     process = await Process.start(python(supervisor), log)
     group = int((await line_of(lines, "group")).split()[1])
+    if is_stopped:
+        freeze(group)
     os.kill(process.pid, signal.SIGKILL)
     await process.wait()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENT_S):
         while living_in(group):
             await asyncio.sleep(0.01)
 
