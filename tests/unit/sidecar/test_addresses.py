@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
-from typing import Any
+import threading
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
+from aiohappyeyeballs import AddrInfoType
 from structlog.testing import capture_logs
 
 from callinteractive.events import Fetched, FetchFailed
@@ -21,29 +22,28 @@ OK = Fetched(200, b"ok", None)
 
 
 class NameServer:
-    """In place of the loop's look-up. `problem`: what it says; `delay_s`: how long it takes."""
+    """In place of the C library's look-up. `problem`: what it says; `delay_s`: how long it takes."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._real = loop.getaddrinfo
+    def __init__(self) -> None:
+        self._real = addresses.look_up
         self.problem: int | None = None
         self.delay_s = 0.0
         self.asked = 0
 
-    async def getaddrinfo(self, host: str, port: int, **options: Any) -> Any:
+    async def look_up(self, host: str, port: int) -> Sequence[AddrInfoType]:
         if host != "ivr.example":
-            return await self._real(host, port, **options)
+            return await self._real(host, port)
         self.asked += 1
         await asyncio.sleep(self.delay_s)
         if self.problem is not None:
             raise socket.gaierror(self.problem, "in vain")
-        return await self._real(AT, port, **options)
+        return await self._real(AT, port)
 
 
 @pytest.fixture
 async def names(monkeypatch: pytest.MonkeyPatch) -> NameServer:
-    loop = asyncio.get_running_loop()
-    server = NameServer(loop)
-    monkeypatch.setattr(loop, "getaddrinfo", server.getaddrinfo)
+    server = NameServer()
+    monkeypatch.setattr(addresses, "look_up", server.look_up)
     monkeypatch.setattr(addresses, "RESOLVED_S", PATIENT_S)
     monkeypatch.setattr(addresses, "PATIENCE_S", 0.1)
     return server
@@ -151,3 +151,87 @@ async def test_new_addresses_count_where_they_come_in_time(names: NameServer, mo
         _grow_old(webhook)
         names.delay_s = 0.02
         assert await known.of("ivr.example", 1) is not before
+
+
+class Silence:
+    """In place of a name server that says nothing of names that begin with "dead", for as long as a test lasts."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.ends = threading.Event()
+        self.asked: list[str] = []
+        self._real = addresses.resolve
+        monkeypatch.setattr(addresses, "resolve", self.resolve)
+
+    def resolve(self, host: str, port: int, flags: int = 0) -> Sequence[AddrInfoType]:
+        if flags:
+            return self._real(host, port, flags)
+        self.asked.append(host)
+        if host.startswith("dead") and not self.ends.wait(PATIENT_S):
+            raise AssertionError("the test takes too long")
+        if host.startswith("dead"):
+            raise socket.gaierror(socket.EAI_AGAIN, "in vain")
+        return self._real(AT, port)
+
+
+@pytest.fixture
+async def silence(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Silence]:
+    silence = Silence(monkeypatch)
+    yield silence
+    silence.ends.set()
+
+
+async def ask_the_dead(known: addresses.Addresses, names: int) -> list[asyncio.Task[Sequence[AddrInfoType]]]:
+    """Returns when all of them are asked for."""
+    asking = [asyncio.create_task(known.of(f"dead{index}.example", 1)) for index in range(names)]
+    await asyncio.sleep(0)
+    return asking
+
+
+async def test_names_that_are_not_found_keep_nothing_else_waiting(silence: Silence) -> None:
+    """Neither sounds that are read nor the names of other customers; nor addresses that need no look-up."""
+    known = addresses.Addresses()
+    found = await known.of("ivr.example", 1)
+    dead = await ask_the_dead(known, addresses.MOST_AT_ONCE)
+    next(iter(known._names.values()))._until = 0.0
+    assert await asyncio.to_thread(lambda: "a sound") == "a sound"
+    assert await known.of("ivr.example", 1) is not found
+    assert silence.asked.count("ivr.example") == 2
+    assert await known.of(AT, 1)
+    assert AT not in silence.asked
+    silence.ends.set()
+    assert all(isinstance(error, socket.gaierror) for error in await asyncio.gather(*dead, return_exceptions=True))
+
+
+async def test_a_new_name_needs_no_place_of_one_that_was_not_found(silence: Silence) -> None:
+    known = addresses.Addresses()
+    silence.ends.set()
+    await asyncio.gather(*await ask_the_dead(known, addresses.MOST_AT_ONCE), return_exceptions=True)
+    silence.ends.clear()
+    await ask_the_dead(known, addresses.MOST_AT_ONCE)
+    assert await known.of("ivr.example", 1)
+
+
+async def test_the_look_ups_at_once_are_bounded(silence: Silence, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(addresses, "PLACE_S", 0.1)
+    known = addresses.Addresses()
+    dead = await ask_the_dead(known, addresses.MOST_AT_ONCE + 1)
+    with pytest.raises(socket.gaierror, match="too many names"):
+        await dead[-1]
+    async with asyncio.timeout(PATIENT_S):
+        while len(silence.asked) < addresses.MOST_AT_ONCE:  # a thread may need a moment
+            await asyncio.sleep(0.01)
+    silence.ends.set()
+    await asyncio.gather(*dead, return_exceptions=True)
+    assert len(silence.asked) == addresses.MOST_AT_ONCE
+
+
+async def test_without_a_thread_the_old_addresses_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = addresses.Addresses()
+    found = await known.of("localhost", 1)
+    next(iter(known._names.values()))._until = 0.0
+
+    def no_thread(_self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", no_thread)
+    assert await known.of("localhost", 1) is found
