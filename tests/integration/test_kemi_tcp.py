@@ -127,6 +127,15 @@ async def test_keep_alives_before_a_message_do_not_hide_it(kamailio: RunningKama
     assert not [line for line in kamailio.log if "runaway" in line]
 
 
+async def test_empty_lines_are_not_answered(kamailio: RunningKamailio) -> None:
+    """Kamailio would answer each pair, by a connection of its own where theirs has ended."""
+    async with Endpoint.at(*sip.TRUNK_GATEWAYS[0]) as trunk:
+        connection = await connect(trunk.host)
+        connection[1].write(b"\r\n\r\n" * 4000)
+        await options(connection, trunk)
+        connection[1].close()
+
+
 async def test_msrp_is_not_read(kamailio: RunningKamailio) -> None:
     """Else Kamailio looks for a second word of the first line behind a null pointer (`kemi.unspoken`).
 
