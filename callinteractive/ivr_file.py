@@ -198,18 +198,18 @@ def _rule(item: Value) -> Action | None:
         item.wrong(f"unknown rule {name[:40]!r}{near(name, BY_YAML_KEY)}; known: {', '.join(BY_YAML_KEY)}")
         return None
     if value and not value.is_mapping and not value.is_missing:
-        example = f", such as {name}: {{{kind.TEXT_KEY}: …}}" if kind.TEXT_KEY else ""
-        value.wrong(f"must be a mapping: {{key: value}}{example}")
+        key = kind.TEXT_KEY or next(iter(kind.ATTRIBUTES), "")
+        value.wrong(f"must be a mapping, such as {name}: {{{key}: …}}" if key else f"takes nothing: write - {name}")
         return None
     attributes = {key: _written_value(entry) for key, entry in (value.entries() if value else {}).items()}
     text = attributes.pop(kind.TEXT_KEY, None) if kind.TEXT_KEY else None
     written = WrittenAction(attributes, text)
     try:
         action = kind.read(written)
-    except InvalidActionError as error:
-        (value or item).wrong(str(error))
+    except InvalidActionError as error:  # what is missing may be there under another name
+        (value or item).wrong("; ".join((str(error), *kind.not_understood(written, kind.TEXT_KEY))))
         return None
-    for complaint in (*written.warnings, *kind.not_understood(written)):
+    for complaint in (*written.warnings, *kind.not_understood(written, kind.TEXT_KEY)):
         (value or item).wrong(complaint)
     return action
 

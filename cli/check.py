@@ -24,7 +24,15 @@ from cli.kamailio import certificate_problems, tls_files
 from cli.network import doubts
 from cli.options import DEFAULTS, IVR_NAME, SITE_NAME
 from cli.parts import has_address, here, not_here
-from cli.surroundings import Surroundings, jumps_nowhere, never_set, no_variables, read_sounds, unusable_sounds
+from cli.surroundings import (
+    Surroundings,
+    jumps_nowhere,
+    never_run,
+    never_set,
+    no_variables,
+    read_sounds,
+    unusable_sounds,
+)
 from sidecar.credentials import CredentialStore, reader
 
 STDIN = "-"
@@ -77,7 +85,7 @@ def run(files: Sequence[str]) -> int:
 def _check_together(checked: _Checked) -> None:
     """What no file shows alone."""
     for ivr_file, texts in checked.ivr_files:
-        doubts_here = unset_variables(ivr_file, texts)
+        doubts_here = doubtful_rules(ivr_file, texts)
         checked.warnings += [f"{one.file}:{one.line}: warning: {one.path}: {one.reason}" for one in doubts_here]
         for name, actions in checked.responses:
             wrong = ((line, jumps_nowhere(action, ivr_file)) for line, action in actions)
@@ -126,14 +134,20 @@ def _check_wait_sounds(site: Site, site_dir: Path, ivr_file: IvrFile, texts: Map
     return [Finding(next(iter(texts)), 0, "web.wait_sound", reason) for reason in wrong.values()]
 
 
-def unset_variables(ivr_file: IvrFile, texts: Mapping[str, str]) -> list[Finding]:
-    """Where a URL has a variable that no rule sets (R4), or what only looks like one. `texts`: as for `cross_check`."""
+def doubtful_rules(ivr_file: IvrFile, texts: Mapping[str, str]) -> list[Finding]:
+    """Where a URL has a variable that no rule sets (R4), or what only looks like one; rules that never run.
+
+    `texts`: as for `cross_check`.
+    """
     known = {name for _, rule in _rules(ivr_file) for name in rule.sets()}
     found: list[tuple[str, Action | None, str]] = [
         (name, rule, reason)
         for name, rule in _rules(ivr_file)
         for reason in (*never_set(rule, known), *no_variables(rule))
     ]
+    for name, context in ivr_file.contexts.items():
+        for rules in context.options.values():
+            found += ((name, rules[index], reason) for index, reason in never_run(rules))
     return _placed(found, ivr_file, texts) if found else []
 
 
@@ -250,10 +264,14 @@ def _check_response(data: bytes, name: str, checked: _Checked) -> None:
     except ResponseError as error:
         checked.findings.append(Finding(name, error.line, "Response", error.reason))
         return
-    checked.responses.append((name, list(zip(response.lines(data), parsed.actions, strict=True))))
+    lines = response.lines(data)
+    checked.responses.append((name, list(zip(lines, parsed.actions, strict=True))))
     actions = ", ".join(action.NAME for action in parsed.actions) or "no action: the call goes on"
     checked.summary.append(f"{name}: a response: {actions}")
     checked.warnings += [f"{name}: warning: {warning}" for warning in parsed.warnings]
+    for index, reason in never_run(parsed.actions):
+        told = f"line {lines[index]}: <{parsed.actions[index].NAME}>: {reason}"
+        checked.warnings.append(f"{name}: warning: {told}")
 
 
 def _check_configuration(text: str, name: str, checked: _Checked) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Set
+from collections.abc import Collection, Iterable, Iterator, Sequence, Set
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -80,6 +80,15 @@ def jumps_nowhere(action: Action, ivr_file: IvrFile) -> str | None:
     if option not in options:
         return f"jumps to option {option[:40]!r}{near(option, options)}, but context {context!r} has no such option"
     return None
+
+
+def never_run(actions: Sequence[Action]) -> Iterator[tuple[int, str]]:
+    """The index of the first of these that nothing leads to, if there is one, and the reason."""
+    for index, action in enumerate(actions[:-1]):
+        if action.ends():
+            hint = '; final="no" goes on where nobody answers' if action.rings() else ""
+            yield index + 1, f"never runs, because {action.NAME} before it does not come back{hint}"
+            return
 
 
 def never_set(action: Action, known: Set[str]) -> Iterator[str]:

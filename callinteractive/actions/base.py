@@ -81,6 +81,10 @@ class Action(ABC):
         """The context and the option that it goes on at (A4); None where it does not leave its option."""
         return None
 
+    def ends(self) -> bool:
+        """Whether no action that stands behind it ever runs."""
+        return self.jumps_to() is not None
+
     def sets(self) -> tuple[str, ...]:
         """The variables that it sets (A3)."""
         return ()
@@ -100,15 +104,16 @@ class Action(ABC):
         return re.sub(r"(?<!^)(?=[A-Z])", "_", cls.NAME).lower()
 
     @classmethod
-    def not_understood(cls, written: WrittenAction) -> list[str]:
-        """What `read` does not read (X4): a warning in XML, an error in YAML."""
+    def not_understood(cls, written: WrittenAction, text_key: str | None = None) -> list[str]:
+        """What `read` does not read (X4): a warning in XML, an error in YAML, where `text_key` may be meant too."""
         found: list[str] = []
         for name in written.attributes:
             if name not in cls.ATTRIBUTES and len(found) < MOST_NOT_UNDERSTOOD:
                 # A comprehension costs a frame.
-                meant = (
-                    near(name, cls.ATTRIBUTES) if name != cls.TEXT_KEY else f": write it in <{cls.NAME}>…</{cls.NAME}>"
-                )
+                if name == cls.TEXT_KEY:
+                    meant = f": write it in <{cls.NAME}>…</{cls.NAME}>"
+                else:
+                    meant = near(name, (*cls.ATTRIBUTES, text_key) if text_key else cls.ATTRIBUTES)
                 found.append(f"unknown attribute {name[:40]!r}{meant}")
         if cls.TEXT_KEY is None and written.has_text:
             found.append("takes no text")

@@ -19,5 +19,8 @@ from callinteractive.commands import Command
 class Hangup(Action):
     NAME = "Hangup"
 
+    def ends(self) -> bool:
+        return True
+
     def begin(self, call: ScriptContext) -> Command | None:
         return call.hang_up("the script says so")

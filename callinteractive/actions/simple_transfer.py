@@ -57,6 +57,9 @@ class SimpleTransfer(Action):
     def rings(self) -> tuple[str, ...]:
         return self.numbers
 
+    def ends(self) -> bool:
+        return self.final
+
     def sets(self) -> tuple[str, ...]:
         return () if self.final else ("TRANSFER_STATUS", "TRANSFER_CODE")
 

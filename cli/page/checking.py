@@ -10,7 +10,7 @@ from callinteractive import response
 from callinteractive.config import load_ivr_files
 from callinteractive.errors import Finding, ResponseError
 from callinteractive.model import IvrFile, Site
-from cli.check import cross_check, unset_variables
+from cli.check import cross_check, doubtful_rules
 from cli.files import load, read_site
 from cli.surroundings import Surroundings, jumps_nowhere
 
@@ -26,7 +26,7 @@ def check_ivr(site_path: Path, texts: dict[str, str], name: str) -> dict[str, An
     if site is None:
         warnings.append(f"sounds and transfers are not checked, since site.yaml has mistakes: {site_findings[0]}")
     if ivr_file is not None:
-        unset = (_shown(finding, name) for finding in unset_variables(ivr_file, texts))
+        unset = (_shown(finding, name) for finding in doubtful_rules(ivr_file, texts))
         warnings += [f"line {each['line']}: {each['text']}" if each["line"] else str(each["text"]) for each in unset]
     if ivr_file is not None and site is not None:
         findings = cross_check(site, site_path.parent, ivr_file, texts)

@@ -83,7 +83,7 @@ def convert(source: Path, target: Path) -> int:
     except Exception as error:
         if isinstance(error, OSError) and not isinstance(error, av.error.FFmpegError):
             raise  # of the target's disk
-        raise ConversionError(f"not readable as {demuxer}: {_words(error)}") from error
+        raise ConversionError(f"not readable as {demuxer} (the name decides): {_words(error)}") from error
     return decoded.left_out
 
 

@@ -93,8 +93,55 @@ def test_sounds_in_no_folder_are_told_with_the_key(check) -> None:
 
 def test_a_rule_without_its_key_is_one_finding_with_an_example(check) -> None:
     (line,) = check(ivr=IVR.replace("{file: here.wav}", "here.wav")).stdout.splitlines()
-    assert line.startswith("ivr.yaml:6: contexts.1.options.start[0].play_sound: must be a mapping: {key: value}")
-    assert line.endswith("such as play_sound: {file: …}")
+    assert line == (
+        "ivr.yaml:6: contexts.1.options.start[0].play_sound: must be a mapping, such as play_sound: {file: …}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("rule", "told"),
+    [
+        ("jump: 1", "jump: must be a mapping, such as jump: {context: …}"),
+        ("pause: 5", "pause: must be a mapping, such as pause: {length: …}"),
+        ("hangup: now", "hangup: takes nothing: write - hangup"),
+        (
+            "play_sound: {flie: here.wav}",
+            "play_sound: the name of a sound is missing; unknown attribute 'flie' (did you mean 'file'?)",
+        ),
+        ("set_var: {lang: en}", "set_var: name is missing; unknown attribute 'lang'"),
+    ],
+)
+def test_a_rule_with_a_wrong_key_tells_what_to_write(check, rule: str, told: str) -> None:
+    (line,) = check(ivr=IVR.replace("play_sound: {file: here.wav}", rule)).stdout.splitlines()
+    assert line == f"ivr.yaml:6: contexts.1.options.start[0].{told}"
+
+
+FINAL = '; final="no" goes on where nobody answers'
+
+
+@pytest.mark.parametrize(
+    ("rule", "reason"),
+    [
+        ("hangup", "never runs, because Hangup before it does not come back"),
+        ("jump: {context: 1}", "never runs, because Jump before it does not come back"),
+        ("simple_transfer: {to: ['306']}", f"never runs, because SimpleTransfer before it does not come back{FINAL}"),
+    ],
+)
+def test_a_rule_that_never_runs_is_a_warning(check, rule: str, reason: str) -> None:
+    result = check(ivr=IVR.replace("play_sound: {file: here.wav}", f"{rule}\n        - hangup"))
+    assert result.exit_code == 0
+    assert result.stderr == f"ivr.yaml:7: warning: contexts.1.options.start[1]: {reason}\n"
+
+
+def test_a_rule_behind_a_transfer_that_is_not_final_may_run(check) -> None:
+    assert not check(ivr=IVR.replace('"332"]}', '"332"], final: no}\n        - hangup')).stderr
+
+
+def test_an_action_of_an_answer_that_never_runs_is_a_warning(check) -> None:
+    result = check("-", stdin=b"<Response>\n<Hangup/>\n<Pause/>\n<Pause/></Response>")
+    assert result.exit_code == 0
+    reason = "never runs, because Hangup before it does not come back"
+    assert result.stderr == f"stdin: warning: line 3: <Pause>: {reason}\n"
 
 
 def test_a_key_of_the_other_file_is_told_as_such(check) -> None:
@@ -430,7 +477,7 @@ def test_sounds_are_read(check, tmp_path: Path) -> None:
     (tmp_path / "sounds" / "bad.wav").write_bytes(b"not a sound")
     result = check("sounds")
     assert result.exit_code == 1
-    assert result.stdout.startswith("sounds/bad.wav:0: sound: bad.wav: not readable as wav")
+    assert result.stdout.startswith("sounds/bad.wav:0: sound: bad.wav: not readable as wav (the name decides): ")
 
 
 @pytest.mark.parametrize(
