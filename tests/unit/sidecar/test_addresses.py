@@ -188,7 +188,7 @@ async def ask_the_dead(known: addresses.Addresses, names: int) -> list[asyncio.T
 
 
 async def test_names_that_are_not_found_keep_nothing_else_waiting(silence: Silence) -> None:
-    """Neither sounds that are read nor the names of other customers; nor addresses that need no look-up."""
+    """Neither the names of other customers nor addresses, which need no look-up; nor what else runs in threads."""
     known = addresses.Addresses()
     found = await known.of("ivr.example", 1)
     dead = await ask_the_dead(known, addresses.MOST_AT_ONCE)
