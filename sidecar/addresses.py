@@ -4,8 +4,8 @@ Otherwise every call failed while an application is well that only can't be look
 same way.
 
 The C library asks a silent name server for ten seconds or more, and can't be stopped. uvloop has two threads for that,
-which each new connection needs too, and its end waits for them. So each look-up has a thread of its own, and nothing else
-waits for it. Names that are not found take only each other's places.
+which each new connection needs too, and its end waits for them. So each look-up has a thread of its own, and nothing
+else waits for it. Names that are not found take only each other's places.
 """
 
 from __future__ import annotations
