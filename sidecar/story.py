@@ -267,10 +267,6 @@ class Stories:
         story.state = "live"
         return story
 
-    def tell(self, call_id: str, event: Name, /, *, at: float | None = None, **fields: Any) -> None:
-        """`tell_fields` with keywords."""
-        self.tell_fields(call_id, event, fields, at, str(fields.pop("call_api_id", "")))
-
     def tell_fields(
         self, call_id: str, event: Name, fields: dict[str, Any], at: float | None = None, call_api_id: str = ""
     ) -> None:

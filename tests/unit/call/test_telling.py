@@ -400,8 +400,8 @@ async def test_A13_the_status_url_is_told_what_Kamailio_reports(make, outcomes):
     h = make('[simple_transfer: {to: ["306"], status_url: "http://h/s"}]', answer_at="on_media")
     watch(h, outcomes)
     await h.over()
-    h.stories.tell(FACTS.call_id, "leg.answered", leg="k1", by="306")
-    h.stories.tell(FACTS.call_id, "call.ended", by="caller", code=200)
+    h.stories.tell_fields(FACTS.call_id, "leg.answered", {"leg": "k1", "by": "306"})
+    h.stories.tell_fields(FACTS.call_id, "call.ended", {"by": "caller", "code": 200})
     assert outcomes == [("answered", 200), ("ended", 200)]
 
 

@@ -77,7 +77,9 @@ def test_a_leg_whose_begin_nobody_has_told_ends_all_the_same():
 def test_a_call_that_only_its_end_is_known_of():
     """A sidecar hears of the end of a call that another one has left to Kamailio."""
     stories = Stories()
-    stories.tell(FACTS.call_id, "call.ended", call_api_id=FACTS.call_api_id, by="caller", code=487, at=BEGAN)
+    stories.tell_fields(
+        FACTS.call_id, "call.ended", {"by": "caller", "code": 487}, call_api_id=FACTS.call_api_id, at=BEGAN
+    )
     (record,) = stories.of(FACTS.call_id)
     (call,) = spans_of(record, [record])
     assert seconds(call) == (0, 0)

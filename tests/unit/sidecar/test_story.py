@@ -26,7 +26,7 @@ def test_E2_records_of_a_call_are_numbered_from_1_in_order():
     one, other = stories.begin(FACTS), stories.begin(facts(1))
     one.tell("call.started", ivr="000*332")
     other.tell("call.started", ivr="000*332")
-    stories.tell(FACTS.call_id, "call.answered", at=1_795_671_721.4)
+    stories.tell_fields(FACTS.call_id, "call.answered", {}, at=1_795_671_721.4)
     assert [(record["call_id"][0], record["seq"], record["event"]) for record in seen] == [
         ("c", 1, "call.started"),
         ("0", 1, "call.started"),
@@ -48,7 +48,7 @@ def test_nothing_follows_the_end_of_a_call():
     story.tell("call.started", caller_number="306")
     story.tell("call.ended", by="caller", code=200)
     story.tell("leg.ended", leg="b1")
-    stories.tell(FACTS.call_id, "call.ended")
+    stories.tell_fields(FACTS.call_id, "call.ended", {})
     (_, last) = stories.of(FACTS.call_id)
     assert last["event"] == "call.ended"
     assert (last["by"], last["caller_number"], last["legs"]) == ("caller", "306", [])
@@ -163,9 +163,9 @@ def test_the_list_is_newest_first_and_says_where_calls_are():
     stories = Stories()
     for number in range(3):
         stories.begin(facts(number)).tell("call.started", caller_number=str(number))
-    stories.tell(facts(1).call_id, "call.context", context="7", option="start")
+    stories.tell_fields(facts(1).call_id, "call.context", {"context": "7", "option": "start"})
     stories.begin(facts(1)).leave()
-    stories.tell(facts(0).call_id, "call.ended")
+    stories.tell_fields(facts(0).call_id, "call.ended", {})
     assert [(call["caller_number"], call["state"]) for call in stories.recent()] == [
         ("2", "live"), ("1", "left"), ("0", "ended"),
     ]  # fmt: skip
@@ -193,7 +193,7 @@ def test_a_call_left_to_Kamailio_keeps_its_summary_when_its_records_are_gone(mon
     assert stories.of(facts(0).call_id) == []
     seen: list[dict[str, Any]] = []
     stories.subscribe(seen.append)
-    stories.tell(facts(0).call_id, "call.ended", by="callee", code=200)
+    stories.tell_fields(facts(0).call_id, "call.ended", {"by": "callee", "code": 200})
     assert (seen[0]["caller_number"], seen[0]["seq"]) == ("0", 2)
 
 
@@ -204,12 +204,12 @@ def test_a_call_left_to_Kamailio_is_small_again_after_news_of_it(monkeypatch):
     for number in range(3):
         stories.begin(facts(number)).leave()
     assert first.is_packed
-    stories.tell(facts(0).call_id, "leg.answered", leg="k1", by="306")
+    stories.tell_fields(facts(0).call_id, "leg.answered", {"leg": "k1", "by": "306"})
     assert not first.is_packed
     stories.begin(facts(3)).leave()
     assert first.is_packed
     assert stories.of(facts(0).call_id) == []
-    stories.tell(facts(0).call_id, "call.ended", by="callee")
+    stories.tell_fields(facts(0).call_id, "call.ended", {"by": "callee"})
     (end,) = stories.of(facts(0).call_id)
     assert (end["seq"], end["legs"][0]["by"]) == (2, "306")
 
@@ -240,8 +240,8 @@ def test_who_hears_of_an_unknown_call_can_tell_its_end():
     """Kamailio tells another sidecar, as the one that was asked has died."""
     stories, seen = Stories(), []
     stories.subscribe(seen.append)
-    stories.tell("d" * 32, "leg.answered", call_api_id="1:d", leg="k1", by="306")
-    stories.tell("d" * 32, "call.ended", by="callee", code=200)
+    stories.tell_fields("d" * 32, "leg.answered", {"leg": "k1", "by": "306"}, call_api_id="1:d")
+    stories.tell_fields("d" * 32, "call.ended", {"by": "callee", "code": 200})
     assert [record["seq"] for record in seen] == [UNKNOWN_FROM + 1, UNKNOWN_FROM + 2]  # 1 and 2 are the dead one's
     assert seen[1]["call_api_id"] == "1:d"
     assert seen[1]["legs"][0]["by"] == "306"
@@ -339,7 +339,7 @@ def test_while_there_are_many_calls_each_keeps_fewer_records(monkeypatch):
     stories = Stories()
     for number in range(2):
         stories.begin(facts(number)).tell("call.answered")
-        stories.tell(facts(number).call_id, "call.digit", digit="1")
+        stories.tell_fields(facts(number).call_id, "call.digit", {"digit": "1"})
     assert [len(stories.of(facts(number).call_id)) for number in range(2)] == [2, 1]
 
 

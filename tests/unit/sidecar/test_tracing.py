@@ -135,7 +135,7 @@ async def test_a_call_without_a_usable_id_gets_a_trace_of_its_own(collector: Col
     stories = Stories()
     traces = tracing.begin(stories, "0", {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url})
     assert traces is not None
-    stories.tell(call_id, "call.ended", by="caller", code=487)
+    stories.tell_fields(call_id, "call.ended", {"by": "caller", "code": 487})
     await traces.close()
     (of_resource,) = (await asyncio.wait_for(collector.got.get(), 10)).resource_spans
     assert int(of_resource.scope_spans[0].spans[0].trace_id.hex(), 16) != 0
