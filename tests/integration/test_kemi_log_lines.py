@@ -50,6 +50,19 @@ async def test_a_folded_call_id_begins_no_line(tmp_path: Path) -> None:
             assert partline.read(partline.KAMAILIO, line).level == "notice"
 
 
+async def test_nothing_but_nuls_is_no_line(tmp_path: Path) -> None:
+    async with (
+        sip.running_kamailio(tmp_path, sip.SITE, sip.IVR) as kamailio,
+        Endpoint.at(*sip.TRUNK_GATEWAYS[0]) as carrier,
+    ):
+        for length in (20, 98, 99, 1000):
+            carrier.send(bytes(length))
+            carrier.send(carrier.invite("999", Call_ID=f"after-{length}"))
+            await carrier.receive(404)
+            await kamailio.logged("refused 404", f"after-{length}")
+        assert not [line for line in kamailio.log if '"level": "ERROR"' in line]
+
+
 async def test_a_refused_call_is_one_line(tmp_path: Path) -> None:
     async with (
         sip.running_kamailio(tmp_path, sip.SITE, sip.IVR) as kamailio,
