@@ -40,6 +40,9 @@ RECEIVE_BUFFER = 4 << 20
 """Octets that a socket asks for, as a sidecar does. Kamailio gets no more than `net.core.rmem_max`."""
 LEAST_SHARED_MB, MOST_SHARED_MB = 256, 1024
 """A call's two transactions stay five seconds after it has ended: 40 KB. 256 MB are full at 1,100 short calls/s."""
+MOST_CONNECTIONS, ONE_OF_TLS_IN = 8192, 4
+CONNECTION_KB, TLS_KB, WEBSOCKET_KB = 19, 50, 65
+"""Of shared memory: what a connection takes, and what more with TLS and as a WebSocket. Anybody may have many."""
 CGROUP_MEMORY = Path("/sys/fs/cgroup/memory.max")
 DISPATCHER_LIST = "dispatcher.list"
 """Its name in the run directory, as in kamailio.cfg."""
@@ -66,6 +69,7 @@ def kamailio_spec(
     workers = site.kamailio.workers or _workers(site)
     tcp_workers = site.kamailio.workers or _cores()
     others = [other for other in site.edges if other != edge]
+    shared_mb = site.kamailio.shared_mb or _shared_mb()
     file = (state_dir or run_dir / "state").resolve() / (edge.name if others else "") / registrations.FILE
     (run_dir / "peers.cfg").write_text(_peers(edge, others), encoding="ascii")
     write_dispatcher_list(site, edge, run_dir)
@@ -79,7 +83,7 @@ def kamailio_spec(
         argv=(
             *(locate("kamailio"), "-f", str(ROOT / "kemi" / "kamailio.cfg"), "-DD", "-E", "-Y", str(run_dir)),
             LOG_ENGINE,
-            *("-m", str(site.kamailio.shared_mb or _shared_mb()), "-M", str(site.kamailio.private_mb)),
+            *("-m", str(shared_mb), "-M", str(site.kamailio.private_mb)),
             *("-x", ALLOCATOR, "-X", ALLOCATOR, "-b", str(RECEIVE_BUFFER)),
             *("-n", str(workers), "-N", str(1 if files and _corrupts_its_heap() else tcp_workers)),
             *(("--server-id", str(edge_id(edge.name))) if others else ()),
@@ -87,7 +91,7 @@ def kamailio_spec(
             # Last, since Kamailio sends from the first address by default.
             *(("-l", _peer_socket(edge)) if edge.peer and others else ()),
         ),
-        env=_environment(site, site_path, ivr_path, run_dir, edge),
+        env=_environment(site, site_path, ivr_path, run_dir, edge) | _most_connections(site, shared_mb, bool(files)),
         ready=partial(answers_options, edge.udp_address),
         alive=SignsOfLife(edge.udp_address),
         prepare=partial(_before_each_start, site, site_path.parent, edge, run_dir, file),
@@ -122,6 +126,13 @@ def _environment(site: Site, site_path: Path, ivr_path: Path, run_dir: Path, edg
         **({"CALLINTERACTIVE_COMPANION": sys.executable} if needs_companion(site, edge) else {}),
         **({REGISTERS: trunk_registrations.contact_of(edge)} if registers(site, edge) else {}),
     }
+
+
+def _most_connections(site: Site, shared_mb: int, has_tls: bool) -> dict[str, str]:
+    """In Kamailio's environment: of TCP, and how many of them of TLS. Half of the memory stays for calls."""
+    each_kb = CONNECTION_KB + TLS_KB // ONE_OF_TLS_IN * has_tls + WEBSOCKET_KB * site.has_websockets
+    most = min(MOST_CONNECTIONS, shared_mb * 1024 // 2 // each_kb)
+    return {"CALLINTERACTIVE_CONNECTIONS": str(most), "CALLINTERACTIVE_TLS_CONNECTIONS": str(most // ONE_OF_TLS_IN)}
 
 
 def _before_each_start(

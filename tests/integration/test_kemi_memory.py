@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
 from callinteractive.headers import TransferHeader
 from tests.integration import kemi_support as sip
 from tests.integration.kemi_call import ENTRY, IVR, STATE, UNCHANGED, redirect
 from tests.integration.kemi_support import Endpoint, Message
+from tests.integration.test_kemi_websocket import BROWSERS, request
 from tests.support.stack import until
 from tests.support.timing import PATIENT_S
 
@@ -130,3 +132,25 @@ async def test_the_script_of_a_call_goes_on_where_new_calls_are_refused_for_memo
             assert final.status == 480
         for task in tasks:
             task.cancel()
+
+
+async def test_connections_of_anybody_leave_memory_for_calls(tmp_path: Path) -> None:
+    """A browser's takes 83 KB."""
+    site = SITE.replace("]}\n", f', "ws:{BROWSERS[0]}:{BROWSERS[1]}"]}}\n', 1)
+    async with (
+        sip.running_kamailio(tmp_path, site, sip.IVR),
+        Endpoint.at(*sip.TRUNK_GATEWAYS[0]) as carrier,
+        AsyncExitStack() as stack,
+    ):
+        opened = 0
+        for number in range(400):
+            with suppress(OSError, EOFError):  # no more are taken
+                host = f"{sip.NET}.{101 + number % 100}"  # each may open some
+                reader, writer = await asyncio.open_connection(*BROWSERS, local_addr=(host, 0))
+                stack.callback(writer.close)
+                writer.write(request())
+                await reader.readuntil(b"\r\n\r\n")
+                opened += 1
+        assert opened > 100
+        carrier.send(carrier.invite("999"))
+        assert (await carrier.receive_only(404)).status == 404

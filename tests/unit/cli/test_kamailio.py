@@ -151,6 +151,24 @@ def test_memory_for_calls_is_by_that_of_the_machine(
 
 
 @pytest.mark.parametrize(
+    ("size_mb", "listen", "most"),
+    [
+        (1024, "udp:127.0.0.1:5061", 8192),
+        (256, "udp:127.0.0.1:5061", 6898),
+        (1024, "ws:127.0.0.1:8080", 6241),
+        (256, "ws:127.0.0.1:8080", 1560),
+        (32, "ws:127.0.0.1:8080", 195),
+    ],
+)
+def test_connections_leave_half_of_the_memory_to_calls(tmp_path: Path, size_mb: int, listen: str, most: int) -> None:
+    path = tmp_path / "x.yaml"
+    text = f'node: 1\nsip: {{listen: ["udp:127.0.0.1:5060", "{listen}"]}}\nkamailio: {{shared_mb: {size_mb}}}\n'
+    environment = kamailio_spec(load_site(text, "site.yaml"), path, path, tmp_path).env
+    assert environment["CALLINTERACTIVE_CONNECTIONS"] == str(most)
+    assert environment["CALLINTERACTIVE_TLS_CONNECTIONS"] == str(most // 4)
+
+
+@pytest.mark.parametrize(
     ("site", "told"), [("", "--table=-1"), ("rtpengine: {threads: 5, kernel_table: 0}", "--table=0 --num-threads=5")]
 )
 def test_rtpengines_threads_and_kernel_table(site: str, told: str, tmp_path: Path) -> None:
