@@ -95,10 +95,12 @@ def test_a_folder_that_somebody_has_removed_is_made_anew(tmp_path):
     assert (tmp_path / "state" / "gone").stat().st_mode & 0o777 == 0o700
 
 
-def test_a_full_disk_gets_no_file_more_with_each_try(tmp_path, monkeypatch):
+@pytest.mark.parametrize("has_room_for_a_file", [True, False])
+def test_a_full_disk_gets_no_file_more_with_each_try(tmp_path, monkeypatch, has_room_for_a_file):
     def write_half(path: Path, body: bytes) -> None:
-        with path.open("wb") as file:
-            file.write(body[:1])
+        if has_room_for_a_file:
+            with path.open("wb") as file:
+                file.write(body[:1])
         raise OSError(errno.ENOSPC, "No space left on device")
 
     queue = opened(tmp_path)

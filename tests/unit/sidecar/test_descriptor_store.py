@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from sidecar import descriptor_store
 from sidecar.descriptor_store import DescriptorStore, Pair, make_pair
@@ -134,9 +136,39 @@ def test_where_run_holds_the_pair(pair: Pair, monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize("numbers", ["", "x", "1", "99998,99999", "1,2,3"])
 def test_odd_numbers_cost_only_the_store(numbers: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(descriptor_store.VARIABLE, numbers)
-    store, peer = descriptor_store.of_environment(), Peer()
+    with capture_logs() as lines:
+        store, peer = descriptor_store.of_environment(), Peer()
     store.keep("one", peer.connection.fileno())
     assert store.take("one") is None
+    assert len(lines) == bool(numbers)
+
+
+def test_what_can_t_be_kept_leaves_the_one_before(pair: Pair) -> None:
+    store, peer = process(pair), Peer()
+    store.keep("one", peer.connection.fileno())
+    store.keep("one", -1)  # as where no descriptor is left
+    peer.send(b"1")
+    left = process(pair).take("one")
+    assert left is not None
+    assert left.recv(10) == b"1"
+
+
+def test_a_connection_that_has_ended_can_be_dropped(pair: Pair) -> None:
+    store = process(pair)
+    with socket.socket() as ended:  # shutdown(2) says ENOTCONN of it, too
+        store.keep("one", ended.fileno())
+    store.drop("one")
+    assert process(pair).take("one") is None
+
+
+def test_where_nothing_can_be_written_the_log_says_so(pair: Pair) -> None:
+    store, peer = process(pair), Peer()
+    with suppress(BlockingIOError):
+        while True:
+            pair[0].send(b"")
+    with capture_logs() as lines:
+        store.keep("one", peer.connection.fileno())
+    assert ["will be lost" in line["event"] for line in lines] == [True]
 
 
 def test_where_systemd_holds_the_pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
