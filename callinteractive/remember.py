@@ -6,13 +6,25 @@ from collections.abc import Callable
 from functools import partial, update_wrapper
 from typing import TypeVar
 
+_Key = TypeVar("_Key")
 _Result = TypeVar("_Result")
 LONGEST = 256
 """Characters of a text that is remembered. `functools.lru_cache` alone keeps a thousand texts of any length."""
 
 
+def keep(known: dict[_Key, _Result], most: int, key: _Key, result: _Result) -> _Result:
+    """Put it into a dict of at most that many entries, which begins anew when it is full. Returns `result`.
+
+    Where even a hit through `remember` would cost too much, or what is known comes from two places.
+    """
+    if len(known) >= most:
+        known.clear()
+    known[key] = result
+    return result
+
+
 class _Remembered(dict[str, _Result]):
-    """Results by text. One that is known costs one look in a dict. When it is full, it begins anew."""
+    """Results by text. One that is known costs one look in a dict."""
 
     def __init__(self, entries: int, function: Callable[[str], _Result]) -> None:
         super().__init__()
@@ -21,11 +33,7 @@ class _Remembered(dict[str, _Result]):
 
     def __missing__(self, text: str) -> _Result:
         result = self._function(text)
-        if len(text) <= LONGEST:
-            if len(self) >= self._entries:
-                self.clear()
-            self[text] = result
-        return result
+        return keep(self, self._entries, text, result) if len(text) <= LONGEST else result
 
 
 def remember(entries: int) -> Callable[[Callable[[str], _Result]], Callable[[str], _Result]]:

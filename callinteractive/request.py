@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import quote, quote_plus, unquote_plus
 
-from callinteractive.remember import remember
+from callinteractive.remember import keep, remember
 from callinteractive.urls import (
     ascii_host,
     follow,
@@ -308,11 +308,7 @@ class _Quoted(dict[str, str]):
             quoted = text.replace(":", "%3A")
         else:
             quoted = _RESERVED.sub(_escape, text)
-        if len(text) <= _REMEMBERED:
-            if len(self) >= _MOST_REMEMBERED:
-                self.clear()
-            self[text] = quoted
-        return quoted
+        return keep(self, _MOST_REMEMBERED, text, quoted) if len(text) <= _REMEMBERED else quoted
 
 
 _QUOTED: Final = _Quoted()

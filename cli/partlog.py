@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Literal, Protocol, TextIO
 
+from callinteractive.remember import keep
 from cli import partline
 from sidecar import console
 from sidecar.linewriter import LINES_A_S, LINES_AT_ONCE, TELL_EVERY_S, Bucket, shown
@@ -151,11 +152,10 @@ class _PartLimit:
 
     def allows(self, cause: str, now: float) -> bool:
         if cause:
-            if cause not in self._causes:
-                if len(self._causes) >= MOST_CAUSES:  # addresses can be invented; the part's own limit stays
-                    self._causes.clear()
-                self._causes[cause] = Bucket(CAUSE_LINES, CAUSE_LINES_A_S, now)
-            if not self._causes[cause].take(1, now):
+            bucket = self._causes.get(cause)
+            if bucket is None:  # addresses can be invented; the part's own limit stays
+                bucket = keep(self._causes, MOST_CAUSES, cause, Bucket(CAUSE_LINES, CAUSE_LINES_A_S, now))
+            if not bucket.take(1, now):
                 return False
         return self._whole.take(1, now) == 1
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from callinteractive.headers import CallHeader
+from callinteractive.remember import keep
 
 _MOST: Final = 256
 _known: Final[dict[str, CallHeader]] = {}
@@ -13,17 +14,10 @@ _known: Final[dict[str, CallHeader]] = {}
 def text_of(call: CallHeader) -> str:
     """The header's value."""
     text = str(call)
-    _keep(text, call)
+    keep(_known, _MOST, text, call)
     return text
 
 
 def read(text: str) -> CallHeader:
     """Raises HeaderError."""
-    return _known.get(text) or _keep(text, CallHeader.parse(text))
-
-
-def _keep(text: str, call: CallHeader) -> CallHeader:
-    if len(_known) >= _MOST:
-        _known.clear()
-    _known[text] = call
-    return call
+    return _known.get(text) or keep(_known, _MOST, text, CallHeader.parse(text))

@@ -18,7 +18,7 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 
 from callinteractive.model import Address
-from callinteractive.remember import LONGEST
+from callinteractive.remember import LONGEST, keep
 from kemi import ksr
 from kemi.guesses import has_proved
 from kemi.ksr import From, Match
@@ -247,11 +247,7 @@ class _Hashes:
         hashing = self._empty.copy()
         hashing.update(text.encode("utf-8", "surrogateescape"))
         made = hashing.hexdigest()
-        if len(text) <= LONGEST:
-            if len(self._known) >= _MOST_KNOWN:
-                self._known.clear()
-            self._known[text] = made
-        return made
+        return keep(self._known, _MOST_KNOWN, text, made) if len(text) <= LONGEST else made
 
 
 @lru_cache(maxsize=4)

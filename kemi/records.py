@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Generic, Protocol, Self, TypeVar
 
+from callinteractive.remember import keep
 from kemi import ksr
 
 
@@ -52,15 +53,9 @@ class Records(Generic[Recorded]):
         text = ksr.recall(f"{self._prefix}{key}")
         if not text:
             return None
-        return self._known.get(text) or self._keep(text, self._kind.from_text(text))
+        return self._known.get(text) or keep(self._known, _MOST_KNOWN, text, self._kind.from_text(text))
 
     def __setitem__(self, key: object, record: Recorded) -> None:
         text = record.to_text()
-        self._keep(text, record)
+        keep(self._known, _MOST_KNOWN, text, record)
         ksr.remember(f"{self._prefix}{key}", text)
-
-    def _keep(self, text: str, record: Recorded) -> Recorded:
-        if len(self._known) >= _MOST_KNOWN:
-            self._known.clear()
-        self._known[text] = record
-        return record

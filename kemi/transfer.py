@@ -14,6 +14,7 @@ from callinteractive.headers import AnchorHeader, CallerHeader, CallHeader, Entr
 from callinteractive.identity import Identity
 from callinteractive.model import Edge, Extension, Site
 from callinteractive.numbers import Directory, FoundIvr
+from callinteractive.remember import keep
 from kemi import breadth, known_calls, ksr, nat
 from kemi.anchor import Anchoring
 from kemi.branch_spec import BranchSpec, Target, converting
@@ -228,10 +229,8 @@ class Transfer:
         key = (extension.number, number, way, anchoring, offered)
         spec = self._specs.get(key)
         if spec is None:
-            if len(self._specs) >= _MOST_SPECS:
-                self._specs.clear()
             named = BranchSpec(way.uri, way.lines, number=number, is_extension=True, via=way.via)
-            spec = self._specs[key] = converting(named, extension, anchoring, offered)
+            spec = keep(self._specs, _MOST_SPECS, key, converting(named, extension, anchoring, offered))
         return spec
 
     def _ivr_target(

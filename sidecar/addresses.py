@@ -21,6 +21,8 @@ from typing import Any
 import structlog
 from aiohappyeyeballs import AddrInfoType
 
+from callinteractive.remember import keep
+
 LOG = structlog.get_logger()
 RESOLVED_S = 10.0
 """How long the addresses of a name count, as in aiohttp."""
@@ -78,11 +80,8 @@ class Addresses:
         A failure does not count for the next who asks, unless there are old addresses. most_s: how long the connection
         may take. At least half of it is left where old addresses are known.
         """
-        name = self._names.get((host, port))
-        if name is None:
-            if len(self._names) >= _MOST_NAMES:
-                self._names.clear()
-            name = self._names[host, port] = _Name(host, port, self._places)
+        key = host, port
+        name = self._names.get(key) or keep(self._names, _MOST_NAMES, key, _Name(host, port, self._places))
         return await name.addresses(min(PATIENCE_S, most_s / 2))
 
 

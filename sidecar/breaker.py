@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from callinteractive.remember import keep
+
 MOST_REST_S = 30.0
 """How long a dead application is left alone at most, before one caller tries it again."""
 _MOST_APPLICATIONS = 1024
@@ -73,9 +75,4 @@ class Breakers:
         return [(origin, breaker.is_open(now)) for origin, breaker in self._known.items()]
 
     def of(self, origin: str) -> Breaker:
-        breaker = self._known.get(origin)
-        if breaker is None:
-            if len(self._known) >= _MOST_APPLICATIONS:
-                self._known.clear()
-            breaker = self._known[origin] = Breaker()
-        return breaker
+        return self._known.get(origin) or keep(self._known, _MOST_APPLICATIONS, origin, Breaker())

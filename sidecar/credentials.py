@@ -8,6 +8,7 @@ from pathlib import Path
 
 from callinteractive.asking import Credentials, credentials_of
 from callinteractive.model import IvrFile
+from callinteractive.remember import keep
 from callinteractive.secret import Secret, SecretError
 from callinteractive.web import Web
 
@@ -41,11 +42,7 @@ class CredentialStore:
     def of(self, web: Web) -> Credentials:
         """Raises SecretError."""
         known = self._known.get(web)
-        if known is None:
-            if len(self._known) >= _MOST:
-                self._known.clear()
-            known = self._known[web] = credentials_of(web, self._read)
-        return known
+        return keep(self._known, _MOST, web, credentials_of(web, self._read)) if known is None else known
 
     def learn(self, ivr_file: IvrFile) -> list[str]:
         """Read those of all IVRs anew. Returns what is wrong: of such an IVR no request can be sent."""

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Set
 from typing import Any, Final
 
+from callinteractive.remember import keep
+
 DEEPEST = 12
 """Lists and mappings within each other that are read. RTPengine's deepest reply, `statistics`, has half of that."""
 _MOST_REMEMBERED: Final = 256
@@ -90,19 +92,11 @@ def _text(value: str) -> str:
     if known is not None:
         return known
     written = f"{len(value) if value.isascii() else len(_octets(value))}:{value}"
-    if len(value) <= _LONGEST_WORD:
-        if len(_words) >= _MOST_REMEMBERED:
-            _words.clear()
-        _words[value] = written
-    return written
+    return keep(_words, _MOST_REMEMBERED, value, written) if len(value) <= _LONGEST_WORD else written
 
 
 def _list(values: tuple[str, ...]) -> str:
-    written = f"l{''.join(map(_text, values))}e"
-    if len(_lists) >= _MOST_REMEMBERED:
-        _lists.clear()
-    _lists[values] = written
-    return written
+    return keep(_lists, _MOST_REMEMBERED, values, f"l{''.join(map(_text, values))}e")
 
 
 def _mapping(data: bytes, at: int, deepest: int, without: Set[bytes]) -> tuple[dict[str, Any], int]:

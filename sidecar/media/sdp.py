@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
+from callinteractive.remember import keep
 from callinteractive.sdes import read_keys
 from callinteractive.sdp import MAX_SDP, connection_address, read_lines
 from sidecar.media.errors import MalformedSdp, NoCommonCodec
@@ -246,9 +247,7 @@ def read_audio(text: str) -> Audio:
         return Audio((MediaLine(known.line.kind, port, *known.line[2:]),), 0, known.codec, known.events)
     audio = find_audio(parse(text))
     if not any(each in rest for each in _NOT_REMEMBERED):
-        if len(_remembered_audio) >= _MOST_REMEMBERED:
-            _remembered_audio.clear()
-        _remembered_audio[rest] = audio
+        keep(_remembered_audio, _MOST_REMEMBERED, rest, audio)
     return audio
 
 

@@ -17,6 +17,7 @@ from math import inf
 from typing import Any, Protocol
 
 from callinteractive.model import Address
+from callinteractive.remember import keep
 from sidecar.sip.agent.user_agent import OnInvite, UserAgent
 from sidecar.sip.config import UaConfig
 
@@ -190,10 +191,7 @@ class Transport:
 
     def _new_source(self, source: tuple[Any, ...]) -> Address:
         """Nearly all datagrams come from a few edges."""
-        if len(self._sources) >= _MOST_SOURCES:
-            self._sources.clear()
-        address = self._sources[source] = Address(source[0], source[1])
-        return address
+        return keep(self._sources, _MOST_SOURCES, source, Address(source[0], source[1]))
 
     def _read_errors(self) -> None:
         """The error queue names the destination of each datagram that met ICMP "port unreachable" and the like.
