@@ -76,9 +76,9 @@ class Client:
             _wait_for_start(place, own)
         shown = given or token.read(place) or (None if state_dir else token.read(units.STATE))
         if shown is None:
-            where = f"there is no {place / token.FILE}" if place else "no folder is known where it is kept"
+            where = f"none can be read from {place / token.FILE}" if place else "no folder is known where it is kept"
             raise ClientError(
-                f"the API's token is missing ({where}). Is `callinteractive run` up, and are you its user? "
+                f"the API's token is missing: {where}. Is `callinteractive run` up, and are you its user? "
                 f"Give the same --site and --state-dir, or set {token.VARIABLE}."
             )
         return cls(f"http://{own}", shown)
