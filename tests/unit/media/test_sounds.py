@@ -616,12 +616,12 @@ def test_a_disk_without_room_is_not_the_file_s_fault(source: Path, tmp_path: Pat
 
 
 def test_time_for_a_file_is_its_own_however_many_came_before(source: Path, tmp_path: Path) -> None:
-    """The kernel counts the CPU of the whole process. Here a file may take one second, and takes 0.1."""
+    """The kernel counts the CPU of the whole process. Here a file may take one second, and takes 0.1 to 0.4."""
     (source / "long.sln").write_bytes(bytes(2 * SAMPLES_PER_S * 60 * 20))
     job = json.dumps({"source": str(source / "long.sln"), "target": str(tmp_path / "long.mov")})
     serve = "from sidecar.media import audiofile; audiofile.MOST_CPU_S = 1; audiofile.serve()"
     done = subprocess.run(
-        [sys.executable, "-c", serve], input=f"{job}\n" * 15, capture_output=True, text=True, check=False, timeout=60
+        [sys.executable, "-c", serve], input=f"{job}\n" * 15, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, "what the kernel ends in mid-file seems to be the file's fault"
     assert done.stdout.count("left_out") == 15
