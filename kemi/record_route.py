@@ -165,7 +165,7 @@ class RecordRoute:
     def is_stray_reply(self) -> bool:
         """Whether the reply at hand is of no transaction, and not to an INVITE from before Kamailio was started.
 
-        Kamailio would send it wherever its second Via says, and even connect there. RFC 6026 lets nobody pass on a
+        Kamailio would send it wherever its second Via says, and even connect there. RFC 6026 7.3 lets nobody pass on a
         reply of no transaction, and one to another method than its request's is such a reply (RFC 3261 17.1.3). But
         replies to an INVITE from before Kamailio was started shall reach their caller: those of our parties, and of our
         dialogs; of a stranger also those of no dialog (`kemi.ringing`), as a refusal. Other requests are sent again.

@@ -38,7 +38,7 @@ PLAYOUT_MARGIN_S = 0.04
 """A sound counts as heard this long after its duration: RTPengine sends packets of 20 ms, the caller buffers some."""
 DOUBT_S = 0.2
 """How often it is asked whether RTPengine is back, before a sound or the time to dial is over."""
-NORMAL_CLEARING = 200  # the cause in BYE's Reason when the script hangs up (RFC 3326)
+ENDED_NORMALLY = 200  # the cause of our BYE, a status of SIP (RFC 3326 2)
 
 
 async def told(event: Event) -> Event:
@@ -200,7 +200,7 @@ class AnsweredCall:
             case Transfer():
                 await self._transfer(command)
             case Hangup(_, code):
-                self._caller.end(code or NORMAL_CLEARING, "script")
+                self._caller.end(code or ENDED_NORMALLY, "script")
 
     async def _fetch(self, request: HttpRequest) -> None:
         answer = await ask(self._services.webhook, self._caller.telling, request)

@@ -24,7 +24,7 @@ from callinteractive.model import Ivr
 from callinteractive.report import Report
 from callinteractive.script import CallScript, Note
 from sidecar import sip
-from sidecar.call.answered import NORMAL_CLEARING
+from sidecar.call.answered import ENDED_NORMALLY
 from sidecar.call.caller import Caller
 from sidecar.call.dip import DECLINE, Dip
 from sidecar.call.services import Services
@@ -129,7 +129,7 @@ class Call:
             raise NotNowError("its sidecar was cut off, and does not know yet whether another one has the call")
         self._caller.log.info("hangup", cause="asked for by the API")
         self._caller.story.cause = "hung up by an operator"
-        self._end_of_cancel = (NORMAL_CLEARING if self._caller.leg.answered else DECLINE), "operator"
+        self._end_of_cancel = (ENDED_NORMALLY if self._caller.leg.answered else DECLINE), "operator"
         # Not at once: a task that is cancelled before it has begun would release nothing.
         asyncio.get_running_loop().call_soon(self._cancel)
 
