@@ -41,7 +41,7 @@ RECEIVE_BUFFER = 4 << 20
 LEAST_SHARED_MB, MOST_SHARED_MB = 256, 1024
 """A call's two transactions stay five seconds after it has ended: 40 KB. 256 MB are full at 1,100 short calls/s."""
 MOST_CONNECTIONS, ONE_OF_TLS_IN = 8192, 4
-CONNECTION_KB, TLS_KB, WEBSOCKET_KB = 19, 50, 65
+CONNECTION_KB, TLS_KB, WEBSOCKET_KB = 19, 65, 65
 """Of shared memory: what a connection takes, and what more with TLS and as a WebSocket. Anybody may have many."""
 CGROUP_MEMORY = Path("/sys/fs/cgroup/memory.max")
 DISPATCHER_LIST = "dispatcher.list"
