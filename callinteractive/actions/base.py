@@ -113,7 +113,8 @@ class Action(ABC):
                 if name == cls.TEXT_KEY:
                     meant = f": write it in <{cls.NAME}>…</{cls.NAME}>"
                 else:
-                    meant = near(name, (*cls.ATTRIBUTES, text_key) if text_key else cls.ATTRIBUTES)
+                    known = (*cls.ATTRIBUTES, text_key) if text_key else cls.ATTRIBUTES
+                    meant = near(name, known) or f"; known: {', '.join(known) or 'none'}"
                 found.append(f"unknown attribute {name[:40]!r}{meant}")
         if cls.TEXT_KEY is None and written.has_text:
             found.append("takes no text")

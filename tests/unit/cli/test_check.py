@@ -108,7 +108,7 @@ def test_a_rule_without_its_key_is_one_finding_with_an_example(check) -> None:
             "play_sound: {flie: here.wav}",
             "play_sound: the name of a sound is missing; unknown attribute 'flie' (did you mean 'file'?)",
         ),
-        ("set_var: {lang: en}", "set_var: name is missing; unknown attribute 'lang'"),
+        ("set_var: {lang: en}", "set_var: name is missing; unknown attribute 'lang'; known: name, value"),
     ],
 )
 def test_a_rule_with_a_wrong_key_tells_what_to_write(check, rule: str, told: str) -> None:

@@ -245,7 +245,7 @@ def test_X4_unknown_attributes_are_warnings():
     assert len(response.actions) == 2
     assert response.warnings == (
         "line 1: unknown attribute 'version'",
-        "line 2: <Hangup>: unknown attribute 'reason'",
+        "line 2: <Hangup>: unknown attribute 'reason'; known: none",
         "line 3: <Pause>: takes no text",
     )
 

@@ -126,7 +126,7 @@ def test_X4_what_is_not_understood_is_a_warning():
     call = asked()
     assert call.answer('<PlaySound speed="2">a.wav</PlaySound>') == Play("a.wav")
     assert [note.fields["reason"] for note in call.notes if note.level == "warning"] == [
-        "line 1: <PlaySound>: unknown attribute 'speed'"
+        "line 1: <PlaySound>: unknown attribute 'speed'; known: where, digitvar"
     ]
 
 
