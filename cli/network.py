@@ -1,4 +1,4 @@
-"""What looks wrong with the addresses of a site, though it may be meant so: `callinteractive check` warns of it."""
+"""What looks wrong with a site as others reach it, though it may be meant so: `callinteractive check` warns of it."""
 
 from __future__ import annotations
 
@@ -6,9 +6,13 @@ from collections.abc import Iterator
 from ipaddress import ip_address
 
 from callinteractive.fleet import family_of
-from callinteractive.model import Edge, Interface, RtpEngine, Site
+from callinteractive.model import Edge, Extension, Interface, RtpEngine, Site
 from callinteractive.spelling import is_ip
 from callinteractive.state import EXAMPLE as STORE_EXAMPLE
+
+_SHORTEST_PASSWORD = 8
+"""Characters."""
+_MOST_NAMED = 5
 
 
 def doubts(site: Site) -> Iterator[str]:
@@ -21,6 +25,7 @@ def doubts(site: Site) -> Iterator[str]:
     yield from _families_without_sound(site)
     yield from _interfaces_that_nobody_is_told(site)
     yield from _stores_that_lose_calls(site)
+    yield from _passwords_that_are_guessed(site)
 
 
 def _controls_that_others_may_reach(site: Site) -> Iterator[str]:
@@ -125,6 +130,24 @@ def _name(site: Site, engine: RtpEngine) -> str:
 
 def _shown(interface: Interface) -> str:
     return interface.advertised or interface.address
+
+
+def _passwords_that_are_guessed(site: Site) -> Iterator[str]:
+    """Strangers try them day and night at any public address, to call at your cost."""
+    if not any(map(_is_public_edge, site.edges)):
+        return
+    weak = [each.number for each in site.extensions if each.password is not None and _is_guessed(each.password, each)]
+    if weak:
+        more = f" and {len(weak) - _MOST_NAMED} more" if len(weak) > _MOST_NAMED else ""
+        yield (
+            f"extensions: the password of {', '.join(weak[:_MOST_NAMED])}{more} is soon guessed: write one by chance, "
+            "as `openssl rand -hex 8` prints"
+        )
+
+
+def _is_guessed(password: str, extension: Extension) -> bool:
+    plain = password.lower()
+    return len(plain) < _SHORTEST_PASSWORD or plain.isdigit() or "change-me" in plain or extension.number in plain
 
 
 def _is_public_edge(edge: Edge) -> bool:

@@ -53,6 +53,31 @@ def test_what_looks_wrong(old: str, new: str, key: str, reason: str) -> None:
     assert reason in line
 
 
+PHONE = """
+node: 1
+sip: {listen: ["udp:10.0.0.11:5060!8.8.8.11"]}
+rtpengine: {interface: "10.0.0.11!8.8.8.11"}
+extensions: [{number: "000*101", id: 101, password: PASSWORD}]
+"""
+
+
+@pytest.mark.parametrize("password", ["short12", "change-me-too", "1234567890", "x000*101x"])
+def test_a_password_that_strangers_guess(password: str) -> None:
+    (line,) = told(PHONE.replace("PASSWORD", f'"{password}"'))
+    assert line.startswith("extensions: the password of 000*101 is soon guessed: ")
+    assert not told(PHONE.replace("PASSWORD", f'"{password}"').replace("!8.8.8.11", "")), "nobody from outside comes"
+
+
+def test_a_password_by_chance() -> None:
+    assert not told(PHONE.replace("PASSWORD", "9ef4au6uujb9"))
+
+
+def test_many_passwords_that_strangers_guess_are_one_line() -> None:
+    phones = ", ".join(f'{{number: "000*{number}", id: {number}, password: a}}' for number in range(101, 109))
+    (line,) = told(PHONE[: PHONE.index("extensions")] + f"extensions: [{phones}]")
+    assert "000*101, 000*102, 000*103, 000*104, 000*105 and 3 more is soon guessed" in line
+
+
 def test_localhost_is_not_public() -> None:
     assert told('node: 1\nsip: {listen: ["udp:localhost:5060"]}\n') == []
 
