@@ -7,6 +7,7 @@ import site as python_site
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -63,49 +64,30 @@ EXIT_CONFIG = 78  # sysexits.h EX_CONFIG
 """The process's exit status where the configuration is unusable."""
 
 
+@dataclass(eq=False, repr=False)
 class Callbacks:
     """One method a callback: Kamailio's own by their fixed names, those of `ksr.Route` by theirs."""
 
-    def __init__(
-        self,
-        ingress: Ingress,
-        sidecars: Sidecars,
-        redirects: Redirects,
-        forks: Forks,
-        media: MediaAnchor,
-        record_route: RecordRoute,
-        limits: Limits,
-        floods: Floods,
-        websockets: WebSockets,
-        registrar: Registrar,
-        tls_peers: TlsPeers,
-        names: NameFile,
-        watch: Watch,
-        sockets: Sockets,
-        edges: Edges,
-        ringing: Ringing,
-        reports: Reports,
-    ) -> None:
-        self.reports = reports
-        self.sockets = sockets
-        self.ringing = ringing
-        self._tls_peers = tls_peers
-        self._websockets = websockets
-        self._registrar = registrar
-        self._names = names
-        self._companion = Companion()
-        self._watch = watch
-        self._floods = floods
-        self.edges = edges
-        self._limits = limits
-        self._ingress = ingress
-        self.sidecars = sidecars
-        self._redirects = redirects
-        self._forks = forks
-        self._media = media
-        self.record_route = record_route
-        self.reload: Reload | None = None
-        self._look_again_at = 0.0
+    _ingress: Ingress
+    sidecars: Sidecars
+    _redirects: Redirects
+    _forks: Forks
+    _media: MediaAnchor
+    record_route: RecordRoute
+    _limits: Limits
+    _floods: Floods
+    _websockets: WebSockets
+    _registrar: Registrar
+    _tls_peers: TlsPeers
+    _names: NameFile
+    _watch: Watch
+    sockets: Sockets
+    edges: Edges
+    ringing: Ringing
+    reports: Reports
+    reload: Reload | None = None
+    _companion: Companion = field(default_factory=Companion)
+    _look_again_at: float = 0.0
 
     def become(self, other: Callbacks) -> None:
         """Route as `other` does from now on."""
