@@ -227,7 +227,8 @@ def dial(client: Client, number: str, variables: tuple[str, ...], *, waits: bool
     names = {"caller": "caller_number", "name": "caller_name", "timeout": "timeout_s"}
     order |= {names.get(name, name): value for name, value in more.items() if value is not None}
     call = client.ask("POST", "/v1/calls", order)
-    click.echo(json.dumps(call, indent=2) if as_json else f"call {call['call_id'][:SHORT]} rings {number}")
+    hint = "" if waits else "; --wait tells whether somebody answers"
+    click.echo(json.dumps(call, indent=2) if as_json else f"call {call['call_id'][:SHORT]} goes to {number}{hint}")
     if waits:
         _wait_for_answer(client, call["call_id"])
 

@@ -210,7 +210,10 @@ async def test_the_link_to_the_page(world: World):
 
 async def test_a_number_is_called(world: World):
     result = await call("dial", "306", "--context", "3")
-    assert (result.exit_code, result.output) == (0, "call dddddddd rings 306\n")
+    assert (result.exit_code, result.output) == (
+        0,
+        "call dddddddd goes to 306; --wait tells whether somebody answers\n",
+    )
     argv = ("--option", "1", "--ivr", "000*332", "--caller", "+15550100", "--name", "Alarm", "--timeout", "30")
     result = await call("dial", "+15550123", "--context", "3", *argv, "--var", "site=Depot=1", "--var", "x=", "--json")
     assert json.loads(result.output)["call_id"] == "d" * 32
