@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 from aiohttp import web
 from structlog.testing import capture_logs
@@ -301,4 +302,45 @@ async def test_E2_while_the_application_is_not_there_nothing_passes(application,
     await true(lambda: bool(application.requests))
     callbacks.take(lines(2))
     await true(lambda: seqs(application) == [1, 2])
+    await callbacks.close()
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (aiohttp.ConnectionTimeoutError(), "no connection within"),
+        (TimeoutError(), "no answer within"),
+        (ZeroDivisionError(), "this software failed: ZeroDivisionError"),
+    ],
+)
+async def test_E2_the_log_says_why_records_do_not_arrive(application, tmp_path, error, reason):
+    async def send(*_: object) -> None:
+        raise error
+
+    callbacks = await opened(application.url, tmp_path)
+    callbacks._connections.send = send
+    with capture_logs() as told:
+        callbacks.take(lines(1))
+        await true(lambda: [line for line in told if line["event"] == "events do not arrive"])
+    (line,) = [line for line in told if line["event"] == "events do not arrive"]
+    assert line["reason"].startswith(reason)
+    assert ("a request failed" in [line["event"] for line in told]) is isinstance(error, ZeroDivisionError)
+    await callbacks.close()
+
+
+async def test_E2_a_batch_that_our_software_fails_at_holds_up_no_other(application, tmp_path):
+    callbacks = await opened(application.url, tmp_path)
+    really, failed = callbacks._connections.send, []
+
+    async def send(*arguments: Any) -> Any:
+        if b'"seq": 1' in arguments[4]:
+            failed.append(1)
+            raise ZeroDivisionError
+        return await really(*arguments)
+
+    callbacks._connections.send = send
+    callbacks.take(lines(1))
+    await true(lambda: failed)
+    callbacks.take(lines(2))
+    await true(lambda: seqs(application) == [2])
     await callbacks.close()

@@ -15,7 +15,7 @@ from sidecar.state.held import LONGEST_S, MOST
 from sidecar.state.keeper import Keeper
 from sidecar.state.lease import HOLD_S
 from sidecar.state.pending import BEHIND_S, EARLY_S, MOST_AT_ONCE, MOST_DROPS
-from sidecar.state.store import LEASE_S, Owner, StoreError
+from sidecar.state.store import LEASE_S, Owner, StoreError, SupersededError
 from sidecar.state.storing import AT_ONCE, BETWEEN_S, LATE_S, MOST_TAKEN, RENEW_S, SETTLE_S, SLOW_S, StoringKeeper
 from tests.unit.state.fake_store import Data, FakeStore
 from tests.unit.state.virtual_time import VirtualLoop, run
@@ -76,6 +76,13 @@ class Sidecar:
 
 async def settled() -> None:
     await asyncio.sleep(SETTLE_S + RENEW_S)
+
+
+def fails_to(store: FakeStore, do: str, problem: Exception) -> None:
+    async def fails() -> None:
+        raise problem
+
+    setattr(store, do, fails)
 
 
 @in_virtual_time
@@ -731,6 +738,70 @@ async def test_release_hands_the_calls_to_another_one_at_once():
     assert staying.adopted == {"7-0-a": {"v": 1}, "7-0-b": {"v": 2}}
     await leaving.keeper.close()
     assert leaving.store.is_closed
+
+
+@in_virtual_time
+async def test_one_call_that_is_not_given_up_cleanly_harms_no_other():
+    data = Data()
+    sidecar, other = Sidecar(data), Sidecar(data, 1)
+    await sidecar.start()
+    await other.start()
+    for key in ("7-0-a", "7-0-b"):
+        sidecar.keep(key)
+    await settled()
+    tried: list[str] = []
+
+    def surrender(key: str) -> None:
+        tried.append(key)
+        raise ZeroDivisionError
+
+    sidecar.keeper.on_surrender = surrender
+    with capture_logs() as lines:
+        assert await sidecar.keeper.release()
+    assert sorted(tried) == ["7-0-a", "7-0-b"]
+    assert [line["call"] for line in lines if "cleanly" in line["event"]] == tried
+
+
+@pytest.mark.parametrize("problem", [StoreError("away"), TimeoutError()])
+@in_virtual_time
+async def test_calls_are_handed_over_where_the_store_hears_no_more_of_it(problem: Exception):
+    """The other one takes them when the lease is out."""
+    data = Data()
+    sidecar, other = Sidecar(data), Sidecar(data, 1)
+    await sidecar.start()
+    await other.start()
+    sidecar.keep("7-0-a")
+    await settled()
+    fails_to(sidecar.store, "give_up", problem)
+    assert await sidecar.keeper.release()
+    assert sidecar.surrendered == ["7-0-a"]
+
+
+@pytest.mark.parametrize("problem", [StoreError("away"), SupersededError(), TimeoutError()])
+@in_virtual_time
+async def test_the_store_is_closed_whatever_it_says_at_the_end(problem: Exception):
+    sidecar = Sidecar(Data())
+    await sidecar.start()
+    fails_to(sidecar.store, "give_up", problem)
+    await sidecar.keeper.close()
+    assert sidecar.store.is_closed
+    fails_to(sidecar.store, "close", TimeoutError())
+    await sidecar.keeper.close()
+
+
+@in_virtual_time
+async def test_a_defect_is_told_and_calls_are_kept_again_after_it():
+    sidecar = Sidecar(Data())
+    await sidecar.start()
+    sidecar.store.problem = ZeroDivisionError()
+    with capture_logs() as lines:
+        sidecar.keep("7-0-a")
+        await asyncio.sleep(BEHIND_S + TICK)
+    assert sidecar.keeper.is_failing
+    assert "keeping calls failed" in [line["event"] for line in lines]
+    sidecar.store.problem = None
+    await asyncio.sleep(RENEW_S + SETTLE_S)
+    assert "7-0-a" in sidecar.store.has()
 
 
 @in_virtual_time
