@@ -103,6 +103,51 @@ def test_a_table_of_another_version(folders: tuple[Path, Path]) -> None:
     assert len(told) == 1
     assert "version 10" in told[0]
     assert file.with_name(FILE + ".bad").exists()
+    assert_is_new(file)
+
+
+def assert_is_new(file: Path) -> None:
+    assert file.stat().st_mode & 0o777 == 0o600
+    with closing(sqlite3.connect(file)) as database:
+        assert database.execute("SELECT count(*) FROM location").fetchone() == (0,)
+        versions = database.execute("SELECT table_version FROM version WHERE table_name = 'location'")
+        assert versions.fetchone() == (registrations.TABLE_VERSION,)
+
+
+def test_a_damaged_file_goes_with_its_log(folders: tuple[Path, Path]) -> None:
+    file, run_dir = folders
+    make_ready(file, run_dir, print)
+    log = file.with_name(FILE + "-wal")
+    with closing(sqlite3.connect(file, isolation_level=None)) as database:
+        database.execute("INSERT INTO location (ruid) VALUES ('a')")
+        logged = log.read_bytes()  # as where the process is killed now
+    file.write_bytes(b"damaged" * 1000)
+    log.write_bytes(logged)
+    told: list[str] = []
+    assert make_ready(file, run_dir, told.append) == {VARIABLE: "1"}
+    assert ["can't be read" in line for line in told] == [True]
+    assert_is_new(file)
+
+
+def test_another_program_s_tables(folders: tuple[Path, Path]) -> None:
+    file, run_dir = folders
+    file.parent.mkdir()
+    with closing(sqlite3.connect(file)) as database:
+        database.execute("CREATE TABLE location (user TEXT)")
+    told: list[str] = []
+    assert make_ready(file, run_dir, told.append) == {VARIABLE: "1"}
+    assert ["can't be read" in line for line in told] == [True]
+    assert_is_new(file)
+
+
+def test_a_user_without_a_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("STATE_DIRECTORY", raising=False)
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", no_home)
+    assert state_dir_of(tmp_path / "site.yaml") is None
 
 
 def test_a_full_disk(folders: tuple[Path, Path]) -> None:
