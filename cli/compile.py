@@ -26,77 +26,27 @@ import click
 from cli import compiled
 
 MODULES = {
-    "callinteractive": (
-        *("asking", "charset", "commands", "dialled", "digest", "events", "facts", "fit", "headers", "identity"),
-        *("jsontext", "multipart", "numbers", "plain", "record", "remember", "report", "request", "response", "script"),
-        *("script_state", "sdes", "sdp", "sdp_codecs", "signature", "urls", "webhook_signature", "written"),
-    ),
-    "sidecar": (
-        *(
-            "admission",
-            "answer",
-            "breaker",
-            "credentials",
-            "durations",
-            "eager",
-            "edges",
-            "generations",
-            "invite",
-            "jsontext",
-            "log",
-            "plain_http",
-            "sender",
-            "state/gate",
-            "story",
-            "told",
-            "trust",
-        ),
-        "webhook",
-        *(f"call/{name}" for name in ("adopted", "answered", "blind_transfer", "call", "callee", "caller")),
-        *(f"call/{name}" for name in ("dialled", "digits", "dip", "inbox", "moving", "resumed", "services")),
-        *(f"call/{name}" for name in ("sounding", "steered", "telling", "wait_sound")),
-        *(f"media/{name}" for name in ("bencode", "call_media", "dtmf", "engine_call", "engines", "event_reader")),
-        *(
-            f"media/{name}"
-            for name in (
-                "exchange",
-                "media_state",
-                "moving",
-                "ng_command",
-                "ng_failures",
-                "party",
-                "purge",
-                "rtpengine",
-                "sdp",
-                "surviving",
-            )
-        ),
-        "sip/**/*",
-    ),
-    "kemi": (
-        *("anchor", "anchored", "branch_spec", "breadth", "challenge", "checks", "codecs", "contacts", "conversion"),
-        *(
-            "cseq",
-            "dialled",
-            "draining",
-            "edges",
-            "engines",
-            "facts",
-            "flood",
-            "fork",
-            "guard",
-            "guesses",
-            "identity",
-            "ingress",
-            "ksr",
-        ),
-        *("heirs", "hidden", "known_calls", "late_ringing", "limits", "names", "nat", "outcome", "places"),
-        *("record_route", "records", "redirect", "refusal", "refusal_log", "registrar", "reports", "resting"),
-        *("ringing", "sdp", "seal", "sidecars", "slots", "sockets", "spool", "timestamp"),
-        *("tls_peer", "transfer", "trunk_callers", "trunks", "webrtc_sdp", "websocket"),
-    ),
+    "callinteractive": """
+        asking charset commands dialled digest events facts fit headers identity jsontext multipart numbers plain record
+        remember report request response script script_state sdes sdp sdp_codecs signature urls webhook_signature
+        written
+    """,
+    "sidecar": """
+        admission answer breaker credentials durations eager edges generations invite jsontext log plain_http sender
+        state/gate story told trust webhook call/adopted call/answered call/blind_transfer call/call call/callee
+        call/caller call/dialled call/digits call/dip call/inbox call/moving call/resumed call/services call/sounding
+        call/steered call/telling call/wait_sound media/bencode media/call_media media/dtmf media/engine_call
+        media/engines media/event_reader media/exchange media/media_state media/moving media/ng_command
+        media/ng_failures media/party media/purge media/rtpengine media/sdp media/surviving sip/**/*
+    """,
+    "kemi": """
+        anchor anchored branch_spec breadth challenge checks codecs contacts conversion cseq dialled draining edges
+        engines facts flood fork guard guesses identity ingress ksr heirs hidden known_calls late_ringing limits names
+        nat outcome places record_route records redirect refusal refusal_log registrar reports resting ringing sdp seal
+        sidecars slots sockets spool timestamp tls_peer transfer trunk_callers trunks webrtc_sdp websocket
+    """,
 }
-"""The modules that are compiled; those of `sidecar` and `kemi` that run for each call, and what they use of the core.
+"""The modules that are compiled: those of `sidecar` and `kemi` that run for each call, and what they use of the core.
 
 mypyc 2.4 cannot compile others: dataclasses with a ClassVar or with a base that is an ABC (actions), descriptors
 (kemi.transaction), classes with a base that is not compiled (sidecar.connections).
@@ -230,7 +180,7 @@ for extension in mypycify([*options, *files], multi_file=True, target_dir=folder
 
 def _files(made: Path) -> Iterator[Path]:
     for package, patterns in MODULES.items():
-        for pattern in patterns:
+        for pattern in patterns.split():
             yield from sorted(path.relative_to(made) for path in (made / package).glob(f"{pattern}.py"))
 
 

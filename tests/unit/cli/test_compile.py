@@ -101,7 +101,7 @@ def test_without_a_compiler_one_line_says_what_is_missing_and_what_that_costs(
 def test_what_is_compiled_is_there() -> None:
     for package, patterns in compiling.MODULES.items():
         top = compiled.source_of(package)
-        missing = [pattern for pattern in patterns if not list(top.glob(f"{pattern}.py"))]
+        missing = [pattern for pattern in patterns.split() if not list(top.glob(f"{pattern}.py"))]
         assert not missing, f"cli/compile.py names modules of {package} that are not there"
 
 
@@ -129,7 +129,7 @@ def test_two_at_once_do_it_once(tree: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_what_mypyc_refuses_is_said(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if list(compiling._missing()):
         pytest.skip("no compiler here")
-    monkeypatch.setattr(compiling, "MODULES", {"callinteractive": ("limits",)})
+    monkeypatch.setattr(compiling, "MODULES", {"callinteractive": "limits"})
     (tree / "callinteractive" / "limits.py").write_text("def one() -> int:\n    return ''\n")
     with pytest.raises(compiling.CompileError, match=r"limits\.py:2"):
         compiling.build(compiled.BASE)
@@ -150,7 +150,7 @@ def _compiled_sources() -> dict[Path, ast.Module]:
     sources = [
         path
         for package, names in compiling.MODULES.items()
-        for name in names
+        for name in names.split()
         for path in compiled.source_of(package).glob(f"{name}.py")
     ]
     return {path: ast.parse(path.read_text()) for path in sources}
