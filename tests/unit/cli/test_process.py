@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 import sys
@@ -10,6 +11,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -162,6 +164,32 @@ async def test_no_child_outlives_its_supervisor(
     async with asyncio.timeout(PATIENT_S):
         while living_in(group):
             await asyncio.sleep(0.01)
+
+
+async def test_no_descriptor_stays_open(log: Callable[..., None]) -> None:
+    before = os.listdir("/proc/self/fd")
+    for _ in range(3):
+        process = await Process.start(python("pass"), log)
+        await process.wait()
+    async with asyncio.timeout(PATIENT_S):
+        while len(os.listdir("/proc/self/fd")) > len(before):
+            await asyncio.sleep(0.01)
+
+
+async def test_it_runs_also_where_the_machine_has_no_process_left_for_a_guard(
+    log: Callable[..., None], lines: Lines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    really = asyncio.create_subprocess_exec
+
+    async def start(program: str, *arguments: str, **named: Any) -> Any:
+        if program == "/bin/sh":
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        return await really(program, *arguments, **named)
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", start)
+    process = await Process.start(python("print('up')"), log)
+    assert await process.wait() == 0
+    assert ("child", "up") in lines
 
 
 async def test_descriptors_are_handed_down(lines: Lines, log: Callable[..., None]) -> None:
