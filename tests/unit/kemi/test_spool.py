@@ -159,3 +159,12 @@ def test_a_file_that_cannot_be_closed_stops_nothing(
     clock.next_span()
     assert lines.add("after")
     assert len(closed) == 1
+
+
+def test_what_can_t_be_read_or_removed_costs_no_other_line(tmp_path: Path, clock: Clock) -> None:
+    one = spool(tmp_path, clock)
+    assert one.add("a line")
+    [file] = (tmp_path / "lines").iterdir()
+    file.with_name(f"{file.name}9").mkdir()
+    clock.now_s += 2 * SPAN_S + LATE_S
+    assert taken(one) == [["a line"]]
