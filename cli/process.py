@@ -13,6 +13,7 @@ import fcntl
 import os
 import shutil
 import signal
+import subprocess
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
@@ -108,6 +109,7 @@ class Process:
         self._started = time.monotonic()
         self._held: int | None = None
         """The end of a pipe that nobody else holds: it is closed when we die."""
+        self._guard: subprocess.Popen[bytes] | None = None
         self._reader = asyncio.create_task(self._read_lines())
         self._exit = asyncio.create_task(_wait_exit(child))
 
@@ -140,20 +142,23 @@ class Process:
             os.close(writing)
         process = cls(spec, child, output, log)
         if spec.ends_after is None:
-            await process._kill_after_us()
+            process._kill_after_us()
         return process
 
-    async def _kill_after_us(self) -> None:
-        """Start what kills its group if it hangs when we die. That inherits nothing, so it keeps nobody waiting."""
+    def _kill_after_us(self) -> None:
+        """Start what kills its group if it hangs when we die. That inherits nothing, so it keeps nobody waiting.
+
+        Not by asyncio: who gives up waiting for that would not know of the process that has been started.
+        """
         reading, self._held = os.pipe()
         try:
             with suppress(OSError):  # it has ended already, or the machine has no process left: it runs without
-                await asyncio.create_subprocess_exec(
-                    *("/bin/sh", "-c", f"trap '' HUP; read -r _; {_kill_group(str(self.pid))}"),
+                self._guard = subprocess.Popen(
+                    ["/bin/sh", "-c", f"trap '' HUP; read -r _; {_kill_group(str(self.pid))}"],
                     process_group=self.pid,
                     stdin=reading,
-                    stdout=asyncio.subprocess.DEVNULL,
-                    stderr=asyncio.subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
                 )
         finally:
             os.close(reading)
@@ -189,6 +194,8 @@ class Process:
             self._held = None
         # Not child.wait(), for the same reason. It has ended, so asyncio is about to take its status.
         while (status := self._child.returncode) is None:  # noqa: ASYNC110
+            await asyncio.sleep(PROBE_PAUSE_S)
+        while self._guard is not None and self._guard.poll() is None:  # noqa: ASYNC110  # killed with its group
             await asyncio.sleep(PROBE_PAUSE_S)
         return status
 

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable
@@ -179,14 +180,14 @@ async def test_no_descriptor_stays_open(log: Callable[..., None]) -> None:
 async def test_it_runs_also_where_the_machine_has_no_process_left_for_a_guard(
     log: Callable[..., None], lines: Lines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    really = asyncio.create_subprocess_exec
+    really = subprocess.Popen
 
-    async def start(program: str, *arguments: str, **named: Any) -> Any:
-        if program == "/bin/sh":
+    def start(arguments: list[str], *args: Any, **named: Any) -> Any:
+        if arguments[0] == "/bin/sh":
             raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
-        return await really(program, *arguments, **named)
+        return really(arguments, *args, **named)
 
-    monkeypatch.setattr(asyncio, "create_subprocess_exec", start)
+    monkeypatch.setattr(subprocess, "Popen", start)
     process = await Process.start(python("print('up')"), log)
     assert await process.wait() == 0
     assert ("child", "up") in lines
