@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from contextlib import suppress
 from pathlib import Path
 
@@ -36,6 +38,6 @@ async def ask(run_dir: Path, *command: str, within_s: float = COMMAND_S) -> str:
         return str(error) or "no answer"
     finally:
         if child is not None and child.returncode is None:  # Kamailio hangs: it would wait for ever
-            with suppress(ProcessLookupError):
-                child.kill()
+            with suppress(ProcessLookupError):  # not child.kill(): that may take its status from asyncio, which says so
+                os.kill(child.pid, signal.SIGKILL)
     return output.decode(errors="replace")
