@@ -78,6 +78,14 @@ async def settled() -> None:
     await asyncio.sleep(SETTLE_S + RENEW_S)
 
 
+async def two(data: Data) -> tuple[Sidecar, Sidecar]:
+    """Two sidecars that have begun and share a store."""
+    both = Sidecar(data), Sidecar(data, 1)
+    for sidecar in both:
+        await sidecar.start()
+    return both
+
+
 def fails_to(store: FakeStore, do: str, problem: Exception) -> None:
     async def fails() -> None:
         raise problem
@@ -253,9 +261,7 @@ async def test_many_calls_are_written_in_few_batches():
 @in_virtual_time
 async def test_a_process_takes_back_the_calls_of_the_one_before():
     data = Data()
-    before, other = Sidecar(data), Sidecar(data, 1)
-    await before.start()
-    await other.start()
+    before, other = await two(data)
     before.keep("7-0-a", "a")
     data.calls["7-0-away"] = ("7-1", "{}")
     await asyncio.sleep(0.1)
@@ -742,10 +748,7 @@ async def test_release_hands_the_calls_to_another_one_at_once():
 
 @in_virtual_time
 async def test_one_call_that_is_not_given_up_cleanly_harms_no_other():
-    data = Data()
-    sidecar, other = Sidecar(data), Sidecar(data, 1)
-    await sidecar.start()
-    await other.start()
+    sidecar, _other = await two(Data())
     for key in ("7-0-a", "7-0-b"):
         sidecar.keep(key)
     await settled()
@@ -766,10 +769,7 @@ async def test_one_call_that_is_not_given_up_cleanly_harms_no_other():
 @in_virtual_time
 async def test_calls_are_handed_over_where_the_store_hears_no_more_of_it(problem: Exception):
     """The other one takes them when the lease is out."""
-    data = Data()
-    sidecar, other = Sidecar(data), Sidecar(data, 1)
-    await sidecar.start()
-    await other.start()
+    sidecar, _other = await two(Data())
     sidecar.keep("7-0-a")
     await settled()
     fails_to(sidecar.store, "give_up", problem)
@@ -904,10 +904,7 @@ class Wanting:
 
 @in_virtual_time
 async def test_what_comes_for_a_call_of_a_dead_sidecar_waits_until_it_is_taken_over():
-    data = Data()
-    dead, heir = Sidecar(data), Sidecar(data, 1)
-    await dead.start()
-    await heir.start()
+    dead, heir = await two(Data())
     await settled()
     for i in range(MOST_TAKEN + 1):
         dead.keep(f"7-0-{i}")
@@ -925,10 +922,7 @@ async def test_what_comes_for_a_call_of_a_dead_sidecar_waits_until_it_is_taken_o
 @in_virtual_time
 async def test_what_comes_waits_while_nobody_knows_who_is_dead():
     """The store has gone back, or its clock was set."""
-    data = Data()
-    dead, heir = Sidecar(data), Sidecar(data, 1)
-    await dead.start()
-    await heir.start()
+    dead, heir = await two(Data())
     dead.keep("7-0-a")
     await asyncio.sleep(SETTLE_S)
     heir.store.is_sure = False
