@@ -15,7 +15,7 @@ LONGEST = 256
 def keep(known: dict[_Key, _Result], most: int, key: _Key, result: _Result) -> _Result:
     """Put it into a dict of at most that many entries, which begins anew when it is full. Returns `result`.
 
-    Where even a hit through `remember` would cost too much, or what is known comes from two places.
+    For those who look into that dict themselves: since `remember` would cost too much, or does not fit.
     """
     if len(known) >= most:
         known.clear()
