@@ -148,7 +148,9 @@ class World(Parties):
             state = f'state: {{url: "redis://{net.web}:{net.web_port + 2}/3", password: {PASSWORD}}}\n'
             replace["sounds: ./sounds\n"] = f"sounds: ./sounds\n{state}"
         ivr = IVRS.format(web=f"http://{net.web}:{net.web_port}")
-        self.stack = RunningStack(net, directory / "stack", ivr, sidecars=sidecars, replace=replace)
+        self.stack = RunningStack(
+            net, directory / "stack", ivr, sidecars=sidecars, replace=replace, temporary=directory
+        )
         write_sounds(directory / "stack" / "sounds")
         self.web = Web((net.web, net.web_port), directory / "web.log")
         self._resources = AsyncExitStack()

@@ -112,9 +112,10 @@ async def test_start_again_at_once_on_the_same_ports(private_stack: RunningStack
 
 
 async def test_a_killed_supervisor_s_calls_are_hung_up_and_nothing_outlives_it(
-    private_stack: RunningStack, web: FakeWebApp, caller: str
+    private_stack: RunningStack, web: FakeWebApp, caller: str, short_tmp: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The sidecars end first: Kamailio is still there for their BYEs. Nobody is there to take the calls over."""
+    monkeypatch.setenv("TMPDIR", short_tmp)  # nobody is there to remove the run directory
     web.on(caller, actions('<Pause length="60"/>'))
     site = private_stack.site_path
     site.write_text(f"{site.read_text()}state: none\n")

@@ -135,10 +135,15 @@ class RunningStack:
         replace: Mapping[str, str] | None = None,
         command: tuple[str, ...] = (sys.executable, "-m", "callinteractive"),
         cwd: Path | None = None,
+        temporary: Path | None = None,
     ) -> None:
-        """`replace` changes pieces of the text of site.yaml. `command` is run in `cwd`; by default ours, here."""
+        """`replace` changes pieces of the text of site.yaml. `command` is run in `cwd`; by default ours, here.
+
+        temporary: a short path, where its run directory is to be. One that is killed leaves it.
+        """
         self.net = net
         self._command, self._cwd = command, cwd
+        self._environment = {"TMPDIR": str(temporary)} if temporary else {}
         self.site_path = directory / "site.yaml"
         self.ivr_path = directory / "ivr.yaml"
         self.ivr = ""
@@ -175,6 +180,7 @@ class RunningStack:
             *("--site", str(self.site_path), "--ivr", self.ivr or str(self.ivr_path)),
             *("--state-dir", str(self.site_path.parent / "state")),
             cwd=self._cwd,
+            env={**os.environ, **self._environment},
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE if self.output is None else self.output,
             stderr=asyncio.subprocess.PIPE if self.output is None else self.output,
