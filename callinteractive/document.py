@@ -162,7 +162,11 @@ class Value:
                 continue
             name = str(key.value)
             here = Value(self._document, node, self._path_of(name), _line(key))
-            if name in entries:
+            if ":" in name and here.is_missing:  # in braces, "file:a.wav" is a key without a value
+                Value(self._document, key, self.path, _line(key)).wrong(
+                    f"write a space behind the colon: {': '.join(name.split(':', 1))[:80]}"
+                )
+            elif name in entries:
                 here.wrong(f"{name[:40]!r} is given twice, first in line {entries[name].line}")
             else:
                 entries[name] = here

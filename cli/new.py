@@ -84,19 +84,16 @@ def run(folder: Path, template: str, address: str) -> int:
     """The exit status: 0 when the folder is there and ready."""
     try:
         passwords = make(folder, template, address)
-    except (NewError, OSError) as error:
-        click.echo(f"{folder}: {_words(error)}", err=True)
+    except NewError as error:
+        click.echo(f"{folder}: {error}", err=True)
+        return 1
+    except OSError as error:
+        click.echo(f"{folder}: {error.strerror or error}", err=True)
         return 1
     if not has_address(address):
         click.echo(f"warning: this machine has no address {address}: `callinteractive run` will need it", err=True)
     click.echo("\n".join(_told(folder, KINDS[template], address, passwords)))
     return 0
-
-
-def _words(error: NewError | OSError) -> str:
-    if isinstance(error, shutil.Error):  # of `copytree`: each file's source, target and reason
-        return str(error.args[0][0][2])
-    return (isinstance(error, OSError) and error.strerror) or str(error)
 
 
 def make(folder: Path, template: str, address: str) -> dict[str, str]:
@@ -119,8 +116,20 @@ def make(folder: Path, template: str, address: str) -> dict[str, str]:
         **{f"PASSWORD_{phone}": word for phone, word in passwords.items()},
     }
     folder.mkdir(parents=True, exist_ok=True)
-    shutil.copytree(TEMPLATES / "sounds", folder / "sounds")
-    for name in kind.files:
+    try:
+        _fill(folder, template, _texts(kind, host, address), values)
+    except OSError:  # a full disk: with half of it there, the next try would be told that it is there already
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return passwords
+
+
+def _fill(folder: Path, template: str, own_texts: Mapping[str, str], values: Mapping[str, str]) -> None:
+    """Write all files into an empty folder. Raises OSError."""
+    (folder / "sounds").mkdir()
+    for sound in (TEMPLATES / "sounds").iterdir():
+        shutil.copyfile(sound, folder / "sounds" / sound.name)
+    for name in KINDS[template].files:
         shutil.copyfile(TEMPLATES / template / name, folder / name)
     own = TEMPLATES / template / IVR
     shutil.copyfile(own if own.exists() else TEMPLATES / "common" / IVR, folder / IVR)
@@ -132,8 +141,7 @@ def make(folder: Path, template: str, address: str) -> dict[str, str]:
     for name, text in texts.items():  # they hold passwords
         path = folder / name
         path.touch(mode=0o600)
-        path.write_text(_filled(text, {**_texts(kind, host, address), **values}), encoding="utf-8")
-    return passwords
+        path.write_text(_filled(text, {**own_texts, **values}), encoding="utf-8")
 
 
 def _password() -> str:

@@ -92,5 +92,8 @@ def ports_of_api(api: Api) -> Port:
 
 def problems(parts: Parts) -> list[str]:
     """One line a reason why a port can't be had; empty when these parts may start."""
-    found = (port.problem() for port in ports_of(parts))
-    return list(dict.fromkeys(text for text in found if text is not None))  # UDP and TCP may have one reason
+    found = {port: text for port in ports_of(parts) if (text := port.problem()) is not None}
+    lines = list(dict.fromkeys(found.values()))  # UDP and TCP may have one reason
+    if len({port.chosen_by for port, text in found.items() if "is in use" in text}) > 2:
+        lines.append("So many at once: another `callinteractive run` holds them, perhaps. Stop that one first.")
+    return lines

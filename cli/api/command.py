@@ -47,7 +47,7 @@ def run(site_path: Path, ivr_path: Path | None, state_dir: Path | None, log_form
         click.echo(str(error), err=True)
         return os.EX_CONFIG
     except OSError as error:  # a full disk: it may have room again
-        click.echo(str(error), err=True)
+        click.echo(f"{error.filename or place}: {error.strerror or error}", err=True)
         return 1
     if not key or not shown:
         click.echo((missing_key() if not key else None) or f"set {token.VARIABLE}, or give a --state-dir", err=True)

@@ -98,6 +98,15 @@ def test_a_rule_without_its_key_is_one_finding_with_an_example(check) -> None:
     )
 
 
+def test_a_colon_without_a_space(check) -> None:
+    lines = check(ivr=IVR.replace("{file: here.wav}", "{file:here.wav}")).stdout.splitlines()
+    where = "ivr.yaml:6: contexts.1.options.start[0].play_sound"
+    assert lines == [
+        f"{where}: the name of a sound is missing",
+        f"{where}: write a space behind the colon: file: here.wav",
+    ]
+
+
 @pytest.mark.parametrize(
     ("rule", "told"),
     [

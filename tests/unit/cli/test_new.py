@@ -135,4 +135,5 @@ def test_a_full_disk_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(shutil, "copyfile", full)
     result = invoke("new", "pizza")
-    assert (result.exit_code, result.stderr) == (1, "pizza: [Errno 28] No space left on device\n")
+    assert (result.exit_code, result.stderr) == (1, "pizza: No space left on device\n")
+    assert not Path("pizza").exists(), "the next try would find it there already"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from contextlib import ExitStack
 
 import pytest
 
@@ -56,6 +57,15 @@ def test_a_port_shared_by_reuseport_counts_as_taken() -> None:
         other.bind((HOST, 23910))
         (problem,) = ports.problems(Parts.of(site()))
     assert "sidecars.base_port" in problem
+
+
+def test_many_taken_ports_are_another_run() -> None:
+    with ExitStack() as others:
+        for number in (23901, 23910, 23930):
+            others.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)).bind((HOST, number))
+        *each, last = ports.problems(Parts.of(site()))
+    assert len(each) == 3
+    assert "another `callinteractive run`" in last
 
 
 def test_an_address_of_another_machine() -> None:

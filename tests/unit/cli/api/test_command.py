@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -59,4 +60,12 @@ def test_a_token_that_can_be_guessed(place: Path, monkeypatch: pytest.MonkeyPatc
 def test_a_place_where_no_token_can_be_kept(place: Path) -> None:
     (place / "file").write_text("no folder")
     status, output = serve(place, SITE, "file/state")
-    assert (status, "Not a directory" in output) == (1, True)
+    assert (status, output) == (1, f"{place}/file/state: Not a directory\n")
+
+
+def test_a_disk_that_is_full_is_named(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # as write(2) and fsync(2): they know no name
+
+    monkeypatch.setattr(os, "fsync", full)
+    assert serve(place, SITE) == (1, f"{place}/state: No space left on device\n")
