@@ -15,6 +15,7 @@ from callinteractive.dispatcher import TRUNKS
 from callinteractive.model import Address, Site
 from callinteractive.names import Names
 from cli.kamailio_figures import KamailioFigures
+from sidecar.http_api import Listening, runner_of
 
 PAUSE_S = 5
 _ONLINE = 4
@@ -105,7 +106,7 @@ async def serve(
     app = web.Application()
     app.router.add_get("/metrics", show)
     app.router.add_routes(more)
-    runner = web.AppRunner(app, access_log=None)
+    runner = runner_of(app)
     await runner.setup()
     try:
         await _listen(runner, address, say)
@@ -118,7 +119,7 @@ async def _listen(runner: web.AppRunner, address: Address, say: Callable[[str], 
     """Names and registrations must not end because another program has this port."""
     is_told = False
     while True:
-        site = web.TCPSite(runner, address.host, address.port)
+        site = Listening(runner, address)
         try:
             await site.start()
         except OSError as error:

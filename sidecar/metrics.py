@@ -13,6 +13,7 @@ from prometheus_client.registry import Collector
 
 from callinteractive.model import Address
 from callinteractive.script import Note
+from sidecar.http_api import Listening, runner_of
 from sidecar.names import Names
 from sidecar.rtpengine_metrics import RtpengineMetrics
 
@@ -94,9 +95,9 @@ class Metrics:
         app.router.add_get("/healthz", self._answer_health)
         app.router.add_get("/readyz", self._answer_readiness)
         app.router.add_routes(more)
-        runner = web.AppRunner(app, access_log=None)
+        runner = runner_of(app)
         await runner.setup()
-        await web.TCPSite(runner, address.host, address.port).start()
+        await Listening(runner, address).start()
         return runner
 
     async def _answer(self, _request: web.Request) -> web.Response:

@@ -23,6 +23,7 @@ from cli.page.app import Page, Place
 from cli.ports import ports_of_api
 from cli.registrations import state_dir_of
 from sidecar import log, systemd
+from sidecar.http_api import Listening, runner_of
 from sidecar.log import LogFormat
 
 STOP_S = 1.0
@@ -67,10 +68,10 @@ async def _serve(app: web.Application, api: Api) -> None:
     stopped = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=STOP_S)
+    runner = runner_of(app, STOP_S)
     await runner.setup()
     try:
-        await web.TCPSite(runner, api.listen.host, api.listen.port).start()
+        await Listening(runner, api.listen).start()
         structlog.get_logger().info("api ready", url=f"http://{api.listen}")
         systemd.notify(systemd.READY)
         beating = asyncio.create_task(systemd.beat())
