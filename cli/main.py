@@ -304,11 +304,11 @@ def fetch(url: str, file: Path) -> None:
 @main.command()
 @click.argument("files", nargs=-1, metavar="[FILE]...")
 def check(files: tuple[str, ...]) -> None:
-    """Check site.yaml, ivr.yaml and XML responses, files or URLs; "-" is stdin. Default: both files of this folder.
+    """Check site.yaml, ivr.yaml, XML responses and sounds.
 
-    The content tells what a file is. Each finding is one line, "file:line: path: reason". The exit status is 1 when
-    there are findings; warnings don't change it. With a site.yaml, the sounds, pools, numbers and ports of an ivr.yaml
-    and of a response are checked too; with an ivr.yaml, where a response jumps to. Sounds may be given alone.
+    FILE may be a URL, or "-" for stdin. Default: both files of this folder. The content tells what a file is. Each
+    finding is one line, "file:line: path: reason". The exit status is 1 when there are findings; warnings don't change
+    it. A site.yaml lets it look for the others' sounds, pools, numbers and ports too; an ivr.yaml, for their jumps.
 
     \b
       callinteractive check site.yaml ivr.yaml
