@@ -270,7 +270,8 @@ class AnsweredCall:
         who = "callee" if by_callee else "caller"
         if wrong is not None or number is None:
             wrong = wrong or NO_NUMBER
-            self._caller.log.warning(
+            self._services.agent.refusals.tell(
+                self._caller.log,
                 "refused", code=wrong.status, method="REFER", source=who, number=event.target[:200],
                 reason=wrong.reason, change=wrong.change,
             )  # fmt: skip
@@ -377,7 +378,7 @@ class AnsweredCall:
         try:
             await self._on_acked(event)
         except UnusableSdp as error:
-            self._caller.log.warning("answer not usable", reason=str(error))
+            self._services.agent.refusals.tell(self._caller.log, "answer not usable", reason=str(error))
 
     def _on_info_digit(self, digit: sip.DigitReceived) -> Event | None:
         if self._callee is not None and self._callee.is_answered:
@@ -390,7 +391,9 @@ class AnsweredCall:
         try:
             sdp = await (self._media.offer() if event.sdp is None else self._media.reoffer(text_of(event.sdp)))
         except MediaError as error:
-            self._caller.log.warning("re-offer refused", code=error.sip_code, reason=str(error))
+            self._services.agent.refusals.tell(
+                self._caller.log, "re-offer refused", code=error.sip_code, reason=str(error)
+            )
             event.respond.reject(error.sip_code)
         else:
             event.respond.answer(sdp.encode())

@@ -287,7 +287,7 @@ class Callee:
         try:
             await self._media.early(self.b_tag, text_of(sdp))
         except UnusableSdp as error:
-            self._caller.log.warning("early media", reason=str(error))
+            self._services.agent.refusals.tell(self._caller.log, "early media", reason=str(error))
             return False
         return True
 
@@ -352,14 +352,16 @@ class Callee:
         try:
             await self._media.accept_leg(self.b_tag, text_of(sdp))
         except UnusableSdp as error:
-            self._caller.log.warning("answer not usable", reason=str(error))
+            self._services.agent.refusals.tell(self._caller.log, "answer not usable", reason=str(error))
 
     async def _reoffered(self, event: sip.ReOffered) -> None:
         """The callee holds, resumes, moves or changes codec (RFC 3261 14.2)."""
         try:
             sdp = await self._media.reoffer_leg(self.b_tag, None if event.sdp is None else text_of(event.sdp))
         except MediaError as error:
-            self._caller.log.warning("callee's re-offer refused", code=error.sip_code, reason=str(error))
+            self._services.agent.refusals.tell(
+                self._caller.log, "callee's re-offer refused", code=error.sip_code, reason=str(error)
+            )
             event.respond.reject(error.sip_code)
         else:
             event.respond.answer(sdp.encode())

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
 import structlog
 
@@ -47,16 +48,20 @@ class RefusalLog:
     def note(self, request: Request, status: int, reason: str = "", change: str = "") -> None:
         """reason, change: what is more to the point than the status alone."""
         self.counts[request.method if request.method in KNOWN else "other", status] += 1
+        self.tell(
+            LOG, "refused", code=status, method=request.method[:40], source=str(request.source),
+            number=request.uri[:200], reason=reason or request.method[:40], change=change or _CHANGES.get(status, ""),
+            sip_call_id=(request.header("call-id") or "")[:200],
+        )  # fmt: skip
+
+    def tell(self, log: Any, event: str, **fields: Any) -> None:
+        """Warn in `log`, a call's own, of what its parties have sent: they may send it without end."""
         if not self._may_write():
             self._left_out += 1
             return
         more = {"left_out": self._left_out} if self._left_out else {}
         self._left_out = 0
-        LOG.warning(
-            "refused", code=status, method=request.method[:40], source=str(request.source), number=request.uri[:200],
-            reason=reason or request.method[:40], change=change or _CHANGES.get(status, ""),
-            sip_call_id=(request.header("call-id") or "")[:200], **more,
-        )  # fmt: skip
+        log.warning(event, **fields, **more)
 
     def _may_write(self) -> bool:
         now = self._now()

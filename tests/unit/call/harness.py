@@ -168,6 +168,7 @@ contexts:
     def _services(self, pool: str | None, ivr_file: Any) -> Services:
         agent = create_autospec(sip.UserAgent, instance=True)
         agent.invite.side_effect = self._invite
+        agent.refusals = sip.RefusalLog(asyncio.get_running_loop().time)
         dtmf = create_autospec(Digits, instance=True)
         dtmf.subscribe.side_effect = self._subscribe
         dtmf.unsubscribe.side_effect = self._unsubscribe

@@ -6,8 +6,10 @@ import asyncio
 import gc
 import time
 from types import SimpleNamespace
+from unittest.mock import create_autospec
 
 import pytest
+from structlog.testing import capture_logs
 
 from callinteractive.commands import Collect
 from callinteractive.events import Fetched, FetchFailed
@@ -187,6 +189,26 @@ async def test_a_reoffer_is_answered_and_a_bad_one_refused(make):
     h.leg.listener(sip.ReOffered(None, respond))
     await true(lambda: len(answers) == 2)
     assert answers == ["respond.reject(488)", "respond.answer"]
+    await h.ended()
+
+
+@pytest.mark.parametrize("what", ["re-offers", "answers", "transfers"])
+async def test_lines_about_what_a_party_sends_without_end_are_bounded(make, what):
+    h = make("[pause]", reoffer=NoCommonCodec("none"), accept=NoCommonCodec("none"))
+    await h.answered()
+    answers: list[str] = []
+    respond, referral = responder(answers), create_autospec(sip.ReferralResponder, instance=True)
+    event = {
+        "re-offers": sip.ReOffered(b"odd", respond),
+        "answers": sip.Acked(b"odd"),
+        "transfers": sip.Referred("sip:307@h", referral),
+    }[what]
+    with capture_logs() as lines:
+        for _ in range(60):
+            h.leg.listener(event)
+        h.leg.listener(sip.ReOffered(None, responder(answers)))
+        await true(lambda: "respond.answer" in answers)
+    assert 1 <= len(lines) < 20
     await h.ended()
 
 
