@@ -105,7 +105,7 @@ class Sidecar:
         self._host = Host(self._drain, lambda: len(self._calls), commands)
         self._reload: Reload | None = None
         if source is not None:
-            self._reload = Reload(source, index, site, lambda new: site_sounds.load(new, site_dir), self._learn)
+            self._reload = Reload(source, index, site, lambda new: site_sounds.load(new, site_dir, index), self._learn)
 
     async def serve(self, sounds: SoundLibrary) -> None:
         """Serve until stopped; then end the calls that are left, within `STOP_S`."""

@@ -38,7 +38,7 @@ def run(
     status. Raises OSError for a port that is taken.
     """
     log.set_up(log_format)
-    sounds = site_sounds.load(site, site_dir)
+    sounds = site_sounds.load(site, site_dir, index)
     # What is there now stays, so the garbage collector may skip it. A call makes few objects: it may run rarely.
     gc.freeze()
     gc.set_threshold(10_000, 10, 10)

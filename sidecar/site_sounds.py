@@ -17,17 +17,19 @@ TELL_EVERY_S = 2.0
 """How often it is told how far that is."""
 
 
-def load(site: Site, site_dir: Path) -> SoundLibrary:
-    """Each is converted once into the cache; whatever is wrong with one is logged."""
+def load(site: Site, site_dir: Path, index: int) -> SoundLibrary:
+    """Each is converted once into the cache; the first sidecar of a host logs whatever is wrong with one, for all."""
+    host = site.sidecars[index].address.host
+    tells = all(other.address.host != host for other in site.sidecars[:index])
     told_at = time.monotonic()
 
     def tell(name: str, number: int, of: int) -> None:
         nonlocal told_at
-        if time.monotonic() - told_at > TELL_EVERY_S:
+        if tells and time.monotonic() - told_at > TELL_EVERY_S:
             told_at = time.monotonic()
             LOG.info("converting sounds", file=name, number=number, of=of)
 
     library = SoundLibrary.load(site_dir / site.sounds, cache_of_user(), tell, within_s=SOUNDS_S)
-    for problem in library.findings:
+    for problem in library.findings if tells else ():
         LOG.warning("sound", file=problem.file, reason=problem.reason)
     return library
