@@ -223,7 +223,7 @@ PIECES = st.sampled_from(
 LINES = st.lists(PIECES | st.binary(max_size=20).map(lambda data: data.decode("utf-8", "surrogateescape")), max_size=8)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(PARTS, LINES.map("".join))
 @example("sidecar-0", '{"a": NaN}')
 def test_any_line_is_one_object_of_its_part(part: str, line: str) -> None:

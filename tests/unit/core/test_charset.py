@@ -256,7 +256,7 @@ PIECES = st.sampled_from(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.lists(PIECES | st.binary(max_size=12), max_size=8).map(b"".join),
     st.none() | CHARSETS.map("text/xml; charset={}".format) | st.text(max_size=40),

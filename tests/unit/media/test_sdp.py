@@ -34,7 +34,7 @@ _PIECES += ("m=audio 04 RTP/AVP 0", "m=audio 4/2 RTP/AVP 0", "m=audio 4006", "m=
 _PIECES += ("a=rtpmap:0 PCMA/8000", "m=audio \u0664 RTP/AVP 0", "m=audio 6 RTP/SAVP 0", "a=fmtp:0 m=1", "x", " ", "")
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.lists(st.tuples(st.sampled_from(_PIECES), st.sampled_from(("\r\n", "\r\n", "\r\n", "\n", "\r", " ")))))
 @example([(line, "\r\n") for line in PLAIN.split("\r\n")])
 def test_what_is_remembered_changes_nothing(pieces: list[tuple[str, str]]) -> None:
