@@ -420,14 +420,13 @@ def test_a_conversion_that_crashes_or_hangs_is_a_finding(
     )
     program.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(program))
+    (source / "crash.wav").touch()
+    assert [problem.reason for problem in SoundLibrary.load(source, cache).findings] == ["its conversion crashed"]
+    (source / "crash.wav").unlink()
+    (source / "hang.wav").touch()
     monkeypatch.setattr(conversion, "LONGEST_S", 0.5)
-    for name in ("crash.wav", "hang.wav"):
-        (source / name).touch()
     library = SoundLibrary.load(source, cache)
-    assert {problem.file: problem.reason for problem in library.findings} == {
-        "crash.wav": "its conversion crashed",
-        "hang.wav": "its conversion took longer than 0.5 s",
-    }
+    assert [problem.reason for problem in library.findings] == ["its conversion took longer than 0.5 s"]
     assert list(cache.iterdir()) == []
 
 
