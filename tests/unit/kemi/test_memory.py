@@ -36,6 +36,27 @@ def test_a_new_call_is_refused_before_it_takes_any(routing: Callbacks, ksr: Fake
     assert not ksr.called("htable.sht_inc")
 
 
+@pytest.mark.parametrize(
+    ("free", "length", "replies"),
+    [(99, 1_501, [503]), (99, 1_500, []), (100, 1_501, [])],
+    ids=["long", "short", "enough"],
+)
+def test_a_long_one_is_refused_earlier(
+    routing: Callbacks,
+    ksr: FakeKsr,
+    monkeypatch: pytest.MonkeyPatch,
+    free: int,
+    length: int,
+    replies: list[int],
+) -> None:
+    """It takes more for each branch, and all that ring may be refused at once."""
+    monkeypatch.setattr(memory, "left", lambda: free)
+    monkeypatch.setattr(memory, "not_for_long", 100)
+    ksr.results["kx.get_msglen"] = length
+    routing.ksr_request_route(None)
+    assert ksr.replies == replies
+
+
 def test_a_call_that_has_begun_is_not(routing: Callbacks, ksr: FakeKsr, scarce: None) -> None:
     start(ksr, "306")
     assert ksr.replies == []
