@@ -70,6 +70,11 @@ def test_R2_facts_of_a_call_that_we_make() -> None:
     assert other.parameters("A", "9")["CallFlow"] == "IN", "to the other IVR it comes in"
 
 
+def test_E1_a_record_has_the_did() -> None:
+    assert replace(FACTS, called_did="+7812").shown()["called_did"] == "+7812"
+    assert "called_did" not in FACTS.shown()
+
+
 def test_what_a_newer_release_knows_of_a_call_is_left_out() -> None:
     """While a fleet is upgraded: else its calls would be refused."""
     assert CallFacts.from_dict(FACTS.to_dict() | {"more": "1"}) == FACTS

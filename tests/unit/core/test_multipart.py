@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callinteractive.multipart import session_description, unsupported_part
+from callinteractive.multipart import is_optional, session_description, unsupported_part
 
 SDP = b"v=0\r\no=- 1 1 IN IP4 127.0.0.2\r\ns=-\r\n"
 MIXED = "multipart/mixed; boundary=b1"
@@ -107,3 +107,11 @@ def test_time_is_linear_in_the_length(piece: bytes) -> None:
 
     costs = [min(reading_s(count) for _ in range(5)) for count in (500, 2000, 8000)]
     assert all(more < 12 * less + 0.001 for less, more in pairwise(costs))
+
+
+@pytest.mark.parametrize(
+    ("disposition", "is_so"),
+    [("render;handling=optional", True), ("session; Handling=Optional", True), ("session", False), ("", False)],
+)
+def test_a_body_may_be_optional(disposition: str, is_so: bool) -> None:
+    assert is_optional(disposition) is is_so
