@@ -18,6 +18,9 @@ from tests.unit.sip.world import SDP
 SOUND = lines(INVITE, "Subject: a, b", "Supported: timer", "k: 100rel", body=SDP)
 EVERYTHING = [SOUND, *ACCEPTED.values(), *DROPPED.values(), *[data for data, _ in ANSWERED.values()]]
 
+SHORT_S = 0.02
+"""CPU time; what takes less is not measured well."""
+
 text_without_line_ends = st.text(st.characters(exclude_characters="\r\n", exclude_categories=["Cs"]))
 tokens = st.text("abcXYZ0189-.!%*_+`'~", min_size=1, max_size=12)
 
@@ -184,15 +187,17 @@ def test_blanks_around_a_value_are_not_part_of_it() -> None:
 )
 def test_time_is_linear_in_the_size_of_a_hostile_header(name: str, filler: str) -> None:
     """Four times the size takes about four times as long; quadratic time would be sixteen times."""
-    assert seconds(name, filler, 60_000) < 9 * max(seconds(name, filler, 15_000), 0.02)
+    if seconds(name, filler, 60_000, times=1) < 9 * SHORT_S:
+        return  # nearly always
+    assert seconds(name, filler, 60_000) < 9 * max(seconds(name, filler, 15_000), SHORT_S)
 
 
-def seconds(name: str, filler: str, size: int) -> float:
-    """CPU time of all that is done to a request before it is refused; the best of three."""
+def seconds(name: str, filler: str, size: int, times: int = 3) -> float:
+    """CPU time of all that is done to a request before it is refused; the best of several times."""
     value = "a," + filler * (size // len(filler)) + "x"
     data = lines(INVITE, **{name.replace("-", "_"): f"{name}: {value}"})
     spent = []
-    for _ in range(3):
+    for _ in range(times):
         before = time.process_time()
         with suppress(MalformedError):
             message = request(data)
