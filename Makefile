@@ -21,6 +21,8 @@ COMPILED = -o cache_dir=.pytest_cache/compiled $(addprefix tests/unit/,core sip 
 MOCKED = $(addprefix kemi/test_,anchor.py fork.py redirect.py refusal_log.py sockets.py) sip/agent/test_our_errors.py media/test_engines.py media/test_rtpengine.py
 # Texts, and what needs nothing but Python's own types: alike on every release of Debian.
 ALIKE = documents sip $(addprefix test_,documents.py growth.py habits.py imports.py messages.py)
+# Their tests wait for nothing but CPU time, so they can run beside others.
+PURE = $(addprefix tests/unit/,core kemi call state events)
 STACKS = tests/integration tests/e2e
 # What is compiled is used unless the environment says otherwise.
 AS_SOURCES = CALLINTERACTIVE_PURE=1
@@ -76,10 +78,14 @@ fuzz: $(STAMP)  ## hostile input for every parser, half a minute (LONG=1: ten mi
 	FUZZ_S=$(or $(FUZZ_S),$(if $(LONG),50,2)) $(BIN)/pytest tests/fuzz -q -n auto
 
 short: $(STAMP)  ## unit tests and calls of all kinds: what can differ between releases of Debian (tests/short.txt)
-	$(BIN)/pytest tests/unit $(addprefix --ignore=tests/unit/,$(ALIKE)) @tests/short.txt -n $(WORKERS) || $(call again,tests)
+	$(BIN)/pytest $(SHORT_$(or $(PART),all)) || $(call again,tests)
+
+SHORT_all = tests/unit $(addprefix --ignore=tests/unit/,$(ALIKE)) @tests/short.txt -n $(WORKERS)
+SHORT_pure = $(PURE) -n auto
+SHORT_rest = $(SHORT_all) $(addprefix --ignore=,$(PURE))
 
 test-debian13:  ## every test on Debian 13, in a chroot (root; SHORT=1: `make short`; TESTS="tests/…": these)
-	WORKERS=$(WORKERS) tools/debian13 $(if $(TESTS),$(BIN)/pytest $(TESTS),make $(if $(SHORT),short,test))
+	WORKERS=$(WORKERS) tools/debian13 $(if $(TESTS),$(BIN)/pytest $(TESTS),make $(if $(SHORT),short $(if $(PART),PART=$(PART)),test))
 
 matrix: $(STAMP)  ## what callers notice when any process dies or hangs, into docs/reliability.md (ten minutes)
 	$(BIN)/python -m tests.chaos.matrix --write
