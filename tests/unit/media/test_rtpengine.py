@@ -315,6 +315,33 @@ async def test_a_quiet_command_to_nobody(engine: FakeRtpEngine, ng: NgClient) ->
         await ng.command("delete", "c", is_quiet=True)
 
 
+class FullSocket:
+    """A quiet socket whose buffer is full, and how often somebody has looked for replies."""
+
+    reads = 0
+
+    def send(self, _datagram: bytes) -> int:
+        raise OSError(errno.ENOBUFS, "No buffer space available")
+
+    def recv(self, _size: int) -> bytes:
+        self.reads += 1
+        raise BlockingIOError
+
+    def close(self) -> None: ...
+
+
+async def test_a_quiet_command_that_cannot_be_sent_counts_as_lost(engine: FakeRtpEngine, ng: NgClient) -> None:
+    assert ng._quiet is not None
+    ng._quiet.close()
+    ng._quiet = full = FullSocket()  # type: ignore[assignment]
+    assert await ng.command("delete", "c", is_quiet=True) == {"result": "ok"}, "it was sent again, not quietly"
+    assert ng.counters.retransmissions
+    await until(lambda: ng._timer is None)
+    reads = full.reads
+    await ng.command("offer", "other")
+    assert full.reads == reads, "no quiet reply can come any more"
+
+
 async def test_a_second_socket_that_cannot_be_had(engine: FakeRtpEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     client = NgClient(*engine.transport.get_extra_info("sockname"))
     transports: list[asyncio.DatagramTransport] = []
