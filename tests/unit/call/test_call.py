@@ -7,6 +7,7 @@ import gc
 import weakref
 
 import pytest
+from structlog.testing import capture_logs
 
 from callinteractive.events import Fetched
 from sidecar import sip
@@ -77,14 +78,18 @@ async def test_E1_the_end_of_a_call_that_gets_503_is_Kamailio_s_to_tell(make, er
 
 async def test_media_lost_in_the_call_ends_it_with_a_reason(make):
     h = make("[play_sound: {file: a.wav}]", play=MediaUnavailable("dead"))
-    await h.answered()
-    assert "a.bye(SIP ;cause=503)" in await h.over()
+    with capture_logs() as lines:
+        await h.answered()
+        assert "a.bye(SIP ;cause=503)" in await h.over()
+    assert [line["reason"] for line in lines if line["event"] == "media"] == ["dead"]
 
 
 async def test_a_bug_ends_the_call_and_leaks_nothing(make):
     h = make("[play_sound: {file: a.wav}]", play=RuntimeError("bug"))
-    await h.answered()
-    log = await h.over()
+    with capture_logs() as lines:
+        await h.answered()
+        log = await h.over()
+    assert [line["exc_info"] for line in lines if line["event"] == "a call failed"] == [True]
     assert "a.bye(SIP ;cause=500)" in log
     assert log[-1] == "media.delete"
 

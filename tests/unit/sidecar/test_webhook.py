@@ -11,6 +11,7 @@ import aiohappyeyeballs
 import aiohttp
 import pytest
 from aiohttp import web
+from structlog.testing import capture_logs
 
 from callinteractive.asking import failure_of
 from callinteractive.events import Fetched, FetchFailed
@@ -484,6 +485,8 @@ async def test_whatever_fails_here_is_an_outcome_too(webhook, serve, monkeypatch
         raise TypeError("compiled code expects another class")
 
     monkeypatch.setattr("sidecar.sender.exchange", broken)
-    outcome = await webhook.fetch(HttpRequest("GET", "http://127.9.0.1:9/"))
+    with capture_logs() as lines:
+        outcome = await webhook.fetch(HttpRequest("GET", "http://127.9.0.1:9/"))
     assert isinstance(outcome, FetchFailed)
     assert outcome.outcome == "protocol"
+    assert [(line["event"], line["exc_info"]) for line in lines] == [("a request failed", True)]
