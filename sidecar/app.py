@@ -344,6 +344,7 @@ class Sidecar:
             "timers": counters.timers,
             "unacknowledged": len(self._unacknowledged),
             "media": self._services.engines.digits.subscribers,
+            "media_ready": sum(engine.sessions.waiting for engine in self._services.engines),
             "ng_commands": self._services.engines.waiting,
             "events_waiting": self._sinks.waiting,
             "statuses_waiting": self._statuses.waiting if self._statuses else 0,

@@ -31,7 +31,7 @@ class AdoptedCall(Call):
     """Its legs, its media in RTPengine and its script are as they were."""
 
     def __init__(self, services: Services, key: str, data: Mapping[str, Any]) -> None:
-        """key: the call's name in RTPengine. Raises UnreadableCallError: then `end_remains`."""
+        """key: of the store. Raises UnreadableCallError: then `end_remains`."""
         saved.check_version(data)
         self._services = services
         self.key = key

@@ -87,9 +87,9 @@ class AnsweredCall:
         unacknowledged = self._services.unacknowledged
         if not unacknowledged.make_room():
             raise MediaUnavailable("too many answered calls wait for their ACK")
-        self._services.engines.digits.subscribe(self._media.media_id, self._digits.on_rtp)
         with unacknowledged.waiting():
             sdp = await (self._media.offer() if offer is None else self._media.answer(text_of(offer)))
+            self._services.engines.digits.subscribe(self._media.name, self._digits.on_rtp)
             self._acked = Waiter(self._loop)
             self._caller.listener = self._on_caller
             self._caller.invited.answer(sdp.encode())
@@ -151,7 +151,7 @@ class AnsweredCall:
         if self._fetching is not None:
             self._fetching.cancel()
         self._callee = self._target = self._referral = None  # they refer to us
-        self._services.engines.digits.unsubscribe(self._media.media_id)
+        self._services.engines.digits.unsubscribe(self._media.name)
 
     # As data.
 

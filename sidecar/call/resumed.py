@@ -41,8 +41,8 @@ class ResumedCall(SteeredCall):
             self._callee.resume(saved_callee, moved=moved)
             self._resume_blind_transfer(data, moved=moved)
         digits = self._services.engines.digits
-        digits.subscribe(self._media.media_id, self._digits.on_rtp)
-        for digit in digits.missed(self._media.media_id, self._digits.at, was_ours=not moved):
+        digits.subscribe(self._media.name, self._digits.on_rtp)
+        for digit in digits.missed(self._media.name, self._digits.at, was_ours=not moved):
             self._digits.on_rtp(digit)
         if not self._caller.leg.is_settled:
             self._acked = Waiter(self._loop)

@@ -51,7 +51,7 @@ class SteeredCall(AnsweredCall):
         """In place of `answer`, in a call that we have made: `who` has answered, with `sdp`. Raises MediaError."""
         if who is not None:
             self._who, self._caller.address = who, who.source
-        self._services.engines.digits.subscribe(self._media.media_id, self._digits.on_rtp)
+        self._services.engines.digits.subscribe(self._media.name, self._digits.on_rtp)
         self._caller.listener = self._on_caller
         self._caller.story.tell("call.answered")
         await self._media.accept(text_of(sdp or b""), signalled_from=self._caller.address)

@@ -16,7 +16,8 @@ from callinteractive.fleet import family_of
 from sidecar.media import sdp
 from sidecar.media.dtmf import CALLER_TAG
 from sidecar.media.errors import MediaFull, MediaLost, MediaRefused
-from sidecar.media.exchange import IVR_ADDRESS, IVR_IS_THERE, IVR_PORT, IVR_TAG, TRANSCODED, described, written
+from sidecar.media.exchange import TRANSCODED, described, written
+from sidecar.media.ivr import IVR_ADDRESS, IVR_IS_THERE, IVR_PORT, IVR_TAG
 from sidecar.media.moving import survives
 from sidecar.media.ng_failures import NgFailure
 from sidecar.media.party import Party
@@ -71,8 +72,7 @@ class CallMedia(SurvivingMedia):
             if self._caller.audio is not None:
                 await self._answer_caller(audio)
                 return
-            description = described(self._caller, audio)
-            await self._command("answer", {"from-tag": IVR_TAG, "to-tag": CALLER_TAG, **description})
+            await self._command(*self._caller_answers(audio))
             self._caller.audio = audio
             await self._detect_inband()
 
@@ -112,7 +112,8 @@ class CallMedia(SurvivingMedia):
         self._over = True
         self.when_moved = self.when_lost = None
         try:
-            tag = self._caller.tag if self._caller.audio is not None else ""  # before that it has sent nothing
+            # Before that it has sent nothing.
+            tag = self._caller.tag if self._caller.audio is not None and not self._ng.is_untold else ""
             self._last = await self._ng.delete(tag, takes_all=self._caller_takes_all)
         except NgFailure as failure:
             _log.warning("%s: call not deleted in RTPengine: %s", self.media_id, failure)
@@ -248,6 +249,9 @@ class CallMedia(SurvivingMedia):
         if audio.line.hears:
             caller.check_family(family_of(audio.line.address), self._ng.has)
         audio, before = audio.keeping(caller.audio), caller.audio
+        if before is None and self._takes_ready(audio):
+            caller.audio = audio
+            return caller.describe(audio.line.answer_direction)
         await self._exchange(caller, audio)
         caller.audio = audio
         await self._detect_inband()

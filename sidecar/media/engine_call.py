@@ -12,6 +12,7 @@ from sidecar.media.ng_failures import NgError, NgFailure, NgOverloaded, NgTimeou
 
 if TYPE_CHECKING:
     from sidecar.media.engines import Engine, Engines
+    from sidecar.media.ready import Kind, Session
 
 _NOW: Fields = {"delete-delay": 0}
 _ONLY = {family: frozenset({family}) for family in ("IP4", "IP6")}
@@ -21,10 +22,16 @@ _ONLY = {family: frozenset({family}) for family in ("IP4", "IP6")}
 class EngineCall:
     """One call's commands, all to the RTPengine that took its first one, until the call begins again at another."""
 
-    __slots__ = ("_engine", "_engines", "_families", "_is_settled", "_left", "is_lost", "media_id", "owner", "taken_at")
+    __slots__ = (
+        *("_engine", "_engines", "_families", "_first", "_has_session", "_is_settled", "_left"),
+        *("is_lost", "is_untold", "name", "owner", "taken_at"),
+    )
 
     def __init__(self, engines: Engines, media_id: str) -> None:
-        self.media_id = media_id
+        self.name = media_id
+        """In RTPengine."""
+        self.is_untold = False
+        """Whether it has a session that was made in advance, and RTPengine does not know its caller yet."""
         self.owner: Movable | None = None
         """Who is told when the call may be lost."""
         self.is_lost = False
@@ -33,8 +40,12 @@ class EngineCall:
         """When its RTPengine took it, by the event loop's clock."""
         self._engines = engines
         self._engine: Engine | None = None
+        self._first: Engine | None = None
+        """Whose turn it was when it had no session ready."""
         self._left: Engine | None = None
         self._families: frozenset[str] = frozenset()
+        self._has_session = False
+        """Whether it began with one that was made in advance: `name` is that one's."""
         self._is_settled = False
 
     @property
@@ -44,7 +55,9 @@ class EngineCall:
 
     def to_dict(self) -> dict[str, Any]:
         """As data for JSON."""
-        return {"engine": self._engine.name if self._engine is not None and self._is_settled else None}
+        data: dict[str, Any] = {"engine": self._engine.name if self._engine is not None and self._is_settled else None}
+        # A release that does not know these makes such a call anew.
+        return {**data, "name": self.name, "is_untold": self.is_untold} if self._has_session else data
 
     def settle(self, engine: Engine) -> None:
         """It is at this RTPengine."""
@@ -67,6 +80,35 @@ class EngineCall:
         """Whether an RTPengine has the call. Before that, a command begins it."""
         return self._is_settled
 
+    def take_ready(self, kind: Kind) -> Session | None:
+        """Begin with a session that its RTPengine has made in advance: nothing is sent. None where there is none."""
+        if self._is_settled or self.is_lost or self._engines.gate.is_shut():
+            return None
+        engine = self._first = self._engines.choose((), self._families)
+        if engine is None or not engine.is_ready:
+            return None
+        session = engine.sessions.take(self, kind)
+        if session is not None:
+            self._first = None
+            self.has_session(session.name, is_untold=True)
+            self.settle(engine)
+        return session
+
+    def has_session(self, name: str, *, is_untold: bool) -> None:
+        """It is in one that was made in advance."""
+        self.name, self._has_session, self.is_untold = name, True, is_untold
+
+    async def introduce(self, answer: Command) -> None:
+        """Tell RTPengine of the caller. Raises what `commands` does; then it is untold as before."""
+        assert self._engine is not None
+        self._engine.sessions.keep(self)
+        self.is_untold = False  # whoever comes now waits in the call's queue
+        try:
+            await self.commands((answer,))
+        except BaseException:
+            self.is_untold = self._is_settled
+            raise
+
     async def command(self, command: str, fields: Fields | None = None) -> Reply:
         """Raises what `NgClient.command` does."""
         return (await self.commands(((command, fields or {}),)))[0]
@@ -83,25 +125,27 @@ class EngineCall:
             raise NgUnknownCall(commands[0][0], "it is another sidecar's call")
         if not self._is_settled or self._engine is None:
             return await self._begin(commands)
-        return _replies(await self._engine.ng.together(self.media_id, commands))
+        return _replies(await self._engine.ng.together(self.name, commands))
 
     def begin_again(self, families: Collection[str]) -> None:
         """Its next command makes the call anew, at an RTPengine that lives and has interfaces of these families."""
         self._families = frozenset(families)
         self._left = self._left or self._engine
-        self._is_settled = False
+        self._drop_session()
+        self._is_settled = self.is_untold = False
 
     def give_up(self) -> None:
         """Raise NgSilent in its commands that wait."""
         if self._engine is not None:
-            self._engine.ng.give_up_call(self.media_id)
+            self._engine.ng.give_up_call(self.name)
 
     def forget(self) -> None:
         """Another process has the call."""
         self.owner = None
+        self._drop_session()
         if self._engine is not None:
-            self._engine.calls.pop(self.media_id, None)
-            self._engine.forgive(self.media_id)
+            self._engine.calls.pop(self.name, None)
+            self._engine.forgive(self.name)
 
     async def delete(self, tag: str = "", *, takes_all: bool = False) -> Reply:
         """Let its RTPengine forget the call, now or when it answers again. Raises what `NgClient.command` does.
@@ -109,10 +153,11 @@ class EngineCall:
         tag: of a party whose counters are wanted, with those of whom it talks to; empty where none are. takes_all:
         whether all others belong to that party alone, so that they go with it. Returns the reply that has the counters.
         """
+        engine, reply = self._engine, Reply()
+        is_unused = self._gives_back()
         self.forget()
         self._leave()
-        engine, reply = self._engine, Reply()
-        if engine is None:
+        if engine is None or is_unused:
             return reply
         try:
             await engine.ng.company()
@@ -122,11 +167,11 @@ class EngineCall:
                     return reply
             last = await self._last_command(engine, "delete", _NOW)
         except NgUnreachable:
-            engine.owe(self.media_id)
+            engine.owe(self.name)
             raise
         except asyncio.CancelledError:  # perhaps before the last command was sent
             if not (self.is_lost or self._engines.gate.is_shut()):
-                engine.owe(self.media_id, now=True)
+                engine.owe(self.name, now=True)
             raise
         if last and "warning" not in last:
             engine.tells_at_delete = "tags" in last
@@ -154,22 +199,25 @@ class EngineCall:
         """Nothing where another process has the call by now."""
         if self._engines.gate.is_shut():
             await self._engines.gate.passed()
-        return {} if self.is_lost else await engine.ng.command(command, self.media_id, fields, is_quiet=True)
+        return {} if self.is_lost else await engine.ng.command(command, self.name, fields, is_quiet=True)
 
     async def _begin(self, commands: Sequence[Command]) -> list[Reply]:
         tried: list[Engine] = []
         failure: NgFailure = NgUnreachable(f"{commands[0][0]}: no RTPengine has answered yet")
-        while engine := self._engines.choose(tried, self._families):
+        while engine := self._first or self._engines.choose(tried, self._families):
+            self._first = None
             self._engine = engine  # before its reply: the call may be deleted meanwhile
             engine.take(self)
-            outcomes = await engine.ng.together(self.media_id, commands, may_move=True)
+            outcomes = await engine.ng.together(self.name, commands, may_move=True)
             first = outcomes[0]
             if isinstance(first, (NgUnreachable, NgOverloaded)):
                 failure = first
                 tried.append(engine)
-                engine.calls.pop(self.media_id, None)
-                if not isinstance(first, NgOverloaded):
-                    engine.owe(self.media_id)
+                engine.calls.pop(self.name, None)
+                if isinstance(first, NgOverloaded):
+                    engine.sessions.make_room()
+                else:
+                    engine.owe(self.name)
                 if isinstance(first, NgTimeout):
                     break  # nobody waits so long twice
                 continue
@@ -178,9 +226,20 @@ class EngineCall:
                 raise first
             for place, outcome in enumerate(outcomes):
                 if isinstance(outcome, NgUnknownCall):  # another thread of RTPengine took it before the first one
-                    outcomes[place] = (await engine.ng.together(self.media_id, (commands[place],)))[0]
+                    outcomes[place] = (await engine.ng.together(self.name, (commands[place],)))[0]
             return _replies(outcomes)
         raise failure
+
+    def _gives_back(self) -> bool:
+        """Whether its session waits for the next caller: RTPengine lives, and was told nothing of this one."""
+        engine = self._engine
+        if engine is None or not self.is_untold or self.is_lost or self._engines.gate.is_shut():
+            return False
+        return engine.is_ready and engine.lost_at is None and engine.sessions.give_back(self)
+
+    def _drop_session(self) -> None:
+        if self.is_untold and self._engine is not None:
+            self._engine.sessions.drop(self)
 
     def _settle(self) -> None:
         self._is_settled = True
@@ -191,8 +250,8 @@ class EngineCall:
         """The RTPengine that had the call before may still have it, if it is another one."""
         left, self._left = self._left, None
         if left is not None and left is not self._engine:
-            left.calls.pop(self.media_id, None)
-            left.owe(self.media_id)
+            left.calls.pop(self.name, None)
+            left.owe(self.name)
 
 
 def _replies(outcomes: Sequence[Outcome]) -> list[Reply]:

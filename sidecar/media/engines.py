@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -24,6 +25,7 @@ from sidecar.media.engine_call import EngineCall
 from sidecar.media.moving import Doubt, Mover
 from sidecar.media.ng_failures import NgFailure
 from sidecar.media.purge import delete, purge
+from sidecar.media.ready import ReadySessions
 from sidecar.media.rtpengine import NgClient
 from sidecar.state.gate import Gate
 
@@ -61,6 +63,7 @@ class Engine:
         """Whether it knows its calls again after a restart."""
         self.ng = NgClient(*config.ng)
         self.dtmf = DtmfReceiver(*config.ng, digits, store)
+        self.sessions = ReadySessions(self.ng, self.owe_now, config.timeout_s)
         self.calls: dict[str, EngineCall] = {}
         """Those of ours that it has, as far as we know."""
         self.lost_at: float | None = None
@@ -77,7 +80,7 @@ class Engine:
         self.when_doubted: Callable[[Doubt], None] = lambda _doubt: None
         """Told when it may have lost its calls."""
         self.ng.when_refused = self._on_refused
-        self.dtmf.when_broken = lambda: self.when_doubted(Doubt.ENDED)
+        self.dtmf.when_broken = lambda: self._doubt(Doubt.ENDED)
         self.dtmf.when_connected = self._try_return
         self._silent = 0
         self._owed: dict[str, None] = {}
@@ -87,6 +90,7 @@ class Engine:
         """Connect, and delete the calls whose id starts with `prefix`, but `spared`. Raises nothing: tried again."""
         self._prefix = prefix
         self._spared = spared
+        self.sessions.open(prefix)
         await asyncio.gather(self._return(), self.dtmf.open())
         if not self.is_alive:
             LOG.warning("RTPengine does not answer: it gets no calls until it does", rtpengine=self.name)
@@ -95,6 +99,7 @@ class Engine:
         if self._returning is not None:
             self._returning.cancel()
             await asyncio.gather(self._returning, return_exceptions=True)
+        await self._drop_sessions()
         await self.dtmf.close()
         self.ng.close()
 
@@ -110,21 +115,25 @@ class Engine:
             return _DEAD
         return _READY if self.dtmf.is_connected and self.ng.waiting < BUSY else _LIVING
 
-    def owe(self, media_id: str, *, now: bool = False) -> None:
+    def owe(self, name: str, *, now: bool = False) -> None:
         """It may still have this call, which is over or elsewhere: delete it when it is back. now: it answers."""
         if len(self._owed) < _MOST_OWED:
-            self._owed[media_id] = None
+            self._owed[name] = None
         if now:
             self._try_return()
 
-    def forgive(self, media_id: str) -> None:
+    def owe_now(self, name: str) -> None:
+        """`owe`, and it may answer."""
+        self.owe(name, now=self.is_alive)
+
+    def forgive(self, name: str) -> None:
         """This call goes on elsewhere: it must not be deleted."""
-        self._owed.pop(media_id, None)
+        self._owed.pop(name, None)
 
     def take(self, call: EngineCall) -> None:
         """It gets this call, for the first time or again."""
-        self._owed.pop(call.media_id, None)
-        self.calls[call.media_id] = call
+        self._owed.pop(call.name, None)
+        self.calls[call.name] = call
 
     def tick(self, *, is_late: bool) -> None:
         """Judge by what it has said since the last tick, and ask again."""
@@ -140,6 +149,7 @@ class Engine:
                 self._lose("it does not answer", Doubt.SILENT)
         self.ng.is_heard = False
         self.ng.probe()
+        self.sessions.look()
 
     def _try_return(self) -> None:
         owes = bool(self._owed) and not self.is_cut_off()
@@ -155,7 +165,20 @@ class Engine:
             self.credit = 0
             LOG.warning("RTPengine gets no new calls until it answers again", rtpengine=self.name, reason=reason)
             self.when_lost()
-        self.when_doubted(doubt)
+        self._doubt(doubt)
+
+    def _doubt(self, why: Doubt) -> None:
+        """It may have forgotten what was ready, or tell other ports by now."""
+        for name in self.sessions.clear():
+            self.owe(name)
+        self.when_doubted(why)
+
+    async def _drop_sessions(self) -> None:
+        self.sessions.close()
+        names = self.sessions.clear()
+        if names and self.is_alive and not self.is_cut_off():
+            with suppress(NgFailure):
+                await delete(self.ng, names)
 
     async def _return(self) -> None:
         """It answers: it takes calls again, once it has forgotten those that are nobody's."""
@@ -170,8 +193,8 @@ class Engine:
                 LOG.info("RTPengine takes calls", rtpengine=self.name)
             while (owed := list(self._owed)[:_AT_ONCE]) and not self.is_cut_off():
                 await delete(self.ng, owed)
-                for media_id in owed:
-                    self._owed.pop(media_id, None)
+                for name in owed:
+                    self._owed.pop(name, None)
         except (NgFailure, OSError):
             pass  # the next tick that hears it tries again; OSError: there is no way to it now, a link may be down
         finally:
@@ -245,6 +268,8 @@ class Engines:
         """A call that another process has written down (`EngineCall.to_dict`). Raises KeyError where the site has no
         such RTPengine any more."""
         call = EngineCall(self, media_id)
+        if (session := data.get("name")) is not None:
+            call.has_session(session, is_untold=bool(data["is_untold"]))
         if (name := data["engine"]) is not None:
             engine = next((engine for engine in self._engines if engine.name == name), None)
             if engine is None:

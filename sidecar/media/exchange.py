@@ -3,33 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import lru_cache
 from typing import Any
 
 from callinteractive.fleet import family_of
 from sidecar.media import sdp
 from sidecar.media.counters import counted
+from sidecar.media.dtmf import CALLER_TAG
 from sidecar.media.errors import MediaError, MediaFull, MediaLost, MediaRefused, MediaUnavailable
+from sidecar.media.ivr import AROUND_SDP, IVR_IS_THERE, IVR_TAG, PORT_STAYS, STRICT, ivr_described
 from sidecar.media.media_state import MediaState
 from sidecar.media.ng_command import Reply
 from sidecar.media.ng_failures import NgError, NgFailure, NgOverloaded, NgUnknownCall
 from sidecar.media.party import Party
 
-IVR_TAG = "ivr"
-
-IVR_ADDRESS = {"IP4": "127.0.0.1", "IP6": "::1"}
-IVR_PORT = 9  # discard: RTPengine may send there what the caller says; nobody listens
 TRANSCODED = ("PCMU", "PCMA")  # offered to every callee besides the caller's own codec: each phone has one
 
-# Keys with the padding of RFC 4568 6.1: without it baresip reads another key. And no offer to encrypt nothing.
-_KEYS = ("pad", "no-NULL_HMAC_SHA1_80", "no-NULL_HMAC_SHA1_32")
-# A party's port stays where it is, whoever is at the other end.
-_PORT_STAYS = ("port-latching",)
-# Packets are dropped that come from elsewhere than we said or, where we told it to learn, than the first one came from.
-_STRICT = ("strict-source",)
 # Of the IVR: nobody sends there, so RTPengine needs no other one for RTCP. The caller keeps what it would have got.
 _ONE_PORT = ("require", "reject")
-IVR_IS_THERE = {"endpoint-learning": ("off",), "flags": (*_PORT_STAYS, *_STRICT)}  # nobody may speak in its place
 
 
 class Exchanges(MediaState):
@@ -55,7 +45,7 @@ class Exchanges(MediaState):
         """At once where the call begins: what we answer does not depend on what RTPengine makes of the offer."""
         offer = self._offering(self._caller, IVR_TAG, audio)
         offer[1]["rtcp-mux"] = _ONE_PORT
-        ours = _ivr_described(audio.answer_formats, family_of(audio.line.address))
+        ours = ivr_described(audio.answer_formats, family_of(audio.line.address))
         answer = self._answering(self._caller.tag, IVR_TAG, {"sdp": ours, **IVR_IS_THERE})
         if not self._ng.is_settled:
             return written((await self._commands(offer, answer))[1])
@@ -137,16 +127,41 @@ class Exchanges(MediaState):
         return (await self._commands((command, fields or {})))[0]
 
     async def _commands(self, *commands: tuple[str, dict[str, Any]]) -> list[Reply]:
-        """Several at once, which RTPengine may carry out in any order (`EngineCall.commands`)."""
+        """Several at once, which RTPengine may carry out in any order (`EngineCall.commands`).
+
+        A caller of whom it was not told yet comes first; with no commands that is all.
+        """
         if self._over:
-            raise MediaLost(f"{commands[0][0]}: the call's media was deleted")
+            raise MediaLost("the call's media was deleted")
         for _, fields in commands:
             if "sdp" in fields:
-                fields["ICE"], fields["SDES"] = "remove", _KEYS
+                fields.update(AROUND_SDP)
         try:
+            if self._ng.is_untold:
+                await self._ng.introduce(self._caller_answers(self._caller.agreed))
+            if not commands:
+                return []
             return await self._ng.commands(commands)
         except NgFailure as failure:
             raise _as_media_error(failure) from failure
+
+    def _takes_ready(self, audio: sdp.Audio) -> bool:
+        """Whether the caller gets a session that was made in advance. Not one who wants more than plain RTP, or of whom
+        it is not known where its packets come from: somebody else may have had that port."""
+        line = audio.line
+        is_plain = line.protocol == "RTP/AVP" and not line.rtcp_mux and line.hears and audio.events is not None
+        if not is_plain or self._over or not self._caller.source_of(line)[2]:
+            return False
+        session = self._ng.take_ready((audio.answer_formats, family_of(line.address)))
+        if session is None:
+            return False
+        self._caller.learn(session.written)
+        return True
+
+    def _caller_answers(self, audio: sdp.Audio) -> tuple[str, dict[str, Any]]:
+        """What tells RTPengine of the caller, where the IVR has made the offer."""
+        description = described(self._caller, audio)
+        return "answer", {"from-tag": IVR_TAG, "to-tag": CALLER_TAG, **description, **AROUND_SDP}
 
 
 def _as_media_error(failure: NgFailure) -> MediaError:
@@ -156,11 +171,6 @@ def _as_media_error(failure: NgFailure) -> MediaError:
     if isinstance(failure, NgOverloaded):
         return MediaFull(reason)
     return MediaRefused(reason) if isinstance(failure, NgError) else MediaUnavailable(reason)
-
-
-@lru_cache(64)
-def _ivr_described(formats: tuple[sdp.Format, ...], family: str) -> str:
-    return sdp.describe(formats, IVR_ADDRESS[family], IVR_PORT, rtcp_mux=True)
 
 
 def written(reply: Reply) -> str:
@@ -174,12 +184,12 @@ def described(party: Party, audio: sdp.Audio) -> dict[str, Any]:
     On hold its address is nowhere, and nothing can be dropped: music on hold and digits still come.
     """
     if not audio.line.hears:
-        return {"sdp": sdp.describe_party(audio), "endpoint-learning": ("off",), "flags": _PORT_STAYS}
+        return {"sdp": sdp.describe_party(audio), "endpoint-learning": ("off",), "flags": PORT_STAYS}
     address, port, is_known = party.source_of(audio.line)
     return {
         "sdp": sdp.describe_party(audio, address, port),
         "endpoint-learning": ("off" if is_known else "immediate",),
-        "flags": (*_PORT_STAYS, *_STRICT),
+        "flags": (*PORT_STAYS, *STRICT),
     }
 
 

@@ -38,6 +38,11 @@ class MediaState:
         self._sound: tuple[Sound, int] | None = None  # with its repetitions
         self._sound_ends_at: float | None = None
 
+    @property
+    def name(self) -> str:
+        """The call's name in RTPengine: `media_id`, or that of the session that was ready for it. `answer` sets it."""
+        return self._ng.name
+
     def to_dict(self) -> dict[str, Any]:
         """As data for JSON."""
         sound = None

@@ -57,6 +57,9 @@ class Movable(Protocol):
     @property
     def can_move(self) -> bool: ...
 
+    def introduce(self) -> Awaitable[None]:
+        """Tell its RTPengine of the caller, if it was not told yet. Raises MediaError."""
+
     def begin_elsewhere(self) -> bool:
         """Whether nobody was told where it is, so that it may begin at another RTPengine, and now will."""
 

@@ -9,7 +9,7 @@ from callinteractive.fleet import family_of
 from sidecar.media.engines import Engines
 from sidecar.media.errors import MediaError, MediaFull, MediaLost, MediaUnavailable
 from sidecar.media.exchange import TRANSCODED, Exchanges, described, port_of
-from sidecar.media.moving import CUT_OFF_S, WAIT_S
+from sidecar.media.moving import CUT_OFF_S, WAIT_S, survives
 
 _RETRY_S = 0.1
 
@@ -49,6 +49,13 @@ class SurvivingMedia(Exchanges):
         """Whether its RTPengine may have lost it: nothing is heard, and no digit comes."""
         engine = self._ng.engine
         return engine is not None and engine.lost_at is not None
+
+    @survives
+    async def introduce(self) -> None:
+        """See `moving.Movable`. It is done anyway before anything else is asked of RTPengine."""
+        if self._ng.is_untold:
+            async with self._turn:
+                await self._commands()
 
     def begin_elsewhere(self) -> bool:
         """See `moving.Movable`."""

@@ -30,7 +30,7 @@ class All(Set[str]):
 class Keeper:
     """Keeps nothing: `state: none`. Nothing here raises, or makes a call wait.
 
-    A call's key is its name in RTPengine, which no other call of the fleet has. Set the hooks before `open`. They run
+    A call's key is a name that no other call of the fleet has. Set the hooks before `open`. They run
     in the event loop and may call `keep` and `forget`:
     - `on_adopt`: this call is ours from now on; here is its data. If it raises, the call is logged and forgotten.
     - `on_surrender`: this call has become another sidecar's. Drop it without a word to anybody. It may have ended here
@@ -52,8 +52,8 @@ class Keeper:
         """The call is over. If it was not written yet, it never is."""
 
     async def open(self) -> Set[str]:
-        """Take back the calls of the process before. Returns the keys that RTPengine must not lose: also of the calls
-        that began here and that another sidecar has taken over. Takes a second at most."""
+        """Take back the calls of the process before. Returns the keys of those that RTPengine must not lose: also of
+        the calls that began here and that another sidecar has taken over. Takes a second at most."""
         return frozenset()
 
     def start(self) -> None:

@@ -41,9 +41,9 @@ class StudioCall:
         self.media = CallMedia(studio.engines, media_id)
         self.digits: list[DigitEvent] = []
         self._news = asyncio.Event()
-        studio.engines.digits.subscribe(media_id, self._on_digit)
+        studio.engines.digits.subscribe(media_id, self.on_digit)
 
-    def _on_digit(self, digit: DigitEvent) -> None:
+    def on_digit(self, digit: DigitEvent) -> None:
         self.digits.append(digit)
         self._news.set()
 

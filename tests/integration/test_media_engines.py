@@ -56,9 +56,9 @@ class Studio:
         def on_digit(digit: DigitEvent) -> None:
             self.digits[media_id] = self.digits.get(media_id, "") + digit.digit
 
-        self.engines.digits.subscribe(media_id, on_digit)
         phone = await self._stack.enter_async_context(RtpEndpoint(PHONES))
         answer = await media.answer(phone.sdp())
+        self.engines.digits.subscribe(media.name, on_digit)
         phone.send_to(answer)
         return media, phone, [HOST in answer, SECOND_HOST in answer].index(True)
 
@@ -103,11 +103,10 @@ async def test_calls_go_on_when_one_dies_or_hangs(studio: Studio, how: signal.Si
     else:
         freeze(studio.running[0].pid)
     try:
-        # Nobody knows yet: every call is taken nevertheless.
+        # Nobody knows yet: every call is taken nevertheless. A few get sessions that the dead one had ready.
         new = await asyncio.gather(*(studio.answered() for _ in range(6)))
-        assert {index for _, _, index in new} == {1}
-        assert next(iter(studio.engines)).rank > 0
-        moved = [(media, phone) for media, phone, index in calls if index == 0]
+        assert [index for _, _, index in new].count(1) >= 3
+        moved = [(media, phone) for media, phone, index in (*calls, *new) if index == 0]
         async with asyncio.timeout(5):
             for media, phone in moved:
                 while (where := media.moved()) is None or SECOND_HOST not in where:
@@ -126,7 +125,7 @@ async def test_calls_go_on_when_one_dies_or_hangs(studio: Studio, how: signal.Si
     if how == signal.SIGSTOP:  # it has forgotten those that went elsewhere, and no other
         first = next(iter(studio.engines))
         async with asyncio.timeout(PATIENT_S):
-            while len((await first.ng.command("list", fields={"limit": 99}))["calls"]) != 1:
+            while len((await first.ng.command("list", fields={"limit": 99}))["calls"]) != 1 + first.sessions.waiting:
                 await asyncio.sleep(0.02)
         await studio.works(media, phone)
 

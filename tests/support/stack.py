@@ -24,6 +24,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from callinteractive.config import load_site
 from callinteractive.model import Address, Site
 from cli.probe import answers_options
+from sidecar.media.dtmf import CALLER_TAG
+from sidecar.media.ready import MARK
 from tests.support.audio import tone
 from tests.support.timing import PATIENT_S
 
@@ -278,9 +280,12 @@ class RunningStack:
                 await asyncio.sleep(POLL_S)
 
     async def media_calls(self) -> list[str]:
-        """The calls that RTPengine holds."""
-        reply = await self.ng({"command": "list", "limit": "1000"})
-        return [str(call_id) for call_id in reply["calls"]]
+        """The calls that RTPengine holds, without the sessions that wait for a caller (`sidecar.media.ready`)."""
+        names = [str(name) for name in (await self.ng({"command": "list", "limit": "1000"}))["calls"]]
+        return [name for name in names if MARK not in name or await self._is_used(name)]
+
+    async def _is_used(self, name: str) -> bool:
+        return CALLER_TAG in (await self.ng({"command": "query", "call-id": name})).get("tags", ())
 
     async def ng(self, command: dict[str, Any]) -> dict[str, Any]:
         """Send one command to RTPengine by its NG protocol; returns the reply."""

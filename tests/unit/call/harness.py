@@ -69,7 +69,7 @@ class Recorder:
 
 
 class FakeMedia(Recorder):
-    media_id = "1-0-fake"
+    media_id = name = "1-0-fake"
     sound_ends_at: float | None = None
     is_in_doubt = False
 

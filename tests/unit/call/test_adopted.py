@@ -72,6 +72,7 @@ class Rtpengine:
     name = "media"
     families = frozenset(("IP4",))
     is_alive = True
+    is_ready = False
     lost_at = None
     tells_at_delete = True
 
@@ -91,7 +92,7 @@ class Rtpengine:
     async def company(self) -> None: ...
 
     def take(self, call: Any) -> None:
-        self.calls[call.media_id] = call
+        self.calls[call.name] = call
 
     def forgive(self, _media_id: str) -> None: ...
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -80,13 +81,14 @@ class Rtpengine(FakeRtpEngine):
             return {"result": "error", "error-reason": "Unknown call-id"}
         ports = self.ports.setdefault(call, {})
         if name == "offer":
-            parties = frozenset((command["from-tag"], command["to-tag"]))
+            to_tag = command.get("to-tag", "caller")  # the IVR's, to whoever comes
+            parties = frozenset((command["from-tag"], to_tag))
             self.talks.setdefault(call, set()).add(parties)
             for tag in parties:
                 if tag not in ports:
                     self._next_port += 2
                     ports[tag] = self._next_port
-            return {"result": "ok", "sdp": description(NG.host, ports[command["to-tag"]])}
+            return {"result": "ok", "sdp": description(NG.host, ports[to_tag])}
         if name == "answer":
             return {"result": "ok", "sdp": description(NG.host, ports[command["from-tag"]])}
         return {"result": "ok", "tags": self.counted(call)}
@@ -138,6 +140,8 @@ async def media(rtpengine: Rtpengine, monkeypatch: pytest.MonkeyPatch) -> AsyncI
     monkeypatch.setattr(engines_module, "DtmfReceiver", FakeDtmf)
     engines = Engines([RtpEngine(ng=NG)])
     await engines.open("0-")
+    for engine in engines:
+        engine.sessions._not_before = math.inf  # `test_ready` has those
     rtpengine.names()
     yield CallMedia(engines, "0-call", CALLER)
     await engines.close()

@@ -45,7 +45,7 @@ contexts: {1: {options: {start: [hangup]}}}
 FACTS = CallFacts("c" * 32, "1:" + "c" * 32, "306", "Ann", "332", "000*332", 145)
 GAUGES = {
     "calls": 0, "legs": 1, "dialogs": 2, "transactions": 3, "timers": 4, "unacknowledged": 0, "media": 5,
-    "ng_commands": 0, "events_waiting": 0, "statuses_waiting": 0,
+    "media_ready": 0, "ng_commands": 0, "events_waiting": 0, "statuses_waiting": 0,
 }  # fmt: skip
 """Those of a sidecar without calls, as its fakes tell them."""
 HEADERS = {CallHeader.NAME: str(CallHeader(FACTS)), EntryHeader.NAME: str(EntryHeader("000*332", "1", "start"))}
