@@ -21,9 +21,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import structlog
 
 from sidecar.eager import begin
-from sidecar.media.errors import MediaError
+from sidecar.media.dtmf import CALLER_TAG
+from sidecar.media.errors import MediaError, MediaRefused
 from sidecar.media.ivr import ivr_offers
 from sidecar.media.ng_failures import NgFailure
+from sidecar.media.party import Party
 from sidecar.media.rtpengine import NgClient
 from sidecar.media.sdp import Format
 
@@ -164,14 +166,17 @@ class ReadySessions:
         try:
             await self._ng.company()
             reply = await self._ng.command("offer", name, ivr_offers(*kind), is_quiet=True)
-        except NgFailure as failure:  # it may have carried out what it did not answer
+            Party(CALLER_TAG).learn(
+                written := str(reply.get("sdp", ""))
+            )  # or its caller would be answered with nothing
+        except (NgFailure, MediaRefused) as failure:  # it may have carried out what it did not answer
             LOG.debug("no session in advance", reason=str(failure))
             self._owe(name)
             return
         finally:
             self._count -= 1
             self._asked -= 1
-        self._put(Session(name, kind, str(reply.get("sdp", "")), self._loop.time() + self._oldest_s))
+        self._put(Session(name, kind, written, self._loop.time() + self._oldest_s))
 
     def _on_tick(self) -> None:
         self._timer = None

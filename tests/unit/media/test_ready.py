@@ -10,17 +10,26 @@ import pytest
 import pytest_asyncio
 
 from callinteractive.model import RtpEngine
-from sidecar.media import engines as engines_module
 from sidecar.media import ready as ready_module
 from sidecar.media.call_media import CallMedia
 from sidecar.media.engines import Engine, Engines
 from sidecar.media.errors import MediaFull
 from sidecar.media.ready import MARK, MOST
 from tests.unit.media.test_call_media import CALLEE, CALLER, NG, TONE, Rtpengine, description, rtpengine
-from tests.unit.media.test_engines import FakeDtmf
 from tests.unit.media.test_rtpengine import until
 
 __all__ = ("rtpengine",)
+
+
+class Digits(asyncio.Protocol):
+    """RTPengine's end of a connection for digits."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self._transport.write(data.partition(b" ")[0] + b" d6:result4:ponge")
 
 
 class World:
@@ -56,14 +65,16 @@ class World:
 
 
 @pytest_asyncio.fixture
-async def world(rtpengine: Rtpengine, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
-    monkeypatch.setattr(engines_module, "DtmfReceiver", FakeDtmf)
+async def world(rtpengine: Rtpengine) -> AsyncIterator[World]:
+    digits = await asyncio.get_running_loop().create_server(Digits, *NG)
     engines = Engines([RtpEngine(ng=NG)])
     await engines.open("0-")
+    await until(lambda: all(engine.is_ready for engine in engines))
     engines.are_on_loopback = False
     rtpengine.names()
     yield World(engines, rtpengine)
     await engines.close()
+    digits.close()
 
 
 async def test_a_caller_is_told_of_with_the_first_command(world: World) -> None:
@@ -138,6 +149,14 @@ async def test_an_old_one_is_given_back(world: World, monkeypatch: pytest.Monkey
     await world.with_one()
     await until(lambda: not world.rtpengine.ports)
     assert world.engine.sessions.waiting == 0
+
+
+async def test_one_without_a_port_is_nobody_s(world: World) -> None:
+    media = await world.answered()
+    world.rtpengine.refused["offer"] = {"result": "ok", "sdp": description(NG.host, 0)}
+    await until(lambda: "delete" in [command["command"] for _, command in world.rtpengine.seen])
+    assert world.engine.sessions.waiting == 0
+    await media.delete()
 
 
 async def test_so_many_at_the_most(world: World) -> None:
