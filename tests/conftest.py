@@ -1,4 +1,4 @@
-"""Which file begins first where several workers run them, what the coverage is of; no property fails by its time."""
+"""Which file of tests begins first, where several workers run them; and a busy machine fails no property."""
 
 from __future__ import annotations
 
@@ -26,15 +26,6 @@ LONG = (
 )
 """They begin first, in this order. One that began last would run alone while the other workers have nothing to do."""
 
-COVERING = tuple(
-    f"unit/{name}"
-    for name in (
-        *("core/", "testing/", "kemi/", "call/", "cli/test_check.py", "cli/test_simulate.py", "test_launcher.py"),
-        *("sidecar/test_answer.py", "sidecar/test_webhook.py", "sidecar/test_webhook_chain.py"),
-    )
-)
-"""They run each branch of the core. Of the others no coverage is measured: it would double their time."""
-
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Long files of tests with daemons first, then those with many tests. Tests without daemons stay as they are."""
@@ -48,6 +39,3 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return (LONG.index(name) if name in LONG else len(LONG), -size[item.path], name)
 
     items.sort(key=place)
-    for item in items:
-        if not files.get(item.path, "").startswith(COVERING):
-            item.add_marker("no_cover")
