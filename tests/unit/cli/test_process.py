@@ -129,7 +129,9 @@ async def test_what_a_killed_child_leaves_of_its_group_is_cleared_away(lines: Li
             await asyncio.sleep(0.01)
 
 
-LIVING = "import os, time; print('group', os.getpgid(0)); time.sleep(60)"
+LIVING = (
+    r"import os, time; os.write(1, b'group %d\n' % os.getpgid(0)); time.sleep(60)"  # two write: each its whole line
+)
 STUBBORN = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); import os; os.fork(); {LIVING}"
 DAEMON = f"import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN); {LIVING}"
 
