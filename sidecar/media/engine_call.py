@@ -23,13 +23,13 @@ class EngineCall:
     """One call's commands, all to the RTPengine that took its first one, until the call begins again at another."""
 
     __slots__ = (
-        *("_engine", "_engines", "_families", "_first", "_has_session", "_is_settled", "_left"),
-        *("is_lost", "is_untold", "name", "owner", "taken_at"),
+        *("_engine", "_engines", "_families", "_first", "_is_settled", "_left"),
+        *("is_lost", "is_untold", "media_id", "name", "owner", "taken_at"),
     )
 
     def __init__(self, engines: Engines, media_id: str) -> None:
-        self.name = media_id
-        """In RTPengine."""
+        self.media_id = self.name = media_id
+        """`name` is that of RTPengine: another one, where the call is in a session that was made in advance."""
         self.is_untold = False
         """Whether it has a session that was made in advance, and RTPengine does not know its caller yet."""
         self.owner: Movable | None = None
@@ -44,8 +44,6 @@ class EngineCall:
         """Whose turn it was when it had no session ready."""
         self._left: Engine | None = None
         self._families: frozenset[str] = frozenset()
-        self._has_session = False
-        """Whether it began with one that was made in advance: `name` is that one's."""
         self._is_settled = False
 
     @property
@@ -57,7 +55,7 @@ class EngineCall:
         """As data for JSON."""
         data: dict[str, Any] = {"engine": self._engine.name if self._engine is not None and self._is_settled else None}
         # A release that does not know these makes such a call anew.
-        return {**data, "name": self.name, "is_untold": self.is_untold} if self._has_session else data
+        return data if self.name == self.media_id else {**data, "name": self.name, "is_untold": self.is_untold}
 
     def settle(self, engine: Engine) -> None:
         """It is at this RTPengine."""
@@ -96,7 +94,7 @@ class EngineCall:
 
     def has_session(self, name: str, *, is_untold: bool) -> None:
         """It is in one that was made in advance."""
-        self.name, self._has_session, self.is_untold = name, True, is_untold
+        self.name, self.is_untold = name, is_untold
 
     async def introduce(self, answer: Command) -> None:
         """Tell RTPengine of the caller. Raises what `commands` does; then it is untold as before."""

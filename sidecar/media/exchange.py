@@ -44,7 +44,7 @@ class Exchanges(MediaState):
     async def _exchange_with_ivr(self, audio: sdp.Audio) -> str:
         """At once where the call begins: what we answer does not depend on what RTPengine makes of the offer."""
         offer = self._offering(self._caller, IVR_TAG, audio)
-        offer[1]["rtcp-mux"] = _ONE_PORT
+        offer[1].update({"rtcp-mux": _ONE_PORT, **self._label()})
         ours = ivr_described(audio.answer_formats, family_of(audio.line.address))
         answer = self._answering(self._caller.tag, IVR_TAG, {"sdp": ours, **IVR_IS_THERE})
         if not self._ng.is_settled:
@@ -161,7 +161,11 @@ class Exchanges(MediaState):
     def _caller_answers(self, audio: sdp.Audio) -> tuple[str, dict[str, Any]]:
         """What tells RTPengine of the caller, where the IVR has made the offer."""
         description = described(self._caller, audio)
-        return "answer", {"from-tag": IVR_TAG, "to-tag": CALLER_TAG, **description, **AROUND_SDP}
+        return "answer", {"from-tag": IVR_TAG, "to-tag": CALLER_TAG, **self._label(), **description, **AROUND_SDP}
+
+    def _label(self) -> dict[str, str]:
+        """What tells `purge` whose session this is, where its name does not."""
+        return {} if self._ng.name == self.media_id else {"label": self.media_id}
 
 
 def _as_media_error(failure: NgFailure) -> MediaError:

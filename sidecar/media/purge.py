@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Sequence, Set
 from contextlib import suppress
 
-from sidecar.media.dtmf import CALLER_TAG
 from sidecar.media.ng_failures import NgUnknownCall
 from sidecar.media.ready import MARK
 from sidecar.media.rtpengine import NgClient
@@ -17,36 +16,33 @@ _DELETED_AT_ONCE = 50  # fewer than RTPengine's socket has room for
 
 async def purge(ng: NgClient, prefix: str, spared: Set[str] = frozenset()) -> int:
     """Delete the calls whose id starts with `prefix`, left behind by a sidecar that died; returns how many.
-    Those in `spared` stay. Some of these may be in sessions that were ready for them (`sidecar.media.ready`): if any
-    is spared, only the unused ones of these are deleted.
+    Those in `spared` stay.
 
     RTPengine lists calls in no order and cannot be asked for the rest of them, so on one that holds more than
     `_LIST_LIMIT` some may stay, until its own timeout. Raises NgFailure when RTPengine does not answer.
     """
-    deleted, used = set[str](), set[str]()
-    spares_some = len(spared) > 0 or prefix in spared
+    seen, deleted = set[str](), 0
     while True:
         reply = await ng.command("list", fields={"limit": _LIST_LIMIT})
         calls = [call for each in reply.get("calls") or () if (call := str(each)).startswith(prefix)]
-        found = [call for call in calls if call not in deleted and call not in used and call not in spared]
-        if spares_some:
-            ready = [call for call in calls if call.startswith(prefix + MARK) and call not in deleted | used]
-            used.update(await _used(ng, ready))
-            found = [call for call in {*found, *ready} if call not in used]
-        if not found:
-            return len(deleted)
+        new = [call for call in calls if call not in seen]
+        if not new:
+            return deleted
+        found = [call for call in new if not await _is_spared(ng, call, spared)]
         await delete(ng, found)
-        deleted.update(found)
+        deleted += len(found)
+        seen.update(new)
 
 
-async def _used(ng: NgClient, sessions: Sequence[str]) -> list[str]:
-    """Those that have a caller. Raises NgFailure when RTPengine does not answer."""
-    used: list[str] = []
-    for session in sessions:
-        with suppress(NgUnknownCall):
-            if CALLER_TAG in ((await ng.command("query", session)).get("tags") or ()):
-                used.append(session)
-    return used
+async def _is_spared(ng: NgClient, call: str, spared: Set[str]) -> bool:
+    """A session that was made in advance has another name than its call: RTPengine tells that one as its label, or none
+    before it knows the caller. Raises NgFailure when RTPengine does not answer."""
+    if MARK not in call:
+        return call in spared
+    with suppress(NgUnknownCall):
+        parties = (await ng.command("query", call)).get("tags") or {}
+        return any(party["label"] in spared for party in parties.values() if "label" in party)
+    return False
 
 
 async def delete(ng: NgClient, calls: Sequence[str]) -> None:

@@ -6,12 +6,14 @@ import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import pytest
 import pytest_asyncio
 
 from sidecar.media.call_media import CallMedia
 from sidecar.media.engines import Engines
 from sidecar.media.purge import purge
 from sidecar.media.ready import MARK
+from sidecar.state.keeper import All
 from tests.integration.media_support import ENGINE, PHONES, Studio, StudioCall
 from tests.support.rtp import RtpEndpoint
 from tests.support.timing import PATIENT_S
@@ -128,18 +130,25 @@ async def test_a_session_that_is_gone_is_made_anew(studio: Studio) -> None:
     assert where is not None
     phone.send_to(where)
     await phone.hear_tone(700)
+    await purge(studio.ng, "left-behind", {call.media.media_id})
+    assert call.media.name in (await studio.ng.command("list", fields={"limit": 9}))["calls"]
 
 
-async def test_a_process_that_dies_leaves_none(studio: Studio) -> None:
-    """Those in use stay, where any of its calls goes on elsewhere."""
+@pytest.mark.parametrize("is_known", [True, False], ids=["written down", "no store answers"])
+async def test_a_process_that_dies_leaves_its_calls_alone(studio: Studio, is_known: bool) -> None:
+    """One was not written down any more, and one session is nobody's."""
     await one_is_ready(studio)
-    call = await answered(studio, await studio.phone(quiet=True))
-    await call.media.play(studio.sound(700, 9))
-    await ready(studio)
-    assert await studio.calls() == 2
-    assert await purge(studio.ng, "left-behind", {"left-behind-kept"}) == 1
-    assert (await studio.ng.command("list", fields={"limit": 9}))["calls"] == [call.media.name]
-    assert await purge(studio.ng, "left-behind") == 1
+    calls = []
+    for _ in range(2):
+        calls.append(await answered(studio, await studio.phone(quiet=True)))
+        await calls[-1].media.play(studio.sound(700, 9))
+        await calls[-1].media.reoffer((await studio.phone(quiet=True)).sdp())
+        await ready(studio)
+    assert await studio.calls() == 3
+    kept = calls[:1] if is_known else calls
+    assert await purge(studio.ng, "left-behind", {calls[0].media.media_id} if is_known else All()) == 3 - len(kept)
+    assert set((await studio.ng.command("list", fields={"limit": 9}))["calls"]) == {call.media.name for call in kept}
+    assert await purge(studio.ng, "left-behind") == len(kept)
 
 
 async def test_a_process_that_ends_takes_them_back(studio: Studio) -> None:
