@@ -166,9 +166,8 @@ class ReadySessions:
         try:
             await self._ng.company()
             reply = await self._ng.command("offer", name, ivr_offers(*kind), is_quiet=True)
-            Party(CALLER_TAG).learn(
-                written := str(reply.get("sdp", ""))
-            )  # or its caller would be answered with nothing
+            written = str(reply.get("sdp", ""))
+            Party(CALLER_TAG).learn(written)  # or its caller would be answered with nothing
         except (NgFailure, MediaRefused) as failure:  # it may have carried out what it did not answer
             LOG.debug("no session in advance", reason=str(failure))
             self._owe(name)

@@ -30,8 +30,8 @@ class All(Set[str]):
 class Keeper:
     """Keeps nothing: `state: none`. Nothing here raises, or makes a call wait.
 
-    A call's key is a name that no other call of the fleet has. Set the hooks before `open`. They run
-    in the event loop and may call `keep` and `forget`:
+    A call's key is a name that no other call of the fleet has. Set the hooks before `open`. They run in the event loop
+    and may call `keep` and `forget`:
     - `on_adopt`: this call is ours from now on; here is its data. If it raises, the call is logged and forgotten.
     - `on_surrender`: this call has become another sidecar's. Drop it without a word to anybody. It may have ended here
       meanwhile, and then whoever has it must not be told so.

@@ -129,9 +129,8 @@ async def test_what_a_killed_child_leaves_of_its_group_is_cleared_away(lines: Li
             await asyncio.sleep(0.01)
 
 
-LIVING = (
-    r"import os, time; os.write(1, b'group %d\n' % os.getpgid(0)); time.sleep(60)"  # two write: each its whole line
-)
+# Where it has forked, both write into one pipe: `print` would mix their words.
+LIVING = r"import os, time; os.write(1, b'group %d\n' % os.getpgid(0)); time.sleep(60)"
 STUBBORN = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); import os; os.fork(); {LIVING}"
 DAEMON = f"import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN); {LIVING}"
 

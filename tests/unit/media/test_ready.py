@@ -10,7 +10,6 @@ import pytest
 import pytest_asyncio
 
 from callinteractive.model import RtpEngine
-from sidecar.media import ready as ready_module
 from sidecar.media.call_media import CallMedia
 from sidecar.media.engines import Engine, Engines
 from sidecar.media.errors import MediaFull
@@ -191,4 +190,3 @@ async def test_another_process_goes_on_with_it(world: World) -> None:
     assert names.index("answer") == 0
     await adopted.delete()
     await until(lambda: media.name not in world.rtpengine.ports)
-    assert ready_module.MARK in media.name
