@@ -67,9 +67,8 @@ class ReadySessions:
         self._ready: dict[Kind, deque[Session]] = {}
         self._lent: dict[EngineCall, tuple[float, Session]] = {}
         """Who has one that RTPengine was not told of yet, and since when."""
-        self._count = 0
-        """Of those that are ready, or asked for."""
         self._asked = 0
+        """How many RTPengine is making."""
         self._prefix = ""
         self._made = 0
         self._not_before = 0.0
@@ -84,14 +83,13 @@ class ReadySessions:
     @property
     def waiting(self) -> int:
         """How many wait for a caller."""
-        return self._count - self._asked
+        return sum(map(len, self._ready.values()))
 
     def take(self, call: EngineCall, kind: Kind) -> Session | None:
         """One for this call, until `give_back`, `keep` or `drop`. None where none is ready: then there will be one."""
         sessions, now = self._ready.get(kind), self._loop.time()
         while sessions:
             session = sessions.popleft()
-            self._count -= 1
             if session.until > now:
                 self._lent[call] = now, session
                 if self._timer is None:
@@ -107,7 +105,7 @@ class ReadySessions:
         if lent is None:
             return False
         session = lent[1]
-        if session.until > self._loop.time() and self._count < MOST:
+        if session.until > self._loop.time() and self._has_room():
             self._put(session)
         else:
             self._owe(session.name)
@@ -128,7 +126,6 @@ class ReadySessions:
         now = self._loop.time()
         for kind, sessions in list(self._ready.items()):
             while sessions and sessions[0].until <= now:
-                self._count -= 1
                 self._owe(sessions.popleft().name)
             if not sessions:
                 del self._ready[kind]
@@ -137,7 +134,6 @@ class ReadySessions:
         """None is ready any more. Returns their names: RTPengine may still have them."""
         names = [session.name for sessions in self._ready.values() for session in sessions]
         self._ready.clear()
-        self._count = self._asked
         return names
 
     def make_room(self) -> None:
@@ -150,13 +146,14 @@ class ReadySessions:
         if self._timer is not None:
             self._timer.cancel()
 
+    def _has_room(self) -> bool:
+        return self.waiting + self._asked < MOST
+
     def _put(self, session: Session) -> None:
-        self._count += 1
         self._ready.setdefault(session.kind, deque()).append(session)
 
     def _ask_for(self, kind: Kind) -> None:
-        if self._count < MOST and self._loop.time() >= self._not_before:
-            self._count += 1
+        if self._has_room() and self._loop.time() >= self._not_before:
             self._asked += 1
             begin(self._make(kind), self._loop)
 
@@ -173,7 +170,6 @@ class ReadySessions:
             self._owe(name)
             return
         finally:
-            self._count -= 1
             self._asked -= 1
         self._put(Session(name, kind, written, self._loop.time() + self._oldest_s))
 
