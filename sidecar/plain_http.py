@@ -115,11 +115,10 @@ class PlainConnections:
             answer = await waiting
             if answer is None:
                 answer = await _read_by_aiohttp(protocol)
-        except HttpProcessingError as error:
+        except BaseException as error:
             protocol.close()
-            raise aiohttp.ClientPayloadError(_SURPLUS if protocol.has_surplus else error.message) from None
-        except BaseException:
-            protocol.close()
+            if isinstance(error, HttpProcessingError):
+                raise aiohttp.ClientPayloadError(_SURPLUS if protocol.has_surplus else error.message) from None
             raise
         protocol.end()
         if protocol.should_close:

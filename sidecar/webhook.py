@@ -115,7 +115,7 @@ class Webhook:
             limit = Limit(limit_s)
             hops: list[str] = []
             try:
-                answer = await self._try(request, limit_s, hops)
+                answer = await self._try(request, hops)
             except asyncio.CancelledError:
                 if not limit.has_struck():
                     breaker.on_given_up()
@@ -130,7 +130,7 @@ class Webhook:
             await asyncio.sleep(pause_s)
             pause_s *= 2
 
-    async def _try(self, request: HttpRequest, limit_s: float, hops: list[str]) -> Fetched | FetchFailed:
+    async def _try(self, request: HttpRequest, hops: list[str]) -> Fetched | FetchFailed:
         try:
             return await self._sender.send(request, hops)
         except NameTimeoutError as error:
@@ -139,8 +139,6 @@ class Webhook:
             )
         except aiohttp.ConnectionTimeoutError:
             return FetchFailed("timeout", f"no connection within {request.connect_timeout_s:g} s")
-        except (TimeoutError, aiohttp.ServerTimeoutError):
-            return _too_late(limit_s)
         except TooLargeError:
             return FetchFailed("too_large", f"the answer is longer than {MAX_BODY} octets")
         except WastefulError:

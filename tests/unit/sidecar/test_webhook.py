@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from types import SimpleNamespace
@@ -138,6 +139,19 @@ async def test_R5_a_connection_that_nobody_takes_ends_at_its_own_timeout(webhook
     monkeypatch.setattr(aiohappyeyeballs, "start_connection", never)
     failed = await webhook.fetch(HttpRequest("GET", f"http://{HOST}:9/", connect_timeout_s=0.1))
     assert failed == FetchFailed("timeout", "no connection within 0.1 s")
+
+
+async def test_R5_the_timeout_of_the_connection_does_not_bound_the_answer(webhook, serve, monkeypatch):
+    loop = asyncio.get_running_loop()
+
+    async def late(_request: web.Request) -> web.Response:
+        now = loop.time
+        monkeypatch.setattr(loop, "time", lambda: now() + 10)
+        await asyncio.sleep(0.001)  # all timers of these 10 s are due before it
+        return web.Response(text="late")
+
+    answered = await webhook.fetch(HttpRequest("GET", await serve(late), timeout_s=60, connect_timeout_s=5))
+    assert answered == Fetched(200, b"late", "text/plain; charset=utf-8")
 
 
 async def test_E3_what_is_no_http_shows_no_url(webhook, speak):
@@ -365,6 +379,19 @@ async def test_X3_several_addresses_that_fail_each_in_its_way(webhook, monkeypat
     assert failed == FetchFailed("unreachable", "Multiple exceptions: there, here")
 
 
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_X3_an_address_that_the_kernel_gives_up(webhook, monkeypatch, scheme):
+    """By either way the same: where `tcp_syn_retries` is small, it does so before our own time is over."""
+
+    async def fail(*_args, **_named):
+        raise TimeoutError(errno.ETIMEDOUT, "Connect call failed")
+
+    monkeypatch.setattr(aiohappyeyeballs, "start_connection", fail)
+    failed = await webhook.fetch(HttpRequest("GET", f"{scheme}://{HOST}/"))
+    assert failed.outcome == "unreachable"
+    assert "Connect call failed" in failed.reason
+
+
 async def test_X3_a_certificate_that_is_not_believed(webhook, tmp_path):
     pair = Authority(tmp_path).issue("server", f"IP:{HOST}")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -411,24 +438,25 @@ async def test_what_a_server_should_not_say_is_an_answer_all_the_same(webhook, s
     assert (answer.status, answer.body) == (status, body)
 
 
-async def test_A15_cancelling_a_request_closes_its_connection(webhook, serve):
+async def test_A15_cancelling_a_request_closes_its_connection(webhook):
     began, ended = asyncio.Event(), asyncio.Event()
 
-    async def answer(_request: web.Request) -> web.Response:
+    async def never(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
         began.set()
-        try:
-            await asyncio.Event().wait()
-        finally:
-            ended.set()
-        raise AssertionError
+        await reader.read()
+        ended.set()
+        writer.close()
 
-    runner_url = await serve(answer)
-    task = asyncio.create_task(webhook.fetch(HttpRequest("GET", runner_url)))
-    await began.wait()
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    assert not webhook._sender._tls[True]._session.connector._acquired
+    async with await asyncio.start_server(never, HOST, 0) as server:
+        url = f"http://{HOST}:{server.sockets[0].getsockname()[1]}/"
+        task = asyncio.create_task(webhook.fetch(HttpRequest("GET", url)))
+        await began.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        async with asyncio.timeout(PATIENT_S):
+            await ended.wait()
 
 
 @pytest.mark.parametrize("follow_redirects", [False, True])
