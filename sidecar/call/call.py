@@ -17,7 +17,7 @@ from typing import Any
 
 from callinteractive.commands import Command
 from callinteractive.errors import HeaderError, ScriptStateError
-from callinteractive.events import HungUp, Led, transfer_failed
+from callinteractive.events import Led, transfer_failed
 from callinteractive.facts import CallFacts
 from callinteractive.headers import EntryHeader, ResultHeader, StateHeader
 from callinteractive.model import Ivr
@@ -168,7 +168,6 @@ class Call:
         except asyncio.CancelledError:
             caller.end(*self._end_of_cancel)  # does nothing where the caller has hung up
         finally:
-            self._script.handle(HungUp(), time.time())
             try:
                 if self._answered is not None:
                     await self._answered.release()
