@@ -106,9 +106,13 @@ async def test_A6_a_missing_sound_does_not_end_the_call(make):
 async def test_A6_a_sound_that_rtpengine_cannot_play_does_not_end_the_call(make):
     """Its file may be missing on RTPengine's host."""
     h = make("[play_sound: {file: a.wav}, hangup]", play=MediaRefused("Failed to start media playback from file"))
-    await h.answered()
-    log = await h.over()
+    with capture_logs() as lines:
+        await h.answered()
+        log = await h.over()
     assert log.index("media.play(a.wav)") < log.index("a.bye(SIP ;cause=200)")
+    assert ("sound", "Failed to start media playback from file") in [
+        (each["event"], each.get("reason")) for each in lines
+    ]
 
 
 @pytest.mark.parametrize("answer", [Fetched(200, b""), Fetched(500, b"x"), FetchFailed("timeout", "slow")])

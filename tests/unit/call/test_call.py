@@ -92,6 +92,7 @@ async def test_a_bug_ends_the_call_and_leaks_nothing(make):
     assert [line["exc_info"] for line in lines if line["event"] == "a call failed"] == [True]
     assert "a.bye(SIP ;cause=500)" in log
     assert log[-1] == "media.delete"
+    assert h.stories.of(h.call.facts.call_id)[-1]["cause"] == "an error of this software: RuntimeError"
 
 
 async def test_a_call_is_freed_at_its_end_without_the_garbage_collector(make):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from structlog.testing import capture_logs
 
 from callinteractive.headers import TransferHeader
 from callinteractive.model import Address
@@ -138,8 +139,10 @@ async def test_a_callee_whose_media_cannot_be_connected_counts_as_failed(make):
 
 async def test_a_transfer_that_RTPengine_refuses_has_failed(make):
     h = make('[simple_transfer: {to: ["1"], final: no}, hangup]', offer_leg=MediaUnavailable("dead"))
-    await h.answered()
-    await h.over()
+    with capture_logs() as lines:
+        await h.answered()
+        await h.over()
+    assert [each["reason"] for each in lines if each["event"] == "media"] == ["dead"]
     assert h.variables["TRANSFER_CODE"] == "503"
     assert h.invites == []
 

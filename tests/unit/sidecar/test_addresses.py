@@ -235,3 +235,5 @@ async def test_without_a_thread_the_old_addresses_count(monkeypatch: pytest.Monk
 
     monkeypatch.setattr(threading.Thread, "start", no_thread)
     assert await known.of("localhost", 1) is found
+    with pytest.raises(socket.gaierror, match="can't start new thread"):
+        await known.of("ivr.example", 1)

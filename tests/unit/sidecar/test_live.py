@@ -133,9 +133,12 @@ async def test_only_so_many_calls_are_told_the_newest_first(world, make, limit, 
     await second.ended()
 
 
-async def test_a_charset_that_nobody_knows_is_refused(world):
-    headers = {**AUTHORIZATION, "Content-Type": "application/json; charset=nonsense"}
-    async with world.client.post("/calls", data=b"{}", headers=headers) as response:
+@pytest.mark.parametrize(
+    ("body", "charset"), [(b"{}", "nonsense"), (b"{", "utf-8"), (b"\xff", "utf-8"), (b"[" * 100_000, "utf-8")]
+)
+async def test_a_body_that_is_no_JSON_is_refused(world, body, charset):
+    headers = {**AUTHORIZATION, "Content-Type": f"application/json; charset={charset}"}
+    async with world.client.post("/calls", data=body, headers=headers) as response:
         assert response.status == 400
 
 
