@@ -242,10 +242,12 @@ contexts:
         inbox = self.answered_call._inbox  # type: ignore[union-attr]
         await true(lambda: not inbox._items and inbox._waiting is not None)
 
-    async def over(self) -> list[str]:
+    async def over(self, *, has_bug: bool = False) -> list[str]:
         async with asyncio.timeout(5):
             await self.task.ended()
         assert self.task.exception() is None
+        causes = [str(record.get("cause")) for record in self.stories.of(FACTS.call_id)]
+        assert any("error of this software" in cause for cause in causes) == has_bug
         return self.log
 
     async def ended(self) -> list[str]:

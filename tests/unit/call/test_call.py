@@ -88,7 +88,7 @@ async def test_a_bug_ends_the_call_and_leaks_nothing(make):
     h = make("[play_sound: {file: a.wav}]", play=RuntimeError("bug"))
     with capture_logs() as lines:
         await h.answered()
-        log = await h.over()
+        log = await h.over(has_bug=True)
     assert [line["exc_info"] for line in lines if line["event"] == "a call failed"] == [True]
     assert "a.bye(SIP ;cause=500)" in log
     assert log[-1] == "media.delete"

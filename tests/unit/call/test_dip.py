@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+
+import pytest
+
 from callinteractive.events import Fetched
 from callinteractive.headers import ResultHeader, StateHeader, TransferHeader
 from sidecar import sip
 from sidecar.call.call import Resumption
+from tests.unit.call.harness import until_idle
 
 ROUTING = '[call_interactive: {url: "http://h/"}, simple_transfer: {to: ["1"], final: no}, hangup]'
 
@@ -43,9 +48,11 @@ async def test_C6_a_script_too_long_for_a_header_is_answered_and_bridged(make, m
     assert "a.redirect" not in await h.ended()
 
 
-async def test_C6_hangup_refuses_an_unanswered_call(make):
-    h = make("[hangup]", answer_at="on_media")
-    assert "a.reject(603)" in await h.over()
+@pytest.mark.parametrize("pool", [None, "vip"])
+async def test_C6_hangup_refuses_an_unanswered_call(make, pool):
+    """Also in a context of another pool: that has nothing to do."""
+    h = make("[hangup]", answer_at="on_media", pool=pool)
+    assert await h.over() == ["a.reject(603)"]
 
 
 async def test_C6_the_caller_cancels_in_the_dip(make):
@@ -72,13 +79,31 @@ async def test_A4_a_jump_to_another_pool_is_left_to_Kamailio_even_if_a_sound_com
     assert await h.over() == ["a.redirect"]
 
 
+async def test_C5_a_lifetime_that_was_short_for_the_request_does_not_end_a_talk(make, monkeypatch):
+    rules = '[call_interactive: {url: "http://h/"}, play_sound: {file: a.wav}, simple_transfer: {to: ["1"]}]'
+    h = make(rules, answer_at="on_media", lifetime_s=5)
+    h.fetched.put_nowait(Fetched(200, b""))
+    await h.answered()
+    await h.until("invite(max_forwards 69)")
+    h.b_leg.listener(sip.Answered(b"sdp", None))
+    await h.until("media.bridge(b1)")
+    loop = asyncio.get_running_loop()
+    now = loop.time
+    monkeypatch.setattr(loop, "time", lambda: now() + 10)
+    await until_idle()
+    await h.settled()
+    assert not [entry for entry in h.log if entry.startswith("a.bye")]
+    await h.ended()
+
+
 async def test_C5_the_lifetime_ends_an_unanswered_call_that_waits_for_the_web_application(make):
     h = make(ROUTING, answer_at="on_media", lifetime_s=1)
     log = await h.over()
     assert log == ["fetch", "fetch cancelled", "a.reject(603)"]
 
 
-async def test_a_sidecar_that_stops_refuses_an_unanswered_call(make):
-    h = make(ROUTING, answer_at="on_media")
+@pytest.mark.parametrize("lifetime_s", [3600, 5])
+async def test_a_sidecar_that_stops_refuses_an_unanswered_call(make, lifetime_s):
+    h = make(ROUTING, answer_at="on_media", lifetime_s=lifetime_s)
     await h.until("fetch")
     assert await h.ended() == ["fetch", "fetch cancelled", "a.reject(503)"]

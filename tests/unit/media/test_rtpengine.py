@@ -19,9 +19,11 @@ from sidecar.media.ng_failures import NgError, NgOverloaded, NgTimeout, NgUnknow
 from sidecar.media.purge import purge
 from sidecar.media.rtpengine import NgClient
 from sidecar.state.keeper import All
+from tests.support.timing import PATIENT_S
 
 HOST = "127.11.201.1"
 QUICK = NgTimeouts(retransmit_s=0.05, total_s=0.3, tick_s=0.01)
+PATIENT = NgTimeouts(retransmit_s=60, total_s=60, tick_s=30)
 
 Answer = Callable[[dict[str, Any]], dict[str, Any] | None]
 
@@ -138,6 +140,8 @@ async def test_silence_ends_in_a_timeout_and_the_next_command_goes_out(engine: F
     with pytest.raises(NgTimeout):
         await offering
     assert ng.counters.timeouts == 1
+    sent = engine.commands.count("c:offer")
+    assert sent <= 3, "at 0, 0.05 and 0.15 s: the next one would be after its time"
     assert sum(ng.durations.counts) == 2, "a command that was given up counts, too"
     assert ng.durations.sum_s >= QUICK.total_s - QUICK.tick_s
 
@@ -262,8 +266,7 @@ async def test_one_of_some_that_is_lost_is_sent_again_alone(engine: FakeRtpEngin
 @pytest_asyncio.fixture
 async def patient(engine: FakeRtpEngine) -> AsyncIterator[NgClient]:
     """Nothing happens in it just because time passes."""
-    timeouts = NgTimeouts(retransmit_s=60, total_s=60, tick_s=30)
-    client = NgClient(*engine.transport.get_extra_info("sockname"), timeouts=timeouts)
+    client = NgClient(*engine.transport.get_extra_info("sockname"), timeouts=PATIENT)
     await client.open()
     yield client
     client.close()
@@ -315,13 +318,16 @@ async def test_a_quiet_command_to_nobody(engine: FakeRtpEngine, ng: NgClient) ->
         await ng.command("delete", "c", is_quiet=True)
 
 
-class FullSocket:
-    """A quiet socket whose buffer is full, and how often somebody has looked for replies."""
+class UselessSocket:
+    """A quiet socket that sends nothing, and how often somebody has looked for replies."""
 
     reads = 0
 
+    def __init__(self, error: int) -> None:
+        self._error = error
+
     def send(self, _datagram: bytes) -> int:
-        raise OSError(errno.ENOBUFS, "No buffer space available")
+        raise OSError(self._error, "not sent")
 
     def recv(self, _size: int) -> bytes:
         self.reads += 1
@@ -330,16 +336,19 @@ class FullSocket:
     def close(self) -> None: ...
 
 
-async def test_a_quiet_command_that_cannot_be_sent_counts_as_lost(engine: FakeRtpEngine, ng: NgClient) -> None:
+@pytest.mark.parametrize("error", [errno.ENOBUFS, errno.ECONNREFUSED])
+async def test_a_quiet_command_that_cannot_be_sent_counts_as_lost(
+    engine: FakeRtpEngine, ng: NgClient, error: int
+) -> None:
     assert ng._quiet is not None
     ng._quiet.close()
-    ng._quiet = full = FullSocket()  # type: ignore[assignment]
+    ng._quiet = useless = UselessSocket(error)  # type: ignore[assignment]
     assert await ng.command("delete", "c", is_quiet=True) == {"result": "ok"}, "it was sent again, not quietly"
     assert ng.counters.retransmissions
     await until(lambda: ng._timer is None)
-    reads = full.reads
+    reads = useless.reads
     await ng.command("offer", "other")
-    assert full.reads == reads, "no quiet reply can come any more"
+    assert useless.reads == reads, "no quiet reply can come any more"
 
 
 async def test_a_second_socket_that_cannot_be_had(engine: FakeRtpEngine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -368,12 +377,13 @@ async def test_a_second_socket_that_cannot_be_had(engine: FakeRtpEngine, monkeyp
 
 async def test_what_was_refused_before_says_nothing_of_now() -> None:
     port = unused_port()
-    client = NgClient(HOST, port, QUICK)
+    client = NgClient(HOST, port, PATIENT)
     await client.open()
     both = (("offer", {}), ("answer", {}))
     assert [type(each) for each in await client.together("c", both)] == [NgUnreachable] * 2
     transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(FakeRtpEngine, local_addr=(HOST, port))
-    assert await client.together("c", both) == [{"result": "ok"}] * 2
+    async with asyncio.timeout(PATIENT_S):
+        assert await client.together("c", both) == [{"result": "ok"}] * 2
     transport.close()
     client.close()
 
@@ -478,6 +488,7 @@ async def test_an_engine_that_dies_under_many_waits_ends_them_all(engine: FakeRt
     died = loop.time()
     results = await asyncio.gather(*tasks, return_exceptions=True)
     assert all(type(result) is NgUnreachable for result in results)
+    assert ng.counters.refusals == 1, "what has failed is not sent again"
     assert loop.time() - died < 2 * QUICK.retransmit_s  # at the first retransmission
 
 
