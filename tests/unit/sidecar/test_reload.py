@@ -65,6 +65,7 @@ async def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
     yield made
     task.cancel()
     made.reload.close()
+    assert made.active.sidecars() == {}, "it lives no more"
 
 
 async def test_it_learns_what_is_new(world: World) -> None:
@@ -74,7 +75,8 @@ async def test_it_learns_what_is_new(world: World) -> None:
     assert (world.reload.name, world.reload.problem) == (new.name, "")
 
 
-async def test_what_it_has_started_with_is_nothing_new(world: World) -> None:
+async def test_what_it_has_started_with_is_told_at_once_and_is_nothing_new(world: World) -> None:
+    assert world.active.sidecars()[0]["configuration"] == sources().name
     assert await world.activate(sources()) == {"configuration": sources().name}
     assert (world.learnt, world.reload.problem) == ([], "ivr.yaml:1: not YAML")
 
