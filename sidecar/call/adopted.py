@@ -35,8 +35,6 @@ class AdoptedCall(Call):
         saved.check_version(data)
         self._services = services
         self.key = key
-        self._answered = None
-        self._command: Command | None = None
         try:
             self._read(services, key, data)
         except saved.WRONG as error:
@@ -60,7 +58,7 @@ class AdoptedCall(Call):
         self._script = CallScript.from_dict(data["script"], services.ivr_file, observer(services, self._caller))
         resumed = self._answered = ResumedCall(services, self._caller, self._script, media)
         try:
-            self._command = resumed.resume(data)
+            self._command: Command | None = resumed.resume(data)
         except saved.WRONG:
             resumed.forget()
             raise

@@ -69,7 +69,6 @@ class DialledParty(Caller):
     def end(self, code: int, by: str = "system") -> None:
         """Hang up, or stop ringing (RFC 3261 9.1)."""
         if not self.is_over and not self.leg.answered:
-            self.is_over, self.ended_by, self.code = True, by, code
             self.leg.bye()
         super().end(code, by)
 

@@ -66,7 +66,6 @@ class Lease:
     def _open(self, since: float) -> None:
         if self._hold is not None:
             self._hold.cancel()
-            self._hold = None
         if not self._is_held:
             self._gate.reopen(since + LEASE_S - MARGIN_S)
 

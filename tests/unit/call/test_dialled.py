@@ -260,18 +260,21 @@ async def test_E1_its_story(make):
 
 
 @pytest.mark.parametrize("by", ["callee", "operator", "system"])
-async def test_E1_who_ended_it_before_it_was_answered(make, by):
+@pytest.mark.parametrize("stops", [False, True])
+async def test_E1_who_ended_it_before_it_was_answered(make, by, stops):
+    """stops: the sidecar does so just then."""
     w = await make().dial()
     if by == "callee":
         w.rejected(486)
     elif by == "operator":
         w.call.hang_up()
-    else:
+    if by == "system" or stops:
         w.task.cancel()
     await w.over()
     last = w.services.stories.of(w.call.facts.call_id)[-1]
     code = {"callee": 486, "operator": 603, "system": 503}[by]
     assert (last["event"], last["by"], last["code"], last["answered_at"]) == ("call.ended", by, code, None)
+    assert last.get("cause", "") == {"callee": "No", "operator": "hung up by an operator", "system": ""}[by]
 
 
 async def test_E1_who_was_called_hangs_up(make):

@@ -72,6 +72,14 @@ def test_lines_arrive_in_order(pipe: Pipe) -> None:
     assert writer.lost == 0
 
 
+def test_its_thread_ends_with_it(pipe: Pipe) -> None:
+    before = set(threading.enumerate())
+    writer = LineWriter(pipe.writing, notice)
+    writer.write("a\n")
+    writer.close()
+    wait_until(lambda: set(threading.enumerate()) <= before)
+
+
 def test_no_thread_can_be_started_at_first(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(_thread: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
@@ -107,6 +115,7 @@ def test_the_place_where_lines_are_missing_is_told(pipe: Pipe, monkeypatch: pyte
     writer = LineWriter(pipe.writing, notice)
     writer.write("first\n")
     wait_until(lambda: not writer._waiting)  # the thread has it, and finds no room
+    assert not writer.drain(0)
     for line in ("second\n", "dropped\n" * 20, "third\n", "dropped\n" * 20):
         writer.write(line)
     got = pipe.read_all(writer)

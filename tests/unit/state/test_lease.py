@@ -78,6 +78,16 @@ async def test_an_answer_opens_the_gate_at_once_unless_it_is_from_before_the_sle
 
 
 @alone
+async def test_an_answer_from_before_the_sleep_does_not_make_it_wait_longer(sleeper: Sleeper) -> None:
+    sleeper.lease.start()
+    before = sleeper.loop.time()
+    sleeper.sleep()
+    assert not await sleeper.is_open_after(HOLD_S / 2)
+    sleeper.lease.renew(before)
+    assert await sleeper.is_open_after(HOLD_S / 2 + 0.01)
+
+
+@alone
 async def test_a_second_sleep_is_noticed_as_the_first(sleeper: Sleeper) -> None:
     """No timer of the first one opens the gate."""
     sleeper.lease.start()
