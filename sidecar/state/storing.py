@@ -211,12 +211,12 @@ class StoringKeeper(Keeper):
         self._timer = self._loop.call_at(when, self._on_time)
 
     def _ask_along(self) -> bool:
-        """Ask now where something is left to write: we are awake, and need no timer then. Returns whether we do."""
+        """Ask now where something is left to write: we are awake. Returns whether no timer is needed for the rest."""
         now = self._now()
         is_free = self._asking is None and not self._must_probe and now >= self._asked_at + BETWEEN_S
         if is_free and self._pending.is_due(now):
             self._ask_now()
-        return self._asking is not None
+        return self._asking is not None or self._must_probe  # `_next` has one, or will
 
     def _next(self) -> None:
         """The question before this one is answered: when is the next one due?"""

@@ -122,13 +122,15 @@ async def test_a_later_call_does_not_put_off_an_earlier_one():
     assert "7-0-a" in sidecar.store.has()
 
 
+@pytest.mark.parametrize("problem", [StoreError("away"), ZeroDivisionError()])
 @in_virtual_time
-async def test_what_could_not_be_written_is_unsaved():
+async def test_what_could_not_be_written_is_unsaved(problem: Exception):
     sidecar = Sidecar(Data())
     await sidecar.start()
+    await settled()
     sidecar.keep("7-0-a")
     assert sidecar.keeper.unsaved == 1
-    sidecar.store.problem = StoreError("away")
+    sidecar.store.problem = problem
     await asyncio.sleep(BEHIND_S + TICK)
     assert sidecar.keeper.is_failing
     assert sidecar.keeper.unsaved == 1
@@ -165,6 +167,32 @@ async def test_a_call_that_ends_within_30_ms_is_never_written():
     await asyncio.sleep(1)
     assert sorted(sidecar.written) == sorted(f"7-0-long-{i}" for i in range(100))
     assert not any(batch.drops for batch in sidecar.store.batches)
+
+
+@in_virtual_time
+async def test_who_had_nothing_left_to_write_keeps_its_lease():
+    sidecar = Sidecar(data := Data())
+    await sidecar.start()
+    await asyncio.sleep(BETWEEN_S)
+    sidecar.keep("7-0-a")
+    sidecar.keeper.forget("7-0-a")
+    await asyncio.sleep(3 * LEASE_S)
+    assert data.leases["7-0"][1] > sidecar.loop.time()
+
+
+@in_virtual_time
+async def test_a_store_that_fails_is_not_asked_more_often_however_much_happens():
+    sidecar = Sidecar(Data())
+    await sidecar.start()
+    sidecar.store.problem = StoreError("away")
+    for i in range(200):
+        sidecar.keep(f"7-0-{i}")
+        sidecar.keeper.forget(f"7-0-{i - 50}")
+        await asyncio.sleep(0.01)
+    assert sidecar.keeper.figures.failed <= 2 / RENEW_S + 1
+    sidecar.store.problem = None
+    await asyncio.sleep(RENEW_S + BEHIND_S)
+    assert len(sidecar.store.has()) == 50
 
 
 @in_virtual_time
@@ -227,12 +255,14 @@ async def test_a_call_is_read_as_it_was_written_whatever_is_in_it():
     assert [line["event"] for line in logs] == ["a call can't be written down"]
 
 
+@pytest.mark.parametrize("after_s", [BEHIND_S + TICK, 0.2], ids=["just written", "later"])
 @in_virtual_time
-async def test_a_call_that_is_over_goes_soon():
+async def test_a_call_that_is_over_goes_soon(after_s: float):
     sidecar = Sidecar(Data())
     await sidecar.start()
     sidecar.keep("7-0-a")
-    await asyncio.sleep(0.2)
+    await asyncio.sleep(after_s)
+    assert sidecar.store.has()
     sidecar.keeper.forget("7-0-a")
     sidecar.keeper.forget("7-0-a")
     sidecar.keeper.forget("7-0-never-known")
@@ -659,6 +689,20 @@ async def test_a_hung_store_does_not_hold_up_a_start():
 
 
 @in_virtual_time
+async def test_calls_that_a_store_tells_of_late_wait_for_the_start():
+    data = Data()
+    data.calls = {"7-0-a": ("7-0", '{"v": 1}')}
+    sidecar = Sidecar(data)
+    sidecar.store.answering.clear()
+    await sidecar.keeper.open()
+    sidecar.store.answering.set()
+    await asyncio.sleep(1)
+    assert not sidecar.adopted
+    sidecar.keeper.start()
+    assert sidecar.adopted == {"7-0-a": {"v": 1}}
+
+
+@in_virtual_time
 async def test_two_processes_of_one_name():
     data = Data()
     old = Sidecar(data)
@@ -675,7 +719,10 @@ async def test_two_processes_of_one_name():
     old.keep("7-0-b")
     await asyncio.sleep(2)
     assert new.store.has().keys() == {"7-0-a"}
-    assert not old.keeper.gate.is_shut()
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualLoop)
+    loop.sleep_process(5)
+    assert not old.keeper.gate.is_shut(), "it has no calls that could be another's"
 
 
 @in_virtual_time
@@ -839,6 +886,7 @@ async def test_one_that_drains_takes_no_calls_and_is_not_counted_on():
         await sidecar.start()
     await settled()
     draining.keeper.retire()
+    assert not draining.keeper.hold(Wanting(draining, "7-1-a").resume)
     dying.keep("7-1-a")
     leaving.keep("7-2-b")
     await asyncio.sleep(2 * RENEW_S)
@@ -861,7 +909,9 @@ async def test_release_that_finds_nobody_leaves_the_calls_where_they_are(reason:
     if reason == "no store":
         sidecar.store.problem = StoreError("away")
         sidecar.keep("7-0-a", 2)
+    began = sidecar.loop.time()
     assert not await sidecar.keeper.release()
+    assert reason != "alone" or sidecar.loop.time() == began
     assert not sidecar.surrendered
     sidecar.store.problem = None
     sidecar.keep("7-0-a", 3)
@@ -870,6 +920,21 @@ async def test_release_that_finds_nobody_leaves_the_calls_where_they_are(reason:
     sidecar.keeper.forget("7-0-a")
     await sidecar.keeper.close()
     assert not sidecar.store.has()
+
+
+@in_virtual_time
+async def test_the_end_waits_for_what_is_being_written():
+    sidecar = Sidecar(Data())
+    await sidecar.start()
+    await settled()
+    sidecar.store.answering.clear()
+    sidecar.keep("7-0-a")
+    await asyncio.sleep(BEHIND_S + TICK)
+    closing = asyncio.create_task(sidecar.keeper.close())
+    await asyncio.sleep(0.5)
+    sidecar.store.answering.set()
+    await closing
+    assert sidecar.store.has().keys() == {"7-0-a"}
 
 
 @in_virtual_time
