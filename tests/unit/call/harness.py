@@ -94,9 +94,9 @@ class FakeLeg(Recorder):
     is_heard = True
     listener: sip.Listener
 
-    @property
-    def call_id(self) -> str:
-        return f"{self._prefix}-leg@127.9.0.1"
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.call_id = f"{self._prefix}-leg@127.9.0.1"
 
     def answer(self, _sdp: bytes) -> None:
         self._log.append(f"{self._prefix}.answer")
@@ -246,14 +246,26 @@ contexts:
         async with asyncio.timeout(5):
             await self.task.ended()
         assert self.task.exception() is None
-        causes = [str(record.get("cause")) for record in self.stories.of(FACTS.call_id)]
-        assert any("error of this software" in cause for cause in causes) == has_bug
+        assert met_bug(self.stories, FACTS.call_id) == has_bug
         return self.log
 
     async def ended(self) -> list[str]:
         """Stop the call, as a sidecar that stops does."""
         self.task.cancel()
         return await self.over()
+
+
+def met_bug(stories: Stories, call_id: str) -> bool:
+    """Whether a call has failed by an error of ours, which looks like another end to its caller."""
+    return any("error of this software" in str(record.get("cause")) for record in stories.of(call_id))
+
+
+async def pass_time(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """At once: every timer that is due by then has run when this returns."""
+    loop = asyncio.get_running_loop()
+    now = loop.time
+    monkeypatch.setattr(loop, "time", lambda: now() + seconds)
+    await until_idle()
 
 
 def responder(log: list[str]) -> Recorder:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 from structlog.testing import capture_logs
 
@@ -12,7 +10,7 @@ from callinteractive.model import Address
 from sidecar import sip
 from sidecar.call import callee
 from sidecar.media.errors import MediaRefused, MediaUnavailable, NoCommonCodec
-from tests.unit.call.harness import EDGES, FakeLeg, responder, true
+from tests.unit.call.harness import EDGES, FakeLeg, pass_time, responder, true
 
 
 async def test_A10_a_transfer_answered_connects_and_ends_with_the_callee(make):
@@ -257,30 +255,29 @@ async def test_no_other_edge_is_asked_where_one_has_answered(make, code, is_loca
 
 
 async def test_an_edge_that_says_100_is_left_to_ring(make, monkeypatch):
-    monkeypatch.setattr(callee, "EDGE_SILENT_S", 0.01)
     h = make('[simple_transfer: {to: ["1"]}]')
     h.edges.knows(Address(EDGES[1], 5060))
     await h.answered()
     await h.until("invite(max_forwards 69)")
-    passed = asyncio.Event()
-    asyncio.get_running_loop().call_later(0.03, passed.set)  # after it, in the same loop
-    await passed.wait()
+    await pass_time(monkeypatch, 2 * callee.EDGE_SILENT_S)
     assert len(h.invites) == 1
     await h.ended()
 
 
-async def test_a_caller_who_hangs_up_meanwhile_rings_nobody_else(make, monkeypatch):
-    monkeypatch.setattr(callee, "EDGE_SILENT_S", 0.05)
+@pytest.mark.parametrize("ends", ["hung up", "forgotten"])
+async def test_a_caller_who_is_gone_meanwhile_rings_nobody_else(make, monkeypatch, ends):
+    """forgotten: another sidecar has the call, and rings them."""
     monkeypatch.setattr(FakeLeg, "is_heard", False)
     h = make('[simple_transfer: {to: ["1"]}]')
     h.edges.knows(Address(EDGES[1], 5060))
     await h.answered()
     await h.until("invite(max_forwards 69)")
-    h.leg.listener(sip.Ended(sip.EndReason.BYE, None))
+    if ends == "hung up":
+        h.leg.listener(sip.Ended(sip.EndReason.BYE, None))
+    else:
+        h.call.forget()
     await h.over()
-    passed = asyncio.Event()
-    asyncio.get_running_loop().call_later(0.1, passed.set)
-    await passed.wait()
+    await pass_time(monkeypatch, 2 * callee.EDGE_SILENT_S)
     assert len(h.invites) == 1
 
 

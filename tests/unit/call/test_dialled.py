@@ -11,13 +11,24 @@ import pytest
 
 from callinteractive.config import load_ivr_file
 from callinteractive.headers import AnsweredHeader, CallerHeader, CallHeader, TransferHeader
-from callinteractive.model import Address
+from callinteractive.model import Address, Defaults
 from sidecar import sip
 from sidecar.call import dialled
 from sidecar.call.call import NotNowError
+from sidecar.call.callee import EDGE_SILENT_S
 from sidecar.call.dialled import Order, OutgoingCall, dial
 from sidecar.media.errors import MediaUnavailable, UnusableSdp
-from tests.unit.call.harness import EDGES, FakeMedia, Harness, Recorder, responder, true, until_idle
+from tests.unit.call.harness import (
+    EDGES,
+    FakeMedia,
+    Harness,
+    Recorder,
+    met_bug,
+    pass_time,
+    responder,
+    true,
+    until_idle,
+)
 
 IVR = """
 ivrs: [{number: "000*332", id: 145, entry_context: 1}]
@@ -49,6 +60,7 @@ class World:
             leg = inner(*args, listener=None, **more)
             leg.is_heard, leg.cancel = False, lambda: self.log.append("b.cancel")
             self.legs.append(leg)
+            leg.call_id = f"{len(self.legs)}@127.9.0.1"
             return leg
 
         self.services.agent.draining = False
@@ -86,6 +98,7 @@ class World:
         async with asyncio.timeout(5):
             await self.task.ended()
         assert self.task.exception() is None
+        assert not met_bug(self.services.stories, self.call.facts.call_id)
         return self.log
 
 
@@ -190,15 +203,39 @@ async def test_an_edge_that_does_not_listen_is_gone_round(make):
 
 async def test_an_edge_that_is_silent_is_gone_round(make, monkeypatch):
     monkeypatch.setattr(dialled, "EDGE_SILENT_S", 0.01)
-    w = await make(living=2).dial()
-    await true(lambda: len(w.legs) == 2)
-    assert "b.cancel" in w.log
+    w = await make().dial()
+    await true(lambda: len(w.legs) == 3)
+    assert w.log.count("b.cancel") == 2
     w.answered()
     await true(lambda: "media.play(a.wav)" in w.log)
     await w.over()
-    assert len(w.legs) == 2
+    assert len(w.legs) == 3
     ended = list(w.services.stories.of(w.call.facts.call_id))[-1]
-    assert ended["sip_call_id"] == w.legs[1].call_id
+    assert ended["sip_call_id"] == w.legs[2].call_id
+
+
+@pytest.mark.parametrize("what", ["it has answered", "another one was asked", "nobody is called any more"])
+async def test_no_other_edge_is_asked_when_the_time_of_one_is_over(make, monkeypatch, what):
+    w = await make().dial()
+    asked = 1
+    if what == "nobody is called any more":
+        w.call.hang_up()
+        await w.over()
+    elif what == "another one was asked":
+        w.rejected(503, is_local=True)
+        asked = 2
+    w.legs[-1].is_heard = what != "nobody is called any more"
+    await pass_time(monkeypatch, 2 * EDGE_SILENT_S)
+    assert len(w.legs) == asked
+    w.task.cancel()
+    await w.over()
+
+
+async def test_a_call_without_a_timeout_rings_as_long_as_a_transfer(make):
+    w = await make().dial(timeout_s=None)
+    assert w.invites[0]["rings_s"] == Defaults().transfer_timeout_s
+    w.task.cancel()
+    await w.over()
 
 
 async def test_a_refusal_of_somebody_who_was_reached_is_final(make):

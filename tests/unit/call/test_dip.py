@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 
 from callinteractive.events import Fetched
 from callinteractive.headers import ResultHeader, StateHeader, TransferHeader
 from sidecar import sip
 from sidecar.call.call import Resumption
-from tests.unit.call.harness import until_idle
+from tests.unit.call.harness import pass_time
 
 ROUTING = '[call_interactive: {url: "http://h/"}, simple_transfer: {to: ["1"], final: no}, hangup]'
 
@@ -87,10 +85,7 @@ async def test_C5_a_lifetime_that_was_short_for_the_request_does_not_end_a_talk(
     await h.until("invite(max_forwards 69)")
     h.b_leg.listener(sip.Answered(b"sdp", None))
     await h.until("media.bridge(b1)")
-    loop = asyncio.get_running_loop()
-    now = loop.time
-    monkeypatch.setattr(loop, "time", lambda: now() + 10)
-    await until_idle()
+    await pass_time(monkeypatch, 10)
     await h.settled()
     assert not [entry for entry in h.log if entry.startswith("a.bye")]
     await h.ended()

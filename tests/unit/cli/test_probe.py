@@ -30,7 +30,11 @@ class Element(asyncio.DatagramProtocol):
         self.askers.append(addr)
         answer = self._answer.replace(b"COOKIE", data.partition(b" ")[0])
         if self.delay_s is not None and len(self.askers) > self.lost:
-            asyncio.get_running_loop().call_later(self.delay_s, self.transport.sendto, answer, addr)
+            asyncio.get_running_loop().call_later(self.delay_s, self._say, answer, addr)
+
+    def _say(self, answer: bytes, addr: tuple[str | int, ...]) -> None:
+        if not self.transport.is_closing():
+            self.transport.sendto(answer, addr)
 
 
 Asking = probe.SignsOfLife | rtpengine.SignsOfLife
