@@ -170,19 +170,25 @@ class MediaAnchor:
         """A request in a dialog with anchored media. Raises Refused where it must not be relayed."""
         method = ksr.method()
         if method == "BYE":
-            self.release(name)
-            if self._calls is not None:
-                self._calls.forget(name)
+            self._end(name)
         elif method == "ACK":
             _take_ack(name)
         elif method in ("INVITE", "UPDATE", "PRACK"):
             _take_request(name, method)
 
-    @staticmethod
-    def on_in_dialog_reply() -> None:
+    def _end(self, name: str) -> None:
+        self.release(name)
+        if self._calls is not None:
+            self._calls.forget(name)
+
+    def on_in_dialog_reply(self) -> None:
         """Reply route of a request that `on_request` has seen: an answer to its offer, or an offer if it had none."""
         exchange = transaction.exchange
-        if exchange is None or not ksr.has_body():
+        if exchange is None:
+            return
+        if ksr.status() == 481 and ksr.method() != "PRACK":
+            self._end(exchange.media)  # the offer has crossed a BYE, and began the media anew (RFC 3261 12.2.1.2)
+        if not ksr.has_body():
             return
         asker, other = _sides(exchange.is_from_caller)
         if ksr.status() >= 300:

@@ -379,6 +379,23 @@ async def test_refused_re_invite_tells_nothing(world: World, media: Media) -> No
     await hang_up(ours, theirs)
 
 
+@pytest.mark.parametrize("method", ["INVITE", "UPDATE"])
+async def test_offer_that_crosses_the_bye_leaves_nothing(world: World, media: Media, method: str) -> None:
+    """The one who has hung up knows no such dialog any more, and the other one sends no BYE."""
+    call = Call(world)
+    await call.plan("300")
+    ours, theirs, _ = await answered(call, world.phones[0])
+    await hang_up(ours, theirs)
+    await media.are(0)
+    request = theirs.request(method, body=sdp_of(theirs.endpoint.host, 22700, 2))
+    theirs.endpoint.send(request)
+    ours.endpoint.send(sip.reply(await ours.endpoint.receive(method), "481 Call/Transaction Does Not Exist"))
+    refused = await theirs.endpoint.receive(481)
+    if method == "INVITE":
+        theirs.endpoint.send(sip.ack_of_failure(request, refused))
+    await media.are(0)
+
+
 async def test_repeated_200_is_the_same_again(world: World, media: Media, kamailio: RunningKamailio) -> None:
     call = Call(world)
     await call.plan("300")

@@ -133,6 +133,17 @@ def test_reply_in_the_dialog(
     assert told(ksr) == expected
 
 
+@pytest.mark.parametrize(("method", "ends"), [("INVITE", True), ("UPDATE", True), ("PRACK", False)])
+def test_reply_of_a_side_that_has_hung_up(media: MediaAnchor, ksr: FakeKsr, method: str, ends: bool) -> None:
+    """481 to a PRACK says only that there is nothing to acknowledge (RFC 3262 3)."""
+    message(ksr, method)
+    media.on_request(NAME)
+    told(ksr)
+    message(ksr, method, "", 481)
+    media.on_in_dialog_reply()
+    assert told(ksr) == ([("delete", NAME, "side-a")] if ends else [])
+
+
 @pytest.mark.parametrize(("status", "body"), [(488, SDP), (200, NAMED)])
 def test_reply_that_must_not_tell(media: MediaAnchor, ksr: FakeKsr, status: int, body: str) -> None:
     message(ksr, "INVITE")
