@@ -64,7 +64,7 @@ async def object_in(request: web.Request) -> dict[str, Any]:
     """The JSON object in its body. Raises ApiError."""
     try:
         body = await request.json()
-    except (ValueError, RecursionError, LookupError):
+    except (ValueError, RecursionError, LookupError, ConnectionError):  # the last: who asks has gone
         body = None
     if not isinstance(body, dict):
         raise ApiError(400, "the body must be a JSON object")

@@ -12,7 +12,7 @@ from aiohttp import web
 
 from callinteractive.model import Address
 from sidecar import http_api
-from sidecar.http_api import Listening, runner_of
+from sidecar.http_api import ApiError, Listening, object_in, runner_of
 from tests.support.timing import PATIENT_S
 
 HOST = "127.9.0.6"
@@ -73,3 +73,30 @@ async def test_one_connection_too_many_ends_the_oldest(
     assert not any(reader.at_eof() for reader, _ in opened[2:])
     for _, writer in opened:
         writer.close()
+
+
+async def test_who_leaves_in_the_middle_of_a_body_is_no_failure_of_ours() -> None:
+    begun, ended = asyncio.Event(), asyncio.get_running_loop().create_future()
+
+    async def read(request: web.Request) -> web.Response:
+        begun.set()
+        try:
+            await object_in(request)
+        except Exception as error:
+            ended.set_result(error)
+        return web.Response()
+
+    app = web.Application()
+    app.router.add_post("/", read)
+    runner = runner_of(app)
+    await runner.setup()
+    try:
+        await Listening(runner, Address(HOST, 0)).start()
+        _, writer = await asyncio.open_connection(*runner.addresses[0])
+        writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n{")
+        async with asyncio.timeout(PATIENT_S):
+            await begun.wait()
+            writer.transport.abort()
+            assert isinstance(await ended, ApiError)
+    finally:
+        await runner.cleanup()
