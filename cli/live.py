@@ -281,7 +281,7 @@ COMMANDS = (api, calls, dial, hangup, jump, page, phones, show)
 
 
 def _path(call_id: str) -> str:
-    return f"/v1/calls/{quote(call_id, safe='')}"
+    return f"/v1/calls/{quote(call_id, safe='', errors='surrogateescape')}"
 
 
 def _tell(call: dict[str, Any], what: str, *, as_json: bool) -> None:

@@ -84,6 +84,12 @@ async def test_a_call_that_is_over(world: World):
     assert "give at least 6 characters of a CallID" in (await call("show", "aaaaa")).output
 
 
+async def test_a_name_of_a_call_may_be_of_any_octets(world: World):
+    result = await call("show", "\udcff\udcfe")
+    assert result.exit_code == 1
+    assert "no call %FF%FE" in result.output
+
+
 async def test_an_api_elsewhere(world: World, tmp_path: Path):
     (tmp_path / "site.yaml").unlink()
     result = await call("calls", "--api", f"{world.url}/", CALLINTERACTIVE_TOKEN=TOKEN)
