@@ -92,6 +92,7 @@ class FakeLeg(Recorder):
     answered = False
     ended = False
     is_heard = True
+    peer_agent = ""
     listener: sip.Listener
 
     def __init__(self, *args: Any) -> None:

@@ -493,21 +493,25 @@ async def test_a_call_that_is_another_s_is_dropped_without_a_word(situation):
 
 
 @pytest.mark.parametrize("is_ours", [True, False])
-async def test_H2_what_happens_while_nobody_knows_whose_the_call_is_waits(is_ours):
+@pytest.mark.parametrize(("what", "hung_up"), [("sound", 2), ("callee", 1)])
+async def test_H2_what_happens_while_nobody_knows_whose_the_call_is_waits(is_ours, what, hung_up):
     """Cut off, from RTPengine too, the sound counts as lost. When it is back, another one may have the call."""
     made = await bridged()
     first = made.first
     first.world.take()
     made.engine.commands.clear()
     first.gate.until = 0.0
-    first.running._answered._media.when_lost(MediaLost("no RTPengine lives"))
+    if what == "sound":
+        first.running._answered._media.when_lost(MediaLost("no RTPengine lives"))
+    else:
+        first.running._answered._callee.leg.emit(sip.Ended(sip.EndReason.BYE))
     await until_idle()
     assert first.world.take() == []
     if not is_ours:
         first.running.forget()
     first.gate.reopen(math.inf)
     await first.over()
-    assert [seen.method for seen in first.world.take()] == (["BYE", "BYE"] if is_ours else [])
+    assert [seen.method for seen in first.world.take()] == ["BYE"] * hung_up * is_ours
     assert made.engine.names() == (["delete"] if is_ours else [])
 
 
@@ -695,14 +699,30 @@ async def test_who_rings_is_rung_once_more_by_another_sidecar():
     assert now.record["script"]["variables"]["TRANSFER_STATUS"] == "busy"
 
 
-async def test_no_phone_is_rung_by_a_third_sidecar():
-    """Else each death would give it the whole time to ring again."""
+@pytest.fixture
+async def rung_again() -> tuple[Talk, dict[str, Any]]:
+    """A second sidecar has had the INVITE sent once more, and dies: what it has written down."""
     made = await early()
     second = made.handed_over(ELSEWHERE)
     await second.sent("INVITE")
     await true(lambda: KEY in second.kept)
     record = second.record
     second.running.forget()
+    return made, record
+
+
+async def test_who_was_rung_once_more_is_rung_on_by_the_process_that_follows(rung_again):
+    made, record = rung_again
+    made.now = following = Process(made.engine, made.rules, ELSEWHERE)
+    following.adopt(record)
+    await made.rings()
+    assert not following.requests_sent("CANCEL")
+    following.running.forget()
+
+
+async def test_no_phone_is_rung_by_a_third_sidecar(rung_again):
+    """Else each death would give it the whole time to ring again."""
+    made, record = rung_again
     third = Process(made.engine, made.rules, Address("127.10.0.78", 20000))
     third.adopt(record)
     await true(lambda: KEY in third.kept and third.record["step"]["do"] == "Play")
@@ -779,6 +799,17 @@ async def test_the_caller_holds_a_call_that_was_taken_over():
     made.caller.invite(sdp=HELD_SDP)
     await true(lambda: [seen.status for seen in now.world.sent if not seen.method] == [100, 200])
     assert "answer" in made.engine.names()
+
+
+async def test_a_blind_transfer_goes_on_though_its_referrer_had_hung_up():
+    made = await referred_by_callee()
+    made.first.running._answered._callee.leg.emit(sip.Ended(sip.EndReason.BYE))
+    await until_idle()
+    now = made.handed_over()
+    made.callee_invite = await now.sent("INVITE")
+    await made.rings()
+    made.reply(200, CALLEE_SDP)
+    await true(lambda: now.record["target"] is None and now.record["media"]["peer"] == "b2")
 
 
 async def test_the_referrer_is_told_how_a_blind_transfer_goes_on():

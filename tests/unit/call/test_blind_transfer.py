@@ -74,6 +74,9 @@ async def test_the_caller_transfers_the_callee(make, monkeypatch):
     await h.until("invite(max_forwards 69)", 2)
     assert "media.promote(b1)" in h.log
     assert h.invites[1]["From"] == "<sip:000*306@127.9.0.1>"
+    h.media.elsewhere["caller"] = "sdp"
+    h.media.when_moved(True)
+    await h.until("a.reinvite")  # it has another name in the media now
     h.leg.ended, h.leg.answered = True, False
     h.leg.listener(sip.Ended(sip.EndReason.BYE, None))  # it need not wait (RFC 5589 6.1)
     h.b_leg.answered = True

@@ -154,10 +154,38 @@ async def test_A12_early_media_that_cannot_be_used_leaves_the_ringback_tone(make
     await h.ended()
 
 
-async def connected(make, **results):
+@pytest.mark.parametrize("rings", [True, False])
+async def test_ringing_is_heard_again_where_rtpengine_was_started_again(make, rings):
+    h = make('[simple_transfer: {to: ["1"]}]')
+    await h.answered()
+    await h.until("invite(max_forwards 69)")
+    if rings:
+        h.b_leg.listener(sip.Progressed(180, "Ringing", None, None))
+        await h.until("media.play(ringback)")
+    h.media.when_moved(False)
+    await h.settled()
+    assert h.log.count("media.play(ringback)") == 2 * rings
+    await h.ended()
+
+
+@pytest.mark.parametrize("is_elsewhere", [True, False])
+async def test_a_callee_that_talks_is_told_where_its_sound_is_now(make, is_elsewhere):
+    h = await connected(make, rings=True)
+    log = len(h.log)
+    if is_elsewhere:
+        h.media.elsewhere["b1"] = "sdp"
+    h.media.when_moved(is_elsewhere)
+    await h.settled()
+    assert h.log[log:] == ["b.reinvite"] * is_elsewhere
+    await h.ended()
+
+
+async def connected(make, *, rings=False, **results):
     h = make('[simple_transfer: {to: ["1"]}]', **results)
     await h.answered()
     await h.until("invite(max_forwards 69)")
+    if rings:
+        h.b_leg.listener(sip.Progressed(180, "Ringing", None, None))
     h.b_leg.listener(sip.Answered(b"sdp", None))
     await h.until("media.bridge(b1)")
     h.b_leg.answered = True
@@ -254,13 +282,19 @@ async def test_no_other_edge_is_asked_where_one_has_answered(make, code, is_loca
     assert len(h.invites) == 1
 
 
-async def test_an_edge_that_says_100_is_left_to_ring(make, monkeypatch):
+@pytest.mark.parametrize("gone", [0, 1])
+async def test_an_edge_that_says_100_is_left_to_ring(make, monkeypatch, gone):
+    """Also where one before it was unreachable, whose time is over later."""
     h = make('[simple_transfer: {to: ["1"]}]')
-    h.edges.knows(Address(EDGES[1], 5060))
+    for host in EDGES[1:]:
+        h.edges.knows(Address(host, 5060))
     await h.answered()
     await h.until("invite(max_forwards 69)")
+    if gone:
+        h.b_leg.is_heard = False
+        h.b_leg.listener(sip.Rejected(503, "Service Unavailable", local(503)))
     await pass_time(monkeypatch, 2 * callee.EDGE_SILENT_S)
-    assert len(h.invites) == 1
+    assert len(h.invites) == 1 + gone
     await h.ended()
 
 

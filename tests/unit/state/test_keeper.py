@@ -698,6 +698,7 @@ async def test_calls_that_a_store_tells_of_late_wait_for_the_start():
     sidecar.store.answering.set()
     await asyncio.sleep(1)
     assert not sidecar.adopted
+    assert sidecar.store.has()
     sidecar.keeper.start()
     assert sidecar.adopted == {"7-0-a": {"v": 1}}
 
