@@ -244,7 +244,6 @@ class DtmfReceiver:
                     )
                     self._connected.clear()
                     self.when_broken()
-            self._connected.clear()
             await asyncio.sleep(RECONNECT_PAUSE_S)
 
     async def _listen(self) -> None:

@@ -110,6 +110,7 @@ async def test_the_legs_of_a_transfer_are_told(make):
     h.b_leg.listener(sip.Answered(b"sdp", None))
     await until_idle()
     await h.settled()
+    h.b_leg.ended = True
     h.b_leg.listener(sip.Ended(sip.EndReason.BYE, "Q.850;cause=16"))
     await h.over()
     first, second = cdr(h)["legs"]

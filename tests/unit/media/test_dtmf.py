@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 import struct
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -166,6 +168,15 @@ def test_one_press_counts_once(reports: list[tuple[str, float, int, float]], pre
     assert "".join(report[0] for report in reports if call.is_new(*report)) == presses
 
 
+def test_a_press_that_is_reported_twice_is_heard_once() -> None:
+    digits, heard = Digits(), list[str]()
+    digits.subscribe("0a", lambda digit: heard.append(digit.digit))
+    for batch in (1, 2):
+        (seen,) = EventReader().feed(event(b"0a"))
+        digits.take(seen, 1.0, batch, 0.0)
+    assert (heard, digits.received, digits.ignored) == (["5"], 2, 1)
+
+
 class FakeEngine:
     """Answers the ping of whoever connects, and sends events. A deaf one leaves so many connections unanswered."""
 
@@ -240,6 +251,8 @@ async def test_a_connection_that_breaks_is_made_anew_at_once(how: str) -> None:
     async with fake_engine(engine) as port:
         digits = Digits()
         receiver = DtmfReceiver(HOST, port, digits)
+        told: list[bool] = []
+        receiver.when_broken = lambda: told.append(receiver.is_connected)
         await receiver.open()
         digits.subscribe("0a", lambda digit: heard.append(digit.digit))
         first = await engine.next_connection()
@@ -255,7 +268,35 @@ async def test_a_connection_that_breaks_is_made_anew_at_once(how: str) -> None:
                 first.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
         (await engine.next_connection()).write(event(b"0a", event=7))
         await until(1, heard)
-        assert heard == ["7"]
+        assert (heard, told) == (["7"], [False])
+        await receiver.close()
+
+
+class CountingStore(DescriptorStore):
+    """How often a connection was tried; and the last one that was made."""
+
+    tries = 0
+    made: socket.socket | None = None
+
+    def take(self, address: str) -> socket.socket | None:
+        self.tries += 1
+        return super().take(address)
+
+    def keep(self, address: str, descriptor: int) -> None:
+        self.made = socket.socket(fileno=os.dup(descriptor))
+        super().keep(address, descriptor)
+
+
+async def test_the_host_of_rtpengine_may_be_gone_without_a_word() -> None:
+    store = CountingStore()
+    async with fake_engine(FakeEngine()) as port:
+        receiver = DtmfReceiver(HOST, port, Digits(), store)
+        await receiver.open()
+        assert receiver.is_connected
+        assert store.made is not None
+        with store.made as made:
+            assert made.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+            assert made.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 2
         await receiver.close()
 
 
@@ -264,12 +305,16 @@ async def test_nobody_there_yet() -> None:
     heard: list[str] = []
     async with fake_engine(engine) as port:
         pass
-    digits = Digits()
-    receiver = DtmfReceiver(HOST, port, digits)
+    digits, store, broken = Digits(), CountingStore(), list[str]()
+    receiver = DtmfReceiver(HOST, port, digits, store)
+    receiver.when_broken = lambda: broken.append("it never stood")
     began = time.monotonic()
     await receiver.open()
     assert not receiver.is_connected
-    assert time.monotonic() - began >= 1  # it gave RTPengine some time
+    passed_s = time.monotonic() - began
+    assert passed_s >= 1  # it gave RTPengine some time
+    assert store.tries <= passed_s / dtmf.RECONNECT_PAUSE_S + 1
+    assert not broken
     digits.subscribe("0a", lambda digit: heard.append(digit.digit))
     async with fake_engine(engine, port):
         (await engine.next_connection()).write(event(b"0a"))
@@ -447,6 +492,14 @@ def test_what_another_sidecar_has_missed(reports: list[tuple[str, float]], since
         (seen,) = EventReader().feed(event(b"0a", event=DIGITS.index(digit)))
         all_.take(seen, at, batch, 5 - at)
     assert "".join(each.digit for each in all_.missed("0a", now - 5 + since)) == digits
+
+
+def test_what_was_missed_long_ago_counts_no_more() -> None:
+    all_, (seen,) = Digits(), EventReader().feed(event(b"0a"))
+    all_.take(seen, 0.0, 1, dtmf.MISSED_S + 1)
+    assert all_.missed("0a", 0.0) == []
+    all_.take(seen, 0.0, 2, dtmf.MISSED_S / 2)
+    assert [each.digit for each in all_.missed("0a", 0.0)] == ["5"]
 
 
 def test_time_is_linear_in_the_length_of_the_stream() -> None:
