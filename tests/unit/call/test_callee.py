@@ -10,7 +10,7 @@ from callinteractive.model import Address
 from sidecar import sip
 from sidecar.call import callee
 from sidecar.media.errors import MediaRefused, MediaUnavailable, NoCommonCodec
-from tests.unit.call.harness import EDGES, FakeLeg, pass_time, responder, true
+from tests.unit.call.harness import EDGES, FACTS, FakeLeg, pass_time, responder, true
 
 
 async def test_A10_a_transfer_answered_connects_and_ends_with_the_callee(make):
@@ -132,6 +132,7 @@ async def test_a_callee_whose_media_cannot_be_connected_counts_as_failed(make):
     await h.until("media.play(a.wav)")
     assert h.log.index("b.bye(SIP ;cause=488)") < h.log.index("media.unbridge(b1)")
     assert h.variables["TRANSFER_CODE"] == "488"
+    assert [each["code"] for each in h.stories.of(FACTS.call_id) if each["event"] == "leg.ended"] == [488]
     assert not [entry for entry in await h.ended() if entry.startswith("a.bye") and "cause=503" not in entry]
 
 
@@ -213,6 +214,17 @@ async def test_a_callee_that_talks_is_told_where_its_sound_is_now(make, is_elsew
     if is_elsewhere:
         h.b_leg.listener(sip.ReAnswered(b"sdp"))
         await h.until("media.accept_leg(b1)")
+    await h.ended()
+
+
+async def test_a_callee_that_rings_is_told_where_its_sound_is_once_it_has_answered(make):
+    h = make('[simple_transfer: {to: ["1"]}]')
+    await h.answered()
+    await h.until("invite(max_forwards 69)")
+    h.media.elsewhere["b1"] = "sdp"
+    h.b_leg.answered = True
+    h.b_leg.listener(sip.Answered(b"sdp", None))
+    await h.until("b.reinvite")
     await h.ended()
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from callinteractive.model import Address
-from kemi.ksr import From
+from kemi.ksr import From, Route
 from kemi.outcome import note_ringing
 from kemi.ringing import FILE, FOLDER, OLD_S, Ringing, _name
 from kemi.slots import Slots
@@ -58,6 +58,7 @@ def test_a_cancel_goes_where_the_invite_went(ringing: Ringing, ksr: FakeKsr, tmp
     after_restart.tidy()
     ringing = after_restart
     assert cancel(ringing, ksr)
+    assert ksr.called("tm.t_on_branch") == [(Route.TO_CANCELLED,)]
     assert ksr.called("seturi") == [("sip:a@h",)]  # number 0 was a sidecar's
     appended = [uri for (uri,) in ksr.called("corex.append_branch_uri")]
     assert appended == ["sip:a@h", "sip:a@h", "sip:b@h;alias=1.2.3.4~5~1"]
@@ -162,13 +163,16 @@ def test_without_a_disk_calls_go_on(ksr: FakeKsr, tmp_path: Path) -> None:
     assert not cancel(ringing, ksr)
 
 
-@pytest.mark.parametrize("content", [b"", b"rubbish\n", b"\xff", b"[1,", b"1\n"])
-def test_a_file_cut_short_is_none(
+@pytest.mark.parametrize("content", [b"", b"rubbish\n", b"\xff", b"[1,", b"1\n", b'[0,"sip:a@h","",5]\n'])
+def test_a_file_cut_short_or_of_another_release_is_none(
     ringing: Ringing, ksr: FakeKsr, tmp_path: Path, content: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("kemi.slots.LONGEST", 0)
     ringing.on_branch(0, "sip:a@h", "", None)
     files(tmp_path)[0].write_bytes(content)
+    ksr.results |= {"pv.get": {"$conid": 7, "$sel(via[1].branch)": "ours"}.get, "kx.get_protoid": 2}
+    ringing.on_provisional(0)
+    del ksr.results["pv.get"]
     assert not cancel(ringing, ksr)
 
 
