@@ -59,12 +59,14 @@ def test_the_caller_gets_it_as_if_the_callee_hung_up() -> None:
 def test_a_file_from_the_answer_to_the_bye(tmp_path: Path) -> None:
     calls, others = AnchoredCalls(tmp_path), AnchoredCalls(tmp_path)
     assert list(calls.names("anchored-")) == []
+    open_before = os.listdir("/proc/self/fd")
     calls.keep("anchored-1", CALL)
     calls.keep("anchored-2", CALL)
     calls.keep("anchored-2", CALL)  # its 2xx is sent again
     assert others.read("anchored-1") == CALL
     assert sorted(others.names("anchored-")) == ["anchored-1", "anchored-2"]
     assert list(others.names("anchored-2")) == ["anchored-2"]
+    assert os.listdir("/proc/self/fd") == open_before
     others.forget("anchored-2")
     others.forget("anchored-2")
     assert list(calls.names("anchored-")) == ["anchored-1"]
