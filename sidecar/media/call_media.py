@@ -15,7 +15,7 @@ from typing import Any
 from callinteractive.fleet import family_of
 from sidecar.media import sdp
 from sidecar.media.dtmf import CALLER_TAG
-from sidecar.media.errors import MediaFull, MediaLost, MediaRefused
+from sidecar.media.errors import MediaFull, MediaLost, MediaRefused, UnusableSdp
 from sidecar.media.exchange import TRANSCODED, described, written
 from sidecar.media.ivr import IVR_ADDRESS, IVR_IS_THERE, IVR_PORT, IVR_TAG
 from sidecar.media.moving import survives
@@ -67,7 +67,7 @@ class CallMedia(SurvivingMedia):
     async def accept(self, answer: str, *, signalled_from: str = "") -> None:
         """Take the caller's answer to our `offer`. signalled_from: as of `bridge`, where it is known only now."""
         self._caller.signalled_from = signalled_from or self._caller.signalled_from
-        audio = self._audio_in(answer)
+        audio = self._answer_in(answer, self._caller)
         async with self._turn:
             if self._caller.audio is not None:
                 await self._answer_caller(audio)
@@ -155,7 +155,7 @@ class CallMedia(SurvivingMedia):
         answer: the callee's answer to `offer_leg`, of the fork that is to be heard. signalled_from: the IP address that
         its SIP comes from; empty where it is not known.
         """
-        audio = self._audio_in(answer)
+        audio = self._answer_in(answer, self._leg(b_tag))
         async with self._turn:
             leg = self._leg(b_tag)
             if audio.line.hears:
@@ -231,6 +231,7 @@ class CallMedia(SurvivingMedia):
 
     async def accept_leg(self, b_tag: str, answer: str) -> None:
         """Take the callee's answer to our later offer."""
+        self._answer_in(answer, self._leg(b_tag))
         await self.reoffer_leg(b_tag, answer)
 
     def _leg(self, b_tag: str) -> Party:
@@ -243,6 +244,14 @@ class CallMedia(SurvivingMedia):
     def _audio_in(self, description: str) -> sdp.Audio:
         """What a party says. If Kamailio has anchored it, it is at an RTPengine of ours (`kemi.anchor`)."""
         return sdp.read_audio(description).at(self._inner)
+
+    def _answer_in(self, answer: str, party: Party) -> sdp.Audio:
+        """What a party answers to our offer, by the transport of the offer (RFC 3264 section 6): if only one of the two
+        encrypts, neither hears the other. Raises UnusableSdp."""
+        audio, before = self._audio_in(answer), party.audio
+        if bool(audio.line.cryptos) != bool(before is not None and before.line.cryptos):
+            raise UnusableSdp(f"{party.tag} answers by {audio.line.protocol}, which it was not offered")
+        return audio
 
     async def _answer_caller(self, audio: sdp.Audio) -> str:
         caller = self._caller

@@ -6,6 +6,7 @@ import pytest
 
 from tests.e2e.conftest import PlaceCall
 from tests.e2e.ivr import TRANSFER
+from tests.e2e.test_odd_sdp import SECURE
 from tests.e2e.transfers import FIRST, CalledPhones, both_hear, transfer
 from tests.support.webapp import FakeWebApp
 
@@ -40,11 +41,12 @@ async def test_a_200_with_an_odd_contact_is_acknowledged_and_the_call_goes_on(
         await callee.hung_up()
 
 
-async def test_a_200_without_a_description_gets_ack_and_bye(
-    call: PlaceCall, web: FakeWebApp, caller: str, callees: CalledPhones
+@pytest.mark.parametrize("sdp", ["nonsense", SECURE.format(host="127.0.0.1")], ids=["nonsense", "encrypted"])
+async def test_a_200_without_a_description_that_answers_ours_gets_ack_and_bye(
+    call: PlaceCall, web: FakeWebApp, caller: str, callees: CalledPhones, sdp: str
 ) -> None:
     web.on(caller, transfer(FIRST))
-    async with callees.first(sdp="nonsense") as callee, call(TRANSFER) as phone:
+    async with callees.first(sdp=sdp) as callee, call(TRANSFER) as phone:
         await phone.answered()
         await callee.rings()
         await callee.picks_up()

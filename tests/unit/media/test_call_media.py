@@ -18,7 +18,7 @@ from sidecar.media import bencode
 from sidecar.media import engines as engines_module
 from sidecar.media.call_media import CallMedia
 from sidecar.media.engines import Engines
-from sidecar.media.errors import MediaFull, MediaRefused
+from sidecar.media.errors import MediaFull, MediaRefused, UnusableSdp
 from sidecar.media.ng_command import NgTimeouts
 from sidecar.media.sounds import Sound
 from tests.support.workers import own_host
@@ -35,6 +35,11 @@ def description(address: str, port: int) -> str:
         f"v=0\r\no=- 1 1 IN IP4 {address}\r\ns=-\r\nc=IN IP4 {address}\r\nt=0 0\r\n"
         f"m=audio {port} RTP/AVP 0 101\r\na=rtpmap:101 telephone-event/8000\r\n"
     )
+
+
+def encrypted(description: str) -> str:
+    key = "d0RmdmcmVCspeEc3QGZiNWpVLFJhQX1cfHAwJSoj"
+    return description.replace("RTP/AVP", "RTP/SAVP") + f"a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:{key}\r\n"
 
 
 class Rtpengine(FakeRtpEngine):
@@ -249,6 +254,28 @@ async def test_a_callee_that_gets_no_offer(
     with pytest.raises(error):
         await media.offer_leg("b")
     assert rtpengine.names()[-1] == "unblock media"
+
+
+async def test_an_answer_encrypts_where_the_offer_did(rtpengine: Rtpengine, media: CallMedia) -> None:
+    """RFC 3264 6: with the keys of one side alone, neither hears the other. Nothing has changed then."""
+    plain, secret = description(CALLEE, 6000), encrypted(description(CALLEE, 6000))
+    await in_call(media, rtpengine)
+    await media.offer_leg("b")
+    rtpengine.names()
+    with pytest.raises(UnusableSdp, match="RTP/SAVP, which it was not offered"):
+        await media.bridge("b", secret)
+    assert rtpengine.names() == []
+    await media.bridge("b", plain)
+    rtpengine.names()
+    with pytest.raises(UnusableSdp, match="not offered"):
+        await media.accept_leg("b", secret)
+    with pytest.raises(UnusableSdp, match="not offered"):
+        await media.accept(secret)
+    assert rtpengine.names() == []
+    await media.reoffer_leg("b", secret)  # an offer may
+    with pytest.raises(UnusableSdp, match="RTP/AVP, which it was not offered"):
+        await media.accept_leg("b", plain)
+    await media.accept_leg("b", secret)
 
 
 async def test_an_offer_to_a_forgotten_call_begins_no_other_one(rtpengine: Rtpengine, media: CallMedia) -> None:
