@@ -91,7 +91,9 @@ class Engine:
         self._prefix = prefix
         self._spared = spared
         self.sessions.open(prefix)
-        await asyncio.gather(self._return(), self.dtmf.open())
+        # Never a second time meanwhile: it would delete what the first one has let begin.
+        self._returning = asyncio.create_task(self._return())
+        await asyncio.gather(self._returning, self.dtmf.open())
         if not self.is_alive:
             LOG.warning("RTPengine does not answer: it gets no calls until it does", rtpengine=self.name)
 

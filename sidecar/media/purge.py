@@ -11,7 +11,7 @@ from sidecar.media.ready import MARK
 from sidecar.media.rtpengine import NgClient
 
 _LIST_LIMIT = 1500  # calls that a reply in one datagram can name
-_DELETED_AT_ONCE = 50  # fewer than RTPengine's socket has room for
+_AT_ONCE = 50  # commands: fewer than RTPengine's socket has room for
 
 
 async def purge(ng: NgClient, prefix: str, spared: Set[str] = frozenset()) -> int:
@@ -28,9 +28,12 @@ async def purge(ng: NgClient, prefix: str, spared: Set[str] = frozenset()) -> in
         new = [call for call in calls if call not in seen]
         if not new:
             return deleted
-        found = [call for call in new if not await _is_spared(ng, call, spared)]
-        await delete(ng, found)
-        deleted += len(found)
+        for start in range(0, len(new), _AT_ONCE):
+            batch = new[start : start + _AT_ONCE]
+            are_spared = await asyncio.gather(*(_is_spared(ng, call, spared) for call in batch))
+            found = [call for call, is_spared in zip(batch, are_spared, strict=True) if not is_spared]
+            await delete(ng, found)
+            deleted += len(found)
         seen.update(new)
 
 
@@ -47,8 +50,8 @@ async def _is_spared(ng: NgClient, call: str, spared: Set[str]) -> bool:
 
 async def delete(ng: NgClient, calls: Sequence[str]) -> None:
     """Delete these calls, those that RTPengine still has. Raises NgFailure when it does not answer."""
-    for start in range(0, len(calls), _DELETED_AT_ONCE):
-        batch = calls[start : start + _DELETED_AT_ONCE]
+    for start in range(0, len(calls), _AT_ONCE):
+        batch = calls[start : start + _AT_ONCE]
         commands = (ng.command("delete", call, {"delete-delay": 0}) for call in batch)
         for outcome in await asyncio.gather(*commands, return_exceptions=True):
             if isinstance(outcome, BaseException) and not isinstance(outcome, NgUnknownCall):

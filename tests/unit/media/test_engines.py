@@ -256,6 +256,24 @@ async def test_one_that_is_dead_at_the_start_is_purged_before_it_gets_a_call(mad
     assert "A" in site.chosen(2)
 
 
+async def test_it_is_purged_once_though_its_digits_come_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second purge, a moment behind, would delete calls that have begun after the first one."""
+    monkeypatch.setattr(engines_module, "DtmfReceiver", FakeDtmf)
+    site = Site((1,))
+    await site.start(0)
+    site.fakes[0].answer = lambda _command: None
+    opening = asyncio.create_task(site.engines.open("1-0-"))
+    await site.until(lambda: bool(site.fakes[0].held))
+    site.of[0].dtmf.when_connected()
+    await asyncio.sleep(0)
+    site.wake(0)
+    site.fakes[0].reply(*site.fakes[0].held[0], {"result": "ok", "calls": []})
+    await opening
+    await site.engines.close()
+    assert site.fakes[0].commands.count("None:list") == 1
+    site.kill(0)
+
+
 async def test_without_its_connection_for_digits_or_behind_it_gets_calls_only_if_no_other_is_better(made: Any) -> None:
     site = await made(1, 1)
     site.of[0].dtmf.is_connected = False
