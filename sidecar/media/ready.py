@@ -71,6 +71,8 @@ class ReadySessions:
         """How many RTPengine is making."""
         self._prefix = ""
         self._made = 0
+        self._era = 0
+        """How often all were forgotten. What was asked for in one era is none of the next one's."""
         self._not_before = 0.0
         """RTPengine was full: its ports are for those who call."""
         self._timer: asyncio.TimerHandle | None = None
@@ -134,6 +136,7 @@ class ReadySessions:
         """None is ready any more. Returns their names: RTPengine may still have them."""
         names = [session.name for sessions in self._ready.values() for session in sessions]
         self._ready.clear()
+        self._era += 1
         return names
 
     def make_room(self) -> None:
@@ -160,6 +163,7 @@ class ReadySessions:
     async def _make(self, kind: Kind) -> None:
         self._made += 1
         name = f"{self._prefix}{self._made:x}"
+        era = self._era
         try:
             await self._ng.company()
             reply = await self._ng.command("offer", name, ivr_offers(*kind), is_quiet=True)
@@ -171,6 +175,9 @@ class ReadySessions:
             return
         finally:
             self._asked -= 1
+        if era != self._era:  # a reply is read late, and whoever sent this one may be dead by now
+            self._owe(name)
+            return
         self._put(Session(name, kind, written, self._loop.time() + self._oldest_s))
 
     def _on_tick(self) -> None:

@@ -133,6 +133,18 @@ async def test_one_that_was_lost_is_not_given_to_anybody(world: World) -> None:
     await until(lambda: "delete" in world.rtpengine.names())
 
 
+async def test_one_that_was_asked_for_before_rtpengine_died_is_not_given_to_anybody(world: World) -> None:
+    """Its offer was answered, and the answer is read when it is known that whoever wrote it is dead."""
+    seen = world.rtpengine.seen
+    await world.answered()
+    world.rtpengine.is_held = True
+    await until(lambda: any(MARK in command.get("call-id", "") for _, command in seen))
+    world.engine.dtmf.when_broken()
+    world.rtpengine.let_go()
+    await until(lambda: any(command["command"] == "delete" and MARK in command["call-id"] for _, command in seen))
+    assert world.engine.sessions.waiting == 0
+
+
 async def test_who_was_told_of_leaves_no_session_behind(world: World) -> None:
     """Even where its answer is still under way: RTPengine may know the caller by then."""
     await world.with_one()
