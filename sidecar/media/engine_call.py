@@ -123,7 +123,12 @@ class EngineCall:
             raise NgUnknownCall(commands[0][0], "it is another sidecar's call")
         if not self._is_settled or self._engine is None:
             return await self._begin(commands)
-        return _replies(await self._engine.ng.together(self.name, commands))
+        engine = self._engine
+        try:
+            return _replies(await engine.ng.together(self.name, commands))
+        except NgOverloaded:
+            engine.sessions.make_room()
+            raise
 
     def begin_again(self, families: Collection[str]) -> None:
         """Its next command makes the call anew, at an RTPengine that lives and has interfaces of these families."""

@@ -36,7 +36,10 @@ class MediaUnavailable(MediaError):
 
 
 class MediaFull(MediaUnavailable):
-    """RTPengine accepts no more calls, or has no port left. The call as it was goes on."""
+    """RTPengine accepts no more calls, or has no port left.
+
+    The call as it was goes on. But where 10.5 finds no port for a callee it forgets the whole call, which is made anew.
+    """
 
 
 class MediaRefused(MediaError):

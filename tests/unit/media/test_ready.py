@@ -188,6 +188,17 @@ async def test_a_full_rtpengine_has_none(world: World) -> None:
     assert world.engine.sessions.waiting == 0
 
 
+async def test_a_callee_that_gets_no_port_has_those_that_wait(world: World) -> None:
+    """RTPengine 10.5 destroys the call then; it is made anew, and its callee offered again."""
+    media = await world.answered()
+    await world.is_ready()
+    world.rtpengine.refused["offer"] = {"result": "error", "error-reason": "Ran out of ports"}
+    with pytest.raises(MediaFull):
+        await media.offer_leg("b")
+    assert world.engine.sessions.waiting == 0
+    await until(lambda: "delete" in world.rtpengine.names())
+
+
 async def test_another_process_goes_on_with_it(world: World) -> None:
     """Whether RTPengine knows the caller yet or not."""
     await world.with_one()
