@@ -144,10 +144,8 @@ class EngineCall:
 
     def forget(self) -> None:
         """Another process has the call."""
-        self.owner = None
-        self._drop_session()
+        self._let_go()
         if self._engine is not None:
-            self._engine.calls.pop(self.name, None)
             self._engine.forgive(self.name)
 
     async def delete(self, tag: str = "", *, takes_all: bool = False) -> Reply:
@@ -158,7 +156,7 @@ class EngineCall:
         """
         engine, reply = self._engine, Reply()
         is_unused = self._gives_back()
-        self.forget()
+        self._let_go()
         self._leave()
         if engine is None or is_unused:
             return reply
@@ -239,6 +237,12 @@ class EngineCall:
         if engine is None or not self.is_untold or self.is_lost or self._engines.gate.is_shut():
             return False
         return engine.is_ready and engine.lost_at is None and engine.sessions.give_back(self)
+
+    def _let_go(self) -> None:
+        self.owner = None
+        self._drop_session()
+        if self._engine is not None:
+            self._engine.calls.pop(self.name, None)
 
     def _drop_session(self) -> None:
         if self.is_untold and self._engine is not None:

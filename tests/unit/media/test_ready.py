@@ -175,6 +175,16 @@ async def test_so_many_at_the_most(world: World) -> None:
     await world.is_ready(MOST)
 
 
+async def test_those_that_come_back_when_enough_wait_are_forgotten(world: World) -> None:
+    calls = [await world.answered() for _ in range(MOST)]
+    await world.is_ready(MOST)
+    calls += [await world.answered() for _ in range(MOST)]
+    assert world.engine.sessions.waiting == 0
+    calls += [await world.answered() for _ in range(3)]  # for which three are asked for
+    await asyncio.gather(*(media.delete() for media in calls))
+    await until(lambda: len(world.rtpengine.ports) == world.engine.sessions.waiting == MOST)
+
+
 async def test_a_full_rtpengine_has_none(world: World) -> None:
     await world.with_one()
     taken = await world.answered()
