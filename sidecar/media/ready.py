@@ -48,12 +48,14 @@ Kind = tuple[tuple[Format, ...], str]
 
 
 class Session(NamedTuple):
-    """`written`: RTPengine's offer. `until`: when it is too old for another caller, by the event loop's clock."""
+    """`written`: RTPengine's offer. `until`: when it is too old for another caller, by the event loop's clock.
+    `era`: how often all had been forgotten when it was asked for."""
 
     name: str
     kind: Kind
     written: str
     until: float
+    era: int
 
 
 class ReadySessions:
@@ -72,7 +74,6 @@ class ReadySessions:
         self._prefix = ""
         self._made = 0
         self._era = 0
-        """How often all were forgotten. What was asked for in one era is none of the next one's."""
         self._not_before = 0.0
         """RTPengine was full: its ports are for those who call."""
         self._timer: asyncio.TimerHandle | None = None
@@ -106,11 +107,7 @@ class ReadySessions:
         lent = self._lent.pop(call, None)
         if lent is None:
             return False
-        session = lent[1]
-        if session.until > self._loop.time() and self._has_room():
-            self._put(session)
-        else:
-            self._owe(session.name)
+        self._put(lent[1])
         return True
 
     def keep(self, call: EngineCall) -> None:
@@ -153,7 +150,12 @@ class ReadySessions:
         return self.waiting + self._asked < MOST
 
     def _put(self, session: Session) -> None:
-        self._ready.setdefault(session.kind, deque()).append(session)
+        """It waits for the next caller. Not if all were forgotten while it was lent, or before its making was known:
+        RTPengine may be another one by now."""
+        if session.era == self._era and session.until > self._loop.time() and self._has_room():
+            self._ready.setdefault(session.kind, deque()).append(session)
+        else:
+            self._owe(session.name)
 
     def _ask_for(self, kind: Kind) -> None:
         if self._has_room() and self._loop.time() >= self._not_before:
@@ -175,10 +177,7 @@ class ReadySessions:
             return
         finally:
             self._asked -= 1
-        if era != self._era:  # a reply is read late, and whoever sent this one may be dead by now
-            self._owe(name)
-            return
-        self._put(Session(name, kind, written, self._loop.time() + self._oldest_s))
+        self._put(Session(name, kind, written, self._loop.time() + self._oldest_s, era))
 
     def _on_tick(self) -> None:
         self._timer = None

@@ -145,6 +145,15 @@ async def test_one_that_was_asked_for_before_rtpengine_died_is_not_given_to_anyb
     assert world.engine.sessions.waiting == 0
 
 
+async def test_one_that_was_lent_before_all_were_forgotten_is_not_given_to_anybody(world: World) -> None:
+    await world.with_one()
+    media = await world.answered()
+    world.engine.sessions.clear()
+    await media.delete()
+    assert world.engine.sessions.waiting == 0
+    await until(lambda: media.name not in world.rtpengine.ports)
+
+
 async def test_who_was_told_of_leaves_no_session_behind(world: World) -> None:
     """Even where its answer is still under way: RTPengine may know the caller by then."""
     await world.with_one()
