@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 
 import pytest
 import pytest_asyncio
@@ -19,15 +20,11 @@ HOST = "127.9.0.6"
 ZEROS = gzip.compress(bytes(1_000_000))
 
 
-@pytest_asyncio.fixture
-async def at() -> AsyncIterator[Address]:
-    """Where a server tells how many octets the body had."""
-
-    async def measure(request: web.Request) -> web.Response:
-        return web.Response(text=str(len(await request.read())))
-
+@asynccontextmanager
+async def served(handle: Callable[[web.Request], Awaitable[web.Response]]) -> AsyncIterator[Address]:
+    """Where a server answers a POST in this way."""
     app = web.Application()
-    app.router.add_post("/", measure)
+    app.router.add_post("/", handle)
     runner = runner_of(app)
     await runner.setup()
     try:
@@ -35,6 +32,17 @@ async def at() -> AsyncIterator[Address]:
         yield Address(*runner.addresses[0])
     finally:
         await runner.cleanup()
+
+
+@pytest_asyncio.fixture
+async def at() -> AsyncIterator[Address]:
+    """Where a server tells how many octets the body had."""
+
+    async def measure(request: web.Request) -> web.Response:
+        return web.Response(text=str(len(await request.read())))
+
+    async with served(measure) as address:
+        yield address
 
 
 async def answered(
@@ -86,17 +94,10 @@ async def test_who_leaves_in_the_middle_of_a_body_is_no_failure_of_ours() -> Non
             ended.set_result(error)
         return web.Response()
 
-    app = web.Application()
-    app.router.add_post("/", read)
-    runner = runner_of(app)
-    await runner.setup()
-    try:
-        await Listening(runner, Address(HOST, 0)).start()
-        _, writer = await asyncio.open_connection(*runner.addresses[0])
+    async with served(read) as address:
+        _, writer = await asyncio.open_connection(*address)
         writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n{")
         async with asyncio.timeout(PATIENT_S):
             await begun.wait()
             writer.transport.abort()
             assert isinstance(await ended, ApiError)
-    finally:
-        await runner.cleanup()
