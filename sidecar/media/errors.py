@@ -38,7 +38,7 @@ class MediaUnavailable(MediaError):
 class MediaFull(MediaUnavailable):
     """RTPengine accepts no more calls, or has no port left.
 
-    The call as it was goes on. But where 10.5 finds no port for a callee it forgets the whole call, which is made anew.
+    The call as it was goes on. But RTPengine (10.5, 12.5) forgets a call whose callee gets no port: it is made anew.
     """
 
 

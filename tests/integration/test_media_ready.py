@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -132,6 +133,25 @@ async def test_a_session_that_is_gone_is_made_anew(studio: Studio) -> None:
     await phone.hear_tone(700)
     await purge(studio.ng, "left-behind", {call.media.media_id})
     assert call.media.name in (await studio.ng.command("list", fields={"limit": 9}))["calls"]
+
+
+async def test_a_callee_gets_the_ports_of_sessions_that_wait(studio: Studio) -> None:
+    """RTPengine destroys a call whose callee gets no port: it is made anew, and the offer is repeated."""
+    [engine] = studio.engines
+    phones = [await studio.phone(quiet=True) for _ in range(10)]
+    calls = await asyncio.gather(*(answered(studio, phone) for phone in phones))
+    async with asyncio.timeout(PATIENT_S):
+        while engine.sessions.waiting < 4:
+            await asyncio.sleep(0.01)
+    await asyncio.gather(*(call.media.delete() for call in calls))
+    call = await answered(studio, await studio.phone())
+    async with asyncio.timeout(PATIENT_S):
+        for number in itertools.count():
+            await call.media.offer_leg(f"b{number}")
+            if not engine.sessions.waiting:
+                break
+    assert call.media.moves == 1
+    await call.media.offer_leg("b")
 
 
 @pytest.mark.parametrize("is_known", [True, False], ids=["written down", "no store answers"])

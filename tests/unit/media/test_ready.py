@@ -208,7 +208,7 @@ async def test_a_full_rtpengine_has_none(world: World) -> None:
 
 
 async def test_a_callee_that_gets_no_port_has_those_that_wait(world: World) -> None:
-    """RTPengine 10.5 destroys the call then; it is made anew, and its callee offered again."""
+    """A real RTPengine destroys the call then (`test_media_ready`); here it refuses the offer alone."""
     media = await world.answered()
     await world.is_ready()
     world.rtpengine.refused["offer"] = {"result": "error", "error-reason": "Ran out of ports"}
