@@ -91,7 +91,7 @@ class Engine:
         self._prefix = prefix
         self._spared = spared
         self.sessions.open(prefix)
-        # Never a second time meanwhile: it would delete what the first one has let begin.
+        # Told to `_try_return`: a second one meanwhile would delete calls that have begun after the first.
         self._returning = asyncio.create_task(self._return())
         await asyncio.gather(self._returning, self.dtmf.open())
         if not self.is_alive:

@@ -144,7 +144,7 @@ class World(Parties):
         self.redis = RunningRedis(directory, (net.web, net.web_port + 2), PASSWORD) if has_store else None
         anchored = SECOND.format(net=net.prefix, port=net.carrier_port)
         replace = {anchored: anchored.replace("}", ", anchor_media: yes}")}
-        # Room for all calls of a while in which none of the parts that have died has been told of their ends.
+        # Enough ports also right after a death, when calls that have ended still hold theirs.
         replace[f"{net.base_port + 1599}]"] = f"{net.base_port + 20_199}]"
         if self.redis:
             state = f'state: {{url: "redis://{net.web}:{net.web_port + 2}/3", password: {PASSWORD}}}\n'
